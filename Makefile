@@ -1,0 +1,60 @@
+# ChatCluster. `make help` lists the targets; CONTRIBUTING.md explains them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+NAME ?= default
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/chatcluster
+UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
+RUN = $(UV) run --frozen --all-extras
+LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
+
+.PHONY: help up status logs down test check format lint types unit integration e2e purge
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: | $(UV) ## a local Kubernetes, the images, the operator and a chat you can open (NAME=other for a second one)
+	@$(LOCALCLUSTER) up
+
+status: | $(UV) ## what runs, and the chat's address
+	@$(LOCALCLUSTER) status
+
+logs: | $(UV) ## the operator's and the chatservers' newest log lines
+	@$(LOCALCLUSTER) logs
+
+down: | $(UV) ## remove the cluster and everything it left on this machine
+	@$(LOCALCLUSTER) down
+
+purge: | $(UV) ## down, and delete the build caches too
+	@$(LOCALCLUSTER) purge
+
+check: format lint types unit ## format, lint, types, import contracts, unit tests (about a minute)
+
+format: | $(UV) ## fail on unformatted files (`make fix` formats them)
+	@$(RUN) ruff format --check .
+
+fix: | $(UV) ## format and fix what can be fixed
+	@$(RUN) ruff format . && $(RUN) ruff check --fix .
+
+lint: | $(UV) ## ruff and the import contracts
+	@$(RUN) ruff check . && $(RUN) lint-imports
+
+types: | $(UV) ## mypy, strict
+	@$(RUN) mypy && $(RUN) mypy localcluster tests/support
+
+unit: | $(UV) ## tests without I/O
+	@$(RUN) pytest -q tests -m "not integration and not e2e"
+
+integration: | $(UV) ## tests on a real PostgreSQL and a real API server
+	@$(RUN) pytest -q tests -m integration
+
+e2e: | $(UV) ## tests on the project's own real cluster, made for them
+	@$(RUN) pytest tests/e2e -m e2e
+
+test: check integration e2e ## everything CI runs
+
+$(CACHE)/uv/bin/uv:
+	@echo "installing uv into $(CACHE)/uv"
+	@python3 -m venv $(CACHE)/uv && $(CACHE)/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9

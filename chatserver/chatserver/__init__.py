@@ -1,0 +1,1 @@
+"""Stateless Sanic chat server: REST and WebSocket in front of PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Kopf operator that turns a ChatCluster into HAProxy, chatservers and PostgreSQL."""
