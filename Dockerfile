@@ -1,0 +1,73 @@
+# Every image of the project, one target each: chatserver, operator, postgres, haproxy.
+# All run as a fixed non-root user on a read-only root file system; what they write goes to volumes.
+ARG BASE_IMAGE=debian:trixie-slim
+
+FROM ${BASE_IMAGE} AS python
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends python3 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+ENV PATH=/opt/chatcluster/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+
+# uv installs what uv.lock pins, hash by hash; neither it nor pip reaches a final image.
+FROM python AS build
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-venv
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
+ENV UV_PROJECT_ENVIRONMENT=/opt/chatcluster UV_PYTHON=/usr/bin/python3 UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
+WORKDIR /src
+COPY pyproject.toml uv.lock README.md LICENSE ./
+
+FROM build AS build-chatserver
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-install-project
+COPY operator/ operator/
+COPY chatserver/ chatserver/
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-editable
+
+FROM build AS build-operator
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-install-project
+COPY operator/ operator/
+COPY chatserver/ chatserver/
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable
+
+FROM python AS chatserver
+COPY --from=build-chatserver /opt/chatcluster /opt/chatcluster
+COPY web/ /opt/web/
+ENV CHAT_WEB_ROOT=/opt/web
+USER 10001:10001
+EXPOSE 8080 9090
+ENTRYPOINT ["chatserver"]
+CMD ["serve"]
+
+FROM python AS operator
+COPY --from=build-operator /opt/chatcluster /opt/chatcluster
+USER 10001:10001
+EXPOSE 8080 9090
+ENTRYPOINT ["chatoperator"]
+CMD ["run"]
+
+FROM ${BASE_IMAGE} AS postgres
+# Without the first line of the RUN, Debian's package makes a cluster of its own in the image.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends postgresql-common \
+ && sed -ri 's/^#?create_main_cluster .*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
+ && apt-get install -y --no-install-recommends postgresql-17 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
+ && usermod -u 999 postgres && groupmod -g 999 postgres \
+ && mkdir -p /var/lib/postgresql/data && chown -R 999:999 /var/lib/postgresql /var/run/postgresql
+ENV PATH=/usr/lib/postgresql/17/bin:$PATH PGDATA=/var/lib/postgresql/data/pgdata LANG=C.UTF-8
+COPY images/postgres/ /opt/postgres/
+USER 999:999
+EXPOSE 5432
+# Fast shutdown: a smart one would wait for the servers to hang up.
+STOPSIGNAL SIGINT
+ENTRYPOINT ["/opt/postgres/entrypoint"]
+
+FROM ${BASE_IMAGE} AS haproxy
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends haproxy \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+USER 10001:10001
+EXPOSE 8080 8443 8404
+# Soft stop: no new connections, the open ones end by themselves or at hard-stop-after.
+STOPSIGNAL SIGUSR1
+ENTRYPOINT ["haproxy"]
+CMD ["-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
