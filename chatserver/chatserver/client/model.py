@@ -1,0 +1,81 @@
+"""What the client hands to the application."""
+
+from typing import Any
+
+import msgspec
+
+
+class ChatClientError(Exception):
+    """Any failure of the client."""
+
+
+class SignedOut(ChatClientError):
+    """The token is no longer good, or another connection of this device took over: sign in again."""
+
+
+class Problem(ChatClientError):
+    """An answer that the server refused, as RFC 9457 problem+json.
+
+    Attributes:
+        status: HTTP status; 0 for an error frame of the WebSocket.
+        code: Stable code of the server's catalogue, such as `user_not_found`.
+        retry_after_seconds: What the server asked for; None when it named nothing.
+    """
+
+    def __init__(self, status: int, code: str, detail: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request can succeed later."""
+        return self.status in {429, 502, 503, 504} or self.code in RETRYABLE_CODES
+
+
+# Codes of error frames, which have no status, that ask the sender to come again.
+RETRYABLE_CODES = frozenset({"unavailable", "overloaded", "rate_limited"})
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """The server's word that a message is committed."""
+
+    id: str
+    message_id: int
+    chat_id: int
+    seq: int
+    created_at: str
+    duplicate: bool = False
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One row of a chat: a message, or an event such as a joined member.
+
+    Attributes:
+        seq: Place in the chat; gapless and the same for everybody.
+        kind: `message`, or the event's kind.
+        own: Whether this user sent it.
+        row: The row as the server gave it.
+    """
+
+    chat_id: int
+    seq: int
+    kind: str
+    own: bool
+    row: dict[str, Any]
+
+    @property
+    def text(self) -> str | None:
+        """The message's text; None for an event."""
+        return self.row.get("text")
+
+
+class ReceiptUpdate(msgspec.Struct, frozen=True):
+    """How far a member of a chat has received and read it."""
+
+    chat_id: int
+    user_id: int
+    delivered_seq: int
+    read_seq: int

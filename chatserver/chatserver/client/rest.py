@@ -1,0 +1,136 @@
+"""The REST calls of one device; the only importer of httpx."""
+
+import ssl
+from typing import Any, Self
+
+import httpx
+
+from chatserver.client.model import Problem
+
+TIMEOUT_SECONDS = 15.0
+"""Longer than any bounded wait of the server but a long poll, which adds its own."""
+
+
+class RestClient:
+    """REST calls to one server as one device.
+
+    Args:
+        base_url: Such as `https://chat.example.com`.
+        token: The device's token; empty before sign-in.
+        user_id: Whose device it is; 0 before sign-in.
+        tls: Verification: True for the system's authorities, or a context of one's own.
+    """
+
+    def __init__(self, base_url: str, token: str = "", user_id: int = 0, *, tls: ssl.SSLContext | bool = True) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.token = token
+        self.user_id = user_id
+        self.tls = tls
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url, verify=tls, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False
+        )
+
+    @classmethod
+    async def sign_in(
+        cls,
+        base_url: str,
+        phone_number: str,
+        *,
+        username: str | None = None,
+        code: str | None = None,
+        device_name: str | None = None,
+        tls: ssl.SSLContext | bool = True,
+    ) -> Self:
+        """Sign a device in and return its client.
+
+        Args:
+            base_url: Such as `https://chat.example.com`.
+            phone_number: In E.164, such as `+14155550101`.
+            username: Name for a new user; kept as it is for a known one that has one.
+            code: What the user received. None asks for a code and uses the answer's `dev_code`, which
+                only a development server gives.
+            device_name: What the list of devices shows.
+            tls: As for the class.
+
+        Raises:
+            Problem: The server refused.
+        """
+        async with cls(base_url, tls=tls) as anonymous:
+            if code is None:
+                answer = await anonymous.call("POST", "/api/auth/code", {"phone_number": phone_number})
+                code = answer["dev_code"]
+            body = {"phone_number": phone_number, "code": code, "username": username, "device_name": device_name}
+            session = await anonymous.call(
+                "POST", "/api/auth/session", {key: value for key, value in body.items() if value is not None}
+            )
+        return cls(base_url, session["token"], session["user"]["user_id"], tls=tls)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the pooled connections; the token stays good."""
+        await self._http.aclose()
+
+    async def request(
+        self, method: str, path: str, body: Any = None, *, params: dict[str, Any] | None = None, wait_seconds: float = 0
+    ) -> httpx.Response:
+        """Make a call and return the whole answer.
+
+        Raises:
+            Problem: Any answer from 400 on, and code `unreachable` with status 503 when there was none.
+        """
+        try:
+            answer = await self._http.request(
+                method, path, json=body, params=params, timeout=TIMEOUT_SECONDS + wait_seconds
+            )
+        except httpx.TransportError as error:
+            raise Problem(503, "unreachable", type(error).__name__) from error
+        if answer.status_code < httpx.codes.BAD_REQUEST:
+            return answer
+        try:
+            problem = answer.json()
+        except ValueError:
+            problem = {}
+        retry_after = answer.headers.get("Retry-After", "")
+        raise Problem(
+            answer.status_code,
+            problem.get("code", "unknown"),
+            problem.get("detail", answer.reason_phrase),
+            float(retry_after) if retry_after.isdigit() else None,
+        )
+
+    async def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        """Make a call and return its JSON, None for an empty answer."""
+        answer = await self.request(method, path, body, params=params or None)
+        return answer.json() if answer.content else None
+
+    async def send(self, text: str, *, client_id: str, to: str | None = None, chat_id: int | None = None) -> Any:
+        """Send by REST; returns `{message_id, chat_id, seq, status, created_at, duplicate}`."""
+        target = {"to": to} if chat_id is None else {"chat_id": chat_id}
+        return await self.call("POST", "/api/messages", {**target, "text": text, "client_id": client_id})
+
+    async def poll(
+        self, since: str | None, *, limit: int | None = None, wait_seconds: int = 0, events: bool = False
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Poll for new messages: the rows, oldest first, and the cursor for the next call."""
+        params: dict[str, Any] = {"since": since, "limit": limit, "wait": wait_seconds or None}
+        params |= {"events": "true"} if events else {}
+        answer = await self.request(
+            "GET",
+            "/api/messages",
+            params={key: value for key, value in params.items() if value is not None},
+            wait_seconds=wait_seconds,
+        )
+        return answer.json(), answer.headers["X-Next-Since"]
+
+    async def history(self, chat_id: int, *, after_seq: int, limit: int = 200) -> list[dict[str, Any]]:
+        """Rows of all kinds of a chat after a seq, oldest first."""
+        answer: list[dict[str, Any]] = await self.call(
+            "GET", f"/api/chats/{chat_id}/messages", after=after_seq, limit=limit
+        )
+        return answer
