@@ -1,0 +1,129 @@
+"""Prometheus metrics and the small server that publishes them on their own port; the only importer of prometheus_client."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    make_wsgi_app,
+)
+from prometheus_client.exposition import ThreadingWSGIServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+# Commit to push: one NOTIFY round trip and a query when healthy (milliseconds), the 5 s re-reading when the bus is lost.
+DELIVERY_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# Sent and answered; a long poll may take a minute and is not slow.
+REQUEST_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+METRICS_PATH = "/metrics"
+
+
+class Metrics:
+    """This server's metrics; no label holds anything a user chose.
+
+    Attributes:
+        connections: open WebSockets.
+        draining: 1 from SIGTERM on.
+        messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``unavailable``.
+        delivery_seconds: from a message's commit to its frame being handed to a connection's outbox.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.connections = Gauge("chatserver_connections", "Open WebSockets", registry=self.registry)
+        self.draining = Gauge("chatserver_draining", "1 while the server drains", registry=self.registry)
+        self.messages = Counter("chatserver_messages", "Sends by result", ["result"], registry=self.registry)
+        for result in ("stored", "duplicate", "rejected", "unavailable"):
+            self.messages.labels(result)
+        self.delivery_seconds = Histogram(
+            "chatserver_delivery_seconds",
+            "Commit of a message until its frame is queued to a connected recipient",
+            buckets=DELIVERY_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.http_requests = Counter(
+            "chatserver_http_requests",
+            "HTTP requests by route template, method and status",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.http_seconds = Histogram(
+            "chatserver_http_request_seconds",
+            "Time to answer, without long polls",
+            ["route"],
+            buckets=REQUEST_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.frames_received = Counter(
+            "chatserver_frames_received", "WebSocket frames by type", ["type"], registry=self.registry
+        )
+        self.closed = Counter(
+            "chatserver_connections_closed", "WebSockets the server closed, by code", ["code"], registry=self.registry
+        )
+        self.bus_connected = Gauge("chatserver_bus_connected", "1 while LISTEN works", registry=self.registry)
+        self.bus_hints = Counter("chatserver_bus_hints", "Hints received", registry=self.registry)
+        self.gaps_healed = Counter(
+            "chatserver_gaps_healed", "Messages found by re-reading, not by a hint", registry=self.registry
+        )
+        self.write_queue = Gauge("chatserver_write_queue_depth", "Sends waiting for a commit", registry=self.registry)
+        self.pool_size = Gauge("chatserver_database_pool_connections", "Open connections", registry=self.registry)
+        self.pool_idle = Gauge("chatserver_database_pool_idle", "Idle connections", registry=self.registry)
+        self.database_up = Gauge("chatserver_database_up", "1 while the database answers", registry=self.registry)
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """Scrapes are not events."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Log nothing."""
+
+
+class MetricsServer:
+    """Serves ``/metrics`` from a thread, so that a stalled event loop can still be seen.
+
+    Args:
+        metrics: what to publish.
+        host: address to listen on.
+        port: TCP port; 0 picks a free one.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        publish: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]] = make_wsgi_app(metrics.registry)
+
+        def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == METRICS_PATH:
+                return publish(environ, start_response)
+            start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+            return [b"only /metrics is here\n"]
+
+        self._server = make_server(host, port, application, ThreadingWSGIServer, _SilentHandler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return self._server.server_port
+
+    def start(self) -> None:
+        """Begin to answer scrapes."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

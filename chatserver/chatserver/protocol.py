@@ -1,0 +1,226 @@
+"""The wire of ``/api/ws``, subprotocol ``chat.v1``: frames, error codes and close codes.
+
+A frame is one JSON object in a text message; ``type`` names it. Unknown fields are ignored, unknown types answered by
+an ``error``. Answers to ``send`` may come in another order than the sends: match them by ``id``.
+
+The connection that sent a message gets its ``ack`` and no ``message`` frame for it; the sender's other devices and all
+other members get the ``message``. Within a chat, a connection sees ``seq`` ascending and each row once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+SUBPROTOCOL = "chat.v1"
+
+# Bytes of one frame from a client: a text of 4,096 characters escaped as \uXXXX twice each still fits.
+MAX_FRAME_BYTES = 64 * 1024
+# Seconds between the server's WebSocket pings; a phone's network address translation forgets after 30-60 s.
+PING_SECONDS = 20
+# Sends and syncs of one connection that may wait for the database at a time.
+MAX_IN_FLIGHT = 128
+# Frames in a row that only earned an error, after which the connection is taken for broken or hostile.
+MAX_REFUSALS = 500
+# Chats a sync may name, users a presence subscription may name.
+MAX_SYNC_CHATS = 5000
+MAX_SUBSCRIBED_USERS = 1000
+
+# Close codes; only after 4003 and 4009 is coming back useless.
+CLOSE_RESTART = 1012  # come back at once: another server takes over
+CLOSE_UNAUTHENTICATED = 4001  # sign in, then come back
+CLOSE_FORBIDDEN = 4003
+CLOSE_PACE = 4008  # too slow in reading or too fast in sending: come back with back-off, and sync
+CLOSE_REPLACED = 4009  # the same device has connected again
+
+Int = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Uuid = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
+]
+
+
+class Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=False):
+    """A frame of either direction."""
+
+
+class Send(Frame, frozen=True, tag="send"):
+    """Send a message; ``id`` is the message's ``client_id`` and comes back in the ``ack`` or ``error``."""
+
+    id: Uuid
+    text: str = ""
+    to: str | None = None
+    chat_id: Id | None = None
+    message_type: str = "text"
+    media_url: str | None = None
+    reply_to: Id | None = None
+    timestamp: float | None = None
+
+
+class Delivered(Frame, frozen=True, tag="delivered"):
+    """Everything up to ``seq`` has reached this device."""
+
+    chat_id: Id
+    seq: Int
+
+
+class Read(Frame, frozen=True, tag="read"):
+    """Everything up to ``seq`` has been read."""
+
+    chat_id: Id
+    seq: Int
+
+
+class Typing(Frame, frozen=True, tag="typing"):
+    """The user is typing in a chat."""
+
+    chat_id: Id
+
+
+class Sync(Frame, frozen=True, tag="sync"):
+    """Bring this device up to date: the highest seq it holds in each chat it knows."""
+
+    chats: Annotated[dict[Id, Int], msgspec.Meta(max_length=MAX_SYNC_CHATS)]
+
+
+class Subscribe(Frame, frozen=True, tag="subscribe"):
+    """Tell the presence of these users from now on, instead of those named before."""
+
+    user_ids: Annotated[list[Id], msgspec.Meta(max_length=MAX_SUBSCRIBED_USERS)]
+
+
+class Ping(Frame, frozen=True, tag="ping"):
+    """For pages, which cannot send WebSocket pings."""
+
+
+ClientFrame = Send | Delivered | Read | Typing | Sync | Subscribe | Ping
+
+
+class Welcome(Frame, frozen=True, tag="welcome"):
+    """The first frame of a connection."""
+
+    user_id: int
+    conn_id: str
+    server: str
+    server_time: str
+    epoch: str
+    limits: dict[str, int]
+    ping_seconds: int = PING_SECONDS
+
+
+class Ack(Frame, frozen=True, tag="ack"):
+    """The message is committed."""
+
+    id: str
+    message_id: int
+    chat_id: int
+    seq: int
+    created_at: str
+    duplicate: bool
+
+
+class Message(Frame, frozen=True, tag="message"):
+    """A message, as a row of ``GET /api/messages``."""
+
+    message: msgspec.Struct
+
+
+class Receipt(Frame, frozen=True, tag="receipt"):
+    """A member's watermarks."""
+
+    chat_id: int
+    user_id: int
+    delivered_seq: int
+    read_seq: int
+
+
+class Synced(Frame, frozen=True, tag="synced"):
+    """Ends a sync: where each chat stands; with ``more``, ask again or fetch the rest by REST."""
+
+    chats: list[dict[str, Any]]
+    more: bool
+
+
+class TypingFrom(Frame, frozen=True, tag="typing"):
+    """Somebody is typing."""
+
+    chat_id: int
+    user_id: int
+
+
+class Presence(Frame, frozen=True, tag="presence"):
+    """A user came or went."""
+
+    user_id: int
+    online: bool
+    last_seen: str | None
+
+
+class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_defaults=True):
+    """A frame was not carried out; ``id`` names the send it answers."""
+
+    code: str
+    detail: str
+    id: str | None = None
+    retry_after: int | None = None
+
+
+class Reconnect(Frame, frozen=True, tag="reconnect"):
+    """The server leaves: connect anew after this many milliseconds."""
+
+    after_ms: int
+
+
+class Pong(Frame, frozen=True, tag="pong"):
+    """Answers ``ping``."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
+_id_decoder = msgspec.json.Decoder(type("_Id", (msgspec.Struct,), {"__annotations__": {"id": Any | None}, "id": None}))
+
+
+class BadFrame(Exception):
+    """A client's frame is not one of the protocol.
+
+    Attributes:
+        code: ``bad_json`` or ``bad_frame``.
+        detail: what is wrong, with the path of the field.
+        frame_id: the frame's ``id``, when it could be read, so that the client can match the error.
+    """
+
+    MAX_ID_CHARS: ClassVar[int] = 64
+
+    def __init__(self, code: str, detail: str, frame_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.frame_id = frame_id
+
+
+def _salvage_id(data: str | bytes) -> str | None:
+    try:
+        value = getattr(_id_decoder.decode(data), "id", None)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return value[: BadFrame.MAX_ID_CHARS] if isinstance(value, str) else None
+
+
+def decode_client_frame(data: str | bytes) -> ClientFrame:
+    """Read a client's frame.
+
+    Raises:
+        BadFrame: it is not JSON, has an unknown type, or a field is missing or wrong.
+    """
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError as e:
+        raise BadFrame("bad_frame", str(e), _salvage_id(data)) from e
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
+        raise BadFrame("bad_json", "the frame is not JSON") from e
+
+
+def encode_frame(frame: msgspec.Struct) -> bytes:
+    """Encode a server's frame as UTF-8 JSON, once for all its receivers."""
+    return _encoder.encode(frame)

@@ -1,0 +1,163 @@
+"""One WebSocket connection's state machine, without I/O: a frame goes in, actions come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from chatserver import protocol
+from chatserver.protocol import (
+    BadFrame,
+    ClientFrame,
+    Delivered,
+    Error,
+    Ping,
+    Pong,
+    Read,
+    Send,
+    Subscribe,
+    Sync,
+    Typing,
+    decode_client_frame,
+)
+
+
+class State(Enum):
+    """Where a connection stands."""
+
+    OPEN = "open"
+    LEAVING = "leaving"  # told to reconnect; still served, so that nothing in flight is lost
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Queue a frame to this connection."""
+
+    frame: Error | Pong
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitMessage:
+    """Send a message; call ``Session.finished`` when it is answered."""
+
+    frame: Send
+
+
+@dataclass(frozen=True, slots=True)
+class RunSync:
+    """Answer a sync; call ``Session.finished`` when it is answered."""
+
+    have_seq: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseWatermarks:
+    """Raise the user's watermarks in a chat; None leaves one alone."""
+
+    chat_id: int
+    delivered_seq: int | None
+    read_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTyping:
+    """Tell the chat's other members that the user types."""
+
+    chat_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPresence:
+    """Watch exactly these users."""
+
+    user_ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection with a code of protocol.py."""
+
+    code: int
+    reason: str
+
+
+Action = Reply | SubmitMessage | RunSync | RaiseWatermarks | RelayTyping | WatchPresence | Close
+
+
+class Session:
+    """Decides what a connection's frames lead to.
+
+    Args:
+        max_in_flight: sends and syncs that may wait for the database at a time.
+        max_refusals: frames in a row that may earn only an error.
+    """
+
+    def __init__(
+        self, max_in_flight: int = protocol.MAX_IN_FLIGHT, max_refusals: int = protocol.MAX_REFUSALS
+    ) -> None:
+        self.state = State.OPEN
+        self.in_flight = 0
+        self._max_in_flight = max_in_flight
+        self._max_refusals = max_refusals
+        self._refusals = 0
+
+    def receive(self, data: str | bytes) -> tuple[Action, ...]:
+        """Take a frame as it came and return what to do, in order; a closed session does nothing."""
+        if self.state is State.CLOSED:
+            return ()
+        if isinstance(data, bytes):
+            return self._refuse(Error("bad_frame", "frames are text messages, not binary ones"))
+        try:
+            frame = decode_client_frame(data)
+        except BadFrame as e:
+            return self._refuse(Error(e.code, e.detail, e.frame_id))
+        return self._dispatch(frame)
+
+    def finished(self) -> None:
+        """Record that a send or a sync has been answered."""
+        self.in_flight -= 1
+
+    def leave(self) -> None:
+        """Record that the client was told to reconnect."""
+        if self.state is State.OPEN:
+            self.state = State.LEAVING
+
+    def close(self) -> None:
+        """Record that the connection is gone."""
+        self.state = State.CLOSED
+
+    def _dispatch(self, frame: ClientFrame) -> tuple[Action, ...]:
+        if isinstance(frame, Send | Sync):
+            return self._start(frame)
+        self._refusals = 0
+        match frame:
+            case Delivered(chat_id=chat_id, seq=seq):
+                return (RaiseWatermarks(chat_id, seq, None),)
+            case Read(chat_id=chat_id, seq=seq):
+                # What has been read has been delivered.
+                return (RaiseWatermarks(chat_id, seq, seq),)
+            case Typing(chat_id=chat_id):
+                return (RelayTyping(chat_id),)
+            case Subscribe(user_ids=user_ids):
+                return (WatchPresence(frozenset(user_ids)),)
+            case Ping():
+                return (Reply(Pong()),)
+
+    def _start(self, frame: Send | Sync) -> tuple[Action, ...]:
+        frame_id = frame.id if isinstance(frame, Send) else None
+        if isinstance(frame, Send) and (frame.to is None) == (frame.chat_id is None):
+            return self._refuse(Error("bad_frame", "a send names exactly one of to and chat_id", frame_id))
+        if self.in_flight >= self._max_in_flight:
+            detail = f"{self._max_in_flight} sends are waiting already: send again after an ack"
+            return self._refuse(Error("overloaded", detail, frame_id, retry_after=1))
+        self._refusals = 0
+        self.in_flight += 1
+        return (SubmitMessage(frame),) if isinstance(frame, Send) else (RunSync(frame.chats),)
+
+    def _refuse(self, error: Error) -> tuple[Action, ...]:
+        self._refusals += 1
+        if self._refusals <= self._max_refusals:
+            return (Reply(error),)
+        self.state = State.CLOSED
+        return (Close(protocol.CLOSE_PACE, "too many refused frames"),)

@@ -1,0 +1,197 @@
+"""The chatserver's settings: one frozen object, read once from the environment."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "CHAT_"
+# A pool must leave room for the LISTEN connection and the budget of the other servers; PostgreSQL's own default limit is 100.
+MAX_POOL_SIZE = 90
+MIN_DRAIN_SECONDS = 1
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# 256 bits, the output size of the HMAC's SHA-256; a shorter key is the weakest part of the code's protection.
+MIN_SECRET_KEY_BYTES = 16
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text names the variable and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says, checked.
+
+    Attributes:
+        database_dsn: PostgreSQL DSN, or None when ``database_dsn_file`` holds it.
+        database_dsn_file: file with the DSN, read again at each new connection.
+        secret_key: HMAC key for sign-in codes, the same on all servers.
+        database_pool_size: connections kept for queries, beside one for LISTEN.
+        http_host: address the API listens on.
+        http_port: port of the API, the WebSocket and the page; 0 picks a free one.
+        metrics_port: port of ``/metrics``; 0 picks a free one.
+        server_name: name in ``X-Chat-Server`` and ``welcome``.
+        drain_seconds: time from SIGTERM's notice to the last closed socket.
+        readiness_notice_seconds: time after ``/readyz`` turns 503 until the proxy has noticed.
+        otp_sender: how codes reach people; only ``Log``.
+        codes_per_address_per_hour: sign-in codes one client address may ask for.
+        session_days: life of a device's token.
+        max_connections: hard cap of WebSockets on this server.
+        allowed_origins: browser origins allowed beside ``Origin == Host``.
+        trusted_proxy_hops: X-Forwarded-For entries from the right that our own proxies wrote.
+        web_root: folder with ``index.html`` served at ``/``; None: no page.
+        log_level: least level that is logged.
+        migrate_wait_seconds: how long ``migrate`` waits for the database.
+    """
+
+    database_dsn: str | None = field(repr=False)
+    database_dsn_file: Path | None
+    secret_key: bytes = field(repr=False)
+    database_pool_size: int = 8
+    http_host: str = "0.0.0.0"  # noqa: S104 - a pod's own address, reached through its Service
+    http_port: int = 8080
+    metrics_port: int = 9090
+    server_name: str = ""
+    drain_seconds: int = 30
+    readiness_notice_seconds: float = 5
+    otp_sender: str = "Log"
+    codes_per_address_per_hour: int = 1000
+    session_days: int = 90
+    max_connections: int = 10_000
+    allowed_origins: frozenset[str] = frozenset()
+    trusted_proxy_hops: int = 1
+    web_root: Path | None = None
+    log_level: str = "INFO"
+    migrate_wait_seconds: int = 120
+
+    def read_database_dsn(self) -> str:
+        """Return the DSN to connect with now.
+
+        Raises:
+            OSError: the DSN file cannot be read at this moment.
+        """
+        if self.database_dsn_file is not None:
+            return self.database_dsn_file.read_text(encoding="utf-8").strip()
+        return self.database_dsn or ""
+
+
+class _Reader:
+    """Reads typed values and names the variable in every complaint."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(PREFIX + name, "").strip() or default
+
+    def optional(self, name: str) -> str | None:
+        return self._environ.get(PREFIX + name, "").strip() or None
+
+    def number(self, name: str, default: float, *, least: float, most: float) -> float:
+        raw = self.text(name, str(default))
+        try:
+            value = float(raw)
+        except ValueError:
+            raise SettingsError(f"{PREFIX}{name} must be a number, not {raw!r}") from None
+        if not least <= value <= most:
+            raise SettingsError(f"{PREFIX}{name} must be from {least:g} to {most:g}, not {raw}")
+        return value
+
+    def integer(self, name: str, default: int, *, least: int, most: int) -> int:
+        value = self.number(name, default, least=least, most=most)
+        if not value.is_integer():
+            raise SettingsError(f"{PREFIX}{name} must be a whole number, not {value:g}")
+        return int(value)
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            raise SettingsError(f"{PREFIX}{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+
+def _read_dsn(reader: _Reader) -> tuple[str | None, Path | None]:
+    dsn, path = reader.optional("DATABASE_DSN"), reader.optional("DATABASE_DSN_FILE")
+    if (dsn is None) == (path is None):
+        raise SettingsError(f"set exactly one of {PREFIX}DATABASE_DSN and {PREFIX}DATABASE_DSN_FILE")
+    if path is None:
+        return dsn, None
+    if not Path(path).is_file():
+        raise SettingsError(f"{PREFIX}DATABASE_DSN_FILE names {path}, which is not a readable file")
+    return None, Path(path)
+
+
+def _read_secret_key(reader: _Reader, *, required: bool) -> bytes:
+    key, path = reader.optional("SECRET_KEY"), reader.optional("SECRET_KEY_FILE")
+    if key is None and path is None and not required:
+        return b""
+    if (key is None) == (path is None):
+        raise SettingsError(f"set exactly one of {PREFIX}SECRET_KEY and {PREFIX}SECRET_KEY_FILE")
+    if path is not None:
+        try:
+            secret = Path(path).read_bytes().strip()
+        except OSError as e:
+            raise SettingsError(f"{PREFIX}SECRET_KEY_FILE cannot be read: {e.strerror}") from e
+    else:
+        secret = (key or "").encode()
+    if len(secret) < MIN_SECRET_KEY_BYTES:
+        raise SettingsError(f"the key in {PREFIX}SECRET_KEY(_FILE) must have at least {MIN_SECRET_KEY_BYTES} bytes")
+    return secret
+
+
+def _read_web_root(reader: _Reader) -> Path | None:
+    raw = reader.optional("WEB_ROOT")
+    if raw is None:
+        return None
+    if not (Path(raw) / "index.html").is_file():
+        raise SettingsError(f"{PREFIX}WEB_ROOT must be a folder with an index.html, not {raw}")
+    return Path(raw).resolve()
+
+
+def _read_origins(reader: _Reader) -> frozenset[str]:
+    origins = frozenset(o.strip().rstrip("/") for o in reader.text("ALLOWED_ORIGINS", "").split(",") if o.strip())
+    for origin in origins:
+        if not origin.startswith(("https://", "http://")):
+            raise SettingsError(f"{PREFIX}ALLOWED_ORIGINS: {origin!r} must look like https://host or https://host:port")
+    return origins
+
+
+def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) -> Settings:
+    """Read and check the settings.
+
+    Args:
+        environ: the process's environment.
+        needs_secret_key: False for ``migrate``, which signs nobody in.
+
+    Raises:
+        SettingsError: a value is missing or wrong; the text names the variable.
+    """
+    reader = _Reader(environ)
+    dsn, dsn_file = _read_dsn(reader)
+    drain_seconds = reader.integer("DRAIN_SECONDS", 30, least=MIN_DRAIN_SECONDS, most=3600)
+    return Settings(
+        database_dsn=dsn,
+        database_dsn_file=dsn_file,
+        secret_key=_read_secret_key(reader, required=needs_secret_key),
+        database_pool_size=reader.integer("DATABASE_POOL_SIZE", 8, least=1, most=MAX_POOL_SIZE),
+        http_host=reader.text("HTTP_HOST", "0.0.0.0"),  # noqa: S104 - see the field
+        http_port=reader.integer("HTTP_PORT", 8080, least=0, most=65535),
+        metrics_port=reader.integer("METRICS_PORT", 9090, least=0, most=65535),
+        server_name=reader.text("SERVER_NAME", socket.gethostname()),
+        drain_seconds=drain_seconds,
+        readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", 5, least=0, most=drain_seconds),
+        otp_sender=reader.choice("OTP_SENDER", "Log", ("Log",)),
+        codes_per_address_per_hour=reader.integer("CODES_PER_ADDRESS_PER_HOUR", 1000, least=1, most=10**9),
+        session_days=reader.integer("SESSION_DAYS", 90, least=1, most=3650),
+        max_connections=reader.integer("MAX_CONNECTIONS", 10_000, least=1, most=10**6),
+        allowed_origins=_read_origins(reader),
+        trusted_proxy_hops=reader.integer("TRUSTED_PROXY_HOPS", 1, least=0, most=10),
+        web_root=_read_web_root(reader),
+        log_level=reader.choice("LOG_LEVEL", "INFO", LOG_LEVELS),
+        migrate_wait_seconds=reader.integer("MIGRATE_WAIT_SECONDS", 120, least=0, most=3600),
+    )
