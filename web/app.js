@@ -1,0 +1,247 @@
+// The page: sign in, pick a chat, exchange messages. Server text only ever becomes textContent.
+import { Api, Live } from "/api.js";
+
+const $ = (selector) => document.querySelector(selector);
+const KEY = "chatcluster.session";
+const HISTORY = 100;
+
+let session = JSON.parse(localStorage.getItem(KEY) || "null");
+let api = new Api(session?.token);
+let live = null;
+let chats = new Map();      // chat_id -> chat as the server gave it
+let rows = new Map();       // chat_id -> Map(seq -> row)
+let open = null;            // chat_id on screen
+const outbox = new Map();   // client_id -> frame not yet acknowledged
+
+const other = (chat) => chat.members.find((member) => member.user_id !== session.user.user_id) || chat.members[0];
+const title = (chat) => chat.group_name || other(chat)?.username || other(chat)?.phone_number || "Chat";
+
+function fail(view, error) {
+  $(`#${view} .error`).textContent = error ? error.message : "";
+}
+
+function show() {
+  $("#sign-in").hidden = Boolean(session);
+  $("#chat").hidden = !session;
+  if (!session) return;
+  $("#me").textContent = session.user.username || session.user.phone_number;
+  live = new Live(api, { onFrame, onState: (text) => { $("#state").textContent = text; }, onSignedOut: forget,
+    hello: () => [{ type: "sync", chats: haves() }, ...outbox.values()] });
+  loadChats();
+}
+
+function forget() {
+  live?.stop();
+  localStorage.removeItem(KEY);
+  session = null; api = new Api(); chats = new Map(); rows = new Map(); open = null; outbox.clear();
+  $("#messages").replaceChildren(); $("#chats").replaceChildren(); $("#compose").hidden = true;
+  $("#enter-code").hidden = true;
+  show();
+}
+
+const haves = () => Object.fromEntries([...chats.values()].map((chat) => [chat.chat_id, Math.max(0, ...(rows.get(chat.chat_id)?.keys() ?? []))]));
+
+// --- sign in ---------------------------------------------------------------------------------------
+
+$("#ask-code").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  fail("sign-in");
+  try {
+    const phone_number = new FormData(event.target).get("phone_number").trim();
+    const answer = await api.call("POST", "/api/auth/code", { phone_number });
+    $("#enter-code").hidden = false;
+    $("#development").hidden = !answer.dev_code;
+    $("#enter-code [name=code]").value = answer.dev_code || "";
+    $("#enter-code [name=code]").focus();
+  } catch (error) { fail("sign-in", error); }
+});
+
+$("#enter-code").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  fail("sign-in");
+  const form = new FormData(event.target);
+  const body = { phone_number: $("#ask-code [name=phone_number]").value.trim(), code: form.get("code"), device_name: "Web page" };
+  if (form.get("username").trim()) body.username = form.get("username").trim();
+  try {
+    session = await api.call("POST", "/api/auth/session", body);
+    localStorage.setItem(KEY, JSON.stringify(session));
+    api = new Api(session.token);
+    show();
+  } catch (error) { fail("sign-in", error); }
+});
+
+$("#sign-out").addEventListener("click", async () => {
+  try { await api.call("DELETE", "/api/auth/session"); } finally { forget(); }
+});
+
+// --- chats -----------------------------------------------------------------------------------------
+
+async function loadChats() {
+  try {
+    const answer = await api.call("GET", "/api/chats?limit=100");
+    for (const chat of answer.chats ?? answer) chats.set(chat.chat_id, chat);
+    drawChats();
+  } catch (error) { fail("chat", error); }
+}
+
+async function loadChat(chatId) {
+  const chat = await api.call("GET", `/api/chats/${chatId}`);
+  chats.set(chatId, chat);
+  drawChats();
+  return chat;
+}
+
+function drawChats() {
+  const items = [...chats.values()].filter((chat) => chat.kind !== "self").map((chat) => {
+    const button = document.createElement("button");
+    button.setAttribute("aria-current", String(chat.chat_id === open));
+    button.append(Object.assign(document.createElement("span"), { textContent: title(chat) }));
+    if (chat.unread) button.append(Object.assign(document.createElement("mark"), { textContent: chat.unread }));
+    button.append(Object.assign(document.createElement("small"), { textContent: chat.last_message?.text ?? "" }));
+    button.addEventListener("click", () => openChat(chat.chat_id));
+    const item = document.createElement("li");
+    item.append(button);
+    return item;
+  });
+  $("#chats").replaceChildren(...items);
+}
+
+async function openChat(chatId) {
+  open = chatId;
+  fail("chat");
+  try {
+    const chat = chats.get(chatId) ?? await loadChat(chatId);
+    $("#title").textContent = title(chat);
+    $("#compose").hidden = false;
+    const page = await api.call("GET", `/api/chats/${chatId}/messages?limit=${HISTORY}`);
+    for (const row of page) keep(row);
+    if (open !== chatId) return;
+    drawMessages();
+    markRead();
+    $("#compose input").focus();
+  } catch (error) { fail("chat", error); }
+}
+
+$("#new-chat").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const to = new FormData(event.target).get("to").trim();
+  event.target.reset();
+  const known = [...chats.values()].find((chat) => chat.kind === "direct" && (other(chat)?.username?.toLowerCase() === to.toLowerCase() || other(chat)?.phone_number === to));
+  if (known) { openChat(known.chat_id); return; }
+  open = null;
+  $("#title").textContent = to;
+  $("#messages").replaceChildren();
+  $("#compose").hidden = false;
+  $("#compose").dataset.to = to;
+  $("#compose input").focus();
+});
+
+// --- messages --------------------------------------------------------------------------------------
+
+function keep(row) {
+  if (!rows.has(row.chat_id)) rows.set(row.chat_id, new Map());
+  rows.get(row.chat_id).set(row.seq, row);
+}
+
+function ticks(chat, row) {
+  const others = chat.members.filter((member) => member.user_id !== session.user.user_id);
+  const least = (field) => Math.min(...others.map((member) => member[field] ?? 0), Infinity);
+  if (row.seq <= least("read_seq")) return ["✓✓", "read"];
+  if (row.seq <= least("delivered_seq")) return ["✓✓", "delivered"];
+  return ["✓", "sent"];
+}
+
+function drawMessages() {
+  const chat = chats.get(open);
+  if (!chat) return;
+  const list = [...(rows.get(open)?.values() ?? [])].sort((a, b) => a.seq - b.seq).map((row) => {
+    const item = document.createElement("li");
+    if (row.kind && row.kind !== "message") {
+      item.className = "note";
+      item.textContent = row.kind === "member" ? "The members changed" : "The chat changed";
+      return item;
+    }
+    const own = row.from_id === session.user.user_id;
+    item.className = own ? "own" : "";
+    const who = chat.kind === "group" && !own ? `${row.from}: ` : "";
+    item.textContent = who + (row.text ?? "");
+    const small = document.createElement("small");
+    const at = row.timestamp ? new Date(row.timestamp * 1000) : new Date();
+    small.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    if (own) {
+      const [mark, state] = ticks(chat, row);
+      small.append(" ", Object.assign(document.createElement("span"), { textContent: mark, className: state, title: state }));
+    }
+    item.append(small);
+    return item;
+  });
+  $("#messages").replaceChildren(...list);
+  $("#messages").scrollTop = $("#messages").scrollHeight;
+}
+
+$("#compose").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = new FormData(event.target).get("text").trim();
+  if (!text) return;
+  event.target.reset();
+  const id = crypto.randomUUID();
+  const frame = { type: "send", id, ...(open ? { chat_id: open } : { to: event.target.dataset.to }), text };
+  outbox.set(id, frame);
+  live.send(frame);
+});
+
+function markRead() {
+  const chat = chats.get(open);
+  const last = Math.max(0, ...(rows.get(open)?.keys() ?? []));
+  if (!chat || !last || document.hidden) return;
+  live.send({ type: "read", chat_id: open, seq: last });
+  chat.unread = 0;
+  drawChats();
+}
+document.addEventListener("visibilitychange", markRead);
+
+async function arrived(row) {
+  keep(row);
+  const chat = chats.get(row.chat_id) ?? await loadChat(row.chat_id);
+  const incoming = row.from_id !== session.user.user_id;
+  if (!row.kind || row.kind === "message") chat.last_message = row;
+  if (incoming) live.send({ type: "delivered", chat_id: row.chat_id, seq: row.seq });
+  if (row.chat_id === open) { drawMessages(); if (incoming) markRead(); }
+  else if (incoming && row.text) chat.unread = (chat.unread ?? 0) + 1;
+  drawChats();
+}
+
+async function onFrame(frame) {
+  try {
+    switch (frame.type) {
+      case "ack": {
+        const sent = outbox.get(frame.id);
+        outbox.delete(frame.id);
+        if (!sent) return;
+        const fresh = open === null && sent.to;
+        if (fresh) open = frame.chat_id;
+        await arrived({ ...sent, ...frame, kind: "message", from_id: session.user.user_id, timestamp: Date.parse(frame.created_at) / 1000 });
+        if (fresh) await openChat(frame.chat_id);
+        break;
+      }
+      case "message": await arrived(frame.message); break;
+      case "event": await loadChat(frame.chat_id); await arrived(frame); break;
+      case "receipt": {
+        const member = chats.get(frame.chat_id)?.members.find((one) => one.user_id === frame.user_id);
+        if (member) Object.assign(member, { delivered_seq: frame.delivered_seq, read_seq: frame.read_seq });
+        if (frame.chat_id === open) drawMessages();
+        break;
+      }
+      case "synced": if (frame.more) await loadChats(); break;
+      case "error":
+        if (frame.id && !["unavailable", "overloaded", "rate_limited"].includes(frame.code)) outbox.delete(frame.id);
+        fail("chat", new Error(frame.detail || frame.code));
+        break;
+    }
+  } catch (error) { fail("chat", error); }
+}
+
+// What the server was too busy for is offered again while the page is open.
+setInterval(() => { for (const frame of outbox.values()) live?.send(frame); }, 5000);
+
+show();
