@@ -1,0 +1,357 @@
+"""The domain as frozen types: users, chats, messages, receipts, and the hints that servers send each other.
+
+They are msgspec Structs and not dataclasses: a frozen Struct is made about ten times faster than a frozen slots
+dataclass (one is made for each row of each fan-out), and the same type encodes to JSON without a second model.
+Times are integers of microseconds since 1970 (``*_us``): exact, ordered, free of time zones.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+HINT_CHANNEL = "chat_hints"
+"""The PostgreSQL NOTIFY channel that carries hints between servers."""
+
+HINT_MAX_BYTES = 7900
+"""Bytes of one encoded hint; PostgreSQL refuses NOTIFY payloads of 8,000 bytes and more."""
+
+GROUP_MEMBERS_MAX = 1024
+"""Members of a group, the creator included (the API's limit)."""
+
+TEXT_MAX_CHARS = 65_536
+"""Characters of a message's text; what WhatsApp takes."""
+
+ChatKind = Literal["direct", "group", "self"]
+EventKind = Literal["message", "edit", "delete", "reaction", "member", "group"]
+MessageType = Literal["text", "image", "video", "audio", "document"]
+Role = Literal["admin", "member"]
+Status = Literal["sent", "delivered", "read"]
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is calling: a user on one of their devices."""
+
+    user_id: int
+    device_id: int
+
+
+class User(msgspec.Struct, frozen=True):
+    """An account.
+
+    Attributes:
+        username: as its owner wrote it; unique without regard to case; None when never set.
+    """
+
+    user_id: int
+    phone_number: str
+    username: str | None
+    profile_picture_url: str | None
+    created_at_us: int
+    last_seen_us: int | None
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One signed-in device of a user."""
+
+    device_id: int
+    device_name: str | None
+    created_at_us: int
+    last_used_us: int
+    expires_at_us: int
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A fresh sign-in; the only place where the token exists in the clear."""
+
+    token: str
+    device_id: int
+    user: User
+
+
+class CodeRequest(msgspec.Struct, frozen=True):
+    """A sign-in code that was made.
+
+    Attributes:
+        phone_number: E.164 form of the number asked for.
+        code: six digits, for the sender alone. Only the sender `Log` may show it in an answer.
+        expires_in_seconds: how long it is good.
+    """
+
+    phone_number: str
+    code: str
+    expires_in_seconds: int
+
+
+class SendMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks to be sent: exactly one of `to` and `chat_id`.
+
+    Attributes:
+        to: username, or phone number in E.164 form.
+        client_id: the client's UUID for this message; None: the server makes one, and a retry is a new message.
+        reply_to: seq of the message in this chat that is answered.
+        timestamp: the client's own clock in Unix seconds: kept, never used for order.
+    """
+
+    to: str | None = None
+    chat_id: int | None = None
+    text: str | None = None
+    type: str = "text"
+    media_url: str | None = None
+    client_id: str | None = None
+    reply_to: int | None = None
+    timestamp: float | None = None
+
+
+class SentMessage(msgspec.Struct, frozen=True):
+    """The durable result of a send; the transaction has been committed.
+
+    Attributes:
+        duplicate: this client_id was stored before; the other fields are those of the first time.
+    """
+
+    message_id: int
+    chat_id: int
+    seq: int
+    client_id: str
+    created_at_us: int
+    duplicate: bool
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """One row of a chat's history: a message, or another event. The same for every reader.
+
+    Attributes:
+        kind: `message` rows are those of ``GET /api/messages``; the others become `event` frames.
+        target_seq: the row of this chat that an edit, delete or reaction is about.
+        from_id: who sent it or did it.
+        from_name: their username, else their phone number (the API's `from`).
+        to: in a direct chat the other one's username, else phone number; None in groups.
+        text: None when there is none, or when it was deleted for everyone.
+        reply_to: seq of the message it answers.
+        detail: what an event says beyond that, such as ``{"action": "added", "user_ids": [7]}``; None for messages.
+        status: the least over all current members but the sender: sent, delivered or read.
+        client_id: the sender's UUID for it.
+        client_timestamp_us: the sender's own clock, when it told.
+        edited_at_us: when it was last edited.
+        deleted_at_us: when it was deleted for everyone.
+    """
+
+    chat_id: int
+    seq: int
+    kind: EventKind
+    target_seq: int | None
+    message_id: int
+    from_id: int
+    from_name: str
+    to: str | None
+    text: str | None
+    type: MessageType
+    media_url: str | None
+    reply_to: int | None
+    detail: dict[str, Any] | None
+    created_at_us: int
+    status: Status
+    client_id: str
+    client_timestamp_us: int | None = None
+    edited_at_us: int | None = None
+    deleted_at_us: int | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A current member of a chat and how far they have got and read."""
+
+    user_id: int
+    username: str | None
+    role: Role
+    delivered_seq: int
+    read_seq: int
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """A chat as one of its members sees it.
+
+    Attributes:
+        group_name: None unless a group.
+        last_seq: the newest row this user may see (a former member: the row of their leaving).
+        last_at_us: when that chat last changed; the order of the list.
+        unread: messages (not events) of others after this user's read_seq.
+        left: this user is a former member.
+        members: current members.
+    """
+
+    chat_id: int
+    kind: ChatKind
+    group_name: str | None
+    last_seq: int
+    last_at_us: int
+    last_message: MessageRow | None
+    unread: int
+    left: bool
+    members: tuple[Member, ...]
+
+
+class ChatPage(msgspec.Struct, frozen=True):
+    """Chats, newest first; `next_cursor` is None on the last page."""
+
+    chats: tuple[Chat, ...]
+    next_cursor: str | None
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """Rows of one chat, oldest first; `more` says whether rows remain in the asked direction."""
+
+    rows: tuple[MessageRow, ...]
+    more: bool
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Rows of all chats of a user, oldest first, and where to go on.
+
+    Attributes:
+        next_since: opaque; with it the next call continues exactly here. Always present, on an empty page too.
+        more: the page is full; more rows are there at once (a long poll need not wait).
+    """
+
+    rows: tuple[MessageRow, ...]
+    next_since: str
+    more: bool
+
+
+class GroupInfo(msgspec.Struct, frozen=True):
+    """A group, its members, and the seq of the event that the call made (None if it changed nothing)."""
+
+    group_id: int
+    chat_id: int
+    group_name: str
+    created_by: int
+    created_at_us: int
+    members: tuple[Member, ...]
+    seq: int | None = None
+
+
+class ReceiptMark(msgspec.Struct, frozen=True):
+    """How far a client says it got and read a chat."""
+
+    delivered_seq: int | None = None
+    read_seq: int | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The watermarks of one member of a chat."""
+
+    chat_id: int
+    user_id: int
+    delivered_seq: int
+    read_seq: int
+
+
+class SeqRange(msgspec.Struct, frozen=True, array_like=True):
+    """Rows first_seq to last_seq, both included, of one chat."""
+
+    chat_id: int
+    first_seq: int
+    last_seq: int
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One row, and those of the asked users who may see it."""
+
+    row: MessageRow
+    user_ids: tuple[int, ...]
+
+
+class SyncedChat(msgspec.Struct, frozen=True):
+    """Where a chat stands, for the `synced` frame."""
+
+    chat_id: int
+    last_seq: int
+    members: tuple[Member, ...]
+
+
+class SyncResult(msgspec.Struct, frozen=True):
+    """What a client missed.
+
+    Attributes:
+        rows: oldest first within each chat, without holes after the client's have_seq.
+        chats: the user's chats (the most recently active ones, bounded).
+        more: the rows were cut off; sync again with the new have_seq values for the rest.
+    """
+
+    rows: tuple[MessageRow, ...]
+    chats: tuple[SyncedChat, ...]
+    more: bool
+
+
+class MembershipNews(msgspec.Struct, frozen=True, array_like=True):
+    """The membership of these users in this chat changed: servers that hold them must look again."""
+
+    chat_id: int
+    user_ids: tuple[int, ...]
+
+
+class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o", "ranges": "c", "members": "m"}):
+    """What one server tells the others by NOTIFY: only where to look, never the truth itself.
+
+    Losing one costs latency, never a message. Message text never travels here.
+
+    Attributes:
+        origin: CHAT_SERVER_NAME of the sender. PostgreSQL sends the hint back to its origin too.
+        ranges: new rows, committed with this hint.
+        members: chats that users came into or left.
+        receipts: changed watermarks (arrays ``[chat_id, user_id, delivered_seq, read_seq]`` on the wire).
+        revoked: device ids whose tokens died; their sockets must close.
+        typing: ephemeral: ``(chat_id, user_id)`` is writing.
+        presence: ephemeral: ``(user_id, 1 online | 0 offline)``.
+    """
+
+    origin: str
+    ranges: tuple[SeqRange, ...] = ()
+    members: tuple[MembershipNews, ...] = ()
+    receipts: tuple[tuple[int, int, int, int], ...] = ()
+    revoked: tuple[int, ...] = ()
+    typing: tuple[tuple[int, int], ...] = ()
+    presence: tuple[tuple[int, int], ...] = ()
+
+    def encode(self) -> list[str]:
+        """Encode as NOTIFY payloads, each under HINT_MAX_BYTES; several when it does not fit into one.
+
+        Returns:
+            JSON texts; none for a hint that says nothing. Decoded, they add up to this hint.
+
+        Raises:
+            ValueError: the origin's name alone leaves no room.
+        """
+        pieces: list[Hint] = []
+        for field in ("ranges", "receipts", "revoked", "typing", "presence"):
+            items = getattr(self, field)
+            for start in range(0, len(items), _HINT_ITEMS):
+                pieces.append(Hint(self.origin, **{field: items[start : start + _HINT_ITEMS]}))
+        for news in self.members:
+            for start in range(0, len(news.user_ids), _HINT_ITEMS):
+                part = MembershipNews(news.chat_id, news.user_ids[start : start + _HINT_ITEMS])
+                pieces.append(Hint(self.origin, members=(part,)))
+        whole = _HINT_ENCODER.encode(self)
+        if len(whole) <= HINT_MAX_BYTES:
+            return [whole.decode()] if pieces else []
+        payloads = [_HINT_ENCODER.encode(piece) for piece in pieces]
+        if any(len(payload) > HINT_MAX_BYTES for payload in payloads):
+            raise ValueError(f"the server name is too long for a hint: {len(self.origin)} characters")
+        return [payload.decode() for payload in payloads]
+
+    @staticmethod
+    def decode(payload: str) -> Hint:
+        """Decode one NOTIFY payload; unknown fields of newer servers are ignored.
+
+        Raises:
+            ValueError: not a hint.
+        """
+        return _HINT_DECODER.decode(payload)
+
+
+_HINT_ITEMS = 80
+"""Entries of one list in one piece: the longest (four 19-digit numbers) takes 82 bytes, 80 of them 6,560."""
+
+_HINT_ENCODER = msgspec.json.Encoder()
+_HINT_DECODER = msgspec.json.Decoder(Hint)
