@@ -1,0 +1,116 @@
+"""What a phone number, username, text or URL must look like: pure checks that name the field."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+from urllib.parse import urlsplit
+
+import phonenumbers
+
+from chatserver.errors import ValidationFailed
+from chatserver.model import TEXT_MAX_CHARS
+
+USERNAME_MAX_CHARS = 50
+"""Characters of a username: the column's width in the source document."""
+
+URL_MAX_CHARS = 2048
+"""Characters of a URL: what every browser and proxy takes."""
+
+NAME_MAX_CHARS = 100
+"""Characters of a group's or a device's name."""
+
+_USERNAME: Final = re.compile(r"[\w](?:[\w.\-]*[\w])?", re.UNICODE)
+_PHONE: Final = re.compile(r"\+[0-9][0-9 ().\-]{5,30}")
+
+
+def check_phone_number(text: str, path: str) -> str:
+    """Return the number in E.164 form.
+
+    Any *possible* number counts (right length for its country), not only those an operator has assigned: scripts and
+    tests use made-up ones.
+
+    Raises:
+        ValidationFailed: it is none; `path` names the field.
+    """
+    message = "must be a phone number in E.164 form, such as +491701234567"
+    if not _PHONE.fullmatch(text):
+        raise ValidationFailed.of(path, message)
+    try:
+        number = phonenumbers.parse(text, None)
+    except phonenumbers.NumberParseException as error:
+        raise ValidationFailed.of(path, message) from error
+    if not phonenumbers.is_possible_number(number):
+        raise ValidationFailed.of(path, f"{message}; this one has the wrong length for its country")
+    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def check_username(text: str, path: str) -> str:
+    """Return the username in Unicode's composed form.
+
+    Raises:
+        ValidationFailed: it is none; `path` names the field.
+    """
+    username = unicodedata.normalize("NFC", text)
+    if len(username) > USERNAME_MAX_CHARS or not _USERNAME.fullmatch(username):
+        raise ValidationFailed.of(
+            path,
+            f"must have 1 to {USERNAME_MAX_CHARS} letters, digits, '_', '.' or '-', "
+            "and begin and end with a letter, digit or '_'",
+        )
+    return username
+
+
+def username_key(username: str) -> str:
+    """Return what makes two usernames the same: ``Ada`` and ``ADA`` share a key.
+
+    Made here and not by PostgreSQL's lower(), whose result depends on the locale of the cluster.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+
+
+def check_text(text: str, path: str, *, max_chars: int = TEXT_MAX_CHARS) -> str:
+    """Return the text if PostgreSQL can store it and it is not too long.
+
+    Raises:
+        ValidationFailed: a NUL, half a surrogate pair, or too long.
+    """
+    if len(text) > max_chars:
+        raise ValidationFailed.of(path, f"must have at most {max_chars} characters, this has {len(text)}")
+    if "\x00" in text:
+        raise ValidationFailed.of(path, "must not hold the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValidationFailed.of(path, "must be valid Unicode without lone surrogates") from error
+    return text
+
+
+def check_name(text: str, path: str, *, max_chars: int = NAME_MAX_CHARS) -> str:
+    """Return a group's or device's name, trimmed.
+
+    Raises:
+        ValidationFailed: empty, too long, or not storable.
+    """
+    name = check_text(text.strip(), path, max_chars=max_chars)
+    if not name:
+        raise ValidationFailed.of(path, "must not be empty")
+    return name
+
+
+def check_url(text: str, path: str) -> str:
+    """Return an http(s) URL.
+
+    Raises:
+        ValidationFailed: it is none; `path` names the field.
+    """
+    check_text(text, path, max_chars=URL_MAX_CHARS)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() or not character.isprintable() for character in text):
+        raise ValidationFailed.of(path, "must be an absolute http or https URL")
+    return text

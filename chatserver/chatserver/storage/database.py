@@ -1,0 +1,330 @@
+"""The pool of PostgreSQL connections with bounded waits, and the connection that listens for hints.
+
+The only importer of asyncpg: whatever goes wrong between here and PostgreSQL leaves as ServiceUnavailable, within
+CALL_SECONDS, and the next call tries afresh, so that nothing has to be restarted after an outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, LiteralString, Self
+
+import asyncpg
+
+from chatserver.errors import ServiceUnavailable
+from chatserver.model import HINT_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from asyncpg.pool import PoolConnectionProxy
+
+ACQUIRE_SECONDS = 2.0
+"""Seconds to wait for a free connection, or for a new one: a pool that is full for longer has too much to do."""
+
+STATEMENT_SECONDS = 4.0
+"""Seconds one statement may take before PostgreSQL is asked to cancel it."""
+
+CALL_SECONDS = 5.0
+"""Seconds one call may take in all; then its connection is cut, which also ends the wait for a silent server."""
+
+CONNECT_SECONDS = 2.0
+"""Seconds to connect, TLS and password included."""
+
+
+class StatementFailed(Exception):
+    """PostgreSQL refused a statement for what it holds, not for its own state.
+
+    Attributes:
+        sqlstate: the five characters of the SQL standard, such as 23505 for a unique violation.
+        constraint: the name of the violated constraint, if any.
+    """
+
+    def __init__(self, sqlstate: str, constraint: str | None) -> None:
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+        # Without PostgreSQL's text: it quotes values, which may be message text.
+        super().__init__(f"SQLSTATE {sqlstate}" + (f" ({constraint})" if constraint else ""))
+
+
+_UNAVAILABLE_CLASSES = (
+    "08",  # connection exceptions
+    "53",  # out of disk, memory or connections
+    "57",  # shut down, starting, cancelled
+    "58",  # errors of the operating system
+    "25",  # read-only: this is a standby, or a full disk made it so
+    "40",  # deadlock or serialization failure: the same call can succeed at once
+    "55",  # lock not available in time
+    "28",  # password just being rotated
+    "3D",  # the database is not made yet
+    "F0",  # configuration file error
+    "XX",  # internal error
+)
+
+
+def _translate(error: Exception) -> Exception:
+    """Return the project's error for what asyncpg or the network raised."""
+    if isinstance(error, asyncpg.PostgresError):
+        sqlstate = str(getattr(error, "sqlstate", None) or "XX000")
+        if sqlstate.startswith(_UNAVAILABLE_CLASSES):
+            return ServiceUnavailable()
+        return StatementFailed(sqlstate, getattr(error, "constraint_name", None))
+    return ServiceUnavailable()
+
+
+_OUTAGES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InternalClientError, EOFError)
+"""What a missing, slow or restarting PostgreSQL looks like from here."""
+
+
+def _is_outage(error: Exception) -> bool:
+    # InterfaceError is both a closed connection and a wrong argument; only the first is an outage.
+    return isinstance(error, _OUTAGES) or (
+        isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError | ValueError)
+    )
+
+
+class Database:
+    """A pool of connections to one PostgreSQL.
+
+    Args:
+        read_dsn: returns the DSN; called at each new connection, so that a rotated password works.
+        pool_size: connections at most.
+        server_name: this server's name: the origin of the hints it sends, and PostgreSQL's application_name.
+        on_seconds: told how long each call took and whether it succeeded, for metrics.
+    """
+
+    def __init__(
+        self,
+        read_dsn: Callable[[], str],
+        *,
+        server_name: str,
+        pool_size: int = 8,
+        on_seconds: Callable[[float, bool], None] | None = None,
+    ) -> None:
+        self.server_name = server_name
+        self._read_dsn = read_dsn
+        self._pool_size = pool_size
+        self._on_seconds = on_seconds
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> Self:
+        """Make the pool. It connects when first used, so this succeeds while PostgreSQL is away."""
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                min_size=0,
+                max_size=self._pool_size,
+                connect=self._connect,
+                reset=_keep_session,
+                command_timeout=STATEMENT_SECONDS,
+            )
+        return self
+
+    async def close(self, timeout_seconds: float = CALL_SECONDS) -> None:
+        """Close all connections; those still busy after the timeout are cut."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+        self._pool = None
+
+    async def _connect(self, *_: object, **arguments: Any) -> asyncpg.Connection[asyncpg.Record]:
+        try:
+            return await connect(self._read_dsn(), application_name=f"chatserver {self.server_name}", **arguments)
+        except ValueError as error:
+            # A half-written DSN file: the next try may find a whole one.
+            raise ConnectionError("the DSN cannot be used") from error
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+        """Lend a connection for at most CALL_SECONDS.
+
+        Raises:
+            ServiceUnavailable: PostgreSQL is away, too slow, or the pool is exhausted.
+            StatementFailed: a statement was refused for what it holds.
+        """
+        if self._pool is None:
+            raise ServiceUnavailable("The server is starting or stopping.")
+        started = time.monotonic()
+        connection: PoolConnectionProxy[asyncpg.Record] | None = None
+        succeeded = False
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+                yield connection
+            succeeded = True
+        except Exception as error:
+            if not _is_outage(error):
+                raise
+            translated = _translate(error)
+            if connection is not None and isinstance(error, TimeoutError):
+                # Its backend may be frozen: asking it to cancel or to roll back could wait for ever.
+                connection.terminate()
+            raise translated from error
+        finally:
+            if connection is not None:
+                await self._release(connection)
+            if self._on_seconds is not None:
+                self._on_seconds(time.monotonic() - started, succeeded)
+
+    async def _release(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+        if self._pool is None:
+            return
+        try:
+            await self._pool.release(connection, timeout=1)
+        except Exception as error:
+            # The connection is cut and will be replaced; the call itself has its result.
+            if not _is_outage(error):
+                raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+        """Lend a connection with a READ COMMITTED transaction around the block; errors as of `connection`."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, query: LiteralString, *arguments: object) -> list[asyncpg.Record]:
+        """Run one statement and return its rows; errors as of `connection`."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: LiteralString, *arguments: object) -> asyncpg.Record | None:
+        """Run one statement and return its first row; errors as of `connection`."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def execute(self, query: LiteralString, *arguments: object) -> str:
+        """Run one statement and return its command tag; errors as of `connection`."""
+        async with self.connection() as connection:
+            return await connection.execute(query, *arguments)
+
+    async def ping(self) -> None:
+        """Check that PostgreSQL answers and takes writes.
+
+        Raises:
+            ServiceUnavailable: it does not.
+        """
+        row = await self.fetchrow("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool")
+        if row is None or row[0]:
+            raise ServiceUnavailable("The database takes no writes.")
+
+    async def notify(self, payloads: Iterable[str]) -> None:
+        """Send hints to all servers, this one included (typing, presence, revocations).
+
+        Raises:
+            ServiceUnavailable: not sent.
+        """
+        texts = list(payloads)
+        if texts:
+            await self.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", HINT_CHANNEL, texts)
+
+    async def listen(self, on_payload: Callable[[str], None]) -> Listener:
+        """Open a connection of its own, outside of the pool, that hears HINT_CHANNEL.
+
+        Args:
+            on_payload: called in the event loop with each payload; must not block or raise.
+
+        Raises:
+            ServiceUnavailable: PostgreSQL is away.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS * 2):
+                connection = await connect(
+                    self._read_dsn(),
+                    application_name=f"chatserver {self.server_name} listen",
+                    command_timeout=STATEMENT_SECONDS,
+                )
+                listener = Listener(connection)
+                await listener.start(on_payload)
+                return listener
+        except Exception as error:
+            if not _is_outage(error) and not isinstance(error, ValueError):
+                raise
+            raise ServiceUnavailable from error
+
+
+class Listener:
+    """One connection that hears hints; made by Database.listen."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._connection = connection
+        self._closed = asyncio.Event()
+        connection.add_termination_listener(self._on_end)
+
+    async def start(self, on_payload: Callable[[str], None]) -> None:
+        """Subscribe."""
+
+        def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            on_payload(str(payload))
+
+        await self._connection.add_listener(HINT_CHANNEL, hear)
+
+    def _on_end(self, *_: object) -> None:
+        self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Return when the connection has ended, for whatever reason."""
+        await self._closed.wait()
+
+    async def ping(self) -> None:
+        """Ask PostgreSQL for a sign of life: a silent connection looks like a healthy one.
+
+        Raises:
+            ServiceUnavailable: none came within CALL_SECONDS; the connection is cut.
+        """
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._connection.execute("SELECT 1")
+        except Exception as error:
+            if not _is_outage(error):
+                raise
+            self.close()
+            raise ServiceUnavailable from error
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self._connection.terminate()
+        self._closed.set()
+
+
+async def connect(
+    dsn: str, *, application_name: str, command_timeout: float | None = None, **arguments: Any
+) -> asyncpg.Connection[asyncpg.Record]:
+    """Open one connection within CONNECT_SECONDS, to a server that takes writes.
+
+    Raises:
+        OSError: nothing answers, or not in time (TimeoutError).
+        asyncpg.PostgresError: PostgreSQL refused.
+        ValueError: the DSN cannot be parsed.
+    """
+    return await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_SECONDS,
+        command_timeout=command_timeout,
+        server_settings={"application_name": application_name},
+        target_session_attrs="read-write",
+        **arguments,
+    )
+
+
+async def _keep_session(_connection: object) -> None:
+    """Replace the pool's reset statement: nothing here changes a session, so a round trip a call is saved."""
+
+
+def micros(moment: Any) -> int:
+    """Return a timestamptz as microseconds since 1970."""
+    return round(moment.timestamp() * 1_000_000)
+
+
+def micros_or_none(moment: Any) -> int | None:
+    """Return a nullable timestamptz as microseconds since 1970."""
+    return None if moment is None else micros(moment)
+
+
+def affected(tag: str) -> int:
+    """Return the number of rows in a command tag: ``UPDATE 3`` -> 3."""
+    return int(tag.rsplit(" ", 1)[-1])
