@@ -12,14 +12,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.model import HINT_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from datetime import datetime
 
     from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    """A connection as other modules name it, so that none of them needs asyncpg."""
 
 ACQUIRE_SECONDS = 2.0
 """Seconds to wait for a free connection, or for a new one: a pool that is full for longer has too much to do."""
@@ -81,7 +86,7 @@ _OUTAGES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InternalClient
 def _is_outage(error: Exception) -> bool:
     # InterfaceError is both a closed connection and a wrong argument; only the first is an outage.
     return isinstance(error, _OUTAGES) or (
-        isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError | ValueError)
+        isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     )
 
 
@@ -301,26 +306,49 @@ async def connect(
         asyncpg.PostgresError: PostgreSQL refused.
         ValueError: the DSN cannot be parsed.
     """
-    return await asyncpg.connect(
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
         dsn,
         timeout=CONNECT_SECONDS,
         command_timeout=command_timeout,
         server_settings={"application_name": application_name},
-        target_session_attrs="read-write",
+        target_session_attrs=SessionAttribute.read_write,
         **arguments,
     )
+    return connection
+
+
+@asynccontextmanager
+async def single_connection(
+    read_dsn: Callable[[], str], application_name: str
+) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """Lend a connection without a pool and without time limits for its statements, for migrations.
+
+    Raises:
+        ServiceUnavailable: PostgreSQL is away or refuses connections. StatementFailed: as of Database.connection.
+    """
+    connection: asyncpg.Connection[asyncpg.Record] | None = None
+    try:
+        connection = await connect(read_dsn(), application_name=application_name)
+        yield connection
+    except Exception as error:
+        if not _is_outage(error):
+            raise
+        raise _translate(error) from error
+    finally:
+        if connection is not None:
+            connection.terminate()
 
 
 async def _keep_session(_connection: object) -> None:
     """Replace the pool's reset statement: nothing here changes a session, so a round trip a call is saved."""
 
 
-def micros(moment: Any) -> int:
+def micros(moment: datetime) -> int:
     """Return a timestamptz as microseconds since 1970."""
     return round(moment.timestamp() * 1_000_000)
 
 
-def micros_or_none(moment: Any) -> int | None:
+def micros_or_none(moment: datetime | None) -> int | None:
     """Return a nullable timestamptz as microseconds since 1970."""
     return None if moment is None else micros(moment)
 
