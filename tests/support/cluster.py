@@ -1,0 +1,148 @@
+"""The project's own local cluster, seen through kubectl."""
+
+import asyncio
+import json
+import os
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+POLL_SECONDS = 0.5
+
+
+class CommandFailed(AssertionError):
+    """A command ended with another code than 0; the text holds what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running local cluster.
+
+    Attributes:
+        name: As in `make up NAME=...`.
+        kubeconfig: For kubectl on this machine.
+        url: Where the ChatCluster `demo` answers, without the last slash.
+    """
+
+    name: str
+    kubeconfig: Path
+    url: str
+
+    @property
+    def insecure(self) -> ssl.SSLContext:
+        """What `curl -k` does: the certificate is self-signed."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    async def kubectl(self, *arguments: str, stdin: str | None = None, timeout_seconds: float = 120) -> str:
+        """Run kubectl and return what it printed.
+
+        Raises:
+            CommandFailed: It failed; with both its outputs.
+        """
+        return await run(
+            "kubectl",
+            *arguments,
+            stdin=stdin,
+            env={"KUBECONFIG": str(self.kubeconfig)},
+            timeout_seconds=timeout_seconds,
+        )
+
+    async def get(self, kind: str, name: str = "", *, namespace: str = "chat", selector: str = "") -> Any:
+        """An object, or a list's items; None for an object that does not exist."""
+        arguments = [
+            *("get", kind, *([name] if name else []), "-n", namespace, "-o", "json", "--ignore-not-found"),
+            *(["-l", selector] if selector else []),
+        ]
+        printed = await self.kubectl(*arguments)
+        if not printed.strip():
+            return None if name else []
+        found = json.loads(printed)
+        return found if name else found["items"]
+
+    async def apply(self, manifest: str) -> str:
+        """Apply a manifest given as text."""
+        return await self.kubectl("apply", "-f", "-", stdin=manifest)
+
+    async def patch(self, spec: dict[str, Any], name: str = "demo", namespace: str = "chat") -> None:
+        """Merge into a ChatCluster's spec."""
+        await self.kubectl(
+            "patch", "chatcluster", name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec})
+        )
+
+    async def pods(self, component: str, namespace: str = "chat", instance: str = "demo") -> list[dict[str, Any]]:
+        """The pods of one part that are not on their way out."""
+        selector = f"app.kubernetes.io/instance={instance},app.kubernetes.io/component={component}"
+        found = await self.get("pods", namespace=namespace, selector=selector)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    async def condition(self, kind: str, name: str = "demo", namespace: str = "chat") -> dict[str, Any]:
+        """One condition of a ChatCluster; empty while it has none."""
+        chat = await self.get("chatcluster", name, namespace=namespace)
+        conditions = (chat or {}).get("status", {}).get("conditions", [])
+        return next((one for one in conditions if one["type"] == kind), {})
+
+    async def ready(self, timeout_seconds: float = 240) -> None:
+        """Wait until `demo` is Ready for the spec it has now."""
+
+        async def current() -> bool:
+            chat = await self.get("chatcluster", "demo")
+            condition = await self.condition("Ready")
+            return (
+                chat is not None
+                and condition.get("status") == "True"
+                and condition.get("observedGeneration") == chat["metadata"]["generation"]
+            )
+
+        await until(current, "chatcluster/demo is Ready", timeout_seconds)
+
+
+async def run(
+    *command: str, stdin: str | None = None, env: dict[str, str] | None = None, timeout_seconds: float = 120
+) -> str:
+    """Run a command to its end and return its standard output.
+
+    Raises:
+        CommandFailed: It ended with another code than 0, or not in time.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | (env or {}),
+        cwd=ROOT,
+    )
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            out, err = await process.communicate(stdin.encode() if stdin is not None else None)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise CommandFailed(f"{' '.join(command)}: not done after {timeout_seconds} s") from None
+    if process.returncode:
+        raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{out.decode()}{err.decode()}")
+    return out.decode()
+
+
+async def until(
+    condition: Callable[[], Awaitable[Any]], what: str, timeout_seconds: float, poll_seconds: float = POLL_SECONDS
+) -> float:
+    """Wait until a condition holds; returns the seconds it took.
+
+    Raises:
+        AssertionError: It did not in time, in words.
+    """
+    started = time.monotonic()
+    while not await condition():
+        if time.monotonic() - started > timeout_seconds:
+            raise AssertionError(f"not within {timeout_seconds} s: {what}")
+        await asyncio.sleep(poll_seconds)
+    return time.monotonic() - started

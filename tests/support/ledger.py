@@ -1,0 +1,185 @@
+"""Users who write to each other all the time, and the account of what became of every acknowledged message."""
+
+import asyncio
+import contextlib
+import ssl
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Self
+
+from chatserver.client import ChatClientError, Item, LiveClient, Problem, RestClient
+from tests.support.cluster import until
+
+SETTLE_SECONDS = 90.0
+"""Longest wait, after the last send, for what is acknowledged to reach its recipient."""
+
+SIGN_IN_TRIES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a ledger found; `clean` is the promise of DESIGN.md section 5."""
+
+    acknowledged: int
+    lost: int
+    duplicated: int
+    reordered: int
+    differing_from_history: int
+    longest_gap_seconds: float
+    refused: int
+
+    @property
+    def clean(self) -> bool:
+        return self.acknowledged > 0 and not (
+            self.lost or self.duplicated or self.reordered or self.differing_from_history
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"ledger: acknowledged {self.acknowledged} / lost {self.lost} / duplicated {self.duplicated}"
+            f" / reordered {self.reordered}, longest gap {self.longest_gap_seconds:.1f} s"
+        )
+
+
+@dataclass(slots=True)
+class _User:
+    rest: RestClient
+    live: LiveClient
+    acked: list[tuple[int, int, str]] = field(default_factory=list)
+    """(chat_id, seq, text) of own messages."""
+    seen: list[tuple[int, int, str]] = field(default_factory=list)
+    """(chat_id, seq, text) of the other's messages, in the order they came."""
+    gap_seconds: float = 0.0
+    refused: int = 0
+
+
+class Ledger:
+    """Pairs of users on live connections, each sending numbered messages to the other.
+
+    Args:
+        base_url: The ingress.
+        tls: How to check it.
+        pairs: How many pairs; every user holds one connection.
+        messages_per_second: By each user.
+    """
+
+    def __init__(
+        self, base_url: str, *, tls: ssl.SSLContext | bool = True, pairs: int = 2, messages_per_second: float = 5
+    ) -> None:
+        self.base_url = base_url
+        self.tls = tls
+        self.pairs = pairs
+        self.period_seconds = 1 / messages_per_second
+        self._users: list[_User] = []
+        self._readers: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.Task[None]] = []
+        self._stopped = asyncio.Event()
+
+    @property
+    def clients(self) -> list[LiveClient]:
+        """The live connections, two a pair."""
+        return [user.live for user in self._users]
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self.pairs):
+            pair = [await sign_in(self.base_url, tls=self.tls) for _ in range(2)]
+            users = [_User(rest, LiveClient(rest)) for rest in pair]
+            names = [(await rest.call("GET", "/api/users/me"))["username"] for rest in pair]
+            for user, other in zip(users, reversed(names), strict=True):
+                await user.live.__aenter__()
+                await asyncio.wait_for(user.live.connected.wait(), SETTLE_SECONDS)
+                self._readers.append(asyncio.create_task(self._read(user)))
+                self._writers.append(asyncio.create_task(self._write(user, other)))
+            self._users += users
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopped.set()
+        for task in (*self._writers, *self._readers):
+            task.cancel()
+        await asyncio.gather(*self._writers, *self._readers, return_exceptions=True)
+        for user in self._users:
+            await user.live.close()
+            await user.rest.close()
+
+    async def _write(self, user: _User, to: str) -> None:
+        number = 0
+        while not self._stopped.is_set():
+            text = f"{user.rest.user_id}:{number}"
+            number += 1
+            started = time.monotonic()
+            try:
+                ack = await user.live.send(text, to=to, client_id=str(uuid.uuid4()))
+            except Problem:
+                user.refused += 1
+            else:
+                user.acked.append((ack.chat_id, ack.seq, text))
+            user.gap_seconds = max(user.gap_seconds, time.monotonic() - started)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), self.period_seconds)
+
+    async def _read(self, user: _User) -> None:
+        with contextlib.suppress(ChatClientError):
+            async for item in user.live.items():
+                if isinstance(item, Item) and item.kind == "message" and not item.own:
+                    user.seen.append((item.chat_id, item.seq, item.text or ""))
+
+    async def finish(self) -> Account:
+        """Stop sending, wait until the recipients have what was acknowledged, and account for it."""
+        self._stopped.set()
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await asyncio.gather(*self._writers)
+        pairs = list(zip(self._users[::2], self._users[1::2], strict=True))
+
+        async def settled() -> bool:
+            return not any(set(b.acked) - set(a.seen) or set(a.acked) - set(b.seen) for a, b in pairs)
+
+        # What has not come by then is counted below as lost.
+        with contextlib.suppress(AssertionError):
+            await until(settled, "all that is acknowledged has arrived", SETTLE_SECONDS, poll_seconds=0.2)
+        return self._account([*pairs, *((b, a) for a, b in pairs)], [await self._stored(user) for user in self._users])
+
+    async def _stored(self, user: _User) -> set[tuple[int, int, str]]:
+        """The others' messages as somebody sees them who fetches afresh."""
+        rows: set[tuple[int, int, str]] = set()
+        for chat_id in {chat_id for chat_id, _, _ in (*user.acked, *user.seen)}:
+            after_seq = 0
+            while page := await user.rest.history(chat_id, after_seq=after_seq):
+                after_seq = page[-1]["seq"]
+                rows |= {
+                    (chat_id, row["seq"], row["text"])
+                    for row in page
+                    if row.get("kind", "message") == "message" and row["from_id"] != user.rest.user_id
+                }
+        return rows
+
+    def _account(self, directions: list[tuple[_User, _User]], stored: list[set[tuple[int, int, str]]]) -> Account:
+        return Account(
+            acknowledged=sum(len(user.acked) for user in self._users),
+            lost=sum(len(set(sender.acked) - set(reader.seen)) for sender, reader in directions),
+            duplicated=sum(len(user.seen) - len({text for _, _, text in user.seen}) for user in self._users),
+            reordered=sum(
+                sum(later[1] <= earlier[1] for earlier, later in zip(user.seen, user.seen[1:], strict=False))
+                for user in self._users
+            ),
+            differing_from_history=sum(
+                len(set(user.seen) ^ rows) for user, rows in zip(self._users, stored, strict=True)
+            ),
+            longest_gap_seconds=max(user.gap_seconds for user in self._users),
+            refused=sum(user.refused for user in self._users),
+        )
+
+
+async def sign_in(base_url: str, *, tls: ssl.SSLContext | bool = True, prefix: str = "u") -> RestClient:
+    """Sign a new user in, with a number and a name nobody has; patient with a server that is busy or away."""
+    unique = uuid.uuid4()
+    phone_number = f"+1{2_000_000_000 + unique.int % 7_999_999_999}"
+    for _ in range(SIGN_IN_TRIES):
+        try:
+            return await RestClient.sign_in(base_url, phone_number, username=f"{prefix}{unique.hex[:12]}", tls=tls)
+        except Problem as problem:
+            if not problem.retryable:
+                raise
+            await asyncio.sleep(problem.retry_after_seconds or 1)
+    raise TimeoutError(f"{base_url} refused a sign-in {SIGN_IN_TRIES} times")
