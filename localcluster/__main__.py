@@ -1,0 +1,62 @@
+"""The command line: `python -m localcluster --name NAME up|status|logs|down|purge`, from the repository's root."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from localcluster.paths import DEFAULT_NAME, ClusterPaths
+from localcluster.progress import LocalClusterError, say, tail
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="localcluster", description="A local Kubernetes with a chat on it.")
+    parser.add_argument("--name", default=DEFAULT_NAME, help="several clusters can stand side by side")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="make or repair the cluster, the images, the operator and the chat")
+    until = up.add_mutually_exclusive_group()
+    until.add_argument("--cluster-only", action="store_true", help="stop when Kubernetes works")
+    until.add_argument("--no-chat", action="store_true", help="stop when the operator runs")
+    commands.add_parser("status", help="what runs, and the chat's address")
+    commands.add_parser("logs", help="newest lines of the operator and the chatservers")
+    commands.add_parser("down", help="remove the cluster and all it left")
+    commands.add_parser("purge", help="down for every cluster of this checkout, and delete the caches")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        LocalClusterError: it did not work.
+    """
+    from localcluster import up  # noqa: PLC0415
+
+    paths = ClusterPaths.of(options.name)
+    up.locked(paths)
+    up.report_cluster(up.bring_up_cluster(paths))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and turn an error into words and an exit status."""
+    try:
+        run(parse(arguments))
+    except LocalClusterError as e:
+        if e.log is not None:
+            for line in tail(e.log):
+                say(f"    | {line}")
+        say(f"error: {e}")
+        if e.log is not None:
+            say(f"  log: {e.log}")
+        if e.remedy:
+            say(f"  next: {e.remedy}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; `make up` goes on from here, `make down` cleans up")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""The node image for kind: pulled where a registry has it for us, else built from Debian and Kubernetes' Go modules."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcluster import toolchain
+from localcluster.host import BOOTSTRAP_PACKAGES, require_programs, require_root
+from localcluster.paths import cache_root
+from localcluster.progress import LocalClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from localcluster.engine import Engine
+    from localcluster.paths import ClusterPaths
+    from localcluster.progress import Stage
+
+KINDEST_NODE = "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
+"""kind 0.30.0's own default, from its release notes."""
+
+NODE_FOLDER = Path(__file__).parent / "node"
+
+NODE_SUITE = "bookworm"
+"""Debian 12: later ones have a systemd that refuses cgroup v1."""
+
+NODE_PACKAGES = (
+    "busybox-static",
+    "catatonit",
+    "conntrack",
+    "containerd",
+    "containernetworking-plugins",
+    "ethtool",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "libc-bin",
+    "mount",
+    "procps",
+    "runc",
+    "socat",
+    "systemd",
+    "systemd-sysv",
+    "util-linux",
+)
+
+NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
+
+BOOTSTRAP_TIMEOUT_SECONDS = 900
+"""Seconds for mmdebstrap; 20 to 30 s is usual."""
+
+ETCD_TAG = "3.6.12-0"
+COREDNS_TAG = "v1.14.3"
+
+
+@dataclass(frozen=True)
+class SystemImage:
+    """An image that holds one static program.
+
+    Attributes:
+        reference: the name under which the cluster looks for it.
+        module: the Go module (folder of `localcluster/go`) that has the program; empty: it comes from the node's base.
+        program: the file's name in the module's programs, or its path in the node's base.
+        target: where the image has it.
+        entrypoint: what the image runs.
+        user: as whom.
+    """
+
+    reference: str
+    module: str
+    program: str
+    target: str
+    entrypoint: tuple[str, ...] = ()
+    user: str = ""
+
+
+_VERSION = toolchain.KUBERNETES_VERSION
+
+SYSTEM_IMAGES = (
+    *(
+        SystemImage(f"registry.k8s.io/{name}:{_VERSION}", "kubernetes", name, f"usr/local/bin/{name}")
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    ),
+    SystemImage(f"registry.k8s.io/etcd:{ETCD_TAG}", "etcd", "etcd", "usr/local/bin/etcd"),
+    SystemImage(f"registry.k8s.io/coredns/coredns:{COREDNS_TAG}", "coredns", "coredns", "coredns", ("/coredns",)),
+    SystemImage(
+        "registry.k8s.io/metrics-server/metrics-server:v0.9.0",
+        "metrics-server",
+        "metrics-server",
+        "metrics-server",
+        ("/metrics-server",),
+        "65534",
+    ),
+    SystemImage(
+        "docker.io/rancher/local-path-provisioner:v0.0.30",
+        "local-path-provisioner",
+        "local-path-provisioner",
+        "usr/bin/local-path-provisioner",
+        ("/usr/bin/local-path-provisioner",),
+    ),
+    SystemImage(
+        "registry.k8s.io/pause:3.10.1", "", "./usr/bin/catatonit", "pause", ("/pause", "-P"), "65535:65535"
+    ),
+    SystemImage("chatcluster.local/local-path-helper:1", "", "./usr/bin/busybox", "bin/busybox", ("/bin/busybox",)),
+)
+
+KUBE_PROXY = f"registry.k8s.io/kube-proxy:{_VERSION}"
+
+_MODULES = ("kubernetes", "etcd", "coredns", "metrics-server", "local-path-provisioner")
+
+
+def reference() -> str:
+    """The name of the locally built node image; its tag stands for everything that decides its contents."""
+    digest = hashlib.sha256()
+    digest.update(repr((NODE_SUITE, NODE_PACKAGES, SYSTEM_IMAGES)).encode())
+    for module in _MODULES:
+        digest.update(toolchain.fingerprint(module).encode())
+    for path in sorted(NODE_FOLDER.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(NODE_FOLDER)} {path.stat().st_mode & 0o111}".encode())
+            digest.update(path.read_bytes())
+    return f"chatcluster.local/node:{digest.hexdigest()[:12]}"
+
+
+def archive() -> Path:
+    """The node image as a file, from which each private engine loads it."""
+    return cache_root() / "node" / f"{reference().rpartition(':')[2]}.tar"
+
+
+def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
+    """Build the node image in this engine.
+
+    Raises:
+        LocalClusterError: a program is missing or a step failed; its log says more.
+    """
+    log = paths.logs / "node-image.log"
+    programs = {module: toolchain.ensure(module, stage, log) for module in _MODULES}
+    require_root("bootstrapping Debian for the node image")
+    require_programs(BOOTSTRAP_PACKAGES, log=log, why="building the node image")
+    work = Path(tempfile.mkdtemp(prefix="node-", dir=_made(cache_root() / "tmp")))
+    try:
+        stage.detail = f"bootstrapping Debian {NODE_SUITE} for the node"
+        rootfs = work / "rootfs.tar"
+        bootstrap(NODE_SUITE, NODE_PACKAGES, rootfs, log)
+        base = f"chatcluster.local/node-base:{reference().rpartition(':')[2]}"
+        with rootfs.open("rb") as stream:
+            engine.docker("import", "-", base, log=log, stdin=stream)
+        stage.detail = "making the images of the system pods"
+        for image in SYSTEM_IMAGES:
+            _import_program(engine, image, programs, rootfs, work, log)
+        rootfs.unlink()
+        _build_kube_proxy(engine, base, programs["kubernetes"], work, log)
+        stage.detail = "assembling the node image"
+        context = _node_context(engine, programs["kubernetes"], work, log)
+        build_arguments = ["--build-arg", f"NODE_BASE={base}", "--tag", reference()]
+        engine.docker("build", *build_arguments, context, log=log, timeout_seconds=BOOTSTRAP_TIMEOUT_SECONDS)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def save(engine: Engine, log: Path) -> None:
+    """Write the node image of this engine to `archive()` and remove it and its parts from the engine."""
+    target = archive()
+    _made(target.parent)
+    for older in target.parent.iterdir():
+        older.unlink()
+    partial = target.with_suffix(".partial")
+    engine.docker("save", "--output", partial, reference(), log=log, timeout_seconds=BOOTSTRAP_TIMEOUT_SECONDS)
+    partial.rename(target)
+    tag = reference().rpartition(":")[2]
+    references = [reference(), KUBE_PROXY, *(image.reference for image in SYSTEM_IMAGES)]
+    engine.docker("image", "rm", "--force", *references, f"chatcluster.local/node-base:{tag}", log=log)
+    engine.docker("image", "prune", "--force", log=log)
+
+
+def bootstrap(suite: str, packages: Sequence[str], target: Path, log: Path) -> None:
+    """Write a minimal Debian file system as a tar.
+
+    Raises:
+        LocalClusterError: mmdebstrap failed.
+    """
+    exclude = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "doc", "locale", "info")]
+    mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+    argv = [
+        *["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", *exclude],
+        *["--aptopt=Acquire::Retries \"3\"", suite, str(target), mirror],
+    ]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        output.write(f"$ {' '.join(argv)}\n".encode())
+        output.flush()
+        try:
+            subprocess.run(
+                argv,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                timeout=BOOTSTRAP_TIMEOUT_SECONDS,
+                check=True,
+                env={**os.environ, "TMPDIR": str(target.parent)},
+            )
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
+            raise LocalClusterError(
+                f"mmdebstrap could not make Debian {suite}",
+                remedy="a Debian mirror must be reachable (CHATCLUSTER_DEBIAN_MIRROR chooses another), "
+                "and debian-archive-keyring must know the release",
+                log=log,
+            ) from e
+
+
+def _import_program(
+    engine: Engine, image: SystemImage, programs: dict[str, Path], rootfs: Path, work: Path, log: Path
+) -> None:
+    if image.module:
+        content = (programs[image.module] / image.program).read_bytes()
+    else:
+        with tarfile.open(rootfs) as archive_file:
+            member = archive_file.extractfile(image.program)
+            if member is None:
+                raise LocalClusterError(f"{image.program} is missing in the node's base", log=log)
+            content = member.read()
+    layer = work / "layer.tar"
+    with tarfile.open(layer, "w") as archive_file:
+        entry = tarfile.TarInfo(image.target)
+        entry.size, entry.mode = len(content), 0o755
+        archive_file.addfile(entry, io.BytesIO(content))
+        if image.target == "bin/busybox":
+            for name in ("sh", "mkdir", "rm"):
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                archive_file.addfile(link)
+    changes = ["--change", "ENV PATH=/usr/local/bin:/usr/bin:/bin"]
+    if image.entrypoint:
+        words = ", ".join(f'"{word}"' for word in image.entrypoint)
+        changes += ["--change", f"ENTRYPOINT [{words}]"]
+    if image.user:
+        changes += ["--change", f"USER {image.user}"]
+    with layer.open("rb") as stream:
+        engine.docker("import", *changes, "-", image.reference, log=log, stdin=stream)
+    layer.unlink()
+
+
+def _build_kube_proxy(engine: Engine, base: str, programs: Path, work: Path, log: Path) -> None:
+    context = _made(work / "kube-proxy")
+    shutil.copyfile(NODE_FOLDER / "kube-proxy.Dockerfile", context / "Dockerfile")
+    shutil.copy(programs / "kube-proxy", context)
+    engine.docker(
+        *["build", "--network", "none", "--build-arg", f"NODE_BASE={base}", "--tag", KUBE_PROXY, context],
+        log=log,
+        timeout_seconds=300,
+    )
+
+
+def _node_context(engine: Engine, programs: Path, work: Path, log: Path) -> Path:
+    context = _made(work / "node")
+    shutil.copy(NODE_FOLDER / "Dockerfile", context)
+    shutil.copytree(NODE_FOLDER / "rootfs", context / "rootfs")
+    (context / "rootfs" / "kind" / "version").write_text(f"{_VERSION}\n")
+    for name in NODE_PROGRAMS:
+        shutil.copy(programs / name, _made(context / "bin"))
+    references = [KUBE_PROXY, *(image.reference for image in SYSTEM_IMAGES)]
+    target = _made(context / "preload") / "system.tar"
+    engine.docker("save", "--output", target, *references, log=log, timeout_seconds=300)
+    return context
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

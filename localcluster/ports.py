@@ -1,0 +1,90 @@
+"""The cluster's two ports on 127.0.0.1: chosen once, then kept."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import socket
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from localcluster.paths import known_names
+from localcluster.progress import LocalClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from localcluster.paths import ClusterPaths
+
+CHAT_PORTS = range(8443, 8543)
+"""Tried in this order for the chat; below the range from which the kernel takes ports for outgoing connections."""
+
+API_PORTS = range(16443, 16543)
+"""The same for the Kubernetes API."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Ports on 127.0.0.1 of this machine.
+
+    Attributes:
+        chat: leads to the node port 30443.
+        api: leads to the Kubernetes API.
+    """
+
+    chat: int
+    api: int
+
+
+def choose(taken: Collection[int], is_free: Callable[[int], bool]) -> Ports:
+    """The first ports that no other cluster has and nobody listens on.
+
+    Raises:
+        LocalClusterError: all are in use.
+    """
+    return Ports(chat=_first(CHAT_PORTS, taken, is_free), api=_first(API_PORTS, taken, is_free))
+
+
+def load(paths: ClusterPaths) -> Ports | None:
+    """The ports chosen earlier, or None."""
+    try:
+        stored = json.loads((paths.state / "ports.json").read_text())
+        return Ports(chat=int(stored["chat"]), api=int(stored["api"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def ensure(paths: ClusterPaths) -> Ports:
+    """The cluster's ports, chosen at the first call."""
+    paths.state.mkdir(parents=True, exist_ok=True)
+    with (paths.root / "ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (stored := load(paths)) is not None:
+            return stored
+        others = (load(type(paths).of(name, paths.root)) for name in known_names(paths.root))
+        taken = {port for ports in others if ports for port in (ports.chat, ports.api)}
+        chosen = choose(taken, is_free)
+        partial = paths.state / "ports.json.new"
+        partial.write_text(json.dumps(asdict(chosen)))
+        partial.rename(paths.state / "ports.json")
+        return chosen
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _first(candidates: Iterable[int], taken: Collection[int], free: Callable[[int], bool]) -> int:
+    for port in candidates:
+        if port not in taken and free(port):
+            return port
+    raise LocalClusterError(
+        "no free port on 127.0.0.1", remedy=f"free one of {CHAT_PORTS} and one of {API_PORTS}, or `make down` a cluster"
+    )

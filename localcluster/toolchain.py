@@ -1,0 +1,135 @@
+"""Build the pinned Kubernetes programs from their Go modules, once, into the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcluster.paths import cache_root
+from localcluster.process import output_of, run
+from localcluster.progress import LocalClusterError
+
+if TYPE_CHECKING:
+    from localcluster.progress import Stage
+
+GO_MODULES = Path(__file__).parent / "go"
+
+KUBERNETES_VERSION = "v1.34.4"
+"""The last minor release that runs on cgroup v1 unasked, and the one that kind 0.30 is made for."""
+
+BUILD_TIMEOUT_SECONDS = 1800
+"""Seconds for one module with empty caches; Kubernetes itself took 334 s on two busy cores."""
+
+_LDFLAGS = "-s -w"
+
+# Without these every component reports v0.0.0-master, and clients refuse to talk to such a server.
+_KUBERNETES_LDFLAGS = " ".join([
+    _LDFLAGS,
+    f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+    "-X k8s.io/component-base/version.gitMajor=1",
+    "-X k8s.io/component-base/version.gitMinor=34",
+    "-X k8s.io/component-base/version.gitTreeState=clean",
+    "-X k8s.io/component-base/version.gitCommit=local",
+    "-X k8s.io/component-base/version.buildDate=1970-01-01T00:00:00Z",
+    f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}",
+])
+
+# `go install` names a program after the last element of its path.
+_RENAMED = {"etcd": ("server", "etcd")}
+
+_REMEDY_GO = "install Go from https://go.dev/dl/ and run `make up` again"
+
+
+def fingerprint(module: str) -> str:
+    """Twelve hexadecimal digits over everything that decides what a module's build yields."""
+    folder = GO_MODULES / module
+    digest = hashlib.sha256()
+    for part in (folder / "go.mod", folder / "go.sum"):
+        digest.update(part.read_bytes())
+    digest.update(ldflags(module).encode())
+    return digest.hexdigest()[:12]
+
+
+def ldflags(module: str) -> str:
+    """The linker flags of a module's build."""
+    return _KUBERNETES_LDFLAGS if module == "kubernetes" else _LDFLAGS
+
+
+def ensure(module: str, stage: Stage, log: Path) -> Path:
+    """The folder with the module's programs, built if the cache lacks them.
+
+    Args:
+        module: a folder of `localcluster/go`.
+        stage: told what is being built.
+        log: where the compiler's output goes.
+
+    Raises:
+        LocalClusterError: Go is missing or the build failed.
+    """
+    target = cache_root() / "bin" / f"{module}-{fingerprint(module)}"
+    if target.is_dir():
+        return target
+    if shutil.which("go") is None:
+        raise LocalClusterError(f"{module} must be built and `go` is not on the PATH", remedy=_REMEDY_GO)
+    stage.detail = f"building {module} from its Go modules"
+    building = target.with_name(f"{target.name}.building-{os.getpid()}")
+    building.mkdir(parents=True)
+    try:
+        run(
+            ["go", "install", "-mod=readonly", "-trimpath", f"-ldflags={ldflags(module)}", "tool"],
+            log=log,
+            timeout_seconds=BUILD_TIMEOUT_SECONDS,
+            cwd=GO_MODULES / module,
+            env={**os.environ, "GOBIN": str(building), "CGO_ENABLED": "0", "GOWORK": "off"},
+            remedy="the Go module proxy must be reachable the first time; see the log",
+        )
+        if module in _RENAMED:
+            was, becomes = _RENAMED[module]
+            (building / was).rename(building / becomes)
+        _forget_older(module)
+        building.rename(target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def kind(stage: Stage, log: Path) -> Path:
+    """kind, built at the pinned version: its node image contract is what the rest relies on."""
+    return ensure("kind", stage, log) / "kind"
+
+
+def helm(stage: Stage, log: Path) -> Path:
+    """The installed Helm if it is version 3.14 or newer, else the pinned one."""
+    found = output_of(["helm", "version", "--template", "{{.Version}}"], timeout_seconds=10)
+    if found and at_least(found, (3, 14)) and (path := shutil.which("helm")):
+        return Path(path)
+    return ensure("helm", stage, log) / "helm"
+
+
+def kubectl(stage: Stage, log: Path) -> Path:
+    """The installed kubectl if it is within one minor version of the cluster, else the pinned one."""
+    found = output_of(["kubectl", "version", "--client"], timeout_seconds=10)
+    if found and at_least(found, (1, 33)) and (path := shutil.which("kubectl")):
+        return Path(path)
+    return ensure("kubernetes", stage, log) / "kubectl"
+
+
+def at_least(text: str, wanted: tuple[int, int]) -> bool:
+    """Whether the first version in a program's answer is the wanted one or newer.
+
+    Example:
+        `at_least("Client Version: v1.32.4", (1, 33))` is False.
+    """
+    match = re.search(r"v(\d+)\.(\d+)", text)
+    return match is not None and (int(match[1]), int(match[2])) >= wanted
+
+
+def _forget_older(module: str) -> None:
+    pattern = re.compile(rf"{re.escape(module)}-[0-9a-f]{{12}}")
+    for entry in (cache_root() / "bin").iterdir():
+        if pattern.fullmatch(entry.name):
+            shutil.rmtree(entry, ignore_errors=True)
