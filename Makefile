@@ -42,7 +42,7 @@ lint: | $(UV) ## ruff and the import contracts
 	@$(RUN) ruff check . && $(RUN) lint-imports
 
 types: | $(UV) ## mypy, strict
-	@$(RUN) mypy && $(RUN) mypy localcluster tests/support
+	@$(RUN) mypy
 
 unit: | $(UV) ## tests without I/O
 	@$(RUN) pytest -q tests -m "not integration and not e2e"
