@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import hmac
+import ipaddress
+import math
+import re
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from chatserver.errors import InvalidCode, RateLimited
+from chatserver.model import CodeRequest, Session
+from chatserver.services import checks
+from chatserver.storage import accounts
 
 if TYPE_CHECKING:
-    from chatserver.model import CodeRequest, Session
     from chatserver.storage.database import Database
+
+CODE_SECONDS: Final = 300
+"""Seconds a code is good: time to read a text message, too short to try many."""
+
+CODE_TRIES: Final = 5
+"""Tries at one code: with 10^6 codes a guess succeeds once in 200,000 codes."""
+
+TOKEN_BYTES: Final = 32
+"""Random bytes of a token: 256 bits."""
+
+_CODE: Final = re.compile(r"[0-9]{6}")
 
 
 class Accounts:
     """Codes and sign-ins.
 
     Args:
+        database: where they are kept.
         secret_key: HMAC key for codes; the same on all servers.
         codes_per_address_per_hour: codes one client address may ask for.
         codes_per_number_per_hour: codes one phone number may be sent.
@@ -51,7 +73,22 @@ class Accounts:
             RateLimited: with retry_after_seconds.
             ServiceUnavailable: the database is away.
         """
-        raise NotImplementedError
+        number = checks.check_phone_number(phone_number, "phone_number")
+        limits = {
+            f"address:{address_subject(address)}": self._codes_per_address_per_hour,
+            f"number:{number}": self._codes_per_number_per_hour,
+        }
+        counted = await accounts.count_event(self._database, list(limits))
+        for (events, seconds_left), limit in zip(counted, limits.values(), strict=True):
+            if events > limit:
+                raise RateLimited(
+                    "Too many codes were requested this hour.", retry_after_seconds=max(1, math.ceil(seconds_left))
+                )
+        code = f"{secrets.randbelow(1_000_000):06d}"
+        await accounts.store_code(
+            self._database, number, self._code_hmac(number, code), seconds=CODE_SECONDS, tries=CODE_TRIES
+        )
+        return CodeRequest(number, code, CODE_SECONDS)
 
     async def create_session(
         self, phone_number: str, code: str, *, device_name: str | None = None, username: str | None = None
@@ -65,4 +102,49 @@ class Accounts:
             InvalidCode: wrong, expired, used or tried five times.
             ServiceUnavailable: the database is away.
         """
-        raise NotImplementedError
+        number = checks.check_phone_number(phone_number, "phone_number")
+        name = None if device_name is None else checks.check_name(device_name, "device_name")
+        wanted = None if username is None else checks.check_username(username, "username")
+        stored = await accounts.try_code(self._database, number)
+        given = self._code_hmac(number, code if _CODE.fullmatch(code) else "")
+        if stored is None or not hmac.compare_digest(stored, given):
+            raise InvalidCode
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        signed_in = await accounts.sign_in(
+            self._database,
+            accounts.SignIn(
+                phone_number=number,
+                code_hmac=stored,
+                token_hash=secret_hash(token),
+                device_name=name,
+                username=wanted,
+                username_key=None if wanted is None else checks.username_key(wanted),
+                session_days=self._session_days,
+            ),
+        )
+        if signed_in is None:
+            raise InvalidCode
+        user, device_id = signed_in
+        return Session(token, device_id, user)
+
+    def _code_hmac(self, phone_number: str, code: str) -> bytes:
+        # With the number, or a code could be moved from one row of the database to another.
+        return hmac.digest(self._secret_key, f"{phone_number}:{code}".encode(), "sha256")
+
+
+def secret_hash(secret: str) -> bytes:
+    """Return the hash under which a random secret (token, ticket) is stored."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def address_subject(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 that one IPv6 customer has."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+    return str(parsed)

@@ -114,3 +114,19 @@ def check_url(text: str, path: str) -> str:
     if not usable or any(character.isspace() or not character.isprintable() for character in text):
         raise ValidationFailed.of(path, "must be an absolute http or https URL")
     return text
+
+
+def is_id(number: int) -> bool:
+    """Return whether a number can be an id or a seq: positive, and not above PostgreSQL's bigint."""
+    return 0 < number < 2**63
+
+
+def check_limit(limit: int, most: int) -> int:
+    """Return a page's limit.
+
+    Raises:
+        ValidationFailed: not from 1 to `most`.
+    """
+    if not 1 <= limit <= most:
+        raise ValidationFailed.of("limit", f"must be from 1 to {most}")
+    return limit

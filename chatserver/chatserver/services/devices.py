@@ -6,23 +6,45 @@ arrives (`forget`), and after that time where the hint was lost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+from chatserver.errors import DeviceNotFound, Unauthenticated
+from chatserver.model import Hint
+from chatserver.services import checks
+from chatserver.services.accounts import TOKEN_BYTES, secret_hash
+from chatserver.storage import accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from chatserver.model import Device, Principal
     from chatserver.storage.database import Database
+
+TICKET_SECONDS: Final = 30
+"""Seconds a WebSocket ticket is good: the page opens its socket right after asking for one."""
+
+CACHE_TOKENS: Final = 20_000
+"""Tokens remembered at most: twice the connections of one server, some 6 MB."""
 
 AUTHENTICATION_SECONDS = 5.0
 """Seconds a looked-up token is believed: the longest a revoked one can live on when its hint was lost."""
 
 
 class Devices:
-    """Authentication of requests and sockets, with a small cache in this server."""
+    """Authentication of requests and sockets, with a small cache in this server.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where devices are kept.
+        monotonic: the clock of the cache, in seconds.
+    """
+
+    def __init__(self, database: Database, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._monotonic = monotonic
+        self._seen: dict[bytes, tuple[Principal, float]] = {}
+        self._used: set[int] = set()
 
     async def authenticate(self, token: str) -> Principal:
         """Return whose token this is.
@@ -31,11 +53,23 @@ class Devices:
             Unauthenticated: unknown, expired or revoked.
             ServiceUnavailable: the database is away and the token was not seen within AUTHENTICATION_SECONDS.
         """
-        raise NotImplementedError
+        now = self._monotonic()
+        token_hash = secret_hash(token)
+        principal, until = self._seen.get(token_hash, (None, 0.0))
+        if principal is None or now >= until:
+            principal = await accounts.device_by_token(self._database, token_hash)
+            if principal is None:
+                self._seen.pop(token_hash, None)
+                raise Unauthenticated
+            if len(self._seen) >= CACHE_TOKENS:
+                self._seen.clear()
+            self._seen[token_hash] = (principal, now + AUTHENTICATION_SECONDS)
+        self._used.add(principal.device_id)
+        return principal
 
     async def list_devices(self, user_id: int) -> list[Device]:
         """Return the user's signed-in devices, the newest first."""
-        raise NotImplementedError
+        return await accounts.devices_of(self._database, user_id)
 
     async def revoke(self, user_id: int, device_id: int) -> None:
         """End a device's session (also for logging out), and tell all servers so that its sockets close.
@@ -43,19 +77,25 @@ class Devices:
         Raises:
             DeviceNotFound: the user has no such device.
         """
-        raise NotImplementedError
+        hints = Hint(self._database.server_name, revoked=(device_id,)).encode()
+        if not checks.is_id(device_id) or not await accounts.revoke_device(self._database, user_id, device_id, hints):
+            raise DeviceNotFound
+        self.forget([device_id])
 
     def forget(self, device_ids: Iterable[int]) -> None:
         """Drop revoked devices from this server's cache; call it for `Hint.revoked`."""
-        raise NotImplementedError
+        gone = set(device_ids)
+        self._seen = {key: entry for key, entry in self._seen.items() if entry[0].device_id not in gone}
 
     async def revoked_among(self, device_ids: Sequence[int]) -> set[int]:
         """Return those of the devices whose session is over, for sockets whose hint may have been lost."""
-        raise NotImplementedError
+        return set(device_ids) - await accounts.living_devices(self._database, device_ids)
 
     async def issue_ticket(self, principal: Principal) -> str:
         """Return a ticket that opens one WebSocket within 30 seconds, for pages that cannot set headers."""
-        raise NotImplementedError
+        ticket = secrets.token_urlsafe(TOKEN_BYTES)
+        await accounts.store_ticket(self._database, secret_hash(ticket), principal.device_id, TICKET_SECONDS)
+        return ticket
 
     async def redeem_ticket(self, ticket: str) -> Principal:
         """Use a ticket up.
@@ -63,4 +103,19 @@ class Devices:
         Raises:
             Unauthenticated: unknown, expired, used, or its device was revoked.
         """
-        raise NotImplementedError
+        principal = await accounts.use_ticket(self._database, secret_hash(ticket))
+        if principal is None:
+            raise Unauthenticated("The ticket is unknown, used or older than 30 seconds; get a new one.")
+        self._used.add(principal.device_id)
+        return principal
+
+    async def flush_used(self) -> None:
+        """Write when the devices seen since the last call were used: one statement, meant for once a minute.
+
+        Raises:
+            ServiceUnavailable: the database is away; the next call writes them.
+        """
+        used = list(self._used)
+        if used:
+            await accounts.touch_devices(self._database, used)
+            self._used.difference_update(used)

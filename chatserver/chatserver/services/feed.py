@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatserver.errors import CursorExpired, ValidationFailed
+from chatserver.model import Page
+from chatserver.services.cursor import LAST_SECOND, FeedCursor, decode_since, encode_feed_cursor, next_cursor
+from chatserver.storage import feed
+from chatserver.storage.database import moment_of
+
 if TYPE_CHECKING:
-    from chatserver.model import Page
     from chatserver.storage.database import Database
 
 PAGE_ROWS_MAX = 1000
@@ -18,6 +23,8 @@ async def read_feed(
     """Return the next page, oldest first.
 
     Args:
+        database: where to read.
+        user_id: whose feed.
         since: None: from the beginning; 1 to 12 digits: Unix seconds, inclusive; otherwise a `Page.next_since`.
         limit: 1 to PAGE_ROWS_MAX rows.
         events: also rows of other kinds than `message`. Keep it the same along one cursor.
@@ -26,4 +33,38 @@ async def read_feed(
         ValidationFailed: malformed since or limit.
         CursorExpired: the cursor is from another history of the database.
     """
-    raise NotImplementedError
+    if not 1 <= limit <= PAGE_ROWS_MAX:
+        raise ValidationFailed.of("limit", f"must be from 1 to {PAGE_ROWS_MAX}")
+    asked = _asked(since)
+    found = await feed.read_rows(
+        database,
+        user_id,
+        feed.FeedBounds(
+            lower_snapshot=asked.lower,
+            upper_snapshot=asked.upper,
+            from_time=None if asked.from_second is None else moment_of(asked.from_second * 1_000_000),
+            after=asked.after,
+        ),
+        limit=limit + 1,
+        events=events,
+    )
+    if asked.epoch and asked.epoch != found.epoch:
+        # What was found compares foreign transaction ids with ours: it means nothing.
+        raise CursorExpired
+    cursor, more = next_cursor(asked, found.rows, limit=limit, snapshot=found.snapshot, epoch=found.epoch)
+    return Page(found.rows[:limit], encode_feed_cursor(cursor), more)
+
+
+def _asked(since: str | None) -> FeedCursor:
+    if since is None:
+        return FeedCursor(epoch="")
+    decoded = decode_since(since)
+    if isinstance(decoded, FeedCursor):
+        return decoded
+    # Later seconds than a timestamp holds find nothing either way.
+    return FeedCursor(epoch="", from_second=min(decoded, LAST_SECOND))
+
+
+async def read_epoch(database: Database) -> str:
+    """Return the name of the database's history, for `welcome`: when it changes, clients fetch afresh."""
+    return await feed.read_epoch(database)

@@ -2,22 +2,123 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import math
+import re
+import uuid
+from typing import TYPE_CHECKING, Final, get_args
+
+import msgspec
+
+from chatserver.errors import ChatNotFound, UserNotFound, ValidationFailed
+from chatserver.model import MessageType
+from chatserver.services import checks
+from chatserver.services.cursor import LAST_SECOND
+from chatserver.storage import accounts
+from chatserver.storage.database import moment_of
+from chatserver.storage.messages import NewMessage, open_direct_chat
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chatserver.model import SendMessage, SentMessage
     from chatserver.services.writer import MessageWriter
     from chatserver.storage.database import Database
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 async def send_message(database: Database, writer: MessageWriter, sender_id: int, message: SendMessage) -> SentMessage:
     """Store a message and hint it to all servers; when this returns, it is committed.
 
-    The first message to a user makes the direct chat. A message to oneself goes to a direct chat with one member.
+    The first message to a user makes the direct chat. A message to oneself goes to a direct chat with one member:
+    notes that all of one's devices see.
     The same client_id again in the same chat returns the first result with `duplicate`.
 
     Raises:
         ValidationFailed: a field is wrong; `errors` names it.
-        UserNotFound, ChatNotFound, NotAMember, Blocked, IdempotencyConflict, ServiceUnavailable.
+        UserNotFound: nobody has the name or number in `to`.
+        ChatError: ChatNotFound, NotAMember, Blocked, IdempotencyConflict or ServiceUnavailable.
     """
-    raise NotImplementedError
+    checked = check_message(message, sender_id, new_client_id=uuid.uuid4())
+    if message.to is not None:
+        checked = msgspec.structs.replace(checked, chat_id=await _direct_chat_with(database, sender_id, message.to))
+    return await writer.write(checked)
+
+
+async def _direct_chat_with(database: Database, sender_id: int, to: str) -> int:
+    if to.startswith("+"):
+        found = await accounts.direct_chat_by_phone(database, sender_id, checks.check_phone_number(to, "to"))
+    else:
+        # A name that cannot exist is not found, like any other.
+        found = await accounts.direct_chat_by_username(database, sender_id, checks.username_key(to))
+    if found is None:
+        raise UserNotFound
+    user_id, chat_id = found
+    return chat_id if chat_id is not None else await open_direct_chat(database, sender_id, user_id)
+
+
+def check_message(message: SendMessage, sender_id: int, *, new_client_id: uuid.UUID) -> NewMessage:
+    """Return the message as it will be stored (with chat_id 0 while only `to` is known).
+
+    Args:
+        message: as the client asked.
+        sender_id: who sends it.
+        new_client_id: the client_id of a message that has none.
+
+    Raises:
+        ValidationFailed: a field is wrong. ChatNotFound: a chat_id that no chat can have.
+    """
+    if (message.to is None) == (message.chat_id is None):
+        raise ValidationFailed.of("to", "send exactly one of 'to' and 'chat_id'")
+    if message.to is not None:
+        checks.check_text(message.to, "to", max_chars=checks.USERNAME_MAX_CHARS)
+        if not message.to:
+            raise ValidationFailed.of("to", "must be a username or a phone number in E.164 form")
+    if message.chat_id is not None and not checks.is_id(message.chat_id):
+        raise ChatNotFound
+    if message.type not in get_args(MessageType):
+        raise ValidationFailed.of("type", f"must be one of {', '.join(get_args(MessageType))}")
+    text = None if message.text is None else checks.check_text(message.text, "text")
+    media_url = None if message.media_url is None else checks.check_url(message.media_url, "media_url")
+    if message.type == "text" and not text:
+        raise ValidationFailed.of("text", "must not be empty")
+    if message.type != "text" and media_url is None:
+        raise ValidationFailed.of("media_url", f"is needed for a message of type {message.type!r}")
+    if message.reply_to is not None and not checks.is_id(message.reply_to):
+        raise ValidationFailed.of("reply_to", "must be the seq of a message in this chat")
+    return NewMessage(
+        chat_id=message.chat_id or 0,
+        sender_id=sender_id,
+        client_id=_check_client_id(message.client_id, new_client_id),
+        client_hash=content_hash(text, message.type, media_url, message.reply_to),
+        text=text,
+        type=message.type,
+        media_url=media_url,
+        reply_to=message.reply_to,
+        client_timestamp=_check_timestamp(message.timestamp),
+    )
+
+
+def content_hash(text: str | None, type_: str, media_url: str | None, reply_to: int | None) -> bytes:
+    """Return what tells a retry from another message under the same client_id.
+
+    The client's timestamp is no part of it: a retry may carry a newer one.
+    """
+    return hashlib.sha256(msgspec.json.encode([text, type_, media_url, reply_to])).digest()
+
+
+def _check_client_id(client_id: str | None, new_client_id: uuid.UUID) -> str:
+    if client_id is None:
+        return str(new_client_id)
+    if not _UUID.fullmatch(client_id):
+        raise ValidationFailed.of("client_id", "must be a UUID, such as 3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11")
+    return client_id.lower()
+
+
+def _check_timestamp(timestamp: float | None) -> datetime | None:
+    if timestamp is None:
+        return None
+    if not math.isfinite(timestamp) or not 0 <= timestamp <= LAST_SECOND:
+        raise ValidationFailed.of("timestamp", "must be Unix seconds")
+    return moment_of(round(timestamp * 1_000_000))

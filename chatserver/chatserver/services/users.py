@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chatserver.errors import UserNotFound, ValidationFailed
+from chatserver.services import checks
+from chatserver.storage import accounts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,7 +21,7 @@ class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
     """What to change in a profile; UNSET leaves a field alone, None clears the picture."""
 
     username: str | msgspec.UnsetType = msgspec.UNSET
-    profile_picture_url: str | None | msgspec.UnsetType = msgspec.UNSET
+    profile_picture_url: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 async def get_user(database: Database, user_id: int) -> User:
@@ -26,7 +30,10 @@ async def get_user(database: Database, user_id: int) -> User:
     Raises:
         UserNotFound: there is none.
     """
-    raise NotImplementedError
+    user = await accounts.user_by_id(database, user_id) if checks.is_id(user_id) else None
+    if user is None:
+        raise UserNotFound
+    return user
 
 
 async def find_user(database: Database, *, phone_number: str | None = None, username: str | None = None) -> User:
@@ -36,7 +43,17 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
         ValidationFailed: neither or both, or a malformed phone number.
         UserNotFound: there is none.
     """
-    raise NotImplementedError
+    if (phone_number is None) == (username is None):
+        raise ValidationFailed.of("phone_number", "send exactly one of 'phone_number' and 'username'")
+    if phone_number is not None:
+        number = checks.check_phone_number(phone_number, "phone_number")
+        user = await accounts.user_by_phone(database, number)
+    else:
+        name = checks.check_text(username or "", "username", max_chars=checks.USERNAME_MAX_CHARS)
+        user = await accounts.user_by_username_key(database, checks.username_key(name))
+    if user is None:
+        raise UserNotFound
+    return user
 
 
 async def update_profile(database: Database, user_id: int, change: ProfileChange) -> User:
@@ -45,9 +62,21 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
     Raises:
         ValidationFailed: a field is malformed. UsernameTaken: another account has it.
     """
-    raise NotImplementedError
+    username = picture = None
+    if change.username is not msgspec.UNSET:
+        name = checks.check_username(change.username, "username")
+        username = (name, checks.username_key(name))
+    if change.profile_picture_url is not msgspec.UNSET:
+        url = change.profile_picture_url
+        picture = (None if url is None else checks.check_url(url, "profile_picture_url"),)
+    user = await accounts.update_profile(database, user_id, username=username, picture=picture)
+    if user is None:
+        raise UserNotFound
+    return user
 
 
 async def record_last_seen(database: Database, user_ids: Iterable[int]) -> None:
     """Set last_seen to now for these users: one statement a call, meant to be called in batches."""
-    raise NotImplementedError
+    ids = list(user_ids)
+    if ids:
+        await accounts.record_last_seen(database, ids)

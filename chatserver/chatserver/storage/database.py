@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import asyncpg
@@ -19,12 +20,14 @@ from chatserver.model import HINT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
-    from datetime import datetime
 
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     """A connection as other modules name it, so that none of them needs asyncpg."""
+
+    Record = asyncpg.Record
+    """One row of a result."""
 
 ACQUIRE_SECONDS = 2.0
 """Seconds to wait for a free connection, or for a new one: a pool that is full for longer has too much to do."""
@@ -37,6 +40,10 @@ CALL_SECONDS = 5.0
 
 CONNECT_SECONDS = 2.0
 """Seconds to connect, TLS and password included."""
+
+
+class Contended(ServiceUnavailable):
+    """Another transaction held a lock for too long, or PostgreSQL broke a deadlock: the same call can succeed now."""
 
 
 class StatementFailed(Exception):
@@ -60,8 +67,7 @@ _UNAVAILABLE_CLASSES = (
     "57",  # shut down, starting, cancelled
     "58",  # errors of the operating system
     "25",  # read-only: this is a standby, or a full disk made it so
-    "40",  # deadlock or serialization failure: the same call can succeed at once
-    "55",  # lock not available in time
+    "55",  # in use, or not in the needed state
     "28",  # password just being rotated
     "3D",  # the database is not made yet
     "F0",  # configuration file error
@@ -73,6 +79,8 @@ def _translate(error: Exception) -> Exception:
     """Return the project's error for what asyncpg or the network raised."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = str(getattr(error, "sqlstate", None) or "XX000")
+        if sqlstate.startswith(("40", "55P03")):
+            return Contended()
         if sqlstate.startswith(_UNAVAILABLE_CLASSES):
             return ServiceUnavailable()
         return StatementFailed(sqlstate, getattr(error, "constraint_name", None))
@@ -343,9 +351,18 @@ async def _keep_session(_connection: object) -> None:
     """Replace the pool's reset statement: nothing here changes a session, so a round trip a call is saved."""
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
 def micros(moment: datetime) -> int:
     """Return a timestamptz as microseconds since 1970."""
-    return round(moment.timestamp() * 1_000_000)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(us: int) -> datetime:
+    """Return microseconds since 1970 as a timestamptz; exact, so that keys survive the way there and back."""
+    return _EPOCH + us * _MICROSECOND
 
 
 def micros_or_none(moment: datetime | None) -> int | None:

@@ -1,12 +1,29 @@
-"""SQL of messages: appending batches and reading rows."""
+"""SQL of messages: appending batches, and reading rows with their names and status."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final, Literal, LiteralString
+
 import msgspec
+
+from chatserver.model import Delivery, MessageRow, SeqRange
+from chatserver.storage.database import micros, micros_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from chatserver.storage.database import Connection, Database, Record
+
+Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One message ready to be stored: checked, and with its chat known."""
+    """One message ready to be stored: checked, and with its chat known.
+
+    Attributes:
+        client_hash: hash of the content; the same client_id with another hash is a conflict.
+    """
 
     chat_id: int
     sender_id: int
@@ -16,4 +33,204 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     media_url: str | None
     reply_to: int | None
-    client_timestamp_us: int | None
+    client_timestamp: datetime | None
+
+
+class AppendResult(msgspec.Struct, frozen=True):
+    """What became of one message of a batch; the numbers are None when it was refused."""
+
+    outcome: Outcome
+    message_id: int | None
+    seq: int | None
+    created_at_us: int | None
+
+
+async def append_messages(database: Database, batch: Sequence[NewMessage]) -> list[AppendResult]:
+    """Store a batch in one transaction and hint it; returns one result for each message, in the same order.
+
+    Raises:
+        ServiceUnavailable: nothing is known to be stored (a chat is locked for long, or the database is away).
+        StatementFailed: nothing is stored; one of the messages cannot be.
+    """
+    records = await database.fetch(
+        "SELECT o_outcome, o_message_id, o_seq, o_created_at "
+        "FROM append_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ORDER BY o_ord",
+        database.server_name,
+        [message.chat_id for message in batch],
+        [message.sender_id for message in batch],
+        [message.client_id for message in batch],
+        [message.client_hash for message in batch],
+        [message.text for message in batch],
+        [message.type for message in batch],
+        [message.media_url for message in batch],
+        [message.reply_to for message in batch],
+        [message.client_timestamp for message in batch],
+    )
+    return [AppendResult(record[0], record[1], record[2], micros_or_none(record[3])) for record in records]
+
+
+async def append_event(
+    connection: Connection,
+    origin: str,
+    *,
+    chat_id: int,
+    sender_id: int,
+    kind: str,
+    detail: dict[str, object],
+    target_seq: int | None = None,
+) -> int:
+    """Add an event to a chat that the transaction of `connection` has locked; returns its seq."""
+    seq: int = await connection.fetchval(
+        "SELECT append_event($1, $2, $3, $4, $5, $6)",
+        origin,
+        chat_id,
+        sender_id,
+        kind,
+        target_seq,
+        msgspec.json.encode(detail).decode(),
+    )
+    return seq
+
+
+async def open_direct_chat(database: Database, user_id: int, other_id: int) -> int:
+    """Return the direct chat of two users, made if need be."""
+    record = await database.fetchrow("SELECT open_direct_chat($1, $2, $3)", database.server_name, user_id, other_id)
+    return int(record[0]) if record is not None else 0
+
+
+DESCRIBED: Final[LiteralString] = """
+marks AS MATERIALIZED (
+    -- The two lowest watermarks a chat: the lowest that is not the sender's is then known for each sender.
+    SELECT cm.chat_id,
+        (array_agg(cm.user_id ORDER BY cm.delivered_seq, cm.user_id))[1] AS delivered_by,
+        (array_agg(cm.delivered_seq ORDER BY cm.delivered_seq, cm.user_id))[1:2] AS delivered,
+        (array_agg(cm.user_id ORDER BY cm.read_seq, cm.user_id))[1] AS read_by,
+        (array_agg(cm.read_seq ORDER BY cm.read_seq, cm.user_id))[1:2] AS read
+    FROM chat_members cm
+    WHERE cm.chat_id = ANY (ARRAY(SELECT DISTINCT p.chat_id FROM picked p)) AND cm.left_seq IS NULL
+    GROUP BY cm.chat_id
+), described AS (
+    SELECT m.chat_id, m.seq, m.kind, m.target_seq, m.message_id, m.sender_id,
+        coalesce(sender.username, sender.phone_number) AS from_name,
+        coalesce(other.username, other.phone_number) AS to_name,
+        m.message_text, m.message_type, m.media_url, m.reply_to, m.detail, m.created_at,
+        CASE
+            WHEN k.read[CASE WHEN k.read_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq THEN 'read'
+            WHEN k.delivered[CASE WHEN k.delivered_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq THEN 'delivered'
+            ELSE 'sent'
+        END AS status,
+        m.client_id, m.client_timestamp, m.edited_at, m.deleted_at
+    FROM picked p
+    JOIN messages m USING (chat_id, seq)
+    JOIN users sender ON sender.user_id = m.sender_id
+    LEFT JOIN marks k ON k.chat_id = m.chat_id
+    LEFT JOIN direct_chats d ON d.chat_id = m.chat_id
+    LEFT JOIN users other ON other.user_id = CASE WHEN d.user_lo = m.sender_id THEN d.user_hi ELSE d.user_lo END
+)
+"""
+"""CTEs that turn `picked (chat_id, seq)` into `described`, whose columns `message_row` reads in this order."""
+
+DESCRIBED_COLUMNS: Final = 19
+"""Columns of `described`."""
+
+
+def message_row(record: Record) -> MessageRow:
+    """Make a row from a record that begins with the columns of `described`."""
+    (
+        chat_id, seq, kind, target_seq, message_id, sender_id, from_name, to_name, text, type_, media_url, reply_to,
+        detail, created_at, status, client_id, client_timestamp, edited_at, deleted_at, *_,
+    ) = record  # fmt: skip
+    return MessageRow(
+        chat_id=chat_id,
+        seq=seq,
+        kind=kind,
+        target_seq=target_seq,
+        message_id=message_id,
+        from_id=sender_id,
+        from_name=from_name,
+        to=to_name,
+        text=text,
+        type=type_,
+        media_url=media_url,
+        reply_to=reply_to,
+        detail=None if detail is None else msgspec.json.decode(detail),
+        created_at_us=micros(created_at),
+        status=status,
+        client_id=str(client_id),
+        client_timestamp_us=micros_or_none(client_timestamp),
+        edited_at_us=micros_or_none(edited_at),
+        deleted_at_us=micros_or_none(deleted_at),
+    )
+
+
+async def rows_at(database: Database, keys: Sequence[tuple[int, int]]) -> list[MessageRow]:
+    """Return the rows with these (chat_id, seq), in that order; those that do not exist are left out."""
+    records = await database.fetch(
+        "WITH picked AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS k (chat_id, seq)), "
+        + DESCRIBED
+        + "SELECT * FROM described ORDER BY chat_id, seq",
+        [chat_id for chat_id, _ in keys],
+        [seq for _, seq in keys],
+    )
+    return [message_row(record) for record in records]
+
+
+async def history_rows(
+    database: Database, user_id: int, chat_id: int, *, after: int, before: int | None, newest: bool, limit: int
+) -> list[MessageRow]:
+    """Return up to `limit` rows of a chat that the user may see, with after < seq < before, oldest first.
+
+    Args:
+        newest: which end of the range the limit keeps.
+    """
+    order: LiteralString = "DESC" if newest else "ASC"
+    records = await database.fetch(
+        """
+        WITH picked AS MATERIALIZED (
+            SELECT m.chat_id, m.seq
+            FROM chat_members cm JOIN messages m ON m.chat_id = cm.chat_id
+            WHERE cm.chat_id = $2 AND cm.user_id = $1
+                AND m.seq > greatest(cm.joined_seq, $3::bigint)
+                AND m.seq < $4::bigint
+                AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq)
+                AND NOT cm.absent @> m.seq
+            ORDER BY m.seq """
+        + order
+        + """ LIMIT $5
+        ), """
+        + DESCRIBED
+        + "SELECT * FROM described ORDER BY seq",
+        user_id,
+        chat_id,
+        after,
+        before if before is not None else 2**62,
+        limit,
+    )
+    return [message_row(record) for record in records]
+
+
+async def deliveries(database: Database, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
+    """Return the rows of many ranges, each with those of the users who may see it, by chat and seq."""
+    records = await database.fetch(
+        """
+        WITH readers AS MATERIALIZED (
+            SELECT m.chat_id, m.seq, array_agg(cm.user_id) AS user_ids
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
+            CROSS JOIN LATERAL (
+                SELECT m.chat_id, m.seq FROM messages m
+                WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq
+            ) m
+            JOIN chat_members cm ON cm.chat_id = m.chat_id AND cm.user_id = ANY ($4::bigint[])
+                AND m.seq > cm.joined_seq
+                AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq)
+                AND NOT cm.absent @> m.seq
+            GROUP BY m.chat_id, m.seq
+        ), picked AS (SELECT chat_id, seq FROM readers), """
+        + DESCRIBED
+        + "SELECT d.*, r.user_ids FROM described d JOIN readers r USING (chat_id, seq) ORDER BY d.chat_id, d.seq",
+        [item.chat_id for item in ranges],
+        [item.first_seq for item in ranges],
+        [item.last_seq for item in ranges],
+        list(user_ids),
+    )
+    return [Delivery(message_row(record), tuple(record[DESCRIBED_COLUMNS])) for record in records]

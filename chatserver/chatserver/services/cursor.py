@@ -1,0 +1,183 @@
+"""The opaque values of ``X-Next-Since`` and of chat lists: what they hold, and how they travel."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from chatserver.errors import ValidationFailed
+from chatserver.storage.feed import FeedKey
+
+if TYPE_CHECKING:
+    from chatserver.model import MessageRow
+
+_PREFIX: Final = "c1."
+"""Version of the encoding; its letter keeps a cursor apart from Unix seconds."""
+
+_UNIX_SECONDS: Final = re.compile(r"[0-9]{1,12}")
+_SNAPSHOT: Final = re.compile(r"([0-9]{1,20}):([0-9]{1,20}):((?:[0-9]{1,20},?)*)")
+
+LAST_SECOND: Final = 253_402_300_799
+"""The last second of the year 9999, the last that a timestamp can hold here."""
+
+CURSOR_MAX_CHARS = 16_384
+"""Characters of a cursor: a snapshot with 1,000 open transactions stays below."""
+
+
+class FeedCursor(msgspec.Struct, frozen=True, array_like=True):
+    """Where a feed goes on.
+
+    Attributes:
+        epoch: history of the database that the snapshots belong to.
+        lower: a pg_snapshot whose rows the client has; None together with `from_second` or from the beginning.
+        from_second: Unix seconds; only rows from then on.
+        upper: within a run of full pages, the snapshot in which the run began.
+        after: the last row of the page before, within a run.
+    """
+
+    epoch: str
+    lower: str | None = None
+    from_second: int | None = None
+    upper: str | None = None
+    after: FeedKey | None = None
+
+
+_Snapshot = tuple[int, ...]
+_T = TypeVar("_T")
+
+
+class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    epoch: str
+    lower: _Snapshot | None
+    from_second: int | None
+    upper: _Snapshot | None
+    after: FeedKey | None
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    first: int
+    second: int
+
+
+def encode_feed_cursor(cursor: FeedCursor) -> str:
+    """Return the cursor as url-safe text."""
+    wire = _Wire(
+        cursor.epoch,
+        None if cursor.lower is None else _pack_snapshot(cursor.lower),
+        cursor.from_second,
+        None if cursor.upper is None else _pack_snapshot(cursor.upper),
+        cursor.after,
+    )
+    return _encode(wire)
+
+
+def decode_since(text: str) -> FeedCursor | int:
+    """Return what `since` means: Unix seconds, or a cursor.
+
+    Raises:
+        ValidationFailed: neither.
+    """
+    if _UNIX_SECONDS.fullmatch(text):
+        return int(text)
+    try:
+        wire = _decode(text, _Wire)
+        lower, upper = _unpack_snapshot(wire.lower), _unpack_snapshot(wire.upper)
+        _check_bounds(wire)
+    except ValueError as error:
+        raise ValidationFailed.of("since", "must be Unix seconds or the X-Next-Since of an answer") from error
+    return FeedCursor(wire.epoch, lower, wire.from_second, upper, wire.after)
+
+
+def _check_bounds(wire: _Wire) -> None:
+    """Refuse numbers that PostgreSQL's types cannot hold: a cursor may be forged."""
+    numbers = [wire.from_second or 0]
+    if wire.after is not None:
+        numbers += [wire.after.chat_id, wire.after.seq]
+    if not wire.epoch or any(not 0 <= number < 2**62 for number in numbers):
+        raise ValueError("no cursor of ours")
+    if not 0 <= (wire.from_second or 0) <= LAST_SECOND:
+        raise ValueError("no time")
+    if wire.after is not None and not 0 <= wire.after.created_at_us <= LAST_SECOND * 1_000_000:
+        raise ValueError("no time")
+
+
+def next_cursor(
+    asked: FeedCursor, rows: tuple[MessageRow, ...], *, limit: int, snapshot: str, epoch: str
+) -> tuple[FeedCursor, bool]:
+    """Decide where the feed goes on after a read of up to limit + 1 rows.
+
+    A full page keeps both bounds and the place of its last row, so that rows that are committed meanwhile wait for the
+    end of the run instead of shifting it; a short page hands out what its run could see.
+
+    Returns:
+        The next cursor, and whether more rows are there at once.
+    """
+    upper = asked.upper or snapshot
+    if len(rows) <= limit:
+        return FeedCursor(epoch, lower=upper), False
+    last = rows[limit - 1]
+    after = FeedKey(last.created_at_us, last.chat_id, last.seq)
+    return FeedCursor(epoch, asked.lower, asked.from_second, upper, after), True
+
+
+def encode_place(first: int, second: int) -> str:
+    """Return two numbers as an opaque text (the cursor of the list of chats)."""
+    return _encode(_Place(first, second))
+
+
+def decode_place(text: str, path: str) -> tuple[int, int]:
+    """Return the two numbers of `encode_place`.
+
+    Raises:
+        ValidationFailed: not such a text.
+    """
+    try:
+        place = _decode(text, _Place)
+        if not 0 <= place.first <= LAST_SECOND * 1_000_000 or not 0 <= place.second < 2**62:
+            raise ValueError("no place")
+    except ValueError as error:
+        raise ValidationFailed.of(path, "must be the next_cursor of an answer") from error
+    return place.first, place.second
+
+
+def _encode(value: object) -> str:
+    return _PREFIX + base64.urlsafe_b64encode(msgspec.msgpack.encode(value)).decode().rstrip("=")
+
+
+def _decode(text: str, type_: type[_T]) -> _T:
+    if not text.startswith(_PREFIX) or len(text) > CURSOR_MAX_CHARS:
+        raise ValueError("no cursor of this version")
+    body = text.removeprefix(_PREFIX)
+    try:
+        packed = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError("no base64") from error
+    return msgspec.msgpack.decode(packed, type=type_)
+
+
+def _pack_snapshot(snapshot: str) -> _Snapshot:
+    """Turn ``xmin:xmax:xip,...`` into xmin and differences: one byte for most open transactions."""
+    matched = _SNAPSHOT.fullmatch(snapshot)
+    if matched is None:
+        raise ValueError("no snapshot")
+    xmin, xmax = int(matched[1]), int(matched[2])
+    open_ids = [int(xid) for xid in matched[3].split(",") if xid]
+    return (xmin, xmax - xmin, *(after - before for before, after in itertools.pairwise([xmin, *open_ids])))
+
+
+def _unpack_snapshot(packed: _Snapshot | None) -> str | None:
+    if packed is None:
+        return None
+    if len(packed) < 2 or any(not 0 <= number < 2**62 for number in packed):  # noqa: PLR2004 - xmin and xmax
+        raise ValueError("no snapshot")
+    xmin, span, *differences = packed
+    open_ids = list(itertools.accumulate(differences, initial=xmin))[1:]
+    # PostgreSQL wants them rising and within [xmin, xmax).
+    if any(step == 0 for step in differences[1:]) or (open_ids and open_ids[-1] >= xmin + span) or xmin == 0:
+        raise ValueError("no snapshot")
+    return f"{xmin}:{xmin + span}:{','.join(map(str, open_ids))}"

@@ -1,0 +1,297 @@
+"""Brings rows, receipts, typing and presence from the database and the bus to the connections of this server.
+
+Hints say where to look. All that wait are answered by one query, and what it returns is pushed in order; when hints
+may have been lost, the database is asked every HEAL_SECONDS where the chats of the local users stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatserver.errors import ServiceUnavailable
+from chatserver.hub import PushedRow
+from chatserver.model import Hint, SeqRange
+from chatserver.protocol import Presence, Receipt, TypingFrom, encode_frame
+from chatserver.services import sync, users
+from chatserver.services.rendering import MICROSECONDS, frame_of_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chatserver.bus import Bus
+    from chatserver.hub import Hub
+    from chatserver.metrics import Metrics
+    from chatserver.model import Delivery
+    from chatserver.services.devices import Devices
+    from chatserver.storage.database import Database
+
+log = structlog.get_logger()
+
+# How long a client may go without news when hints are lost.
+HEAL_SECONDS = 5.0
+# After a failed query; the database's own calls are bounded by seconds.
+RETRY_SECONDS = 0.5
+# Rows asked of one chat and of all chats by one query: a few MB of texts at most.
+CHAT_ROWS = 500
+QUERY_ROWS = 2000
+# Users asked about by one query of a heal.
+HEAL_USERS = 500
+# A chat first heard of by a heal is pushed from so many rows back; the client fetches older ones.
+NEW_CHAT_ROWS = 100
+# One typing hint a chat and user in so many seconds, however fast the keys.
+TYPING_SECONDS = 2.0
+# Presence changes are collected for a second, so that a server's restart is a few hints and not thousands.
+PRESENCE_SECONDS = 1.0
+# Connected users are recorded as seen this often.
+LAST_SEEN_SECONDS = 30.0
+
+
+class Deliverer:
+    """The way from what is committed to the outboxes of this server's connections."""
+
+    def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: Metrics) -> None:
+        self._database = database
+        self._devices = devices
+        self._hub = hub
+        self._metrics = metrics
+        self._work = asyncio.Event()
+        self._reached: dict[int, int] = {}
+        self._first: dict[int, int] = {}
+        self._news: dict[int, set[int]] = {}
+        self._receipts: dict[tuple[int, int], tuple[int, int]] = {}
+        self._typing: set[tuple[int, int]] = set()
+        self._learning: list[dict[int, int]] = []
+        self._typed_at: dict[tuple[int, int], float] = {}
+        self._presence: dict[int, bool] = {}
+        self._heal_now = asyncio.Event()
+
+    # --- hints
+
+    def hear(self, hint: Hint) -> None:
+        """Take a hint; never blocks."""
+        self._metrics.bus_hints.inc()
+        for news in hint.members:
+            self._news.setdefault(news.chat_id, set()).update(news.user_ids)
+        for chat_range in hint.ranges:
+            self._note(chat_range)
+        for chat_id, user_id, delivered_seq, read_seq in hint.receipts:
+            delivered, read = self._receipts.get((chat_id, user_id), (0, 0))
+            self._receipts[chat_id, user_id] = (max(delivered, delivered_seq), max(read, read_seq))
+        self._typing.update(hint.typing)
+        if hint.revoked:
+            self._devices.forget(hint.revoked)
+            self._hub.revoke(hint.revoked)
+        for user_id, online in hint.presence:
+            self._tell_presence(user_id, online=bool(online) or self._hub.is_here(user_id))
+        self._work.set()
+
+    def hints_were_missed(self) -> None:
+        """Look for what the bus did not tell."""
+        self._hub.forget_members()
+        self._heal_now.set()
+
+    def _note(self, chat_range: SeqRange) -> None:
+        chat_id = chat_range.chat_id
+        self._reached[chat_id] = max(chat_range.last_seq, self._reached.get(chat_id, 0))
+        self._first[chat_id] = min(chat_range.first_seq, self._first.get(chat_id, chat_range.first_seq))
+        for reached in self._learning:
+            reached[chat_id] = max(chat_range.last_seq, reached.get(chat_id, 0))
+
+    # --- who is here
+
+    async def learn(self, user_id: int) -> None:
+        """Find out which chats a user is in, so that their rows are pushed; call it before they connect or poll.
+
+        Raises:
+            ServiceUnavailable: the database is away.
+        """
+        self._hub.expect(user_id, time.monotonic())
+        if self._hub.knows(user_id):
+            return
+        # What is committed after the query's snapshot is hinted after this line.
+        reached: dict[int, int] = {}
+        self._learning.append(reached)
+        try:
+            positions = await sync.positions(self._database, [user_id])
+        finally:
+            self._learning = [other for other in self._learning if other is not reached]
+        for chat_id, last_seq in positions.get(user_id, {}).items():
+            self._hub.follow(user_id, chat_id, last_seq)
+            if reached.get(chat_id, 0) > last_seq:
+                self._reached[chat_id] = max(reached[chat_id], self._reached.get(chat_id, 0))
+                self._work.set()
+        self._hub.learned(user_id)
+
+    def came(self, user_id: int) -> None:
+        """Tell others, soon, that a user is online."""
+        self._presence[user_id] = True
+
+    def went(self, user_id: int) -> None:
+        """Tell others, soon, that a user went offline, unless they are here by another connection."""
+        if not self._hub.is_here(user_id):
+            self._presence[user_id] = False
+
+    # --- typing
+
+    async def relay_typing(self, bus: Bus, chat_id: int, user_id: int) -> None:
+        """Tell the other members of a chat that a user types; lost when the database is away."""
+        now = time.monotonic()
+        if now - self._typed_at.get((chat_id, user_id), -TYPING_SECONDS) < TYPING_SECONDS:
+            return
+        self._typed_at[chat_id, user_id] = now
+        try:
+            await bus.publish(Hint(self._database.server_name, typing=((chat_id, user_id),)))
+        except ServiceUnavailable:
+            log.debug("typing_dropped")
+
+    # --- the loops
+
+    async def run(self) -> None:
+        """Answer hints until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._deliver_news()
+                await self._deliver_rows()
+                await self._deliver_receipts()
+            except ServiceUnavailable:
+                log.warning("delivery_waits_for_database")
+                await asyncio.sleep(RETRY_SECONDS)
+                self._work.set()
+
+    async def run_healing(self, bus: Bus) -> None:
+        """Ask the database for what may have been missed: when listening begins, and every 5 s without hints."""
+        while True:
+            try:
+                async with asyncio.timeout(HEAL_SECONDS):
+                    await self._heal_now.wait()
+            except TimeoutError:
+                pass
+            now = time.monotonic()
+            self._hub.forget_idle(now)
+            self._typed_at = {key: at for key, at in self._typed_at.items() if now - at < TYPING_SECONDS}
+            if not self._heal_now.is_set() and bus.is_healthy():
+                continue
+            self._heal_now.clear()
+            self._hub.forget_members()
+            try:
+                await self._heal()
+            except ServiceUnavailable:
+                log.warning("healing_waits_for_database")
+                # A listening bus would not bring this back.
+                self._heal_now.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def run_presence(self, bus: Bus) -> None:
+        """Send collected presence changes once a second, and record who was seen."""
+        recorded_at = time.monotonic()
+        while True:
+            await asyncio.sleep(PRESENCE_SECONDS)
+            changes, self._presence = self._presence, {}
+            now = time.monotonic()
+            seen = {user_id for user_id, online in changes.items() if not online}
+            if now - recorded_at >= LAST_SEEN_SECONDS:
+                recorded_at = now
+                seen.update(user_id for user_id in self._hub.local_users() if self._hub.is_here(user_id))
+            try:
+                if changes:
+                    presence = tuple((user_id, int(online)) for user_id, online in changes.items())
+                    await bus.publish(Hint(self._database.server_name, presence=presence))
+                if seen:
+                    await users.record_last_seen(self._database, sorted(seen))
+            except ServiceUnavailable:
+                log.debug("presence_dropped", users=len(changes))
+
+    # --- steps
+
+    async def _deliver_news(self) -> None:
+        while self._news:
+            chat_id, user_ids = next(iter(self._news.items()))
+            self._hub.set_members(chat_id, None)
+            for user_id in self._hub.known_users(user_ids):
+                # The event of joining is hinted with the news; without it the last row is a safe start.
+                self._hub.join(user_id, chat_id, self._first.get(chat_id, self._reached.get(chat_id, 1)) - 1)
+            del self._news[chat_id]
+
+    async def _deliver_rows(self) -> None:
+        while self._reached:
+            ranges = self._next_ranges()
+            if not ranges:
+                return
+            followers = self._hub.followers(r.chat_id for r in ranges)
+            deliveries = await sync.rows_for(self._database, ranges, followers)
+            self._push(ranges, deliveries)
+
+    def _next_ranges(self) -> list[SeqRange]:
+        """Take chats off the list until one query is full; forget those that nobody here needs."""
+        ranges: list[SeqRange] = []
+        rows = 0
+        for chat_id, last_seq in list(self._reached.items()):
+            after = self._hub.needed_after(chat_id)
+            if after is None or after >= last_seq:
+                self._done(chat_id)
+                continue
+            first, last = after + 1, min(last_seq, after + CHAT_ROWS)
+            ranges.append(SeqRange(chat_id, first, last))
+            rows += last - first + 1
+            if rows >= QUERY_ROWS:
+                break
+        return ranges
+
+    def _done(self, chat_id: int) -> None:
+        self._reached.pop(chat_id, None)
+        self._first.pop(chat_id, None)
+
+    def _push(self, ranges: list[SeqRange], deliveries: Iterable[Delivery]) -> None:
+        rows: dict[int, list[PushedRow]] = {}
+        now_us = time.time() * MICROSECONDS
+        for delivery in deliveries:
+            row = delivery.row
+            pushed = PushedRow(row.chat_id, row.seq, row.from_id, row.client_id, frame_of_row(row), delivery.user_ids)
+            rows.setdefault(row.chat_id, []).append(pushed)
+            self._metrics.delivery_seconds.observe(max(0.0, (now_us - row.created_at_us) / MICROSECONDS))
+        for chat_range in ranges:
+            self._hub.push(chat_range.chat_id, rows.get(chat_range.chat_id, ()), chat_range.last_seq)
+
+    async def _deliver_receipts(self) -> None:
+        receipts, typing = dict(self._receipts), set(self._typing)
+        chat_ids = {chat_id for chat_id, _ in (*receipts, *typing)}
+        unknown = self._hub.unknown_members(chat_ids)
+        if unknown:
+            members = await sync.members_of(self._database, unknown)
+            for chat_id in unknown:
+                self._hub.set_members(chat_id, members.get(chat_id, ()))
+        for (chat_id, user_id), marks in receipts.items():
+            frame = encode_frame(Receipt(chat_id, user_id, *marks))
+            self._hub.tell_members(chat_id, frame, from_id=user_id)
+            if self._receipts.get((chat_id, user_id)) == marks:
+                del self._receipts[chat_id, user_id]
+        for chat_id, user_id in typing:
+            frame = encode_frame(TypingFrom(chat_id, user_id))
+            self._hub.tell_members(chat_id, frame, from_id=user_id, but_user_id=user_id)
+        self._typing -= typing
+
+    async def _heal(self) -> None:
+        user_ids = self._hub.local_users()
+        for start in range(0, len(user_ids), HEAL_USERS):
+            positions = await sync.positions(self._database, user_ids[start : start + HEAL_USERS])
+            for user_id, chats in positions.items():
+                for chat_id, last_seq in chats.items():
+                    self._hub.join(user_id, chat_id, max(0, last_seq - NEW_CHAT_ROWS))
+                    after = self._hub.needed_after(chat_id)
+                    if after is not None and after < last_seq:
+                        self._metrics.gaps_healed.inc(last_seq - after)
+                        self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
+        device_ids = [connection.device_id for connection in self._hub.connections.values()]
+        revoked = await self._devices.revoked_among(device_ids) if device_ids else set()
+        self._devices.forget(revoked)
+        self._hub.revoke(revoked)
+        self._work.set()
+
+    def _tell_presence(self, user_id: int, *, online: bool) -> None:
+        self._hub.tell_watchers(user_id, encode_frame(Presence(user_id, online, None)))

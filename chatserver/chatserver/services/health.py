@@ -1,0 +1,88 @@
+"""Whether this server can serve: the state behind ``/readyz``, and the watch over database and schema."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatserver.errors import ServiceUnavailable
+from chatserver.storage.migrate import SchemaRefused, check_schema
+
+if TYPE_CHECKING:
+    from chatserver.metrics import Metrics
+    from chatserver.storage.database import Database
+
+log = structlog.get_logger()
+
+# Probes of many proxies share one look at the database.
+PROBE_SECONDS = 1.0
+# Between looks at a schema that is not there yet.
+SCHEMA_RETRY_SECONDS = 1.0
+
+
+class Health:
+    """Readiness of this server.
+
+    Attributes:
+        started: the API's port is open.
+        draining: SIGTERM has come.
+        refusing: the drain's pass over the clients has begun; new sockets go elsewhere.
+    """
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self.started = False
+        self.draining = False
+        self.refusing = False
+        self._database = database
+        self._metrics = metrics
+        self._schema_ok = False
+        self._probed_at = -PROBE_SECONDS
+        self._database_ok = False
+        self._lock = asyncio.Lock()
+
+    def begin_drain(self) -> None:
+        """Turn unready."""
+        self.draining = True
+        self._metrics.draining.set(1)
+
+    def is_serving(self) -> bool:
+        """Whether the server has started and does not drain: readiness without the database."""
+        return self.started and not self.draining
+
+    async def is_ready(self) -> bool:
+        """Whether the server serves, and the database has this code's schema and takes writes."""
+        return self.is_serving() and await self._probe()
+
+    async def _probe(self) -> bool:
+        async with self._lock:
+            if time.monotonic() - self._probed_at < PROBE_SECONDS:
+                return self._database_ok
+            try:
+                await self._database.ping()
+                self._database_ok = self._schema_ok
+            except ServiceUnavailable:
+                self._database_ok = False
+            self._probed_at = time.monotonic()
+            self._metrics.database_up.set(self._database_ok)
+            return self._database_ok
+
+    async def watch_schema(self) -> None:
+        """Return when the database has the schema that this code needs; log once why it has not."""
+        said = ""
+        while not self._schema_ok:
+            try:
+                await check_schema(self._database)
+                self._schema_ok = True
+            except ServiceUnavailable:
+                reason = "The database is away."
+            except SchemaRefused as error:
+                reason = str(error)
+            if not self._schema_ok:
+                if reason != said:
+                    log.warning("schema_not_ready", reason=reason)
+                    said = reason
+                await asyncio.sleep(SCHEMA_RETRY_SECONDS)
+        log.info("schema_ready")

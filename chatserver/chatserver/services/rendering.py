@@ -1,0 +1,171 @@
+"""Domain types as the JSON that clients see: one shape for REST and WebSocket, each row encoded once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from chatserver.protocol import Message, encode_frame
+
+if TYPE_CHECKING:
+    from chatserver.model import Chat, Device, GroupInfo, Member, MessageRow, SentMessage, User
+
+MICROSECONDS = 1_000_000
+
+
+class RowView(msgspec.Struct, frozen=True, rename={"from_name": "from"}):
+    """A row as in ``GET /api/messages``, histories and ``message`` frames."""
+
+    message_id: int
+    chat_id: int
+    seq: int
+    kind: str
+    from_name: str
+    from_id: int
+    to: str | None
+    text: str | None
+    type: str
+    media_url: str | None
+    timestamp: int
+    created_at: str
+    status: str
+    client_id: str
+    reply_to: int | None = None
+    target_seq: int | None = None
+    detail: dict[str, Any] | None = None
+    edited_at: str | None = None
+    deleted_at: str | None = None
+
+
+def rfc3339(micros: int) -> str:
+    """Return microseconds since 1970 as RFC 3339 in UTC.
+
+    Example:
+        >>> rfc3339(1_700_000_000_000_000)
+        '2023-11-14T22:13:20.000000Z'
+    """
+    moment = datetime.fromtimestamp(micros // MICROSECONDS, UTC).replace(microsecond=micros % MICROSECONDS)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _rfc3339_or_none(micros: int | None) -> str | None:
+    return None if micros is None else rfc3339(micros)
+
+
+def view_row(row: MessageRow) -> RowView:
+    """Return a row as clients see it."""
+    return RowView(
+        message_id=row.message_id,
+        chat_id=row.chat_id,
+        seq=row.seq,
+        kind=row.kind,
+        from_name=row.from_name,
+        from_id=row.from_id,
+        to=row.to,
+        text=row.text,
+        type=row.type,
+        media_url=row.media_url,
+        timestamp=row.created_at_us // MICROSECONDS,
+        created_at=rfc3339(row.created_at_us),
+        status=row.status,
+        client_id=row.client_id,
+        reply_to=row.reply_to,
+        target_seq=row.target_seq,
+        detail=row.detail,
+        edited_at=_rfc3339_or_none(row.edited_at_us),
+        deleted_at=_rfc3339_or_none(row.deleted_at_us),
+    )
+
+
+def frame_of_row(row: MessageRow) -> bytes:
+    """Encode a row as a ``message`` frame, or as an ``event`` frame when it is of another kind."""
+    if row.kind == "message":
+        return encode_frame(Message(view_row(row)))
+    event = {
+        **(row.detail or {}),
+        "type": "event",
+        "chat_id": row.chat_id,
+        "seq": row.seq,
+        "kind": row.kind,
+        "by": row.from_id,
+        "at": rfc3339(row.created_at_us),
+    }
+    if row.target_seq is not None:
+        event["target_seq"] = row.target_seq
+    if row.text is not None:
+        event["text"] = row.text
+    return msgspec.json.encode(event)
+
+
+def view_sent(sent: SentMessage) -> dict[str, Any]:
+    """Return the answer to a send."""
+    return {
+        "message_id": sent.message_id,
+        "chat_id": sent.chat_id,
+        "seq": sent.seq,
+        "status": "sent",
+        "created_at": rfc3339(sent.created_at_us),
+        "duplicate": sent.duplicate,
+        "client_id": sent.client_id,
+    }
+
+
+def view_user(user: User, *, to_user_id: int) -> dict[str, Any]:
+    """Return a profile; the phone number is for its owner, and for others where it stands in for a name."""
+    view: dict[str, Any] = {
+        "user_id": user.user_id,
+        "username": user.username,
+        "profile_picture_url": user.profile_picture_url,
+        "created_at": rfc3339(user.created_at_us),
+        "last_seen": _rfc3339_or_none(user.last_seen_us),
+    }
+    if user.user_id == to_user_id or user.username is None:
+        view["phone_number"] = user.phone_number
+    return view
+
+
+def view_device(device: Device, *, current_device_id: int) -> dict[str, Any]:
+    """Return a signed-in device."""
+    return {
+        "device_id": device.device_id,
+        "device_name": device.device_name,
+        "created_at": rfc3339(device.created_at_us),
+        "last_used_at": rfc3339(device.last_used_us),
+        "expires_at": rfc3339(device.expires_at_us),
+        "current": device.device_id == current_device_id,
+    }
+
+
+def view_member(member: Member) -> dict[str, Any]:
+    """Return a member and their watermarks."""
+    return msgspec.structs.asdict(member)
+
+
+def view_chat(chat: Chat) -> dict[str, Any]:
+    """Return a chat as its member sees it."""
+    return {
+        "chat_id": chat.chat_id,
+        "kind": chat.kind,
+        "group_name": chat.group_name,
+        "last_seq": chat.last_seq,
+        "last_at": rfc3339(chat.last_at_us),
+        "last_message": None if chat.last_message is None else view_row(chat.last_message),
+        "unread": chat.unread,
+        "left": chat.left,
+        "members": [view_member(member) for member in chat.members],
+    }
+
+
+def view_group(group: GroupInfo) -> dict[str, Any]:
+    """Return a group with its members."""
+    return {
+        "group_id": group.group_id,
+        "chat_id": group.chat_id,
+        "group_name": group.group_name,
+        "created_by": group.created_by,
+        "created_at": rfc3339(group.created_at_us),
+        "members": [view_member(member) for member in group.members],
+        "seq": group.seq,
+    }

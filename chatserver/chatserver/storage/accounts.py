@@ -1,0 +1,296 @@
+"""SQL of accounts: users, sign-in codes, devices, tickets, rate counters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, LiteralString
+
+import msgspec
+
+from chatserver.errors import UsernameTaken
+from chatserver.model import Device, Principal, User
+from chatserver.storage.database import StatementFailed, affected, micros, micros_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatserver.storage.database import Connection, Database, Record
+
+_USER_COLUMNS: Final[LiteralString] = "user_id, phone_number, username, profile_picture_url, created_at, last_seen"
+
+
+class SignIn(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sign-in stores."""
+
+    phone_number: str
+    code_hmac: bytes
+    token_hash: bytes
+    device_name: str | None
+    username: str | None
+    username_key: str | None
+    session_days: int
+
+
+def _user(record: Record) -> User:
+    user_id, phone_number, username, picture, created_at, last_seen = record
+    return User(user_id, phone_number, username, picture, micros(created_at), micros_or_none(last_seen))
+
+
+async def user_by_id(database: Database, user_id: int) -> User | None:
+    """Return the account with this id."""
+    record = await database.fetchrow(f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = $1", user_id)
+    return None if record is None else _user(record)
+
+
+async def user_by_phone(database: Database, phone_number: str) -> User | None:
+    """Return the account with this number, in E.164 form."""
+    record = await database.fetchrow(f"SELECT {_USER_COLUMNS} FROM users WHERE phone_number = $1", phone_number)
+    return None if record is None else _user(record)
+
+
+async def user_by_username_key(database: Database, key: str) -> User | None:
+    """Return the account whose username has this key."""
+    record = await database.fetchrow(f"SELECT {_USER_COLUMNS} FROM users WHERE username_key = $1", key)
+    return None if record is None else _user(record)
+
+
+async def user_ids(connection: Connection, phones: Sequence[str], username_keys: Sequence[str]) -> dict[str, int]:
+    """Return {phone number or username key: user_id} of those that exist."""
+    records = await connection.fetch(
+        "SELECT phone_number, user_id FROM users WHERE phone_number = ANY ($1::text[]) "
+        "UNION ALL SELECT username_key, user_id FROM users WHERE username_key = ANY ($2::text[])",
+        list(phones),
+        list(username_keys),
+    )
+    return {record[0]: record[1] for record in records}
+
+
+_DIRECT_CHAT: Final[LiteralString] = """
+    SELECT u.user_id, d.chat_id FROM users u LEFT JOIN direct_chats d
+    ON d.user_lo = least(u.user_id, $1) AND d.user_hi = greatest(u.user_id, $1)
+"""
+
+
+async def direct_chat_by_phone(database: Database, user_id: int, phone_number: str) -> tuple[int, int | None] | None:
+    """Return the user with this number and the direct chat with them, if there is one."""
+    record = await database.fetchrow(_DIRECT_CHAT + "WHERE u.phone_number = $2", user_id, phone_number)
+    return None if record is None else (record[0], record[1])
+
+
+async def direct_chat_by_username(database: Database, user_id: int, key: str) -> tuple[int, int | None] | None:
+    """Return the user with this username key and the direct chat with them, if there is one."""
+    record = await database.fetchrow(_DIRECT_CHAT + "WHERE u.username_key = $2", user_id, key)
+    return None if record is None else (record[0], record[1])
+
+
+async def update_profile(
+    database: Database,
+    user_id: int,
+    *,
+    username: tuple[str, str] | None,
+    picture: tuple[str | None] | None,
+) -> User | None:
+    """Set username (with its key) and picture where given; returns None when there is no such user.
+
+    Raises:
+        UsernameTaken: another account has this key.
+    """
+    try:
+        record = await database.fetchrow(
+            "UPDATE users SET username = coalesce($2, username), username_key = coalesce($3, username_key), "
+            "profile_picture_url = CASE WHEN $4 THEN $5 ELSE profile_picture_url END "
+            f"WHERE user_id = $1 RETURNING {_USER_COLUMNS}",
+            user_id,
+            username[0] if username else None,
+            username[1] if username else None,
+            picture is not None,
+            picture[0] if picture else None,
+        )
+    except StatementFailed as error:
+        raise _username_taken(error) from error
+    return None if record is None else _user(record)
+
+
+def _username_taken(error: StatementFailed) -> Exception:
+    if error.constraint == "users_username_key_key":
+        return UsernameTaken.of("username", "is taken")
+    return error
+
+
+async def record_last_seen(database: Database, user_ids: Sequence[int]) -> None:
+    """Set last_seen to now."""
+    await database.execute(
+        # Locked in order: two servers may report the same users at once.
+        "WITH seen AS MATERIALIZED (SELECT user_id FROM users WHERE user_id = ANY ($1::bigint[]) "
+        "ORDER BY user_id FOR NO KEY UPDATE) "
+        "UPDATE users u SET last_seen = now() FROM seen WHERE u.user_id = seen.user_id",
+        list(user_ids),
+    )
+
+
+async def count_event(database: Database, subjects: Sequence[str]) -> list[tuple[int, float]]:
+    """Count one event for each subject in this hour; returns (events, seconds until the hour ends) for each."""
+    records = await database.fetch(
+        "WITH counted AS (INSERT INTO rate_counters AS r (subject, hour_start, events) "
+        "SELECT s, date_trunc('hour', now()), 1 FROM unnest($1::text[]) AS s ORDER BY s "
+        "ON CONFLICT (subject, hour_start) DO UPDATE SET events = r.events + 1 RETURNING subject, events) "
+        "SELECT c.events, extract(epoch FROM date_trunc('hour', now()) + interval '1 hour' - now())::float8 "
+        "FROM unnest($1::text[]) WITH ORDINALITY AS a (subject, ord) JOIN counted c USING (subject) ORDER BY a.ord",
+        list(subjects),
+    )
+    return [(record[0], record[1]) for record in records]
+
+
+async def store_code(database: Database, phone_number: str, code_hmac: bytes, *, seconds: int, tries: int) -> None:
+    """Keep a code; it replaces the number's older one. Codes, counters and tickets that are over are swept along."""
+    await database.execute(
+        """
+        WITH old_codes AS (
+            DELETE FROM auth_codes WHERE phone_number IN (
+                SELECT phone_number FROM auth_codes WHERE expires_at < now() AND phone_number <> $1
+                LIMIT 20 FOR UPDATE SKIP LOCKED)
+        ), old_counters AS (
+            DELETE FROM rate_counters WHERE (subject, hour_start) IN (
+                SELECT subject, hour_start FROM rate_counters WHERE hour_start < now() - interval '2 hours'
+                LIMIT 20 FOR UPDATE SKIP LOCKED)
+        ), old_tickets AS (
+            DELETE FROM ws_tickets WHERE ticket_hash IN (
+                SELECT ticket_hash FROM ws_tickets WHERE expires_at < now() LIMIT 20 FOR UPDATE SKIP LOCKED)
+        )
+        INSERT INTO auth_codes AS a (phone_number, code_hmac, tries_left, expires_at)
+        VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+        ON CONFLICT (phone_number) DO UPDATE SET code_hmac = excluded.code_hmac, tries_left = excluded.tries_left,
+            created_at = now(), expires_at = excluded.expires_at
+        """,
+        phone_number,
+        code_hmac,
+        tries,
+        float(seconds),
+    )
+
+
+async def try_code(database: Database, phone_number: str) -> bytes | None:
+    """Count a try at the number's code and return its HMAC; None when there is no code or no try left."""
+    record = await database.fetchrow(
+        "UPDATE auth_codes SET tries_left = tries_left - 1 "
+        "WHERE phone_number = $1 AND expires_at > now() AND tries_left > 0 RETURNING code_hmac",
+        phone_number,
+    )
+    return None if record is None else bytes(record[0])
+
+
+async def sign_in(database: Database, sign_in: SignIn) -> tuple[User, int] | None:
+    """Use the code up, make the account if need be, and add the device, in one transaction.
+
+    Returns:
+        The user and the device's id; None when the code was used meanwhile.
+
+    Raises:
+        UsernameTaken: another account has it; the code remains usable.
+    """
+    try:
+        async with database.transaction() as connection:
+            used = await connection.execute(
+                "DELETE FROM auth_codes WHERE phone_number = $1 AND code_hmac = $2",
+                sign_in.phone_number,
+                sign_in.code_hmac,
+            )
+            if affected(used) == 0:
+                return None
+            record = await connection.fetchrow(
+                "INSERT INTO users AS u (phone_number, username, username_key, last_seen) VALUES ($1, $2, $3, now()) "
+                "ON CONFLICT (phone_number) DO UPDATE SET username = coalesce(excluded.username, u.username), "
+                "username_key = coalesce(excluded.username_key, u.username_key), last_seen = now() "
+                f"RETURNING {_USER_COLUMNS}",
+                sign_in.phone_number,
+                sign_in.username,
+                sign_in.username_key,
+            )
+            if record is None:
+                return None
+            user = _user(record)
+            device_id = await connection.fetchval(
+                "INSERT INTO devices (user_id, token_hash, device_name, expires_at) "
+                "VALUES ($1, $2, $3, now() + make_interval(days => $4)) RETURNING device_id",
+                user.user_id,
+                sign_in.token_hash,
+                sign_in.device_name,
+                sign_in.session_days,
+            )
+            return user, int(device_id)
+    except StatementFailed as error:
+        raise _username_taken(error) from error
+
+
+_ALIVE: Final[LiteralString] = "revoked_at IS NULL AND expires_at > now()"
+
+
+async def device_by_token(database: Database, token_hash: bytes) -> Principal | None:
+    """Return whose living device has this token."""
+    record = await database.fetchrow(
+        f"SELECT user_id, device_id FROM devices WHERE token_hash = $1 AND {_ALIVE}", token_hash
+    )
+    return None if record is None else Principal(record[0], record[1])
+
+
+async def living_devices(database: Database, device_ids: Sequence[int]) -> set[int]:
+    """Return those of the devices whose session is not over."""
+    records = await database.fetch(
+        f"SELECT device_id FROM devices WHERE device_id = ANY ($1::bigint[]) AND {_ALIVE}", list(device_ids)
+    )
+    return {record[0] for record in records}
+
+
+async def touch_devices(database: Database, device_ids: Sequence[int]) -> None:
+    """Set last_used to now."""
+    await database.execute(
+        "WITH used AS MATERIALIZED (SELECT device_id FROM devices WHERE device_id = ANY ($1::bigint[]) "
+        "ORDER BY device_id FOR NO KEY UPDATE) "
+        "UPDATE devices d SET last_used = now() FROM used WHERE d.device_id = used.device_id",
+        list(device_ids),
+    )
+
+
+async def devices_of(database: Database, user_id: int) -> list[Device]:
+    """Return the user's living devices, the newest first."""
+    records = await database.fetch(
+        "SELECT device_id, device_name, created_at, last_used, expires_at FROM devices "
+        f"WHERE user_id = $1 AND {_ALIVE} ORDER BY device_id DESC",
+        user_id,
+    )
+    return [Device(row[0], row[1], micros(row[2]), micros(row[3]), micros(row[4])) for row in records]
+
+
+async def revoke_device(database: Database, user_id: int, device_id: int, hints: Sequence[str]) -> bool:
+    """End a device's session and send the hints with it; returns whether there was one."""
+    record = await database.fetchrow(
+        "WITH ended AS (UPDATE devices SET revoked_at = now() "
+        f"WHERE user_id = $1 AND device_id = $2 AND {_ALIVE} RETURNING device_id) "
+        "SELECT count(*), (SELECT count(pg_notify('chat_hints', hint)) FROM unnest($3::text[]) AS hint, ended) "
+        "FROM ended",
+        user_id,
+        device_id,
+        list(hints),
+    )
+    return record is not None and bool(record[0])
+
+
+async def store_ticket(database: Database, ticket_hash: bytes, device_id: int, seconds: int) -> None:
+    """Keep a ticket."""
+    await database.execute(
+        "INSERT INTO ws_tickets (ticket_hash, device_id, expires_at) "
+        "VALUES ($1, $2, now() + make_interval(secs => $3))",
+        ticket_hash,
+        device_id,
+        float(seconds),
+    )
+
+
+async def use_ticket(database: Database, ticket_hash: bytes) -> Principal | None:
+    """Use a ticket up; returns its device if both are good."""
+    record = await database.fetchrow(
+        "WITH used AS (DELETE FROM ws_tickets WHERE ticket_hash = $1 RETURNING device_id, expires_at) "
+        "SELECT d.user_id, d.device_id FROM used u JOIN devices d USING (device_id) "
+        "WHERE u.expires_at > now() AND d.revoked_at IS NULL AND d.expires_at > now()",
+        ticket_hash,
+    )
+    return None if record is None else Principal(record[0], record[1])
