@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localcluster.bootstrap import apt_settings
 from localcluster.process import run
 from localcluster.progress import LocalClusterError, say
+from localcluster.runtime import TRUST_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,6 +103,7 @@ def trust_folder(target: Path) -> Path | None:
         shutil.copyfile(pip, target / "pip.conf")
     else:
         (target / "pip.conf").unlink(missing_ok=True)
+    (target / "apt.conf").write_text(apt_settings() + f'Acquire::https::CAInfo "{TRUST_TARGET}/ca.crt";\n')
     return target
 
 

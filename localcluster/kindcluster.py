@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from localcluster import nodeimage, process, toolchain
 from localcluster.cgroups import is_version_2
 from localcluster.paths import REPO_ROOT
-from localcluster.progress import LocalClusterError, deadline
+from localcluster.progress import LocalClusterError, Stage, deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from localcluster.engine import Engine
     from localcluster.paths import ClusterPaths
     from localcluster.ports import Ports
-    from localcluster.progress import Stage
 
 NODE_PORT = 30443
 """The node port of the chat's ingress in the local cluster's manifests."""
@@ -249,19 +248,34 @@ def wait_ready(cluster: KindCluster, stage: Stage) -> None:
     if cluster.engine.private:
         cluster.run_kubectl("apply", "-f", MANIFESTS / "coredns-no-upstream.yaml")
     cluster.run_kubectl("apply", "-f", MANIFESTS / "metrics-server.yaml")
-    stage.detail = "waiting for DNS, storage and metrics"
-    for namespace, deployment in SYSTEM_DEPLOYMENTS:
-        limit = [f"--timeout={READY_SECONDS}s"]
-        cluster.run_kubectl(
-            *["-n", namespace, "rollout", "status", deployment, *limit], timeout_seconds=READY_SECONDS + 10
-        )
+    stage.detail = "waiting for DNS and storage"
+    for namespace, workload in SYSTEM_WORKLOADS:
+        wait_for_rollout(cluster, namespace, workload)
 
 
-SYSTEM_DEPLOYMENTS = (
+def wait_for_rollout(cluster: KindCluster, namespace: str, workload: str) -> None:
+    """Wait until all pods of a workload are up to date and ready.
+
+    Raises:
+        LocalClusterError: not within the time limit.
+    """
+    limit = f"--timeout={READY_SECONDS}s"
+    cluster.run_kubectl(
+        *["-n", namespace, "rollout", "status", workload, limit], timeout_seconds=READY_SECONDS + 10
+    )
+
+
+def wait_for_metrics(cluster: KindCluster) -> None:
+    """Wait until `kubectl top` has something to say; it needs two scrapes, 15 s apart."""
+    with Stage("metrics-server"):
+        wait_for_rollout(cluster, "kube-system", "deployment/metrics-server")
+
+
+
+SYSTEM_WORKLOADS = (
     ("kube-system", "daemonset/kube-proxy"),
     ("kube-system", "deployment/coredns"),
     ("local-path-storage", "deployment/local-path-provisioner"),
-    ("kube-system", "deployment/metrics-server"),
 )
 
 
@@ -301,6 +315,12 @@ def images_on_node(cluster: KindCluster) -> set[str]:
     return {line.removeprefix("docker.io/library/") for line in listed.splitlines()}
 
 
+def tag_on_node(cluster: KindCluster, identity: str, name: str) -> None:
+    """Give an image of the node another name."""
+    command = ["ctr", "-n", "k8s.io", "images", "tag", "--force", identity, f"docker.io/library/{name}"]
+    cluster.engine.docker("exec", cluster.paths.node, *command, log=cluster.log)
+
+
 def _keep_node_logs(cluster: KindCluster) -> None:
     for arguments in (
         ["logs", cluster.paths.node],
@@ -309,7 +329,6 @@ def _keep_node_logs(cluster: KindCluster) -> None:
         text = cluster.engine.query(*arguments)
         with cluster.log.open("a") as output:
             output.write(f"--- docker {' '.join(arguments)}\n{text or '(nothing)'}\n")
-    return
 
 
 def toolchain_for(stage: Stage, log: Path) -> Mapping[str, Path]:

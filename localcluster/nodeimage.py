@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -14,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcluster import toolchain
+from localcluster.bootstrap import BOOTSTRAP_SECONDS, bootstrap
 from localcluster.host import BOOTSTRAP_PACKAGES, require_programs, require_root
 from localcluster.paths import cache_root
 from localcluster.progress import LocalClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from localcluster.engine import Engine
     from localcluster.paths import ClusterPaths
     from localcluster.progress import Stage
@@ -54,9 +51,6 @@ NODE_PACKAGES = (
 )
 
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
-
-BOOTSTRAP_TIMEOUT_SECONDS = 900
-"""Seconds for mmdebstrap; 20 to 30 s is usual."""
 
 ETCD_TAG = "3.6.12-0"
 COREDNS_TAG = "v1.14.3"
@@ -162,7 +156,7 @@ def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
         stage.detail = "assembling the node image"
         context = _node_context(engine, programs["kubernetes"], work, log)
         build_arguments = ["--build-arg", f"NODE_BASE={base}", "--tag", reference()]
-        engine.docker("build", *build_arguments, context, log=log, timeout_seconds=BOOTSTRAP_TIMEOUT_SECONDS)
+        engine.docker("build", *build_arguments, context, log=log, timeout_seconds=BOOTSTRAP_SECONDS)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -174,47 +168,12 @@ def save(engine: Engine, log: Path) -> None:
     for older in target.parent.iterdir():
         older.unlink()
     partial = target.with_suffix(".partial")
-    engine.docker("save", "--output", partial, reference(), log=log, timeout_seconds=BOOTSTRAP_TIMEOUT_SECONDS)
+    engine.docker("save", "--output", partial, reference(), log=log, timeout_seconds=BOOTSTRAP_SECONDS)
     partial.rename(target)
     tag = reference().rpartition(":")[2]
     references = [reference(), KUBE_PROXY, *(image.reference for image in SYSTEM_IMAGES)]
     engine.docker("image", "rm", "--force", *references, f"chatcluster.local/node-base:{tag}", log=log)
     engine.docker("image", "prune", "--force", log=log)
-
-
-def bootstrap(suite: str, packages: Sequence[str], target: Path, log: Path) -> None:
-    """Write a minimal Debian file system as a tar.
-
-    Raises:
-        LocalClusterError: mmdebstrap failed.
-    """
-    exclude = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "doc", "locale", "info")]
-    mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-    argv = [
-        *["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", *exclude],
-        *["--aptopt=Acquire::Retries \"3\"", suite, str(target), mirror],
-    ]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        output.write(f"$ {' '.join(argv)}\n".encode())
-        output.flush()
-        try:
-            subprocess.run(
-                argv,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                timeout=BOOTSTRAP_TIMEOUT_SECONDS,
-                check=True,
-                env={**os.environ, "TMPDIR": str(target.parent)},
-            )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
-            raise LocalClusterError(
-                f"mmdebstrap could not make Debian {suite}",
-                remedy="a Debian mirror must be reachable (CHATCLUSTER_DEBIAN_MIRROR chooses another), "
-                "and debian-archive-keyring must know the release",
-                log=log,
-            ) from e
 
 
 def _import_program(

@@ -4,7 +4,7 @@ Docker runs this file as a program (see `engine.py`), with options of its own be
 
 --drop-sys-resource  where root lacks CAP_SYS_RESOURCE, `--privileged` asks runc for a capability that nobody can give and
                      for an `oom_score_adj` below the own one; both requests are taken out.
---trust FOLDER       for build steps only: FOLDER (ca.crt, pip.conf) appears at /dev/build-trust, and environment variables
+--trust FOLDER       for build steps only: FOLDER (ca.crt, pip.conf, apt.conf) appears at /dev/build-trust, and environment variables
                      point the usual clients at it. /dev is a tmpfs of the build container, so nothing of it, not even
                      a mount point, ends in an image.
 """
@@ -36,8 +36,8 @@ def with_trust(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A copy of an OCI configuration in which the machine's certificates and pip settings are at hand."""
     mount = {"destination": TRUST_TARGET, "source": str(folder), "type": "bind", "options": ["rbind", "ro"]}
     variables = [f"{name}={TRUST_TARGET}/ca.crt" for name in _TRUST_VARIABLES]
-    if (folder / "pip.conf").exists():
-        variables.append(f"PIP_CONFIG_FILE={TRUST_TARGET}/pip.conf")
+    settings = {"PIP_CONFIG_FILE": "pip.conf", "APT_CONFIG": "apt.conf"}
+    variables += [f"{name}={TRUST_TARGET}/{file}" for name, file in settings.items() if (folder / file).exists()]
     process = {**config["process"], "env": [*config["process"].get("env", []), *variables]}
     return {**config, "process": process, "mounts": [*config.get("mounts", []), mount]}
 

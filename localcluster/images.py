@@ -1,0 +1,164 @@
+"""The project's own images: built by `docker build` from the one Dockerfile, given to the cluster's node."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from localcluster import engine as engines
+from localcluster import kindcluster
+from localcluster.bootstrap import bootstrap
+from localcluster.host import BOOTSTRAP_PACKAGES, require_programs, require_root
+from localcluster.paths import REPO_ROOT, cache_root
+from localcluster.progress import LocalClusterError, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from localcluster.engine import Engine
+    from localcluster.kindcluster import KindCluster
+
+TARGETS = ("chatserver", "operator", "postgres", "haproxy")
+
+BASE_IMAGE = "debian:trixie-slim"
+
+BASE_SUITE = "trixie"
+"""Debian 13: Python 3.13, PostgreSQL 17, HAProxy 3.0."""
+
+# What debian:trixie-slim has beside the essential packages.
+BASE_PACKAGES = ("debian-archive-keyring",)
+
+BUILD_SECONDS = 900
+"""Seconds for one image with an empty layer cache; one minute is usual."""
+
+
+def ensure_images(cluster: KindCluster) -> str:
+    """Have the images of this source tree on the node; nothing is built or copied that is there already.
+
+    Returns:
+        The images' tag.
+
+    Raises:
+        LocalClusterError: a build failed.
+    """
+    tag = source_tag(REPO_ROOT)
+    wanted = [image_name(target, tag) for target in TARGETS]
+    with Stage("images " + ", ".join(TARGETS)) as stage:
+        if set(wanted) <= kindcluster.images_on_node(cluster):
+            stage.note = f"tag {tag} is on the node"
+            return tag
+        with engines.build_engine(cluster.paths, stage) as builder:
+            log = cluster.paths.logs / "images.log"
+            base = _base_image(builder, stage, log)
+            for target in TARGETS:
+                stage.detail = f"docker build --target {target}"
+                _build(builder, target, tag, base, log)
+            stage.detail = "copying the images to the node"
+            _load(cluster, builder, wanted)
+            _forget_others(builder, wanted, log)
+        stage.note = f"tag {tag}"
+    return tag
+
+
+def image_name(target: str, tag: str) -> str:
+    """The local name of an image, without a registry."""
+    return f"chatcluster-{target}:{tag}"
+
+
+def source_tag(root: Path) -> str:
+    """A tag that changes exactly when something that `docker build` sees changes.
+
+    Raises:
+        LocalClusterError: `.dockerignore` holds a pattern that this function cannot follow.
+    """
+    digest = hashlib.sha256(f"{BASE_IMAGE} {BASE_PACKAGES}".encode())
+    for path in context_files(root):
+        digest.update(f"{path.relative_to(root)} {path.stat().st_mode & 0o111 != 0}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def context_files(root: Path) -> list[Path]:
+    """The files that the Dockerfile can copy, and itself.
+
+    `.dockerignore` excludes everything (`*`), then names what is let in (`!name`) and what is not even then (`**/name`).
+    """
+    lines = (root / ".dockerignore").read_text().splitlines()
+    rules = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    allowed = [rule[1:].rstrip("/") for rule in rules if rule.startswith("!")]
+    excluded = {rule[3:] for rule in rules if rule.startswith("**/")}
+    unknown = [rule for rule in rules if not rule.startswith(("!", "**/")) and rule != "*"]
+    if rules[:1] != ["*"] or unknown or any(set(name) & set("*?[") for name in [*allowed, *excluded]):
+        raise LocalClusterError(
+            f".dockerignore: cannot follow {unknown or rules[:1]}",
+            remedy="keep to `*` first, then `!name` and `**/name`",
+        )
+    tops = [root / name for name in ["Dockerfile", ".dockerignore", *allowed]]
+    files = (path for top in tops for path in _files_below(top))
+    return sorted(path for path in files if not excluded & set(path.relative_to(root).parts))
+
+
+def _files_below(top: Path) -> Iterable[Path]:
+    return [top] if top.is_file() else (path for path in top.rglob("*") if path.is_file())
+
+
+def _base_image(builder: Engine, stage: Stage, log: Path) -> str:
+    local = f"chatcluster.local/base:{hashlib.sha256(repr((BASE_SUITE, BASE_PACKAGES)).encode()).hexdigest()[:12]}"
+    if builder.private and builder.has_image(local):
+        return local
+    stage.detail = f"asking for {BASE_IMAGE}"
+    if builder.pull(BASE_IMAGE, log=log):
+        return BASE_IMAGE
+    stage.detail = f"bootstrapping Debian {BASE_SUITE}: {BASE_IMAGE} cannot be pulled"
+    require_root(f"{BASE_IMAGE} cannot be pulled, so Debian is bootstrapped")
+    require_programs(BOOTSTRAP_PACKAGES, log=log, why="a base image")
+    target = cache_root() / "tmp" / "base.tar"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        bootstrap(BASE_SUITE, BASE_PACKAGES, target, log)
+        with target.open("rb") as stream:
+            builder.docker("import", "--change", 'CMD ["bash"]', "-", local, log=log, stdin=stream)
+    finally:
+        target.unlink(missing_ok=True)
+    return local
+
+
+def _build(builder: Engine, target: str, tag: str, base: str, log: Path) -> None:
+    builder.docker(
+        *["build", "--network", "host", "--target", target, "--build-arg", f"BASE_IMAGE={base}"],
+        *["--tag", image_name(target, tag), REPO_ROOT],
+        log=log,
+        timeout_seconds=BUILD_SECONDS,
+    )
+
+
+def _load(cluster: KindCluster, builder: Engine, wanted: list[str]) -> None:
+    if not builder.private:
+        kindcluster.load_from_engine(cluster, wanted)
+        return
+    present = kindcluster.images_on_node(cluster)
+    missing = []
+    for name in wanted:
+        identity = builder.query("image", "inspect", "--format", "{{.Id}}", name)
+        # Another tag of the same image: containerd's CRI plugin keeps it under its identity, too.
+        if identity in present:
+            kindcluster.tag_on_node(cluster, identity, name)
+        else:
+            missing.append(name)
+    if not missing:
+        return
+    archive = cluster.paths.state / "images.tar"
+    try:
+        builder.docker("save", "--output", archive, *missing, log=cluster.log, timeout_seconds=BUILD_SECONDS)
+        kindcluster.load_images(cluster, archive)
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _forget_others(builder: Engine, wanted: list[str], log: Path) -> None:
+    """Remove this project's older tags from the build engine: layers that nothing uses go with them."""
+    listed = builder.query("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=chatcluster-*")
+    older = sorted(set((listed or "").split()) - set(wanted))
+    if builder.private and older:
+        builder.docker("image", "rm", "--force", *older, log=log)
