@@ -2,26 +2,128 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, get_args
+
+from chatserver.errors import (
+    Blocked,
+    ChatNotFound,
+    FieldError,
+    NotAMember,
+    NotAnAdmin,
+    UserNotFound,
+    ValidationFailed,
+)
+from chatserver.model import GROUP_MEMBERS_MAX, GroupInfo, Role
+from chatserver.services import checks
+from chatserver.storage import accounts, chats, groups
+from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-    from chatserver.model import GroupInfo, Role
-    from chatserver.storage.database import Database
+    from chatserver.storage.database import Connection, Database
+    from chatserver.storage.groups import LockedGroup
 
 
 async def create_group(database: Database, user_id: int, group_name: str, members: Sequence[str]) -> GroupInfo:
     """Make a group with the caller as admin.
 
     Args:
+        database: where to write.
+        user_id: who makes it.
+        group_name: its name.
         members: usernames or E.164 numbers of the others; the caller may be among them; doubles count once.
 
     Raises:
         ValidationFailed: bad name, more than 1,024 members, or a malformed member (path ``members[3]``).
         UserNotFound: a member has no account; `errors` names which.
     """
-    raise NotImplementedError
+    name = checks.check_name(group_name, "group_name")
+    if len(members) > GROUP_MEMBERS_MAX:
+        raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
+    keys = [_member_key(member, f"members[{number}]") for number, member in enumerate(members)]
+    async with database.transaction() as connection:
+        known = await accounts.user_ids(connection, keys, keys)
+        unknown = [number for number, key in enumerate(keys) if key not in known]
+        if unknown:
+            raise UserNotFound(
+                "Some members have no account.",
+                errors=[FieldError(f"members[{number}]", "no user has this name or number") for number in unknown],
+            )
+        others = sorted({known[key] for key in keys} - {user_id})
+        if len(others) + 1 > GROUP_MEMBERS_MAX:
+            raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members, you included")
+        group_id = await groups.insert_group(connection, name, user_id, [user_id, *others])
+        seq = await append_event(
+            connection,
+            database.server_name,
+            chat_id=group_id,
+            sender_id=user_id,
+            kind="group",
+            detail={"action": "created", "group_name": name, "user_ids": others},
+        )
+        await groups.hint_members(connection, database.server_name, group_id, [user_id, *others])
+        return await _describe(connection, group_id, seq)
+
+
+def _member_key(member: str, path: str) -> str:
+    """Return the E.164 number or the username key of a member; the two cannot be mistaken for each other."""
+    if member.startswith("+"):
+        return checks.check_phone_number(member, path)
+    return checks.username_key(checks.check_username(member, path))
+
+
+async def _describe(connection: Connection, group_id: int, seq: int | None) -> GroupInfo:
+    group = await groups.lock_group(connection, group_id)
+    if group is None:
+        raise ChatNotFound
+    members = await chats.members_of(connection, [group_id])
+    return GroupInfo(
+        group_id, group_id, group.group_name, group.created_by, group.created_at_us, members.get(group_id, ()), seq
+    )
+
+
+@asynccontextmanager
+async def _change(
+    database: Database, user_id: int, group_id: int, *, admin: bool = True
+) -> AsyncIterator[tuple[Connection, LockedGroup]]:
+    """Open a transaction in which the group stands still and the caller may change it.
+
+    Raises:
+        ChatNotFound: no such group, or a stranger asks. NotAMember: a former member asks.
+        NotAnAdmin: a plain member asks where `admin` is needed.
+    """
+    if not checks.is_id(group_id):
+        raise ChatNotFound
+    async with database.transaction() as connection:
+        group = await groups.lock_group(connection, group_id)
+        own = await groups.membership(connection, group_id, user_id)
+        if group is None or own is None:
+            raise ChatNotFound
+        if own.left_seq is not None:
+            raise NotAMember
+        if admin and own.role != "admin":
+            raise NotAnAdmin
+        yield connection, group
+
+
+async def _append(
+    connection: Connection, database: Database, group_id: int, user_id: int, kind: str, detail: dict[str, object]
+) -> int:
+    return await append_event(
+        connection, database.server_name, chat_id=group_id, sender_id=user_id, kind=kind, detail=detail
+    )
+
+
+async def get_group(database: Database, user_id: int, group_id: int) -> GroupInfo:
+    """Return a group to one of its members.
+
+    Raises:
+        ChatNotFound, NotAMember.
+    """
+    async with _change(database, user_id, group_id, admin=False) as (connection, _):
+        return await _describe(connection, group_id, None)
 
 
 async def rename_group(database: Database, user_id: int, group_id: int, group_name: str) -> GroupInfo:
@@ -30,7 +132,14 @@ async def rename_group(database: Database, user_id: int, group_id: int, group_na
     Raises:
         ValidationFailed, ChatNotFound, NotAMember, NotAnAdmin.
     """
-    raise NotImplementedError
+    name = checks.check_name(group_name, "group_name")
+    async with _change(database, user_id, group_id) as (connection, group):
+        seq = None
+        if name != group.group_name:
+            await groups.rename(connection, group_id, name)
+            detail: dict[str, object] = {"action": "renamed", "group_name": name}
+            seq = await _append(connection, database, group_id, user_id, "group", detail)
+        return await _describe(connection, group_id, seq)
 
 
 async def add_member(database: Database, user_id: int, group_id: int, member_id: int) -> GroupInfo:
@@ -39,7 +148,22 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
     Raises:
         UserNotFound, ChatNotFound, NotAMember, NotAnAdmin; ValidationFailed: the group is full; Blocked.
     """
-    raise NotImplementedError
+    async with _change(database, user_id, group_id) as (connection, group):
+        if not checks.is_id(member_id) or not await groups.user_exists(connection, member_id):
+            raise UserNotFound
+        there = await groups.membership(connection, group_id, member_id)
+        if there is not None and there.left_seq is None:
+            return await _describe(connection, group_id, None)
+        if await groups.count_members(connection, group_id) >= GROUP_MEMBERS_MAX:
+            raise ValidationFailed.of("user_id", f"the group is full: it has {GROUP_MEMBERS_MAX} members")
+        if await groups.either_blocks(connection, user_id, member_id):
+            raise Blocked
+        # The event that tells of it is the first row the new member reads.
+        await groups.add_member(connection, group_id, member_id, group.last_seq)
+        detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}
+        seq = await _append(connection, database, group_id, user_id, "member", detail)
+        await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        return await _describe(connection, group_id, seq)
 
 
 async def remove_member(database: Database, user_id: int, group_id: int, member_id: int) -> GroupInfo:
@@ -50,7 +174,23 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
     Raises:
         UserNotFound: not a member. ChatNotFound, NotAMember, NotAnAdmin.
     """
-    raise NotImplementedError
+    async with _change(database, user_id, group_id, admin=member_id != user_id) as (connection, _):
+        there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
+        if there is None or there.left_seq is not None:
+            raise UserNotFound
+        heir = None
+        if there.role == "admin" and not await groups.other_admins(connection, group_id, member_id):
+            heir = await groups.longest_standing(connection, group_id, member_id)
+        if heir is not None:
+            await groups.set_role(connection, group_id, heir, "admin")
+            promoted: dict[str, object] = {"action": "role", "user_ids": [heir], "role": "admin"}
+            await _append(connection, database, group_id, user_id, "member", promoted)
+        detail: dict[str, object] = {"action": "left" if member_id == user_id else "removed", "user_ids": [member_id]}
+        seq = await _append(connection, database, group_id, user_id, "member", detail)
+        # The event that tells of it is the last row they read.
+        await groups.end_membership(connection, group_id, member_id, seq)
+        await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        return await _describe(connection, group_id, seq)
 
 
 async def set_role(database: Database, user_id: int, group_id: int, member_id: int, role: Role) -> GroupInfo:
@@ -59,4 +199,17 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
     Raises:
         UserNotFound: not a member. ValidationFailed: the last admin. ChatNotFound, NotAMember, NotAnAdmin.
     """
-    raise NotImplementedError
+    if role not in get_args(Role):
+        raise ValidationFailed.of("role", "must be admin or member")
+    async with _change(database, user_id, group_id) as (connection, _):
+        there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
+        if there is None or there.left_seq is not None:
+            raise UserNotFound
+        seq = None
+        if there.role != role:
+            if role == "member" and not await groups.other_admins(connection, group_id, member_id):
+                raise ValidationFailed.of("role", "the last admin stays one; make another member admin first")
+            await groups.set_role(connection, group_id, member_id, role)
+            detail: dict[str, object] = {"action": "role", "user_ids": [member_id], "role": role}
+            seq = await _append(connection, database, group_id, user_id, "member", detail)
+        return await _describe(connection, group_id, seq)

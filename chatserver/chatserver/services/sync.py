@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatserver.model import SyncedChat, SyncResult
+from chatserver.services import checks
+from chatserver.storage import chats, messages, receipts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatserver.model import Delivery, Receipt, SeqRange, SyncResult
+    from chatserver.model import Delivery, Receipt, SeqRange
     from chatserver.storage.database import Database
 
 SYNC_ROWS_MAX = 500
 """Rows of one answer to a sync; the client asks again for more, or fetches history by REST."""
+
+
+SYNC_CHATS_MAX = 1000
+"""Chats of one answer to a sync: about 200 KB with two members each; older ones are in ``GET /api/chats``."""
 
 
 async def sync_user(
@@ -23,23 +31,36 @@ async def sync_user(
     client that syncs again while `more` has no holes. Chats the user is not in are ignored.
 
     Args:
+        database: where to read.
+        user_id: who syncs.
         have: chat_id -> the seq up to which the client has everything.
         limit: rows in all.
     """
-    raise NotImplementedError
+    known = {chat_id: min(max(seq, 0), 2**62) for chat_id, seq in have.items() if checks.is_id(chat_id)}
+    # Positions first: a row that is committed in between is then in the rows, or told by its hint.
+    stands = await chats.recent_positions(database, user_id, SYNC_CHATS_MAX)
+    rows = await chats.missed_rows(database, user_id, known, limit + 1)
+    async with database.connection() as connection:
+        members = await chats.members_of(connection, [chat_id for chat_id, _, left in stands if not left])
+    return SyncResult(
+        tuple(rows[:limit]),
+        tuple(SyncedChat(chat_id, last_seq, members.get(chat_id, ())) for chat_id, last_seq, _ in stands),
+        more=len(rows) > limit,
+    )
 
 
 async def rows_for(database: Database, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
     """Return the rows of hinted ranges, each with those of `user_ids` who may see it; one query for many chats.
 
     Args:
+        database: where to read.
         ranges: as hinted. Rows that do not exist are left out.
         user_ids: users connected to this server that are interested in these chats.
 
     Returns:
         Ordered by chat and seq; rows that none of the users may see are left out.
     """
-    raise NotImplementedError
+    return await messages.deliveries(database, ranges, user_ids) if ranges and user_ids else []
 
 
 async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, dict[int, int]]:
@@ -48,19 +69,23 @@ async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, di
     For a user that connects, and every 5 s for all connected users while hints are lost: it shows new rows and
     chats alike.
     """
-    raise NotImplementedError
+    return await chats.positions(database, user_ids) if user_ids else {}
 
 
 async def last_seqs(database: Database, chat_ids: Sequence[int]) -> dict[int, int]:
     """Return {chat_id: last_seq} of the chats that exist."""
-    raise NotImplementedError
+    return await chats.last_seqs(database, chat_ids) if chat_ids else {}
 
 
 async def members_of(database: Database, chat_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
     """Return {chat_id: ids of its current members}."""
-    raise NotImplementedError
+    if not chat_ids:
+        return {}
+    async with database.connection() as connection:
+        found = await chats.members_of(connection, chat_ids)
+    return {chat_id: tuple(member.user_id for member in members) for chat_id, members in found.items()}
 
 
 async def receipts_of(database: Database, chat_ids: Sequence[int]) -> list[Receipt]:
     """Return the watermarks of all current members of these chats, to heal after lost hints."""
-    raise NotImplementedError
+    return await receipts.watermarks(database, chat_ids) if chat_ids else []

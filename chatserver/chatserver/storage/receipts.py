@@ -1,0 +1,90 @@
+"""SQL of receipts: raising watermarks of many users in many chats with one statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chatserver.model import Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatserver.storage.database import Database
+
+
+class WatermarkRaise(msgspec.Struct, frozen=True):
+    """One user's claim about one chat."""
+
+    user_id: int
+    chat_id: int
+    delivered_seq: int
+    read_seq: int
+
+
+_RAISE = """
+WITH asked AS (
+    SELECT user_id, chat_id, max(delivered) AS delivered, max(read) AS read
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS a (user_id, chat_id, delivered, read)
+    GROUP BY user_id, chat_id
+), locked AS MATERIALIZED (
+    -- In order, so that two batches that share members never wait for each other in a circle.
+    SELECT cm.chat_id, cm.user_id, cm.delivered_seq, cm.read_seq, a.delivered, a.read, c.last_seq
+    FROM asked a
+    JOIN chat_members cm ON cm.chat_id = a.chat_id AND cm.user_id = a.user_id AND cm.left_seq IS NULL
+    JOIN chats c ON c.chat_id = a.chat_id
+    WHERE cm.read_seq < least(a.read, c.last_seq)
+        OR cm.delivered_seq < least(greatest(a.delivered, a.read), c.last_seq)
+    ORDER BY cm.chat_id, cm.user_id FOR NO KEY UPDATE OF cm
+), wanted AS (
+    SELECT chat_id, user_id, delivered_seq AS was_delivered, read_seq AS was_read,
+        greatest(delivered_seq, least(greatest(delivered, read), last_seq)) AS delivered_seq,
+        greatest(read_seq, least(read, last_seq)) AS read_seq
+    FROM locked
+), changed AS (
+    UPDATE chat_members cm SET delivered_seq = w.delivered_seq, read_seq = w.read_seq
+    FROM wanted w
+    WHERE cm.chat_id = w.chat_id AND cm.user_id = w.user_id
+        AND (w.delivered_seq > w.was_delivered OR w.read_seq > w.was_read)
+    RETURNING w.*
+), logged AS (
+    INSERT INTO receipts (chat_id, user_id, kind, up_to_seq)
+    SELECT chat_id, user_id, 'delivered', delivered_seq FROM changed WHERE delivered_seq > was_delivered
+    UNION ALL
+    SELECT chat_id, user_id, 'read', read_seq FROM changed WHERE read_seq > was_read
+    ON CONFLICT DO NOTHING
+), hinted AS (
+    -- 80 entries a payload stay below NOTIFY's 8,000 bytes.
+    SELECT pg_notify('chat_hints', json_build_object('o', $1::text, 'receipts',
+        json_agg(json_build_array(p.chat_id, p.user_id, p.delivered_seq, p.read_seq)))::text)
+    FROM (SELECT ch.*, (row_number() OVER () - 1) / 80 AS piece FROM changed ch) p
+    GROUP BY p.piece
+)
+SELECT chat_id, user_id, delivered_seq, read_seq FROM changed
+WHERE (SELECT count(*) FROM hinted) >= 0
+ORDER BY chat_id, user_id
+"""
+
+
+async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[Receipt]:
+    """Raise watermarks, log when, and hint the changed ones; returns only those that changed."""
+    records = await database.fetch(
+        _RAISE,
+        database.server_name,
+        [item.user_id for item in raises],
+        [item.chat_id for item in raises],
+        [item.delivered_seq for item in raises],
+        [item.read_seq for item in raises],
+    )
+    return [Receipt(*record) for record in records]
+
+
+async def watermarks(database: Database, chat_ids: Sequence[int]) -> list[Receipt]:
+    """Return the watermarks of all current members of these chats."""
+    records = await database.fetch(
+        "SELECT chat_id, user_id, delivered_seq, read_seq FROM chat_members "
+        "WHERE chat_id = ANY ($1::bigint[]) AND left_seq IS NULL ORDER BY chat_id, user_id",
+        list(chat_ids),
+    )
+    return [Receipt(*record) for record in records]
