@@ -138,10 +138,10 @@ def decode_place(text: str, path: str) -> tuple[int, int]:
     """
     try:
         place = _decode(text, _Place)
-        if not 0 <= place.first <= LAST_SECOND * 1_000_000 or not 0 <= place.second < 2**62:
-            raise ValueError("no place")
-    except ValueError as error:
-        raise ValidationFailed.of(path, "must be the next_cursor of an answer") from error
+    except ValueError:
+        place = _Place(-1, -1)
+    if not 0 <= place.first <= LAST_SECOND * 1_000_000 or not 0 <= place.second < 2**62:
+        raise ValidationFailed.of(path, "must be the next_cursor of an answer")
     return place.first, place.second
 
 

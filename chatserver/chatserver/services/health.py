@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.services.feed import read_epoch
 from chatserver.storage.migrate import SchemaRefused, check_schema
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 # Probes of many proxies share one look at the database.
 PROBE_SECONDS = 1.0
+# A failover that gives the database another epoch cuts connections anyway; until then one look serves many.
+EPOCH_SECONDS = 5.0
 # Between looks at a schema that is not there yet.
 SCHEMA_RETRY_SECONDS = 1.0
 
@@ -42,6 +45,8 @@ class Health:
         self._probed_at = -PROBE_SECONDS
         self._database_ok = False
         self._lock = asyncio.Lock()
+        self._epoch = ""
+        self._epoch_at = -EPOCH_SECONDS
 
     def begin_drain(self) -> None:
         """Turn unready."""
@@ -68,6 +73,17 @@ class Health:
             self._probed_at = time.monotonic()
             self._metrics.database_up.set(self._database_ok)
             return self._database_ok
+
+    async def epoch(self) -> str:
+        """Return which history of the database the cursors and numbers given out belong to.
+
+        Raises:
+            ServiceUnavailable: the database is away.
+        """
+        if time.monotonic() - self._epoch_at >= EPOCH_SECONDS:
+            self._epoch = await read_epoch(self._database)
+            self._epoch_at = time.monotonic()
+        return self._epoch
 
     async def watch_schema(self) -> None:
         """Return when the database has the schema that this code needs; log once why it has not."""

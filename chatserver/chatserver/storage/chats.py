@@ -90,7 +90,19 @@ async def summaries(
         None if below is None else below[1],
         limit,
     )
-    return [ChatSummary(*row[:4], micros(row[4]), *row[5:]) for row in map(tuple, records)]
+    return [
+        ChatSummary(
+            chat_id=row[0],
+            kind=row[1],
+            group_name=row[2],
+            last_seq=row[3],
+            last_at_us=micros(row[4]),
+            unread=row[5],
+            left=row[6],
+            last_message_seq=row[7],
+        )
+        for row in records
+    ]
 
 
 async def members_of(connection: Connection, chat_ids: Sequence[int]) -> dict[int, tuple[Member, ...]]:

@@ -120,7 +120,8 @@ async def set_role(connection: Connection, group_id: int, user_id: int, role: Ro
 async def other_admins(connection: Connection, group_id: int, user_id: int) -> int:
     """Return the number of admins beside this user."""
     number: int = await connection.fetchval(
-        "SELECT count(*) FROM chat_members WHERE chat_id = $1 AND user_id <> $2 AND left_seq IS NULL AND role = 'admin'",
+        "SELECT count(*) FROM chat_members "
+        "WHERE chat_id = $1 AND user_id <> $2 AND left_seq IS NULL AND role = 'admin'",
         group_id,
         user_id,
     )

@@ -180,8 +180,7 @@ async def history_rows(
 ) -> list[MessageRow]:
     """Return up to `limit` rows of a chat that the user may see, with after < seq < before, oldest first.
 
-    Args:
-        newest: which end of the range the limit keeps.
+    `newest` says which end of the range the limit keeps.
     """
     order: LiteralString = "DESC" if newest else "ASC"
     records = await database.fetch(
