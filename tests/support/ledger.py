@@ -81,16 +81,20 @@ class Ledger:
         """The live connections, two a pair."""
         return [user.live for user in self._users]
 
+    @property
+    def acknowledged(self) -> int:
+        """Messages acknowledged so far."""
+        return sum(len(user.acked) for user in self._users)
+
     async def __aenter__(self) -> Self:
         for _ in range(self.pairs):
             pair = [await sign_in(self.base_url, tls=self.tls) for _ in range(2)]
             users = [_User(rest, LiveClient(rest)) for rest in pair]
-            names = [(await rest.call("GET", "/api/users/me"))["username"] for rest in pair]
-            for user, other in zip(users, reversed(names), strict=True):
+            for user, other in zip(users, reversed(pair), strict=True):
                 await user.live.__aenter__()
                 await asyncio.wait_for(user.live.connected.wait(), SETTLE_SECONDS)
                 self._readers.append(asyncio.create_task(self._read(user)))
-                self._writers.append(asyncio.create_task(self._write(user, other)))
+                self._writers.append(asyncio.create_task(self._write(user, other.username)))
             self._users += users
         return self
 
@@ -156,7 +160,7 @@ class Ledger:
 
     def _account(self, directions: list[tuple[_User, _User]], stored: list[set[tuple[int, int, str]]]) -> Account:
         return Account(
-            acknowledged=sum(len(user.acked) for user in self._users),
+            acknowledged=self.acknowledged,
             lost=sum(len(set(sender.acked) - set(reader.seen)) for sender, reader in directions),
             duplicated=sum(len(user.seen) - len({text for _, _, text in user.seen}) for user in self._users),
             reordered=sum(

@@ -18,13 +18,23 @@ class RestClient:
         base_url: Such as `https://chat.example.com`.
         token: The device's token; empty before sign-in.
         user_id: Whose device it is; 0 before sign-in.
+        username: The user's name; empty when there is none, or before sign-in.
         tls: Verification: True for the system's authorities, or a context of one's own.
     """
 
-    def __init__(self, base_url: str, token: str = "", user_id: int = 0, *, tls: ssl.SSLContext | bool = True) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: str = "",
+        user_id: int = 0,
+        username: str = "",
+        *,
+        tls: ssl.SSLContext | bool = True,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self.token = token
         self.user_id = user_id
+        self.username = username
         self.tls = tls
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.AsyncClient(
@@ -64,7 +74,8 @@ class RestClient:
             session = await anonymous.call(
                 "POST", "/api/auth/session", {key: value for key, value in body.items() if value is not None}
             )
-        return cls(base_url, session["token"], session["user"]["user_id"], tls=tls)
+        user = session["user"]
+        return cls(base_url, session["token"], user["user_id"], user.get("username") or "", tls=tls)
 
     async def __aenter__(self) -> Self:
         return self

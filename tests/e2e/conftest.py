@@ -1,0 +1,56 @@
+"""The e2e cluster: made once a run by the same command that users type, never the user's own."""
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.cluster import ROOT, Cluster, run
+
+NAME = "e2e"
+"""`make up NAME=e2e`: its own Kubernetes, so that tests never touch the one a user works with."""
+
+UP_SECONDS = 35 * 60
+"""With empty caches Kubernetes itself is built."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run this folder's tests on one loop: they share the cluster."""
+    for item in items:
+        if "/tests/e2e/" in str(item.path):
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"))
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def made() -> Cluster:
+    """Make the cluster, or find the one that is there and bring it up to date; CI removes it, a developer keeps it."""
+    url = asyncio.run(_up())
+    return Cluster(NAME, ROOT / ".local" / NAME / "kubeconfig", url)
+
+
+async def _up() -> str:
+    printed = await run("python", "-m", "localcluster", "--name", NAME, "up", timeout_seconds=UP_SECONDS)
+    found = re.search(r"^Chat is ready: (https://127\.0\.0\.1:\d+)/$", printed, re.MULTILINE)
+    assert found, f"`make up` did not end as it promises:\n{printed}"
+    return found[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def removed_in_ci() -> Iterator[None]:
+    """Leave nothing behind in CI."""
+    yield
+    if os.environ.get("CI"):
+        asyncio.run(run("python", "-m", "localcluster", "--name", NAME, "down", timeout_seconds=300))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cluster(made: Cluster) -> Cluster:
+    """The cluster with `demo` as the example makes it, Ready; each test starts from there."""
+    await made.kubectl("apply", "-f", str(ROOT / "examples" / "minimal.yaml"))
+    await made.ready()
+    return made

@@ -1,0 +1,93 @@
+"""What becomes of the data: retained, deleted, and a namespace that can always go."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+
+from tests.support.cluster import ROOT, Cluster, until
+from tests.support.ledger import sign_in
+
+GONE_SECONDS = 120
+
+
+async def test_retain_brings_messages_and_credentials_back(cluster: Cluster) -> None:
+    async with await sign_in(cluster.url, tls=cluster.insecure) as ana:
+        sent = await ana.send("before", client_id=str(uuid.uuid4()), to=ana.username)
+        secret = await cluster.get("secret", "demo-database")
+        claim = await cluster.get("pvc", "demo-postgres-data")
+        await _delete_chat(cluster)
+        assert (await cluster.get("secret", "demo-database"))["data"] == secret["data"]
+        await _recreate(cluster)
+        assert (await cluster.get("pvc", "demo-postgres-data"))["metadata"]["uid"] == claim["metadata"]["uid"]
+        rows, _ = await ana.poll(None)
+        assert [row["message_id"] for row in rows] == [sent["message_id"]]
+
+
+async def test_delete_takes_the_volume_along(cluster: Cluster) -> None:
+    await cluster.patch({"deletionPolicy": "Delete"})
+
+    async def owned() -> bool:
+        objects = [await cluster.get("pvc", "demo-postgres-data"), await cluster.get("secret", "demo-database")]
+        return all(one["metadata"].get("ownerReferences") for one in objects)
+
+    await until(owned, "the claim and the credentials belong to the ChatCluster", 60)
+    async with await sign_in(cluster.url, tls=cluster.insecure) as ana:
+        await ana.send("before", client_id=str(uuid.uuid4()), to=ana.username)
+        await _delete_chat(cluster)
+
+        async def gone() -> bool:
+            return not await cluster.get("pvc", "demo-postgres-data") and not await cluster.get(
+                "secret", "demo-database"
+            )
+
+        await until(gone, "the claim and the credentials are gone", GONE_SECONDS)
+        await _recreate(cluster)
+    async with await sign_in(cluster.url, tls=cluster.insecure) as new:
+        rows, _ = await new.poll(None)
+        assert rows == []
+
+
+async def test_deleting_the_statefulset_alone_loses_nothing_under_both_policies(cluster: Cluster) -> None:
+    async with await sign_in(cluster.url, tls=cluster.insecure) as ana:
+        for policy in ("Retain", "Delete"):
+            await cluster.patch({"deletionPolicy": policy})
+            await cluster.ready()
+            sent = await ana.send(policy, client_id=str(uuid.uuid4()), to=ana.username)
+            await cluster.kubectl("delete", "statefulset", "demo-postgres", "-n", "chat")
+            await cluster.ready()
+            rows, _ = await ana.poll(None)
+            assert rows[-1]["message_id"] == sent["message_id"]
+
+
+async def test_a_namespace_goes_while_the_operator_is_away(cluster: Cluster) -> None:
+    async with _operator_away(cluster):
+        await cluster.kubectl("delete", "namespace", "chat", "--timeout=120s", timeout_seconds=150)
+    await _recreate(cluster)
+
+
+@contextlib.asynccontextmanager
+async def _operator_away(cluster: Cluster) -> AsyncIterator[None]:
+    operator = ("deployment/chatcluster-operator", "-n", "chatcluster-system")
+    await cluster.kubectl("scale", *operator, "--replicas=0")
+    await cluster.kubectl(
+        *("wait", "pod", "-n", "chatcluster-system", "-l", "app.kubernetes.io/component=operator"),
+        *("--for=delete", "--timeout=60s"),
+    )
+    try:
+        yield
+    finally:
+        await cluster.kubectl("scale", *operator, "--replicas=1")
+
+
+async def _delete_chat(cluster: Cluster) -> None:
+    await cluster.kubectl("delete", "chatcluster", "demo", "-n", "chat", "--timeout=60s")
+
+    async def stopped() -> bool:
+        return not await cluster.get("pods", selector="app.kubernetes.io/instance=demo")
+
+    await until(stopped, "all pods of the ChatCluster are gone", GONE_SECONDS)
+
+
+async def _recreate(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "-f", str(ROOT / "examples" / "minimal.yaml"))
+    await cluster.ready(300)

@@ -1,0 +1,82 @@
+"""What the admin sees: columns, conditions, refusals in words, restricted pods."""
+
+import pytest
+
+from tests.support.cluster import Cluster, CommandFailed
+
+INVALID = """
+apiVersion: chatcluster.io/v1alpha1
+kind: ChatCluster
+metadata: {{name: {name}, namespace: chat}}
+spec:
+  chatserver: {{scaling: {scaling}}}
+  auth: {{otp: {{sender: Log}}, {auth}}}
+"""
+
+
+async def test_get_shows_the_columns_an_admin_needs(cluster: Cluster) -> None:
+    header, row = (await cluster.kubectl("get", "chatclusters", "-n", "chat")).splitlines()
+    print(header, row, sep="\n")  # noqa: T201 - the closing note quotes it
+    assert header.split() == ["NAME", "READY", "SERVERS", "CONNECTIONS", "URL", "AGE"]
+    name, ready, servers, connections, url, _age = row.split()
+    assert (name, ready) == ("demo", "True")
+    assert int(servers.split("/")[0]) >= 2
+    assert int(connections) >= 0
+    assert url.startswith("https://")
+
+
+async def test_conditions_say_what_is_and_for_which_generation(cluster: Cluster) -> None:
+    chat = await cluster.get("chatcluster", "demo")
+    conditions = {condition["type"]: condition for condition in chat["status"]["conditions"]}
+    for kind in ("Ready", "DatabaseReady", "ChatserverReady", "IngressReady", "ScalingActive", "DevelopmentCodes"):
+        assert conditions[kind]["status"] == "True", conditions[kind]
+        assert conditions[kind]["observedGeneration"] == chat["metadata"]["generation"]
+        assert conditions[kind]["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "scaling", "auth", "sentence"),
+    [
+        ("bounds", "{minReplicas: 5, maxReplicas: 2}", "allowDevelopmentCodes: true", "minReplicas"),
+        ("codes", "{}", "limits: {}", "allowDevelopmentCodes"),
+        ("n" * 41, "{}", "allowDevelopmentCodes: true", "40 characters"),
+        ("replicas", "{mode: Disabled}", "allowDevelopmentCodes: true", "replicas"),
+    ],
+)
+async def test_nonsense_is_refused_with_a_sentence_that_says_why(
+    cluster: Cluster, name: str, scaling: str, auth: str, sentence: str
+) -> None:
+    with pytest.raises(CommandFailed) as refused:
+        await cluster.apply(INVALID.format(name=name, scaling=scaling, auth=auth))
+    print(refused.value)  # noqa: T201 - the closing note quotes it
+    assert sentence in str(refused.value)
+    assert await cluster.get("chatcluster", name) is None
+
+
+async def test_the_namespace_enforces_restricted_pods(cluster: Cluster) -> None:
+    namespace = await cluster.get("namespace", "chat", namespace="")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    with pytest.raises(CommandFailed, match="violates PodSecurity"):
+        await cluster.kubectl("run", "root", "-n", "chat", "--image=none", "--dry-run=server")
+
+
+async def test_no_secret_is_in_a_status_an_event_or_a_log(cluster: Cluster) -> None:
+    secret = await cluster.get("secret", "demo-database")
+    password = secret["data"]["password"]
+    decoded = (
+        await cluster.kubectl(
+            "get", "secret", "demo-database", "-n", "chat", "-o", "go-template={{.data.password | base64decode}}"
+        )
+    ).strip()
+    told = [
+        await cluster.kubectl("get", "chatcluster,events,pods,statefulsets,deployments", "-n", "chat", "-o", "yaml"),
+        await cluster.kubectl(
+            "logs", "-n", "chat", "-l", "app.kubernetes.io/instance=demo", "--all-containers", "--tail=-1"
+        ),
+        await cluster.kubectl(
+            "logs", "-n", "chatcluster-system", "--all-pods=true", "deployment/chatcluster-operator", "--tail=-1"
+        ),
+    ]
+    for text in told:
+        assert decoded not in text
+        assert password not in text
