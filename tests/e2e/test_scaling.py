@@ -41,7 +41,7 @@ async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> N
 
             async def counted() -> bool:
                 chat = await cluster.get("chatcluster", "demo")
-                return chat["status"]["connections"] >= open_connections
+                return bool(chat["status"]["connections"] >= open_connections)
 
             await until(counted, "status.connections shows them", 60)
         await _servers(cluster, 1)

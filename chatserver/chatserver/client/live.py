@@ -43,7 +43,7 @@ class LiveClient:
 
     Attributes:
         server: The chatserver of the current connection, from its `welcome`.
-        closes: Close codes of all connections so far, in order; 0 for one that broke without.
+        closes: Close codes of the connections that ended, in order; 1006 for one that broke without.
         reconnects_asked: How often a server asked this client to move.
     """
 
@@ -120,19 +120,21 @@ class LiveClient:
 
     async def _run(self) -> None:
         while True:
-            code = 0
+            code = None
             try:
                 async with self._connect() as socket:
                     self._socket = socket
-                    await self._converse(socket)
-            except ConnectionClosed as closed:
-                code = closed.rcvd.code if closed.rcvd else 0
-            except (OSError, TimeoutError, InvalidHandshake):
+                    try:
+                        await self._converse(socket)
+                    finally:
+                        code = socket.close_code
+            except (ConnectionClosed, OSError, TimeoutError, InvalidHandshake):
                 pass
             finally:
                 self.connected.clear()
                 self._socket = None
-            self.closes.append(code)
+            if code is not None:
+                self.closes.append(code)
             if code in {CLOSE_UNAUTHENTICATED, CLOSE_FORBIDDEN, CLOSE_REPLACED}:
                 self._fail(SignedOut(f"the server closed with {code}"))
                 return
