@@ -1,0 +1,58 @@
+{{- define "chatcluster-operator.name" -}}
+{{- printf "%s-operator" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "chatcluster-operator.selector" -}}
+app.kubernetes.io/name: chatcluster-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "chatcluster-operator.labels" -}}
+{{ include "chatcluster-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "chatcluster-operator.tag" -}}
+{{- .Values.images.tag | default .Chart.AppVersion -}}
+{{- end -}}
+
+{{- /* The image of one target: include with (list . "chatserver"). */ -}}
+{{- define "chatcluster-operator.image" -}}
+{{- $root := index . 0 -}}
+{{- printf "%schatcluster-%s:%s" $root.Values.images.registry (index . 1) (include "chatcluster-operator.tag" $root) -}}
+{{- end -}}
+
+{{- /* Rules the operator needs where its ChatClusters live. tests/operator/test_rbac.py compares them with the code. */ -}}
+{{- define "chatcluster-operator.rules" -}}
+- apiGroups: [chatcluster.io]
+  resources: [chatclusters]
+  verbs: [get, list, watch]
+- apiGroups: [chatcluster.io]
+  resources: [chatclusters/status]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch, create, patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [list, watch, create, patch]
+# get: by name, so that a Secret or claim without our labels is never taken for absent, and for the users' own.
+- apiGroups: [""]
+  resources: [secrets, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch]
+# patch: only annotations, which choose the server to remove and refresh mounted credentials.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}

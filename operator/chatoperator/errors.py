@@ -1,0 +1,51 @@
+"""What can go wrong in the operator, and whether trying again can help."""
+
+
+class OperatorError(Exception):
+    """Base of the operator's own errors.
+
+    Attributes:
+        code: Stable word for conditions, Events and logs.
+        retry: Whether the same reconcile may succeed later without anybody changing anything.
+    """
+
+    code = "OperatorError"
+    retry = True
+
+
+class SpecError(OperatorError):
+    """A ChatCluster that the API server let in but that cannot work.
+
+    Attributes:
+        field: Path below `spec`, such as `database.parameters.port`.
+        remedy: What to do about it.
+    """
+
+    code = "InvalidSpec"
+    retry = False
+
+    def __init__(self, field: str, remedy: str) -> None:
+        super().__init__(f"spec.{field}: {remedy}")
+        self.field = field
+        self.remedy = remedy
+
+
+class SettingsError(OperatorError):
+    """The operator's own environment is wrong."""
+
+    code = "InvalidSettings"
+    retry = False
+
+
+class KubeError(OperatorError):
+    """The API server refused a request or did not answer.
+
+    Attributes:
+        status: HTTP status, 0 where there was no answer.
+    """
+
+    code = "KubernetesError"
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status

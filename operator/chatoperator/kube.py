@@ -1,0 +1,201 @@
+"""The Kubernetes API as the operator uses it: the one importer of `kubernetes`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.dynamic import DynamicClient
+from kubernetes.aio.dynamic.resource import Resource
+
+from chatoperator.errors import KubeError
+from chatoperator.manifests.metadata import GROUP, KIND, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from chatoperator.manifests.metadata import Manifest
+
+FIELD_MANAGER = "chatcluster-operator"
+"""Owner of the fields the operator applies. Changing it would leave the old one's fields behind."""
+
+REQUEST_TIMEOUT_SECONDS = 30
+"""An API server that takes longer is as good as gone; the reconcile is tried again."""
+
+NOT_FOUND, CONFLICT = 404, 409
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the API serves a kind. All of them are namespaced."""
+
+    group: str
+    version: str
+    plural: str
+
+
+KINDS = {
+    KIND: Kind(GROUP, VERSION, "chatclusters"),
+    "Deployment": Kind("apps", "v1", "deployments"),
+    "StatefulSet": Kind("apps", "v1", "statefulsets"),
+    "Service": Kind("", "v1", "services"),
+    "ConfigMap": Kind("", "v1", "configmaps"),
+    "Secret": Kind("", "v1", "secrets"),
+    "PersistentVolumeClaim": Kind("", "v1", "persistentvolumeclaims"),
+    "Pod": Kind("", "v1", "pods"),
+    "Event": Kind("", "v1", "events"),
+    "Job": Kind("batch", "v1", "jobs"),
+    "PodDisruptionBudget": Kind("policy", "v1", "poddisruptionbudgets"),
+}
+"""Fixed here rather than discovered: discovery costs requests at start and caches its answers in a file."""
+
+CHILD_KINDS = (
+    "Deployment",
+    "StatefulSet",
+    "Service",
+    "ConfigMap",
+    "Secret",
+    "PersistentVolumeClaim",
+    "Job",
+    "PodDisruptionBudget",
+)
+"""What the operator makes, beside Events."""
+
+
+class Kube:
+    """Requests to the API server, as plain JSON objects.
+
+    Every method raises KubeError where the API server refuses or does not answer.
+    """
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._dynamic = DynamicClient(api)  # type: ignore[no-untyped-call]
+        self._resources = {
+            name: Resource(  # type: ignore[no-untyped-call]
+                prefix="apis" if kind.group else "api",
+                group=kind.group,
+                api_version=kind.version,
+                kind=name,
+                namespaced=True,
+                name=kind.plural,
+                client=self._dynamic,
+            )
+            for name, kind in KINDS.items()
+        }
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object, or None where it does not exist."""
+        try:
+            return await self._request("get", self._path(kind, namespace, name))
+        except KubeError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    async def list(self, kind: str, namespace: str | None = None, selector: str | None = None) -> list[Manifest]:
+        """Objects of a kind in one namespace, or in all for None."""
+        answer = await self._request("get", self._path(kind, namespace), label_selector=selector)
+        return cast("list[Manifest]", answer.get("items", []))
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply of a whole object; the operator wins conflicts over its own fields."""
+        metadata = manifest["metadata"]
+        return await self._request(
+            "patch",
+            self._path(manifest["kind"], metadata["namespace"], metadata["name"]),
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+            field_manager=FIELD_MANAGER,
+            force_conflicts=True,
+        )
+
+    async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations, and remove those that are None. An object that is gone is no error."""
+        with contextlib.suppress(_Gone):
+            await self._merge(self._path(kind, namespace, name), {"metadata": {"annotations": dict(annotations)}})
+
+    async def patch_status(self, namespace: str, name: str, status: Manifest) -> None:
+        """Merge into a ChatCluster's status. A ChatCluster that is gone is no error."""
+        with contextlib.suppress(_Gone):
+            await self._merge(self._path(KIND, namespace, name) + "/status", {"status": status})
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object and, in the background, what it owns."""
+        with contextlib.suppress(_Gone):
+            await self._request(
+                "delete", self._path(kind, namespace, name), propagation_policy="Background", gone_is_fine=True
+            )
+
+    async def create_event(self, event: Manifest) -> None:
+        """Create a core/v1 Event."""
+        await self._request("post", self._path("Event", event["metadata"]["namespace"]), body=event)
+
+    def _path(self, kind: str, namespace: str | None, name: str | None = None) -> str:
+        return str(self._resources[kind].path(name=name, namespace=namespace))  # type: ignore[no-untyped-call]
+
+    async def _merge(self, path: str, body: Manifest) -> None:
+        await self._request(
+            "patch",
+            path,
+            body=body,
+            content_type="application/merge-patch+json",
+            field_manager=FIELD_MANAGER,
+            gone_is_fine=True,
+        )
+
+    async def _request(self, method: str, path: str, *, gone_is_fine: bool = False, **parameters: Any) -> Manifest:
+        try:
+            answer = await self._dynamic.request(
+                method,
+                path,
+                # Fresh ones each time: the client fills the defaults it is not given in place.
+                query_params=[],
+                header_params={},
+                serializer=lambda _, data: data,
+                _request_timeout=REQUEST_TIMEOUT_SECONDS,
+                **parameters,
+            )
+        except ApiException as error:
+            if gone_is_fine and error.status == NOT_FOUND:
+                raise _Gone from error
+            raise KubeError(f"{method} {path}: {_reason(error)}", status=error.status or 0) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(f"{method} {path}: {type(error).__name__}: {error}") from error
+        return cast("Manifest", answer)
+
+
+class _Gone(Exception):
+    """The object does not exist."""
+
+
+def _reason(error: ApiException) -> str:
+    """What the API server said, without headers and tracebacks."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"{error.status} {error.reason}"
+
+
+@contextlib.asynccontextmanager
+async def connect() -> AsyncIterator[Kube]:
+    """Connect by the service account inside a cluster, by KUBECONFIG elsewhere.
+
+    Raises:
+        KubeError: Neither is there.
+    """
+    configuration = client.Configuration()
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        raise KubeError(f"no way to the API server: {error}") from error
+    async with client.ApiClient(configuration) as api:
+        yield Kube(api)

@@ -1,0 +1,147 @@
+"""Pure builders of everything a ChatCluster is made of: desired(cluster, inputs) -> ordered manifests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatoperator.manifests import chatserver, credentials, ingress, postgres
+
+if TYPE_CHECKING:
+    from chatoperator.manifests.credentials import Credentials, SelfSigned
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import ChatCluster
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one release."""
+
+    chatserver: str
+    postgres: str
+    haproxy: str
+
+
+@dataclass(frozen=True)
+class ServerTemplate:
+    """What the chatserver Deployment may run: an image whose migrations have run as Job `schema`."""
+
+    image: str
+    schema: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the manifests need beside the spec. None means that it is not known yet, and what needs it is left out.
+
+    Attributes:
+        images: Images to run.
+        pull_policy: imagePullPolicy of every container.
+        cluster_domain: DNS domain of the Kubernetes cluster.
+        credentials: Passwords and keys, made once.
+        self_signed: The certificate, where the operator makes it.
+        tls_digest: Changes with the certificate that HAProxy serves; None while a named Secret is missing.
+        https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
+        volume_usable: False while an old claim is still being deleted.
+        database_identity: Changes when the database does; None while there is none.
+        server_template: What the chatservers may run; None before the first migration has succeeded.
+        replicas: Decided number of chatservers.
+    """
+
+    images: Images
+    pull_policy: str
+    cluster_domain: str
+    credentials: Credentials
+    self_signed: SelfSigned | None
+    tls_digest: str | None
+    https_port: int | None
+    volume_usable: bool
+    database_identity: str | None
+    server_template: ServerTemplate | None
+    replicas: int
+
+
+def desired(cluster: ChatCluster, inputs: Inputs) -> tuple[Manifest, ...]:
+    """Everything to apply now, in order: what pods wait for comes before the pods."""
+    return (
+        *_secrets(cluster, inputs),
+        *_database(cluster, inputs),
+        *_servers(cluster, inputs),
+        *_ingress(cluster, inputs),
+    )
+
+
+def migrate_job(cluster: ChatCluster, inputs: Inputs) -> Manifest | None:
+    """The Job for the wanted chatserver image on the present database; None while there is no database."""
+    if inputs.database_identity is None:
+        return None
+    return chatserver.migrate_job(
+        cluster,
+        image=inputs.images.chatserver,
+        pull_policy=inputs.pull_policy,
+        database_identity=inputs.database_identity,
+    )
+
+
+def _secrets(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
+    made = [credentials.chatserver_secret(cluster, inputs.credentials)]
+    if cluster.database.external_secret_name is None and inputs.volume_usable:
+        made.append(credentials.database_secret(cluster, inputs.credentials))
+    if inputs.self_signed is not None:
+        made.append(credentials.authority_secret(cluster, inputs.self_signed))
+        made.append(credentials.tls_secret(cluster, inputs.self_signed))
+    return made
+
+
+def _database(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
+    if cluster.database.external_secret_name is not None:
+        return []
+    made = [postgres.config_map(cluster), postgres.service(cluster)]
+    if inputs.volume_usable:
+        made.append(postgres.claim(cluster))
+        made.append(
+            postgres.stateful_set(
+                cluster,
+                image=inputs.images.postgres,
+                pull_policy=inputs.pull_policy,
+                credentials_digest=inputs.credentials.database_digest,
+            )
+        )
+    return made
+
+
+def _servers(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
+    made = [chatserver.service(cluster), chatserver.disruption_budget(cluster)]
+    job = migrate_job(cluster, inputs)
+    if job is not None:
+        made.append(job)
+    if inputs.server_template is not None:
+        made.append(
+            chatserver.deployment(
+                cluster,
+                image=inputs.server_template.image,
+                pull_policy=inputs.pull_policy,
+                replicas=inputs.replicas,
+                schema=inputs.server_template.schema,
+            )
+        )
+    return made
+
+
+def _ingress(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
+    made = [ingress.service(cluster), ingress.disruption_budget(cluster)]
+    if inputs.https_port is None:
+        return made
+    config = ingress.config_map(cluster, https_port=inputs.https_port, cluster_domain=inputs.cluster_domain)
+    made.append(config)
+    if inputs.tls_digest is not None:
+        made.append(
+            ingress.deployment(
+                cluster,
+                image=inputs.images.haproxy,
+                pull_policy=inputs.pull_policy,
+                config=config,
+                tls_digest=inputs.tls_digest,
+            )
+        )
+    return made

@@ -1,0 +1,234 @@
+"""The chatservers: Service, Deployment, disruption budget, and the Job that migrates their schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.manifests.haproxy import READINESS_NOTICE_SECONDS
+from chatoperator.manifests.metadata import (
+    SCHEMA_ANNOTATION,
+    chatserver_secret_name,
+    database_secret_name,
+    digest,
+    labels,
+    metadata,
+    migrate_job_name,
+    part_name,
+    selector,
+)
+from chatoperator.manifests.pod import (
+    SECRET_FILE_MODE,
+    SERVICE_USER_ID,
+    container_security,
+    http_probe,
+    pod_spec,
+    resources,
+)
+
+if TYPE_CHECKING:
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import ChatCluster
+
+HTTP_PORT = 8080
+METRICS_PORT = 9090
+"""Only inside the cluster: the Service and HAProxy do not know it."""
+
+DEFAULT_REQUESTS = {"cpu": "50m", "memory": "96Mi"}
+DEFAULT_LIMITS = {"cpu": "1", "memory": "1Gi"}
+"""12,500 WebSockets at about 30 KB each beside the process itself; one process uses one core."""
+
+GRACE_AFTER_DRAIN_SECONDS = 20
+"""terminationGracePeriodSeconds must exceed drain + 15 s: the last writes, closing frames, and kubelet's own delay."""
+
+MIGRATE_DEADLINE_SECONDS = 1800
+"""A Job that takes longer is stuck; the operator reports it and tries again."""
+
+MIGRATE_RETRIES = 8
+"""Each try waits two minutes for the database by itself."""
+
+SURGE = "25%"
+"""Rounded up by Kubernetes, as spec.surge() has it."""
+
+
+def service(cluster: ChatCluster) -> Manifest:
+    """Headless: HAProxy finds each server by DNS, with the operator up or down.
+
+    No publishNotReadyAddresses: a draining server leaves DNS at once.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(cluster, part_name(cluster.name, "chatserver"), "chatserver"),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "selector": selector(cluster.name, "chatserver"),
+            "ports": [{"name": "http", "port": HTTP_PORT, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def disruption_budget(cluster: ChatCluster) -> Manifest:
+    """Node drains take chatservers one at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(cluster, part_name(cluster.name, "chatserver"), "chatserver"),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(cluster.name, "chatserver")}},
+    }
+
+
+def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: int, schema: str) -> Manifest:
+    """The chatservers.
+
+    Args:
+        cluster: The ChatCluster.
+        image: Image to run.
+        pull_policy: imagePullPolicy.
+        replicas: The decided number; always set, so that a recreated Deployment starts with it.
+        schema: Name of the migrate Job after which this template may run.
+    """
+    container: Manifest = {
+        "name": "chatserver",
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "args": ["serve"],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+        ],
+        "env": [*_database_environment(), *_serve_environment(cluster)],
+        "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.chatserver.resources),
+        "securityContext": container_security(),
+        "startupProbe": http_probe("/livez", "http", period_seconds=1, failures=120),
+        "livenessProbe": http_probe("/livez", "http", period_seconds=10, failures=6, timeout_seconds=5),
+        # Without the database: its outage must not empty DNS, whose slots HAProxy may not fill again (haproxy#3400).
+        "readinessProbe": http_probe("/readyz?exclude=database", "http", period_seconds=2, failures=2),
+        "volumeMounts": _mounts(),
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            **metadata(cluster, part_name(cluster.name, "chatserver"), "chatserver"),
+            "annotations": {SCHEMA_ANNOTATION: schema},
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 3,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": SURGE}},
+            "selector": {"matchLabels": selector(cluster.name, "chatserver")},
+            "template": {
+                "metadata": {"labels": labels(cluster.name, "chatserver")},
+                "spec": pod_spec(
+                    user_id=SERVICE_USER_ID,
+                    containers=[container],
+                    volumes=_volumes(cluster),
+                    termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
+                    spread_over=selector(cluster.name, "chatserver"),
+                ),
+            },
+        },
+    }
+
+
+def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_identity: str) -> Manifest:
+    """The Job that brings the schema up to date before servers of this image serve.
+
+    Its name holds a hash of its template, which is immutable, and of the database it has to run on: a new image or a
+    new volume is a new Job.
+
+    Args:
+        cluster: The ChatCluster.
+        image: The chatserver image whose migrations to run.
+        pull_policy: imagePullPolicy.
+        database_identity: Changes when the database does: the claim's uid, or the external Secret's version.
+    """
+    container: Manifest = {
+        "name": "migrate",
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "args": ["migrate"],
+        "env": _database_environment(),
+        "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.chatserver.resources),
+        "securityContext": container_security(),
+        "volumeMounts": _mounts(),
+    }
+    template: Manifest = {
+        "metadata": {"labels": labels(cluster.name, "migrate")},
+        "spec": {
+            **pod_spec(
+                user_id=SERVICE_USER_ID,
+                containers=[container],
+                volumes=_volumes(cluster),
+                termination_grace_seconds=30,
+            ),
+            "restartPolicy": "OnFailure",
+        },
+    }
+    name = migrate_job_name(cluster.name, digest([template, database_identity]))
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(cluster, name, "migrate"),
+        "spec": {
+            "backoffLimit": MIGRATE_RETRIES,
+            "activeDeadlineSeconds": MIGRATE_DEADLINE_SECONDS,
+            "template": template,
+        },
+    }
+
+
+def _database_environment() -> list[Manifest]:
+    return [
+        {"name": "CHAT_DATABASE_DSN_FILE", "value": "/etc/chatcluster/database/dsn"},
+        {"name": "CHAT_SECRET_KEY_FILE", "value": "/etc/chatcluster/chatserver/secret-key"},
+    ]
+
+
+def _serve_environment(cluster: ChatCluster) -> list[Manifest]:
+    values = {
+        "CHAT_DATABASE_POOL_SIZE": cluster.pool_size,
+        "CHAT_HTTP_PORT": HTTP_PORT,
+        "CHAT_METRICS_PORT": METRICS_PORT,
+        "CHAT_DRAIN_SECONDS": cluster.chatserver.drain_seconds,
+        "CHAT_READINESS_NOTICE_SECONDS": READINESS_NOTICE_SECONDS,
+        "CHAT_MAX_CONNECTIONS": cluster.chatserver.max_connections,
+        "CHAT_OTP_SENDER": cluster.auth.otp_sender,
+        "CHAT_CODES_PER_ADDRESS_PER_HOUR": cluster.auth.codes_per_address_per_hour,
+        "CHAT_SESSION_DAYS": cluster.auth.session_days,
+        "CHAT_ALLOWED_ORIGINS": ",".join(cluster.ingress.allowed_origins),
+        # HAProxy replaces X-Forwarded-For, so exactly one entry can be trusted.
+        "CHAT_TRUSTED_PROXY_HOPS": 1,
+    }
+    return [
+        {"name": "CHAT_SERVER_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
+        *({"name": name, "value": str(value)} for name, value in values.items()),
+    ]
+
+
+def _mounts() -> list[Manifest]:
+    return [
+        {"name": "database", "mountPath": "/etc/chatcluster/database", "readOnly": True},
+        {"name": "chatserver", "mountPath": "/etc/chatcluster/chatserver", "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
+    ]
+
+
+def _volumes(cluster: ChatCluster) -> list[Manifest]:
+    database = cluster.database.external_secret_name or database_secret_name(cluster.name)
+    return [
+        {
+            "name": "database",
+            "secret": {
+                "secretName": database,
+                # Only the DSN: servers need no other key.
+                "items": [{"key": "dsn", "path": "dsn"}],
+                "defaultMode": SECRET_FILE_MODE,
+            },
+        },
+        {
+            "name": "chatserver",
+            "secret": {"secretName": chatserver_secret_name(cluster.name), "defaultMode": SECRET_FILE_MODE},
+        },
+    ]

@@ -1,0 +1,130 @@
+"""The Secrets: database credentials, the servers' key, the certificate."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from chatoperator.manifests.metadata import (
+    Part,
+    ca_secret_name,
+    chatserver_secret_name,
+    database_secret_name,
+    digest,
+    metadata,
+    service_host,
+    tls_secret_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import ChatCluster
+
+DATABASE_NAME = "chat"
+DATABASE_USER = "chat"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What is made once and then kept."""
+
+    database_password: str
+    chatserver_key: str
+
+    def __repr__(self) -> str:
+        """Show nothing: secrets never reach logs."""
+        return "Credentials(...)"
+
+    @property
+    def database_digest(self) -> str:
+        """Changes with the password. The password has 256 random bits, so that its hash gives nothing away."""
+        return digest(["database-password", self.database_password])
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate and its key, PEM."""
+
+    certificate: str
+    key: str
+
+    def __repr__(self) -> str:
+        """Show nothing: the key never reaches logs."""
+        return "Certificate(...)"
+
+
+@dataclass(frozen=True)
+class SelfSigned:
+    """A certificate authority of the operator's own and the server certificate it issued."""
+
+    authority: Certificate
+    server: Certificate
+
+
+def _secret(
+    cluster: ChatCluster, name: str, part: Part, data: Mapping[str, str], *, owned: bool, kind: str = "Opaque"
+) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(cluster, name, part, owned=owned),
+        "type": kind,
+        # data rather than stringData: the API server keeps only data, so that an apply would always differ.
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+
+
+def database_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:
+    """Credentials of the database; they share the fate of its volume."""
+    host = service_host(cluster, "postgres")
+    password = quote(credentials.database_password, safe="")
+    return _secret(
+        cluster,
+        database_secret_name(cluster.name),
+        "postgres",
+        {
+            "username": DATABASE_USER,
+            "password": credentials.database_password,
+            "database": DATABASE_NAME,
+            "dsn": f"postgresql://{DATABASE_USER}:{password}@{host}:5432/{DATABASE_NAME}",
+        },
+        owned=not cluster.retain,
+    )
+
+
+def chatserver_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:
+    """The key with which servers protect codes in the database; it shares the fate of the volume too."""
+    return _secret(
+        cluster,
+        chatserver_secret_name(cluster.name),
+        "chatserver",
+        {"secret-key": credentials.chatserver_key},
+        owned=not cluster.retain,
+    )
+
+
+def authority_secret(cluster: ChatCluster, made: SelfSigned) -> Manifest:
+    """The authority with its key, so that renewing the server's certificate keeps what clients trust."""
+    return _secret(
+        cluster,
+        ca_secret_name(cluster.name),
+        "ingress",
+        {"ca.crt": made.authority.certificate, "ca.key": made.authority.key},
+        owned=True,
+    )
+
+
+def tls_secret(cluster: ChatCluster, made: SelfSigned) -> Manifest:
+    """What HAProxy serves, and the authority's certificate for clients to trust."""
+    return _secret(
+        cluster,
+        tls_secret_name(cluster.name),
+        "ingress",
+        {"tls.crt": made.server.certificate, "tls.key": made.server.key, "ca.crt": made.authority.certificate},
+        owned=True,
+        kind="kubernetes.io/tls",
+    )

@@ -1,0 +1,220 @@
+"""haproxy.cfg as text. Nothing in it follows the number of servers, so that scaling never reloads HAProxy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+CHECK_INTERVAL_SECONDS = 2
+"""Between two active checks of a server."""
+
+CHECK_FALL = 2
+"""Failed checks after which a server gets no new requests."""
+
+READINESS_NOTICE_SECONDS = CHECK_INTERVAL_SECONDS * CHECK_FALL + 2
+"""Seconds after which every HAProxy has noticed that a server's /readyz turned 503: interval x fall, and 2 of slack."""
+
+SERVER_SLOTS = 150
+"""Slots of the server-template: the CRD's largest maxReplicas (100), a rollout's surge of 25 % arriving and as many
+leaving. Fixed by the CRD, not by the object: changing maxReplicas must not restart HAProxy."""
+
+HARD_STOP_AFTER_SECONDS = 30
+"""A leaving HAProxy keeps its WebSockets this long after it stopped listening."""
+
+HTTP_PORT = 8080
+HTTPS_PORT = 8443
+STATISTICS_PORT = 8404
+CERTIFICATE_FILE = "/etc/haproxy/tls/tls.crt"
+ADMIN_SOCKET = "/run/haproxy/admin.sock"
+
+RETRY_AFTER_SECONDS = 5
+"""What 429 and 503 tell clients to wait: two check intervals and a bit."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One of HAProxy's own answers, as RFC 9457 problem+json."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    retry: bool = False
+
+
+PROBLEMS = (
+    Problem(400, "bad_request", "Bad Request", "The request could not be understood."),
+    Problem(408, "request_timeout", "Request Timeout", "The request took too long to arrive.", retry=True),
+    Problem(429, "too_many_requests", "Too Many Requests", "Slow down.", retry=True),
+    Problem(500, "internal_error", "Internal Server Error", "The load balancer failed."),
+    Problem(502, "bad_gateway", "Bad Gateway", "A chat server answered nothing usable.", retry=True),
+    Problem(503, "unavailable", "Service Unavailable", "No chat server can answer at the moment.", retry=True),
+    Problem(504, "gateway_timeout", "Gateway Timeout", "A chat server took too long to answer.", retry=True),
+)
+"""Every status HAProxy can answer by itself here."""
+
+NOT_FOUND = Problem(404, "not_found", "Not Found", "There is nothing at this address.")
+
+
+@dataclass(frozen=True)
+class Route:
+    """What the configuration is made from.
+
+    Attributes:
+        servers: DNS name of the headless Service, without the leading SRV labels.
+        https_port: Port that clients use for HTTPS, as the redirect has to name it.
+        hsts: Whether to promise browsers HTTPS for a year. Never with a self-signed certificate: browsers would then
+            refuse to let people pass its warning.
+    """
+
+    servers: str
+    https_port: int
+    hsts: bool
+
+
+def problem_body(problem: Problem) -> str:
+    """The JSON of a problem, in one line without single quotes."""
+    return json.dumps(
+        {
+            "type": "about:blank",
+            "title": problem.title,
+            "status": problem.status,
+            "code": problem.code,
+            "detail": problem.detail,
+        },
+        separators=(",", ":"),
+    )
+
+
+def _http_error(problem: Problem) -> str:
+    retry = f" hdr Retry-After {RETRY_AFTER_SECONDS}" if problem.retry else ""
+    return (
+        f"    http-error status {problem.status} content-type application/problem+json "
+        f"string '{problem_body(problem)}' hdr Cache-Control no-store{retry}"
+    )
+
+
+def render(route: Route) -> str:
+    """The whole haproxy.cfg.
+
+    No `on-marked-down shutdown-sessions`: a database outage marks every server down, and its WebSockets must live.
+    """
+    errors = "\n".join(_http_error(problem) for problem in PROBLEMS)
+    port = "" if route.https_port == 443 else f":{route.https_port}"  # noqa: PLR2004 - HTTPS's own port
+    hsts = '\n    http-after-response set-header Strict-Transport-Security "max-age=31536000"' if route.hsts else ""
+    return f"""\
+global
+    log stdout format raw local0 info
+    # One process carries half as many connections as it has file descriptors. Without a limit of ours HAProxy would
+    # allocate tables for the container runtime's, often a million.
+    fd-hard-limit 200000
+    nbthread 2
+    hard-stop-after {HARD_STOP_AFTER_SECONDS}s
+    stats socket {ADMIN_SOCKET} mode 600 level admin
+    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+    ssl-default-bind-curves X25519:P-256
+    ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20
+    # The key lies beside the certificate: tls.crt and tls.key, as Kubernetes names them.
+    ssl-load-extra-del-ext
+    # WebSockets come over HTTP/1.1; the rest may use HTTP/2.
+    h2-workaround-bogus-websocket-clients
+    tune.ssl.default-dh-param 2048
+
+defaults
+    mode http
+    log global
+    option dontlognull
+    option http-ignore-probes
+    option redispatch
+    retries 3
+    # Nothing that a server may have acted on is sent twice.
+    retry-on conn-failure
+    timeout connect 2s
+    timeout http-request 10s
+    timeout http-keep-alive 60s
+    timeout client 90s
+    timeout server 90s
+    timeout queue 5s
+    timeout check 2s
+    # WebSockets: both sides ping far more often.
+    timeout tunnel 1h
+    timeout client-fin 30s
+    timeout server-fin 30s
+    log-format '{_log_format()}'
+{errors}
+
+resolvers cluster
+    parse-resolv-conf
+    # SRV answers of many servers exceed 512 bytes (haproxy#1421).
+    accepted_payload_size 8192
+    resolve_retries 3
+    timeout resolve 1s
+    timeout retry 1s
+    hold valid 2s
+    hold nx 30s
+    hold refused 30s
+    hold timeout 30s
+    hold other 30s
+    hold obsolete 10s
+
+frontend http
+    bind :{HTTP_PORT}
+    http-request deny deny_status 400 unless {{ req.hdr(host) -m found }}
+    http-request redirect code 308 location https://%[req.hdr(host),regsub(:[0-9]+$,)]{port}%[pathq]
+
+frontend https
+    bind :{HTTPS_PORT} ssl crt {CERTIFICATE_FILE} alpn h2,http/1.1
+    # Replaced, not appended to: what clients claim about themselves is not true.
+    http-request set-header X-Forwarded-For %[src]
+    http-request set-header X-Forwarded-Proto https
+    http-request del-header Forwarded
+    http-request del-header X-Real-IP
+    http-request set-header X-Request-Id %[uuid()] unless {{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._-]{{1,64}}$ }}
+    http-request set-var(txn.request_id) req.hdr(x-request-id)
+    http-request set-var(txn.path) path
+    http-request set-var(txn.method) method
+    http-after-response set-header X-Request-Id %[var(txn.request_id)] unless {{ res.hdr(x-request-id) -m found }}{hsts}
+{_deny_metrics()}
+    default_backend chatserver
+
+backend chatserver
+    balance leastconn
+    option httpchk
+    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host chatserver hdr User-Agent haproxy-check
+    http-check expect status 200
+    default-server check inter {CHECK_INTERVAL_SECONDS}s fall {CHECK_FALL} rise 1 resolvers cluster init-addr none
+    server-template chat {SERVER_SLOTS} _http._tcp.{route.servers}
+
+frontend statistics
+    bind :{STATISTICS_PORT}
+    monitor-uri /healthz
+    option dontlog-normal
+    http-request use-service prometheus-exporter if {{ path /metrics }}
+    http-request return status 404
+"""
+
+
+def _deny_metrics() -> str:
+    """Metrics are for the inside of the cluster, whatever a server should come to serve there."""
+    return (
+        "    http-request return status 404 content-type application/problem+json "
+        f"string '{problem_body(NOT_FOUND)}' if {{ path_beg /metrics }}"
+    )
+
+
+def _log_format() -> str:
+    """One JSON object a request. Paths without their query, which can carry tickets; no header of the client."""
+    fields = {
+        "event": '"request"',
+        "timestamp": "%Ts.%ms",
+        "client": '"%ci"',
+        "method": '"%[var(txn.method),json(utf8s)]"',
+        "path": '"%[var(txn.path),json(utf8s)]"',
+        "status": "%ST",
+        "bytes": "%B",
+        "milliseconds": "%Ta",
+        "server": '"%s"',
+        "termination": '"%ts"',
+        "request_id": '"%[var(txn.request_id),json(utf8s)]"',
+    }
+    return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"

@@ -1,0 +1,159 @@
+"""HAProxy's Kubernetes side: Service, ConfigMap, Deployment, disruption budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.manifests import haproxy
+from chatoperator.manifests.metadata import (
+    CONFIG_HASH_ANNOTATION,
+    digest,
+    labels,
+    metadata,
+    part_name,
+    selector,
+    service_host,
+    tls_secret_name,
+)
+from chatoperator.manifests.pod import (
+    SECRET_FILE_MODE,
+    SERVICE_USER_ID,
+    container_security,
+    http_probe,
+    pod_spec,
+    resources,
+)
+
+if TYPE_CHECKING:
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import ChatCluster
+
+DEFAULT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
+DEFAULT_LIMITS = {"cpu": "2", "memory": "1Gi"}
+"""10,000 connections with TLS take about 60 KB each."""
+
+LEAVE_ENDPOINTS_SECONDS = 5
+"""A leaving pod still accepts while the nodes learn that it is gone."""
+
+TERMINATION_GRACE_SECONDS = LEAVE_ENDPOINTS_SECONDS + haproxy.HARD_STOP_AFTER_SECONDS + 10
+
+
+def service(cluster: ChatCluster) -> Manifest:
+    """Where clients arrive: 443 to HTTPS, 80 to the redirect."""
+    wanted = cluster.ingress.service
+    https: Manifest = {"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP"}
+    if wanted.node_port is not None:
+        https["nodePort"] = wanted.node_port
+    spec: Manifest = {
+        "type": wanted.type,
+        "selector": selector(cluster.name, "ingress"),
+        "ports": [https, {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+    }
+    if wanted.type != "ClusterIP":
+        spec["externalTrafficPolicy"] = wanted.external_traffic_policy
+    made = metadata(cluster, part_name(cluster.name, "ingress"), "ingress")
+    if wanted.annotations:
+        made["annotations"] = dict(wanted.annotations)
+    return {"apiVersion": "v1", "kind": "Service", "metadata": made, "spec": spec}
+
+
+def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) -> Manifest:
+    """haproxy.cfg.
+
+    Args:
+        cluster: The ChatCluster.
+        https_port: Port that clients use for HTTPS.
+        cluster_domain: DNS domain of the Kubernetes cluster, such as `cluster.local`.
+    """
+    route = haproxy.Route(
+        servers=f"{service_host(cluster, 'chatserver')}.{cluster_domain}",
+        https_port=https_port,
+        hsts=cluster.ingress.tls_secret_name is not None,
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(cluster, part_name(cluster.name, "ingress"), "ingress"),
+        "data": {"haproxy.cfg": haproxy.render(route)},
+    }
+
+
+def disruption_budget(cluster: ChatCluster) -> Manifest:
+    """Node drains take HAProxy pods one at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(cluster, part_name(cluster.name, "ingress"), "ingress"),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(cluster.name, "ingress")}},
+    }
+
+
+def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Manifest, tls_digest: str) -> Manifest:
+    """The HAProxy pods.
+
+    Args:
+        cluster: The ChatCluster.
+        image: Image to run.
+        pull_policy: imagePullPolicy.
+        config: The ConfigMap made by config_map().
+        tls_digest: Changes with the certificate.
+    """
+    name = part_name(cluster.name, "ingress")
+    container: Manifest = {
+        "name": "haproxy",
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "ports": [
+            {"name": "http", "containerPort": haproxy.HTTP_PORT, "protocol": "TCP"},
+            {"name": "https", "containerPort": haproxy.HTTPS_PORT, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": haproxy.STATISTICS_PORT, "protocol": "TCP"},
+        ],
+        "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.ingress.resources),
+        "securityContext": container_security(),
+        "startupProbe": http_probe("/healthz", "metrics", period_seconds=1, failures=60),
+        "livenessProbe": http_probe("/healthz", "metrics", period_seconds=10, failures=3),
+        "readinessProbe": http_probe("/healthz", "metrics", period_seconds=2, failures=2),
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_ENDPOINTS_SECONDS}}},
+        "volumeMounts": [
+            {"name": "config", "mountPath": "/usr/local/etc/haproxy", "readOnly": True},
+            {"name": "tls", "mountPath": "/etc/haproxy/tls", "readOnly": True},
+            {"name": "run", "mountPath": "/run/haproxy"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
+        ],
+    }
+    volumes: list[Manifest] = [
+        {"name": "config", "configMap": {"name": name}},
+        {
+            "name": "tls",
+            "secret": {
+                "secretName": cluster.ingress.tls_secret_name or tls_secret_name(cluster.name),
+                "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
+                "defaultMode": SECRET_FILE_MODE,
+            },
+        },
+        {"name": "run", "emptyDir": {}},
+    ]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(cluster, name, "ingress"),
+        "spec": {
+            "replicas": cluster.ingress.replicas,
+            "revisionHistoryLimit": 3,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "selector": {"matchLabels": selector(cluster.name, "ingress")},
+            "template": {
+                "metadata": {
+                    "labels": labels(cluster.name, "ingress"),
+                    "annotations": {CONFIG_HASH_ANNOTATION: digest([config["data"], tls_digest])},
+                },
+                "spec": pod_spec(
+                    user_id=SERVICE_USER_ID,
+                    containers=[container],
+                    volumes=volumes,
+                    termination_grace_seconds=TERMINATION_GRACE_SECONDS,
+                    spread_over=selector(cluster.name, "ingress"),
+                ),
+            },
+        },
+    }

@@ -1,0 +1,133 @@
+"""The only place where names, labels, annotations and owners are made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from chatoperator.spec import ChatCluster
+
+Part = Literal["ingress", "chatserver", "postgres", "migrate"]
+Manifest = dict[str, Any]
+
+GROUP = "chatcluster.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ChatCluster"
+
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "chatcluster-operator"
+MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+"""Every object that the operator makes, and no other."""
+
+CONFIG_HASH_ANNOTATION = f"{GROUP}/config-hash"
+"""On pod templates: rolls pods when configuration changes that the process cannot re-read."""
+
+CREDENTIALS_HASH_ANNOTATION = f"{GROUP}/credentials-hash"
+"""On the postgres pod template it rolls the pod, whose start sets the role's password; on running chatserver pods it
+only makes kubelet refresh the mounted Secret at once, because chatservers re-read it at each new connection."""
+
+SCHEMA_ANNOTATION = f"{GROUP}/schema"
+"""On the chatserver Deployment: the migrate Job after which its template was applied."""
+
+HASH_HEX_DIGITS = 10
+"""Enough against accidents, short enough for a name: 40 bits."""
+
+
+def part_name(cluster_name: str, part: Part) -> str:
+    """Name of a part's workload, Service and ConfigMap: `demo`, `ingress` -> `demo-ingress`."""
+    return f"{cluster_name}-{part}"
+
+
+def database_secret_name(cluster_name: str) -> str:
+    """Secret with username, password, database and dsn."""
+    return f"{cluster_name}-database"
+
+
+def chatserver_secret_name(cluster_name: str) -> str:
+    """Secret with secret-key."""
+    return f"{cluster_name}-chatserver"
+
+
+def ca_secret_name(cluster_name: str) -> str:
+    """Secret with the authority's own key. No pod mounts it."""
+    return f"{cluster_name}-ingress-ca"
+
+
+def tls_secret_name(cluster_name: str) -> str:
+    """Secret with tls.crt, tls.key and ca.crt."""
+    return f"{cluster_name}-ingress-tls"
+
+
+def claim_name(cluster_name: str) -> str:
+    """PersistentVolumeClaim of the database."""
+    return f"{cluster_name}-postgres-data"
+
+
+def migrate_job_name(cluster_name: str, digest: str) -> str:
+    """Job that brings the schema up to date."""
+    return f"{cluster_name}-migrate-{digest}"
+
+
+def service_host(cluster: ChatCluster, part: Part) -> str:
+    """Host name of a part's Service inside the cluster, without the cluster's domain."""
+    return f"{part_name(cluster.name, part)}.{cluster.namespace}.svc"
+
+
+def selector(cluster_name: str, part: Part) -> dict[str, str]:
+    """Labels that select a part's pods. Immutable in Kubernetes: never add to them."""
+    return {
+        "app.kubernetes.io/name": "chatcluster",
+        INSTANCE_LABEL: cluster_name,
+        COMPONENT_LABEL: part,
+    }
+
+
+def selector_text(labels: dict[str, str]) -> str:
+    """A label selector as text, for the API and the scale subresource."""
+    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+
+
+def instance_selector(cluster_name: str) -> str:
+    """Everything the operator made for one ChatCluster."""
+    return selector_text({INSTANCE_LABEL: cluster_name, MANAGED_BY_LABEL: MANAGED_BY})
+
+
+def labels(cluster_name: str, part: Part) -> dict[str, str]:
+    """Labels of everything that belongs to a part."""
+    return {
+        **selector(cluster_name, part),
+        MANAGED_BY_LABEL: MANAGED_BY,
+        "app.kubernetes.io/part-of": "chatcluster",
+    }
+
+
+def owner(cluster: ChatCluster) -> Manifest:
+    """Owner reference to the ChatCluster, so that deleting it is garbage collection alone."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": cluster.name,
+        "uid": cluster.uid,
+        "controller": True,
+        # False: True would need the right to update finalizers, and would hold up foreground deletion of a namespace.
+        "blockOwnerDeletion": False,
+    }
+
+
+def metadata(cluster: ChatCluster, name: str, part: Part, *, owned: bool = True) -> Manifest:
+    """Metadata of a child. `owned=False` lets the child outlive the ChatCluster."""
+    made: Manifest = {"name": name, "namespace": cluster.namespace, "labels": labels(cluster.name, part)}
+    if owned:
+        made["ownerReferences"] = [owner(cluster)]
+    return made
+
+
+def digest(value: object) -> str:
+    """Short stable hash of anything JSON can hold."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_HEX_DIGITS]

@@ -1,0 +1,101 @@
+"""What every pod of the data plane has in common: the restricted security profile, resources, spreading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import Resources
+
+SERVICE_USER_ID = 10001
+"""User and group of the chatserver and haproxy images."""
+
+POSTGRES_USER_ID = 999
+"""User and group of the postgres image, Debian's number for it."""
+
+SECRET_FILE_MODE = 0o440
+"""Readable by the pod's group only (fsGroup)."""
+
+
+def resources(
+    default_requests: Mapping[str, str], default_limits: Mapping[str, str], wanted: Resources
+) -> dict[str, dict[str, str]]:
+    """Container resources: the part's defaults with what the user gave laid over them, name by name."""
+    return {
+        "requests": {**default_requests, **wanted.requests},
+        "limits": {**default_limits, **wanted.limits},
+    }
+
+
+def container_security() -> Manifest:
+    """Security context of a container, as the Pod Security level `restricted` and a read-only root want it."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def pod_security(user_id: int) -> Manifest:
+    """Security context of a pod whose image runs as `user_id`."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user_id,
+        "runAsGroup": user_id,
+        "fsGroup": user_id,
+        # Walking a large volume at each start would delay the database by minutes.
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def pod_spec(
+    *,
+    user_id: int,
+    containers: Sequence[Manifest],
+    volumes: Sequence[Manifest],
+    termination_grace_seconds: int,
+    spread_over: Mapping[str, str] | None = None,
+) -> Manifest:
+    """A pod spec without a Kubernetes token, spread over nodes where there are several.
+
+    Args:
+        user_id: User and group that the image runs as.
+        containers: The containers, as the part makes them.
+        volumes: The volumes, beside which each pod gets an empty `/tmp` volume named tmp.
+        termination_grace_seconds: What kubelet gives the pod between SIGTERM and SIGKILL.
+        spread_over: Labels of the pods to keep apart; None for a part with one pod.
+    """
+    spec: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(user_id),
+        "terminationGracePeriodSeconds": termination_grace_seconds,
+        "containers": list(containers),
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
+    }
+    if spread_over is not None:
+        spec["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": topology_key,
+                # Soft: a cluster with one node, or one left, still runs the chat.
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": dict(spread_over)},
+            }
+            for topology_key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+        ]
+    return spec
+
+
+def http_probe(path: str, port: str, *, period_seconds: int, failures: int, timeout_seconds: int = 3) -> Manifest:
+    """An HTTP probe by kubelet."""
+    return {
+        "httpGet": {"path": path, "port": port},
+        "periodSeconds": period_seconds,
+        "failureThreshold": failures,
+        "timeoutSeconds": timeout_seconds,
+    }

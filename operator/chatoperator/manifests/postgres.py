@@ -1,0 +1,181 @@
+"""PostgreSQL: its configuration, claim, Service and StatefulSet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.manifests.metadata import (
+    CONFIG_HASH_ANNOTATION,
+    CREDENTIALS_HASH_ANNOTATION,
+    claim_name,
+    database_secret_name,
+    digest,
+    labels,
+    metadata,
+    part_name,
+    selector,
+)
+from chatoperator.manifests.pod import (
+    POSTGRES_USER_ID,
+    SECRET_FILE_MODE,
+    container_security,
+    pod_spec,
+    resources,
+)
+from chatoperator.spec import MAX_CONNECTIONS_DEFAULT
+
+if TYPE_CHECKING:
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import ChatCluster
+
+PORT = 5432
+
+DEFAULT_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
+DEFAULT_LIMITS = {"cpu": "2", "memory": "1Gi"}
+"""For a first chat. Production examples raise both."""
+
+DEFAULT_PARAMETERS = {
+    "max_connections": str(MAX_CONNECTIONS_DEFAULT),
+    "shared_buffers": "128MB",
+    # Half-open clients after a node dies: found after 30 + 3 x 10 s instead of two hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "idle_in_transaction_session_timeout": "5min",
+}
+
+SHARED_MEMORY_LIMIT = "256Mi"
+"""Size of /dev/shm. Container runtimes give 64 MiB, which parallel queries exceed."""
+
+TERMINATION_GRACE_SECONDS = 60
+"""A fast shutdown writes one checkpoint; afterwards crash recovery does the same work."""
+
+STARTUP_FAILURES = 360
+"""Times 5 s: half an hour for crash recovery before kubelet restarts it into the same recovery."""
+
+
+def config_map(cluster: ChatCluster) -> Manifest:
+    """postgresql.conf, included by the image's own configuration."""
+    parameters = {**DEFAULT_PARAMETERS, **cluster.database.parameters}
+    lines = [f"{name} = '{_quoted(value)}'" for name, value in sorted(parameters.items())]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(cluster, part_name(cluster.name, "postgres"), "postgres"),
+        "data": {"postgresql.conf": "\n".join(lines) + "\n"},
+    }
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "''")
+
+
+def claim(cluster: ChatCluster) -> Manifest:
+    """The volume's claim, applied by the operator itself: a StatefulSet would tie it to its own life and template."""
+    spec: Manifest = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": cluster.database.storage_size}},
+    }
+    if cluster.database.storage_class_name is not None:
+        spec["storageClassName"] = cluster.database.storage_class_name
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(cluster, claim_name(cluster.name), "postgres", owned=not cluster.retain),
+        "spec": spec,
+    }
+
+
+def service(cluster: ChatCluster) -> Manifest:
+    """Where chatservers reach the database."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(cluster, part_name(cluster.name, "postgres"), "postgres"),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": selector(cluster.name, "postgres"),
+            "ports": [{"name": "postgresql", "port": PORT, "targetPort": "postgresql", "protocol": "TCP"}],
+        },
+    }
+
+
+def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, credentials_digest: str) -> Manifest:
+    """One PostgreSQL on the claim.
+
+    Args:
+        cluster: The ChatCluster.
+        image: Image to run.
+        pull_policy: imagePullPolicy.
+        credentials_digest: Changes with the password, which the image sets at start.
+    """
+    name = part_name(cluster.name, "postgres")
+    config_name = name
+    container: Manifest = {
+        "name": "postgres",
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "ports": [{"name": "postgresql", "containerPort": PORT, "protocol": "TCP"}],
+        "env": [{"name": "PGDATA", "value": "/var/lib/postgresql/data/pgdata"}],
+        "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.database.resources),
+        "securityContext": container_security(),
+        "startupProbe": {**_ready_probe(), "periodSeconds": 5, "failureThreshold": STARTUP_FAILURES},
+        "readinessProbe": {**_ready_probe(), "periodSeconds": 5, "failureThreshold": 2},
+        # TCP rather than pg_isready: a database without a free connection is busy, not dead.
+        "livenessProbe": {
+            "tcpSocket": {"port": "postgresql"},
+            "periodSeconds": 10,
+            "failureThreshold": 6,
+            "timeoutSeconds": 5,
+        },
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/var/lib/postgresql/data"},
+            {"name": "credentials", "mountPath": "/etc/chatcluster/database", "readOnly": True},
+            {"name": "config", "mountPath": "/etc/chatcluster/postgres", "readOnly": True},
+            {"name": "run", "mountPath": "/var/run/postgresql"},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - PostgreSQL's shared memory, not a temporary file
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
+        ],
+    }
+    volumes: list[Manifest] = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": claim_name(cluster.name)}},
+        {
+            "name": "credentials",
+            "secret": {"secretName": database_secret_name(cluster.name), "defaultMode": SECRET_FILE_MODE},
+        },
+        {"name": "config", "configMap": {"name": config_name}},
+        {"name": "run", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}},
+    ]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(cluster, name, "postgres"),
+        "spec": {
+            "replicas": 1,
+            "serviceName": name,
+            # Immutable, so chosen once. OrderedReady would stick on a bad template (kubernetes#67250).
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "selector": {"matchLabels": selector(cluster.name, "postgres")},
+            "template": {
+                "metadata": {
+                    "labels": labels(cluster.name, "postgres"),
+                    "annotations": {
+                        CONFIG_HASH_ANNOTATION: digest(config_map(cluster)["data"]),
+                        CREDENTIALS_HASH_ANNOTATION: credentials_digest,
+                    },
+                },
+                "spec": pod_spec(
+                    user_id=POSTGRES_USER_ID,
+                    containers=[container],
+                    volumes=volumes,
+                    termination_grace_seconds=TERMINATION_GRACE_SECONDS,
+                ),
+            },
+        },
+    }
+
+
+def _ready_probe() -> Manifest:
+    return {"exec": {"command": ["pg_isready", "-q", "-h", "127.0.0.1"]}, "timeoutSeconds": 5}

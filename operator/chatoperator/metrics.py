@@ -1,0 +1,26 @@
+"""What the operator tells Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+RECONCILES = Counter("chatcluster_reconcile_total", "Reconciles by how they ended.", ["result"])
+RECONCILE_SECONDS = Histogram(
+    "chatcluster_reconcile_seconds", "Time a reconcile took.", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+)
+APPLIES = Counter("chatcluster_apply_total", "Objects applied, by kind.", ["kind"])
+DESIRED_REPLICAS = Gauge("chatcluster_desired_replicas", "Chatservers wanted.", ["namespace", "name"])
+CONNECTIONS = Gauge("chatcluster_connections", "Open WebSockets over all chatservers.", ["namespace", "name"])
+READY = Gauge("chatcluster_ready", "1 where the condition Ready is True.", ["namespace", "name"])
+LAST_SWEEP = Gauge("chatcluster_last_sweep_timestamp_seconds", "Unix time of the last complete sweep.")
+
+
+def serve(port: int) -> None:
+    """Serve `/metrics` on its own port, from a thread of its own."""
+    start_http_server(port)
+
+
+def forget(namespace: str, name: str) -> None:
+    """Drop the series of a ChatCluster that is gone."""
+    for gauge in (DESIRED_REPLICAS, CONNECTIONS, READY):
+        gauge.remove_by_labels({"namespace": namespace, "name": name})

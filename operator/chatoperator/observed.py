@@ -1,0 +1,176 @@
+"""What the operator saw of one ChatCluster, as frozen data that decisions are made from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chatoperator.manifests.metadata import (
+    COMPONENT_LABEL,
+    CREDENTIALS_HASH_ANNOTATION,
+    KIND,
+    SCHEMA_ANNOTATION,
+    part_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.manifests.metadata import Manifest, Part
+
+DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one chatserver says of itself."""
+
+    connections: int
+    draining: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one real HTTPS request through the ingress Service."""
+
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The part of a pod that decisions need.
+
+    Attributes:
+        started: Its container has passed the startup probe, so that it has been ready once.
+        trouble: Why a container waits or died, in Kubernetes' words; None where all is well.
+        deletion_cost: The annotation's text; None where it is absent.
+    """
+
+    name: str
+    component: str
+    address: str | None
+    host_address: str | None
+    ready: bool
+    started: bool
+    terminating: bool
+    trouble: str | None
+    deletion_cost: str | None
+    credentials_digest: str | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One ChatCluster's children as the API server has them.
+
+    Attributes:
+        children: By (kind, name).
+        pods: Of every component.
+    """
+
+    children: Mapping[tuple[str, str], Manifest]
+    pods: tuple[Pod, ...]
+
+    def child(self, kind: str, name: str) -> Manifest | None:
+        """The child, or None where it does not exist."""
+        return self.children.get((kind, name))
+
+    def workload(self, cluster_name: str, part: Part) -> Manifest | None:
+        """The Deployment or StatefulSet of a part."""
+        return self.child("StatefulSet" if part == "postgres" else "Deployment", part_name(cluster_name, part))
+
+    def component(self, part: Part) -> tuple[Pod, ...]:
+        """The pods of a part, by name."""
+        return tuple(pod for pod in self.pods if pod.component == part)
+
+
+def pod(raw: Manifest) -> Pod:
+    """Read a pod as the API server gives it."""
+    metadata, status = raw["metadata"], raw.get("status", {})
+    annotations = metadata.get("annotations") or {}
+    containers = status.get("containerStatuses") or []
+    return Pod(
+        name=metadata["name"],
+        component=(metadata.get("labels") or {}).get(COMPONENT_LABEL, ""),
+        address=status.get("podIP"),
+        host_address=status.get("hostIP"),
+        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
+        started=bool(containers) and all(container.get("started") for container in containers),
+        terminating="deletionTimestamp" in metadata,
+        trouble=_trouble(status, containers),
+        deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
+        credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
+    )
+
+
+def _trouble(status: Mapping[str, Any], containers: list[Manifest]) -> str | None:
+    for container in containers:
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return _sentence(waiting)
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return _sentence(condition)
+    return None
+
+
+def _sentence(raw: Mapping[str, Any]) -> str:
+    return ": ".join(part for part in (raw.get("reason"), raw.get("message")) if part)
+
+
+def annotation(raw: Manifest | None, name: str) -> str | None:
+    """An annotation of a child that may not exist."""
+    return ((raw or {}).get("metadata", {}).get("annotations") or {}).get(name)
+
+
+def schema_of(deployment: Manifest | None) -> str | None:
+    """The migrate Job after which the live chatserver template was applied."""
+    return annotation(deployment, SCHEMA_ANNOTATION)
+
+
+def leaving(raw: Manifest | None, owner_uid: str) -> bool:
+    """Whether a child is being deleted, or will be because it belongs to a ChatCluster that is gone."""
+    if raw is None:
+        return False
+    owners = raw["metadata"].get("ownerReferences") or []
+    foreign = any(owner["kind"] == KIND and owner["uid"] != owner_uid for owner in owners)
+    return "deletionTimestamp" in raw["metadata"] or foreign
+
+
+def secret_text(secret: Manifest | None, key: str) -> str | None:
+    """A Secret's value; None where Secret or key is absent, empty or not text."""
+    encoded = ((secret or {}).get("data") or {}).get(key)
+    if not encoded:
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def job_state(job: Manifest | None) -> str | None:
+    """`Complete`, `Failed`, or None while the Job runs or does not exist."""
+    for condition in ((job or {}).get("status") or {}).get("conditions") or []:
+        if condition.get("status") == "True" and condition.get("type") in {"Complete", "Failed"}:
+            return str(condition["type"])
+    return None
+
+
+def rolling(workload: Manifest | None) -> bool:
+    """Whether a Deployment or StatefulSet has not yet brought all its pods to the applied template."""
+    if workload is None:
+        return False
+    status = workload.get("status") or {}
+    wanted = workload["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0)
+        or status.get("updatedReplicas", 0) < wanted
+        or status.get("replicas", 0) > status.get("updatedReplicas", 0)
+    )
+
+
+def ready_replicas(workload: Manifest | None) -> int:
+    """Ready pods of a Deployment or StatefulSet."""
+    return int(((workload or {}).get("status") or {}).get("readyReplicas") or 0)

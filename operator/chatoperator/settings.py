@@ -1,0 +1,87 @@
+"""The operator's own settings, read once from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatoperator.errors import SettingsError
+from chatoperator.manifests import Images
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The operator's settings.
+
+    Attributes:
+        version: Release that the images belong to.
+        images: Images of that release.
+        image_pull_policy: Of every container in the data plane.
+        namespace: The operator's own.
+        pod_name: The operator's own.
+        watch_namespace: The one namespace to serve; None for the whole cluster.
+        cluster_domain: DNS domain of the Kubernetes cluster.
+        health_port: Where kubelet asks whether the operator lives.
+        metrics_port: Where Prometheus reads.
+        log_level: Of the standard library's names.
+    """
+
+    version: str
+    images: Images
+    image_pull_policy: str
+    namespace: str
+    pod_name: str
+    watch_namespace: str | None
+    cluster_domain: str
+    health_port: int
+    metrics_port: int
+    log_level: str
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: A variable is missing or wrong; it names the variable.
+    """
+    return Settings(
+        version=_required(environment, "CHATOPERATOR_VERSION"),
+        images=Images(
+            chatserver=_required(environment, "CHATOPERATOR_IMAGE_CHATSERVER"),
+            postgres=_required(environment, "CHATOPERATOR_IMAGE_POSTGRES"),
+            haproxy=_required(environment, "CHATOPERATOR_IMAGE_HAPROXY"),
+        ),
+        image_pull_policy=_choice(environment, "CHATOPERATOR_IMAGE_PULL_POLICY", ("IfNotPresent", "Always", "Never")),
+        namespace=_required(environment, "CHATOPERATOR_NAMESPACE"),
+        pod_name=environment.get("POD_NAME", "chatoperator"),
+        watch_namespace=environment.get("CHATOPERATOR_WATCH_NAMESPACE") or None,
+        cluster_domain=environment.get("CHATOPERATOR_CLUSTER_DOMAIN", "cluster.local"),
+        health_port=_port(environment, "CHATOPERATOR_HEALTH_PORT", 8080),
+        metrics_port=_port(environment, "CHATOPERATOR_METRICS_PORT", 9090),
+        log_level=_choice(environment, "CHATOPERATOR_LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
+    )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "").strip()
+    if not value:
+        raise SettingsError(f"{name} is not set; the Helm chart sets it")
+    return value
+
+
+def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = environment.get(name) or choices[0]
+    if value not in choices:
+        raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+    return value
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    highest = 65535
+    if not text.isdecimal() or not 1 <= int(text) <= highest:
+        raise SettingsError(f"{name} is {text!r}; it must be a port from 1 to {highest}")
+    return int(text)
