@@ -11,7 +11,7 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
-# Sanic's own loggers say nothing a chatserver's operator needs below a warning; errors of handlers are logged by routes/problems.py.
+# Sanic's own loggers say nothing of use below a warning; errors of handlers are logged by routes/problems.py.
 QUIET_LOGGERS = ("sanic.root", "sanic.error", "sanic.server", "sanic.websockets", "sanic.access", "websockets")
 
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics and the small server that publishes them on their own port; the only importer of prometheus_client."""
+"""Prometheus metrics, and the small server that publishes them on their own port."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    GCCollector,
     Gauge,
+    GCCollector,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-# Commit to push: one NOTIFY round trip and a query when healthy (milliseconds), the 5 s re-reading when the bus is lost.
+# Commit to push: a NOTIFY and a query when healthy (milliseconds), the 5 s re-reading when the bus is lost.
 DELIVERY_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # Sent and answered; a long poll may take a minute and is not slow.
 REQUEST_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -15,8 +15,8 @@ import msgspec
 
 SUBPROTOCOL = "chat.v1"
 
-# Bytes of one frame from a client: a text of 4,096 characters escaped as \uXXXX twice each still fits.
-MAX_FRAME_BYTES = 64 * 1024
+# Bytes of one frame from a client: 65,536 characters of 4 UTF-8 bytes each, and the other fields.
+MAX_FRAME_BYTES = 320 * 1024
 # Seconds between the server's WebSocket pings; a phone's network address translation forgets after 30-60 s.
 PING_SECONDS = 20
 # Sends and syncs of one connection that may wait for the database at a time.
@@ -163,7 +163,7 @@ class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_def
     code: str
     detail: str
     id: str | None = None
-    retry_after: int | None = None
+    retry_after_seconds: int | None = None
 
 
 class Reconnect(Frame, frozen=True, tag="reconnect"):
@@ -178,7 +178,13 @@ class Pong(Frame, frozen=True, tag="pong"):
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
-_id_decoder = msgspec.json.Decoder(type("_Id", (msgspec.Struct,), {"__annotations__": {"id": Any | None}, "id": None}))
+
+
+class _AnyFrame(msgspec.Struct, frozen=True):
+    id: Any = None
+
+
+_id_decoder = msgspec.json.Decoder(_AnyFrame)
 
 
 class BadFrame(Exception):
@@ -201,7 +207,7 @@ class BadFrame(Exception):
 
 def _salvage_id(data: str | bytes) -> str | None:
     try:
-        value = getattr(_id_decoder.decode(data), "id", None)
+        value = _id_decoder.decode(data).id
     except (msgspec.DecodeError, RecursionError):
         return None
     return value[: BadFrame.MAX_ID_CHARS] if isinstance(value, str) else None

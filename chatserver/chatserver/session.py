@@ -93,9 +93,7 @@ class Session:
         max_refusals: frames in a row that may earn only an error.
     """
 
-    def __init__(
-        self, max_in_flight: int = protocol.MAX_IN_FLIGHT, max_refusals: int = protocol.MAX_REFUSALS
-    ) -> None:
+    def __init__(self, max_in_flight: int = protocol.MAX_IN_FLIGHT, max_refusals: int = protocol.MAX_REFUSALS) -> None:
         self.state = State.OPEN
         self.in_flight = 0
         self._max_in_flight = max_in_flight
@@ -150,7 +148,7 @@ class Session:
             return self._refuse(Error("bad_frame", "a send names exactly one of to and chat_id", frame_id))
         if self.in_flight >= self._max_in_flight:
             detail = f"{self._max_in_flight} sends are waiting already: send again after an ack"
-            return self._refuse(Error("overloaded", detail, frame_id, retry_after=1))
+            return self._refuse(Error("overloaded", detail, frame_id, retry_after_seconds=1))
         self._refusals = 0
         self.in_flight += 1
         return (SubmitMessage(frame),) if isinstance(frame, Send) else (RunSync(frame.chats),)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "CHAT_"
-# A pool must leave room for the LISTEN connection and the budget of the other servers; PostgreSQL's own default limit is 100.
+# PostgreSQL's default limit is 100 connections, and a pool must leave room for LISTEN and for other servers.
 MAX_POOL_SIZE = 90
 MIN_DRAIN_SECONDS = 1
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")

@@ -1,0 +1,222 @@
+"""The composition root: makes the parts, wires them by plain constructors, runs and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+from sanic import Sanic
+from sanic.config import Config
+from sanic.server.protocols.websocket_protocol import WebSocketProtocol
+
+from chatserver.bus import PostgresBus
+from chatserver.drain import Drain
+from chatserver.hub import Hub
+from chatserver.metrics import Metrics, MetricsServer
+from chatserver.protocol import MAX_FRAME_BYTES
+from chatserver.routes import auth, chats, devices, groups, health, messages, page, problems, receipts, socket, users
+from chatserver.routes.context import App, Context
+from chatserver.services.accounts import Accounts
+from chatserver.services.delivery import Deliverer
+from chatserver.services.devices import Devices
+from chatserver.services.health import Health
+from chatserver.services.writer import MessageWriter
+from chatserver.storage.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from sanic.server.async_server import AsyncioServer
+
+    from chatserver.settings import Settings
+
+log = structlog.get_logger()
+
+# Bodies: a text of 65,536 characters, or 1,024 names of a group, with room.
+MAX_BODY_BYTES = MAX_FRAME_BYTES
+# A request's bytes must be here within this time, and a long poll answered within the other.
+REQUEST_SECONDS = 30
+RESPONSE_SECONDS = messages.MAX_WAIT_SECONDS + 30
+# Longer than HAProxy's own keep-alive to servers, so that it is the proxy who closes an idle connection.
+KEEP_ALIVE_SECONDS = 75
+# Pending connections: after a restart thousands come within seconds.
+BACKLOG = 4096
+# REST calls that run when the sockets are closed get this long.
+FINISH_SECONDS = 3.0
+GAUGE_SECONDS = 1.0
+
+
+def make_context(settings: Settings, metrics: Metrics) -> Context:
+    """Make the parts; nothing connects or runs yet."""
+    database = Database(
+        settings.read_database_dsn, server_name=settings.server_name, pool_size=settings.database_pool_size
+    )
+    hub = Hub()
+    devices_service = Devices(database)
+    deliverer = Deliverer(database, devices_service, hub, metrics)
+    bus = PostgresBus(
+        database.listen,
+        database.notify,
+        on_hint=deliverer.hear,
+        on_listening=deliverer.hints_were_missed,
+        on_health=metrics.bus_connected.set,
+    )
+    writer = MessageWriter(database)
+    metrics.connections.set_function(lambda: len(hub.connections))
+    accounts = Accounts(
+        database,
+        secret_key=settings.secret_key,
+        codes_per_address_per_hour=settings.codes_per_address_per_hour,
+        session_days=settings.session_days,
+    )
+    return Context(
+        settings=settings,
+        metrics=metrics,
+        database=database,
+        devices=devices_service,
+        accounts=accounts,
+        writer=writer,
+        hub=hub,
+        deliverer=deliverer,
+        bus=bus,
+        health=Health(database, metrics),
+    )
+
+
+def make_app(context: Context) -> App:
+    """Make the Sanic app with all routes."""
+    config = Config(
+        {
+            "REQUEST_MAX_SIZE": MAX_BODY_BYTES,
+            "WEBSOCKET_MAX_SIZE": MAX_FRAME_BYTES,
+            "REQUEST_TIMEOUT": REQUEST_SECONDS,
+            "RESPONSE_TIMEOUT": RESPONSE_SECONDS,
+            "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_SECONDS,
+            "ACCESS_LOG": False,
+            "AUTO_EXTEND": False,
+            "MOTD": False,
+        },
+        # Only CHAT_* configures a chatserver.
+        env_prefix=None,
+    )
+    app: App = Sanic(
+        "chatserver",
+        config=config,
+        ctx=context,
+        configure_logging=False,
+        error_handler=problems.ProblemHandler(),
+        strict_slashes=True,
+    )
+    problems.add_middleware(app)
+    for part in (auth, users, devices, messages, chats, receipts, groups, health, socket):
+        part.add_routes(app)
+    page.add_routes(app, context.settings.web_root)
+    return app
+
+
+async def serve(settings: Settings) -> None:
+    """Run a chatserver until SIGTERM or SIGINT has drained it.
+
+    Raises:
+        OSError: a port is taken.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    metrics = Metrics()
+    context = make_context(settings, metrics)
+    metrics_server = MetricsServer(metrics, settings.http_host, settings.metrics_port)
+    metrics_server.start()
+    try:
+        async with _running(context), _listening(make_app(context), settings) as port:
+            log.info("serving", port=port, metrics_port=metrics_server.port)
+            await stop.wait()
+            await Drain(settings, context.health, context.hub, context.writer, hurry).run()
+    finally:
+        metrics_server.stop()
+    log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _running(context: Context) -> AsyncIterator[None]:
+    """Run the parts that work beside requests."""
+    await context.database.open()
+    context.writer.start()
+    loops: dict[str, Coroutine[None, None, None]] = {
+        "bus": context.bus.run(),
+        "delivery": context.deliverer.run(),
+        "healing": context.deliverer.run_healing(context.bus),
+        "presence": context.deliverer.run_presence(context.bus),
+        "schema": context.health.watch_schema(),
+        "gauges": _measure(context),
+    }
+    tasks = [asyncio.create_task(_forever(name, work), name=name) for name, work in loops.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await context.writer.close(timeout_seconds=1)
+        await context.database.close()
+
+
+async def _forever(name: str, work: Coroutine[None, None, None]) -> None:
+    """Run a loop; a defect in one ends the process, so that it is restarted instead of limping."""
+    try:
+        await work
+    except Exception:
+        log.exception("loop_failed", loop=name)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _measure(context: Context) -> None:
+    while True:
+        context.metrics.write_queue.set(context.writer.queued_rows)
+        await asyncio.sleep(GAUGE_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: App, settings: Settings) -> AsyncIterator[int]:
+    """Answer requests; on the way out, let those that run finish."""
+    server = await app.create_server(
+        settings.http_host,
+        settings.http_port,
+        protocol=WebSocketProtocol,
+        backlog=BACKLOG,
+        return_asyncio_server=True,
+    )
+    if server is None:
+        raise RuntimeError("Sanic made no server")
+    await server.startup()  # type: ignore[no-untyped-call]
+    await server.before_start()  # type: ignore[no-untyped-call]
+    await server
+    await server.after_start()  # type: ignore[no-untyped-call]
+    listening: asyncio.Server = server.server  # type: ignore[assignment] # Sanic starts with None there
+    app.ctx.health.started = True
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+        await _finish_requests(server)
+
+
+async def _finish_requests(server: AsyncioServer) -> None:
+    await server.before_stop()  # type: ignore[no-untyped-call]
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + FINISH_SECONDS
+    while server.connections and loop.time() < deadline:
+        for connection in list(server.connections):
+            connection.close_if_idle()
+        await asyncio.sleep(0.05)
+    for connection in list(server.connections):
+        connection.abort()
+    await server.after_stop()  # type: ignore[no-untyped-call]

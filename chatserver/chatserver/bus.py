@@ -1,0 +1,136 @@
+"""Hints between servers: where to look for something new. Losing one costs latency, never a message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from chatserver.errors import ServiceUnavailable
+from chatserver.model import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+log = structlog.get_logger()
+
+# Seconds between signs of life asked of the listening connection.
+WATCH_SECONDS = 2.0
+# Without a sign of life for so long the bus counts as silent, and its users look for themselves.
+SILENT_SECONDS = 5.0
+# First and longest wait between tries to listen again.
+RETRY_SECONDS = 0.2
+RETRY_MAX_SECONDS = 5.0
+
+
+class Listening(Protocol):
+    """A connection that hears hints (``storage.database.Listener``)."""
+
+    async def wait_closed(self) -> None:
+        """Return when the connection has ended."""
+
+    async def ping(self) -> None:
+        """Ask for a sign of life; raises ServiceUnavailable when none comes."""
+
+    def close(self) -> None:
+        """Cut the connection."""
+
+
+class Bus(Protocol):
+    """Carries hints between servers."""
+
+    def is_healthy(self) -> bool:
+        """Whether hints sent by others arrive now, as far as can be known."""
+
+    async def publish(self, hint: Hint) -> None:
+        """Send an ephemeral hint; those of stored rows are sent by the transaction that stores them."""
+
+    async def run(self) -> None:
+        """Hear hints until cancelled."""
+
+
+class PostgresBus:
+    """Hints by PostgreSQL's LISTEN and NOTIFY, on one connection of its own.
+
+    Args:
+        listen: opens the listening connection (``Database.listen``).
+        notify: sends payloads (``Database.notify``).
+        on_hint: called with each hint; must not block.
+        on_listening: called each time hints begin to be heard: what was said before has been missed.
+        on_health: told when hints can be heard and when no longer.
+    """
+
+    def __init__(
+        self,
+        listen: Callable[[Callable[[str], None]], Awaitable[Listening]],
+        notify: Callable[[Iterable[str]], Awaitable[None]],
+        *,
+        on_hint: Callable[[Hint], None],
+        on_listening: Callable[[], None],
+        on_health: Callable[[bool], None],
+    ) -> None:
+        self._listen = listen
+        self._notify = notify
+        self._on_hint = on_hint
+        self._on_listening = on_listening
+        self._on_health = on_health
+        self._alive_at: float | None = None
+
+    def is_healthy(self) -> bool:
+        """Whether the listening connection has given a sign of life within SILENT_SECONDS."""
+        return self._alive_at is not None and time.monotonic() - self._alive_at < SILENT_SECONDS
+
+    async def publish(self, hint: Hint) -> None:
+        """Send a hint to all servers, this one included.
+
+        Raises:
+            ServiceUnavailable: not sent.
+        """
+        await self._notify(hint.encode())
+
+    async def run(self) -> None:
+        """Listen, watch the connection, and listen anew with back-off when it is lost; until cancelled."""
+        wait_seconds = RETRY_SECONDS
+        while True:
+            try:
+                listener = await self._listen(self._hear)
+            except ServiceUnavailable:
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(wait_seconds * 2, RETRY_MAX_SECONDS)
+                continue
+            wait_seconds = RETRY_SECONDS
+            log.info("bus_listening")
+            self._alive_at = time.monotonic()
+            self._on_health(True)  # noqa: FBT003 - a callback's only argument
+            self._on_listening()
+            try:
+                await self._watch(listener)
+            except ServiceUnavailable:
+                log.warning("bus_silent")
+            finally:
+                self._alive_at = None
+                self._on_health(False)  # noqa: FBT003 - a callback's only argument
+                listener.close()
+            log.warning("bus_lost")
+
+    async def _watch(self, listener: Listening) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await listener.wait_closed()
+            except TimeoutError:
+                await listener.ping()
+                self._alive_at = time.monotonic()
+            else:
+                return
+
+    def _hear(self, payload: str) -> None:
+        try:
+            hint = Hint.decode(payload)
+        except ValueError:
+            log.warning("bus_payload_not_a_hint", length=len(payload))
+            return
+        self._alive_at = time.monotonic()
+        self._on_hint(hint)

@@ -1,0 +1,439 @@
+"""The connections of this server: who is here, which chats they follow, and one bounded outbox for each.
+
+The hub does no I/O. For each chat that a local user is in it keeps one number, how far the chat has been pushed;
+whoever pushes fetches the rows after that number, so a lost hint leaves no hole. A connection that stands elsewhere
+(it has synced further, or its user joined earlier rows) has its own number until the chat has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+# A reader this far behind is not reading: at 100 messages a second it is 20 s late, and a sync serves it better.
+MAX_OUTBOX_FRAMES = 2048
+# Memory one slow reader may hold; 10,000 of them at once would hold 10 GB, so readers who are merely slow must be rare.
+MAX_OUTBOX_BYTES = 1024 * 1024
+# A single frame may be larger than what one write should copy; frames are joined up to this many bytes a write.
+WRITE_BYTES = 32 * 1024
+# Users stay known this long after their last connection or poll, so that a client that polls in a loop costs one
+# look at its memberships and not one a poll.
+LINGER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CloseOrder:
+    """How a connection ends.
+
+    Attributes:
+        flush: write what is queued first; False for a reader that does not read.
+    """
+
+    code: int
+    reason: str
+    flush: bool
+
+
+class Outbox:
+    """Frames waiting for one connection's writer; refuses more than its bounds.
+
+    Args:
+        max_frames: frames that may wait.
+        max_bytes: bytes that may wait.
+    """
+
+    def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
+        self.order: CloseOrder | None = None
+        self._frames: deque[bytes] = deque()
+        self._bytes = 0
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._ready = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def put(self, frame: bytes) -> bool:
+        """Queue a frame; False when the connection is closing or was just found too slow."""
+        if self.order is not None:
+            return False
+        if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
+            self.close(CLOSE_PACE, "too slow", flush=False)
+            return False
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        if self._bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames:
+            self._room.clear()
+        self._ready.set()
+        return True
+
+    def close(self, code: int, reason: str, *, flush: bool = True) -> None:
+        """Order the writer to close the connection; the first order holds."""
+        if self.order is not None:
+            return
+        self.order = CloseOrder(code, reason, flush)
+        if not flush:
+            self._frames.clear()
+            self._bytes = 0
+        self._ready.set()
+        self._room.set()
+
+    async def room(self) -> None:
+        """Wait until the outbox is less than half full, for producers that can wait (a sync)."""
+        await self._room.wait()
+
+    async def take(self) -> list[bytes]:
+        """Wait for frames and return some, at most WRITE_BYTES (but one at least); empty: time to close."""
+        await self._ready.wait()
+        taken: list[bytes] = []
+        size = 0
+        while self._frames and (not taken or size + len(self._frames[0]) <= WRITE_BYTES):
+            frame = self._frames.popleft()
+            size += len(frame)
+            taken.append(frame)
+        self._bytes -= size
+        if not self._frames and self.order is None:
+            self._ready.clear()
+        if self._bytes * 2 <= self._max_bytes and len(self._frames) * 2 <= self._max_frames:
+            self._room.set()
+        return taken
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One WebSocket.
+
+    Attributes:
+        conn_id: name of the connection in ``welcome`` and the logs.
+        own_ids: client ids of this connection's sends whose rows have not come by: it gets their ack, not the rows.
+        held: rows that came during a sync, by chat; None when no sync runs.
+        watched: users whose presence it is told.
+    """
+
+    conn_id: str
+    user_id: int
+    device_id: int
+    outbox: Outbox = field(default_factory=Outbox)
+    own_ids: set[str] = field(default_factory=set)
+    held: dict[int, list[tuple[int, bytes]]] | None = None
+    watched: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PushedRow:
+    """A row on its way to connections, encoded once.
+
+    Attributes:
+        user_ids: local users who may see it.
+    """
+
+    chat_id: int
+    seq: int
+    from_id: int
+    client_id: str
+    frame: bytes
+    user_ids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _LocalUser:
+    connections: set[Connection] = field(default_factory=set)
+    polls: set[asyncio.Event] = field(default_factory=set)
+    chats: set[int] = field(default_factory=set)
+    learned: bool = False
+    idle_since: float = 0.0
+
+
+@dataclass(slots=True)
+class _Feed:
+    """How far a chat has been pushed here.
+
+    Attributes:
+        users: local users who may see rows of it; former members among them.
+        positions: connections that stand elsewhere than ``pushed_seq``.
+        members: its current members, here or not; None: not looked up since they last changed.
+    """
+
+    pushed_seq: int
+    users: set[int] = field(default_factory=set)
+    positions: dict[Connection, int] = field(default_factory=dict)
+    members: frozenset[int] | None = None
+
+
+class Hub:
+    """Index of local connections and long polls by id, user, device and chat."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, Connection] = {}
+        self._devices: dict[int, Connection] = {}
+        self._users: dict[int, _LocalUser] = {}
+        self._feeds: dict[int, _Feed] = {}
+        self._watchers: dict[int, set[Connection]] = {}
+
+    # --- who is here
+
+    def add(self, connection: Connection) -> None:
+        """Register a connection; an older one of the same device is told to close with 4009."""
+        older = self._devices.get(connection.device_id)
+        if older is not None:
+            older.outbox.close(CLOSE_REPLACED, "this device has connected again")
+        self._devices[connection.device_id] = connection
+        self.connections[connection.conn_id] = connection
+        self._users.setdefault(connection.user_id, _LocalUser()).connections.add(connection)
+
+    def remove(self, connection: Connection, now: float) -> None:
+        """Forget a connection; its user stays known for LINGER_SECONDS."""
+        self.watch(connection, frozenset())
+        self.connections.pop(connection.conn_id, None)
+        if self._devices.get(connection.device_id) is connection:
+            del self._devices[connection.device_id]
+        user = self._users.get(connection.user_id)
+        if user is None:
+            return
+        user.connections.discard(connection)
+        user.idle_since = now
+        for chat_id in user.chats:
+            self._feeds[chat_id].positions.pop(connection, None)
+
+    def expect(self, user_id: int, now: float) -> None:
+        """Register a user who is about to connect or poll, so that news of their chats are kept from here on."""
+        self._users.setdefault(user_id, _LocalUser()).idle_since = now
+
+    def add_poll(self, user_id: int) -> asyncio.Event:
+        """Register a long poll; its event is set when anything for the user arrives."""
+        event = asyncio.Event()
+        self._users.setdefault(user_id, _LocalUser()).polls.add(event)
+        return event
+
+    def remove_poll(self, user_id: int, event: asyncio.Event, now: float) -> None:
+        """Forget a long poll."""
+        user = self._users.get(user_id)
+        if user is not None:
+            user.polls.discard(event)
+            user.idle_since = now
+
+    def wake_polls(self) -> None:
+        """Let every long poll answer with what there is (drain)."""
+        for user in self._users.values():
+            for event in user.polls:
+                event.set()
+
+    def forget_idle(self, now: float) -> None:
+        """Forget users without connections and polls for LINGER_SECONDS, and chats nobody here follows."""
+        for user_id, user in list(self._users.items()):
+            if not user.connections and not user.polls and now - user.idle_since > LINGER_SECONDS:
+                for chat_id in list(user.chats):
+                    self.unfollow(user_id, chat_id)
+                del self._users[user_id]
+
+    def is_here(self, user_id: int) -> bool:
+        """Whether the user has a connection on this server."""
+        user = self._users.get(user_id)
+        return user is not None and bool(user.connections)
+
+    def revoke(self, device_ids: Iterable[int]) -> None:
+        """Close the sockets of devices whose tokens died."""
+        for device_id in device_ids:
+            connection = self._devices.get(device_id)
+            if connection is not None:
+                connection.outbox.close(CLOSE_UNAUTHENTICATED, "this device was signed out")
+
+    # --- which chats they follow
+
+    def knows(self, user_id: int) -> bool:
+        """Whether the user's chats are known, so that pushes for them arrive."""
+        user = self._users.get(user_id)
+        return user is not None and user.learned
+
+    def learned(self, user_id: int) -> None:
+        """Record that all chats of a user have been given to ``follow``."""
+        user = self._users.get(user_id)
+        if user is not None:
+            user.learned = True
+
+    def known_users(self, user_ids: Iterable[int]) -> list[int]:
+        """Return those of the users who are connected, polling or lingering here."""
+        return [user_id for user_id in user_ids if user_id in self._users]
+
+    def local_users(self) -> list[int]:
+        """Return all users who are connected, polling or lingering here."""
+        return list(self._users)
+
+    def follow(self, user_id: int, chat_id: int, last_seq: int) -> None:
+        """Push a chat to a user from now on; ``last_seq`` is where the chat stands if nobody here follows it yet."""
+        user = self._users.get(user_id)
+        if user is None:
+            return
+        user.chats.add(chat_id)
+        feed = self._feeds.get(chat_id)
+        if feed is None:
+            feed = self._feeds[chat_id] = _Feed(pushed_seq=last_seq)
+        feed.users.add(user_id)
+
+    def join(self, user_id: int, chat_id: int, after_seq: int) -> None:
+        """Follow a chat that the user has just come into, rows after ``after_seq`` included."""
+        user = self._users.get(user_id)
+        if user is None or chat_id in user.chats:
+            return
+        self.follow(user_id, chat_id, after_seq)
+        feed = self._feeds[chat_id]
+        if after_seq < feed.pushed_seq:
+            feed.positions.update(dict.fromkeys(user.connections, after_seq))
+
+    def unfollow(self, user_id: int, chat_id: int) -> None:
+        """Stop pushing a chat to a user."""
+        user, feed = self._users.get(user_id), self._feeds.get(chat_id)
+        if user is None or feed is None:
+            return
+        user.chats.discard(chat_id)
+        feed.users.discard(user_id)
+        for connection in user.connections:
+            feed.positions.pop(connection, None)
+        if not feed.users:
+            del self._feeds[chat_id]
+
+    def followed_chats(self) -> dict[int, int]:
+        """Return the chats followed here and how far each was pushed to the one furthest behind."""
+        return {chat_id: self._needed_after(feed) for chat_id, feed in self._feeds.items()}
+
+    def needed_after(self, chat_id: int) -> int | None:
+        """Return the seq after which rows of a chat are needed here; None when nobody here follows it."""
+        feed = self._feeds.get(chat_id)
+        return None if feed is None else self._needed_after(feed)
+
+    def followers(self, chat_ids: Iterable[int]) -> list[int]:
+        """Return the local users who follow one of the chats."""
+        return list({user_id for chat_id in chat_ids if (f := self._feeds.get(chat_id)) for user_id in f.users})
+
+    @staticmethod
+    def _needed_after(feed: _Feed) -> int:
+        return min((feed.pushed_seq, *feed.positions.values()))
+
+    # --- pushing
+
+    def push(self, chat_id: int, rows: Iterable[PushedRow], up_to_seq: int) -> int:
+        """Hand rows of one chat to the outboxes of those who may see and have not had them.
+
+        Args:
+            chat_id: the chat.
+            rows: the visible ones among its rows after ``needed_after``, ascending by seq.
+            up_to_seq: the seq that ``rows`` reach; the chat counts as pushed up to it.
+
+        Returns:
+            How many frames were queued.
+        """
+        feed = self._feeds.get(chat_id)
+        if feed is None:
+            return 0
+        queued = 0
+        for row in rows:
+            for user_id in row.user_ids:
+                user = self._users.get(user_id)
+                if user is None:
+                    continue
+                for event in user.polls:
+                    event.set()
+                for connection in user.connections:
+                    queued += self._offer(feed, connection, row)
+        feed.pushed_seq = max(feed.pushed_seq, up_to_seq)
+        feed.positions = {
+            connection: max(seq, up_to_seq)
+            for connection, seq in feed.positions.items()
+            if max(seq, up_to_seq) != feed.pushed_seq
+        }
+        return queued
+
+    @staticmethod
+    def _offer(feed: _Feed, connection: Connection, row: PushedRow) -> bool:
+        is_own = row.from_id == connection.user_id and row.client_id in connection.own_ids
+        if is_own:
+            connection.own_ids.discard(row.client_id)
+        if row.seq <= feed.positions.get(connection, feed.pushed_seq) or is_own:
+            return False
+        if connection.held is not None:
+            held = connection.held.setdefault(row.chat_id, [])
+            held.append((row.seq, row.frame))
+            if len(held) > MAX_OUTBOX_FRAMES:
+                connection.outbox.close(CLOSE_PACE, "too slow", flush=False)
+            return False
+        return connection.outbox.put(row.frame)
+
+    def tell(self, user_ids: Collection[int], frame: bytes) -> None:
+        """Queue a frame (a receipt, typing) to every connection of some users."""
+        for user_id in user_ids:
+            user = self._users.get(user_id)
+            for connection in user.connections if user is not None else ():
+                connection.outbox.put(frame)
+
+    def unknown_members(self, chat_ids: Iterable[int]) -> list[int]:
+        """Return those of the followed chats whose current members have to be looked up."""
+        return [chat_id for chat_id in chat_ids if (f := self._feeds.get(chat_id)) and f.members is None]
+
+    def set_members(self, chat_id: int, members: Iterable[int] | None) -> None:
+        """Remember a chat's current members; None: look them up when needed."""
+        feed = self._feeds.get(chat_id)
+        if feed is not None:
+            feed.members = None if members is None else frozenset(members)
+
+    def forget_members(self) -> None:
+        """Look up all members anew: news of them may have been lost."""
+        for feed in self._feeds.values():
+            feed.members = None
+
+    def tell_members(self, chat_id: int, frame: bytes, *, from_id: int, but_user_id: int | None = None) -> None:
+        """Queue a frame to the connections of a chat's current members, if the one it is from is one of them."""
+        feed = self._feeds.get(chat_id)
+        if feed is None or feed.members is None or from_id not in feed.members:
+            return
+        self.tell([user_id for user_id in feed.users & feed.members if user_id != but_user_id], frame)
+
+    # --- a sync of one connection
+
+    @staticmethod
+    def begin_sync(connection: Connection) -> None:
+        """Hold back the connection's pushes until ``end_sync``, so that it sees each chat ascending."""
+        connection.held = {}
+
+    def end_sync(self, connection: Connection, reached: Mapping[int, int]) -> None:
+        """Release what was held back, but the rows that the sync has brought.
+
+        Args:
+            connection: the connection.
+            reached: the seq that the sync brought each chat to.
+        """
+        held, connection.held = connection.held or {}, None
+        for chat_id, rows in held.items():
+            for seq, frame in rows:
+                if seq > reached.get(chat_id, 0):
+                    connection.outbox.put(frame)
+        for chat_id, seq in reached.items():
+            feed = self._feeds.get(chat_id)
+            if feed is not None and seq > feed.positions.get(connection, feed.pushed_seq):
+                feed.positions[connection] = seq
+
+    # --- presence
+
+    def watch(self, connection: Connection, user_ids: frozenset[int]) -> None:
+        """Tell this connection the presence of exactly these users from now on."""
+        for user_id in connection.watched - user_ids:
+            watchers = self._watchers[user_id]
+            watchers.discard(connection)
+            if not watchers:
+                del self._watchers[user_id]
+        for user_id in user_ids - connection.watched:
+            self._watchers.setdefault(user_id, set()).add(connection)
+        connection.watched = user_ids
+
+    def tell_watchers(self, user_id: int, frame: bytes) -> None:
+        """Queue a presence frame to those who watch the user."""
+        for connection in self._watchers.get(user_id, ()):
+            connection.outbox.put(frame)

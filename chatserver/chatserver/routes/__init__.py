@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket surfaces: parse, one call, render."""

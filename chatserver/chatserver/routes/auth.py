@@ -1,0 +1,76 @@
+"""Signing in and out: ``/api/auth``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatserver.routes.context import App, Request, authenticate, client_address
+from chatserver.routes.parsing import Body, answer, no_content, read_body
+from chatserver.services.rendering import view_user
+
+if TYPE_CHECKING:
+    from sanic.response import HTTPResponse
+
+log = structlog.get_logger()
+
+
+class CodeBody(Body, frozen=True):
+    """``POST /api/auth/code``."""
+
+    phone_number: str
+
+
+class SessionBody(Body, frozen=True):
+    """``POST /api/auth/session``."""
+
+    phone_number: str
+    code: str
+    device_name: str | None = None
+    username: str | None = None
+
+
+def mask_phone_number(phone_number: str) -> str:
+    """Return a phone number as logs may hold it.
+
+    Example:
+        >>> mask_phone_number("+4915112345678")
+        '+49*********78'
+    """
+    return phone_number[:3] + "*" * max(0, len(phone_number) - 5) + phone_number[-2:]
+
+
+async def request_code(request: Request) -> HTTPResponse:
+    """Make a sign-in code; with the sender Log the answer holds it."""
+    body = read_body(request, CodeBody)
+    made = await request.app.ctx.accounts.request_code(body.phone_number, client_address(request))
+    log.info("code_made", phone_number=mask_phone_number(made.phone_number))
+    shown = {"dev_code": made.code} if request.app.ctx.settings.otp_sender == "Log" else {}
+    return answer({"expires_in": made.expires_in_seconds, **shown}, 202)
+
+
+async def create_session(request: Request) -> HTTPResponse:
+    """Trade a code for a token."""
+    body = read_body(request, SessionBody)
+    session = await request.app.ctx.accounts.create_session(
+        body.phone_number, body.code, device_name=body.device_name, username=body.username
+    )
+    log.info("signed_in", user_id=session.user.user_id, device_id=session.device_id)
+    user = view_user(session.user, to_user_id=session.user.user_id)
+    return answer({"token": session.token, "device_id": session.device_id, "user": user}, 201)
+
+
+async def delete_session(request: Request) -> HTTPResponse:
+    """Log this device out."""
+    caller = await authenticate(request)
+    await request.app.ctx.devices.revoke(caller.user_id, caller.device_id)
+    log.info("signed_out", user_id=caller.user_id, device_id=caller.device_id)
+    return no_content()
+
+
+def add_routes(app: App) -> None:
+    """Route this file's calls."""
+    app.add_route(request_code, "/api/auth/code", {"POST"}, name="auth_code")
+    app.add_route(create_session, "/api/auth/session", {"POST"}, name="auth_session")
+    app.add_route(delete_session, "/api/auth/session", {"DELETE"}, name="auth_session_delete")

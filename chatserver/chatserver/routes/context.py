@@ -1,0 +1,98 @@
+"""What every handler can reach, and who is calling."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from sanic import Request as SanicRequest
+from sanic import Sanic
+from sanic.config import Config
+
+from chatserver.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from chatserver.bus import Bus
+    from chatserver.hub import Hub
+    from chatserver.metrics import Metrics
+    from chatserver.model import Principal
+    from chatserver.services.accounts import Accounts
+    from chatserver.services.delivery import Deliverer
+    from chatserver.services.devices import Devices
+    from chatserver.services.health import Health
+    from chatserver.services.writer import MessageWriter
+    from chatserver.settings import Settings
+    from chatserver.storage.database import Database
+
+# Letters that are safe in logs and headers; longer ones are somebody's payload.
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts that handlers use, wired by app.py.
+
+    Attributes:
+        tasks: work that outlives the frame that asked for it (sends, receipts).
+    """
+
+    settings: Settings
+    metrics: Metrics
+    database: Database
+    devices: Devices
+    accounts: Accounts
+    writer: MessageWriter
+    hub: Hub
+    deliverer: Deliverer
+    bus: Bus
+    health: Health
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+App = Sanic[Config, Context]
+Request = SanicRequest[App, SimpleNamespace]
+
+
+def request_id(request: Request) -> str:
+    """Return the request's id: the caller's if it is sane, else a new one."""
+    known: str | None = getattr(request.ctx, "request_id", None)
+    if known is None:
+        given: str = request.headers.get("x-request-id", "")
+        known = given if _SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request.ctx.request_id = known
+    return known
+
+
+def bearer_token(request: Request) -> str | None:
+    """Return the token of the Authorization header, if there is one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def authenticate(request: Request) -> Principal:
+    """Return who is calling.
+
+    Raises:
+        Unauthenticated: no token, or one that is unknown, expired or revoked.
+        ServiceUnavailable: the database is away.
+    """
+    token = bearer_token(request)
+    if token is None:
+        raise Unauthenticated
+    return await request.app.ctx.devices.authenticate(token)
+
+
+def client_address(request: Request) -> str:
+    """Return the address of the client, as the proxies that are trusted saw it."""
+    hops = request.app.ctx.settings.trusted_proxy_hops
+    entries: list[str] = [
+        e.strip() for header in request.headers.getall("x-forwarded-for", []) for e in header.split(",")
+    ]
+    if hops and len(entries) >= hops:
+        return entries[-hops]
+    return str(request.ip)

@@ -1,0 +1,37 @@
+"""Liveness and readiness: ``/livez``, ``/readyz``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatserver.errors import ServiceUnavailable, ValidationFailed
+from chatserver.routes.parsing import Query, answer
+
+if TYPE_CHECKING:
+    from sanic.response import HTTPResponse
+
+    from chatserver.routes.context import App, Request
+
+
+async def livez(_request: Request) -> HTTPResponse:
+    """Answer while the event loop turns."""
+    return answer({"status": "ok"})
+
+
+async def readyz(request: Request) -> HTTPResponse:
+    """Answer 200 when requests can be served; with ``exclude=database``, whatever the database does."""
+    excluded = Query(request, ("exclude",)).text("exclude")
+    if excluded not in {None, "database"}:
+        raise ValidationFailed.of("exclude", "must be database")
+    health = request.app.ctx.health
+    if health.is_serving() if excluded else await health.is_ready():
+        return answer({"status": "ok"})
+    raise ServiceUnavailable(
+        "The server is draining." if health.draining else "The server is starting, or its database is away."
+    )
+
+
+def add_routes(app: App) -> None:
+    """Route this file's calls."""
+    app.add_route(livez, "/livez", {"GET", "HEAD"}, name="livez")
+    app.add_route(readyz, "/readyz", {"GET", "HEAD"}, name="readyz")

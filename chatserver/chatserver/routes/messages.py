@@ -1,0 +1,96 @@
+"""Sending and polling: ``/api/messages``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chatserver.model import SendMessage
+from chatserver.routes.context import App, Context, Request, authenticate
+from chatserver.routes.parsing import Body, Query, answer, read_body
+from chatserver.services import feed
+from chatserver.services.rendering import view_row, view_sent
+from chatserver.services.sending import send_counted
+
+if TYPE_CHECKING:
+    from sanic.response import HTTPResponse
+
+    from chatserver.model import Page
+
+
+# Longest long poll; every proxy on the way must wait longer.
+MAX_WAIT_SECONDS = 60
+DEFAULT_LIMIT = 100
+
+
+class MessageBody(Body, frozen=True):
+    """``POST /api/messages``."""
+
+    to: str | None = None
+    chat_id: int | None = None
+    text: str | None = None
+    type: str = "text"
+    media_url: str | None = None
+    client_id: str | None = None
+    reply_to: int | None = None
+    timestamp: float | None = None
+
+
+async def post_message(request: Request) -> HTTPResponse:
+    """Send a message; answered when it is committed."""
+    caller = await authenticate(request)
+    body = read_body(request, MessageBody)
+    context = request.app.ctx
+    message = SendMessage(**msgspec.structs.asdict(body))
+    sent = await send_counted(context.database, context.writer, context.metrics, caller.user_id, message)
+    return answer(view_sent(sent))
+
+
+async def get_messages(request: Request) -> HTTPResponse:
+    """Return what is new, waiting for it if asked to."""
+    caller = await authenticate(request)
+    query = Query(request, ("since", "limit", "wait", "events"))
+    since, events = query.text("since"), query.flag("events")
+    limit = query.integer("limit", DEFAULT_LIMIT, least=1, most=feed.PAGE_ROWS_MAX)
+    wait_seconds = query.integer("wait", 0, least=0, most=MAX_WAIT_SECONDS)
+    request.ctx.waited = wait_seconds > 0
+    page = await _poll(
+        request.app.ctx, caller.user_id, since=since, limit=limit, events=events, wait_seconds=wait_seconds
+    )
+    return answer([view_row(row) for row in page.rows], headers={"X-Next-Since": page.next_since})
+
+
+async def _poll(
+    context: Context, user_id: int, *, since: str | None, limit: int, events: bool, wait_seconds: int
+) -> Page:
+    """Read a page; while it is empty, read again whenever something arrives, until the time is over or a drain."""
+    if not wait_seconds or context.health.draining:
+        return await feed.read_feed(context.database, user_id, since=since, limit=limit, events=events)
+    deadline = time.monotonic() + wait_seconds
+    await context.deliverer.learn(user_id)
+    arrived = context.hub.add_poll(user_id)
+    try:
+        while True:
+            # Cleared before the page is read: what arrives meanwhile is seen by the next round.
+            arrived.clear()
+            page = await feed.read_feed(context.database, user_id, since=since, limit=limit, events=events)
+            left_seconds = deadline - time.monotonic()
+            if page.rows or left_seconds <= 0 or context.health.draining:
+                return page
+            since = page.next_since
+            try:
+                async with asyncio.timeout(left_seconds):
+                    await arrived.wait()
+            except TimeoutError:
+                return page
+    finally:
+        context.hub.remove_poll(user_id, arrived, time.monotonic())
+
+
+def add_routes(app: App) -> None:
+    """Route this file's calls."""
+    app.add_route(post_message, "/api/messages", {"POST"}, name="messages_post")
+    app.add_route(get_messages, "/api/messages", {"GET"}, name="messages")

@@ -1,0 +1,62 @@
+"""The web client at ``/``: a folder's files, listed once, so that no path of a request reaches the file system."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from typing import TYPE_CHECKING
+
+from sanic.response import HTTPResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from chatserver.routes.context import App, Request
+
+SECURITY_HEADERS = {
+    # The page's scripts, styles and sockets are its own; inline code is none of ours. `data:` is for small pictures.
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: https:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    # Asked again each time: a rollout's page must match its server.
+    "Cache-Control": "no-cache",
+}
+# Of Python's table, so that no machine's own table decides.
+_TYPES = mimetypes.MimeTypes(filenames=())
+
+
+def _serve(content: bytes, content_type: str) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+    async def handler(request: Request) -> HTTPResponse:
+        headers = {**SECURITY_HEADERS, "ETag": etag}
+        if request.headers.get("if-none-match") == etag:
+            return HTTPResponse(None, 304, headers)
+        return HTTPResponse(content, 200, headers, content_type)
+
+    return handler
+
+
+def add_routes(app: App, web_root: Path | None) -> None:
+    """Route the folder's files, ``index.html`` as ``/``; nothing when there is no folder.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if web_root is None:
+        return
+    for path in sorted(web_root.rglob("*")):
+        name = path.relative_to(web_root).as_posix()
+        if not path.is_file() or any(part.startswith(".") for part in name.split("/")):
+            continue
+        content_type = _TYPES.guess_type(name)[0] or "application/octet-stream"
+        if content_type.startswith("text/"):
+            content_type += "; charset=utf-8"
+        uri = "/" if name == "index.html" else f"/{name}"
+        app.add_route(_serve(path.read_bytes(), content_type), uri, {"GET", "HEAD"}, name=f"page_{name}")

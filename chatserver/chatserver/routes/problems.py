@@ -1,0 +1,147 @@
+"""Errors as RFC 9457 problem+json, and the headers, log line and metrics of every answer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from sanic import exceptions
+from sanic.handlers import ErrorHandler
+from sanic.http import Http
+from sanic.response import HTTPResponse
+
+from chatserver.errors import (
+    BadRequest,
+    ChatError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    TooLarge,
+    Unauthenticated,
+)
+from chatserver.routes.context import request_id
+
+if TYPE_CHECKING:
+    from chatserver.routes.context import App, Request
+
+log = structlog.get_logger()
+
+PROBLEM_JSON = "application/problem+json"
+# Everything else would let a client make up metric series.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Probes come every few seconds from every proxy and say nothing.
+_SILENT_ROUTES = frozenset({"/livez", "/readyz"})
+
+
+class UpgradeRequired(ChatError):
+    """The address only speaks WebSocket."""
+
+    code = "upgrade_required"
+    status = 426
+    default_detail = "Connect with a WebSocket, version 13, subprotocol chat.v1."
+
+
+class RequestTimedOut(ChatError):
+    """The request's bytes stopped coming."""
+
+    code = "request_timeout"
+    status = 408
+    retryable = True
+    default_detail = "The request did not arrive in time."
+
+
+_TRANSLATIONS: tuple[tuple[type[exceptions.SanicException], type[ChatError]], ...] = (
+    (exceptions.NotFound, NotFound),
+    (exceptions.MethodNotAllowed, MethodNotAllowed),
+    (exceptions.PayloadTooLarge, TooLarge),
+    (exceptions.RequestTimeout, RequestTimedOut),
+    (exceptions.ServiceUnavailable, ServiceUnavailable),
+    (exceptions.BadRequest, BadRequest),
+    (exceptions.ExpectationFailed, BadRequest),
+)
+
+
+def _translate(error: Exception) -> ChatError:
+    """Return the project's error for what Sanic raised."""
+    if isinstance(error, ChatError):
+        return error
+    return next((ours() for theirs, ours in _TRANSLATIONS if isinstance(error, theirs)), InternalError())
+
+
+def problem(error: ChatError, request: Request) -> HTTPResponse:
+    """Render an error."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": error.code.replace("_", " ").capitalize(),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "request_id": request_id(request),
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    headers: dict[str, str] = {"Cache-Control": "no-store"}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UpgradeRequired):
+        headers["Upgrade"] = "websocket"
+    return HTTPResponse(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
+
+
+class ProblemHandler(ErrorHandler):
+    """Sanic's last resort for every exception of a request."""
+
+    def default(self, request: Request, exception: Exception) -> HTTPResponse:  # type: ignore[override] # our context
+        """Answer with a problem; what nobody expected is logged once, and the caller learns only the request's id."""
+        error = _translate(exception)
+        if error.status == InternalError.status:
+            log.error("request_failed", request_id=request_id(request), exc_info=exception)
+        answer = problem(error, request)
+        if isinstance(exception, exceptions.MethodNotAllowed):
+            answer.headers["Allow"] = exception.headers.get("Allow", "GET")
+        return answer
+
+    @staticmethod
+    def log(request: Request, exception: Exception) -> None:  # type: ignore[override] # our context
+        """Say nothing: ``default`` logs what is worth it."""
+
+
+def _begin(request: Request) -> None:
+    request.ctx.started = time.perf_counter()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id(request))
+
+
+def _route_of(request: Request) -> str:
+    # `path` is the template, so that ids make no series of their own.
+    return f"/{request.route.path}" if request.route is not None else "unmatched"
+
+
+def _finish(request: Request, response: HTTPResponse) -> None:
+    context = request.app.ctx
+    response.headers["X-Request-Id"] = request_id(request)
+    response.headers["X-Chat-Server"] = context.settings.server_name
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+    if context.health.draining and isinstance(request.stream, Http):
+        # A proxy that keeps this connection would send its next request to a server that is gone.
+        request.stream.keep_alive = False
+    route = _route_of(request)
+    method = request.method if request.method in _METHODS else "other"
+    context.metrics.http_requests.labels(route, method, str(response.status)).inc()
+    seconds = time.perf_counter() - getattr(request.ctx, "started", time.perf_counter())
+    if not getattr(request.ctx, "waited", False):
+        context.metrics.http_seconds.labels(route).observe(seconds)
+    if route not in _SILENT_ROUTES:
+        log.info("request", route=route, method=method, status=response.status, ms=round(seconds * 1000, 1))
+
+
+def add_middleware(app: App) -> None:
+    """Give every request an id, and every answer its headers, log line and metrics."""
+    app.register_middleware(_begin, "request")
+    app.register_middleware(_finish, "response")  # type: ignore[arg-type] # None leaves the answer as it is

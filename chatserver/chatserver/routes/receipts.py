@@ -1,0 +1,50 @@
+"""Receipts in bulk: ``/api/receipts``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from chatserver.errors import ValidationFailed
+from chatserver.model import ReceiptMark
+from chatserver.routes.context import App, Request, authenticate
+from chatserver.routes.parsing import Body, no_content, read_body
+from chatserver.services import receipts
+
+if TYPE_CHECKING:
+    from sanic.response import HTTPResponse
+
+MAX_CHATS = 5000
+
+Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+ChatId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+
+class MarkBody(Body, frozen=True):
+    """How far one chat was received and read."""
+
+    delivered_seq: Seq | None = None
+    read_seq: Seq | None = None
+
+
+class ReceiptsBody(Body, frozen=True):
+    """``POST /api/receipts``."""
+
+    chats: dict[ChatId, MarkBody]
+
+
+async def post_receipts(request: Request) -> HTTPResponse:
+    """Raise the caller's watermarks."""
+    caller = await authenticate(request)
+    body = read_body(request, ReceiptsBody)
+    if len(body.chats) > MAX_CHATS:
+        raise ValidationFailed.of("chats", f"at most {MAX_CHATS} chats a call")
+    marks = {chat_id: ReceiptMark(mark.delivered_seq, mark.read_seq) for chat_id, mark in body.chats.items()}
+    await receipts.mark(request.app.ctx.database, caller.user_id, marks)
+    return no_content()
+
+
+def add_routes(app: App) -> None:
+    """Route this file's calls."""
+    app.add_route(post_receipts, "/api/receipts", {"POST"}, name="receipts")

@@ -1,0 +1,63 @@
+"""Profiles: ``/api/users``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chatserver.routes.context import App, Request, authenticate
+from chatserver.routes.parsing import Body, Query, answer, path_id, read_body
+from chatserver.services import users
+from chatserver.services.rendering import view_user
+
+if TYPE_CHECKING:
+    from sanic.response import HTTPResponse
+
+
+class ProfileBody(Body, frozen=True):
+    """``PATCH /api/users/me``; a missing field stays as it is, null clears the picture."""
+
+    username: str | msgspec.UnsetType = msgspec.UNSET
+    profile_picture_url: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+async def get_me(request: Request) -> HTTPResponse:
+    """Return the caller's profile."""
+    caller = await authenticate(request)
+    user = await users.get_user(request.app.ctx.database, caller.user_id)
+    return answer(view_user(user, to_user_id=caller.user_id))
+
+
+async def patch_me(request: Request) -> HTTPResponse:
+    """Change the caller's profile."""
+    caller = await authenticate(request)
+    body = read_body(request, ProfileBody)
+    change = users.ProfileChange(username=body.username, profile_picture_url=body.profile_picture_url)
+    user = await users.update_profile(request.app.ctx.database, caller.user_id, change)
+    return answer(view_user(user, to_user_id=caller.user_id))
+
+
+async def get_user(request: Request, user_id: str) -> HTTPResponse:
+    """Return a profile by id."""
+    caller = await authenticate(request)
+    user = await users.get_user(request.app.ctx.database, path_id(user_id, "user_id"))
+    return answer(view_user(user, to_user_id=caller.user_id))
+
+
+async def find_user(request: Request) -> HTTPResponse:
+    """Return a profile by phone number or username."""
+    caller = await authenticate(request)
+    query = Query(request, ("phone_number", "username"))
+    user = await users.find_user(
+        request.app.ctx.database, phone_number=query.text("phone_number"), username=query.text("username")
+    )
+    return answer(view_user(user, to_user_id=caller.user_id))
+
+
+def add_routes(app: App) -> None:
+    """Route this file's calls."""
+    app.add_route(get_me, "/api/users/me", {"GET"}, name="me")
+    app.add_route(patch_me, "/api/users/me", {"PATCH"}, name="me_patch")
+    app.add_route(find_user, "/api/users", {"GET"}, name="users")
+    app.add_route(get_user, "/api/users/<user_id:str>", {"GET"}, name="user")
