@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,8 @@ from chatserver.drain import Drain
 from chatserver.hub import Hub
 from chatserver.metrics import Metrics, MetricsServer
 from chatserver.protocol import MAX_FRAME_BYTES
-from chatserver.routes import auth, chats, devices, groups, health, messages, page, problems, receipts, socket, users
+from chatserver.routes import auth, chats, devices, groups, health, messages, page, problems, receipts, users
+from chatserver.routes import socket as ws
 from chatserver.routes.context import App, Context
 from chatserver.services.accounts import Accounts
 from chatserver.services.delivery import Deliverer
@@ -111,7 +113,7 @@ def make_app(context: Context) -> App:
         strict_slashes=True,
     )
     problems.add_middleware(app)
-    for part in (auth, users, devices, messages, chats, receipts, groups, health, socket):
+    for part in (auth, users, devices, messages, chats, receipts, groups, health, ws):
         part.add_routes(app)
     page.add_routes(app, context.settings.web_root)
     return app
@@ -187,23 +189,27 @@ async def _measure(context: Context) -> None:
 @contextlib.asynccontextmanager
 async def _listening(app: App, settings: Settings) -> AsyncIterator[int]:
     """Answer requests; on the way out, let those that run finish."""
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    # Bound here: Sanic takes port 0 for its default port.
+    listener = socket.create_server((settings.http_host, settings.http_port), family=family, backlog=BACKLOG)
+    port: int = listener.getsockname()[1]
     server = await app.create_server(
-        settings.http_host,
-        settings.http_port,
+        sock=listener,
         protocol=WebSocketProtocol,
         backlog=BACKLOG,
-        return_asyncio_server=True,
+        # The port opens below, when the routes are ready.
+        asyncio_server_kwargs={"start_serving": False},
     )
     if server is None:
         raise RuntimeError("Sanic made no server")
     await server.startup()  # type: ignore[no-untyped-call]
     await server.before_start()  # type: ignore[no-untyped-call]
-    await server
-    await server.after_start()  # type: ignore[no-untyped-call]
     listening: asyncio.Server = server.server  # type: ignore[assignment] # Sanic starts with None there
+    await listening.start_serving()
+    await server.after_start()  # type: ignore[no-untyped-call]
     app.ctx.health.started = True
     try:
-        yield listening.sockets[0].getsockname()[1]
+        yield port
     finally:
         listening.close()
         await _finish_requests(server)

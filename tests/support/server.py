@@ -1,0 +1,148 @@
+"""Real chatserver processes for tests, on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+START_SECONDS = 30
+"""Seconds a server may take to start on a loaded machine."""
+
+_COMMAND = [sys.executable, "-m", "chatserver"]
+
+
+def environment(dsn: str, **settings: str | int | float) -> dict[str, str]:
+    """Return the environment of a server whose drain is short enough for tests."""
+    return {
+        "PATH": os.environ["PATH"],
+        "CHAT_DATABASE_DSN": dsn,
+        "CHAT_SECRET_KEY": "a key that only tests use",
+        "CHAT_HTTP_HOST": "127.0.0.1",
+        "CHAT_HTTP_PORT": "0",
+        "CHAT_METRICS_PORT": "0",
+        "CHAT_READINESS_NOTICE_SECONDS": "0.5",
+        "CHAT_DRAIN_SECONDS": "8",
+        "CHAT_CODES_PER_ADDRESS_PER_HOUR": "100000",
+        **{name: str(value) for name, value in settings.items()},
+    }
+
+
+def migrate(dsn: str) -> None:
+    """Bring a database's schema up to date with the real command."""
+    subprocess.run([*_COMMAND, "migrate"], env=environment(dsn), check=True, capture_output=True, timeout=60)
+
+
+class ServerProcess:
+    """One ``chatserver serve``; use it as a context manager.
+
+    Attributes:
+        url: base of the API, such as ``http://127.0.0.1:40001``.
+        metrics_url: where Prometheus scrapes it.
+    """
+
+    def __init__(self, dsn: str, name: str, **settings: str | int | float) -> None:
+        self.name = name
+        self.url = ""
+        self.metrics_url = ""
+        self._folder = tempfile.TemporaryDirectory(prefix="chat-server-")
+        self._log = Path(self._folder.name) / "log"
+        self._environment = environment(dsn, CHAT_SERVER_NAME=name, **settings)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ws_url(self) -> str:
+        """Base of the WebSocket's address."""
+        return "ws" + self.url.removeprefix("http")
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self.spawn()
+        try:
+            self._wait_until_serving()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(START_SECONDS)
+        self._folder.cleanup()
+
+    def spawn(self) -> None:
+        """Start the process without waiting for it."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_COMMAND, "serve"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def log_text(self) -> str:
+        """Return all that the process has logged."""
+        return self._log.read_text()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the logged events."""
+        return [json.loads(line) for line in self.log_text().splitlines()]
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the end and return the exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def _wait_until_serving(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.log_text()}")
+            for line in self.log_text().splitlines():
+                if '"serving"' in line:
+                    event = json.loads(line)
+                    self.url = f"http://127.0.0.1:{event['port']}"
+                    self.metrics_url = f"http://127.0.0.1:{event['metrics_port']}/metrics"
+                    return
+            time.sleep(0.05)
+        raise TimeoutError(f"{self.name} does not serve:\n{self.log_text()}")
+
+    def wait_ready(self, query: str = "") -> None:
+        """Wait until ``/readyz`` answers 200."""
+        deadline = time.monotonic() + START_SECONDS
+        while httpx.get(f"{self.url}/readyz{query}", trust_env=False).status_code != httpx.codes.OK:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} is not ready:\n{self.log_text()}")
+            time.sleep(0.1)
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric without labels."""
+        for line in httpx.get(self.metrics_url, trust_env=False).text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+        raise KeyError(name)
