@@ -35,6 +35,10 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
         tune(settings)
         controller.start()
 
+    @kopf.on.login(registry=made)
+    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
     @kopf.on.cleanup(registry=made)
     async def stop(**_: Any) -> None:
         await controller.stop()

@@ -41,4 +41,5 @@ def configure(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     # Kopf tells of every event at INFO; the reconcile tells what came of it.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
