@@ -1,0 +1,44 @@
+"""Fixtures of the tests on a real PostgreSQL: one private cluster a run, a fresh database a test."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatserver.storage.migrate import migrate
+from tests.support.people import Server, running_server
+from tests.support.postgres import PostgresCluster
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """A PostgreSQL cluster that all tests share; a test that stops it must start it again."""
+    with PostgresCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresCluster) -> str:
+    """Name of a database with the whole schema and nothing else, to copy from."""
+    name = postgres.create_database()
+    asyncio.run(migrate(lambda: postgres.dsn(name), wait_seconds=10))
+    return name
+
+
+@pytest.fixture
+def read_dsn(postgres: PostgresCluster, migrated_template: str) -> Callable[[], str]:
+    """Provider of the DSN of a fresh, migrated database."""
+    dsn = postgres.dsn(postgres.create_database(migrated_template))
+    return lambda: dsn
+
+
+@pytest.fixture
+async def server(read_dsn: Callable[[], str]) -> AsyncIterator[Server]:
+    """One chatserver's pool and writer on the fresh database."""
+    async with running_server(read_dsn) as running:
+        yield running

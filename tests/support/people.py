@@ -1,0 +1,66 @@
+"""People, chats and messages for integration tests, made through the services."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chatserver.model import SendMessage, SentMessage, Session
+from chatserver.services.accounts import Accounts
+from chatserver.services.messages import send_message
+from chatserver.services.writer import MessageWriter
+from chatserver.storage.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_numbers = itertools.count(1)
+
+
+def new_number() -> str:
+    """Return a phone number that no test had before."""
+    return f"+1555{next(_numbers):07d}"
+
+
+async def sign_in(database: Database, username: str | None = None, phone_number: str | None = None) -> Session:
+    """Make an account, or another device of one."""
+    accounts = Accounts(database, secret_key=b"k" * 32)
+    request = await accounts.request_code(phone_number or new_number(), "192.0.2.1")
+    return await accounts.create_session(request.phone_number, request.code, username=username)
+
+
+class Server(msgspec.Struct, frozen=True):
+    """What one chatserver process holds of the database."""
+
+    database: Database
+    writer: MessageWriter
+
+    async def send(
+        self,
+        sender_id: int,
+        text: str,
+        *,
+        to: str | None = None,
+        chat_id: int | None = None,
+        client_id: str | None = None,
+    ) -> SentMessage:
+        message = SendMessage(to=to, chat_id=chat_id, text=text, client_id=client_id)
+        return await send_message(self.database, self.writer, sender_id, message)
+
+
+@asynccontextmanager
+async def running_server(
+    read_dsn: Callable[[], str], name: str = "server-1", pool_size: int = 6
+) -> AsyncIterator[Server]:
+    """Run a database pool and a writer."""
+    database = await Database(read_dsn, server_name=name, pool_size=pool_size).open()
+    writer = MessageWriter(database)
+    writer.start()
+    try:
+        yield Server(database, writer)
+    finally:
+        await writer.close(timeout_seconds=2)
+        await database.close(timeout_seconds=2)
