@@ -14,7 +14,9 @@ let open = null;            // chat_id on screen
 const outbox = new Map();   // client_id -> frame not yet acknowledged
 
 const other = (chat) => chat.members.find((member) => member.user_id !== session.user.user_id) || chat.members[0];
-const title = (chat) => chat.group_name || other(chat)?.username || other(chat)?.phone_number || "Chat";
+// Somebody without a username is shown as their messages name them: by phone number.
+const nameIn = (row) => row && (row.from_id === session.user.user_id ? row.to : row.from);
+const title = (chat) => chat.group_name || other(chat)?.username || nameIn(chat.last_message) || "Chat";
 
 function fail(view, error) {
   $(`#${view} .error`).textContent = error ? error.message : "";
@@ -126,7 +128,7 @@ $("#new-chat").addEventListener("submit", (event) => {
   event.preventDefault();
   const to = new FormData(event.target).get("to").trim();
   event.target.reset();
-  const known = [...chats.values()].find((chat) => chat.kind === "direct" && (other(chat)?.username?.toLowerCase() === to.toLowerCase() || other(chat)?.phone_number === to));
+  const known = [...chats.values()].find((chat) => chat.kind === "direct" && (other(chat)?.username?.toLowerCase() === to.toLowerCase() || title(chat) === to));
   if (known) { openChat(known.chat_id); return; }
   open = null;
   $("#title").textContent = to;

@@ -153,8 +153,9 @@ async def _next_receipt(live: LiveClient, wanted: Callable[[ReceiptUpdate], bool
 
 
 async def _refused(cluster: Cluster, token: str, body: dict[str, str], status: int, code: str) -> Any:
-    async with httpx.AsyncClient(base_url=cluster.url, verify=cluster.insecure) as http:
-        answer = await http.post("/api/messages", json=body, headers={"Authorization": f"Bearer {token}"})
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with httpx.AsyncClient(base_url=cluster.url, verify=cluster.insecure, headers=headers) as http:
+        answer = await http.post("/api/messages", json=body)
     problem = answer.json()
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (answer.status_code, problem["code"]) == (status, code)
