@@ -1,0 +1,221 @@
+"""Sign-in, devices, tickets and profiles on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatserver.errors import (
+    DeviceNotFound,
+    InvalidCode,
+    RateLimited,
+    Unauthenticated,
+    UsernameTaken,
+    UserNotFound,
+    ValidationFailed,
+)
+from chatserver.model import Hint
+from chatserver.services import users
+from chatserver.services.accounts import Accounts
+from chatserver.services.devices import AUTHENTICATION_SECONDS, Devices
+from tests.support.people import Server, new_number, sign_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+pytestmark = pytest.mark.integration
+
+KEY = b"k" * 32
+
+
+def wrong(code: str) -> str:
+    return f"{(int(code) + 1) % 1_000_000:06d}"
+
+
+async def test_second_sign_in_is_another_device_of_the_same_user(server: Server) -> None:
+    first = await sign_in(server.database, "Ada")
+    second = await sign_in(server.database, None, first.user.phone_number)
+    assert second.user.user_id == first.user.user_id
+    assert second.user.username == "Ada"
+    assert (second.device_id, second.token) != (first.device_id, first.token)
+    devices = Devices(server.database)
+    assert [device.device_id for device in await devices.list_devices(first.user.user_id)] == [
+        second.device_id,
+        first.device_id,
+    ]
+
+
+async def test_code_is_good_once_and_for_five_tries(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY)
+    number = new_number()
+    request = await accounts.request_code(number, "192.0.2.1")
+    assert len(request.code) == 6
+    for _try in range(4):
+        with pytest.raises(InvalidCode):
+            await accounts.create_session(number, wrong(request.code))
+    await accounts.create_session(number, request.code)
+    with pytest.raises(InvalidCode):
+        await accounts.create_session(number, request.code)
+    request = await accounts.request_code(number, "192.0.2.1")
+    for _try in range(5):
+        with pytest.raises(InvalidCode):
+            await accounts.create_session(number, wrong(request.code))
+    with pytest.raises(InvalidCode):
+        await accounts.create_session(number, request.code)
+    with pytest.raises(InvalidCode):
+        await accounts.create_session(new_number(), request.code)
+
+
+async def test_code_expires_and_is_bound_to_the_key(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY)
+    number = new_number()
+    request = await accounts.request_code(number, "192.0.2.1")
+    with pytest.raises(InvalidCode):
+        await Accounts(server.database, secret_key=b"x" * 32).create_session(number, request.code)
+    await server.database.execute("UPDATE auth_codes SET expires_at = now() - interval '1 second'")
+    with pytest.raises(InvalidCode):
+        await accounts.create_session(number, request.code)
+
+
+async def test_two_sign_ins_with_one_code_at_once_make_one_session(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY)
+    request = await accounts.request_code(new_number(), "192.0.2.1")
+    results = await asyncio.gather(
+        *(accounts.create_session(request.phone_number, request.code) for _ in range(4)), return_exceptions=True
+    )
+    assert sum(not isinstance(item, BaseException) for item in results) == 1
+    assert sum(isinstance(item, InvalidCode) for item in results) == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "same"),
+    [({"codes_per_address_per_hour": 3}, "address"), ({"codes_per_number_per_hour": 3}, "number")],
+)
+async def test_codes_are_limited_per_address_and_per_number(
+    server: Server, limits: Mapping[str, int], same: str
+) -> None:
+    accounts = Accounts(server.database, secret_key=KEY, **limits)
+    number = new_number()
+
+    async def ask(count: int) -> None:
+        await accounts.request_code(
+            number if same == "number" else new_number(), "2001:db8::1" if same == "address" else f"192.0.2.{count}"
+        )
+
+    for count in range(3):
+        await ask(count)
+    with pytest.raises(RateLimited) as caught:
+        await ask(9)
+    assert caught.value.retry_after_seconds is not None
+    assert 1 <= caught.value.retry_after_seconds <= 3600
+    if same == "address":
+        with pytest.raises(RateLimited):
+            await accounts.request_code(new_number(), "2001:db8::2")
+        await accounts.request_code(new_number(), "2001:db8:0:1::1")
+
+
+async def test_username_is_unique_without_case_and_a_clash_leaves_the_code_usable(server: Server) -> None:
+    await sign_in(server.database, "Straße")
+    accounts = Accounts(server.database, secret_key=KEY)
+    request = await accounts.request_code(new_number(), "192.0.2.1")
+    with pytest.raises(UsernameTaken) as caught:
+        await accounts.create_session(request.phone_number, request.code, username="STRASSE")
+    assert [error.path for error in caught.value.errors] == ["username"]
+    with pytest.raises(ValidationFailed):
+        await accounts.create_session(request.phone_number, request.code, username="+4917")
+    session = await accounts.create_session(request.phone_number, request.code, username="Bob")
+    with pytest.raises(UsernameTaken):
+        await users.update_profile(server.database, session.user.user_id, users.ProfileChange(username="strasse"))
+    changed = await users.update_profile(
+        server.database,
+        session.user.user_id,
+        users.ProfileChange(username="BOB", profile_picture_url="https://example.com/b.png"),
+    )
+    assert (changed.username, changed.profile_picture_url) == ("BOB", "https://example.com/b.png")
+    cleared = await users.update_profile(
+        server.database, session.user.user_id, users.ProfileChange(profile_picture_url=None)
+    )
+    assert (cleared.username, cleared.profile_picture_url) == ("BOB", None)
+    found = await users.find_user(server.database, username="bob")
+    assert found == await users.find_user(server.database, phone_number=session.user.phone_number) == cleared
+    assert found == await users.get_user(server.database, session.user.user_id)
+    for missing in (
+        users.get_user(server.database, 2**70),
+        users.find_user(server.database, username="nobody"),
+        users.find_user(server.database, phone_number="+15559999999"),
+    ):
+        with pytest.raises(UserNotFound):
+            await missing
+
+
+async def test_revoked_token_dies_here_at_once_and_elsewhere_with_the_hint_or_the_cache(server: Server) -> None:
+    heard: list[Hint] = []
+    listener = await server.database.listen(lambda payload: heard.append(Hint.decode(payload)))
+    ada, eve = await sign_in(server.database, "Ada"), await sign_in(server.database, "Eve")
+    now = 100.0
+    here, elsewhere = (Devices(server.database, monotonic=lambda: now) for _ in range(2))
+    for devices in (here, elsewhere):
+        assert (await devices.authenticate(ada.token)).device_id == ada.device_id
+    with pytest.raises(DeviceNotFound):
+        await here.revoke(eve.user.user_id, ada.device_id)
+    await here.revoke(ada.user.user_id, ada.device_id)
+    with pytest.raises(DeviceNotFound):
+        await here.revoke(ada.user.user_id, ada.device_id)
+    with pytest.raises(Unauthenticated):
+        await here.authenticate(ada.token)
+    assert (await elsewhere.authenticate(ada.token)).device_id == ada.device_id
+    now += AUTHENTICATION_SECONDS
+    with pytest.raises(Unauthenticated):
+        await elsewhere.authenticate(ada.token)
+    assert await here.revoked_among([ada.device_id, eve.device_id]) == {ada.device_id}
+    while not heard:
+        await asyncio.sleep(0.01)
+    assert heard == [Hint("server-1", revoked=(ada.device_id,))]
+    assert (await elsewhere.authenticate(eve.token)).user_id == eve.user.user_id
+    await elsewhere.flush_used()
+    listener.close()
+
+
+async def test_ticket_opens_one_socket_within_its_time(server: Server) -> None:
+    ada = await sign_in(server.database, "Ada")
+    devices = Devices(server.database)
+    principal = await devices.authenticate(ada.token)
+    ticket = await devices.issue_ticket(principal)
+    assert await devices.redeem_ticket(ticket) == principal
+    with pytest.raises(Unauthenticated):
+        await devices.redeem_ticket(ticket)
+    late = await devices.issue_ticket(principal)
+    await server.database.execute("UPDATE ws_tickets SET expires_at = now()")
+    with pytest.raises(Unauthenticated):
+        await devices.redeem_ticket(late)
+    orphan = await devices.issue_ticket(principal)
+    await devices.revoke(ada.user.user_id, ada.device_id)
+    with pytest.raises(Unauthenticated):
+        await devices.redeem_ticket(orphan)
+
+
+async def test_database_holds_no_token_code_or_ticket_in_the_clear(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY)
+    ada = await sign_in(server.database, "Ada")
+    devices = Devices(server.database)
+    ticket = await devices.issue_ticket(await devices.authenticate(ada.token))
+    request = await accounts.request_code(new_number(), "192.0.2.1")
+    dump = await server.database.fetch(
+        "SELECT d::text FROM devices d UNION ALL SELECT t::text FROM ws_tickets t UNION ALL "
+        "SELECT encode(code_hmac, 'escape') FROM auth_codes"
+    )
+    text = "\n".join(row[0] for row in dump)
+    assert len(dump) == 3
+    for secret in (ada.token, ticket, request.code):
+        assert secret not in text
+        assert secret.encode().hex() not in text
+
+
+async def test_last_seen_is_written_in_batches(server: Server) -> None:
+    ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
+    await server.database.execute("UPDATE users SET last_seen = NULL")
+    await users.record_last_seen(server.database, [ada.user.user_id, bob.user.user_id, 987654])
+    assert (await users.get_user(server.database, ada.user.user_id)).last_seen_us is not None
+    await users.record_last_seen(server.database, [])
