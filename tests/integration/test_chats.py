@@ -72,7 +72,9 @@ async def test_history_is_paged_both_ways(server: Server) -> None:
 async def test_group_changes_are_events_and_roles_are_kept(server: Server) -> None:
     ada, bob, cy = [await sign_in(server.database, name) for name in ("Ada", "Bob", "Cy")]
     database = server.database
-    group = await groups.create_group(database, ada.user.user_id, " team ", ["Bob", "bob", "Ada", bob.user.phone_number])
+    group = await groups.create_group(
+        database, ada.user.user_id, " team ", ["Bob", "bob", "Ada", bob.user.phone_number]
+    )
     assert [member.user_id for member in group.members] == [ada.user.user_id, bob.user.user_id]
     with pytest.raises(NotAnAdmin):
         await groups.rename_group(database, bob.user.user_id, group.group_id, "mine")

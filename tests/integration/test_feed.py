@@ -10,6 +10,8 @@ import pytest
 
 from chatserver.errors import CursorExpired, ValidationFailed
 from chatserver.services import feed, groups
+from chatserver.services.cursor import decode_since
+from chatserver.storage.feed import _FEED
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ async def read_all(
 
 
 async def test_cursor_is_exact_with_many_writers_and_an_open_transaction(read_dsn: Callable[[], str]) -> None:
-    """Four writers; one transaction takes its id first and commits last; pages of 7; others' messages pass meanwhile."""
+    """Four writers; one transaction takes its id first and commits last; pages of 7; the others pass meanwhile."""
     async with running_server(read_dsn, "a") as one, running_server(read_dsn, "b") as two:
         reader = await sign_in(one.database, "reader")
         writers = [await sign_in(one.database, f"writer{number}") for number in range(4)]
@@ -178,17 +180,16 @@ async def test_cursor_reads_only_what_is_new_by_the_primary_key(server: Server) 
     ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
     await server.send(ada.user.user_id, "hello", to="Bob")
     page = await feed.read_feed(server.database, bob.user.user_id)
-    cursor = feed.decode_since(page.next_since)
+    cursor = decode_since(page.next_since)
     assert not isinstance(cursor, int)
-    from chatserver.storage import feed as storage  # noqa: PLC0415 - the statement itself
-
     await server.database.execute(
         "INSERT INTO messages (chat_id, seq, sender_id, created_at) "
         "SELECT 1000 + n % 500, n / 500 + 1, 1, now() FROM generate_series(1, 20000) AS n"
     )
     await server.database.execute("ANALYZE messages")
+    events = True
     plan = await server.database.fetch(
-        "EXPLAIN " + storage._FEED, bob.user.user_id, cursor.lower, None, None, None, None, None, 100, True
+        "EXPLAIN " + _FEED, bob.user.user_id, cursor.lower, None, None, None, None, None, 100, events
     )
     text = "\n".join(row[0] for row in plan)
     assert "Seq Scan on messages" not in text, text

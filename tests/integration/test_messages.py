@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from chatserver.errors import (
@@ -17,8 +18,9 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from chatserver.model import SeqRange
+from chatserver.model import Hint, MembershipNews, SendMessage, SeqRange
 from chatserver.services import chats, feed, groups, sync
+from chatserver.services.messages import send_message
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -235,11 +237,6 @@ async def test_member_removed_while_a_send_waits_for_the_chat_does_not_get_in(se
     ],
 )
 async def test_wrong_field_is_named(server: Server, fields: dict[str, object], path: str) -> None:
-    import msgspec  # noqa: PLC0415 - only here
-
-    from chatserver.model import SendMessage  # noqa: PLC0415 - only here
-    from chatserver.services.messages import send_message  # noqa: PLC0415 - only here
-
     ada, _ = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
     with pytest.raises(ValidationFailed) as caught:
         await send_message(
@@ -273,8 +270,6 @@ async def test_each_send_is_hinted_once_committed(server: Server) -> None:
     await server.database.notify(['{"o":"end"}'])
     while not any('"end"' in payload for payload in heard):
         await asyncio.sleep(0.01)
-    from chatserver.model import Hint, MembershipNews  # noqa: PLC0415 - only here
-
     hints = [Hint.decode(payload) for payload in heard]
     assert hints[0].members[0].chat_id == sent.chat_id
     assert isinstance(hints[0].members[0], MembershipNews)

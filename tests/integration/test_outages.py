@@ -108,7 +108,9 @@ async def test_frozen_database_gives_503_in_bounded_time_and_recovers(
     assert [row[0] for row in table] == list(range(1, len(table) + 1))
 
 
-async def test_rotated_password_is_read_at_the_next_connection(postgres: PostgresCluster, read_dsn: Callable[[], str]) -> None:
+async def test_rotated_password_is_read_at_the_next_connection(
+    read_dsn: Callable[[], str],
+) -> None:
     dsn = "postgresql://chat@127.0.0.1:1/nowhere"
     database = await Database(lambda: dsn, server_name="a").open()
     with pytest.raises(ServiceUnavailable):
@@ -138,7 +140,8 @@ async def test_listener_notices_that_its_connection_was_cut(server: Server) -> N
 async def test_read_only_database_is_not_ready(server: Server) -> None:
     await server.database.ping()
     await server.database.execute(
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$"
+        "DO $$ BEGIN EXECUTE format("
+        "'ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$"
     )
     database = await Database(server.database._read_dsn, server_name="b").open()
     with pytest.raises(ServiceUnavailable):

@@ -1,0 +1,98 @@
+"""Cursors: they survive the way to the client and back, and nothing else passes for one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatserver.errors import ValidationFailed
+from chatserver.model import MessageRow
+from chatserver.services.cursor import (
+    FeedCursor,
+    decode_place,
+    decode_since,
+    encode_feed_cursor,
+    encode_place,
+    next_cursor,
+)
+from chatserver.storage.feed import FeedKey
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> str:
+    xmin = draw(st.integers(1, 2**50))
+    open_ids = sorted(draw(st.sets(st.integers(xmin, xmin + 5000), max_size=100)))
+    xmax = draw(st.integers((open_ids[-1] if open_ids else xmin) + 1, xmin + 6000))
+    return f"{xmin}:{xmax}:{','.join(map(str, open_ids))}"
+
+
+seconds = st.integers(0, 2**32)
+cursors = st.builds(
+    FeedCursor,
+    st.text(min_size=1, max_size=16),
+    st.none() | snapshots(),
+    st.none() | seconds,
+    st.none() | snapshots(),
+    st.none() | st.builds(FeedKey, st.integers(0, 2**50), st.integers(0, 2**61), st.integers(0, 2**61)),
+)
+
+
+@given(cursors)
+def test_cursor_comes_back_as_it_left(cursor: FeedCursor) -> None:
+    text = encode_feed_cursor(cursor)
+    assert decode_since(text) == cursor
+    assert re.fullmatch(r"[A-Za-z0-9._\-]+", text)
+    assert not re.fullmatch(r"[0-9]{1,12}", text)
+
+
+@given(st.text() | st.binary().map(lambda data: "c1." + data.hex()) | st.from_regex(r"c1\.[A-Za-z0-9_\-]{0,60}"))
+def test_foreign_text_is_refused_or_decodes_to_something_postgres_takes(text: str) -> None:
+    try:
+        cursor = decode_since(text)
+    except ValidationFailed as error:
+        assert [field.path for field in error.errors] == ["since"]
+        return
+    if isinstance(cursor, FeedCursor):
+        for snapshot in (cursor.lower, cursor.upper):
+            assert snapshot is None or re.fullmatch(r"\d+:\d+:[\d,]*", snapshot)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0", 0), ("1700000000", 1_700_000_000), ("9" * 12, 999_999_999_999)])
+def test_up_to_twelve_digits_are_unix_seconds(text: str, expected: int) -> None:
+    assert decode_since(text) == expected
+
+
+@given(st.integers(0, 2**50), st.integers(0, 2**61))
+def test_place_comes_back_as_it_left(first: int, second: int) -> None:
+    assert decode_place(encode_place(first, second), "cursor") == (first, second)
+
+
+def rows(count: int) -> tuple[MessageRow, ...]:
+    return tuple(
+        MessageRow(
+            chat_id=4, seq=seq, kind="message", target_seq=None, message_id=seq, from_id=1, from_name="ada", to="bob",
+            text="x", type="text", media_url=None, reply_to=None, detail=None, created_at_us=seq * 10, status="sent",
+            client_id="",
+        )
+        for seq in range(1, count + 1)
+    )  # fmt: skip
+
+
+def test_full_page_keeps_both_bounds_and_its_last_row() -> None:
+    asked = FeedCursor("e", lower="5:5:", upper=None)
+    cursor, more = next_cursor(asked, rows(4), limit=3, snapshot="9:9:", epoch="e")
+    assert more
+    assert cursor == FeedCursor("e", lower="5:5:", upper="9:9:", after=FeedKey(30, 4, 3))
+    # The next read sees more, and still serves the run that began at 9:9.
+    cursor, more = next_cursor(cursor, rows(4), limit=3, snapshot="12:12:", epoch="e")
+    assert (cursor.upper, more) == ("9:9:", True)
+
+
+def test_short_page_hands_out_what_its_run_could_see() -> None:
+    run = FeedCursor("e", lower="5:5:", upper="9:9:", after=FeedKey(30, 4, 3))
+    assert next_cursor(run, rows(3), limit=3, snapshot="12:12:", epoch="e") == (FeedCursor("e", lower="9:9:"), False)
+    first = FeedCursor("", from_second=7)
+    assert next_cursor(first, (), limit=3, snapshot="12:12:", epoch="e") == (FeedCursor("e", lower="12:12:"), False)

@@ -1,0 +1,54 @@
+"""Hints between servers: every part arrives, in payloads that NOTIFY takes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatserver.model import HINT_MAX_BYTES, Hint, MembershipNews, SeqRange
+
+ids = st.integers(1, 2**63 - 1)
+hints = st.builds(
+    Hint,
+    st.text(max_size=60),
+    ranges=st.lists(st.builds(SeqRange, ids, ids, ids), max_size=300).map(tuple),
+    members=st.lists(
+        st.builds(MembershipNews, ids, st.lists(ids, min_size=1, max_size=300).map(tuple)), max_size=4
+    ).map(tuple),
+    receipts=st.lists(st.tuples(ids, ids, ids, ids), max_size=300).map(tuple),
+    revoked=st.lists(ids, max_size=300).map(tuple),
+    typing=st.lists(st.tuples(ids, ids), max_size=10).map(tuple),
+    presence=st.lists(st.tuples(ids, st.integers(0, 1)), max_size=10).map(tuple),
+)
+
+
+@given(hints)
+def test_payloads_fit_and_add_up_to_the_hint(hint: Hint) -> None:
+    payloads = hint.encode()
+    assert all(len(payload.encode()) <= HINT_MAX_BYTES for payload in payloads)
+    pieces = [Hint.decode(payload) for payload in payloads]
+    assert {piece.origin for piece in pieces} <= {hint.origin}
+    for field in ("ranges", "receipts", "revoked", "typing", "presence"):
+        assert tuple(item for piece in pieces for item in getattr(piece, field)) == getattr(hint, field)
+    told = [(news.chat_id, user) for piece in pieces for news in piece.members for user in news.user_ids]
+    assert told == [(news.chat_id, user) for news in hint.members for user in news.user_ids]
+
+
+def test_hint_that_says_nothing_is_not_sent() -> None:
+    assert Hint("server").encode() == []
+
+
+def test_group_of_1024_fits() -> None:
+    news = MembershipNews(2**62, tuple(range(2**62, 2**62 + 1024)))
+    assert sum(len(Hint.decode(text).members[0].user_ids) for text in Hint("server", members=(news,)).encode()) == 1024
+
+
+@pytest.mark.parametrize("payload", ["", "[]", "{}", '{"o": 1}', '{"o":"a","c":[[1]]}'])
+def test_foreign_payload_is_refused(payload: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        Hint.decode(payload)
+
+
+def test_field_of_a_newer_server_is_ignored() -> None:
+    assert Hint.decode('{"o":"a","new":[1],"c":[[1,2,3]]}') == Hint("a", ranges=(SeqRange(1, 2, 3),))
