@@ -65,6 +65,8 @@ async def run(configured: settings.Settings) -> None:
         log.info("started", version=configured.version, watch_namespace=configured.watch_namespace)
         await kopf.operator(
             registry=handlers.registry(controller),
+            # Kopf would ask for the process's user name, and a container's user has none.
+            identity=kopf.Identity(configured.pod_name),
             standalone=True,
             clusterwide=configured.watch_namespace is None,
             namespaces=[configured.watch_namespace] if configured.watch_namespace else [],
