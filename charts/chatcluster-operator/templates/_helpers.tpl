@@ -5,6 +5,7 @@
 {{- define "chatcluster-operator.selector" -}}
 app.kubernetes.io/name: chatcluster-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
 {{- end -}}
 
 {{- define "chatcluster-operator.labels" -}}

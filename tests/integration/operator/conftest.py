@@ -1,0 +1,65 @@
+"""Fixtures of the tests on a real API server: one a run, a namespace a test."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chatoperator.kube import Kube, connect
+from tests.support.apiserver import ApiServer, running
+from tests.support.cluster import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ApiServer]:
+    """The API server with the ChatCluster's CRD."""
+    with running() as made:
+        applied = made.run_kubectl("apply", "-f", str(ROOT / "crds" / "chatcluster.yaml"))
+        assert applied.returncode == 0, applied.stderr
+        waited = made.run_kubectl(
+            "wait", "crd/chatclusters.chatcluster.io", "--for=condition=Established", "--timeout=30s"
+        )
+        assert waited.returncode == 0, waited.stderr
+        yield made
+
+
+@pytest.fixture
+def namespace(server: ApiServer) -> str:
+    """A fresh namespace that refuses pods which are not restricted."""
+    name = f"chat-{next(_numbers)}"
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
+    assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(manifest)).returncode == 0
+    return name
+
+
+@pytest.fixture
+async def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
+    """The operator's own client, as the admin."""
+    monkeypatch.delitem(os.environ, "KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig()))
+    async with connect() as made:
+        yield made
+
+
+@pytest.fixture
+def minimal(namespace: str) -> dict[str, Any]:
+    """The least ChatCluster that is valid."""
+    return {
+        "apiVersion": "chatcluster.io/v1alpha1",
+        "kind": "ChatCluster",
+        "metadata": {"name": "demo", "namespace": namespace},
+        "spec": {"auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True}}},
+    }

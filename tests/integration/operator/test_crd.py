@@ -1,0 +1,139 @@
+"""What the API server itself says to ChatClusters: defaults, refusals in sentences, subresources."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from chatoperator.spec import parse
+from tests.support.cluster import ROOT
+
+if TYPE_CHECKING:
+    from tests.support.apiserver import ApiServer
+
+pytestmark = pytest.mark.integration
+
+
+def _merged(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    made = copy.deepcopy(base)
+    for key, value in patch.items():
+        if isinstance(value, dict) and isinstance(made.get(key), dict):
+            made[key] = _merged(made[key], value)
+        elif value is None:
+            made.pop(key, None)
+        else:
+            made[key] = value
+    return made
+
+
+@pytest.mark.parametrize(
+    ("patch", "sentence"),
+    [
+        ({"spec": {"chatserver": {"scaling": {"minReplicas": 5, "maxReplicas": 2}}}}, "must not be greater than maxReplicas"),
+        ({"spec": {"chatserver": {"scaling": {"minReplicas": 20}}}}, "must not be greater than maxReplicas"),
+        ({"spec": {"chatserver": {"scaling": {"replicas": 3}}}}, "must be absent in mode Internal"),
+        ({"spec": {"chatserver": {"scaling": {"mode": "External"}}}}, "required in modes External and Disabled"),
+        ({"spec": {"chatserver": {"scaling": {"mode": "Disabled"}}}}, "required in modes External and Disabled"),
+        ({"spec": {"auth": {"otp": {"allowDevelopmentCodes": False}}}}, "set auth.otp.allowDevelopmentCodes to true"),
+        ({"spec": {"auth": {"otp": {"allowDevelopmentCodes": None}}}}, "set auth.otp.allowDevelopmentCodes to true"),
+        ({"spec": {"auth": {"otp": {"sender": None}}}}, "auth.otp.sender must be set"),
+        ({"spec": {"auth": None}}, "auth.otp.sender must be set"),
+        ({"spec": {"auth": {"otp": {"sender": "Pigeon"}}}}, "Unsupported value"),
+        ({"spec": {"ingress": {"service": {"nodePort": 30000}}}}, "nodePort needs type NodePort or LoadBalancer"),
+        ({"spec": {"ingress": {"tls": {"mode": "Secret"}}}}, "secretName belongs to mode Secret"),
+        ({"spec": {"ingress": {"tls": {"secretName": "mine"}}}}, "secretName belongs to mode Secret"),
+        ({"spec": {"ingress": {"hostnames": ["Chat.example.com"]}}}, "hostnames"),
+        ({"spec": {"chatserver": {"drainSeconds": 9}}}, "greater than or equal to 10"),
+        ({"spec": {"database": {"parameters": {"Work Mem": "1MB"}}}}, "names of PostgreSQL parameters"),
+        ({"spec": {"database": {"storage": {"size": "0"}}}}, "size"),
+        ({"metadata": {"name": "n" * 41}}, "at most 40 characters"),
+        ({"metadata": {"name": "chat.one"}}, "must start with a letter and hold only"),
+        ({"metadata": {"name": "1chat"}}, "must start with a letter and hold only"),
+    ],
+)
+def test_wrong_is_refused_with_a_sentence(
+    server: ApiServer, minimal: dict[str, Any], patch: dict[str, Any], sentence: str
+) -> None:
+    refused = server.run_kubectl("create", "-f", "-", stdin=json.dumps(_merged(minimal, patch)))
+    assert refused.returncode != 0
+    assert sentence in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "sentence"),
+    [
+        ({"storage": {"size": "10Gi"}}, {"storage": {"size": "9Gi"}}, "must not shrink"),
+        ({"storage": {"size": "20Gi"}}, {}, "must not shrink"),
+        ({"storage": {"storageClassName": "fast"}}, {"storage": {"storageClassName": "slow"}}, "immutable"),
+        ({"storage": {"storageClassName": "fast"}}, {}, "immutable"),
+        ({}, {"storage": {"storageClassName": "fast"}}, "immutable"),
+        ({}, {"external": {"secretName": "mine"}}, "cannot be added or removed"),
+        ({"external": {"secretName": "mine"}}, {}, "cannot be added or removed"),
+    ],
+)
+def test_changes_that_would_lose_data_are_refused(
+    server: ApiServer, minimal: dict[str, Any], first: dict[str, Any], then: dict[str, Any], sentence: str
+) -> None:
+    """By replacing the whole object: removing a field must not get around a rule."""
+    created = server.run_kubectl("create", "-f", "-", stdin=json.dumps(_merged(minimal, {"spec": {"database": first}})))
+    assert created.returncode == 0, created.stderr
+    changed = _merged(minimal, {"spec": {"database": then}} if then else {})
+    refused = server.run_kubectl("replace", "-f", "-", stdin=json.dumps(changed))
+    assert refused.returncode != 0
+    assert sentence in refused.stderr
+
+
+def test_the_volume_may_grow(server: ApiServer, minimal: dict[str, Any]) -> None:
+    for size in ("1000Mi", "1Gi", "1Ti"):
+        changed = _merged(minimal, {"spec": {"database": {"storage": {"size": size}}}})
+        assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(changed)).returncode == 0
+
+
+def test_every_default_is_filled_in(server: ApiServer, minimal: dict[str, Any], namespace: str) -> None:
+    assert server.run_kubectl("create", "-f", "-", stdin=json.dumps(minimal)).returncode == 0
+    got = json.loads(server.run_kubectl("get", "cc", "demo", "-n", namespace, "-o", "json").stdout)
+    scaling = got["spec"]["chatserver"]["scaling"]
+    assert scaling == {
+        "mode": "Internal",
+        "minReplicas": 2,
+        "maxReplicas": 10,
+        "scaleDownStabilizationSeconds": 300,
+    }
+    # The operator's own defaults are the same: what it reads from the filled-in object equals what it reads without.
+    bare = {**got, "spec": minimal["spec"]}
+    assert parse(got) == parse(bare)
+
+
+def test_the_scale_subresource_belongs_to_external_mode(
+    server: ApiServer, minimal: dict[str, Any], namespace: str
+) -> None:
+    assert server.run_kubectl("create", "-f", "-", stdin=json.dumps(minimal)).returncode == 0
+    refused = server.run_kubectl("scale", "cc/demo", "-n", namespace, "--replicas=4")
+    assert refused.returncode != 0
+    assert "must be absent in mode Internal" in refused.stderr
+    external = _merged(minimal, {"spec": {"chatserver": {"scaling": {"mode": "External", "replicas": 2}}}})
+    assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(external)).returncode == 0
+    scaled = server.run_kubectl("scale", "chat/demo", "-n", namespace, "--replicas=4")
+    assert scaled.returncode == 0, scaled.stderr
+    got = json.loads(server.run_kubectl("get", "cc", "demo", "-n", namespace, "-o", "json").stdout)
+    assert got["spec"]["chatserver"]["scaling"]["replicas"] == 4
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_are_accepted(server: ApiServer, namespace: str, path: Any) -> None:
+    for document in yaml.safe_load_all(path.read_text()):
+        if document["kind"] == "Namespace":
+            continue
+        document["metadata"]["namespace"] = namespace
+        created = server.run_kubectl("create", "-f", "-", stdin=json.dumps(document))
+        assert created.returncode == 0, created.stderr
+
+
+def test_get_shows_the_columns_an_admin_needs(server: ApiServer, minimal: dict[str, Any], namespace: str) -> None:
+    assert server.run_kubectl("create", "-f", "-", stdin=json.dumps(minimal)).returncode == 0
+    header = server.run_kubectl("get", "chatclusters", "-n", namespace).stdout.splitlines()[0]
+    assert header.split() == ["NAME", "READY", "SERVERS", "CONNECTIONS", "URL", "AGE"]

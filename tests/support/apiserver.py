@@ -1,0 +1,175 @@
+"""A real Kubernetes API server on a real etcd for tests: no controllers, no nodes, everything else as in production."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from localcluster import toolchain
+from localcluster.progress import Stage
+
+START_SECONDS = 90
+"""Seconds both may take on a loaded machine."""
+
+ADMIN_TOKEN = "admin-of-a-test-server"  # noqa: S105 - of a server on loopback that lives for one test run
+
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServer:
+    """A running API server.
+
+    Attributes:
+        url: Without the last slash.
+        folder: Its files.
+        kubectl: The program, of the same version.
+    """
+
+    url: str
+    folder: Path
+    kubectl: Path
+
+    def kubeconfig(self, token: str = ADMIN_TOKEN, name: str = "admin") -> Path:
+        """A kubeconfig for a token."""
+        path = self.folder / f"{name}.kubeconfig"
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+                    "users": [{"name": name, "user": {"token": token}}],
+                    "contexts": [{"name": name, "context": {"cluster": "test", "user": name}}],
+                    "current-context": name,
+                }
+            )
+        )
+        return path
+
+    def run_kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as the admin; the result may be a refusal."""
+        return subprocess.run(
+            [str(self.kubectl), *arguments],
+            input=stdin,
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig())},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def audit(self) -> list[dict[str, object]]:
+        """All requests so far, oldest first."""
+        return [json.loads(line) for line in (self.folder / "audit.log").read_text().splitlines() if line]
+
+
+@contextlib.contextmanager
+def running() -> Iterator[ApiServer]:
+    """Start etcd and the API server, and stop both."""
+    folder = Path(tempfile.mkdtemp(prefix="chat-api-"))
+    log = folder / "build.log"
+    etcd = toolchain.ensure("etcd", Stage("etcd"), log) / "etcd"
+    kubernetes = toolchain.ensure("kubernetes", Stage("kubernetes"), log)
+    port, etcd_port, peer_port = _free_ports(3)
+    _write_inputs(folder)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.enter_context(
+            _process(
+                folder / "etcd.log",
+                str(etcd),
+                f"--data-dir={folder / 'etcd'}",
+                f"--listen-client-urls=http://127.0.0.1:{etcd_port}",
+                f"--advertise-client-urls=http://127.0.0.1:{etcd_port}",
+                f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
+                "--unsafe-no-fsync",
+            )
+        )
+        stack.enter_context(
+            _process(
+                folder / "kube-apiserver.log",
+                str(kubernetes / "kube-apiserver"),
+                f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={port}",
+                f"--cert-dir={folder / 'certs'}",
+                "--service-cluster-ip-range=10.0.0.0/24",
+                "--authorization-mode=RBAC",
+                f"--token-auth-file={folder / 'tokens.csv'}",
+                "--service-account-issuer=https://test.invalid",
+                f"--service-account-key-file={folder / 'sa.key'}",
+                f"--service-account-signing-key-file={folder / 'sa.key'}",
+                # Its controller, which makes the default accounts, does not run here.
+                "--disable-admission-plugins=ServiceAccount",
+                f"--audit-policy-file={folder / 'audit.json'}",
+                f"--audit-log-path={folder / 'audit.log'}",
+            )
+        )
+        url = f"https://127.0.0.1:{port}"
+        _wait(url, folder / "kube-apiserver.log")
+        yield ApiServer(url=url, folder=folder, kubectl=kubernetes / "kubectl")
+
+
+def _write_inputs(folder: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    (folder / "sa.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    (folder / "tokens.csv").write_text(f'{ADMIN_TOKEN},admin,admin,"system:masters"\n')
+    (folder / "audit.json").write_text(json.dumps(AUDIT_POLICY))
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def _process(log: Path, *command: str) -> Iterator[None]:
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait(url: str, log: Path) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    request = urllib.request.Request(f"{url}/readyz", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            with urllib.request.urlopen(request, context=context, timeout=5):
+                return
+        time.sleep(0.3)
+    raise AssertionError(f"the API server did not start:\n{log.read_text()[-3000:]}")
