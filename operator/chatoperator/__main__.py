@@ -9,6 +9,7 @@ import datetime as dt
 import os
 import sys
 import time
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -66,7 +67,7 @@ async def run(configured: settings.Settings) -> None:
         await kopf.operator(
             registry=handlers.registry(controller),
             # Kopf would ask for the process's user name, and a container's user has none.
-            identity=kopf.Identity(configured.pod_name),
+            identity=cast("Any", configured.pod_name),
             standalone=True,
             clusterwide=configured.watch_namespace is None,
             namespaces=[configured.watch_namespace] if configured.watch_namespace else [],
