@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from localcluster import lock, report, teardown, up
 from localcluster.paths import DEFAULT_NAME, ClusterPaths
 from localcluster.progress import LocalClusterError, say, tail
 
@@ -31,11 +32,22 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         LocalClusterError: it did not work.
     """
-    from localcluster import up  # noqa: PLC0415
-
     paths = ClusterPaths.of(options.name)
-    up.locked(paths)
-    up.report_cluster(up.bring_up_cluster(paths))
+    match options.command:
+        case "up":
+            lock.acquire(paths, take_over=False)
+            up.up(paths, cluster_only=options.cluster_only, chat=not options.no_chat)
+        case "down":
+            lock.acquire(paths, take_over=True)
+            teardown.down(paths)
+        case "purge":
+            teardown.purge()
+        case "status":
+            report.status(paths)
+        case "logs":
+            report.logs(paths)
+        case unknown:
+            raise AssertionError(unknown)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -44,7 +44,7 @@ def bootstrap(suite: str, packages: Sequence[str], target: Path, log: Path) -> N
                 *[f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in _LEFT_OUT],
                 # What is copied into the image as an apt setting would speak of this machine.
                 "--customize-hook=rm -f $1/etc/apt/apt.conf.d/99mmdebstrap",
-                *[suite, target, *sources(suite, os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR))],
+                *[suite, str(target), *sources(suite, os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR))],
             ],
             log=log,
             timeout_seconds=BOOTSTRAP_SECONDS,

@@ -16,6 +16,7 @@ from localcluster import process
 from localcluster.cgroups import remove_cgroups
 from localcluster.engineinit import SOCKET
 from localcluster.host import lacks_sys_resource, trust_folder
+from localcluster.lock import MARK
 from localcluster.paths import REPO_ROOT, cache_root, short_hash
 from localcluster.progress import LocalClusterError, deadline
 
@@ -112,7 +113,7 @@ def start_private(folder: Path, cgroup: str, log: Path, *, build: bool = False) 
         process.start_daemon(
             [
                 *["unshare", *namespaces, "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation=private"],
-                *[sys.executable, "-m", "localcluster.engineinit", folder, "--cgroup", cgroup],
+                *[sys.executable, "-m", "localcluster.engineinit", str(folder), "--cgroup", cgroup],
                 *(["--build"] if build else []),
             ],
             log=log,
@@ -143,19 +144,42 @@ def build_engine(paths: ClusterPaths, stage: Stage) -> Iterator[Engine]:
     if (engine := users_engine()) is not None:
         yield engine
         return
-    folder = cache_root() / "engine"
+    folder = build_engine_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    cgroup = f"chatcluster-build-{short_hash(str(folder))}"
     with (folder / "lock").open("w") as lock:
         stage.detail = "waiting for the build of another cluster"
         fcntl.flock(lock, fcntl.LOCK_EX)
         stage.detail = "starting the build engine"
         # Left by a `make up` that was killed: it may hold another configuration.
-        stop_private(folder, cgroup)
+        stop_private(folder, build_cgroup())
+        shutil.rmtree(cache_root() / "tmp", ignore_errors=True)
         try:
-            yield start_private(folder, cgroup, paths.logs / "build-engine.log", build=True)
+            yield start_private(folder, build_cgroup(), paths.logs / "build-engine.log", build=True)
         finally:
-            stop_private(folder, cgroup)
+            stop_private(folder, build_cgroup())
+
+
+def build_engine_folder() -> Path:
+    """Data and settings of the build engine."""
+    return cache_root() / "engine"
+
+
+def build_cgroup() -> str:
+    """The parent of all cgroups of the build engine."""
+    return f"chatcluster-build-{short_hash(str(build_engine_folder()))}"
+
+
+def stop_abandoned_build_engine() -> None:
+    """End a build engine whose `make up` was killed; one that is in use is left alone."""
+    lock_file = build_engine_folder() / "lock"
+    if not lock_file.exists():
+        return
+    with lock_file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        stop_private(build_engine_folder(), build_cgroup())
 
 
 def daemon_configuration(runtime_arguments: Sequence[str]) -> dict[str, object]:
@@ -183,7 +207,8 @@ def _client_environment(socket: Path) -> dict[str, str]:
 
 def _daemon_environment() -> dict[str, str]:
     # dockerd and iptables live in sbin, which a user's PATH may lack.
-    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"}
+    kept = {name: value for name, value in os.environ.items() if name != MARK}
+    return {**kept, "PATH": f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"}
 
 
 def dockerd_installed() -> bool:

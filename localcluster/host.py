@@ -93,7 +93,10 @@ def require_root(why: str) -> None:
 
 def trust_folder(target: Path) -> Path | None:
     """Copy the machine's certificates and pip settings to a folder for build steps; None if it has no certificates."""
-    bundle = next((Path(path) for path in (os.environ.get("SSL_CERT_FILE", ""), *_CA_BUNDLES) if path and Path(path).is_file()), None)
+    bundle = next(
+        (Path(path) for path in (os.environ.get("SSL_CERT_FILE", ""), *_CA_BUNDLES) if path and Path(path).is_file()),
+        None,
+    )
     if bundle is None:
         return None
     target.mkdir(parents=True, exist_ok=True)

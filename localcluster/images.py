@@ -82,7 +82,7 @@ def source_tag(root: Path) -> str:
 def context_files(root: Path) -> list[Path]:
     """The files that the Dockerfile can copy, and itself.
 
-    `.dockerignore` excludes everything (`*`), then names what is let in (`!name`) and what is not even then (`**/name`).
+    `.dockerignore` excludes everything (`*`), then says what is let in (`!name`) and what never is (`**/name`).
     """
     lines = (root / ".dockerignore").read_text().splitlines()
     rules = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
@@ -127,7 +127,7 @@ def _base_image(builder: Engine, stage: Stage, log: Path) -> str:
 def _build(builder: Engine, target: str, tag: str, base: str, log: Path) -> None:
     builder.docker(
         *["build", "--network", "host", "--target", target, "--build-arg", f"BASE_IMAGE={base}"],
-        *["--tag", image_name(target, tag), REPO_ROOT],
+        *["--tag", image_name(target, tag), str(REPO_ROOT)],
         log=log,
         timeout_seconds=BUILD_SECONDS,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from localcluster import nodeimage, process, toolchain
 from localcluster.cgroups import is_version_2
+from localcluster.lock import MARK
 from localcluster.paths import REPO_ROOT
 from localcluster.progress import LocalClusterError, Stage, deadline
 
@@ -167,8 +168,8 @@ def create(cluster: KindCluster) -> None:
     )
     try:
         cluster.run_kind(
-            *["create", "cluster", "--config", configured, "--retain"],
-            *["--kubeconfig", cluster.paths.kubeconfig, "--wait", "0s"],
+            *["create", "cluster", "--config", str(configured), "--retain"],
+            *["--kubeconfig", str(cluster.paths.kubeconfig), "--wait", "0s"],
             timeout_seconds=CREATE_SECONDS,
         )
     except LocalClusterError:
@@ -183,7 +184,8 @@ def restart(cluster: KindCluster) -> None:
         cluster.engine.docker("start", cluster.paths.node, log=cluster.log)
     if not cluster.paths.kubeconfig.exists():
         cluster.run_kind(
-            *["export", "kubeconfig", "--name", cluster.paths.kind_name, "--kubeconfig", cluster.paths.kubeconfig],
+            *["export", "kubeconfig", "--name", cluster.paths.kind_name],
+            *["--kubeconfig", str(cluster.paths.kubeconfig)],
             timeout_seconds=60,
         )
 
@@ -216,14 +218,15 @@ def ensure_relay(cluster: KindCluster) -> None:
         return
     process.end(running, grace_seconds=2)
     log = cluster.paths.logs / "relay.log"
-    process.start_daemon([sys.executable, "-m", "localcluster.relay", *wanted], log=log, cwd=REPO_ROOT, env=os.environ)
+    environment = {name: value for name, value in os.environ.items() if name != MARK}
+    process.start_daemon([sys.executable, "-m", "localcluster.relay", *wanted], log=log, cwd=REPO_ROOT, env=environment)
     with deadline(10, "the relay does not start", f"is port {cluster.ports.chat} in use?", log) as wait:
         # A relay that could not bind is gone at once; one that could has its wanted arguments and stays.
         wait.sleep(0.3)
         if not process.find("localcluster.relay", str(cluster.paths.state)):
             raise LocalClusterError(
                 "the relay ended at once",
-                remedy=f"free the ports {cluster.ports.chat} and {cluster.ports.api} of 127.0.0.1, or `make down` first",
+                remedy=f"free the ports {cluster.ports.chat} and {cluster.ports.api} of 127.0.0.1, or `make down`",
                 log=log,
             )
 
@@ -260,16 +263,13 @@ def wait_for_rollout(cluster: KindCluster, namespace: str, workload: str) -> Non
         LocalClusterError: not within the time limit.
     """
     limit = f"--timeout={READY_SECONDS}s"
-    cluster.run_kubectl(
-        *["-n", namespace, "rollout", "status", workload, limit], timeout_seconds=READY_SECONDS + 10
-    )
+    cluster.run_kubectl(*["-n", namespace, "rollout", "status", workload, limit], timeout_seconds=READY_SECONDS + 10)
 
 
 def wait_for_metrics(cluster: KindCluster) -> None:
     """Wait until `kubectl top` has something to say; it needs two scrapes, 15 s apart."""
     with Stage("metrics-server"):
         wait_for_rollout(cluster, "kube-system", "deployment/metrics-server")
-
 
 
 SYSTEM_WORKLOADS = (

@@ -101,9 +101,7 @@ SYSTEM_IMAGES = (
         "usr/bin/local-path-provisioner",
         ("/usr/bin/local-path-provisioner",),
     ),
-    SystemImage(
-        "registry.k8s.io/pause:3.10.1", "", "./usr/bin/catatonit", "pause", ("/pause", "-P"), "65535:65535"
-    ),
+    SystemImage("registry.k8s.io/pause:3.10.1", "", "./usr/bin/catatonit", "pause", ("/pause", "-P"), "65535:65535"),
     SystemImage("chatcluster.local/local-path-helper:1", "", "./usr/bin/busybox", "bin/busybox", ("/bin/busybox",)),
 )
 
@@ -213,7 +211,7 @@ def _build_kube_proxy(engine: Engine, base: str, programs: Path, work: Path, log
     shutil.copyfile(NODE_FOLDER / "kube-proxy.Dockerfile", context / "Dockerfile")
     shutil.copy(programs / "kube-proxy", context)
     engine.docker(
-        *["build", "--network", "none", "--build-arg", f"NODE_BASE={base}", "--tag", KUBE_PROXY, context],
+        *["build", "--network", "none", "--build-arg", f"NODE_BASE={base}", "--tag", KUBE_PROXY, str(context)],
         log=log,
         timeout_seconds=300,
     )

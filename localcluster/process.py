@@ -123,9 +123,22 @@ def find(*needle: str) -> list[Process]:
     The arguments name the cluster's state folder, so that this finds exactly our own, also after `make up` was killed
     before it could write anything down.
     """
+    pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    return [process for pid in pids if (process := inspect(pid)) and contains(process.argv, needle)]
+
+
+def find_by_environment(variable: str, value: str) -> list[Process]:
+    """Processes, other than this one, that were started with this environment variable."""
+    wanted = f"{variable}={value}".encode()
     found = []
     for entry in PROC.iterdir():
-        if entry.name.isdigit() and (process := inspect(int(entry.name))) and contains(process.argv, needle):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in environment and (process := inspect(int(entry.name))):
             found.append(process)
     return found
 

@@ -56,6 +56,7 @@ class Half(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: Half | None = None
+        self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -69,10 +70,20 @@ class Half(asyncio.Protocol):
             self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
-        """Pass the half-close on and keep the other direction open."""
-        if self.peer is not None and self.peer.transport is not None and self.peer.transport.can_write_eof():
-            with contextlib.suppress(OSError):
-                self.peer.transport.write_eof()
+        """Pass the half-close on; the other direction stays open until it ends, too.
+
+        Returns:
+            Whether asyncio keeps this transport open.
+        """
+        self.ended = True
+        if self.peer is None or self.peer.transport is None:
+            return False
+        if self.peer.ended:
+            # close() sends what is still held first.
+            self.peer.transport.close()
+            return False
+        with contextlib.suppress(OSError):
+            self.peer.transport.write_eof()
         return True
 
     def pause_writing(self) -> None:

@@ -2,11 +2,13 @@
 
 Docker runs this file as a program (see `engine.py`), with options of its own before runc's arguments:
 
---drop-sys-resource  where root lacks CAP_SYS_RESOURCE, `--privileged` asks runc for a capability that nobody can give and
-                     for an `oom_score_adj` below the own one; both requests are taken out.
---trust FOLDER       for build steps only: FOLDER (ca.crt, pip.conf, apt.conf) appears at /dev/build-trust, and environment variables
-                     point the usual clients at it. /dev is a tmpfs of the build container, so nothing of it, not even
-                     a mount point, ends in an image.
+--drop-sys-resource
+    Where root lacks CAP_SYS_RESOURCE, `--privileged` asks runc for a capability that nobody can give and for an
+    `oom_score_adj` below the own one; both requests are taken out.
+--trust FOLDER
+    For build steps only: FOLDER (ca.crt, pip.conf, apt.conf) appears at /dev/build-trust, and environment variables
+    point the usual clients at it. /dev is a tmpfs of the build container, so nothing of it, not even a mount point,
+    ends in an image.
 """
 
 from __future__ import annotations

@@ -27,16 +27,18 @@ BUILD_TIMEOUT_SECONDS = 1800
 _LDFLAGS = "-s -w"
 
 # Without these every component reports v0.0.0-master, and clients refuse to talk to such a server.
-_KUBERNETES_LDFLAGS = " ".join([
-    _LDFLAGS,
-    f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
-    "-X k8s.io/component-base/version.gitMajor=1",
-    "-X k8s.io/component-base/version.gitMinor=34",
-    "-X k8s.io/component-base/version.gitTreeState=clean",
-    "-X k8s.io/component-base/version.gitCommit=local",
-    "-X k8s.io/component-base/version.buildDate=1970-01-01T00:00:00Z",
-    f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}",
-])
+_KUBERNETES_LDFLAGS = " ".join(
+    [
+        _LDFLAGS,
+        f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+        "-X k8s.io/component-base/version.gitMajor=1",
+        "-X k8s.io/component-base/version.gitMinor=34",
+        "-X k8s.io/component-base/version.gitTreeState=clean",
+        "-X k8s.io/component-base/version.gitCommit=local",
+        "-X k8s.io/component-base/version.buildDate=1970-01-01T00:00:00Z",
+        f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}",
+    ]
+)
 
 # `go install` names a program after the last element of its path.
 _RENAMED = {"etcd": ("server", "etcd")}
@@ -70,7 +72,7 @@ def ensure(module: str, stage: Stage, log: Path) -> Path:
     Raises:
         LocalClusterError: Go is missing or the build failed.
     """
-    target = cache_root() / "bin" / f"{module}-{fingerprint(module)}"
+    target = _target(module)
     if target.is_dir():
         return target
     if shutil.which("go") is None:
@@ -95,6 +97,12 @@ def ensure(module: str, stage: Stage, log: Path) -> Path:
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return target
+
+
+def cached(module: str, program: str) -> Path | None:
+    """A program that was built before, or None."""
+    path = _target(module) / program
+    return path if path.exists() else None
 
 
 def kind(stage: Stage, log: Path) -> Path:
@@ -128,8 +136,13 @@ def at_least(text: str, wanted: tuple[int, int]) -> bool:
     return match is not None and (int(match[1]), int(match[2])) >= wanted
 
 
+def _target(module: str) -> Path:
+    return cache_root() / "bin" / f"{module}-{fingerprint(module)}"
+
+
 def _forget_older(module: str) -> None:
-    pattern = re.compile(rf"{re.escape(module)}-[0-9a-f]{{12}}")
+    """Remove other versions, and what a killed build left."""
+    pattern = re.compile(rf"{re.escape(module)}-[0-9a-f]{{12}}(\.building-(?!{os.getpid()}$)\d+)?")
     for entry in (cache_root() / "bin").iterdir():
         if pattern.fullmatch(entry.name):
             shutil.rmtree(entry, ignore_errors=True)

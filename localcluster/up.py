@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from typing import TYPE_CHECKING
 
+from localcluster import deploy, images, kindcluster, nodeimage, ports
 from localcluster import engine as engines
-from localcluster import kindcluster, nodeimage, ports
 from localcluster.host import ENGINE_PACKAGES, require_programs, require_root
 from localcluster.kindcluster import KindCluster
-from localcluster.progress import LocalClusterError, Stage, say
+from localcluster.progress import Stage, say
 
 if TYPE_CHECKING:
     from localcluster.engine import Engine
@@ -35,9 +34,7 @@ def bring_up_cluster(paths: ClusterPaths) -> KindCluster:
         stage.note = "a private one" if engine.private else "yours"
         if engine.private and own_node and not engine.has_image(nodeimage.reference()):
             stage.detail = "loading the node image"
-            engine.docker(
-                "load", "--input", nodeimage.archive(), log=paths.logs / "engine.log", timeout_seconds=600
-            )
+            engine.docker("load", "--input", nodeimage.archive(), log=paths.logs / "engine.log", timeout_seconds=600)
     cluster = KindCluster(
         paths=paths, engine=engine, ports=chosen, own_node=own_node, kind=tools["kind"], kubectl=tools["kubectl"]
     )
@@ -77,27 +74,27 @@ def ensure_node_image(paths: ClusterPaths, users: Engine | None) -> bool:
     return True
 
 
-def locked(paths: ClusterPaths) -> None:
-    """Make sure that only one process works on this cluster; the lock ends with the process.
+def up(paths: ClusterPaths, *, cluster_only: bool, chat: bool) -> None:
+    """Everything that `make up` does.
+
+    Args:
+        paths: the cluster.
+        cluster_only: stop when Kubernetes works.
+        chat: apply the example and wait until it answers.
 
     Raises:
-        LocalClusterError: another one does.
+        LocalClusterError: a step failed.
     """
-    paths.root.mkdir(parents=True, exist_ok=True)
-    descriptor = (paths.root / f".{paths.name}.lock").open("w")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as e:
-        raise LocalClusterError(
-            f"another `make up` or `make down` works on {paths.name}", remedy="wait for it, or end it"
-        ) from e
-    _held.append(descriptor)
-
-
-_held: list[object] = []
-"""Open lock files: they are released when the process ends."""
-
-
-def report_cluster(cluster: KindCluster) -> None:
-    """Say how to use the cluster."""
-    say(f"Kubernetes is ready: export KUBECONFIG={cluster.paths.kubeconfig}")
+    cluster = bring_up_cluster(paths)
+    if cluster_only:
+        kindcluster.wait_for_metrics(cluster)
+        say(f"Kubernetes is ready: export KUBECONFIG={paths.kubeconfig}")
+        return
+    tag = images.ensure_images(cluster)
+    deploy.install_operator(cluster, tag)
+    if chat:
+        deploy.apply_chat(cluster, tag)
+    kindcluster.wait_for_metrics(cluster)
+    say(f"kubectl: export KUBECONFIG={paths.kubeconfig}")
+    if chat:
+        say(f"Chat is ready: {deploy.address(cluster.ports)}")

@@ -1,0 +1,131 @@
+"""What a cluster could leave on a machine: a snapshot before and after, and their difference.
+
+python -m localcluster.leftovers snapshot > before.json
+python -m localcluster.leftovers diff before.json     # exit status 1 and one line for each leftover
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcluster import process
+from localcluster.cgroups import CGROUP_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Snapshot = dict[str, list[str]]
+"""Kind of thing -> its instances, as lines."""
+
+_COMMANDS: Mapping[str, Sequence[str]] = {
+    "links": ("ip", "-brief", "link"),
+    "addresses": ("ip", "-brief", "address"),
+    "routes": ("ip", "route", "show", "table", "all"),
+    "routes6": ("ip", "-6", "route", "show", "table", "all"),
+    "rules": ("ip", "rule"),
+    "named network namespaces": ("ip", "netns", "list"),
+    "nftables": ("nft", "list", "ruleset"),
+    "iptables": ("iptables-save",),
+    "iptables (legacy)": ("iptables-legacy-save",),
+    "forwarding": ("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"),
+}
+
+# Numbers that change by themselves: packet counters, remaining lifetimes, dates in comments.
+_VOLATILE = re.compile(r"\[\d+:\d+\]|counter packets \d+ bytes \d+|expires \d+sec|^#.*$", re.MULTILINE)
+
+
+def snapshot(*, ignore_pids: frozenset[int] = frozenset()) -> Snapshot:
+    """The machine's processes, mounts, namespaces, network settings and cgroups.
+
+    Args:
+        ignore_pids: processes that are not looked at, beside this one and its ancestors.
+    """
+    taken: Snapshot = {kind: _lines(argv) for kind, argv in _COMMANDS.items()}
+    skipped = ignore_pids | _ancestry(os.getpid())
+    taken["processes"] = _processes(skipped)
+    taken["mounts"] = sorted(line.split(" - ")[0].split(maxsplit=3)[3] for line in _read("/proc/self/mountinfo"))
+    taken["network namespaces"] = _network_namespaces()
+    taken["cgroups"] = sorted(path for path, _, _ in os.walk(CGROUP_ROOT))
+    return taken
+
+
+def diff(before: Snapshot, after: Snapshot) -> list[str]:
+    """What is there now and was not before, and the reverse, one line each; empty when nothing was left.
+
+    Example:
+        A bridge that stayed gives `links: + docker0 ...`.
+    """
+    found = []
+    for kind in sorted(before.keys() | after.keys()):
+        was, now = before.get(kind, []), after.get(kind, [])
+        found += [f"{kind}: + {line}" for line in now if line not in was]
+        # Other processes may end meanwhile: only new ones are leftovers.
+        if kind not in {"processes", "network namespaces", "cgroups"}:
+            found += [f"{kind}: - {line}" for line in was if line not in now]
+    return found
+
+
+def _lines(argv: Sequence[str]) -> list[str]:
+    output = process.output_of(argv, timeout_seconds=20) or ""
+    return [line.strip() for line in _VOLATILE.sub("", output).splitlines() if line.strip()]
+
+
+def _read(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def _processes(skipped: frozenset[int]) -> list[str]:
+    """One line a process, with its id and start time, so that a new process of an old name shows."""
+    found = []
+    for entry in process.PROC.iterdir():
+        if entry.name.isdigit() and int(entry.name) not in skipped:
+            one = process.inspect(int(entry.name))
+            # Kernel threads have no arguments, and come and go by themselves.
+            if one is not None and one.argv:
+                found.append(f"{one.pid} started {one.start_ticks}: {' '.join(one.argv)[:200]}")
+    return sorted(found)
+
+
+def _network_namespaces() -> list[str]:
+    found = set()
+    for entry in process.PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                found.add(str((entry / "ns" / "net").readlink()))
+            except OSError:
+                continue
+    return sorted(found)
+
+
+def _ancestry(pid: int) -> frozenset[int]:
+    """The process and its ancestors."""
+    found = set()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        try:
+            pid = int(process.stat_fields((process.PROC / str(pid) / "stat").read_text())[1])
+        except OSError:
+            break
+    return frozenset(found)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a program; see the module's docstring."""
+    if arguments[:1] == ["snapshot"]:
+        print(json.dumps(snapshot(), indent=1))
+        return 0
+    if arguments[:1] == ["diff"] and len(arguments) > 1:
+        left = diff(json.loads(Path(arguments[1]).read_text()), snapshot())
+        print("\n".join(left) if left else "nothing was left behind")
+        return 1 if left else 0
+    print(__doc__)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

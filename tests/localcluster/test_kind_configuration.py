@@ -1,0 +1,121 @@
+"""The kind configuration, for each kind of machine, and what decides names of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from localcluster import nodeimage, toolchain
+from localcluster.kindcluster import configuration
+from localcluster.paths import REPO_ROOT, ClusterPaths
+from localcluster.ports import Ports
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def rendered(*, own_node: bool, cgroup_2: bool) -> dict[str, Any]:
+    text = configuration(ClusterPaths.of("e2e"), Ports(chat=8444, api=16444), own_node=own_node, cgroup_2=cgroup_2)
+    parsed: dict[str, Any] = yaml.safe_load(text)
+    return parsed
+
+
+def patches(parsed: dict[str, Any]) -> dict[str, Any]:
+    return {patch["kind"]: patch for patch in map(yaml.safe_load, parsed.get("kubeadmConfigPatches", []))}
+
+
+@pytest.mark.parametrize("own_node", [True, False])
+@pytest.mark.parametrize("cgroup_2", [True, False])
+def test_both_ports_are_published_on_loopback_only(*, own_node: bool, cgroup_2: bool) -> None:
+    parsed = rendered(own_node=own_node, cgroup_2=cgroup_2)
+    assert parsed["name"] == "chatcluster-e2e"
+    assert parsed["networking"]["apiServerAddress"] == "127.0.0.1"
+    assert parsed["networking"]["apiServerPort"] == 16444
+    assert parsed["nodes"][0]["extraPortMappings"] == [
+        {"containerPort": 30443, "hostPort": 8444, "listenAddress": "127.0.0.1"}
+    ]
+
+
+def test_a_pulled_node_image_is_plain_kind() -> None:
+    parsed = rendered(own_node=False, cgroup_2=True)
+    assert parsed["nodes"][0]["image"] == nodeimage.KINDEST_NODE
+    assert "kubeadmConfigPatches" not in parsed
+    assert "disableDefaultCNI" not in parsed["networking"]
+
+
+def test_the_kubelet_accepts_cgroup_1_only_where_that_is_what_there_is() -> None:
+    old = patches(rendered(own_node=True, cgroup_2=False))["KubeletConfiguration"]
+    new = patches(rendered(own_node=True, cgroup_2=True))["KubeletConfiguration"]
+    assert old["failCgroupV1"] is False
+    assert old["cgroupDriver"] == "cgroupfs"
+    assert "failCgroupV1" not in new
+    assert "cgroupDriver" not in new
+
+
+def test_our_node_asks_for_the_images_that_it_has() -> None:
+    versions = patches(rendered(own_node=True, cgroup_2=False))["ClusterConfiguration"]
+    references = {image.reference for image in nodeimage.SYSTEM_IMAGES}
+    assert f"registry.k8s.io/etcd:{versions['etcd']['local']['imageTag']}" in references
+    assert f"registry.k8s.io/coredns/coredns:{versions['dns']['imageTag']}" in references
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["localcluster/manifests/metrics-server.yaml", "localcluster/node/rootfs/kind/manifests/default-storage.yaml"],
+)
+def test_system_manifests_use_only_images_of_the_node(manifest: str) -> None:
+    known = {image.reference for image in nodeimage.SYSTEM_IMAGES}
+    documents = list(yaml.safe_load_all((REPO_ROOT / manifest).read_text()))
+    used = [
+        container["image"]
+        for document in documents
+        if document["kind"] == "Deployment"
+        for container in document["spec"]["template"]["spec"]["containers"]
+    ]
+    assert used
+    assert set(used) <= known
+
+
+def test_pinned_versions_are_those_of_the_go_modules() -> None:
+    def required(module: str) -> str:
+        return (toolchain.GO_MODULES / module / "go.mod").read_text()
+
+    references = " ".join(image.reference for image in nodeimage.SYSTEM_IMAGES)
+    assert f"k8s.io/kubernetes {toolchain.KUBERNETES_VERSION}" in required("kubernetes")
+    assert "sigs.k8s.io/kind v0.30.0" in required("kind")
+    assert f"coredns/coredns {nodeimage.COREDNS_TAG}" in required("coredns")
+    assert f"go.etcd.io/etcd/server/v3 v{nodeimage.ETCD_TAG.removesuffix('-0')}" in required("etcd")
+    for module, package in (
+        ("metrics-server", "sigs.k8s.io/metrics-server"),
+        ("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
+    ):
+        version = next(
+            line.split()[1] for line in required(module).splitlines() if line.strip().startswith(f"{package} v")
+        )
+        assert f"{module}:{version}" in references
+
+
+def test_the_fingerprint_follows_go_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tool").mkdir()
+    (tmp_path / "tool" / "go.mod").write_text("module x\n")
+    (tmp_path / "tool" / "go.sum").write_text("a\n")
+    monkeypatch.setattr(toolchain, "GO_MODULES", tmp_path)
+    before = toolchain.fingerprint("tool")
+    (tmp_path / "tool" / "go.sum").write_text("b\n")
+    assert toolchain.fingerprint("tool") != before
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "enough"),
+    [
+        ("Client Version: v1.32.4-dispatcher\nKustomize Version: v5.5.0", (1, 33), False),
+        ("Client Version: v1.34.4", (1, 33), True),
+        ("v3.19.5", (3, 14), True),
+        ("v2.17.0", (3, 14), False),
+        ("nonsense", (1, 0), False),
+    ],
+)
+def test_versions_are_compared_as_numbers(text: str, wanted: tuple[int, int], *, enough: bool) -> None:
+    assert toolchain.at_least(text, wanted) is enough
