@@ -53,7 +53,7 @@ def main() -> None:
 async def run(configured: settings.Settings) -> None:
     """Reconcile ChatClusters until the process is told to stop."""
     connector = aiohttp.TCPConnector(limit=PROBE_CONNECTIONS, force_close=True)
-    async with connect() as kube, aiohttp.ClientSession(connector=connector) as session:
+    async with connect(os.environ.get("KUBECONFIG")) as kube, aiohttp.ClientSession(connector=connector) as session:
         await _wait_for_crd(kube, configured)
         reconciler = Reconciler(
             kube,

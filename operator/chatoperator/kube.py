@@ -183,8 +183,11 @@ def _reason(error: ApiException) -> str:
 
 
 @contextlib.asynccontextmanager
-async def connect() -> AsyncIterator[Kube]:
-    """Connect by the service account inside a cluster, by KUBECONFIG elsewhere.
+async def connect(kubeconfig: str | None) -> AsyncIterator[Kube]:
+    """Connect by the service account inside a cluster, by a kubeconfig elsewhere.
+
+    Args:
+        kubeconfig: Its path; None for kubectl's default one.
 
     Raises:
         KubeError: Neither is there.
@@ -194,7 +197,7 @@ async def connect() -> AsyncIterator[Kube]:
         if "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
         raise KubeError(f"no way to the API server: {error}") from error
     async with client.ApiClient(configuration) as api:

@@ -49,8 +49,7 @@ def namespace(server: ApiServer) -> str:
 async def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
     """The operator's own client, as the admin."""
     monkeypatch.delitem(os.environ, "KUBERNETES_SERVICE_HOST", raising=False)
-    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig()))
-    async with connect() as made:
+    async with connect(str(server.kubeconfig())) as made:
         yield made
 
 

@@ -33,7 +33,10 @@ def _merged(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("patch", "sentence"),
     [
-        ({"spec": {"chatserver": {"scaling": {"minReplicas": 5, "maxReplicas": 2}}}}, "must not be greater than maxReplicas"),
+        (
+            {"spec": {"chatserver": {"scaling": {"minReplicas": 5, "maxReplicas": 2}}}},
+            "must not be greater than maxReplicas",
+        ),
         ({"spec": {"chatserver": {"scaling": {"minReplicas": 20}}}}, "must not be greater than maxReplicas"),
         ({"spec": {"chatserver": {"scaling": {"replicas": 3}}}}, "must be absent in mode Internal"),
         ({"spec": {"chatserver": {"scaling": {"mode": "External"}}}}, "required in modes External and Disabled"),

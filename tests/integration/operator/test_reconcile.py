@@ -1,0 +1,485 @@
+"""The reconcile on a real API server. No controller runs there, so that every change is the operator's or the test's."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chatoperator.errors import KubeError
+from chatoperator.manifests.metadata import KIND, SCHEMA_ANNOTATION
+from chatoperator.observed import DELETION_COST_ANNOTATION, Answer, Reading
+from chatoperator.reconcile import Reconciler
+from tests.support.chatclusters import SETTINGS, FakeProber
+
+if TYPE_CHECKING:
+    from chatoperator.kube import Kube
+    from tests.support.apiserver import ApiServer
+
+pytestmark = pytest.mark.integration
+
+CHILDREN = {
+    "Deployment": {"demo-chatserver", "demo-ingress"},
+    "StatefulSet": {"demo-postgres"},
+    "Service": {"demo-chatserver", "demo-ingress", "demo-postgres"},
+    "ConfigMap": {"demo-ingress", "demo-postgres"},
+    "Secret": {"demo-chatserver", "demo-database", "demo-ingress-ca", "demo-ingress-tls"},
+    "PersistentVolumeClaim": {"demo-postgres-data"},
+    "PodDisruptionBudget": {"demo-chatserver", "demo-ingress"},
+}
+
+
+class Operator:
+    """A reconciler on the real API server, with a clock and a data plane that the test moves."""
+
+    def __init__(self, kube: Kube, server: ApiServer, chatcluster: dict[str, Any]) -> None:
+        self.kube = kube
+        self.server = server
+        self.chatcluster = chatcluster
+        self.namespace = chatcluster["metadata"]["namespace"]
+        self.prober = FakeProber()
+        self.seconds = 0.0
+        self.restart()
+
+    def restart(self, **settings: Any) -> None:
+        """What a new operator process knows: nothing."""
+        changed = type(SETTINGS)(**{**SETTINGS.__dict__, **settings})
+        self.reconciler = Reconciler(
+            self.kube,
+            self.prober,  # type: ignore[arg-type]
+            changed,
+            monotonic=lambda: self.seconds,
+            now=lambda: dt.datetime.now(dt.UTC),
+        )
+
+    async def reconcile(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.seconds += 15
+            await self.reconciler.reconcile((self.namespace, "demo"))
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        done = self.server.run_kubectl(*arguments, "-n", self.namespace, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def create(self) -> None:
+        self.kubectl("create", "-f", "-", stdin=json.dumps(self.chatcluster))
+
+    def patch(self, spec: dict[str, Any]) -> None:
+        self.kubectl("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def patch_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
+        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+
+    async def get(self, kind: str, name: str) -> dict[str, Any]:
+        found = await self.kube.get(kind, self.namespace, name)
+        assert found is not None, f"{kind} {name} does not exist"
+        return found
+
+    async def status(self) -> dict[str, Any]:
+        return dict((await self.get(KIND, "demo"))["status"])
+
+    async def condition(self, kind: str) -> dict[str, Any]:
+        return next(c for c in (await self.status())["conditions"] if c["type"] == kind)
+
+    async def migrate_job(self) -> dict[str, Any]:
+        jobs = await self.kube.list("Job", self.namespace)
+        assert len(jobs) == 1
+        return jobs[0]
+
+    async def migrated(self) -> None:
+        """What the Job controller writes when the Job has succeeded."""
+        name = (await self.migrate_job())["metadata"]["name"]
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        done = [
+            {"type": kind, "status": "True", "lastTransitionTime": now, "lastProbeTime": now}
+            for kind in ("SuccessCriteriaMet", "Complete")
+        ]
+        times = {"startTime": now, "completionTime": now}
+        self.patch_status("job", name, {"conditions": done, "succeeded": 1, **times})
+
+    async def brought_up(self) -> None:
+        """Create the ChatCluster and reconcile until all children are there."""
+        self.create()
+        await self.reconcile(2)
+        await self.migrated()
+        await self.reconcile(2)
+
+    def writes(self) -> list[str]:
+        """Requests of this namespace so far that were meant to change something."""
+        return [
+            f"{entry['verb']} {entry['requestURI']}"
+            for entry in self.server.audit()
+            if entry["verb"] not in {"get", "list", "watch"}
+            and f"/namespaces/{self.namespace}/" in str(entry["requestURI"])
+        ]
+
+
+@pytest.fixture
+def operator(kube: Kube, server: ApiServer, minimal: dict[str, Any]) -> Operator:
+    return Operator(kube, server, minimal)
+
+
+async def test_brings_up_everything_and_then_writes_nothing(operator: Operator) -> None:
+    await operator.brought_up()
+    for kind, names in CHILDREN.items():
+        found = {child["metadata"]["name"] for child in await operator.kube.list(kind, operator.namespace)}
+        assert names <= found, kind
+    before = operator.writes()
+    await operator.reconcile(3)
+    assert operator.writes() == before
+
+
+async def test_a_restarted_operator_changes_nothing(operator: Operator) -> None:
+    await operator.brought_up()
+    before = {
+        (kind, name): _content(await operator.get(kind, name))
+        for kind, names in CHILDREN.items()
+        for name in names
+    }
+    operator.restart()
+    await operator.reconcile()
+    for (kind, name), content in before.items():
+        assert _content(await operator.get(kind, name)) == content
+
+
+async def test_servers_wait_for_the_migration(operator: Operator) -> None:
+    operator.create()
+    await operator.reconcile(3)
+    assert await operator.kube.get("Deployment", operator.namespace, "demo-chatserver") is None
+    assert (await operator.condition("ChatserverReady"))["reason"] == "WaitingForMigration"
+    assert (await operator.condition("Progressing"))["reason"] == "Migrating"
+    await operator.migrated()
+    await operator.reconcile()
+    deployment = await operator.get("Deployment", "demo-chatserver")
+    assert (
+        deployment["metadata"]["annotations"][SCHEMA_ANNOTATION] == (await operator.migrate_job())["metadata"]["name"]
+    )
+
+
+async def test_a_new_image_waits_for_its_migration_while_the_old_one_is_kept(operator: Operator) -> None:
+    await operator.brought_up()
+    first = (await operator.migrate_job())["metadata"]["name"]
+    operator.patch({"chatserver": {"image": "chatserver:2"}})
+    await operator.reconcile()
+    operator.kubectl("delete", "deployment", "demo-ingress")
+    await operator.reconcile()
+    assert await _image(operator) == "chatserver:1"
+    assert (await operator.status())["images"]["chatserver"] == "chatserver:1"
+    jobs = {job["metadata"]["name"] for job in await operator.kube.list("Job", operator.namespace)}
+    operator.kubectl("delete", "job", first)
+    assert len(jobs) == 2
+    await operator.migrated()
+    await operator.reconcile()
+    assert await _image(operator) == "chatserver:2"
+    assert (await operator.status())["images"]["chatserver"] == "chatserver:2"
+
+
+async def test_deleted_children_come_back_with_their_replicas(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.patch({"chatserver": {"scaling": {"minReplicas": 4}}})
+    await operator.reconcile()
+    for kind, names in CHILDREN.items():
+        if kind == "PersistentVolumeClaim":
+            continue
+        for name in names:
+            uid = (await operator.get(kind, name))["metadata"]["uid"]
+            operator.kubectl("delete", kind, name)
+            await operator.reconcile()
+            assert (await operator.get(kind, name))["metadata"]["uid"] != uid
+    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 4
+
+
+async def test_a_change_by_hand_is_undone(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.kubectl("scale", "deployment", "demo-ingress", "--replicas=7")
+    operator.kubectl("patch", "configmap", "demo-ingress", "--type=merge", "-p", '{"data":{"haproxy.cfg":"nonsense"}}')
+    await operator.reconcile()
+    assert (await operator.get("Deployment", "demo-ingress"))["spec"]["replicas"] == 2
+    assert "server-template" in (await operator.get("ConfigMap", "demo-ingress"))["data"]["haproxy.cfg"]
+
+
+async def test_credentials_and_volume_outlive_the_chatcluster_under_retain(operator: Operator) -> None:
+    await operator.brought_up()
+    kept = {}
+    for kind, name in (
+        ("Secret", "demo-database"),
+        ("Secret", "demo-chatserver"),
+        ("PersistentVolumeClaim", "demo-postgres-data"),
+    ):
+        kept[kind, name] = await operator.get(kind, name)
+        assert "ownerReferences" not in kept[kind, name]["metadata"]
+    operator.kubectl("delete", "cc", "demo")
+    await operator.reconcile()
+    operator.create()
+    await operator.reconcile(2)
+    for (kind, name), before in kept.items():
+        after = await operator.get(kind, name)
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert after.get("data") == before.get("data")
+
+
+async def test_the_policy_can_be_flipped_on_live_objects(operator: Operator) -> None:
+    await operator.brought_up()
+    uid = (await operator.get(KIND, "demo"))["metadata"]["uid"]
+    for policy, owners in (("Delete", [uid]), ("Retain", []), ("Delete", [uid])):
+        operator.patch({"deletionPolicy": policy})
+        await operator.reconcile()
+        for kind, name in (("Secret", "demo-database"), ("PersistentVolumeClaim", "demo-postgres-data")):
+            metadata = (await operator.get(kind, name))["metadata"]
+            assert [owner["uid"] for owner in metadata.get("ownerReferences", [])] == owners
+
+
+async def test_a_claim_that_is_being_deleted_is_waited_out(operator: Operator) -> None:
+    await operator.brought_up()
+    # The API server's own protection finalizer keeps it, as a running pod would.
+    operator.kubectl("delete", "pvc", "demo-postgres-data", "--wait=false")
+    operator.kubectl("delete", "statefulset", "demo-postgres")
+    await operator.reconcile(2)
+    assert await operator.kube.get("StatefulSet", operator.namespace, "demo-postgres") is None
+    assert (await operator.condition("DatabaseReady"))["reason"] == "VolumeLeaving"
+    operator.kubectl("patch", "pvc", "demo-postgres-data", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    await operator.reconcile(2)
+    assert "deletionTimestamp" not in (await operator.get("PersistentVolumeClaim", "demo-postgres-data"))["metadata"]
+    await operator.get("StatefulSet", "demo-postgres")
+
+
+async def test_a_new_volume_is_migrated_before_servers_of_a_known_image(operator: Operator) -> None:
+    await operator.brought_up()
+    first = (await operator.migrate_job())["metadata"]["name"]
+    operator.kubectl("delete", "pvc", "demo-postgres-data", "--wait=false")
+    operator.kubectl("patch", "pvc", "demo-postgres-data", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    await operator.reconcile(2)
+    names = {job["metadata"]["name"] for job in await operator.kube.list("Job", operator.namespace)}
+    assert names - {first}, "the new volume has no schema yet"
+
+
+async def test_a_new_password_rolls_the_database_and_only_touches_the_servers(operator: Operator) -> None:
+    await operator.brought_up()
+    _pod(operator, "demo-chatserver-a")
+    await operator.reconcile()
+    postgres = (await operator.get("StatefulSet", "demo-postgres"))["metadata"]["generation"]
+    servers = (await operator.get("Deployment", "demo-chatserver"))["metadata"]["generation"]
+    touched = (await operator.get("Pod", "demo-chatserver-a"))["metadata"]["annotations"]
+    before = await _password(operator)
+    operator.kubectl("delete", "secret", "demo-database")
+    await operator.reconcile(2)
+    assert await _password(operator) != before
+    assert (await operator.get("StatefulSet", "demo-postgres"))["metadata"]["generation"] == postgres + 1
+    assert (await operator.get("Deployment", "demo-chatserver"))["metadata"]["generation"] == servers
+    assert (await operator.get("Pod", "demo-chatserver-a"))["metadata"]["annotations"] != touched
+
+
+async def test_a_secret_that_lost_its_labels_is_not_replaced(operator: Operator) -> None:
+    await operator.brought_up()
+    before = await _password(operator)
+    operator.kubectl("label", "secret", "demo-database", "app.kubernetes.io/managed-by-", "app.kubernetes.io/instance-")
+    operator.restart()
+    await operator.reconcile(2)
+    assert await _password(operator) == before
+
+
+async def test_connections_scale_up_and_a_lower_target_restarts_nothing(operator: Operator) -> None:
+    await operator.brought_up()
+    for name in ("demo-chatserver-a", "demo-chatserver-b"):
+        _pod(operator, name)
+    operator.prober.connections = {
+        "demo-chatserver-a": Reading(connections=20, draining=False),
+        "demo-chatserver-b": Reading(connections=12, draining=False),
+    }
+    template = (await operator.get("Deployment", "demo-chatserver"))["spec"]["template"]
+    operator.patch({"chatserver": {"targetConnectionsPerServer": 11}})
+    await operator.reconcile()
+    deployment = await operator.get("Deployment", "demo-chatserver")
+    assert deployment["spec"]["replicas"] == 3
+    assert deployment["spec"]["template"] == template
+    assert (await operator.status())["connections"] == 32
+    assert (await operator.status())["desiredReplicas"] == 3
+
+
+async def test_the_server_with_the_fewest_connections_goes(operator: Operator) -> None:
+    operator.chatcluster["spec"]["chatserver"] = {
+        "targetConnectionsPerServer": 10,
+        "scaling": {"minReplicas": 1, "scaleDownStabilizationSeconds": 0},
+    }
+    await operator.brought_up()
+    counts = {"demo-chatserver-a": 5, "demo-chatserver-b": 1, "demo-chatserver-c": 2}
+    for name in counts:
+        _pod(operator, name)
+    operator.kubectl("scale", "deployment", "demo-chatserver", "--replicas=3")
+    generation = (await operator.get("Deployment", "demo-chatserver"))["metadata"]["generation"]
+    replicas = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 3)
+    operator.patch_status("deployment", "demo-chatserver", {"observedGeneration": generation, **replicas})
+    operator.prober.connections = {name: Reading(count, draining=False) for name, count in counts.items()}
+    operator.restart()
+    await operator.reconcile(2)
+    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 2
+    costs = {
+        name: (await operator.get("Pod", name))["metadata"].get("annotations", {}).get(DELETION_COST_ANNOTATION)
+        for name in counts
+    }
+    assert costs == {"demo-chatserver-a": None, "demo-chatserver-b": "-100", "demo-chatserver-c": None}
+
+
+async def test_external_mode_passes_the_number_on(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.patch({"chatserver": {"scaling": {"mode": "External", "replicas": 5}}})
+    await operator.reconcile()
+    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 5
+    assert (await operator.condition("ScalingActive"))["reason"] == "External"
+
+
+async def test_a_wrong_spec_that_got_in_leaves_what_runs_alone(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.prober.answer = Answer(ok=True, message="answered")
+    await operator.reconcile()
+    before = operator.writes()
+    operator.patch({"database": {"parameters": {"listen_addresses": "localhost"}}})
+    await operator.reconcile(2)
+    progressing = await operator.condition("Progressing")
+    assert progressing["reason"] == "InvalidSpec"
+    assert "spec.database.parameters.listen_addresses" in progressing["message"]
+    assert (await operator.condition("Ready"))["status"] == "True"
+    changed = [write for write in operator.writes()[len(before) :] if "/chatclusters/" not in write]
+    assert all("/events" in write for write in changed)
+    events = operator.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}")
+    assert "InvalidSpec" in events.split()
+
+
+async def test_paused_changes_nothing_and_keeps_telling_the_truth(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.patch({"paused": True, "ingress": {"replicas": 5}})
+    operator.kubectl("delete", "configmap", "demo-postgres")
+    await operator.reconcile(2)
+    assert (await operator.get("Deployment", "demo-ingress"))["spec"]["replicas"] == 2
+    assert await operator.kube.get("ConfigMap", operator.namespace, "demo-postgres") is None
+    assert (await operator.condition("Paused"))["status"] == "True"
+    operator.patch({"paused": False})
+    await operator.reconcile()
+    assert (await operator.get("Deployment", "demo-ingress"))["spec"]["replicas"] == 5
+
+
+async def test_a_newer_operator_restarts_nothing_until_asked(operator: Operator) -> None:
+    await operator.brought_up()
+    templates = {name: (await operator.get("Deployment", name))["spec"] for name in CHILDREN["Deployment"]}
+    newer = type(SETTINGS.images)(chatserver="chatserver:9", postgres="postgres:9", haproxy="haproxy:9")
+    operator.restart(version="9", images=newer)
+    await operator.reconcile(2)
+    for name, spec in templates.items():
+        assert (await operator.get("Deployment", name))["spec"] == spec
+    assert (await operator.condition("UpgradeAvailable"))["status"] == "True"
+    operator.patch({"version": "9"})
+    await operator.reconcile(2)
+    assert (await operator.get("Deployment", "demo-ingress"))["spec"]["template"]["spec"]["containers"][0][
+        "image"
+    ] == "haproxy:9"
+    assert (await operator.status())["version"] == "9"
+
+
+async def test_external_database_makes_no_postgres_and_waits_for_its_secret(operator: Operator) -> None:
+    operator.chatcluster["spec"]["database"] = {"external": {"secretName": "mine"}}
+    operator.create()
+    await operator.reconcile(2)
+    assert (await operator.condition("DatabaseReady"))["reason"] == "SecretMissing"
+    assert await operator.kube.list("Job", operator.namespace) == []
+    operator.kubectl("create", "secret", "generic", "mine", "--from-literal=dsn=postgresql://u:p@h/d")
+    await operator.reconcile()
+    await operator.migrated()
+    await operator.reconcile()
+    pod = (await operator.get("Deployment", "demo-chatserver"))["spec"]["template"]["spec"]
+    assert "mine" in {volume.get("secret", {}).get("secretName") for volume in pod["volumes"]}
+    assert await operator.kube.list("StatefulSet", operator.namespace) == []
+    assert await operator.kube.list("PersistentVolumeClaim", operator.namespace) == []
+
+
+async def test_a_refusal_by_the_api_server_is_told_and_keeps_the_rest_going(operator: Operator) -> None:
+    await operator.brought_up()
+    # Immutable: only making it anew would help.
+    operator.kubectl("delete", "service", "demo-chatserver")
+    other = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "demo-chatserver"},
+        "spec": {"ports": [{"port": 1}]},
+    }
+    operator.kubectl("create", "-f", "-", stdin=json.dumps(other))
+    operator.kubectl("delete", "deployment", "demo-ingress")
+    with pytest.raises(KubeError):
+        await operator.reconcile()
+    await operator.get("Deployment", "demo-ingress")
+    assert (await operator.condition("Progressing"))["reason"] == "ApplyFailed"
+
+
+async def test_pods_of_every_part_are_admitted_under_restricted(operator: Operator) -> None:
+    await operator.brought_up()
+    templates = [
+        (await operator.get(kind, name))["spec"]["template"]
+        for kind, name in (
+            ("Deployment", "demo-chatserver"),
+            ("Deployment", "demo-ingress"),
+            ("StatefulSet", "demo-postgres"),
+        )
+    ]
+    templates.append((await operator.migrate_job())["spec"]["template"])
+    for number, template in enumerate(templates):
+        made = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"try-{number}", "labels": template["metadata"]["labels"]},
+            "spec": template["spec"],
+        }
+        operator.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(made))
+
+
+def _content(child: dict[str, Any]) -> dict[str, Any]:
+    """Without what the API server counts: it stores a claim once more at its first repeated apply, unchanged."""
+    uncounted = {key: value for key, value in child["metadata"].items() if key not in {"resourceVersion"}}
+    return {**child, "metadata": uncounted}
+
+
+async def _image(operator: Operator) -> str:
+    deployment = await operator.get("Deployment", "demo-chatserver")
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+async def _password(operator: Operator) -> str:
+    secret = await operator.get("Secret", "demo-database")
+    return base64.b64decode(secret["data"]["password"]).decode()
+
+
+_addresses = itertools.count(1)
+
+
+def _pod(operator: Operator, name: str) -> None:
+    """What the kubelet would report of a chatserver that has started."""
+    template = json.loads(operator.kubectl("get", "deployment", "demo-chatserver", "-o", "json"))["spec"]["template"]
+    made = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": template["metadata"]["labels"]},
+        "spec": template["spec"],
+    }
+    operator.kubectl("create", "-f", "-", stdin=json.dumps(made))
+    operator.patch_status(
+        "pod",
+        name,
+        {
+            "podIP": f"192.0.2.{next(_addresses)}",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [
+                {
+                    "name": "chatserver",
+                    "started": True,
+                    "ready": True,
+                    "restartCount": 0,
+                    "image": "chatserver:1",
+                    "imageID": "",
+                    "state": {"running": {}},
+                }
+            ],
+        },
+    )
