@@ -170,6 +170,23 @@ async def test_status_is_the_least_over_the_others(server: Server) -> None:
     assert await status() == "read"
 
 
+async def test_receipt_that_waited_for_a_higher_one_does_not_lower_it(server: Server) -> None:
+    ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
+    for number in range(9):
+        chat_id = (await server.send(ada.user.user_id, str(number), to="Bob")).chat_id
+    async with server.database.transaction() as connection:
+        await connection.execute(
+            "UPDATE chat_members SET delivered_seq = 8, read_seq = 8 WHERE chat_id = $1 AND user_id = $2",
+            chat_id,
+            bob.user.user_id,
+        )
+        marks = {chat_id: ReceiptMark(delivered_seq=9, read_seq=3)}
+        marking = asyncio.create_task(receipts.mark(server.database, bob.user.user_id, marks))
+        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+    assert await marking == [Receipt(chat_id, bob.user.user_id, 9, 8)]
+
+
 async def test_concurrent_receipts_never_fall_and_never_deadlock(read_dsn: Callable[[], str]) -> None:
     async with running_server(read_dsn, "a") as one, running_server(read_dsn, "b") as two:
         ada, bob = await sign_in(one.database, "Ada"), await sign_in(one.database, "Bob")
