@@ -1,0 +1,33 @@
+"""The README, word by word: its commands run in a fresh copy of the tree, and what they made goes again."""
+
+import re
+from pathlib import Path
+
+from localcluster import leftovers
+from tests.support.cluster import ROOT, run
+
+COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+"""Blocks marked `sh` are run; the unmarked ones show what needs a registry, or what would run these tests in themselves."""
+
+TIMEOUT_SECONDS = 35 * 60
+
+
+async def test_the_readmes_commands_work_and_leave_nothing(tmp_path: Path) -> None:
+    blocks = COMMANDS.findall((ROOT / "README.md").read_text())
+    assert blocks[0] == "make up\n"
+    assert blocks[-1] == "make down\n"
+    copy = tmp_path / "chatcluster"
+    await run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(copy))
+    before = leftovers.snapshot()
+    script = "set -euo pipefail\n" + "\n".join(blocks)
+    try:
+        printed = await run("bash", "-c", f"cd {copy} && {script}", timeout_seconds=TIMEOUT_SECONDS)
+    finally:
+        await run("make", "-C", str(copy), "down", timeout_seconds=300)
+    print(printed)  # noqa: T201 - shown when it fails
+    assert re.search(r"^Chat is ready: https://127\.0\.0\.1:\d+/$", printed, re.MULTILINE)
+    assert '"status": "read"' in printed
+    assert re.search(r"^demo +True", printed, re.MULTILINE)
+    assert "minReplicas" in printed
+    assert re.search(r"^chatserver_connections \d", printed, re.MULTILINE)
+    assert leftovers.diff(before, leftovers.snapshot()) == []

@@ -1,0 +1,59 @@
+"""The tree keeps its promises."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [Path(line) for line in listed.stdout.splitlines()]
+
+
+def test_the_operator_folder_never_hides_the_standard_library() -> None:
+    assert not (ROOT / "operator" / "__init__.py").exists()
+
+
+def test_each_third_party_client_has_one_importer() -> None:
+    importers = {
+        "asyncpg": {"chatserver/chatserver/storage/database.py"},
+        "httpx": {"chatserver/chatserver/client/rest.py"},
+        "kubernetes": {"operator/chatoperator/kube.py"},
+        "phonenumbers": {"chatserver/chatserver/services/checks.py"},
+    }
+    sources = [path for path in tracked() if path.suffix == ".py" and path.parts[0] in {"operator", "chatserver"}]
+    for module, allowed in importers.items():
+        found = {
+            str(path)
+            for path in sources
+            for line in (ROOT / path).read_text().splitlines()
+            if line.lstrip().startswith((f"import {module}", f"from {module}"))
+        }
+        assert found == allowed, module
+
+
+def test_every_concept_of_the_architecture_is_where_it_says() -> None:
+    rows = [line.split("|")[2] for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines() if line.startswith("| ")]
+    named = [name for row in rows[2:] for name in row.split("`")[1::2]]
+    assert named
+    missing = [
+        name for name in named if not any((base / name).exists() for base in (ROOT, ROOT / "chatserver" / "chatserver"))
+    ]
+    assert not missing
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = [*project["project"]["optional-dependencies"].values(), *project["dependency-groups"].values()]
+    loose = [requirement for group in groups for requirement in group if "==" not in requirement]
+    assert not loose
+
+
+def test_no_file_names_a_place_outside_the_project() -> None:
+    """A path of one machine, or of the people's home, does not belong in the tree."""
+    for path in tracked():
+        content = (ROOT / path).read_bytes()
+        assert b"/work/" + b"main" not in content, path
+        assert b"/root/." not in content, path
