@@ -20,7 +20,7 @@ START_SECONDS = 30
 _COMMAND = [sys.executable, "-m", "chatserver"]
 
 
-def environment(dsn: str, **settings: str | int | float) -> dict[str, str]:
+def environment(dsn: str, **settings: str | float) -> dict[str, str]:
     """Return the environment of a server whose drain is short enough for tests."""
     return {
         "PATH": os.environ["PATH"],
@@ -49,7 +49,7 @@ class ServerProcess:
         metrics_url: where Prometheus scrapes it.
     """
 
-    def __init__(self, dsn: str, name: str, **settings: str | int | float) -> None:
+    def __init__(self, dsn: str, name: str, **settings: str | float) -> None:
         self.name = name
         self.url = ""
         self.metrics_url = ""

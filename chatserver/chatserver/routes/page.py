@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 from typing import TYPE_CHECKING
 
 from sanic.response import HTTPResponse
@@ -27,8 +26,19 @@ SECURITY_HEADERS = {
     # Asked again each time: a rollout's page must match its server.
     "Cache-Control": "no-cache",
 }
-# Of Python's table, so that no machine's own table decides.
-_TYPES = mimetypes.MimeTypes(filenames=())
+# Python's table differs from version to version and machine to machine.
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
+}
 
 
 def _serve(content: bytes, content_type: str) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
@@ -55,8 +65,6 @@ def add_routes(app: App, web_root: Path | None) -> None:
         name = path.relative_to(web_root).as_posix()
         if not path.is_file() or any(part.startswith(".") for part in name.split("/")):
             continue
-        content_type = _TYPES.guess_type(name)[0] or "application/octet-stream"
-        if content_type.startswith("text/"):
-            content_type += "; charset=utf-8"
+        content_type = _TYPES.get(path.suffix, "application/octet-stream")
         uri = "/" if name == "index.html" else f"/{name}"
         app.add_route(_serve(path.read_bytes(), content_type), uri, {"GET", "HEAD"}, name=f"page_{name}")

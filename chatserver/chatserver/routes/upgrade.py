@@ -40,7 +40,9 @@ async def accept(request: Request, headers: dict[str, str]) -> WebsocketImplProt
     protocol = request.transport.get_protocol()
     if not isinstance(protocol, WebSocketProtocol):
         raise SanicException("the server was started without WebSocketProtocol")
-    machine = ServerProtocol(max_size=MAX_FRAME_BYTES, subprotocols=[Subprotocol(SUBPROTOCOL)], state=OPEN)
+    # A client that offers no subprotocol gets the only one there is; one that offers others is refused.
+    offered = [Subprotocol(SUBPROTOCOL)] if "sec-websocket-protocol" in request.headers else None
+    machine = ServerProtocol(max_size=MAX_FRAME_BYTES, subprotocols=offered, state=OPEN)
     answer = machine.accept(protocol.sanic_request_to_ws_request(request))  # type: ignore[arg-type] # our context
     if answer.status_code != 101:  # noqa: PLR2004 - Switching Protocols
         raise BadRequest("The WebSocket handshake is malformed.")
