@@ -1,0 +1,176 @@
+"""desired(): golden YAML of whole ChatClusters, and promises that hold for each of them.
+
+After an intended change: `CHATCLUSTER_WRITE_GOLDEN=1 pytest tests/operator/test_manifests.py`, then read the diff.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import Any
+
+import pytest
+import yaml
+
+from chatoperator.manifests import desired, migrate_job
+from chatoperator.spec import parse
+from tests.support.chatclusters import body, cluster, inputs
+from tests.support.cluster import ROOT
+
+GOLDEN = ROOT / "tests" / "operator" / "data"
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "minimal": ({}, {}),
+    "nodeport-delete": (
+        {
+            "deletionPolicy": "Delete",
+            "ingress": {
+                "replicas": 3,
+                "hostnames": ["chat.example.com"],
+                "allowedOrigins": ["https://a.example.com", "https://b.example.com"],
+                "service": {"type": "NodePort", "nodePort": 30443, "annotations": {"a": "b"}},
+                "tls": {"mode": "Secret", "secretName": "mine"},
+                "resources": {"limits": {"memory": "2Gi"}},
+            },
+            "chatserver": {"drainSeconds": 60, "targetConnectionsPerServer": 20_000},
+            "database": {
+                "storage": {"size": "20Gi", "storageClassName": "fast"},
+                "parameters": {"work_mem": "8MB", "search_path": "it's"},
+            },
+        },
+        {"https_port": 30443, "self_signed": None, "replicas": 5},
+    ),
+    "external-database": (
+        {"database": {"external": {"secretName": "mine"}}},
+        {"database_identity": "external:0000-secret:1"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_manifests_are_as_reviewed(case: str) -> None:
+    spec, changed = CASES[case]
+    made = yaml.safe_dump_all(desired(cluster(**spec), inputs(**changed)), sort_keys=False, width=120)
+    path = GOLDEN / f"{case}.yaml"
+    if os.environ.get("CHATCLUSTER_WRITE_GOLDEN"):
+        path.write_text(made)
+    assert made == path.read_text(), f"{path.name} differs; see this file's docstring"
+
+
+def _pods(**spec: Any) -> dict[str, dict[str, Any]]:
+    return {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]
+        for manifest in desired(cluster(**spec), inputs())
+        if "template" in manifest.get("spec", {})
+    }
+
+
+def test_every_pod_is_restricted_and_has_no_token_but_limits() -> None:
+    pods = _pods()
+    assert len(pods) == 4
+    for template in pods.values():
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+            assert set(container["resources"]["requests"]) == set(container["resources"]["limits"]) == {"cpu", "memory"}
+
+
+def test_a_chat_fits_a_two_core_node() -> None:
+    """Two HAProxy, three chatservers, one PostgreSQL, one migrate Job: what `make up` and its tests run."""
+    counts = {"demo-ingress": 2, "demo-chatserver": 3, "demo-postgres": 1}
+    requests = {
+        name.split("-migrate-")[0]: template["spec"]["containers"][0]["resources"]["requests"]
+        for name, template in _pods().items()
+    }
+    millicores = sum(int(requests[name]["cpu"].removesuffix("m")) * count for name, count in counts.items())
+    mebibytes = sum(int(requests[name]["memory"].removesuffix("Mi")) * count for name, count in counts.items())
+    assert millicores <= 500
+    assert mebibytes <= 1024
+
+
+def test_kubelet_waits_longer_than_a_drain_takes() -> None:
+    for drain in (10, 30, 600):
+        template = _pods(chatserver={"drainSeconds": drain})["demo-chatserver"]
+        assert template["spec"]["terminationGracePeriodSeconds"] > drain + 15
+
+
+def test_changing_what_servers_need_not_know_rolls_no_server() -> None:
+    """The template is the same, so Kubernetes restarts nothing."""
+    before = _pods()["demo-chatserver"]
+    for spec in (
+        {"chatserver": {"targetConnectionsPerServer": 1}},
+        {"chatserver": {"scaling": {"minReplicas": 3}}},
+        {"chatserver": {"scaling": {"mode": "Disabled", "replicas": 7}}},
+        {"ingress": {"replicas": 5, "hostnames": ["chat.example.com"]}},
+        {"database": {"storage": {"size": "99Gi"}}},
+        {"deletionPolicy": "Delete"},
+    ):
+        assert _pods(**spec)["demo-chatserver"] == before
+
+
+def test_scaling_never_reaches_haproxy() -> None:
+    before = _pods()["demo-ingress"]
+    for replicas in (1, 50, 100):
+        made = desired(
+            cluster(chatserver={"scaling": {"minReplicas": 1, "maxReplicas": 50}}), inputs(replicas=replicas)
+        )
+        ingress = next(m for m in made if m["kind"] == "Deployment" and m["metadata"]["name"] == "demo-ingress")
+        assert ingress["spec"]["template"] == before
+
+
+def test_credentials_and_volume_are_owned_under_delete_alone() -> None:
+    fate = {"demo-database", "demo-postgres-data"}
+    for policy, owned in (("Retain", False), ("Delete", True)):
+        for manifest in desired(cluster(deletionPolicy=policy), inputs()):
+            name, owners = manifest["metadata"]["name"], manifest["metadata"].get("ownerReferences", [])
+            if name in fate or (manifest["kind"], name) == ("Secret", "demo-chatserver"):
+                assert bool(owners) is owned, name
+            else:
+                assert [owner["uid"] for owner in owners] == ["0000-demo"], name
+
+
+def test_the_dsn_quotes_the_password() -> None:
+    secret = next(m for m in desired(cluster(), inputs()) if m["metadata"]["name"] == "demo-database")
+    dsn = base64.b64decode(secret["data"]["dsn"]).decode()
+    assert dsn == "postgresql://chat:p%40ss%2Fword@demo-postgres.chat.svc:5432/chat"
+
+
+def test_what_is_not_known_yet_is_left_out() -> None:
+    waiting = inputs(
+        https_port=None, tls_digest=None, volume_usable=False, database_identity=None, server_template=None
+    )
+    kinds = {(m["kind"], m["metadata"]["name"]) for m in desired(cluster(), waiting)}
+    assert not {kind for kind, _ in kinds} & {"Deployment", "StatefulSet", "Job", "PersistentVolumeClaim"}
+    assert ("Secret", "demo-database") not in kinds
+    assert ("Service", "demo-ingress") in kinds
+
+
+def test_names_of_the_longest_chatcluster_fit() -> None:
+    raw = body(name="n" * 40)
+    for manifest in desired(parse(raw), inputs()):
+        assert len(manifest["metadata"]["name"]) <= 63
+
+
+def test_a_new_image_or_volume_is_a_new_migration() -> None:
+    def name(**changed: Any) -> str:
+        job = migrate_job(cluster(), inputs(**changed))
+        assert job is not None
+        return str(job["metadata"]["name"])
+
+    assert name() == name()
+    assert name() != name(database_identity="claim:other")
+    assert name() != name(images=type(inputs().images)("chatserver:2", "postgres:1", "haproxy:1"))
+    assert name() == name(images=type(inputs().images)("chatserver:1", "postgres:2", "haproxy:2"))
+
+
+def test_no_secret_is_outside_secrets() -> None:
+    made = yaml.safe_dump_all([m for m in desired(cluster(), inputs()) if m["kind"] != "Secret"])
+    for secret in ("p@ss/word", "p%40ss", "authority key", "server key"):
+        assert secret not in made
