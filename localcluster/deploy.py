@@ -43,6 +43,7 @@ def install_operator(cluster: KindCluster, tag: str) -> None:
     log = cluster.paths.logs / "operator.log"
     with Stage("operator") as stage:
         helm = toolchain.helm(stage, cluster.paths.logs / "tools.log")
+        _forget_interrupted_release(cluster)
         stage.detail = "helm upgrade --install"
         try:
             process.run(
@@ -126,6 +127,14 @@ def answers(ports: Ports) -> bool:
         return False
 
 
+def _forget_interrupted_release(cluster: KindCluster) -> None:
+    """Remove the record of an installation that was killed half-way: Helm refuses to go on from it."""
+    if cluster.query("get", "namespace", OPERATOR_NAMESPACE, "-o", "name"):
+        pending = "status in (pending-install, pending-upgrade, pending-rollback)"
+        selector = f"owner=helm,name={RELEASE},{pending}"
+        cluster.run_kubectl("-n", OPERATOR_NAMESPACE, "delete", "secret", "-l", selector, "--ignore-not-found")
+
+
 def _chat(cluster: KindCluster) -> dict[str, Any] | None:
     text = cluster.query("-n", CHAT_NAMESPACE, "get", "chatcluster", CHAT_NAME, "-o", "json")
     return json.loads(text) if text else None
@@ -147,10 +156,10 @@ def _explain(cluster: KindCluster, namespace: str) -> None:
     """Append to the log what a person would look at first."""
     log = cluster.paths.logs / ("operator.log" if namespace == OPERATOR_NAMESPACE else "chat.log")
     looks = (
-        ("get", "events", "-n", namespace, "--sort-by=.lastTimestamp"),
-        ("logs", "-n", OPERATOR_NAMESPACE, f"deployment/{RELEASE}-operator", "--tail=30"),
         ("get", "chatclusters", "-A", "-o", "yaml"),
+        ("get", "events", "-n", namespace, "--sort-by=.lastTimestamp"),
         ("get", "pods", "-n", namespace, "-o", "wide"),
+        ("logs", "-n", OPERATOR_NAMESPACE, f"deployment/{RELEASE}-operator", "--tail=15"),
     )
     with log.open("a") as output:
         for look in looks:

@@ -48,6 +48,7 @@ def run(
     with log.open("ab") as output:
         output.write(f"$ {' '.join(words)}\n".encode())
         output.flush()
+        before = output.tell()
         try:
             done = subprocess.run(
                 words,
@@ -66,7 +67,11 @@ def run(
                 f"{_short(words)} took longer than {timeout_seconds:.0f} s", remedy=remedy, log=log
             ) from e
     if done.returncode != 0:
-        raise LocalClusterError(f"{_short(words)} failed with exit code {done.returncode}", remedy=remedy, log=log)
+        raise LocalClusterError(
+            f"{_short(words)} failed with exit code {done.returncode}: {_last_words(log, before)}",
+            remedy=remedy,
+            log=log,
+        )
 
 
 def output_of(
@@ -199,6 +204,14 @@ def _wait_gone(processes: Sequence[Process], seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def _last_words(log: Path, offset: int) -> str:
+    """The last line that a program wrote to its log, from this offset on."""
+    with log.open("rb") as written:
+        written.seek(offset)
+        lines = written.read().decode(errors="replace").split("\n")
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def _short(words: Sequence[str]) -> str:
