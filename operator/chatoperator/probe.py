@@ -104,7 +104,8 @@ def parse_reading(page: str) -> Reading | None:
     values: dict[str, float] = {}
     try:
         for family in text_string_to_metric_families(page):
-            if family.name in {"chatserver_connections", "chatserver_draining"}:
+            # A family can be announced without a sample: that is silence, not 0.
+            if family.samples and family.name in {"chatserver_connections", "chatserver_draining"}:
                 values[family.name] = sum(sample.value for sample in family.samples)
         return Reading(connections=int(values["chatserver_connections"]), draining=values["chatserver_draining"] > 0)
     except (KeyError, ValueError, OverflowError):

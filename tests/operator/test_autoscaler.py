@@ -34,9 +34,7 @@ def servers(*connections: int | None) -> list[Server]:
         ((0,), 1, 1),
     ],
 )
-def test_number_of_servers_follows_total_connections(
-    connections: tuple[int, ...], current: int, want: int
-) -> None:
+def test_number_of_servers_follows_total_connections(connections: tuple[int, ...], current: int, want: int) -> None:
     decision = decide(servers(*connections), current, POLICY, start(current, 0), now=100, settled=True)
     assert decision.replicas == want
     assert decision.active
@@ -123,9 +121,7 @@ def test_a_total_within_five_percent_never_flaps(total: int, swings: list[float]
     current = -(-int(total * 1.05 + 1) // 1_000)
     memory = Memory()
     for step, swing in enumerate(swings):
-        decision = decide(
-            servers(int(total * (1 + swing))), current, policy, memory, now=step * 120, settled=True
-        )
+        decision = decide(servers(int(total * (1 + swing))), current, policy, memory, now=step * 120, settled=True)
         assert decision.replicas in {current, current - 1}
         # One server may be spare after rounding up; after it went, nothing moves any more.
         current, memory = decision.replicas, decision.memory

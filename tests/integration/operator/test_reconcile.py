@@ -1,4 +1,4 @@
-"""The reconcile on a real API server. No controller runs there, so that every change is the operator's or the test's."""
+"""The reconcile on a real API server. No controller runs there: every change is the operator's or the test's."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ async def test_brings_up_everything_and_then_writes_nothing(operator: Operator) 
 async def test_a_restarted_operator_changes_nothing(operator: Operator) -> None:
     await operator.brought_up()
     before = {
-        (kind, name): _content(await operator.get(kind, name))
-        for kind, names in CHILDREN.items()
-        for name in names
+        (kind, name): _content(await operator.get(kind, name)) for kind, names in CHILDREN.items() for name in names
     }
     operator.restart()
     await operator.reconcile()
@@ -437,7 +435,7 @@ async def test_pods_of_every_part_are_admitted_under_restricted(operator: Operat
 
 def _content(child: dict[str, Any]) -> dict[str, Any]:
     """Without what the API server counts: it stores a claim once more at its first repeated apply, unchanged."""
-    uncounted = {key: value for key, value in child["metadata"].items() if key not in {"resourceVersion"}}
+    uncounted = {key: value for key, value in child["metadata"].items() if key != "resourceVersion"}
     return {**child, "metadata": uncounted}
 
 

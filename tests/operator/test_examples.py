@@ -1,0 +1,60 @@
+"""Every example: valid by the CRD's own schema, and parsed by the operator. Its CEL rules are tried in integration."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import yaml
+
+from chatoperator.manifests import desired
+from chatoperator.spec import parse
+from tests.support.chatclusters import inputs
+from tests.support.cluster import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+CRD = yaml.safe_load((ROOT / "crds" / "chatcluster.yaml").read_text())
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with unknown fields refused, as `kubectl apply --validate=strict` does."""
+    made = copy.deepcopy(schema)
+    if made.get("properties") and made is not schema:
+        made.setdefault("additionalProperties", False)
+    made["properties"] = {
+        name: closed(child) if child.get("properties") else child for name, child in made.get("properties", {}).items()
+    }
+    return made
+
+
+def chatclusters(path: Path) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document["kind"] == "ChatCluster"]
+
+
+def test_there_are_the_promised_examples() -> None:
+    assert {path.stem for path in EXAMPLES} >= {"minimal", "autoscaling", "production", "external-database"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_is_valid_and_parsed(path: Path) -> None:
+    schema = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    spec_schema = closed(schema["properties"]["spec"])
+    spec_schema["additionalProperties"] = False
+    made = chatclusters(path)
+    assert made
+    for document in made:
+        jsonschema.validate(document["spec"], spec_schema)
+        document["metadata"] |= {"uid": "0000", "generation": 1}
+        assert desired(parse(document), inputs())
+
+
+def test_the_schema_in_this_test_refuses_unknown_fields() -> None:
+    spec_schema = closed(CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"chatserver": {"scalling": {}}}, spec_schema)

@@ -1,0 +1,93 @@
+"""The prober against real sockets: readings, silence, and answers over TLS."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from chatoperator import probe
+from chatoperator.observed import Reading
+from chatoperator.probe import Prober, Target, parse_reading
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PAGE = """\
+# HELP chatserver_connections Open WebSockets.
+# TYPE chatserver_connections gauge
+chatserver_connections 42.0
+# HELP chatserver_draining 1 while draining.
+# TYPE chatserver_draining gauge
+chatserver_draining 0.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("page", "reading"),
+    [
+        (PAGE, Reading(42, draining=False)),
+        (PAGE.replace("draining 0.0", "draining 1.0"), Reading(42, draining=True)),
+        (PAGE.replace("chatserver_connections 42.0", ""), None),
+        (PAGE.replace("chatserver_draining 0.0", ""), None),
+        (PAGE.replace("42.0", "many"), None),
+        (PAGE.replace("42.0", "NaN"), None),
+        ("", None),
+        ("<html>", None),
+    ],
+)
+def test_a_page_without_both_figures_is_no_reading_and_never_zero(page: str, reading: Reading | None) -> None:
+    assert parse_reading(page) == reading
+
+
+@pytest.fixture
+async def prober() -> AsyncIterator[Prober]:
+    async with aiohttp.ClientSession() as session:
+        yield Prober(session)
+
+
+async def _serve(port_name: str, monkeypatch: pytest.MonkeyPatch, text: str, status: int) -> web.AppRunner:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=text, status=status)
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", answer), web.get("/readyz", answer)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    monkeypatch.setattr(probe, port_name, runner.addresses[0][1])
+    return runner
+
+
+async def test_servers_are_read_at_once_and_silent_ones_are_none(
+    prober: Prober, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = await _serve("METRICS_PORT", monkeypatch, PAGE, 200)
+    try:
+        # 127.0.0.2 is this machine too, but nobody listens there.
+        found = await prober.readings({"a": "127.0.0.1", "b": "127.0.0.2"})
+    finally:
+        await runner.cleanup()
+    assert found == {"a": Reading(42, draining=False), "b": None}
+
+
+async def test_an_error_page_is_no_reading(prober: Prober, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = await _serve("METRICS_PORT", monkeypatch, PAGE, 500)
+    try:
+        assert await prober.readings({"a": "127.0.0.1"}) == {"a": None}
+    finally:
+        await runner.cleanup()
+
+
+async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Prober) -> None:
+    answer = await prober.ask(Target("127.0.0.2", "localhost", None))
+    assert not answer.ok
+    assert answer.message.startswith("A request through the ingress failed: ")
+
+
+def test_a_users_certificate_is_taken_as_it_is_and_our_own_is_checked() -> None:
+    assert probe._context(None).verify_mode == ssl.CERT_NONE

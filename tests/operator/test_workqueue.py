@@ -1,0 +1,96 @@
+"""The keyed queue: one run per key at a time, wakes coalesce, failures back off and are tried again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chatoperator import workqueue
+from chatoperator.workqueue import Key, WorkQueue
+
+ONE, TWO = ("chat", "one"), ("chat", "two")
+
+
+class Work:
+    """Counts its runs; a run lasts until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.runs: list[Key] = []
+        self.running: set[Key] = set()
+        self.overlapped = False
+        self.release = asyncio.Event()
+        self.failures = 0
+        self.changed = asyncio.Condition()
+        self.reports: list[Exception | None] = []
+
+    async def __call__(self, key: Key) -> None:
+        self.overlapped |= key in self.running
+        self.running.add(key)
+        self.runs.append(key)
+        await self._tell()
+        try:
+            await self.release.wait()
+        finally:
+            self.running.discard(key)
+        if self.failures:
+            self.failures -= 1
+            raise ValueError("not this time")
+
+    def report(self, _: Key, error: Exception | None) -> None:
+        self.reports.append(error)
+
+    async def _tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def ran(self, count: int) -> None:
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.runs) >= count)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workqueue, "COALESCE_SECONDS", 0)
+    monkeypatch.setattr(workqueue, "BACKOFF_SECONDS", (0,))
+
+
+async def test_a_burst_of_wakes_is_one_run_and_a_wake_during_it_one_more() -> None:
+    work = Work()
+    queue = WorkQueue(work, work.report)
+    for _ in range(50):
+        queue.wake(ONE)
+    await work.ran(1)
+    for _ in range(50):
+        queue.wake(ONE)
+    work.release.set()
+    await work.ran(2)
+    await asyncio.sleep(0.05)
+    assert work.runs == [ONE, ONE]
+    assert not work.overlapped
+    await queue.close()
+
+
+async def test_keys_do_not_wait_for_each_other() -> None:
+    work = Work()
+    queue = WorkQueue(work, work.report)
+    queue.wake(ONE)
+    queue.wake(TWO)
+    await work.ran(2)
+    assert work.running == {ONE, TWO}
+    await queue.close()
+    assert work.running == set()
+
+
+async def test_a_failure_is_reported_and_tried_again_until_it_succeeds() -> None:
+    work = Work()
+    work.release.set()
+    work.failures = 3
+    queue = WorkQueue(work, work.report)
+    queue.wake(ONE)
+    await work.ran(4)
+    await asyncio.sleep(0.05)
+    assert [type(error) for error in work.reports] == [ValueError, ValueError, ValueError, type(None)]
+    queue.wake(ONE)
+    await work.ran(5)
+    await queue.close()
