@@ -54,7 +54,10 @@ GAUGE_SECONDS = 1.0
 def make_context(settings: Settings, metrics: Metrics) -> Context:
     """Make the parts; nothing connects or runs yet."""
     database = Database(
-        settings.read_database_dsn, server_name=settings.server_name, pool_size=settings.database_pool_size
+        settings.read_database_dsn,
+        server_name=settings.server_name,
+        pool_size=settings.database_pool_size,
+        on_seconds=metrics.observe_database_call,
     )
     hub = Hub()
     devices_service = Devices(database)
@@ -183,6 +186,9 @@ async def _forever(name: str, work: Coroutine[None, None, None]) -> None:
 async def _measure(context: Context) -> None:
     while True:
         context.metrics.write_queue.set(context.writer.queued_rows)
+        size, idle = context.database.connection_counts()
+        context.metrics.pool_size.set(size)
+        context.metrics.pool_idle.set(idle)
         await asyncio.sleep(GAUGE_SECONDS)
 
 

@@ -279,6 +279,11 @@ class Hub:
             feed = self._feeds[chat_id] = _Feed(pushed_seq=last_seq)
         feed.users.add(user_id)
 
+    def follows(self, user_id: int, chat_id: int) -> bool:
+        """Whether a chat is pushed to a user here."""
+        user = self._users.get(user_id)
+        return user is not None and chat_id in user.chats
+
     def join(self, user_id: int, chat_id: int, after_seq: int) -> None:
         """Follow a chat that the user has just come into, rows after ``after_seq`` included."""
         user = self._users.get(user_id)

@@ -69,7 +69,7 @@ class Metrics:
             registry=self.registry,
         )
         self.frames_received = Counter(
-            "chatserver_frames_received", "WebSocket frames by type", ["type"], registry=self.registry
+            "chatserver_frames_received", "WebSocket frames by what they led to", ["action"], registry=self.registry
         )
         self.closed = Counter(
             "chatserver_connections_closed", "WebSockets the server closed, by code", ["code"], registry=self.registry
@@ -82,7 +82,18 @@ class Metrics:
         self.write_queue = Gauge("chatserver_write_queue_depth", "Sends waiting for a commit", registry=self.registry)
         self.pool_size = Gauge("chatserver_database_pool_connections", "Open connections", registry=self.registry)
         self.pool_idle = Gauge("chatserver_database_pool_idle", "Idle connections", registry=self.registry)
+        self.database_seconds = Histogram(
+            "chatserver_database_call_seconds",
+            "Calls of the database by result, the wait for a connection included",
+            ["result"],
+            buckets=REQUEST_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
         self.database_up = Gauge("chatserver_database_up", "1 while the database answers", registry=self.registry)
+
+    def observe_database_call(self, seconds: float, succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
+        """Count one call of the database."""
+        self.database_seconds.labels("ok" if succeeded else "failed").observe(seconds)
 
 
 class _SilentHandler(WSGIRequestHandler):

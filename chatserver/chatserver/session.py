@@ -26,7 +26,6 @@ class State(Enum):
     """Where a connection stands."""
 
     OPEN = "open"
-    LEAVING = "leaving"  # told to reconnect; still served, so that nothing in flight is lost
     CLOSED = "closed"
 
 
@@ -115,11 +114,6 @@ class Session:
     def finished(self) -> None:
         """Record that a send or a sync has been answered."""
         self.in_flight -= 1
-
-    def leave(self) -> None:
-        """Record that the client was told to reconnect."""
-        if self.state is State.OPEN:
-            self.state = State.LEAVING
 
     def close(self) -> None:
         """Record that the connection is gone."""

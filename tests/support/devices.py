@@ -51,10 +51,10 @@ class Socket:
                 return frame
         async with asyncio.timeout(seconds):
             while True:
-                frame = json.loads(await self.connection.recv())
-                self.frames.append(frame)
-                if wanted(frame):
-                    return frame
+                received: Frame = json.loads(await self.connection.recv())
+                self.frames.append(received)
+                if wanted(received):
+                    return received
 
     async def of_type(self, kind: str, **fields: object) -> Frame:
         """Return the first frame of a type with these fields."""

@@ -141,7 +141,7 @@ class ServerProcess:
             time.sleep(0.1)
 
     def metric(self, name: str) -> float:
-        """Return the value of a metric without labels."""
+        """Return the value of a metric, its labels written as in the exposition."""
         for line in httpx.get(self.metrics_url, trust_env=False).text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])

@@ -125,6 +125,8 @@ class _Conversation:
         self._marks: dict[int, ReceiptMark] = {}
         self._marking = False
         self._sync_lock = asyncio.Lock()
+        self._typing: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         context, connection = self._context, self._connection
@@ -205,17 +207,23 @@ class _Conversation:
             case RaiseWatermarks():
                 self._mark(action)
             case RelayTyping(chat_id=chat_id):
-                self._start(context.deliverer.relay_typing(context.bus, chat_id, connection.user_id))
+                # One at a time: a chat's next key tells it anew.
+                if self._typing is None or self._typing.done():
+                    typing = context.deliverer.relay_typing(context.bus, chat_id, connection.user_id)
+                    self._typing = self._start(typing)
             case WatchPresence(user_ids=user_ids):
                 context.hub.watch(connection, user_ids)
-                self._start(self._tell_presence(user_ids))
+                if self._telling is not None:
+                    self._telling.cancel()
+                self._telling = self._start(self._tell_presence(user_ids))
             case Close(code=code, reason=reason):
                 connection.outbox.close(code, reason)
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._context.tasks.add(task)
         task.add_done_callback(self._context.tasks.discard)
+        return task
 
     async def _send(self, frame: protocol.Send) -> None:
         connection, context = self._connection, self._context
@@ -253,10 +261,10 @@ class _Conversation:
     async def _sync(self, have_seq: dict[int, int]) -> None:
         connection, context = self._connection, self._context
         async with self._sync_lock:
-            reached = dict(have_seq)
+            reached: dict[int, int] = {}
             context.hub.begin_sync(connection)
             try:
-                synced = await self._bring_rows(reached)
+                synced = await self._bring_rows(have_seq, reached)
             except ChatError as error:
                 frame = encode_frame(Error(error.code, error.detail, None, error.retry_after_seconds))
             except Exception:
@@ -269,12 +277,12 @@ class _Conversation:
                 self._session.finished()
             connection.outbox.put(frame)
 
-    async def _bring_rows(self, reached: dict[int, int]) -> Synced:
-        """Queue the missed rows as fast as they are read; updates how far each chat was brought."""
+    async def _bring_rows(self, have_seq: dict[int, int], reached: dict[int, int]) -> Synced:
+        """Queue the missed rows as fast as they are read; notes in ``reached`` how far each chat was brought."""
         connection = self._connection
         brought = 0
         while True:
-            result = await sync.sync_user(self._context.database, connection.user_id, reached)
+            result = await sync.sync_user(self._context.database, connection.user_id, {**have_seq, **reached})
             for row in result.rows:
                 await connection.outbox.room()
                 connection.outbox.put(frame_of_row(row))

@@ -62,6 +62,7 @@ class Deliverer:
         self._reached: dict[int, int] = {}
         self._first: dict[int, int] = {}
         self._news: dict[int, set[int]] = {}
+        self._found: dict[tuple[int, int], int] = {}
         self._receipts: dict[tuple[int, int], tuple[int, int]] = {}
         self._typing: set[tuple[int, int]] = set()
         self._learning: list[dict[int, int]] = []
@@ -140,6 +141,8 @@ class Deliverer:
     async def relay_typing(self, bus: Bus, chat_id: int, user_id: int) -> None:
         """Tell the other members of a chat that a user types; lost when the database is away."""
         now = time.monotonic()
+        if not self._hub.follows(user_id, chat_id):
+            return
         if now - self._typed_at.get((chat_id, user_id), -TYPING_SECONDS) < TYPING_SECONDS:
             return
         self._typed_at[chat_id, user_id] = now
@@ -210,13 +213,24 @@ class Deliverer:
     # --- steps
 
     async def _deliver_news(self) -> None:
-        while self._news:
-            chat_id, user_ids = next(iter(self._news.items()))
+        # Here, between two rounds of rows: a round that is under way knows only the followers it began with.
+        found, self._found = self._found, {}
+        for (user_id, chat_id), after_seq in found.items():
+            self._hub.join(user_id, chat_id, after_seq)
+        news = {chat_id: self._hub.known_users(user_ids) for chat_id, user_ids in self._news.items()}
+        # The event of joining is hinted with the news, mostly; a large group's hint comes in pieces.
+        unknown = [chat_id for chat_id, user_ids in news.items() if user_ids and chat_id not in self._first]
+        if unknown:
+            for chat_id, last_seq in (await sync.last_seqs(self._database, unknown)).items():
+                self._note(SeqRange(chat_id, last_seq, last_seq))
+        for chat_id, user_ids in news.items():
             self._hub.set_members(chat_id, None)
-            for user_id in self._hub.known_users(user_ids):
-                # The event of joining is hinted with the news; without it the last row is a safe start.
-                self._hub.join(user_id, chat_id, self._first.get(chat_id, self._reached.get(chat_id, 1)) - 1)
-            del self._news[chat_id]
+            for user_id in user_ids:
+                self._hub.join(user_id, chat_id, self._first.get(chat_id, 1) - 1)
+            self._news[chat_id] -= set(user_ids)
+        self._news = {
+            chat_id: left for chat_id, user_ids in self._news.items() if (left := set(self._hub.known_users(user_ids)))
+        }
 
     async def _deliver_rows(self) -> None:
         while self._reached:
@@ -282,7 +296,9 @@ class Deliverer:
             positions = await sync.positions(self._database, user_ids[start : start + HEAL_USERS])
             for user_id, chats in positions.items():
                 for chat_id, last_seq in chats.items():
-                    self._hub.join(user_id, chat_id, max(0, last_seq - NEW_CHAT_ROWS))
+                    if not self._hub.follows(user_id, chat_id):
+                        self._found[user_id, chat_id] = max(0, last_seq - NEW_CHAT_ROWS)
+                        self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
                     after = self._hub.needed_after(chat_id)
                     if after is not None and after < last_seq:
                         self._metrics.gaps_healed.inc(last_seq - after)

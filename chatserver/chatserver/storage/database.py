@@ -10,7 +10,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, LiteralString, Self
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -145,12 +145,22 @@ class Database:
             self._pool.terminate()
         self._pool = None
 
+    def connection_counts(self) -> tuple[int, int]:
+        """Return how many connections the pool has open, and how many of them are idle."""
+        return (0, 0) if self._pool is None else (self._pool.get_size(), self._pool.get_idle_size())
+
     async def _connect(self, *_: object, **arguments: Any) -> asyncpg.Connection[asyncpg.Record]:
         try:
-            return await connect(self._read_dsn(), application_name=f"chatserver {self.server_name}", **arguments)
+            connection = await connect(self._read_dsn(), application_name=f"chatserver {self.server_name}", **arguments)
         except ValueError as error:
             # A half-written DSN file: the next try may find a whole one.
             raise ConnectionError("the DSN cannot be used") from error
+        try:
+            await connection.execute(_SESSION, timeout=CONNECT_SECONDS)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
@@ -350,6 +360,13 @@ async def single_connection(
 async def _keep_session(_connection: object) -> None:
     """Replace the pool's reset statement: nothing here changes a session, so a round trip a call is saved."""
 
+
+_SESSION: Final = """
+    SET enable_seqscan = off; SET jit = off
+"""
+"""What each pooled connection begins with. Plans are cached for a session that may begin with empty tables, and every
+statement here is made of index lookups: without this, a scan or a hash that was right for ten rows is kept for 400,000
+(rows_for: 0.6 ms became 37 ms) until the statistics are renewed."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
