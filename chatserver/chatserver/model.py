@@ -326,8 +326,8 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o
         pieces: list[Hint] = []
         for field in ("ranges", "receipts", "revoked", "typing", "presence"):
             items = getattr(self, field)
-            for start in range(0, len(items), _HINT_ITEMS):
-                pieces.append(Hint(self.origin, **{field: items[start : start + _HINT_ITEMS]}))
+            starts = range(0, len(items), _HINT_ITEMS)
+            pieces.extend(Hint(self.origin, **{field: items[start : start + _HINT_ITEMS]}) for start in starts)
         for news in self.members:
             for start in range(0, len(news.user_ids), _HINT_ITEMS):
                 part = MembershipNews(news.chat_id, news.user_ids[start : start + _HINT_ITEMS])
