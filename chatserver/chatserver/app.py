@@ -144,7 +144,15 @@ async def serve(settings: Settings) -> None:
         async with _running(context), _listening(make_app(context), settings) as port:
             log.info("serving", port=port, metrics_port=metrics_server.port)
             await stop.wait()
-            await Drain(settings, context.health, context.hub, context.writer, hurry).run()
+            drain = Drain(
+                settings,
+                health=context.health,
+                hub=context.hub,
+                writer=context.writer,
+                answers=context.tasks,
+                hurry=hurry,
+            )
+            await drain.run()
     finally:
         metrics_server.stop()
     log.info("stopped")

@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 # The end of drainSeconds that no client is told to use: writes finish in it and the last sockets close.
 CLOSING_SECONDS = 5.0
+# Sends are answered as soon as the writer is closed; watermarks may be waiting for a database that is away.
+ANSWERS_SECONDS = 0.5
 # Between looks at whether everybody has left.
 POLL_SECONDS = 0.1
 
@@ -48,16 +50,25 @@ class Drain:
     """Carries out one drain.
 
     Args:
+        answers: work under way whose result goes to a socket.
         hurry: set by a second SIGTERM: close at once, still in order.
     """
 
     def __init__(
-        self, settings: Settings, health: Health, hub: Hub, writer: MessageWriter, hurry: asyncio.Event
+        self,
+        settings: Settings,
+        *,
+        health: Health,
+        hub: Hub,
+        writer: MessageWriter,
+        answers: set[asyncio.Task[None]],
+        hurry: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._health = health
         self._hub = hub
         self._writer = writer
+        self._answers = answers
         self._hurry = hurry
 
     async def run(self) -> None:
@@ -77,6 +88,9 @@ class Drain:
         while self._hub.connections and loop.time() < leave_by and not self._hurry.is_set():  # noqa: ASYNC110 - three conditions
             await asyncio.sleep(POLL_SECONDS)
         await self._writer.close(timeout_seconds=max(1.0, deadline - 2 - loop.time()))
+        if self._answers:
+            # The acks of what was just written go out ahead of the closes.
+            await asyncio.wait(self._answers, timeout=ANSWERS_SECONDS)
         await self._close_rest(max(1.0, deadline - loop.time()))
         log.info("drain_ends")
 

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 # Probes of many proxies share one look at the database.
 PROBE_SECONDS = 1.0
+# A frozen database must turn the probe to 503 before the prober gives up on the answer.
+PROBE_TIMEOUT_SECONDS = 1.5
 # A failover that gives the database another epoch cuts connections anyway; until then one look serves many.
 EPOCH_SECONDS = 5.0
 # Between looks at a schema that is not there yet.
@@ -66,9 +68,10 @@ class Health:
             if time.monotonic() - self._probed_at < PROBE_SECONDS:
                 return self._database_ok
             try:
-                await self._database.ping()
+                async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                    await self._database.ping()
                 self._database_ok = self._schema_ok
-            except ServiceUnavailable:
+            except (ServiceUnavailable, TimeoutError):
                 self._database_ok = False
             self._probed_at = time.monotonic()
             self._metrics.database_up.set(self._database_ok)
