@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.haproxy import READINESS_NOTICE_SECONDS
+from chatoperator.manifests.haproxy import DISCOVERY_SECONDS, READINESS_NOTICE_SECONDS
 from chatoperator.manifests.metadata import (
     SCHEMA_ANNOTATION,
     chatserver_secret_name,
@@ -116,6 +116,9 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 3,
+            # A rollout stops old servers only when HAProxy has found the new ones; otherwise two quick replacements
+            # leave it for some seconds with servers that are all draining.
+            "minReadySeconds": DISCOVERY_SECONDS,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": SURGE}},
             "selector": {"matchLabels": selector(cluster.name, "chatserver")},
             "template": {

@@ -35,6 +35,10 @@ DEFAULT_LIMITS = {"cpu": "2", "memory": "1Gi"}
 LEAVE_ENDPOINTS_SECONDS = 5
 """A leaving pod still accepts while the nodes learn that it is gone."""
 
+FIND_SERVERS_SECONDS = 5
+"""A new pod gets no requests before it has looked servers up and checked them. Not a probe of its servers: in an outage
+of them all it has to answer 503 rather than to refuse connections."""
+
 TERMINATION_GRACE_SECONDS = LEAVE_ENDPOINTS_SECONDS + haproxy.HARD_STOP_AFTER_SECONDS + 10
 
 
@@ -112,7 +116,10 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
         "securityContext": container_security(),
         "startupProbe": http_probe("/healthz", "metrics", period_seconds=1, failures=60),
         "livenessProbe": http_probe("/healthz", "metrics", period_seconds=10, failures=3),
-        "readinessProbe": http_probe("/healthz", "metrics", period_seconds=2, failures=2),
+        "readinessProbe": {
+            **http_probe("/healthz", "metrics", period_seconds=2, failures=2),
+            "initialDelaySeconds": FIND_SERVERS_SECONDS,
+        },
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_ENDPOINTS_SECONDS}}},
         "volumeMounts": [
             {"name": "config", "mountPath": "/usr/local/etc/haproxy", "readOnly": True},
