@@ -1,0 +1,27 @@
+"""What holds for the whole suite: a test is skipped only if a committed list says so, with its reason."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ALLOWED = Path(__file__).parent / "data" / "skipped.toml"
+
+_skipped: dict[str, str] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what was skipped, and why."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped[report.nodeid] = str(report.longrepr)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that skipped what no committed reason covers."""
+    allowed: dict[str, str] = tomllib.loads(ALLOWED.read_text())["skipped"]
+    unexplained = {name: why for name, why in _skipped.items() if name not in allowed}
+    if unexplained:
+        for name, why in unexplained.items():
+            print(f"\nskipped, but not listed with a reason in {ALLOWED}: {name}: {why}")  # noqa: T201 - to the one who ran it
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
