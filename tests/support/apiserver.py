@@ -23,6 +23,10 @@ START_SECONDS = 90
 """Seconds both may take on a loaded machine."""
 
 ADMIN_TOKEN = "admin-of-a-test-server"
+OPERATOR_TOKEN = "operator-of-a-test-server"
+
+OPERATOR_USER = "operator"
+"""May do nothing until a test binds a role to it."""
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -132,7 +136,9 @@ def _write_inputs(folder: Path) -> None:
     (folder / "sa.key").write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    (folder / "tokens.csv").write_text(f'{ADMIN_TOKEN},admin,admin,"system:masters"\n')
+    (folder / "tokens.csv").write_text(
+        f'{ADMIN_TOKEN},admin,admin,"system:masters"\n{OPERATOR_TOKEN},{OPERATOR_USER},{OPERATOR_USER}\n'
+    )
     (folder / "audit.json").write_text(json.dumps(AUDIT_POLICY))
 
 

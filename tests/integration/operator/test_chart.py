@@ -1,0 +1,70 @@
+"""The chart as Helm renders it: accepted by a real API server, refusing wrong values, naming the right images."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chatoperator import settings
+from tests.support.chart import CHART, KUBERNETES_VERSION, helm, render
+
+if TYPE_CHECKING:
+    from tests.support.apiserver import ApiServer
+
+pytestmark = pytest.mark.integration
+
+
+def one(kind: str, made: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = [document for document in made if document["kind"] == kind]
+    return found
+
+
+def test_helm_finds_nothing_to_complain_about() -> None:
+    done = helm("lint", "--strict", str(CHART), "--kube-version", KUBERNETES_VERSION)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "value", ["images.registry=no-slash", "images.pullPolicy=Sometimes", "logLevel=LOUD", "unknown=1", "crd.keep=true"]
+)
+def test_wrong_values_are_refused(value: str) -> None:
+    assert helm("template", "x", str(CHART), "--kube-version", KUBERNETES_VERSION, "--set", value).returncode != 0
+
+
+def test_the_environment_is_what_the_operator_reads() -> None:
+    deployment = one("Deployment", render("images.registry=registry.example.com/chat/", "images.tag=2.0"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com/chat/chatcluster-operator:2.0"
+    read = settings.read({entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]})
+    assert read.version == "2.0"
+    assert read.images.chatserver == "registry.example.com/chat/chatcluster-chatserver:2.0"
+    assert read.images.postgres == "registry.example.com/chat/chatcluster-postgres:2.0"
+    assert read.images.haproxy == "registry.example.com/chat/chatcluster-haproxy:2.0"
+    assert read.watch_namespace is None
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"health": read.health_port, "metrics": read.metrics_port}
+
+
+def test_one_namespace_needs_no_cluster_role() -> None:
+    made = render("watchNamespace=chat")
+    kinds = {document["kind"] for document in made}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    assert one("Role", made)["metadata"]["namespace"] == "chat"
+
+
+def test_the_crd_can_be_left_out() -> None:
+    assert "CustomResourceDefinition" not in {document["kind"] for document in render("crd.create=false")}
+
+
+def test_a_real_api_server_accepts_all_of_it_under_restricted(server: ApiServer, namespace: str) -> None:
+    made = render(namespace=namespace)
+    items = json.dumps({"apiVersion": "v1", "kind": "List", "items": made})
+    done = server.run_kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=items)
+    assert done.returncode == 0, done.stderr
+    template = one("Deployment", made)["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "try", "namespace": namespace}}
+    pod["spec"] = template["spec"]
+    tried = server.run_kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    assert tried.returncode == 0, tried.stderr

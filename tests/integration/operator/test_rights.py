@@ -1,0 +1,239 @@
+"""The whole operator (watches, queue, reconcile) on a real API server with the chart's rights and no others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import kopf
+import pytest
+
+from chatoperator import handlers
+from chatoperator.controller import Controller
+from chatoperator.kube import connect
+from chatoperator.observed import Reading
+from chatoperator.reconcile import Reconciler
+from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER
+from tests.support.chart import render
+from tests.support.chatclusters import SETTINGS, FakeProber
+from tests.support.cluster import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.apiserver import ApiServer
+
+pytestmark = pytest.mark.integration
+
+BACK_SECONDS = 10
+"""A deleted child exists again within it: the promise to the admin."""
+
+PATIENCE_SECONDS = 60
+
+
+class Client:
+    """What an admin does, without blocking the operator in this process."""
+
+    def __init__(self, server: ApiServer, namespace: str) -> None:
+        self._server = server
+        self._namespace = namespace
+
+    async def __call__(self, *arguments: str, stdin: Any = None) -> str:
+        text = json.dumps(stdin) if stdin is not None else None
+        done = await asyncio.to_thread(self._server.run_kubectl, *arguments, "-n", self._namespace, stdin=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    async def get(self, *what: str) -> dict[str, Any] | None:
+        printed = await self("get", *what, "-o", "json", "--ignore-not-found")
+        return json.loads(printed) if printed.strip() else None
+
+    async def until(self, *what: str, other_than: str = "") -> float:
+        """Wait until an object exists, with another uid than the given one."""
+
+        async def there() -> bool:
+            found = await self.get(*what)
+            return found is not None and found["metadata"]["uid"] != other_than
+
+        return await until(there, " ".join(what), PATIENCE_SECONDS, poll_seconds=0.1)
+
+    async def migrated(self, name: str) -> None:
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        done = [
+            {"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")
+        ]
+        status = {"conditions": done, "succeeded": 1, "startTime": now, "completionTime": now}
+        await self("patch", "job", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+
+    async def new_job(self, other_than: frozenset[str] = frozenset()) -> str:
+        found: list[str] = []
+
+        async def there() -> bool:
+            listed = await self.get("jobs")
+            names = {job["metadata"]["name"] for job in (listed or {"items": []})["items"]} - other_than
+            found[:] = sorted(names)
+            return bool(names)
+
+        await until(there, "a migrate Job", PATIENCE_SECONDS, poll_seconds=0.1)
+        return found[0]
+
+
+@pytest.fixture
+def rights(server: ApiServer) -> set[tuple[str, str, str]]:
+    """The chart's ClusterRole, bound to the operator's user: (group, resource, verb)."""
+    (role,) = [document for document in render() if document["kind"] == "ClusterRole"]
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "operator-under-test"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR_USER}],
+    }
+    for manifest in (role, binding):
+        applied = server.run_kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+        assert applied.returncode == 0, applied.stderr
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.fixture
+async def prober(
+    server: ApiServer, rights: set[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[FakeProber]:
+    """The running operator's view of the data plane; it runs until the test ends."""
+    assert rights
+    kubeconfig: Path = server.kubeconfig(OPERATOR_TOKEN, OPERATOR_USER)
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    stop = asyncio.Event()
+    fake = FakeProber()
+    async with connect(str(kubeconfig)) as kube:
+        reconciler = Reconciler(
+            kube,
+            fake,  # type: ignore[arg-type]
+            SETTINGS,
+            monotonic=time.monotonic,
+            now=lambda: dt.datetime.now(dt.UTC),
+        )
+        controller = Controller(reconciler, monotonic=time.monotonic, unix_time=time.time)
+        running = asyncio.create_task(
+            kopf.operator(registry=handlers.registry(controller), standalone=True, clusterwide=True, stop_flag=stop)
+        )
+        yield fake
+        stop.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Kopf leaves its sessions' transports to the collector
+async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children_come_back(
+    server: ApiServer, prober: FakeProber, namespace: str, minimal: dict[str, Any], rights: set[tuple[str, str, str]]
+) -> None:
+    admin = Client(server, namespace)
+    minimal["spec"]["chatserver"] = {
+        "targetConnectionsPerServer": 10,
+        "scaling": {"minReplicas": 2, "scaleDownStabilizationSeconds": 0},
+    }
+    await admin("create", "-f", "-", stdin=minimal)
+    first = await admin.new_job()
+    await admin.migrated(first)
+    await admin.until("deployment", "demo-chatserver")
+
+    took = {}
+    for kind, name in (
+        ("deployment", "demo-chatserver"),
+        ("deployment", "demo-ingress"),
+        ("statefulset", "demo-postgres"),
+        ("service", "demo-chatserver"),
+        ("configmap", "demo-ingress"),
+        ("secret", "demo-database"),
+        ("pdb", "demo-ingress"),
+    ):
+        found = await admin.get(kind, name)
+        assert found is not None
+        await admin("delete", kind, name)
+        took[f"{kind}/{name}"] = await admin.until(kind, name, other_than=found["metadata"]["uid"])
+    assert max(took.values()) < BACK_SECONDS, took
+
+    # A new image: its Job runs, then the old one's goes.
+    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"chatserver":{"image":"chatserver:2"}}}')
+    second = await admin.new_job(frozenset({first}))
+    await admin.migrated(second)
+
+    async def tidied() -> bool:
+        return await admin.get("job", first) is None
+
+    await until(tidied, "the old Job is gone", PATIENCE_SECONDS)
+    await _scale_down(admin, prober)
+
+    requests = [entry for entry in server.audit() if entry["user"]["username"] == OPERATOR_USER]
+    refused = [(entry["verb"], entry["requestURI"]) for entry in requests if entry["responseStatus"]["code"] == 403]
+    assert refused == []
+    assert _used(requests) == rights
+
+
+async def _scale_down(admin: Client, prober: FakeProber) -> None:
+    """Two servers run and one is wanted: the emptier one is marked before the number falls."""
+    deployment = await admin.get("deployment", "demo-chatserver")
+    assert deployment is not None
+    template = deployment["spec"]["template"]
+    prober.connections = {"server-a": Reading(3, draining=False), "server-b": Reading(1, draining=False)}
+    started = {"name": "chatserver", "started": True, "ready": True, "restartCount": 0, "image": "i", "imageID": ""}
+    for number, name in enumerate(prober.connections, start=1):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": template["metadata"]["labels"]},
+            "spec": template["spec"],
+        }
+        await admin("create", "-f", "-", stdin=pod)
+        status = {"podIP": f"192.0.2.{number}", "containerStatuses": [{**started, "state": {"running": {}}}]}
+        await admin("patch", "pod", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    await _report(admin)
+    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"chatserver":{"scaling":{"minReplicas":1}}}}')
+
+    async def marked() -> bool:
+        replicas = await _report(admin)
+        victim = await admin.get("pod", "server-b")
+        assert victim is not None
+        cost = "controller.kubernetes.io/pod-deletion-cost"
+        return replicas == 1 and cost in victim["metadata"].get("annotations", {})
+
+    await until(marked, "the emptier server is marked and the number falls", PATIENCE_SECONDS)
+
+
+async def _report(admin: Client) -> int:
+    """What the Deployment controller reports of pods that are all ready; returns the wanted number."""
+    live = await admin.get("deployment", "demo-chatserver")
+    assert live is not None
+    replicas: int = live["spec"]["replicas"]
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
+    patch = json.dumps({"status": {"observedGeneration": live["metadata"]["generation"], **counts}})
+    await admin("patch", "deployment", "demo-chatserver", "--subresource=status", "--type=merge", "-p", patch)
+    return replicas
+
+
+def _used(requests: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of all requests for resources, as rules write them."""
+    used = set()
+    for entry in requests:
+        reference = entry.get("objectRef")
+        if not reference or "resource" not in reference:
+            continue
+        subresource = reference.get("subresource")
+        resource = reference["resource"] + (f"/{subresource}" if subresource else "")
+        verb = entry["verb"]
+        used.add((reference.get("apiGroup", ""), resource, verb))
+        # Server-side apply is a patch that also needs the right to create.
+        if verb == "patch" and entry["responseStatus"]["code"] == 201:
+            used.add((reference.get("apiGroup", ""), resource, "create"))
+    return used
