@@ -3,7 +3,9 @@
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
+from chatserver.client import Problem, RestClient
 from tests.support.cluster import ROOT, Cluster, until
 from tests.support.ledger import sign_in
 
@@ -19,8 +21,7 @@ async def test_retain_brings_messages_and_credentials_back(cluster: Cluster) -> 
         assert (await cluster.get("secret", "demo-database"))["data"] == secret["data"]
         await _recreate(cluster)
         assert (await cluster.get("pvc", "demo-postgres-data"))["metadata"]["uid"] == claim["metadata"]["uid"]
-        rows, _ = await ana.poll(None)
-        assert [row["message_id"] for row in rows] == [sent["message_id"]]
+        assert [row["message_id"] for row in await _polled(ana)] == [sent["message_id"]]
 
 
 async def test_delete_takes_the_volume_along(cluster: Cluster) -> None:
@@ -43,8 +44,7 @@ async def test_delete_takes_the_volume_along(cluster: Cluster) -> None:
         await until(gone, "the claim and the credentials are gone", GONE_SECONDS)
         await _recreate(cluster)
     async with await sign_in(cluster.url, tls=cluster.insecure) as new:
-        rows, _ = await new.poll(None)
-        assert rows == []
+        assert await _polled(new) == []
 
 
 async def test_deleting_the_statefulset_alone_loses_nothing_under_both_policies(cluster: Cluster) -> None:
@@ -53,10 +53,11 @@ async def test_deleting_the_statefulset_alone_loses_nothing_under_both_policies(
             await cluster.patch({"deletionPolicy": policy})
             await cluster.ready()
             sent = await ana.send(policy, client_id=str(uuid.uuid4()), to=ana.username)
+            (pod,) = await cluster.pods("postgres")
             await cluster.kubectl("delete", "statefulset", "demo-postgres", "-n", "chat")
+            await _another_pod(cluster, pod["metadata"]["uid"])
             await cluster.ready()
-            rows, _ = await ana.poll(None)
-            assert rows[-1]["message_id"] == sent["message_id"]
+            assert (await _polled(ana))[-1]["message_id"] == sent["message_id"]
 
 
 async def test_a_namespace_goes_while_the_operator_is_away(cluster: Cluster) -> None:
@@ -88,6 +89,34 @@ async def _delete_chat(cluster: Cluster) -> None:
     await until(stopped, "all pods of the ChatCluster are gone", GONE_SECONDS)
 
 
+async def _another_pod(cluster: Cluster, uid: str) -> None:
+    """Wait until PostgreSQL answers in another pod: status follows the world by a moment."""
+
+    async def answers() -> bool:
+        pods = await cluster.pods("postgres")
+        states = [status["ready"] for pod in pods for status in pod["status"].get("containerStatuses", [])]
+        return all(pod["metadata"]["uid"] != uid for pod in pods) and states == [True]
+
+    await until(answers, "PostgreSQL answers in another pod", GONE_SECONDS)
+
+
 async def _recreate(cluster: Cluster) -> None:
     await cluster.kubectl("apply", "-f", str(ROOT / "examples" / "minimal.yaml"))
     await cluster.ready(300)
+
+
+async def _polled(rest: RestClient) -> list[dict[str, Any]]:
+    """All messages, as a client polls them that comes again when the server asks it to."""
+    rows: list[dict[str, Any]] = []
+
+    async def answered() -> bool:
+        try:
+            rows[:], _ = await rest.poll(None)
+        except Problem as problem:
+            if not problem.retryable:
+                raise
+            return False
+        return True
+
+    await until(answered, "the servers answer again", GONE_SECONDS)
+    return rows
