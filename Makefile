@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status logs down test check format lint types unit integration e2e purge
+.PHONY: help up status url logs down test check fix format lint types unit integration e2e purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ up: | $(UV) ## a local Kubernetes, the images, the operator and a chat you can o
 
 status: | $(UV) ## what runs, and the chat's address
 	@$(LOCALCLUSTER) status
+
+url: | $(UV) ## the chat's address, for scripts
+	@$(LOCALCLUSTER) url
 
 logs: | $(UV) ## the operator's and the chatservers' newest log lines
 	@$(LOCALCLUSTER) logs

@@ -1,4 +1,4 @@
-"""The command line: `python -m localcluster --name NAME up|status|logs|down|purge`, from the repository's root."""
+"""The command line: `python -m localcluster --name NAME up|status|url|logs|down|purge`, from the repository's root."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     until.add_argument("--cluster-only", action="store_true", help="stop when Kubernetes works")
     until.add_argument("--no-chat", action="store_true", help="stop when the operator runs")
     commands.add_parser("status", help="what runs, and the chat's address")
+    commands.add_parser("url", help="the chat's address, for scripts")
     commands.add_parser("logs", help="newest lines of the operator and the chatservers")
     commands.add_parser("down", help="remove the cluster and all it left")
     commands.add_parser("purge", help="down for every cluster of this checkout, and delete the caches")
@@ -44,6 +45,8 @@ def run(options: argparse.Namespace) -> None:
             teardown.purge()
         case "status":
             report.status(paths)
+        case "url":
+            report.url(paths)
         case "logs":
             report.logs(paths)
         case unknown:

@@ -1,4 +1,4 @@
-"""`status` and `logs`: what runs, where, and what it said last. Nothing is changed."""
+"""`status`, `url` and `logs`: what runs, where, and what it said last. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -41,6 +41,15 @@ def status(paths: ClusterPaths) -> None:
         say(_kubectl(paths, "get", "pods", "-n", namespace) or f"no pods in {namespace}")
         say("")
     say(f"chat:       {address(chosen)}" + ("" if answers(chosen) else " (does not answer)"))
+
+
+def url(paths: ClusterPaths) -> None:
+    """Print the chat's address alone, for scripts.
+
+    Raises:
+        LocalClusterError: the cluster does not exist or does not answer.
+    """
+    say(address(_reachable(paths)).rstrip("/"))
 
 
 def logs(paths: ClusterPaths) -> None:

@@ -7,7 +7,7 @@ from localcluster import leftovers
 from tests.support.cluster import ROOT, run
 
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-"""Blocks marked `sh` are run; the unmarked ones show what needs a registry, or what would run these tests in themselves."""
+"""Blocks marked `sh` are run; the unmarked ones need a registry, or would run this test in itself."""
 
 TIMEOUT_SECONDS = 35 * 60
 

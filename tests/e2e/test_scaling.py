@@ -57,8 +57,7 @@ async def _servers(cluster: Cluster, count: int) -> None:
     async def running() -> bool:
         deployment = await cluster.get("deployment", "demo-chatserver")
         status = deployment["status"]
-        return (
-            deployment["spec"]["replicas"] == count and status.get("readyReplicas") == status.get("replicas") == count
-        )
+        counts = [deployment["spec"]["replicas"], status.get("replicas"), status.get("readyReplicas")]
+        return all(number == count for number in counts)
 
     await until(running, f"{count} chatservers", SCALED_SECONDS)
