@@ -23,7 +23,7 @@ _LEFT_OUT = ("doc", "groff", "info", "linda", "lintian", "locale", "man")
 _KEPT_SETTINGS = ("Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::Check-")
 
 
-def bootstrap(suite: str, packages: Sequence[str], target: Path, log: Path) -> None:
+def bootstrap(suite: str, packages: Sequence[str], target: Path, log: Path, overlay: Path | None = None) -> None:
     """Write a minimal Debian as a tar.
 
     Args:
@@ -31,6 +31,7 @@ def bootstrap(suite: str, packages: Sequence[str], target: Path, log: Path) -> N
         packages: what it has beside the essential packages.
         target: the tar.
         log: mmdebstrap's output.
+        overlay: a folder that is copied over it.
 
     Raises:
         LocalClusterError: mmdebstrap failed.
@@ -44,6 +45,7 @@ def bootstrap(suite: str, packages: Sequence[str], target: Path, log: Path) -> N
                 *[f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in _LEFT_OUT],
                 # What is copied into the image as an apt setting would speak of this machine.
                 "--customize-hook=rm -f $1/etc/apt/apt.conf.d/99mmdebstrap",
+                *([f"--customize-hook=sync-in '{overlay}' /"] if overlay is not None else []),
                 *[suite, str(target), *sources(suite, os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR))],
             ],
             log=log,

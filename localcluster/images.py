@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcluster import engine as engines
@@ -14,7 +15,6 @@ from localcluster.progress import LocalClusterError, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from localcluster.engine import Engine
     from localcluster.kindcluster import KindCluster
@@ -28,6 +28,12 @@ BASE_SUITE = "trixie"
 
 # What debian:trixie-slim has beside the essential packages.
 BASE_PACKAGES = ("debian-archive-keyring",)
+
+BASE_OVERLAY = Path(__file__).parent / "base"
+"""The settings that debian:*-slim adds to Debian's own."""
+
+STAGE_HOURS = 24
+"""Hours that build stages are kept as a cache."""
 
 BUILD_SECONDS = 900
 """Seconds for one image with an empty layer cache; one minute is usual."""
@@ -72,7 +78,7 @@ def source_tag(root: Path) -> str:
     Raises:
         LocalClusterError: `.dockerignore` holds a pattern that this function cannot follow.
     """
-    digest = hashlib.sha256(f"{BASE_IMAGE} {BASE_PACKAGES}".encode())
+    digest = hashlib.sha256(f"{BASE_IMAGE} {_base_fingerprint()}".encode())
     for path in context_files(root):
         digest.update(f"{path.relative_to(root)} {path.stat().st_mode & 0o111 != 0}\n".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -104,7 +110,7 @@ def _files_below(top: Path) -> Iterable[Path]:
 
 
 def _base_image(builder: Engine, stage: Stage, log: Path) -> str:
-    local = f"chatcluster.local/base:{hashlib.sha256(repr((BASE_SUITE, BASE_PACKAGES)).encode()).hexdigest()[:12]}"
+    local = f"chatcluster.local/base:{_base_fingerprint()}"
     if builder.private and builder.has_image(local):
         return local
     stage.detail = f"asking for {BASE_IMAGE}"
@@ -116,12 +122,20 @@ def _base_image(builder: Engine, stage: Stage, log: Path) -> str:
     target = cache_root() / "tmp" / "base.tar"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        bootstrap(BASE_SUITE, BASE_PACKAGES, target, log)
+        bootstrap(BASE_SUITE, BASE_PACKAGES, target, log, BASE_OVERLAY)
         with target.open("rb") as stream:
             builder.docker("import", "--change", 'CMD ["bash"]', "-", local, log=log, stdin=stream)
     finally:
         target.unlink(missing_ok=True)
     return local
+
+
+def _base_fingerprint() -> str:
+    digest = hashlib.sha256(repr((BASE_SUITE, BASE_PACKAGES)).encode())
+    for path in sorted(BASE_OVERLAY.rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(BASE_OVERLAY)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _build(builder: Engine, target: str, tag: str, base: str, log: Path) -> None:
@@ -148,17 +162,16 @@ def _load(cluster: KindCluster, builder: Engine, wanted: list[str]) -> None:
             missing.append(name)
     if not missing:
         return
-    archive = cluster.paths.state / "images.tar"
-    try:
-        builder.docker("save", "--output", archive, *missing, log=cluster.log, timeout_seconds=BUILD_SECONDS)
-        kindcluster.load_images(cluster, archive)
-    finally:
-        archive.unlink(missing_ok=True)
+    kindcluster.copy_images(cluster, builder, missing)
 
 
 def _forget_others(builder: Engine, wanted: list[str], log: Path) -> None:
     """Remove this project's older tags from the build engine: layers that nothing uses go with them."""
     listed = builder.query("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=chatcluster-*")
     older = sorted(set((listed or "").split()) - set(wanted))
-    if builder.private and older:
+    if not builder.private:
+        return
+    if older:
         builder.docker("image", "rm", "--force", *older, log=log)
+    # Build stages of sources that are gone: the newest are the layer cache, and stay.
+    builder.docker("image", "prune", "--force", "--filter", f"until={STAGE_HOURS}h", log=log)

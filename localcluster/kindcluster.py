@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -145,14 +146,25 @@ def configuration(paths: ClusterPaths, ports: Ports, *, own_node: bool, cgroup_2
     return "\n".join(lines) + "\n" + patches
 
 
-def is_complete(cluster: KindCluster) -> bool:
-    """Whether `kind create cluster` came to its end and its node is still there."""
-    return (cluster.paths.state / "created").exists() and node_state(cluster) is not None
+def existing_own_node(paths: ClusterPaths, engine: Engine) -> bool | None:
+    """Whether the existing cluster has a node image of our own.
+
+    Returns:
+        None if `kind create cluster` never came to its end, or the node is gone.
+    """
+    try:
+        made = json.loads((paths.state / "created").read_text())
+        own_node = bool(made["own_node"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError):
+        own_node = True
+    return own_node if node_state(engine, paths) is not None else None
 
 
-def node_state(cluster: KindCluster) -> str | None:
+def node_state(engine: Engine, paths: ClusterPaths) -> str | None:
     """Docker's word for the node container (running, exited, ...), or None if there is none."""
-    return cluster.engine.query("container", "inspect", "--format", "{{.State.Status}}", cluster.paths.node)
+    return engine.query("container", "inspect", "--format", "{{.State.Status}}", paths.node)
 
 
 def create(cluster: KindCluster) -> None:
@@ -161,6 +173,7 @@ def create(cluster: KindCluster) -> None:
     Raises:
         LocalClusterError: kind failed; the node's logs are in the state folder.
     """
+    (cluster.paths.state / "created").unlink(missing_ok=True)
     cluster.run_kind("delete", "cluster", "--name", cluster.paths.kind_name, timeout_seconds=120)
     configured = cluster.paths.state / "kind.yaml"
     configured.write_text(
@@ -175,12 +188,12 @@ def create(cluster: KindCluster) -> None:
     except LocalClusterError:
         _keep_node_logs(cluster)
         raise
-    (cluster.paths.state / "created").touch()
+    (cluster.paths.state / "created").write_text(json.dumps({"own_node": cluster.own_node}))
 
 
 def restart(cluster: KindCluster) -> None:
     """Start the node of a stopped or crashed cluster."""
-    if node_state(cluster) != "running":
+    if node_state(cluster.engine, cluster.paths) != "running":
         cluster.engine.docker("start", cluster.paths.node, log=cluster.log)
     if not cluster.paths.kubeconfig.exists():
         cluster.run_kind(
@@ -232,7 +245,7 @@ def ensure_relay(cluster: KindCluster) -> None:
 
 
 def wait_ready(cluster: KindCluster, stage: Stage) -> None:
-    """Wait for the API, the node and the system pods.
+    """Wait for the API and the node, and hand it what the system still lacks.
 
     Raises:
         LocalClusterError: not within the time limit.
@@ -251,9 +264,6 @@ def wait_ready(cluster: KindCluster, stage: Stage) -> None:
     if cluster.engine.private:
         cluster.run_kubectl("apply", "-f", MANIFESTS / "coredns-no-upstream.yaml")
     cluster.run_kubectl("apply", "-f", MANIFESTS / "metrics-server.yaml")
-    stage.detail = "waiting for DNS and storage"
-    for namespace, workload in SYSTEM_WORKLOADS:
-        wait_for_rollout(cluster, namespace, workload)
 
 
 def wait_for_rollout(cluster: KindCluster, namespace: str, workload: str) -> None:
@@ -266,16 +276,24 @@ def wait_for_rollout(cluster: KindCluster, namespace: str, workload: str) -> Non
     cluster.run_kubectl(*["-n", namespace, "rollout", "status", workload, limit], timeout_seconds=READY_SECONDS + 10)
 
 
-def wait_for_metrics(cluster: KindCluster) -> None:
-    """Wait until `kubectl top` has something to say; it needs two scrapes, 15 s apart."""
-    with Stage("metrics-server"):
-        wait_for_rollout(cluster, "kube-system", "deployment/metrics-server")
+def wait_for_system(cluster: KindCluster) -> None:
+    """Wait for DNS, storage and metrics, which settle while images are copied and the operator starts.
+
+    Raises:
+        LocalClusterError: not within the time limit.
+    """
+    with Stage("cluster DNS, storage and metrics") as stage:
+        for namespace, workload in SYSTEM_WORKLOADS:
+            stage.detail = f"waiting for {workload}"
+            wait_for_rollout(cluster, namespace, workload)
 
 
 SYSTEM_WORKLOADS = (
     ("kube-system", "daemonset/kube-proxy"),
     ("kube-system", "deployment/coredns"),
     ("local-path-storage", "deployment/local-path-provisioner"),
+    # Last: it has two scrapes to do, 15 s apart, before it says that it is ready.
+    ("kube-system", "deployment/metrics-server"),
 )
 
 
@@ -295,10 +313,19 @@ FRESH_SECONDS = 330
 """Seconds between the kubelet's unchanged status reports (five minutes, plus a margin)."""
 
 
-def load_images(cluster: KindCluster, archive_file: Path) -> None:
-    """Give the node images from a file of `docker save`."""
-    cluster.run_kind(
-        "load", "image-archive", archive_file, "--name", cluster.paths.kind_name, timeout_seconds=CREATE_SECONDS
+def copy_images(cluster: KindCluster, source: Engine, references: list[str]) -> None:
+    """Give the node images of another engine, without a file in between: what `kind load image-archive` does with one.
+
+    Raises:
+        LocalClusterError: a side of the pipe failed.
+    """
+    importer = ["ctr", "--namespace=k8s.io", "images", "import", "--all-platforms", "--digests", "-"]
+    process.pipe(
+        ["docker", "save", *references],
+        ["docker", "exec", "--interactive", cluster.paths.node, *importer],
+        environments=(source.env(), cluster.engine.env()),
+        log=cluster.log,
+        timeout_seconds=CREATE_SECONDS,
     )
 
 

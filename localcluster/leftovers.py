@@ -63,7 +63,10 @@ def diff(before: Snapshot, after: Snapshot) -> list[str]:
     found = []
     for kind in sorted(before.keys() | after.keys()):
         was, now = before.get(kind, []), after.get(kind, [])
-        found += [f"{kind}: + {line}" for line in now if line not in was]
+        known = set(was)
+        new = [line for line in now if line not in known]
+        # What lies below a new folder says nothing more.
+        found += [f"{kind}: + {line}" for line in new if kind != "cgroups" or str(Path(line).parent) in known]
         # Other processes may end meanwhile: only new ones are leftovers.
         if kind not in {"processes", "network namespaces", "cgroups"}:
             found += [f"{kind}: - {line}" for line in was if line not in now]

@@ -50,6 +50,9 @@ NODE_PACKAGES = (
     "util-linux",
 )
 
+LOAD_SECONDS = 600
+"""Seconds to give an engine the node image; about 10 s is usual."""
+
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 
 ETCD_TAG = "3.6.12-0"
@@ -143,7 +146,7 @@ def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
         stage.detail = f"bootstrapping Debian {NODE_SUITE} for the node"
         rootfs = work / "rootfs.tar"
         bootstrap(NODE_SUITE, NODE_PACKAGES, rootfs, log)
-        base = f"chatcluster.local/node-base:{reference().rpartition(':')[2]}"
+        base = _part("base")
         with rootfs.open("rb") as stream:
             engine.docker("import", "-", base, log=log, stdin=stream)
         stage.detail = "making the images of the system pods"
@@ -152,9 +155,12 @@ def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
         rootfs.unlink()
         _build_kube_proxy(engine, base, programs["kubernetes"], work, log)
         stage.detail = "assembling the node image"
-        context = _node_context(engine, programs["kubernetes"], work, log)
-        build_arguments = ["--build-arg", f"NODE_BASE={base}", "--tag", reference()]
-        engine.docker("build", *build_arguments, context, log=log, timeout_seconds=BOOTSTRAP_SECONDS)
+        preloaded = _build_preloaded(engine, base, work, log)
+        context = _node_context(programs["kubernetes"], work)
+        build_arguments = ["--build-arg", f"NODE_BASE={base}", "--build-arg", f"PRELOADED={preloaded}"]
+        engine.docker(
+            "build", *build_arguments, "--tag", reference(), context, log=log, timeout_seconds=BOOTSTRAP_SECONDS
+        )
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -168,10 +174,8 @@ def save(engine: Engine, log: Path) -> None:
     partial = target.with_suffix(".partial")
     engine.docker("save", "--output", partial, reference(), log=log, timeout_seconds=BOOTSTRAP_SECONDS)
     partial.rename(target)
-    tag = reference().rpartition(":")[2]
-    references = [reference(), KUBE_PROXY, *(image.reference for image in SYSTEM_IMAGES)]
-    engine.docker("image", "rm", "--force", *references, f"chatcluster.local/node-base:{tag}", log=log)
-    engine.docker("image", "prune", "--force", log=log)
+    references = [reference(), _part("preloaded"), KUBE_PROXY, *(image.reference for image in SYSTEM_IMAGES)]
+    engine.docker("image", "rm", "--force", *references, _part("base"), log=log)
 
 
 def _import_program(
@@ -217,16 +221,34 @@ def _build_kube_proxy(engine: Engine, base: str, programs: Path, work: Path, log
     )
 
 
-def _node_context(engine: Engine, programs: Path, work: Path, log: Path) -> Path:
+def _build_preloaded(engine: Engine, base: str, work: Path, log: Path) -> str:
+    context = _made(work / "preload")
+    shutil.copyfile(NODE_FOLDER / "preload.Dockerfile", context / "Dockerfile")
+    shutil.copytree(NODE_FOLDER / "rootfs", context / "rootfs")
+    references = [KUBE_PROXY, *(image.reference for image in SYSTEM_IMAGES)]
+    engine.docker("save", "--output", context / "system.tar", *references, log=log, timeout_seconds=300)
+    name = _part("preloaded")
+    engine.docker(
+        *["build", "--network", "none", "--build-arg", f"NODE_BASE={base}", "--tag", name, str(context)],
+        log=log,
+        timeout_seconds=300,
+    )
+    shutil.rmtree(context)
+    return name
+
+
+def _part(name: str) -> str:
+    """The name of an image that only serves to build the node image."""
+    return f"chatcluster.local/node-{name}:{reference().rpartition(':')[2]}"
+
+
+def _node_context(programs: Path, work: Path) -> Path:
     context = _made(work / "node")
     shutil.copy(NODE_FOLDER / "Dockerfile", context)
     shutil.copytree(NODE_FOLDER / "rootfs", context / "rootfs")
     (context / "rootfs" / "kind" / "version").write_text(f"{_VERSION}\n")
     for name in NODE_PROGRAMS:
         shutil.copy(programs / name, _made(context / "bin"))
-    references = [KUBE_PROXY, *(image.reference for image in SYSTEM_IMAGES)]
-    target = _made(context / "preload") / "system.tar"
-    engine.docker("save", "--output", target, *references, log=log, timeout_seconds=300)
     return context
 
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from localcluster.progress import LocalClusterError
 
@@ -35,7 +35,7 @@ def run(
     timeout_seconds: float,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    stdin: BinaryIO | None = None,
+    stdin: IO[bytes] | None = None,
     remedy: str = "",
 ) -> None:
     """Run a program to its end, its output appended to the log.
@@ -72,6 +72,36 @@ def run(
             remedy=remedy,
             log=log,
         )
+
+
+def pipe(
+    producer: Sequence[str],
+    consumer: Sequence[str],
+    *,
+    environments: tuple[Mapping[str, str], Mapping[str, str]],
+    log: Path,
+    timeout_seconds: float,
+) -> None:
+    """Run two programs, the output of one being the input of the other.
+
+    Raises:
+        LocalClusterError: one failed, or they took longer than the limit.
+    """
+    with log.open("ab") as output:
+        output.write(f"$ {' '.join(producer)} | {' '.join(consumer)}\n".encode())
+        output.flush()
+        with subprocess.Popen(
+            producer, stdout=subprocess.PIPE, stderr=output, stdin=subprocess.DEVNULL, env=dict(environments[0])
+        ) as source:
+            assert source.stdout is not None  # noqa: S101 -- it is a pipe, see above
+            try:
+                run(consumer, log=log, timeout_seconds=timeout_seconds, env=environments[1], stdin=source.stdout)
+            except LocalClusterError:
+                source.kill()
+                raise
+            source.stdout.close()
+    if source.returncode != 0:
+        raise LocalClusterError(f"{_short(producer)} failed with exit code {source.returncode}", log=log)
 
 
 def output_of(

@@ -28,18 +28,18 @@ def bring_up_cluster(paths: ClusterPaths) -> KindCluster:
     with Stage("tools: kind and kubectl") as stage:
         tools = kindcluster.toolchain_for(stage, paths.logs / "tools.log")
     chosen = ports.ensure(paths)
-    own_node = ensure_node_image(paths, users)
     with Stage("container engine") as stage:
         engine = users or engines.start_private(paths.engine, paths.cgroup, paths.logs / "engine.log")
         stage.note = "a private one" if engine.private else "yours"
-        if engine.private and own_node and not engine.has_image(nodeimage.reference()):
-            stage.detail = "loading the node image"
-            engine.docker("load", "--input", nodeimage.archive(), log=paths.logs / "engine.log", timeout_seconds=600)
+    own_node = kindcluster.existing_own_node(paths, engine)
+    is_there = own_node is not None
+    if own_node is None:
+        own_node = ensure_node_image(paths, engine)
     cluster = KindCluster(
         paths=paths, engine=engine, ports=chosen, own_node=own_node, kind=tools["kind"], kubectl=tools["kubectl"]
     )
     with Stage(f"Kubernetes cluster {paths.kind_name}") as stage:
-        if kindcluster.is_complete(cluster):
+        if is_there:
             stage.note = "it was there"
             kindcluster.restart(cluster)
         else:
@@ -50,27 +50,32 @@ def bring_up_cluster(paths: ClusterPaths) -> KindCluster:
     return cluster
 
 
-def ensure_node_image(paths: ClusterPaths, users: Engine | None) -> bool:
-    """Have a node image at hand: kindest/node where it can be pulled, else one made here.
+def ensure_node_image(paths: ClusterPaths, engine: Engine) -> bool:
+    """Have a node image in the engine: kindest/node where it can be pulled, else one made here.
 
     Returns:
         Whether it is the one made here.
     """
-    if users is not None and (users.has_image(nodeimage.KINDEST_NODE) or users.has_image(nodeimage.reference())):
-        return not users.has_image(nodeimage.KINDEST_NODE)
-    if users is None and nodeimage.archive().exists():
+    own = nodeimage.reference()
+    if engine.has_image(own):
         return True
-    with Stage("node image") as stage, engines.build_engine(paths, stage) as builder:
+    with Stage("node image") as stage:
         log = paths.logs / "node-image.log"
-        if builder.private and nodeimage.archive().exists():
+        if not engine.private:
+            stage.detail = f"asking for {nodeimage.KINDEST_NODE.partition('@')[0]}"
+            if engine.pull(nodeimage.KINDEST_NODE, log=log):
+                return False
+            nodeimage.build(engine, paths, stage)
             return True
-        stage.detail = f"asking for {nodeimage.KINDEST_NODE.partition('@')[0]}"
-        if not builder.private and builder.pull(nodeimage.KINDEST_NODE, log=log):
-            return False
-        nodeimage.build(builder, paths, stage)
-        if builder.private:
-            stage.detail = "saving the node image"
-            nodeimage.save(builder, log)
+        if not nodeimage.archive().exists():
+            with engines.build_engine(paths, stage) as builder:
+                # Another cluster may have made it while this one waited for the builder.
+                if not nodeimage.archive().exists():
+                    nodeimage.build(builder, paths, stage)
+                    stage.detail = "saving the node image"
+                    nodeimage.save(builder, log)
+        stage.detail = "loading the node image"
+        engine.docker("load", "--input", nodeimage.archive(), log=log, timeout_seconds=nodeimage.LOAD_SECONDS)
     return True
 
 
@@ -87,14 +92,14 @@ def up(paths: ClusterPaths, *, cluster_only: bool, chat: bool) -> None:
     """
     cluster = bring_up_cluster(paths)
     if cluster_only:
-        kindcluster.wait_for_metrics(cluster)
+        kindcluster.wait_for_system(cluster)
         say(f"Kubernetes is ready: export KUBECONFIG={paths.kubeconfig}")
         return
     tag = images.ensure_images(cluster)
     deploy.install_operator(cluster, tag)
     if chat:
         deploy.apply_chat(cluster, tag)
-    kindcluster.wait_for_metrics(cluster)
+    kindcluster.wait_for_system(cluster)
     say(f"kubectl: export KUBECONFIG={paths.kubeconfig}")
     if chat:
         say(f"Chat is ready: {deploy.address(cluster.ports)}")
