@@ -22,6 +22,10 @@ SCRAPE_TIMEOUT_SECONDS = 3
 ANSWER_TIMEOUT_SECONDS = 5
 """For one request through the ingress, TLS and the server's look at the database included."""
 
+ANSWER_TRIES = 3
+"""A server that has begun to drain answers /readyz with 503 for the seconds until HAProxy has noticed; the chat is well,
+and the next request goes to another server."""
+
 METRICS_BYTES_MAX = 4 * 1024 * 1024
 """More is not a chatserver's metrics page."""
 
@@ -37,11 +41,13 @@ class Target:
         server_name: Name for SNI, the Host header and, where `authority` is given, the certificate.
         authority: PEM of the authority to trust; None trusts any certificate, since a user's may not cover
             names inside the cluster.
+        port: Of the Service.
     """
 
     address: str
     server_name: str
     authority: str | None
+    port: int = 443
 
 
 class Prober:
@@ -81,11 +87,18 @@ class Prober:
         return parse_reading(page.decode(errors="replace"))
 
     async def ask(self, target: Target) -> Answer:
-        """One GET /readyz through the ingress Service: TLS, HAProxy, a chatserver and its database."""
+        """GET /readyz through the ingress Service: TLS, HAProxy, a chatserver and its database."""
+        for _ in range(ANSWER_TRIES - 1):
+            answer = await self._ask_once(target)
+            if answer.ok:
+                return answer
+        return await self._ask_once(target)
+
+    async def _ask_once(self, target: Target) -> Answer:
         host = f"[{target.address}]" if ":" in target.address else target.address
         try:
             async with self._session.get(
-                f"https://{host}/readyz",
+                f"https://{host}:{target.port}/readyz",
                 headers={"Host": target.server_name},
                 server_hostname=target.server_name,
                 ssl=_context(target.authority),

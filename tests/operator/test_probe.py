@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ssl
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ import pytest
 from aiohttp import web
 
 from chatoperator import probe
+from chatoperator.certificates import ensure
 from chatoperator.observed import Reading
 from chatoperator.probe import Prober, Target, parse_reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 PAGE = """\
 # HELP chatserver_connections Open WebSockets.
@@ -87,6 +90,36 @@ async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Pr
     answer = await prober.ask(Target("127.0.0.2", "localhost", None))
     assert not answer.ok
     assert answer.message.startswith("A request through the ingress failed: ")
+
+
+@pytest.mark.parametrize(("refusals", "ok"), [(0, True), (1, True), (2, True), (3, False)])
+async def test_a_server_that_drains_does_not_make_a_working_chat_look_broken(
+    prober: Prober,
+    tmp_path: Path,
+    refusals: int,
+    ok: bool,  # noqa: FBT001
+) -> None:
+    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
+    (tmp_path / "crt").write_text(made.server.certificate)
+    (tmp_path / "key").write_text(made.server.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    statuses = [503] * refusals + [200]
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=statuses.pop(0))
+
+    app = web.Application()
+    app.add_routes([web.get("/readyz", answer)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        port = runner.addresses[0][1]
+        told = await prober.ask(Target("127.0.0.1", "localhost", made.authority.certificate, port))
+    finally:
+        await runner.cleanup()
+    assert told.ok is ok, told.message
 
 
 def test_a_users_certificate_is_taken_as_it_is_and_our_own_is_checked() -> None:
