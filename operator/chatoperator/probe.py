@@ -23,8 +23,8 @@ ANSWER_TIMEOUT_SECONDS = 5
 """For one request through the ingress, TLS and the server's look at the database included."""
 
 ANSWER_TRIES = 3
-"""A server that has begun to drain answers /readyz with 503 for the seconds until HAProxy has noticed; the chat is well,
-and the next request goes to another server."""
+"""A server that has begun to drain answers /readyz with 503 for the seconds until HAProxy has noticed; the chat is
+well, and the next request goes to another server."""
 
 METRICS_BYTES_MAX = 4 * 1024 * 1024
 """More is not a chatserver's metrics page."""
