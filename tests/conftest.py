@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.findings import told
+
 ALLOWED = Path(__file__).parent / "data" / "skipped.toml"
 
 _skipped: dict[str, str] = {}
@@ -25,3 +27,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         for name, why in unexplained.items():
             print(f"\nskipped, but not listed with a reason in {ALLOWED}: {name}: {why}")  # noqa: T201 - to the one who ran it
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests found out, beside that they passed."""
+    if told():
+        terminalreporter.section("findings")
+        for line in told():
+            terminalreporter.line(line)

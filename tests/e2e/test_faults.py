@@ -9,6 +9,7 @@ import pytest
 
 from chatserver.client import Problem
 from tests.support.cluster import Cluster, CommandFailed, until
+from tests.support.findings import tell
 from tests.support.ledger import Account, Ledger, sign_in
 
 BACK_SECONDS = 10
@@ -63,15 +64,14 @@ async def test_deleted_children_come_back_with_their_replicas(cluster: Cluster) 
             assert after.get("spec", {}).get("replicas") == before.get("spec", {}).get("replicas")
             await cluster.ready(RECOVER_SECONDS)
             await _still_acknowledging(ledger)
-        for name, seconds in took.items():
-            print(f"{name} back after {seconds:.1f} s")  # noqa: T201 - the closing note quotes it
+        tell("\n".join(f"{name} is back after {seconds:.1f} s" for name, seconds in took.items()))
         _verdict(await ledger.finish())
 
 
 async def test_postgres_away_for_a_minute_cuts_no_socket(cluster: Cluster) -> None:
     """Three servers; writes answer 503 with Retry-After, HAProxy keeps its slots, all is well afterwards."""
     await cluster.patch({"chatserver": {"scaling": {"minReplicas": 3}}})
-    await _servers(cluster, 3)
+    await cluster.servers(3)
     await cluster.ready()
     async with (
         await sign_in(cluster.url, tls=cluster.insecure) as ana,
@@ -108,10 +108,10 @@ async def test_the_operator_dies_in_the_middle_of_a_change(cluster: Cluster) -> 
     async with Ledger(cluster.url, tls=cluster.insecure) as ledger:
         await cluster.patch({"chatserver": {"scaling": {"minReplicas": 3}}})
         await cluster.kubectl(
-            *("delete", "pod", "-n", "chatcluster-system", "-l", "app.kubernetes.io/component=operator"),
+            *("delete", "pod", "-n", "chatcluster-system", "-l", "app.kubernetes.io/name=chatcluster-operator"),
             *("--force", "--grace-period=0"),
         )
-        await _servers(cluster, 3)
+        await cluster.servers(3)
         await cluster.ready()
         await _still_acknowledging(ledger)
         _verdict(await ledger.finish())
@@ -141,14 +141,6 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-async def _servers(cluster: Cluster, count: int) -> None:
-    async def running() -> bool:
-        pods = await cluster.pods("chatserver")
-        return len(pods) == count and all(_is_ready(pod) for pod in pods)
-
-    await until(running, f"{count} chatservers are ready", RECOVER_SECONDS)
-
-
 async def _is(cluster: Cluster, condition: str) -> bool:
     return (await cluster.condition(condition)).get("status") == "True"
 
@@ -176,5 +168,5 @@ async def _slots(cluster: Cluster) -> int:
 
 
 def _verdict(account: Account) -> None:
-    print(account)  # noqa: T201 - the closing note quotes it
+    tell(account)
     assert account.clean, account

@@ -71,7 +71,7 @@ async def _operator_away(cluster: Cluster) -> AsyncIterator[None]:
     operator = ("deployment/chatcluster-operator", "-n", "chatcluster-system")
     await cluster.kubectl("scale", *operator, "--replicas=0")
     await cluster.kubectl(
-        *("wait", "pod", "-n", "chatcluster-system", "-l", "app.kubernetes.io/component=operator"),
+        *("wait", "pod", "-n", "chatcluster-system", "-l", "app.kubernetes.io/name=chatcluster-operator"),
         *("--for=delete", "--timeout=60s"),
     )
     try:

@@ -5,6 +5,7 @@ import contextlib
 
 from chatserver.client import LiveClient
 from tests.support.cluster import Cluster, until
+from tests.support.findings import tell
 from tests.support.ledger import Ledger, sign_in
 
 CROWD = 30
@@ -25,7 +26,7 @@ async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> N
             }
         }
     )
-    await _servers(cluster, 1)
+    await cluster.servers(1, SCALED_SECONDS)
     await cluster.ready()
     async with Ledger(cluster.url, tls=cluster.insecure, pairs=1, messages_per_second=2) as ledger:
         async with contextlib.AsyncExitStack() as crowd:
@@ -36,7 +37,7 @@ async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> N
             open_connections = CROWD + len(ledger.clients)
             # ceil(32 / 11) = 3
             await cluster.patch({"chatserver": {"targetConnectionsPerServer": 11}})
-            await _servers(cluster, 3)
+            await cluster.servers(3, SCALED_SECONDS)
             assert [client.closes for client in ledger.clients] == [[], []], "a scale-up cuts nobody"
 
             async def counted() -> bool:
@@ -44,20 +45,10 @@ async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> N
                 return bool(chat["status"]["connections"] >= open_connections)
 
             await until(counted, "status.connections shows them", 60)
-        await _servers(cluster, 1)
+        await cluster.servers(1, SCALED_SECONDS)
         for client in ledger.clients:
             moved = [code for code in client.closes if code not in {CLOSE_RESTART, 1000}]
             assert not moved, f"cut by {moved}; asked to move {client.reconnects_asked} times"
         account = await ledger.finish()
-        print(account)  # noqa: T201 - the closing note quotes it
+        tell(account)
         assert account.clean, account
-
-
-async def _servers(cluster: Cluster, count: int) -> None:
-    async def running() -> bool:
-        deployment = await cluster.get("deployment", "demo-chatserver")
-        status = deployment["status"]
-        counts = [deployment["spec"]["replicas"], status.get("replicas"), status.get("readyReplicas")]
-        return all(number == count for number in counts)
-
-    await until(running, f"{count} chatservers", SCALED_SECONDS)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.cluster import Cluster, CommandFailed
+from tests.support.findings import tell
 
 INVALID = """
 apiVersion: chatcluster.io/v1alpha1
@@ -16,7 +17,7 @@ spec:
 
 async def test_get_shows_the_columns_an_admin_needs(cluster: Cluster) -> None:
     header, row = (await cluster.kubectl("get", "chatclusters", "-n", "chat")).splitlines()
-    print(header, row, sep="\n")  # noqa: T201 - the closing note quotes it
+    tell(f"{header}\n{row}")
     assert header.split() == ["NAME", "READY", "SERVERS", "CONNECTIONS", "URL", "AGE"]
     name, ready, servers, connections, url, _age = row.split()
     assert (name, ready) == ("demo", "True")
@@ -48,7 +49,7 @@ async def test_nonsense_is_refused_with_a_sentence_that_says_why(
 ) -> None:
     with pytest.raises(CommandFailed) as refused:
         await cluster.apply(INVALID.format(name=name, scaling=scaling, auth=auth))
-    print(refused.value)  # noqa: T201 - the closing note quotes it
+    tell(refused.value)
     assert sentence in str(refused.value)
     assert await cluster.get("chatcluster", name) is None
 

@@ -83,6 +83,17 @@ class Cluster:
         found = await self.get("pods", namespace=namespace, selector=selector)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
+    async def servers(self, count: int, timeout_seconds: float = 180) -> None:
+        """Wait until the ChatCluster `demo` runs this many chatservers, all ready and none on its way out."""
+
+        async def running() -> bool:
+            deployment = await self.get("deployment", "demo-chatserver") or {"spec": {}, "status": {}}
+            status: dict[str, int] = deployment["status"]
+            counts = [deployment["spec"].get("replicas"), status.get("replicas"), status.get("readyReplicas")]
+            return all(number == count for number in counts)
+
+        await until(running, f"{count} chatservers run", timeout_seconds)
+
     async def condition(self, kind: str, name: str = "demo", namespace: str = "chat") -> dict[str, Any]:
         """One condition of a ChatCluster; empty while it has none."""
         chat = await self.get("chatcluster", name, namespace=namespace)
