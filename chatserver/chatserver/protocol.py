@@ -9,7 +9,7 @@ other members get the ``message``. Within a chat, a connection sees ``seq`` asce
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -49,10 +49,10 @@ class Send(Frame, frozen=True, tag="send"):
     """Send a message; ``id`` is the message's ``client_id`` and comes back in the ``ack`` or ``error``."""
 
     id: Uuid
-    text: str = ""
+    text: str | None = None
     to: str | None = None
     chat_id: Id | None = None
-    message_type: str = "text"
+    message_type: Literal["text", "image", "video", "audio", "document"] = "text"
     media_url: str | None = None
     reply_to: Id | None = None
     timestamp: float | None = None

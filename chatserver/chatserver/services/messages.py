@@ -79,7 +79,8 @@ def check_message(message: SendMessage, sender_id: int, *, new_client_id: uuid.U
         raise ChatNotFound
     if message.type not in get_args(MessageType):
         raise ValidationFailed.of("type", f"must be one of {', '.join(get_args(MessageType))}")
-    text = None if message.text is None else checks.check_text(message.text, "text")
+    # No text and an empty one are the same content, so that a retry may take the other road: REST or WebSocket.
+    text = checks.check_text(message.text, "text") if message.text else None
     media_url = None if message.media_url is None else checks.check_url(message.media_url, "media_url")
     if message.type == "text" and not text:
         raise ValidationFailed.of("text", "must not be empty")
