@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
+from sanic.http.constants import HTTP
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
 from chatserver.bus import PostgresBus
@@ -216,6 +218,8 @@ async def _listening(app: App, settings: Settings) -> AsyncIterator[int]:
     )
     if server is None:
         raise RuntimeError("Sanic made no server")
+    # Sanic's startup compiles its empty `alt-svc` header out of every answer when it knows of one HTTP version.
+    app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
     await server.startup()  # type: ignore[no-untyped-call]
     await server.before_start()  # type: ignore[no-untyped-call]
     listening: asyncio.Server = server.server  # type: ignore[assignment] # Sanic starts with None there

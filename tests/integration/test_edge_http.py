@@ -60,6 +60,27 @@ async def test_sign_in_and_send_by_rest(one: ServerProcess) -> None:
         assert [row["text"] for row in history.json()] == ["hello"]
 
 
+async def test_a_retry_may_leave_out_the_empty_text_and_take_the_other_road(one: ServerProcess) -> None:
+    ana, _bob = await sign_in(one, "ana"), await sign_in(one, "bob")
+    frame_id = "3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11"
+    picture = {"to": "bob", "media_url": "https://example.com/cat.jpg"}
+    async with ana.socket(one) as socket:
+        await socket.send(type="send", id=frame_id, message_type="image", **picture)
+        ack = await socket.of_type("ack", id=frame_id)
+    async with ana.http(one) as http:
+        for text in ({}, {"text": None}, {"text": ""}):
+            again = await http.post("/api/messages", json={"client_id": frame_id, "type": "image", **picture, **text})
+            assert again.status_code == 200, again.text
+            assert (again.json()["seq"], again.json()["duplicate"]) == (ack["seq"], True)
+
+
+async def test_no_answer_carries_an_empty_header(shared: ServerProcess) -> None:
+    async with httpx.AsyncClient(base_url=shared.url, trust_env=False) as http:
+        for path in ("/livez", "/nowhere"):
+            answer = await http.get(path)
+            assert [name for name, value in answer.headers.items() if not value] == []
+
+
 async def test_a_group_is_made_sent_to_and_read(one: ServerProcess) -> None:
     ana, bob, eve = await sign_in(one, "ana"), await sign_in(one, "bob"), await sign_in(one, "eve")
     async with ana.http(one) as http:
