@@ -39,6 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="chatoperator", description=__doc__)
     parser.add_argument("command", choices=["run"], help="run: reconcile ChatClusters until stopped")
     parser.parse_args()
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        # Elsewhere its requests to pods and Services would leave for addresses that belong to somebody else.
+        sys.stderr.write("chatoperator: run it in a pod of the cluster; the Helm chart does\n")
+        sys.exit(EXIT_MISUSE)
     try:
         configured = settings.read(os.environ)
     except SettingsError as error:

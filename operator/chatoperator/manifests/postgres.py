@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.manifests.credentials import DATABASE_NAME, DATABASE_USER
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
     CREDENTIALS_HASH_ANNOTATION,
@@ -178,4 +179,6 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, credenti
 
 
 def _ready_probe() -> Manifest:
-    return {"exec": {"command": ["pg_isready", "-q", "-h", "127.0.0.1"]}, "timeoutSeconds": 5}
+    # By name: as the superuser, which pg_isready would ask as, TCP is refused, and each refusal is a line in the log.
+    asking = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", DATABASE_USER, "-d", DATABASE_NAME]
+    return {"exec": {"command": asking}, "timeoutSeconds": 5}
