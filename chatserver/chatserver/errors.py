@@ -156,6 +156,15 @@ class MethodNotAllowed(ChatError):
     default_detail = "This address does not take this method."
 
 
+class RequestTimedOut(ChatError):
+    """The request's bytes stopped coming."""
+
+    code = "request_timeout"
+    status = 408
+    retryable = True
+    default_detail = "The request did not arrive in time."
+
+
 class IdempotencyConflict(ChatError):
     """The same client_id came before with another content."""
 
@@ -198,6 +207,14 @@ class UsernameTaken(ValidationFailed):
 
     code = "username_taken"
     default_detail = "This username is taken."
+
+
+class UpgradeRequired(ChatError):
+    """The address only speaks WebSocket."""
+
+    code = "upgrade_required"
+    status = 426
+    default_detail = "Connect with a WebSocket, version 13, subprotocol chat.v1."
 
 
 class RateLimited(ChatError):

@@ -18,9 +18,11 @@ from chatserver.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    RequestTimedOut,
     ServiceUnavailable,
     TooLarge,
     Unauthenticated,
+    UpgradeRequired,
 )
 from chatserver.routes.context import request_id
 
@@ -34,23 +36,6 @@ PROBLEM_JSON = "application/problem+json"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Probes come every few seconds from every proxy and say nothing.
 _SILENT_ROUTES = frozenset({"/livez", "/readyz"})
-
-
-class UpgradeRequired(ChatError):
-    """The address only speaks WebSocket."""
-
-    code = "upgrade_required"
-    status = 426
-    default_detail = "Connect with a WebSocket, version 13, subprotocol chat.v1."
-
-
-class RequestTimedOut(ChatError):
-    """The request's bytes stopped coming."""
-
-    code = "request_timeout"
-    status = 408
-    retryable = True
-    default_detail = "The request did not arrive in time."
 
 
 _TRANSLATIONS: tuple[tuple[type[exceptions.SanicException], type[ChatError]], ...] = (

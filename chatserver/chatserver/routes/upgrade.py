@@ -12,9 +12,8 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from chatserver.errors import BadRequest
+from chatserver.errors import BadRequest, UpgradeRequired
 from chatserver.protocol import MAX_FRAME_BYTES, PING_SECONDS, SUBPROTOCOL
-from chatserver.routes.problems import UpgradeRequired
 
 if TYPE_CHECKING:
     from chatserver.hub import CloseOrder
