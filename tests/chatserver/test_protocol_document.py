@@ -1,0 +1,343 @@
+"""docs/protocol.md says what the code does: codes, frames, close codes, routes, limits and every example."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from sanic import Sanic
+
+from chatserver import app as chat_app
+from chatserver import errors, model, protocol
+from chatserver.metrics import Metrics
+from chatserver.routes import auth, chats, devices, groups, messages, receipts, users
+from chatserver.routes.context import App
+from chatserver.routes.parsing import Body
+from chatserver.services import accounts, checks, feed, rendering, sync
+from chatserver.services import chats as chat_services
+from chatserver.session import Close, Reply, Session
+from chatserver.settings import read_settings
+
+TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+
+BODIES: dict[str, type[Body]] = {
+    "POST /api/auth/code": auth.CodeBody,
+    "POST /api/auth/session": auth.SessionBody,
+    "POST /api/messages": messages.MessageBody,
+    "POST /api/receipts": receipts.ReceiptsBody,
+    "POST /api/groups": groups.GroupBody,
+    "PATCH /api/groups/{group_id}": groups.RenameBody,
+    "PUT /api/groups/{group_id}/members/{user_id}/role": groups.RoleBody,
+    "PATCH /api/users/me": users.ProfileBody,
+}
+MEMBER = model.Member(1, "ana", "admin", 0, 0)
+SENT = model.SentMessage(message_id=1, chat_id=1, seq=1, client_id="", created_at_us=0, duplicate=False)
+CHAT = model.Chat(1, "direct", None, 1, 0, None, 0, left=False, members=(MEMBER,))
+GROUP = model.GroupInfo(1, 1, "", 1, 0, (MEMBER,), 1)
+SETTINGS = read_settings({"CHAT_DATABASE_DSN": "postgresql://nowhere", "CHAT_SECRET_KEY": "a key that only tests use"})
+
+
+def section(title: str) -> str:
+    """Return the text under a heading, up to the next heading."""
+    (found,) = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def rows(text: str, header: str) -> list[list[str]]:
+    """Return the cells of the table with a header."""
+    lines = text.splitlines()
+    start = lines.index(header) + 2
+    found = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")])
+    return found
+
+
+def fences() -> list[tuple[str, str]]:
+    """Return (what it shows, content) of each fenced block of JSON."""
+    return re.findall(r"^```json ?(.*?)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def fence(shows: str) -> str:
+    (content,) = [content for title, content in fences() if title == shows]
+    return content
+
+
+def frames(shows: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in fence(shows).splitlines()]
+
+
+def names(text: str) -> set[str]:
+    return set(re.findall(r"`([a-z_]+)`", text))
+
+
+def tagged(kinds: tuple[Any, ...]) -> dict[str, Any]:
+    return {kind.__struct_config__.tag: kind for kind in kinds}
+
+
+CLIENT_FRAMES = tagged(get_args(protocol.ClientFrame))
+SERVER_FRAMES = tagged(
+    tuple(
+        kind
+        for kind in vars(protocol).values()
+        if isinstance(kind, type)
+        and issubclass(kind, msgspec.Struct)
+        and kind.__struct_config__.tag
+        and kind not in get_args(protocol.ClientFrame)
+        and kind is not protocol.Frame
+    )
+)
+
+
+def error_classes(kind: type[errors.ChatError] = errors.ChatError) -> Iterator[type[errors.ChatError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from error_classes(child)
+
+
+def test_the_error_table_is_the_catalogue() -> None:
+    table = [
+        (int(status), code.strip("`"), retry)
+        for status, code, _, retry in rows(section("Errors"), "| status | code | meaning | retry |")
+    ]
+    assert len({code for _, code, _ in table}) == len(table)
+    catalogue = {(kind.status, kind.code, "yes" if kind.retryable else "no") for kind in error_classes()}
+    assert set(table) == catalogue
+
+
+def test_every_code_is_in_the_catalogues_module() -> None:
+    assert {kind.code for kind in error_classes()} == {
+        kind.code for kind in error_classes() if kind.__module__ == errors.__name__
+    }
+
+
+def test_the_codes_of_frames_alone_are_those_that_a_session_gives() -> None:
+    send = frames("client-frames")[0]
+    session = Session(max_in_flight=0)
+    given = set()
+    for data in ("{", "{}", b"{}", json.dumps(send), json.dumps({**send, "chat_id": 1}), json.dumps({"type": "no"})):
+        (action,) = session.receive(data)
+        assert isinstance(action, Reply)
+        assert isinstance(action.frame, protocol.Error)
+        given.add((action.frame.code, "yes" if action.frame.retry_after_seconds else "no"))
+    table = rows(section("Frames you get"), "| frame code | meaning | retry |")
+    assert {(code.strip("`"), retry) for code, _, retry in table} == given
+
+
+@pytest.mark.parametrize(
+    ("title", "kinds", "more"),
+    [("Frames you send", CLIENT_FRAMES, set()), ("Frames you get", SERVER_FRAMES, {"event"})],
+)
+def test_the_frame_tables_are_the_protocols_frames(title: str, kinds: dict[str, Any], more: set[str]) -> None:
+    table = rows(section(title), "| frame | fields | |")
+    assert [len(cells) for cells in table] == [3] * len(table)
+    assert {frame.strip("`") for frame, _, _ in table} == set(kinds) | more
+    for frame, fields, _ in table:
+        kind = kinds.get(frame.strip("`"))
+        if kind is not None:
+            # In brackets are explanations.
+            said = names(re.sub(r"\(.*?\)", "", fields))
+            assert said == set(kind.__struct_encode_fields__), frame
+
+
+def test_the_clients_example_frames_are_read_by_the_decoder_and_use_every_frame() -> None:
+    examples = frames("client-frames")
+    for example in examples:
+        decoded = protocol.decode_client_frame(json.dumps(example))
+        # The decoder ignores what it does not know; an example must not need that.
+        assert set(example) - {"type"} <= set(type(decoded).__struct_encode_fields__)
+        (action,) = Session().receive(json.dumps(example))
+        assert not isinstance(action, Close)
+        assert not (isinstance(action, Reply) and isinstance(action.frame, protocol.Error)), example
+    assert {example["type"] for example in examples} == set(CLIENT_FRAMES)
+
+
+def test_the_servers_example_frames_are_what_the_server_encodes() -> None:
+    examples = frames("server-frames")
+    for example in examples:
+        if example["type"] == "event":
+            assert example == json.loads(rendering.frame_of_row(member_event()))
+        elif example["type"] == "message":
+            assert_same_shape(example["message"], row_view(), rendering.RowView)
+            assert set(example) == {"type", "message"}
+        else:
+            kind = SERVER_FRAMES[example["type"]]
+            decoded = msgspec.convert(example, kind)
+            assert json.loads(protocol.encode_frame(decoded)) == example
+    assert {example["type"] for example in examples} == set(SERVER_FRAMES) | {"event"}
+    (synced,) = [example for example in examples if example["type"] == "synced"]
+    assert [set(chat) for chat in synced["chats"]] == [{"chat_id", "last_seq", "members"}]
+    assert [set(member) for chat in synced["chats"] for member in chat["members"]] == [
+        set(rendering.view_member(MEMBER))
+    ]
+
+
+def member_event() -> model.MessageRow:
+    return message_row(
+        chat_id=15, seq=41, kind="member", text=None, detail={"action": "added", "user_ids": [7]}, at_us=AT_US
+    )
+
+
+AT_US = 1_795_377_660_000_000
+
+
+def message_row(
+    *, chat_id: int, seq: int, kind: model.EventKind, text: str | None, detail: dict[str, Any] | None, at_us: int
+) -> model.MessageRow:
+    return model.MessageRow(
+        chat_id, seq, kind, None, 1, 1, "ana", None, text, "text", None, None, detail, at_us, "sent", "id"
+    )
+
+
+def row_view() -> dict[str, Any]:
+    row = message_row(chat_id=1, seq=1, kind="message", text="x", detail=None, at_us=0)
+    view: dict[str, Any] = json.loads(msgspec.json.encode(rendering.view_row(row)))
+    return view
+
+
+def assert_same_shape(example: dict[str, Any], real: dict[str, Any], kind: Any = None) -> None:
+    assert list(example) == list(real)
+    if kind is not None:
+        msgspec.convert(example, kind)
+    else:
+        assert {key: type(value) for key, value in example.items() if real[key] is not None and value is not None} == {
+            key: type(value) for key, value in real.items() if value is not None and example[key] is not None
+        }
+
+
+def test_every_block_of_json_is_compared_with_the_code() -> None:
+    compared = {
+        "client-frames",
+        "server-frames",
+        "problem",
+        "answer GET /api/messages",
+        "answer POST /api/messages",
+        "answer GET /api/chats/{chat_id}",
+        "answer POST /api/groups",
+        "request POST /api/messages",
+        "request POST /api/receipts",
+    }
+    shown = [title for title, _ in fences()]
+    assert sorted(shown) == sorted(compared)
+
+
+@pytest.mark.parametrize("title", [title for title, _ in fences() if title.startswith("request ")])
+def test_example_requests_are_taken(title: str) -> None:
+    msgspec.json.decode(fence(title), type=BODIES[title.removeprefix("request ")])
+
+
+@pytest.mark.parametrize(
+    ("title", "real"),
+    [
+        ("answer POST /api/messages", rendering.view_sent(SENT)),
+        ("answer GET /api/chats/{chat_id}", rendering.view_chat(CHAT)),
+        ("answer POST /api/groups", rendering.view_group(GROUP)),
+    ],
+)
+def test_example_answers_have_the_shape_of_real_ones(title: str, real: dict[str, Any]) -> None:
+    example = json.loads(fence(title))
+    assert_same_shape(example, json.loads(msgspec.json.encode(real)))
+    for member in example.get("members", []):
+        assert list(member) == list(rendering.view_member(MEMBER))
+
+
+def test_the_example_of_a_poll_has_the_shape_of_a_row() -> None:
+    (row,) = json.loads(fence("answer GET /api/messages"))
+    assert_same_shape(row, row_view(), rendering.RowView)
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    """The app with all routes, neither started nor connected."""
+    made = chat_app.make_app(chat_app.make_context(SETTINGS, Metrics()))
+    yield made
+    Sanic.unregister_app(made)
+
+
+def documented_calls() -> set[tuple[str, str]]:
+    return {
+        (method, path.partition("?")[0])
+        for method, path in re.findall(r"\b(GET|POST|PUT|PATCH|DELETE) (/[^\s`]*)", TEXT)
+        if path != "/api/chats/{chat_id}/messages?after=<have>"
+    }
+
+
+def routed_calls(app: App) -> set[tuple[str, str]]:
+    return {
+        (method, "/" + re.sub(r"<(\w+):str>", r"{\1}", route.path))
+        for route in app.router.routes
+        for method in route.methods
+        if method != "HEAD"  # of /livez and /readyz: the same as GET
+    }
+
+
+def test_every_route_is_documented_and_every_documented_call_is_routed(app: App) -> None:
+    assert documented_calls() == routed_calls(app)
+
+
+def test_the_documented_bodies_have_the_fields_that_are_read() -> None:
+    table = re.findall(r"`((?:POST|PUT|PATCH) /[^`]*)` `\{([^`]*)\}`", TEXT)
+    assert len(table) >= 6
+    for call, fields in table:
+        body = BODIES[call]
+        required = {field.name for field in msgspec.structs.fields(body) if field.required}
+        said = [field.strip() for field in fields.split(",")]
+        assert {field for field in said if not field.endswith("?")} == required, call
+        assert {field.rstrip("?") for field in said} == set(body.__struct_fields__), call
+    told = {name for fields, _ in rows(section("Send"), "| field | |") for name in names(fields)}
+    assert told == set(messages.MessageBody.__struct_fields__)
+
+
+def test_the_close_codes_are_the_constants() -> None:
+    constants = {value for name, value in vars(protocol).items() if name.startswith("CLOSE_")}
+    table = rows(TEXT, "| close code | why | then |")
+    assert {int(code) for code, _, _ in table if code.isdigit()} == constants
+    assert sum(not code.isdigit() for code, _, _ in table) == 1
+
+
+@pytest.mark.parametrize(
+    ("sentence", "value"),
+    [
+        ("| body of a request; frame to the server | {} bytes", chat_app.MAX_BODY_BYTES),
+        ("| body of a request; frame to the server | {} bytes", protocol.MAX_FRAME_BYTES),
+        ("| text of a message | {} characters |", model.TEXT_MAX_CHARS),
+        ("to {} characters; needed when `type` is `text`", model.TEXT_MAX_CHARS),
+        ("URL to {} characters", checks.URL_MAX_CHARS),
+        ("| username; name of a group or device | {};", checks.USERNAME_MAX_CHARS),
+        ("name of a group or device | 50; {} characters |", checks.NAME_MAX_CHARS),
+        ("| members of a group | {} |", model.GROUP_MEMBERS_MAX),
+        ("| sends and syncs of one connection in flight | {} |", protocol.MAX_IN_FLIGHT),
+        ("users in one `subscribe` | {};", protocol.MAX_SYNC_CHATS),
+        ("users in one `subscribe` | {};", receipts.MAX_CHATS),
+        ("users in one `subscribe` | 5,000; {} |", protocol.MAX_SUBSCRIBED_USERS),
+        ("Up to {} chats a call", receipts.MAX_CHATS),
+        ("for one number and for one address | {} unless", SETTINGS.codes_per_address_per_hour),
+        ("The server pings every {} s", protocol.PING_SECONDS),
+        ("or {} frames in a row were refused", protocol.MAX_REFUSALS),
+        ("the code is good for {} s", accounts.CODE_SECONDS),
+        ("The token is good for {} days", SETTINGS.session_days),
+        ("`{{ticket, expires_in}}`, one use, {} s)", devices.TICKET_SECONDS),
+        ("`wait=30` (to {})", messages.MAX_WAIT_SECONDS),
+        ("`limit` 1 to {} rows (100)", feed.PAGE_ROWS_MAX),
+        ("`limit` 1 to 1,000 rows ({})", messages.DEFAULT_LIMIT),
+        ("`limit` to {} (50); pass `next_cursor`", chat_services.LIST_MAX),
+        ("`limit` to 200 ({}); pass `next_cursor`", chats.DEFAULT_LIMIT),
+        ("`limit` to {} (50). The header `X-More`", chat_services.HISTORY_MAX),
+        ("`synced.chats` are the {} most recently active", sync.SYNC_CHATS_MAX),
+    ],
+)
+def test_the_numbers_are_those_of_the_code(sentence: str, value: int) -> None:
+    assert sentence.format(f"{value:,}") in " ".join(TEXT.split())
+
+
+def test_the_types_of_a_message_are_the_same_on_both_roads() -> None:
+    on_rest = get_args(model.MessageType)
+    on_socket = msgspec.json.schema(protocol.Send)["$defs"]["Send"]["properties"]["message_type"]["enum"]
+    assert sorted(on_socket) == sorted(on_rest)
+    (said,) = [text for field, text in rows(section("Send"), "| field | |") if field == "`type`"]
+    assert names(said) == set(on_rest)
