@@ -6,6 +6,7 @@ python -m localcluster.leftovers diff before.json     # exit status 1 and one li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -39,17 +40,20 @@ _COMMANDS: Mapping[str, Sequence[str]] = {
 _VOLATILE = re.compile(r"\[\d+:\d+\]|counter packets \d+ bytes \d+|expires \d+sec|^#.*$", re.MULTILINE)
 
 
-def snapshot(*, ignore_pids: frozenset[int] = frozenset()) -> Snapshot:
+def snapshot(*, ignored_trees: frozenset[int] = frozenset()) -> Snapshot:
     """The machine's processes, mounts, namespaces, network settings and cgroups.
 
     Args:
-        ignore_pids: processes that are not looked at, beside this one and its ancestors.
+        ignored_trees: processes that are not looked at, with all their descendants, such as other clusters' engines;
+            this process and its ancestors are not looked at either.
     """
     taken: Snapshot = {kind: _lines(argv) for kind, argv in _COMMANDS.items()}
-    skipped = ignore_pids | _ancestry(os.getpid())
-    taken["processes"] = _processes(skipped)
+    own = _ancestry(os.getpid())
+    pids = [int(entry.name) for entry in process.PROC.iterdir() if entry.name.isdigit()]
+    seen = [pid for pid in pids if pid not in own and not ignored_trees & _ancestry(pid)]
+    taken["processes"] = _processes(seen)
     taken["mounts"] = sorted(line.split(" - ")[0].split(maxsplit=3)[3] for line in _read("/proc/self/mountinfo"))
-    taken["network namespaces"] = _network_namespaces()
+    taken["network namespaces"] = _network_namespaces(seen)
     taken["cgroups"] = sorted(path for path, _, _ in os.walk(CGROUP_ROOT))
     return taken
 
@@ -82,26 +86,23 @@ def _read(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
-def _processes(skipped: frozenset[int]) -> list[str]:
+def _processes(pids: Sequence[int]) -> list[str]:
     """One line a process, with its id and start time, so that a new process of an old name shows."""
     found = []
-    for entry in process.PROC.iterdir():
-        if entry.name.isdigit() and int(entry.name) not in skipped:
-            one = process.inspect(int(entry.name))
-            # Kernel threads have no arguments, and come and go by themselves.
-            if one is not None and one.argv:
-                found.append(f"{one.pid} started {one.start_ticks}: {' '.join(one.argv)[:200]}")
+    for pid in pids:
+        one = process.inspect(pid)
+        # Kernel threads have no arguments, and come and go by themselves.
+        if one is not None and one.argv:
+            found.append(f"{one.pid} started {one.start_ticks}: {' '.join(one.argv)[:200]}")
     return sorted(found)
 
 
-def _network_namespaces() -> list[str]:
+def _network_namespaces(pids: Sequence[int]) -> list[str]:
     found = set()
-    for entry in process.PROC.iterdir():
-        if entry.name.isdigit():
-            try:
-                found.add(str((entry / "ns" / "net").readlink()))
-            except OSError:
-                continue
+    for pid in pids:
+        # A process may end between the listing and this look.
+        with contextlib.suppress(OSError):
+            found.add(str((process.PROC / str(pid) / "ns" / "net").readlink()))
     return sorted(found)
 
 
