@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives import serialization
@@ -79,7 +80,7 @@ class ApiServer:
             check=False,
         )
 
-    def audit(self) -> list[dict[str, object]]:
+    def audit(self) -> list[dict[str, Any]]:
         """All requests so far, oldest first."""
         return [json.loads(line) for line in (self.folder / "audit.log").read_text().splitlines() if line]
 
