@@ -263,11 +263,11 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class SyncedChat(msgspec.Struct, frozen=True):
-    """Where a chat stands, for the `synced` frame."""
+    """Where a chat stands, for the `synced` frame; `members` is None where they are too many to tell."""
 
     chat_id: int
     last_seq: int
-    members: tuple[Member, ...]
+    members: tuple[Member, ...] | None
 
 
 class SyncResult(msgspec.Struct, frozen=True):

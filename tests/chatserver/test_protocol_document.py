@@ -329,6 +329,7 @@ def test_the_close_codes_are_the_constants() -> None:
         ("`limit` to 200 ({}); pass `next_cursor`", chats.DEFAULT_LIMIT),
         ("`limit` to {} (50). The header `X-More`", chat_services.HISTORY_MAX),
         ("`synced.chats` are the {} most recently active", sync.SYNC_CHATS_MAX),
+        ("Their `members` are at most {} in all", sync.SYNC_MEMBERS_MAX),
     ],
 )
 def test_the_numbers_are_those_of_the_code(sentence: str, value: int) -> None:

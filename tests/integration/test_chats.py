@@ -228,7 +228,7 @@ async def test_sync_brings_what_is_missing_in_named_and_unnamed_chats(server: Se
     ]  # fmt: skip
     assert not result.more
     assert {chat.chat_id: chat.last_seq for chat in result.chats} == {known: 5, group.chat_id: 2}
-    assert [member.username for member in result.chats[0].members] == ["Ada", "Bob"]
+    assert [member.username for member in result.chats[0].members or ()] == ["Ada", "Bob"]
     rows, have = [], {known: 0}
     while True:
         part = await sync.sync_user(server.database, bob.user.user_id, have, limit=2)
@@ -244,3 +244,17 @@ async def test_sync_brings_what_is_missing_in_named_and_unnamed_chats(server: Se
     }
     assert await sync.last_seqs(server.database, [known, foreign, 987654]) == {known: 5, foreign: 1}
     assert await sync.members_of(server.database, [known]) == {known: (ada.user.user_id, bob.user.user_id)}
+
+
+async def test_sync_tells_members_of_the_smallest_chats_when_there_are_too_many(server: Server) -> None:
+    ada, _bob, _cy = [await sign_in(server.database, name) for name in ("Ada", "Bob", "Cy")]
+    small = (await server.send(ada.user.user_id, "x", to="Bob")).chat_id
+    large = (await groups.create_group(server.database, ada.user.user_id, "team", ["Bob", "Cy"])).chat_id
+    for most_members, told in (
+        (5, {small: 2, large: 3}),
+        (4, {small: 2, large: None}),
+        (1, {small: None, large: None}),
+    ):
+        result = await sync.sync_user(server.database, ada.user.user_id, {}, most_members=most_members)
+        assert {c.chat_id: None if c.members is None else len(c.members) for c in result.chats} == told
+        assert {c.chat_id: c.last_seq for c in result.chats} == {small: 1, large: 1}

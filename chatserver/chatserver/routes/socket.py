@@ -275,6 +275,8 @@ class _Conversation:
             finally:
                 context.hub.end_sync(connection, reached)
                 self._session.finished()
+            # The largest of all frames: behind the rows, it needs half the outbox.
+            await connection.outbox.room()
             connection.outbox.put(frame)
 
     async def _bring_rows(self, have_seq: dict[int, int], reached: dict[int, int]) -> Synced:
@@ -294,7 +296,7 @@ class _Conversation:
             {
                 "chat_id": chat.chat_id,
                 "last_seq": chat.last_seq,
-                "members": [view_member(member) for member in chat.members],
+                "members": None if chat.members is None else [view_member(member) for member in chat.members],
             }
             for chat in result.chats
         ]

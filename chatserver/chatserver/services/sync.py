@@ -21,9 +21,39 @@ SYNC_ROWS_MAX = 500
 SYNC_CHATS_MAX = 1000
 """Chats of one answer to a sync: about 200 KB with two members each; older ones are in ``GET /api/chats``."""
 
+SYNC_MEMBERS_MAX = 2000
+"""Members told by one answer to a sync, 600 KB at worst: what 1,000 direct chats have. The frame must fit into a
+connection's outbox of 1 MiB, and twelve full groups would not."""
+
+
+def tellable_chats(sizes: Mapping[int, int], most_members: int) -> set[int]:
+    """Return the chats whose members fit into an answer, the smallest chats first.
+
+    Args:
+        sizes: {chat_id: number of its members}, in the order of preference among chats of one size.
+        most_members: members in all.
+
+    Example:
+        >>> sorted(tellable_chats({1: 1000, 2: 2, 3: 1024, 4: 2}, 1100))
+        [1, 2, 4]
+    """
+    told: set[int] = set()
+    total = 0
+    for chat_id, size in sorted(sizes.items(), key=lambda item: item[1]):
+        total += size
+        if total > most_members:
+            break
+        told.add(chat_id)
+    return told
+
 
 async def sync_user(
-    database: Database, user_id: int, have: Mapping[int, int], *, limit: int = SYNC_ROWS_MAX
+    database: Database,
+    user_id: int,
+    have: Mapping[int, int],
+    *,
+    limit: int = SYNC_ROWS_MAX,
+    most_members: int = SYNC_MEMBERS_MAX,
 ) -> SyncResult:
     """Return what a client does not have yet, of the chats it names and of those it does not.
 
@@ -35,16 +65,24 @@ async def sync_user(
         user_id: who syncs.
         have: chat_id -> the seq up to which the client has everything.
         limit: rows in all.
+        most_members: members in all; chats beyond it, the largest ones, are told without theirs.
     """
     known = {chat_id: min(max(seq, 0), 2**62) for chat_id, seq in have.items() if checks.is_id(chat_id)}
     # Positions first: a row that is committed in between is then in the rows, or told by its hint.
     stands = await chats.recent_positions(database, user_id, SYNC_CHATS_MAX)
     rows = await chats.missed_rows(database, user_id, known, limit + 1)
+    current = [chat_id for chat_id, _, left in stands if not left]
     async with database.connection() as connection:
-        members = await chats.members_of(connection, [chat_id for chat_id, _, left in stands if not left])
+        sizes = await chats.member_counts(connection, current)
+        told = tellable_chats({chat_id: sizes.get(chat_id, 0) for chat_id in current}, most_members)
+        members = await chats.members_of(connection, list(told))
+    untold = set(current) - told
     return SyncResult(
         tuple(rows[:limit]),
-        tuple(SyncedChat(chat_id, last_seq, members.get(chat_id, ())) for chat_id, last_seq, _ in stands),
+        tuple(
+            SyncedChat(chat_id, last_seq, None if chat_id in untold else members.get(chat_id, ()))
+            for chat_id, last_seq, _ in stands
+        ),
         more=len(rows) > limit,
     )
 

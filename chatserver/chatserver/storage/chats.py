@@ -120,6 +120,16 @@ async def members_of(connection: Connection, chat_ids: Sequence[int]) -> dict[in
     return {chat_id: tuple(found) for chat_id, found in members.items()}
 
 
+async def member_counts(connection: Connection, chat_ids: Sequence[int]) -> dict[int, int]:
+    """Return {chat_id: number of its current members} of the chats that have any."""
+    records = await connection.fetch(
+        "SELECT chat_id, count(*) FROM chat_members "
+        "WHERE chat_id = ANY ($1::bigint[]) AND left_seq IS NULL GROUP BY chat_id",
+        list(chat_ids),
+    )
+    return {record[0]: record[1] for record in records}
+
+
 async def access(database: Database, user_id: int, chat_id: int) -> Access | None:
     """Return what the user may see of a chat; None: nothing."""
     record = await database.fetchrow(
