@@ -105,6 +105,7 @@ async def test_a_group_is_made_sent_to_and_read(one: ServerProcess) -> None:
         ("POST", "/api/groups", {"group_name": "g", "members": ["a", 5]}, 422, "validation_failed", "members[1]"),
         ("POST", "/api/groups", {"members": []}, 422, "validation_failed", "group_name"),
         ("POST", "/api/receipts", {"chats": {"1": {"read_seq": -1}}}, 422, "validation_failed", None),
+        ("POST", "/api/receipts", {"chats": {"x": {"read_seq": 1}}}, 422, "validation_failed", "chats"),
         ("GET", "/api/messages?wait=-1", None, 422, "validation_failed", "wait"),
         ("GET", "/api/messages?limit=many", None, 422, "validation_failed", "limit"),
         ("GET", "/api/messages?sinc=1", None, 422, "validation_failed", "sinc"),
