@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
@@ -213,10 +214,22 @@ async def test_logs_are_json_lines_without_secrets(one: ServerProcess) -> None:
         answer = await http.post("/api/messages", json={"to": "bob", "text": "hidden words"})
     async with ana.socket(one) as socket:
         await socket.message("more hidden words", to="bob")
+    async with ana.http(one) as http:
+        ticket = (await http.post("/api/ws-ticket")).json()["ticket"]
+        # Refused, unfinished and good handshakes: an address with a secret is in none of their lines.
+        for headers in ({}, {"Upgrade": "websocket"}, {"Upgrade": "websocket", "Origin": "https://elsewhere.example"}):
+            assert (await http.get("/api/ws", params={"ticket": ticket}, headers=headers)).status_code in {
+                400,
+                403,
+                426,
+            }
+            await http.get("/nowhere", params={"ticket": ticket})
+    async with connect(f"{one.ws_url}/api/ws?ticket={ticket}", proxy=None) as connection:
+        assert await connection.recv()
     events = one.events()
     assert answer.headers["X-Request-Id"] in {event.get("request_id") for event in events}
     text = one.log_text()
-    for secret in ("hidden words", ana.token, ana.phone_number, "dev_code"):
+    for secret in ("hidden words", ana.token, ticket, ana.phone_number, "dev_code"):
         assert secret not in text
 
 
