@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from localcluster.paths import ClusterPaths
 
-CHAT_PORTS = range(8443, 8543)
-"""Tried in this order for the chat; below the range from which the kernel takes ports for outgoing connections."""
+CHAT_PORTS = range(30443, 30543)
+"""Tried in this order for the chat: first the node port itself, so that the address in the ChatCluster's status is true
+here too. All lie below the range from which the kernel takes ports for outgoing connections."""
 
 API_PORTS = range(16443, 16543)
 """The same for the Kubernetes API."""
