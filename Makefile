@@ -54,7 +54,7 @@ integration: | $(UV) ## tests on a real PostgreSQL and a real API server
 	@$(RUN) pytest -q tests -m integration
 
 e2e: | $(UV) ## tests on the project's own real cluster, made for them
-	@$(RUN) pytest tests/e2e -m e2e --durations=8 -v
+	@$(RUN) pytest tests -m e2e -v --durations=10
 
 test: check integration e2e ## everything CI runs
 

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from localcluster import leftovers
+from localcluster.paths import DEFAULT_NAME, ClusterPaths
 from tests.support.cluster import ROOT, run
+from tests.support.traces import left, snapshot
 
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """Blocks marked `sh` are run; the unmarked ones need a registry, or would run this test in itself."""
@@ -18,7 +19,8 @@ async def test_the_readmes_commands_work_and_leave_nothing(tmp_path: Path) -> No
     assert blocks[-1] == "make down\n"
     copy = tmp_path / "chatcluster"
     await run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(copy))
-    before = leftovers.snapshot()
+    paths = ClusterPaths.of(DEFAULT_NAME, copy / ".local")
+    before = snapshot(paths)
     script = "set -euo pipefail\n" + "\n".join(blocks)
     try:
         printed = await run("bash", "-c", f"cd {copy} && {script}", timeout_seconds=TIMEOUT_SECONDS)
@@ -30,4 +32,4 @@ async def test_the_readmes_commands_work_and_leave_nothing(tmp_path: Path) -> No
     assert re.search(r"^demo +True", printed, re.MULTILINE)
     assert "minReplicas" in printed
     assert re.search(r"^chatserver_connections \d", printed, re.MULTILINE)
-    assert leftovers.diff(before, leftovers.snapshot()) == []
+    assert left(paths, before) == []

@@ -44,8 +44,8 @@ def test_known_names_are_the_folders_with_state(tmp_path: Path) -> None:
 
 
 def test_ports_of_other_clusters_and_busy_ones_are_passed_over() -> None:
-    chosen = ports.choose({8443, 16443}, lambda port: port not in {8444, 16444})
-    assert chosen == ports.Ports(chat=8445, api=16445)
+    chosen = ports.choose({30443, 16443}, lambda port: port not in {30444, 16444})
+    assert chosen == ports.Ports(chat=30445, api=16445)
 
 
 def test_no_free_port_is_an_error_with_a_remedy() -> None:
