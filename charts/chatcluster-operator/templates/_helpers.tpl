@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%schatcluster-%s:%s" $root.Values.images.registry (index . 1) (include "chatcluster-operator.tag" $root) -}}
 {{- end -}}
 
-{{- /* Rules the operator needs where its ChatClusters live. tests/operator/test_rbac.py compares them with the code. */ -}}
+{{- /* Rules the operator needs where its ChatClusters live. tests/integration/operator/test_rights.py compares them with the code. */ -}}
 {{- define "chatcluster-operator.rules" -}}
 - apiGroups: [chatcluster.io]
   resources: [chatclusters]
