@@ -49,7 +49,7 @@ class Problem:
 PROBLEMS = (
     Problem(400, "bad_request", "Bad Request", "The request could not be understood."),
     Problem(408, "request_timeout", "Request Timeout", "The request took too long to arrive.", retry=True),
-    Problem(429, "too_many_requests", "Too Many Requests", "Slow down.", retry=True),
+    Problem(429, "rate_limited", "Too Many Requests", "Slow down.", retry=True),
     Problem(500, "internal_error", "Internal Server Error", "The load balancer failed."),
     Problem(502, "bad_gateway", "Bad Gateway", "A chat server answered nothing usable.", retry=True),
     Problem(503, "unavailable", "Service Unavailable", "No chat server can answer at the moment.", retry=True),
