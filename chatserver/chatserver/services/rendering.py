@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
+from chatserver.model import ChatKind, EventKind, MessageType, Role, Status  # noqa: TC001 - msgspec reads the annotations
 from chatserver.protocol import Message, encode_frame
 
 if TYPE_CHECKING:
@@ -21,22 +22,113 @@ class RowView(msgspec.Struct, frozen=True, rename={"from_name": "from"}):
     message_id: int
     chat_id: int
     seq: int
-    kind: str
+    kind: EventKind
     from_name: str
     from_id: int
     to: str | None
     text: str | None
-    type: str
+    type: MessageType
     media_url: str | None
     timestamp: int
     created_at: str
-    status: str
+    status: Status
     client_id: str
     reply_to: int | None = None
     target_seq: int | None = None
     detail: dict[str, Any] | None = None
     edited_at: str | None = None
     deleted_at: str | None = None
+
+
+class EventFrame(TypedDict):
+    """A row of another kind than ``message``; the members of its ``detail`` stand beside these."""
+
+    type: Literal["event"]
+    chat_id: int
+    seq: int
+    kind: EventKind
+    by: int
+    at: str
+    target_seq: NotRequired[int]
+    text: NotRequired[str]
+
+
+class SentView(TypedDict):
+    """The answer to a send: the message is committed."""
+
+    message_id: int
+    chat_id: int
+    seq: int
+    status: Status
+    created_at: str
+    duplicate: bool
+    client_id: str
+
+
+class UserView(TypedDict):
+    """A profile; the phone number is for its owner, and for others where there is no username."""
+
+    user_id: int
+    username: str | None
+    profile_picture_url: str | None
+    created_at: str
+    last_seen: str | None
+    phone_number: NotRequired[str]
+
+
+class DeviceView(TypedDict):
+    """A signed-in device; `current` is the one that asks."""
+
+    device_id: int
+    device_name: str | None
+    created_at: str
+    last_used_at: str
+    expires_at: str
+    current: bool
+
+
+class MemberView(TypedDict):
+    """A current member of a chat and their watermarks."""
+
+    user_id: int
+    username: str | None
+    role: Role
+    delivered_seq: int
+    read_seq: int
+
+
+class ChatView(TypedDict):
+    """A chat as one of its members sees it."""
+
+    chat_id: int
+    kind: ChatKind
+    group_name: str | None
+    last_seq: int
+    last_at: str
+    last_message: RowView | None
+    unread: int
+    left: bool
+    members: list[MemberView]
+
+
+class SyncedChatView(TypedDict):
+    """Where a chat stands at the end of a sync; `members` is null where they are too many to tell."""
+
+    chat_id: int
+    last_seq: int
+    members: list[MemberView] | None
+
+
+class GroupView(TypedDict):
+    """A group; `seq` is the row that tells its members of the change, null when nothing changed."""
+
+    group_id: int
+    chat_id: int
+    group_name: str
+    created_by: int
+    created_at: str
+    members: list[MemberView]
+    seq: int | None
 
 
 def rfc3339(micros: int) -> str:
@@ -99,7 +191,7 @@ def frame_of_row(row: MessageRow) -> bytes:
     return msgspec.json.encode(event)
 
 
-def view_sent(sent: SentMessage) -> dict[str, Any]:
+def view_sent(sent: SentMessage) -> SentView:
     """Return the answer to a send."""
     return {
         "message_id": sent.message_id,
@@ -112,9 +204,9 @@ def view_sent(sent: SentMessage) -> dict[str, Any]:
     }
 
 
-def view_user(user: User, *, to_user_id: int) -> dict[str, Any]:
+def view_user(user: User, *, to_user_id: int) -> UserView:
     """Return a profile; the phone number is for its owner, and for others where it stands in for a name."""
-    view: dict[str, Any] = {
+    view: UserView = {
         "user_id": user.user_id,
         "username": user.username,
         "profile_picture_url": user.profile_picture_url,
@@ -126,7 +218,7 @@ def view_user(user: User, *, to_user_id: int) -> dict[str, Any]:
     return view
 
 
-def view_device(device: Device, *, current_device_id: int) -> dict[str, Any]:
+def view_device(device: Device, *, current_device_id: int) -> DeviceView:
     """Return a signed-in device."""
     return {
         "device_id": device.device_id,
@@ -138,12 +230,18 @@ def view_device(device: Device, *, current_device_id: int) -> dict[str, Any]:
     }
 
 
-def view_member(member: Member) -> dict[str, Any]:
+def view_member(member: Member) -> MemberView:
     """Return a member and their watermarks."""
-    return msgspec.structs.asdict(member)
+    return {
+        "user_id": member.user_id,
+        "username": member.username,
+        "role": member.role,
+        "delivered_seq": member.delivered_seq,
+        "read_seq": member.read_seq,
+    }
 
 
-def view_chat(chat: Chat) -> dict[str, Any]:
+def view_chat(chat: Chat) -> ChatView:
     """Return a chat as its member sees it."""
     return {
         "chat_id": chat.chat_id,
@@ -158,7 +256,7 @@ def view_chat(chat: Chat) -> dict[str, Any]:
     }
 
 
-def view_group(group: GroupInfo) -> dict[str, Any]:
+def view_group(group: GroupInfo) -> GroupView:
     """Return a group with its members."""
     return {
         "group_id": group.group_id,
