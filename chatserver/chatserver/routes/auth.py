@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import structlog
 
 from chatserver.routes.context import App, Request, authenticate, client_address
 from chatserver.routes.parsing import Body, answer, no_content, read_body
-from chatserver.services.rendering import view_user
+from chatserver.services.rendering import UserView, view_user
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -31,6 +31,21 @@ class SessionBody(Body, frozen=True):
     username: str | None = None
 
 
+class CodeAnswer(TypedDict):
+    """For how many seconds the code is good; `dev_code` only with the development sender Log."""
+
+    expires_in: int
+    dev_code: NotRequired[str]
+
+
+class SessionAnswer(TypedDict):
+    """A device's token: it is shown this once."""
+
+    token: str
+    device_id: int
+    user: UserView
+
+
 def mask_phone_number(phone_number: str) -> str:
     """Return a phone number as logs may hold it.
 
@@ -46,8 +61,10 @@ async def request_code(request: Request) -> HTTPResponse:
     body = read_body(request, CodeBody)
     made = await request.app.ctx.accounts.request_code(body.phone_number, client_address(request))
     log.info("code_made", phone_number=mask_phone_number(made.phone_number))
-    shown = {"dev_code": made.code} if request.app.ctx.settings.otp_sender == "Log" else {}
-    return answer({"expires_in": made.expires_in_seconds, **shown}, 202)
+    told = CodeAnswer(expires_in=made.expires_in_seconds)
+    if request.app.ctx.settings.otp_sender == "Log":
+        told["dev_code"] = made.code
+    return answer(told, 202)
 
 
 async def create_session(request: Request) -> HTTPResponse:
@@ -58,7 +75,7 @@ async def create_session(request: Request) -> HTTPResponse:
     )
     log.info("signed_in", user_id=session.user.user_id, device_id=session.device_id)
     user = view_user(session.user, to_user_id=session.user.user_id)
-    return answer({"token": session.token, "device_id": session.device_id, "user": user}, 201)
+    return answer(SessionAnswer(token=session.token, device_id=session.device_id, user=user), 201)
 
 
 async def delete_session(request: Request) -> HTTPResponse:

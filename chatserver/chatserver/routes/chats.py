@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Query, answer, path_id
 from chatserver.services import chats
-from chatserver.services.rendering import view_chat, view_row
+from chatserver.services.rendering import ChatView, view_chat, view_row
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
 DEFAULT_LIMIT = 50
+
+
+class ChatsAnswer(TypedDict):
+    """A page of chats; `next_cursor` is null on the last one."""
+
+    chats: list[ChatView]
+    next_cursor: str | None
 
 
 async def list_chats(request: Request) -> HTTPResponse:
@@ -21,7 +28,7 @@ async def list_chats(request: Request) -> HTTPResponse:
     query = Query(request, ("limit", "cursor"))
     limit = query.integer("limit", DEFAULT_LIMIT, least=1, most=chats.LIST_MAX)
     page = await chats.list_chats(request.app.ctx.database, caller.user_id, limit=limit, cursor=query.text("cursor"))
-    return answer({"chats": [view_chat(chat) for chat in page.chats], "next_cursor": page.next_cursor})
+    return answer(ChatsAnswer(chats=[view_chat(chat) for chat in page.chats], next_cursor=page.next_cursor))
 
 
 async def get_chat(request: Request, chat_id: str) -> HTTPResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import structlog
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TICKET_SECONDS = 30
+
+
+class TicketAnswer(TypedDict):
+    """A secret that opens one WebSocket within `expires_in` seconds."""
+
+    ticket: str
+    expires_in: int
 
 
 async def list_devices(request: Request) -> HTTPResponse:
@@ -38,7 +45,7 @@ async def issue_ticket(request: Request) -> HTTPResponse:
     """Make a ticket for one WebSocket."""
     caller = await authenticate(request)
     ticket = await request.app.ctx.devices.issue_ticket(caller)
-    return answer({"ticket": ticket, "expires_in": TICKET_SECONDS}, 201)
+    return answer(TicketAnswer(ticket=ticket, expires_in=TICKET_SECONDS), 201)
 
 
 def add_routes(app: App) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from chatserver.errors import ServiceUnavailable, ValidationFailed
 from chatserver.routes.parsing import Query, answer
@@ -13,9 +13,15 @@ if TYPE_CHECKING:
     from chatserver.routes.context import App, Request
 
 
+class HealthAnswer(TypedDict):
+    """The server is well."""
+
+    status: Literal["ok"]
+
+
 async def livez(_request: Request) -> HTTPResponse:
     """Answer while the event loop turns."""
-    return answer({"status": "ok"})
+    return answer(HealthAnswer(status="ok"))
 
 
 async def readyz(request: Request) -> HTTPResponse:
@@ -25,7 +31,7 @@ async def readyz(request: Request) -> HTTPResponse:
         raise ValidationFailed.of("exclude", "must be database")
     health = request.app.ctx.health
     if health.is_serving() if excluded else await health.is_ready():
-        return answer({"status": "ok"})
+        return answer(HealthAnswer(status="ok"))
     raise ServiceUnavailable(
         "The server is draining." if health.draining else "The server is starting, or its database is away."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 import msgspec
 import structlog
@@ -15,6 +15,7 @@ from sanic.response import HTTPResponse
 from chatserver.errors import (
     BadRequest,
     ChatError,
+    FieldError,
     InternalError,
     MethodNotAllowed,
     NotFound,
@@ -49,6 +50,18 @@ _TRANSLATIONS: tuple[tuple[type[exceptions.SanicException], type[ChatError]], ..
 )
 
 
+class Problem(TypedDict):
+    """Why a request was not carried out (RFC 9457); decide by `code`, `detail` is for people and may change."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    errors: NotRequired[tuple[FieldError, ...]]
+
+
 def _translate(error: Exception) -> ChatError:
     """Return the project's error for what Sanic raised."""
     if isinstance(error, ChatError):
@@ -58,7 +71,7 @@ def _translate(error: Exception) -> ChatError:
 
 def problem(error: ChatError, request: Request) -> HTTPResponse:
     """Render an error."""
-    body: dict[str, Any] = {
+    body: Problem = {
         "type": "about:blank",
         "title": error.code.replace("_", " ").capitalize(),
         "status": error.status,
