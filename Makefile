@@ -51,6 +51,7 @@ unit: | $(UV) ## tests without I/O
 	@$(RUN) pytest -q tests -m "not integration and not e2e"
 
 integration: | $(UV) ## tests on a real PostgreSQL and a real API server
+	@$(RUN) python -m localcluster --name integration tools
 	@$(RUN) pytest -q tests -m integration
 
 e2e: | $(UV) ## tests on the project's own real cluster, made for them

@@ -1,4 +1,4 @@
-"""The command line: `python -m localcluster --name NAME up|status|url|logs|down|purge`, from the repository's root."""
+"""The command line: `python -m localcluster --name NAME up|status|url|...`, from the repository's root."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     commands.add_parser("status", help="what runs, and the chat's address")
     commands.add_parser("url", help="the chat's address, for scripts")
     commands.add_parser("logs", help="newest lines of the operator and the chatservers")
+    commands.add_parser("tools", help="build the programs that the integration tests start")
     commands.add_parser("down", help="remove the cluster and all it left")
     commands.add_parser("purge", help="down for every cluster of this checkout, and delete the caches")
     return parser.parse_args(arguments)
@@ -38,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
         case "up":
             lock.acquire(paths, take_over=False)
             up.up(paths, cluster_only=options.cluster_only, chat=not options.no_chat)
+        case "tools":
+            up.build_test_tools(paths)
         case "down":
             lock.acquire(paths, take_over=True)
             teardown.down(paths)

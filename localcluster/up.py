@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcluster import deploy, images, kindcluster, nodeimage, ports
+from localcluster import deploy, images, kindcluster, nodeimage, ports, toolchain
 from localcluster import engine as engines
 from localcluster.host import ENGINE_PACKAGES, require_programs, require_root
 from localcluster.kindcluster import KindCluster
@@ -48,6 +48,18 @@ def bring_up_cluster(paths: ClusterPaths) -> KindCluster:
         kindcluster.ensure_relay(cluster)
         kindcluster.wait_ready(cluster, stage)
     return cluster
+
+
+def build_test_tools(paths: ClusterPaths) -> None:
+    """Have the programs that the integration tests start: an API server of their own, and Helm.
+
+    Raises:
+        LocalClusterError: a build failed.
+    """
+    with Stage("tools: etcd, kube-apiserver and Helm") as stage:
+        for module in ("etcd", "kubernetes"):
+            toolchain.ensure(module, stage, paths.logs / "tools.log")
+        toolchain.helm(stage, paths.logs / "tools.log")
 
 
 def ensure_node_image(paths: ClusterPaths, engine: Engine) -> bool:

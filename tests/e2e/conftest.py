@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -23,7 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "/tests/e2e/" in str(item.path):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.asyncio(loop_scope="session"))
-            item.add_marker(pytest.mark.timeout(900))
+            # The first one may have to wait for a cluster to be built.
+            item.add_marker(pytest.mark.timeout(UP_SECONDS + 900))
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +36,7 @@ def made() -> Cluster:
 
 
 async def _up() -> str:
-    printed = await run("python", "-m", "localcluster", "--name", NAME, "up", timeout_seconds=UP_SECONDS)
+    printed = await run(sys.executable, "-m", "localcluster", "--name", NAME, "up", timeout_seconds=UP_SECONDS)
     found = re.search(r"^Chat is ready: (https://127\.0\.0\.1:\d+)/$", printed, re.MULTILINE)
     assert found, f"`make up` did not end as it promises:\n{printed}"
     return found[1]
@@ -45,7 +47,7 @@ def removed_in_ci() -> Iterator[None]:
     """Leave nothing behind in CI."""
     yield
     if os.environ.get("CI"):
-        asyncio.run(run("python", "-m", "localcluster", "--name", NAME, "down", timeout_seconds=300))
+        asyncio.run(run(sys.executable, "-m", "localcluster", "--name", NAME, "down", timeout_seconds=300))
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localcluster import toolchain
+
 ROOT = Path(__file__).parents[2]
 
 POLL_SECONDS = 0.5
@@ -128,7 +130,7 @@ async def run(
         stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ | (env or {}),
+        env=os.environ | {"PATH": _path()} | (env or {}),
         cwd=ROOT,
     )
     try:
@@ -141,6 +143,12 @@ async def run(
     if process.returncode:
         raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{out.decode()}{err.decode()}")
     return out.decode()
+
+
+def _path() -> str:
+    """The PATH, with the kubectl that `make up` built where the machine has none."""
+    built = toolchain.cached("kubernetes", "kubectl")
+    return os.environ["PATH"] + (f"{os.pathsep}{built.parent}" if built else "")
 
 
 async def until(
