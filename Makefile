@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down test check fix format lint types unit integration e2e purge
+.PHONY: help up status url logs down check fix format lint types unit integration e2e e2e-chat e2e-machine test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,14 @@ integration: | $(UV) ## tests on a real PostgreSQL and a real API server
 	@$(RUN) python -m localcluster --name integration tools
 	@$(RUN) pytest -q tests -m integration
 
-e2e: | $(UV) ## tests on the project's own real cluster, made for them
-	@$(RUN) pytest tests -m e2e -v --durations=10
+e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a cluster leaves behind, side by side
+	@$(MAKE) -j2 e2e-chat e2e-machine
+
+e2e-chat: | $(UV)
+	@$(RUN) pytest tests -m "e2e and not machine" -v --durations=10
+
+e2e-machine: | $(UV)
+	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider
 
 test: check integration e2e ## everything CI runs
 

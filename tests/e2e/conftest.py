@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.cluster import ROOT, Cluster, run
+from tests.support.findings import tell
 
 NAME = "e2e"
 """`make up NAME=e2e`: its own Kubernetes, so that tests never touch the one a user works with."""
@@ -29,25 +30,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def made() -> Cluster:
+def made(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Make the cluster, or find the one that is there and bring it up to date; CI removes it, a developer keeps it."""
-    url = asyncio.run(_up())
-    return Cluster(NAME, ROOT / ".local" / NAME / "kubeconfig", url)
-
-
-async def _up() -> str:
-    printed = await run(sys.executable, "-m", "localcluster", "--name", NAME, "up", timeout_seconds=UP_SECONDS)
+    printed = asyncio.run(_localcluster("up", timeout_seconds=UP_SECONDS))
     found = re.search(r"^Chat is ready: (https://127\.0\.0\.1:\d+)/$", printed, re.MULTILINE)
     assert found, f"`make up` did not end as it promises:\n{printed}"
-    return found[1]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def removed_in_ci() -> Iterator[None]:
-    """Leave nothing behind in CI."""
-    yield
+    yield Cluster(NAME, ROOT / ".local" / NAME / "kubeconfig", found[1])
+    if request.session.testsfailed:
+        for command in ("status", "logs"):
+            tell(asyncio.run(_localcluster(command, timeout_seconds=60)))
     if os.environ.get("CI"):
-        asyncio.run(run(sys.executable, "-m", "localcluster", "--name", NAME, "down", timeout_seconds=300))
+        asyncio.run(_localcluster("down", timeout_seconds=300))
+
+
+async def _localcluster(command: str, *, timeout_seconds: float) -> str:
+    return await run(sys.executable, "-m", "localcluster", "--name", NAME, command, timeout_seconds=timeout_seconds)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from localcluster.paths import DEFAULT_NAME, ClusterPaths
 from tests.support.cluster import ROOT, run
 from tests.support.traces import left, snapshot
@@ -13,6 +15,7 @@ COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TIMEOUT_SECONDS = 35 * 60
 
 
+@pytest.mark.machine
 async def test_the_readmes_commands_work_and_leave_nothing(tmp_path: Path) -> None:
     blocks = COMMANDS.findall((ROOT / "README.md").read_text())
     assert blocks[0] == "make up\n"

@@ -25,7 +25,7 @@ UP_SECONDS = 900
 
 PATHS = ClusterPaths.of(NAME)
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * UP_SECONDS)]
+pytestmark = [pytest.mark.e2e, pytest.mark.machine, pytest.mark.timeout(2 * UP_SECONDS)]
 
 
 def localcluster(*arguments: str) -> list[str]:

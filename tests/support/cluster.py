@@ -130,7 +130,7 @@ async def run(
         stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"PATH": _path()} | (env or {}),
+        env=_environment() | (env or {}),
         cwd=ROOT,
     )
     try:
@@ -145,10 +145,12 @@ async def run(
     return out.decode()
 
 
-def _path() -> str:
-    """The PATH, with the kubectl that `make up` built where the machine has none."""
+def _environment() -> dict[str, str]:
+    """What a user's shell would have, not what `make` and `uv run` gave to the tests; with the kubectl that was built."""
     built = toolchain.cached("kubernetes", "kubectl")
-    return os.environ["PATH"] + (f"{os.pathsep}{built.parent}" if built else "")
+    path = os.environ["PATH"] + (f"{os.pathsep}{built.parent}" if built else "")
+    ours = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VIRTUAL_ENV"}
+    return {name: value for name, value in os.environ.items() if name not in ours} | {"PATH": path}
 
 
 async def until(
