@@ -146,7 +146,7 @@ async def run(
 
 
 def _environment() -> dict[str, str]:
-    """What a user's shell would have, not what `make` and `uv run` gave to the tests; with the kubectl that was built."""
+    """A user's shell: without what `make` and `uv run` gave to the tests, with the kubectl that was built."""
     built = toolchain.cached("kubernetes", "kubectl")
     path = os.environ["PATH"] + (f"{os.pathsep}{built.parent}" if built else "")
     ours = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VIRTUAL_ENV"}
