@@ -13,7 +13,8 @@ from chatserver.protocol import CLOSE_RESTART, Reconnect, encode_frame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatserver.hub import Connection, Hub
+    from chatserver.connection import Connection
+    from chatserver.hub import Hub
     from chatserver.services.health import Health
     from chatserver.services.writer import MessageWriter
     from chatserver.settings import Settings

@@ -1,4 +1,4 @@
-"""The connections of this server: who is here, which chats they follow, and one bounded outbox for each.
+"""The connections of this server: who is here, which chats they follow, and how far each chat was pushed.
 
 The hub does no I/O. For each chat that a local user is in it keeps one number, how far the chat has been pushed;
 whoever pushes fetches the rows after that number, so a lost hint leaves no hole. A connection that stands elsewhere
@@ -8,140 +8,22 @@ whoever pushes fetches the rows after that number, so a lost hint leaves no hole
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chatserver.connection import MAX_OUTBOX_FRAMES
 from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-# A reader this far behind is not reading: at 100 messages a second it is 20 s late, and a sync serves it better.
-MAX_OUTBOX_FRAMES = 2048
-# Memory one slow reader may hold; 10,000 of them at once would hold 10 GB, so readers who are merely slow must be rare.
-MAX_OUTBOX_BYTES = 1024 * 1024
-# A single frame may be larger than what one write should copy; frames are joined up to this many bytes a write.
-WRITE_BYTES = 32 * 1024
+    from chatserver.connection import Connection, PushedRow
+
 # Users stay known this long after their last connection or poll, so that a client that polls in a loop costs one
 # look at its memberships and not one a poll.
 LINGER_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class CloseOrder:
-    """How a connection ends.
-
-    Attributes:
-        flush: write what is queued first; False for a reader that does not read.
-    """
-
-    code: int
-    reason: str
-    flush: bool
-
-
-class Outbox:
-    """Frames waiting for one connection's writer; refuses more than its bounds.
-
-    Args:
-        max_frames: frames that may wait.
-        max_bytes: bytes that may wait.
-    """
-
-    def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
-        self.order: CloseOrder | None = None
-        self._frames: deque[bytes] = deque()
-        self._bytes = 0
-        self._max_frames = max_frames
-        self._max_bytes = max_bytes
-        self._ready = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def put(self, frame: bytes) -> bool:
-        """Queue a frame; False when the connection is closing or was just found too slow."""
-        if self.order is not None:
-            return False
-        if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
-            self.close(CLOSE_PACE, "too slow", flush=False)
-            return False
-        self._frames.append(frame)
-        self._bytes += len(frame)
-        if self._bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames:
-            self._room.clear()
-        self._ready.set()
-        return True
-
-    def close(self, code: int, reason: str, *, flush: bool = True) -> None:
-        """Order the writer to close the connection; the first order holds."""
-        if self.order is not None:
-            return
-        self.order = CloseOrder(code, reason, flush)
-        if not flush:
-            self._frames.clear()
-            self._bytes = 0
-        self._ready.set()
-        self._room.set()
-
-    async def room(self) -> None:
-        """Wait until the outbox is less than half full, for producers that can wait (a sync)."""
-        await self._room.wait()
-
-    async def take(self) -> list[bytes]:
-        """Wait for frames and return some, at most WRITE_BYTES (but one at least); empty: time to close."""
-        await self._ready.wait()
-        taken: list[bytes] = []
-        size = 0
-        while self._frames and (not taken or size + len(self._frames[0]) <= WRITE_BYTES):
-            frame = self._frames.popleft()
-            size += len(frame)
-            taken.append(frame)
-        self._bytes -= size
-        if not self._frames and self.order is None:
-            self._ready.clear()
-        if self._bytes * 2 <= self._max_bytes and len(self._frames) * 2 <= self._max_frames:
-            self._room.set()
-        return taken
-
-
-@dataclass(eq=False, slots=True)
-class Connection:
-    """One WebSocket.
-
-    Attributes:
-        conn_id: name of the connection in ``welcome`` and the logs.
-        own_ids: client ids of this connection's sends whose rows have not come by: it gets their ack, not the rows.
-        held: rows that came during a sync, by chat; None when no sync runs.
-        watched: users whose presence it is told.
-    """
-
-    conn_id: str
-    user_id: int
-    device_id: int
-    outbox: Outbox = field(default_factory=Outbox)
-    own_ids: set[str] = field(default_factory=set)
-    held: dict[int, list[tuple[int, bytes]]] | None = None
-    watched: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class PushedRow:
-    """A row on its way to connections, encoded once.
-
-    Attributes:
-        user_ids: local users who may see it.
-    """
-
-    chat_id: int
-    seq: int
-    from_id: int
-    client_id: str
-    frame: bytes
-    user_ids: tuple[int, ...]
+# Why a connection is closed with 4009.
+REPLACED = "this device has connected again"
 
 
 @dataclass(slots=True)
@@ -181,12 +63,32 @@ class Hub:
 
     # --- who is here
 
-    def add(self, connection: Connection) -> None:
-        """Register a connection; an older one of the same device is told to close with 4009."""
+    def claim(self, connection: Connection) -> None:
+        """Make a connection the one of its device, before it is told to others and added."""
         older = self._devices.get(connection.device_id)
-        if older is not None:
-            older.outbox.close(CLOSE_REPLACED, "this device has connected again")
+        if older is not None and older is not connection:
+            older.outbox.close(CLOSE_REPLACED, REPLACED)
         self._devices[connection.device_id] = connection
+
+    def heard_claim(self, device_id: int, conn_id: str) -> None:
+        """Take from the bus that a device connected; an older connection of it here closes with 4009.
+
+        The order of the bus decides, which is the same for all servers: a connection here whose own claim was heard
+        before is older, one whose claim is still under way is newer.
+        """
+        here = self._devices.get(device_id)
+        if here is not None and here.conn_id == conn_id:
+            here.announced = True
+        elif here is not None and here.announced:
+            here.outbox.close(CLOSE_REPLACED, REPLACED)
+
+    def claims_were_missed(self) -> None:
+        """Count claims as heard that were sent while the bus was lost: what comes now is newer."""
+        for connection in self.connections.values():
+            connection.announced = connection.announced or connection.published
+
+    def add(self, connection: Connection) -> None:
+        """Register a connection; pushes reach it from here on."""
         self.connections[connection.conn_id] = connection
         self._users.setdefault(connection.user_id, _LocalUser()).connections.add(connection)
 
@@ -309,6 +211,10 @@ class Hub:
     def followed_chats(self) -> dict[int, int]:
         """Return the chats followed here and how far each was pushed to the one furthest behind."""
         return {chat_id: self._needed_after(feed) for chat_id, feed in self._feeds.items()}
+
+    def present_chats(self) -> list[int]:
+        """Return the chats of users who have a connection here."""
+        return list({chat_id for user in self._users.values() if user.connections for chat_id in user.chats})
 
     def needed_after(self, chat_id: int) -> int | None:
         """Return the seq after which rows of a chat are needed here; None when nobody here follows it."""

@@ -304,6 +304,7 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o
         revoked: device ids whose tokens died; their sockets must close.
         typing: ephemeral: ``(chat_id, user_id)`` is writing.
         presence: ephemeral: ``(user_id, 1 online | 0 offline)``.
+        claims: ``(device_id, conn_id)`` has connected; older sockets of the device must close.
     """
 
     origin: str
@@ -313,6 +314,7 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o
     revoked: tuple[int, ...] = ()
     typing: tuple[tuple[int, int], ...] = ()
     presence: tuple[tuple[int, int], ...] = ()
+    claims: tuple[tuple[int, str], ...] = ()
 
     def encode(self) -> list[str]:
         """Encode as NOTIFY payloads, each under HINT_MAX_BYTES; several when it does not fit into one.
@@ -324,7 +326,7 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o
             ValueError: the origin's name alone leaves no room.
         """
         pieces: list[Hint] = []
-        for field in ("ranges", "receipts", "revoked", "typing", "presence"):
+        for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims"):
             items = getattr(self, field)
             starts = range(0, len(items), _HINT_ITEMS)
             pieces.extend(Hint(self.origin, **{field: items[start : start + _HINT_ITEMS]}) for start in starts)

@@ -20,6 +20,7 @@ hints = st.builds(
     revoked=st.lists(ids, max_size=300).map(tuple),
     typing=st.lists(st.tuples(ids, ids), max_size=10).map(tuple),
     presence=st.lists(st.tuples(ids, st.integers(0, 1)), max_size=10).map(tuple),
+    claims=st.lists(st.tuples(ids, st.text("0123456789abcdef", min_size=16, max_size=16)), max_size=300).map(tuple),
 )
 
 
@@ -29,7 +30,7 @@ def test_payloads_fit_and_add_up_to_the_hint(hint: Hint) -> None:
     assert all(len(payload.encode()) <= HINT_MAX_BYTES for payload in payloads)
     pieces = [Hint.decode(payload) for payload in payloads]
     assert {piece.origin for piece in pieces} <= {hint.origin}
-    for field in ("ranges", "receipts", "revoked", "typing", "presence"):
+    for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims"):
         assert tuple(item for piece in pieces for item in getattr(piece, field)) == getattr(hint, field)
     told = [(news.chat_id, user) for piece in pieces for news in piece.members for user in news.user_ids]
     assert told == [(news.chat_id, user) for news in hint.members for user in news.user_ids]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.hub import LINGER_SECONDS, Connection, Hub, Outbox, PushedRow
+from chatserver.connection import Connection, Outbox, PushedRow
+from chatserver.hub import LINGER_SECONDS, Hub
 from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
 
 CHAT = 10
@@ -202,15 +203,59 @@ async def _interleave(steps: list[tuple[str, int]]) -> None:
 async def test_the_same_device_again_replaces_the_old_socket() -> None:
     hub, old, new = Hub(), connection(1, 5), connection(1, 5)
     new.conn_id = "newer"
-    hub.add(old)
+    hub.claim(old)
+    hub.claim(new)
+    assert _order_code(old) == CLOSE_REPLACED
     hub.add(new)
-    assert old.outbox.order is not None
-    assert old.outbox.order.code == CLOSE_REPLACED
+    hub.add(old)
+    assert _order_code(new) is None
     hub.remove(old, now=0)
     assert hub.is_here(1)
     assert _order_code(new) is None
     hub.revoke([5])
     assert _order_code(new) == CLOSE_UNAUTHENTICATED
+
+
+async def test_a_claim_heard_from_elsewhere_replaces_only_an_older_connection() -> None:
+    hub, here = Hub(), connection(1, 5)
+    hub.claim(here)
+    hub.add(here)
+    hub.heard_claim(5, "elsewhere")
+    hub.heard_claim(6, "another device")
+    # Its own claim is still under way and so the newer one: the other server will hear it.
+    assert _order_code(here) is None
+    hub.heard_claim(5, here.conn_id)
+    assert _order_code(here) is None
+    hub.heard_claim(5, "elsewhere")
+    assert _order_code(here) == CLOSE_REPLACED
+
+
+@given(st.permutations(["one", "two", "three"]), st.lists(st.integers(0, 2), min_size=3, max_size=3))
+def test_of_a_devices_connections_the_last_claimed_alone_stays(order: list[str], places: list[int]) -> None:
+    """Three servers hear the same claims in the same order, whichever server each connection is on."""
+    hubs = [Hub(), Hub(), Hub()]
+    made = {}
+    for name, place in zip(order, places, strict=True):
+        made[name] = connection(1, 5)
+        made[name].conn_id = name
+        hubs[place].claim(made[name])
+    for name in order:
+        for hub in hubs:
+            hub.heard_claim(5, name)
+    assert [name for name, one in made.items() if _order_code(one) is None] == order[-1:]
+
+
+async def test_a_claim_sent_while_the_bus_was_lost_counts_as_heard() -> None:
+    hub, here = Hub(), connection(1, 5)
+    hub.claim(here)
+    hub.add(here)
+    hub.claims_were_missed()
+    hub.heard_claim(5, "elsewhere")
+    assert _order_code(here) is None
+    here.published = True
+    hub.claims_were_missed()
+    hub.heard_claim(5, "elsewhere")
+    assert _order_code(here) == CLOSE_REPLACED
 
 
 def _order_code(connection: Connection) -> int | None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.hub import Connection, Hub
+from chatserver.connection import Connection
+from chatserver.hub import Hub
 from chatserver.metrics import Metrics
-from chatserver.model import Hint, MembershipNews
-from chatserver.services import groups
+from chatserver.model import Hint, MembershipNews, ReceiptMark
+from chatserver.services import groups, receipts, sync
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from tests.support.people import Server, sign_in
@@ -56,6 +57,7 @@ async def delivering(server: Server, *, healing: bool) -> AsyncIterator[tuple[Hu
 async def connect(hub: Hub, deliverer: Deliverer, user_id: int, device_id: int) -> Connection:
     await deliverer.learn(user_id)
     connection = Connection(f"c{device_id}", user_id, device_id)
+    hub.claim(connection)
     hub.add(connection)
     return connection
 
@@ -78,6 +80,41 @@ async def test_without_any_hint_rows_and_new_chats_arrive_in_order(server: Serve
         assert await seqs(b, 3) == [1, 2, 3]
         await server.send(ana.user.user_id, "later", to="bob")
         assert await seqs(b, 1) == [4]
+
+
+async def test_receipts_reach_their_reader_though_all_hints_are_lost(server: Server) -> None:
+    ana, bob = await sign_in(server.database, "ana"), await sign_in(server.database, "bob")
+    chat_id = (await server.send(ana.user.user_id, "old", to="bob")).chat_id
+    await receipts.mark(server.database, bob.user.user_id, {chat_id: ReceiptMark(1, None)})
+    await server.database.execute("UPDATE receipts SET at = now() - interval '1 hour'")
+    async with delivering(server, healing=True) as (hub, deliverer):
+        a = await connect(hub, deliverer, ana.user.user_id, ana.device_id)
+        for mark in (ReceiptMark(1, 1), ReceiptMark(2, 1)):
+            if mark.delivered_seq == 2:
+                await server.send(ana.user.user_id, "new", chat_id=chat_id)
+            await receipts.mark(server.database, bob.user.user_id, {chat_id: mark})
+            wanted = {"type": "receipt", "chat_id": chat_id, "user_id": bob.user.user_id}
+            assert await receipt_like(a, wanted | {"delivered_seq": mark.delivered_seq, "read_seq": mark.read_seq})
+
+
+async def receipt_like(connection: Connection, wanted: dict[str, object]) -> bool:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            if wanted in [json.loads(frame) for frame in await connection.outbox.take()]:
+                return True
+
+
+async def test_watermarks_raised_long_ago_are_not_told_again(server: Server) -> None:
+    await sign_in(server.database, "ana")
+    bob = await sign_in(server.database, "bob")
+    chat_id = (await server.send(bob.user.user_id, "own", to="ana")).chat_id
+    assert [r.user_id for r in await sync.receipts_of(server.database, [chat_id], within_seconds=600)] == []
+    await receipts.mark(server.database, bob.user.user_id, {chat_id: ReceiptMark(1, 1)})
+    assert [r.user_id for r in await sync.receipts_of(server.database, [chat_id], within_seconds=600)] == [
+        bob.user.user_id
+    ]
+    await server.database.execute("UPDATE receipts SET at = now() - interval '1 hour'")
+    assert await sync.receipts_of(server.database, [chat_id], within_seconds=600) == []
 
 
 async def test_a_revoked_device_is_closed_though_its_hint_was_lost(server: Server) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -219,8 +221,13 @@ async def refused_status(device: Device, server: ServerProcess, origin: str | No
 async def test_a_foreign_page_is_refused_and_own_and_allowed_ones_are_not(read_dsn: Callable[[], str]) -> None:
     with ServerProcess(read_dsn(), "one", CHAT_ALLOWED_ORIGINS="https://chat.example.com") as one:
         ana = await sign_in(one)
-        assert (await refused_status(ana, one, "https://evil.example"))[0] == 403
-        assert (await refused_status(ana, one, "null"))[0] == 403
+        for origin in ("https://evil.example", "null"):
+            async with connect(
+                f"{one.ws_url}/api/ws", additional_headers=ana.headers, origin=Origin(origin), proxy=None
+            ) as foreign:
+                socket = Socket(foreign)
+                assert await socket.close_code() == 4003
+                assert socket.frames == []
         assert (await refused_status(ana, one, one.url))[0] == 101
         assert (await refused_status(ana, one, "https://chat.example.com"))[0] == 101
 
@@ -241,6 +248,37 @@ async def test_the_same_device_again_closes_the_old_socket_with_4009(two: Server
         assert await old.close_code() == 4009
         await new.send(type="ping")
         await new.of_type("pong")
+
+
+async def test_the_same_device_on_another_server_closes_the_old_socket_with_4009(two: Servers) -> None:
+    ana = await sign_in(two[0])
+    async with contextlib.AsyncExitStack() as stack:
+        old = await stack.enter_async_context(ana.socket(two[0]))
+        for number in range(1, 5):
+            new = await stack.enter_async_context(ana.socket(two[number % 2]))
+            assert await old.close_code() == 4009
+            old = new
+        await new.send(type="ping")
+        await new.of_type("pong")
+        other = await sign_in(two[0], phone_number=ana.phone_number)
+        async with other.socket(two[1]) as laptop:
+            await laptop.message("still here", to=ana.phone_number)
+            await new.text("still here")
+
+
+async def test_a_malformed_handshake_leaves_its_ticket_good(two: Servers) -> None:
+    ana = await sign_in(two[0])
+    async with ana.http(two[0]) as http:
+        ticket = (await http.post("/api/ws-ticket")).json()["ticket"]
+        path = f"/api/ws?ticket={ticket}"
+        async with httpx.AsyncClient(base_url=two[0].url, trust_env=False) as page:
+            assert (await page.get(path)).status_code == 426
+            halfway = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+            assert (await page.get(path, headers=halfway)).status_code == 400
+    async with connect(two[0].ws_url + path, origin=Origin("https://evil.example"), proxy=None) as foreign:
+        assert await Socket(foreign).close_code() == 4003
+    async with connect(two[0].ws_url + path, proxy=None) as connection:
+        assert json.loads(await connection.recv())["type"] == "welcome"
 
 
 async def test_a_revoked_device_is_closed_with_4001_on_another_server(two: Servers) -> None:

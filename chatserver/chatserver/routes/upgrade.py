@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sanic.exceptions import SanicException
@@ -16,7 +17,9 @@ from chatserver.errors import BadRequest, UpgradeRequired
 from chatserver.protocol import MAX_FRAME_BYTES, PING_SECONDS, SUBPROTOCOL
 
 if TYPE_CHECKING:
-    from chatserver.hub import CloseOrder
+    from websockets.http11 import Response
+
+    from chatserver.connection import CloseOrder
     from chatserver.routes.context import Request
 
 # A reader that takes nothing for so long is gone or stuck; its frames would only age.
@@ -25,10 +28,23 @@ WRITE_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
 
 
-async def accept(request: Request, headers: dict[str, str]) -> WebsocketImplProtocol:
-    """Answer 101 and return the WebSocket.
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A well-formed handshake and what answers it.
 
-    Sanic's own handshake takes no headers, and every answer carries the request's id and the server's name.
+    Attributes:
+        protocol: the connection that it came on.
+        machine: the WebSocket's state machine, open as soon as the answer is sent.
+        answer: 101, without the headers that every answer has.
+    """
+
+    protocol: WebSocketProtocol
+    machine: ServerProtocol
+    answer: Response
+
+
+def read_handshake(request: Request) -> Handshake:
+    """Check a WebSocket handshake; sends nothing.
 
     Raises:
         UpgradeRequired: the request is no WebSocket handshake.
@@ -45,6 +61,15 @@ async def accept(request: Request, headers: dict[str, str]) -> WebsocketImplProt
     answer = machine.accept(protocol.sanic_request_to_ws_request(request))  # type: ignore[arg-type] # our context
     if answer.status_code != 101:  # noqa: PLR2004 - Switching Protocols
         raise BadRequest("The WebSocket handshake is malformed.")
+    return Handshake(protocol, machine, answer)
+
+
+async def accept(handshake: Handshake, headers: dict[str, str]) -> WebsocketImplProtocol:
+    """Answer 101 and return the WebSocket.
+
+    Sanic's own handshake takes no headers, and every answer carries the request's id and the server's name.
+    """
+    protocol, machine, answer = handshake.protocol, handshake.machine, handshake.answer
     lines = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}"]
     lines += [f"{name}: {value}" for name, value in (*answer.headers.raw_items(), *headers.items())]
     await protocol.send(("\r\n".join(lines) + "\r\n\r\n").encode())  # type: ignore[no-untyped-call]

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from chatserver.connection import PushedRow
 from chatserver.errors import ServiceUnavailable
-from chatserver.hub import PushedRow
 from chatserver.model import Hint, SeqRange
 from chatserver.protocol import Presence, Receipt, TypingFrom, encode_frame
 from chatserver.services import sync, users
+from chatserver.services.claims import Claims
 from chatserver.services.rendering import MICROSECONDS, frame_of_row
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ CHAT_ROWS = 500
 QUERY_ROWS = 2000
 # Users asked about by one query of a heal.
 HEAL_USERS = 500
+# Chats whose receipts are asked for by one query of a heal: two probes of an index for each of their members.
+HEAL_CHATS = 1000
+# Receipts raised so long before the bus was last known to be well are told again: it is looked at every 5 s, counts as
+# well for 5 s after its last sign of life, and a receipt's transaction takes 5 s at most.
+RECEIPTS_MARGIN_SECONDS = 20.0
 # A chat first heard of by a heal is pushed from so many rows back; the client fetches older ones.
 NEW_CHAT_ROWS = 100
 # One typing hint a chat and user in so many seconds, however fast the keys.
@@ -51,9 +57,14 @@ LAST_SEEN_SECONDS = 30.0
 
 
 class Deliverer:
-    """The way from what is committed to the outboxes of this server's connections."""
+    """The way from what is committed to the outboxes of this server's connections.
+
+    Attributes:
+        claims: tells the other servers which connection of a device is the newest.
+    """
 
     def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: Metrics) -> None:
+        self.claims = Claims(database.server_name, hub)
         self._database = database
         self._devices = devices
         self._hub = hub
@@ -69,6 +80,8 @@ class Deliverer:
         self._typed_at: dict[tuple[int, int], float] = {}
         self._presence: dict[int, bool] = {}
         self._heal_now = asyncio.Event()
+        # Until when (monotonic) all receipts are known to have been told.
+        self._receipts_until = time.monotonic()
 
     # --- hints
 
@@ -79,19 +92,20 @@ class Deliverer:
             self._news.setdefault(news.chat_id, set()).update(news.user_ids)
         for chat_range in hint.ranges:
             self._note(chat_range)
-        for chat_id, user_id, delivered_seq, read_seq in hint.receipts:
-            delivered, read = self._receipts.get((chat_id, user_id), (0, 0))
-            self._receipts[chat_id, user_id] = (max(delivered, delivered_seq), max(read, read_seq))
+        self._note_receipts(hint.receipts)
         self._typing.update(hint.typing)
         if hint.revoked:
             self._devices.forget(hint.revoked)
             self._hub.revoke(hint.revoked)
+        for device_id, conn_id in hint.claims:
+            self._hub.heard_claim(device_id, conn_id)
         for user_id, online in hint.presence:
             self._tell_presence(user_id, online=bool(online) or self._hub.is_here(user_id))
         self._work.set()
 
     def hints_were_missed(self) -> None:
         """Look for what the bus did not tell."""
+        self._hub.claims_were_missed()
         self._hub.forget_members()
         self._heal_now.set()
 
@@ -101,6 +115,11 @@ class Deliverer:
         self._first[chat_id] = min(chat_range.first_seq, self._first.get(chat_id, chat_range.first_seq))
         for reached in self._learning:
             reached[chat_id] = max(chat_range.last_seq, reached.get(chat_id, 0))
+
+    def _note_receipts(self, receipts: Iterable[tuple[int, int, int, int]]) -> None:
+        for chat_id, user_id, delivered_seq, read_seq in receipts:
+            delivered, read = self._receipts.get((chat_id, user_id), (0, 0))
+            self._receipts[chat_id, user_id] = (max(delivered, delivered_seq), max(read, read_seq))
 
     # --- who is here
 
@@ -179,6 +198,7 @@ class Deliverer:
             self._hub.forget_idle(now)
             self._typed_at = {key: at for key, at in self._typed_at.items() if now - at < TYPING_SECONDS}
             if not self._heal_now.is_set() and bus.is_healthy():
+                self._receipts_until = now
                 continue
             self._heal_now.clear()
             self._hub.forget_members()
@@ -303,11 +323,23 @@ class Deliverer:
                     if after is not None and after < last_seq:
                         self._metrics.gaps_healed.inc(last_seq - after)
                         self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
+        await self._heal_receipts()
         device_ids = [connection.device_id for connection in self._hub.connections.values()]
         revoked = await self._devices.revoked_among(device_ids) if device_ids else set()
         self._devices.forget(revoked)
         self._hub.revoke(revoked)
         self._work.set()
+
+    async def _heal_receipts(self) -> None:
+        """Tell the watermarks that were raised since the bus was last heard; those told twice do no harm."""
+        now = time.monotonic()
+        within_seconds = now - self._receipts_until + RECEIPTS_MARGIN_SECONDS
+        chat_ids = self._hub.present_chats()
+        for start in range(0, len(chat_ids), HEAL_CHATS):
+            chunk = chat_ids[start : start + HEAL_CHATS]
+            raised = await sync.receipts_of(self._database, chunk, within_seconds=within_seconds)
+            self._note_receipts((r.chat_id, r.user_id, r.delivered_seq, r.read_seq) for r in raised)
+        self._receipts_until = now
 
     def _tell_presence(self, user_id: int, *, online: bool) -> None:
         self._hub.tell_watchers(user_id, encode_frame(Presence(user_id, online, None)))

@@ -124,6 +124,18 @@ async def members_of(database: Database, chat_ids: Sequence[int]) -> dict[int, t
     return {chat_id: tuple(member.user_id for member in members) for chat_id, members in found.items()}
 
 
-async def receipts_of(database: Database, chat_ids: Sequence[int]) -> list[Receipt]:
-    """Return the watermarks of all current members of these chats, to heal after lost hints."""
-    return await receipts.watermarks(database, chat_ids) if chat_ids else []
+async def receipts_of(
+    database: Database, chat_ids: Sequence[int], *, within_seconds: float | None = None
+) -> list[Receipt]:
+    """Return the watermarks of current members of these chats, to heal after lost hints.
+
+    Args:
+        database: where to read.
+        chat_ids: the chats.
+        within_seconds: only those that were raised within so many seconds; None: all.
+    """
+    if not chat_ids:
+        return []
+    if within_seconds is None:
+        return await receipts.watermarks(database, chat_ids)
+    return await receipts.raised_watermarks(database, chat_ids, within_seconds)

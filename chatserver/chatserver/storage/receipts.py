@@ -88,3 +88,20 @@ async def watermarks(database: Database, chat_ids: Sequence[int]) -> list[Receip
         list(chat_ids),
     )
     return [Receipt(*record) for record in records]
+
+
+_RAISED = """
+SELECT cm.chat_id, cm.user_id, cm.delivered_seq, cm.read_seq FROM chat_members cm
+WHERE cm.chat_id = ANY ($1::bigint[]) AND cm.left_seq IS NULL AND EXISTS (
+    -- The whole primary key: a watermark's own entry of the log says when it was raised.
+    SELECT FROM receipts r
+    WHERE r.chat_id = cm.chat_id AND r.user_id = cm.user_id AND r.at > now() - make_interval(secs => $2)
+        AND (r.kind, r.up_to_seq) IN (('delivered', cm.delivered_seq), ('read', cm.read_seq)))
+ORDER BY cm.chat_id, cm.user_id
+"""
+
+
+async def raised_watermarks(database: Database, chat_ids: Sequence[int], within_seconds: float) -> list[Receipt]:
+    """Return the watermarks of current members of these chats that were raised within so many seconds."""
+    records = await database.fetch(_RAISED, list(chat_ids), within_seconds)
+    return [Receipt(*record) for record in records]

@@ -1,0 +1,298 @@
+"""One WebSocket's conversation: a reader that never waits for the database, a writer, and work between them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+from sanic.exceptions import RequestCancelled, WebsocketClosed
+
+from chatserver import protocol
+from chatserver.errors import ChatError, ServiceUnavailable
+from chatserver.model import ReceiptMark, SendMessage
+from chatserver.protocol import Ack, Error, Presence, Synced, Welcome, encode_frame
+from chatserver.routes.upgrade import close_socket, write_frames
+from chatserver.services import receipts, sync, users
+from chatserver.services.rendering import frame_of_row, rfc3339, view_member
+from chatserver.services.sending import send_counted
+from chatserver.session import (
+    Action,
+    Close,
+    RaiseWatermarks,
+    RelayTyping,
+    Reply,
+    RunSync,
+    Session,
+    SubmitMessage,
+    WatchPresence,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from sanic.server.websockets.impl import WebsocketImplProtocol
+
+    from chatserver.connection import Connection
+    from chatserver.routes.context import Context
+
+log = structlog.get_logger()
+
+# Rows that one sync brings over the socket; larger holes go by REST.
+SYNC_ROWS = 5000
+# Between tries to store watermarks while the database is away.
+MARK_RETRY_SECONDS = 1.0
+# Seconds within which a user who was recorded as seen counts as online on another server.
+ONLINE_SECONDS = 60
+# Chats whose watermarks may wait for the database; a client with more sends them again after a sync.
+MAX_WAITING_MARKS = 5000
+
+
+class Conversation:
+    """One connection from claim and welcome to close."""
+
+    def __init__(self, context: Context, socket: WebsocketImplProtocol, connection: Connection, epoch: str) -> None:
+        self._context = context
+        self._socket = socket
+        self._connection = connection
+        self._epoch = epoch
+        self._session = Session()
+        self._marks: dict[int, ReceiptMark] = {}
+        self._marking = False
+        self._sync_lock = asyncio.Lock()
+        self._typing: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Talk until the connection ends."""
+        context, connection = self._context, self._connection
+        try:
+            await context.deliverer.claims.claim(context.bus, connection)
+            await self._talk()
+        finally:
+            context.hub.remove(connection, time.monotonic())
+
+    async def _talk(self) -> None:
+        context, connection = self._context, self._connection
+        context.hub.add(connection)
+        context.deliverer.came(connection.user_id)
+        connection.outbox.put(encode_frame(self._welcome()))
+        structlog.contextvars.bind_contextvars(conn_id=connection.conn_id)
+        log.info("connected", user_id=connection.user_id, device_id=connection.device_id)
+        writer = asyncio.create_task(self._write(), name=f"write-{connection.conn_id}")
+        try:
+            await self._read()
+        finally:
+            self._session.close()
+            context.hub.remove(connection, time.monotonic())
+            context.deliverer.went(connection.user_id)
+            order = connection.outbox.order
+            connection.outbox.close(1000, "", flush=False)
+            writer.cancel()
+            code = order.code if order else 0
+            context.metrics.closed.labels(str(code)).inc()
+            log.info("disconnected", user_id=connection.user_id, code=code)
+
+    def _welcome(self) -> Welcome:
+        limits = {
+            "max_frame_bytes": protocol.MAX_FRAME_BYTES,
+            "max_in_flight": protocol.MAX_IN_FLIGHT,
+            "max_sync_chats": protocol.MAX_SYNC_CHATS,
+            "max_subscribed_users": protocol.MAX_SUBSCRIBED_USERS,
+        }
+        return Welcome(
+            user_id=self._connection.user_id,
+            conn_id=self._connection.conn_id,
+            server=self._context.settings.server_name,
+            server_time=rfc3339(int(time.time() * 1_000_000)),
+            epoch=self._epoch,
+            limits=limits,
+        )
+
+    async def _read(self) -> None:
+        """Take frames until the connection ends; nothing here waits for the database."""
+        while True:
+            try:
+                data = await self._socket.recv()
+            except (asyncio.CancelledError, WebsocketClosed):
+                # Sanic's way to say that the connection has ended.
+                return
+            if data is None:
+                return
+            for action in self._session.receive(data):
+                self._act(action)
+
+    async def _write(self) -> None:
+        outbox = self._connection.outbox
+        try:
+            while True:
+                frames = await outbox.take()
+                if not frames:
+                    break
+                if not await write_frames(self._socket, frames):
+                    return
+        except TimeoutError:
+            outbox.close(protocol.CLOSE_PACE, "too slow", flush=False)
+        except RequestCancelled:
+            return
+        if outbox.order is not None:
+            await close_socket(self._socket, outbox.order)
+
+    def _act(self, action: Action) -> None:
+        connection, context = self._connection, self._context
+        context.metrics.frames_received.labels(type(action).__name__).inc()
+        match action:
+            case Reply(frame=frame):
+                connection.outbox.put(encode_frame(frame))
+            case SubmitMessage(frame=frame):
+                self._start(self._send(frame))
+            case RunSync(have_seq=have_seq):
+                self._start(self._sync(have_seq))
+            case RaiseWatermarks():
+                self._mark(action)
+            case RelayTyping(chat_id=chat_id):
+                # One at a time: a chat's next key tells it anew.
+                if self._typing is None or self._typing.done():
+                    typing = context.deliverer.relay_typing(context.bus, chat_id, connection.user_id)
+                    self._typing = self._start(typing)
+            case WatchPresence(user_ids=user_ids):
+                context.hub.watch(connection, user_ids)
+                if self._telling is not None:
+                    self._telling.cancel()
+                self._telling = self._start(self._tell_presence(user_ids))
+            case Close(code=code, reason=reason):
+                connection.outbox.close(code, reason)
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._context.tasks.add(task)
+        task.add_done_callback(self._context.tasks.discard)
+        return task
+
+    async def _send(self, frame: protocol.Send) -> None:
+        connection, context = self._connection, self._context
+        client_id = str(uuid.UUID(frame.id))
+        connection.own_ids.add(client_id)
+        message = SendMessage(
+            to=frame.to,
+            chat_id=frame.chat_id,
+            text=frame.text,
+            type=frame.message_type,
+            media_url=frame.media_url,
+            client_id=client_id,
+            reply_to=frame.reply_to,
+            timestamp=frame.timestamp,
+        )
+        try:
+            sent = await send_counted(context.database, context.writer, context.metrics, connection.user_id, message)
+        except ChatError as error:
+            connection.own_ids.discard(client_id)
+            refusal = Error(error.code, error.detail, frame.id, error.retry_after_seconds)
+            connection.outbox.put(encode_frame(refusal))
+        except Exception:
+            connection.own_ids.discard(client_id)
+            log.exception("send_failed")
+            connection.outbox.put(encode_frame(Error("internal_error", ChatError.default_detail, frame.id)))
+        else:
+            if sent.duplicate:
+                connection.own_ids.discard(client_id)
+            created_at = rfc3339(sent.created_at_us)
+            ack = Ack(frame.id, sent.message_id, sent.chat_id, sent.seq, created_at, sent.duplicate)
+            connection.outbox.put(encode_frame(ack))
+        finally:
+            self._session.finished()
+
+    async def _sync(self, have_seq: dict[int, int]) -> None:
+        connection, context = self._connection, self._context
+        async with self._sync_lock:
+            reached: dict[int, int] = {}
+            context.hub.begin_sync(connection)
+            try:
+                synced = await self._bring_rows(have_seq, reached)
+            except ChatError as error:
+                frame = encode_frame(Error(error.code, error.detail, None, error.retry_after_seconds))
+            except Exception:
+                log.exception("sync_failed")
+                frame = encode_frame(Error("internal_error", ChatError.default_detail))
+            else:
+                frame = encode_frame(synced)
+            finally:
+                context.hub.end_sync(connection, reached)
+                self._session.finished()
+            # The largest of all frames: behind the rows, it needs half the outbox.
+            await connection.outbox.room()
+            connection.outbox.put(frame)
+
+    async def _bring_rows(self, have_seq: dict[int, int], reached: dict[int, int]) -> Synced:
+        """Queue the missed rows as fast as they are read; notes in ``reached`` how far each chat was brought."""
+        connection = self._connection
+        brought = 0
+        while True:
+            result = await sync.sync_user(self._context.database, connection.user_id, {**have_seq, **reached})
+            for row in result.rows:
+                await connection.outbox.room()
+                connection.outbox.put(frame_of_row(row))
+                reached[row.chat_id] = row.seq
+            brought += len(result.rows)
+            if not result.more or not result.rows or brought >= SYNC_ROWS or connection.outbox.order is not None:
+                break
+        chats = [
+            {
+                "chat_id": chat.chat_id,
+                "last_seq": chat.last_seq,
+                "members": None if chat.members is None else [view_member(member) for member in chat.members],
+            }
+            for chat in result.chats
+        ]
+        return Synced(chats, result.more)
+
+    def _mark(self, action: RaiseWatermarks) -> None:
+        """Collect watermarks; one call at a time stores what has come meanwhile."""
+        known = self._marks.get(action.chat_id, ReceiptMark())
+        if action.chat_id not in self._marks and len(self._marks) >= MAX_WAITING_MARKS:
+            return
+        self._marks[action.chat_id] = ReceiptMark(
+            _highest(known.delivered_seq, action.delivered_seq), _highest(known.read_seq, action.read_seq)
+        )
+        if not self._marking:
+            self._marking = True
+            self._start(self._store_marks())
+
+    async def _store_marks(self) -> None:
+        try:
+            while self._marks:
+                marks = dict(self._marks)
+                try:
+                    await receipts.mark(self._context.database, self._connection.user_id, marks)
+                except ServiceUnavailable:
+                    if self._connection.outbox.order is not None:
+                        return
+                    await asyncio.sleep(MARK_RETRY_SECONDS)
+                    continue
+                self._marks = {chat_id: mark for chat_id, mark in self._marks.items() if marks.get(chat_id) != mark}
+        except ChatError as error:
+            self._marks.clear()
+            self._connection.outbox.put(encode_frame(Error(error.code, error.detail)))
+        finally:
+            self._marking = False
+
+    async def _tell_presence(self, user_ids: frozenset[int]) -> None:
+        """Tell once where the watched users stand; changes follow by the bus."""
+        for user_id in sorted(user_ids):
+            try:
+                user = await users.get_user(self._context.database, user_id)
+            except ServiceUnavailable:
+                return
+            except ChatError:
+                continue
+            seen_us = user.last_seen_us
+            recent = seen_us is not None and time.time() * 1e6 - seen_us < ONLINE_SECONDS * 1e6
+            online = self._context.hub.is_here(user_id) or recent
+            last_seen = None if seen_us is None else rfc3339(seen_us)
+            self._connection.outbox.put(encode_frame(Presence(user_id, online, last_seen)))
+
+
+def _highest(first: int | None, second: int | None) -> int | None:
+    return max((seq for seq in (first, second) if seq is not None), default=None)

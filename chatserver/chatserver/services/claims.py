@@ -1,0 +1,62 @@
+"""Tells all servers that a device has connected, so that its older socket closes wherever it is (4009)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatserver.errors import ServiceUnavailable
+from chatserver.model import Hint
+
+if TYPE_CHECKING:
+    from chatserver.bus import Bus
+    from chatserver.connection import Connection
+    from chatserver.hub import Hub
+
+log = structlog.get_logger()
+
+
+class Claims:
+    """Publishes claims together: what comes while one publication runs goes with the next, one NOTIFY for many.
+
+    Args:
+        server_name: the origin of the hints.
+        hub: where this server's connections are.
+    """
+
+    def __init__(self, server_name: str, hub: Hub) -> None:
+        self._server_name = server_name
+        self._hub = hub
+        self._waiting: dict[Connection, asyncio.Future[None]] = {}
+        self._publishing: asyncio.Task[None] | None = None
+
+    async def claim(self, bus: Bus, connection: Connection) -> None:
+        """Make a connection the one of its device; returns when the others were told, or cannot be told.
+
+        To be awaited before the welcome: a device that was welcomed here and then connects elsewhere has its claims in
+        that order on the bus.
+        """
+        self._hub.claim(connection)
+        told = self._waiting[connection] = asyncio.get_running_loop().create_future()
+        if self._publishing is None or self._publishing.done():
+            # A task of its own: a client that goes away while it waits does not take the others' claims along.
+            self._publishing = asyncio.create_task(self._publish(bus))
+        await told
+
+    async def _publish(self, bus: Bus) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, {}
+            claims = tuple((connection.device_id, connection.conn_id) for connection in batch)
+            try:
+                await bus.publish(Hint(self._server_name, claims=claims))
+            except ServiceUnavailable:
+                log.warning("claims_dropped", connections=len(batch))
+            else:
+                for connection in batch:
+                    connection.published = True
+            finally:
+                for told in batch.values():
+                    if not told.done():
+                        told.set_result(None)
