@@ -20,7 +20,21 @@ from chatserver.drain import Drain
 from chatserver.hub import Hub
 from chatserver.metrics import Metrics, MetricsServer
 from chatserver.protocol import MAX_FRAME_BYTES
-from chatserver.routes import auth, chats, devices, groups, health, messages, page, problems, receipts, users
+from chatserver.routes import (
+    auth,
+    blocks,
+    changes,
+    chats,
+    devices,
+    documents,
+    groups,
+    health,
+    messages,
+    page,
+    problems,
+    receipts,
+    users,
+)
 from chatserver.routes import socket as ws
 from chatserver.routes.context import App, Context
 from chatserver.services.accounts import Accounts
@@ -118,7 +132,7 @@ def make_app(context: Context) -> App:
         strict_slashes=True,
     )
     problems.add_middleware(app)
-    for part in (auth, users, devices, messages, chats, receipts, groups, health, ws):
+    for part in (auth, users, devices, messages, chats, changes, receipts, groups, blocks, health, documents, ws):
         part.add_routes(app)
     page.add_routes(app, context.settings.web_root)
     return app

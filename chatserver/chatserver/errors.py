@@ -101,11 +101,19 @@ class NotAnAdmin(ChatError):
 
 
 class Forbidden(ChatError):
-    """Refused whoever asks, such as a browser's request from a foreign origin."""
+    """Not the caller's to do: another one's message, or a browser's request from a foreign origin."""
 
     code = "forbidden"
     status = 403
     default_detail = "This is not allowed."
+
+
+class EditTooLate(ChatError):
+    """The message is too old to be edited."""
+
+    code = "edit_too_late"
+    status = 403
+    default_detail = "A message can be edited for 15 minutes; send a new one."
 
 
 class NotFound(ChatError):

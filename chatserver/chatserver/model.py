@@ -24,7 +24,7 @@ TEXT_MAX_CHARS = 65_536
 """Characters of a message's text; what WhatsApp takes."""
 
 ChatKind = Literal["direct", "group", "self"]
-EventKind = Literal["message", "edit", "delete", "reaction", "member", "group"]
+EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block"]
 MessageType = Literal["text", "image", "video", "audio", "document"]
 Role = Literal["admin", "member"]
 Status = Literal["sent", "delivered", "read"]
@@ -119,16 +119,25 @@ class SentMessage(msgspec.Struct, frozen=True):
     duplicate: bool
 
 
+class Reaction(msgspec.Struct, frozen=True):
+    """Who reacted to a message with an emoji; ids ascending."""
+
+    emoji: str
+    user_ids: tuple[int, ...]
+
+
 class MessageRow(msgspec.Struct, frozen=True):
     """One row of a chat's history: a message, or another event. The same for every reader.
 
     Attributes:
         kind: `message` rows are those of ``GET /api/messages``; the others become `event` frames.
-        target_seq: the row of this chat that an edit, delete or reaction is about.
+        target_seq: the row of this chat that an edit, delete or reaction is about; of a `hide`, which is in the
+            user's own chat, a row of the chat ``detail["target_chat_id"]``.
         from_id: who sent it or did it.
         from_name: their username, else their phone number (the API's `from`).
         to: in a direct chat the other one's username, else phone number; None in groups.
-        text: None when there is none, or when it was deleted for everyone.
+        text: None when there is none, or when it was deleted for everyone. Of an edit, its target's text as it is now:
+            what was deleted or replaced lives on nowhere.
         reply_to: seq of the message it answers.
         detail: what an event says beyond that, such as ``{"action": "added", "user_ids": [7]}``; None for messages.
         status: the least over all current members but the sender: sent, delivered or read.
@@ -136,6 +145,7 @@ class MessageRow(msgspec.Struct, frozen=True):
         client_timestamp_us: the sender's own clock, when it told.
         edited_at_us: when it was last edited.
         deleted_at_us: when it was deleted for everyone.
+        reactions: one a user, by emoji.
     """
 
     chat_id: int
@@ -157,6 +167,14 @@ class MessageRow(msgspec.Struct, frozen=True):
     client_timestamp_us: int | None = None
     edited_at_us: int | None = None
     deleted_at_us: int | None = None
+    reactions: tuple[Reaction, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True):
+    """The event that a change made, and its chat; `seq` is None when nothing changed."""
+
+    chat_id: int
+    seq: int | None
 
 
 class Member(msgspec.Struct, frozen=True):

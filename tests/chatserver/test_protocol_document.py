@@ -13,10 +13,11 @@ from sanic import Sanic
 from chatserver import app as chat_app
 from chatserver import errors, model, protocol
 from chatserver.metrics import Metrics
-from chatserver.routes import auth, chats, devices, groups, messages, receipts, users
+from chatserver.routes import auth, changes, chats, devices, groups, messages, receipts, users
 from chatserver.routes.context import App
 from chatserver.routes.parsing import Body
 from chatserver.services import accounts, checks, feed, rendering, sync
+from chatserver.services import changes as change_services
 from chatserver.services import chats as chat_services
 from chatserver.session import Close, Reply, Session
 from chatserver.settings import read_settings
@@ -32,6 +33,7 @@ BODIES: dict[str, type[Body]] = {
     "PATCH /api/groups/{group_id}": groups.RenameBody,
     "PUT /api/groups/{group_id}/members/{user_id}/role": groups.RoleBody,
     "PATCH /api/users/me": users.ProfileBody,
+    "PATCH /api/chats/{chat_id}/messages/{seq}": changes.EditBody,
 }
 MEMBER = model.Member(1, "ana", "admin", 0, 0)
 SENT = model.SentMessage(message_id=1, chat_id=1, seq=1, client_id="", created_at_us=0, duplicate=False)
@@ -327,6 +329,9 @@ def test_the_close_codes_are_the_constants() -> None:
         ("`limit` 1 to 1,000 rows ({})", messages.DEFAULT_LIMIT),
         ("`limit` to {} (50); pass `next_cursor`", chat_services.LIST_MAX),
         ("`limit` to 200 ({}); pass `next_cursor`", chats.DEFAULT_LIMIT),
+        ("within {} minutes (then 403 `edit_too_late`)", change_services.EDIT_SECONDS // 60),
+        ("sent more than {} minutes ago", change_services.EDIT_SECONDS // 60),
+        ("percent-encoded UTF-8, to {} code points", checks.EMOJI_MAX_CHARS),
         ("`limit` to {} (50). The header `X-More`", chat_services.HISTORY_MAX),
         ("`synced.chats` are the {} most recently active", sync.SYNC_CHATS_MAX),
         ("Their `members` are at most {} in all", sync.SYNC_MEMBERS_MAX),

@@ -21,6 +21,9 @@ URL_MAX_CHARS = 2048
 NAME_MAX_CHARS = 100
 """Characters of a group's or a device's name."""
 
+EMOJI_MAX_CHARS = 16
+"""Code points of an emoji: the longest in Unicode's list, a kissing couple with two skin tones, has 10."""
+
 _USERNAME: Final = re.compile(r"[\w](?:[\w.\-]*[\w])?", re.UNICODE)
 _PHONE: Final = re.compile(r"\+[0-9][0-9 ().\-]{5,30}")
 
@@ -114,6 +117,30 @@ def check_url(text: str, path: str) -> str:
     if not usable or any(character.isspace() or not character.isprintable() for character in text):
         raise ValidationFailed.of(path, "must be an absolute http or https URL")
     return text
+
+
+def check_emoji(text: str, path: str) -> str:
+    """Return the emoji.
+
+    Which sequences are emoji changes each year, so that only what certainly is none is refused: letters, spaces,
+    control characters, and what is ASCII alone.
+
+    Raises:
+        ValidationFailed: it is none; `path` names the field.
+    """
+    if not 0 < len(text) <= EMOJI_MAX_CHARS or text.isascii() or not all(map(_is_of_emoji, text)):
+        raise ValidationFailed.of(path, "must be one emoji, percent-encoded in UTF-8, such as %F0%9F%91%8D")
+    return text
+
+
+def _is_of_emoji(character: str) -> bool:
+    category = unicodedata.category(character)
+    return (
+        # Symbols, what joins and modifies them, keycaps, and what this Python's Unicode does not know yet.
+        (category in {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po", "Pd"} and character != "\ufffd")
+        or character in "0123456789#*\u2139"
+        or (category == "Cn" and 0x1F000 <= ord(character) <= 0x1FAFF)  # noqa: PLR2004 - the blocks of emoji
+    )
 
 
 def is_id(number: int) -> bool:

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
-from chatserver.model import ChatKind, EventKind, MessageType, Role, Status  # noqa: TC001 - msgspec reads the annotations
+from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
+    ChatKind,
+    EventKind,
+    MessageType,
+    Reaction,
+    Role,
+    Status,
+)
 from chatserver.protocol import Message, encode_frame
 
 if TYPE_CHECKING:
-    from chatserver.model import Chat, Device, GroupInfo, Member, MessageRow, SentMessage, User
+    from chatserver.model import Change, Chat, Device, GroupInfo, Member, MessageRow, SentMessage, User
 
 MICROSECONDS = 1_000_000
 
@@ -38,6 +45,7 @@ class RowView(msgspec.Struct, frozen=True, rename={"from_name": "from"}):
     detail: dict[str, Any] | None = None
     edited_at: str | None = None
     deleted_at: str | None = None
+    reactions: tuple[Reaction, ...] = ()
 
 
 class EventFrame(TypedDict):
@@ -63,6 +71,13 @@ class SentView(TypedDict):
     created_at: str
     duplicate: bool
     client_id: str
+
+
+class ChangeView(TypedDict):
+    """The row that tells of a change, and its chat; `seq` is null when nothing changed."""
+
+    chat_id: int
+    seq: int | None
 
 
 class UserView(TypedDict):
@@ -168,6 +183,7 @@ def view_row(row: MessageRow) -> RowView:
         detail=row.detail,
         edited_at=_rfc3339_or_none(row.edited_at_us),
         deleted_at=_rfc3339_or_none(row.deleted_at_us),
+        reactions=row.reactions,
     )
 
 
@@ -202,6 +218,11 @@ def view_sent(sent: SentMessage) -> SentView:
         "duplicate": sent.duplicate,
         "client_id": sent.client_id,
     }
+
+
+def view_change(change: Change) -> ChangeView:
+    """Return the answer to a change of a message or a block."""
+    return {"chat_id": change.chat_id, "seq": change.seq}
 
 
 def view_user(user: User, *, to_user_id: int) -> UserView:

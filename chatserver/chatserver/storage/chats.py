@@ -8,7 +8,7 @@ import msgspec
 
 from chatserver.model import Member, MessageRow
 from chatserver.storage.database import micros, moment_of
-from chatserver.storage.messages import DESCRIBED, message_row
+from chatserver.storage.messages import DESCRIBED, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +48,10 @@ WITH mine AS MATERIALIZED (
     SELECT c.chat_id, c.kind, cm.joined_seq, cm.read_seq, cm.absent, cm.left_seq IS NOT NULL AS gone,
         coalesce(cm.left_seq, c.last_seq) AS last_seq, c.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
-    WHERE cm.user_id = $1 AND c.kind <> 'self'
+    WHERE cm.user_id = $1
         AND ($2::bigint IS NULL OR c.chat_id = $2)
+        -- The user's own chat is no conversation: who asks for it by id gets it.
+        AND ($2::bigint IS NOT NULL OR c.kind <> 'self')
         -- A direct chat is listed once something was said.
         AND ($2::bigint IS NOT NULL OR c.last_seq > 0)
         AND ($3::timestamptz IS NULL OR (c.last_at, c.chat_id) < ($3, $4::bigint))
@@ -165,22 +167,25 @@ async def last_seqs(database: Database, chat_ids: Sequence[int]) -> dict[int, in
 _MISSED = (
     """
 WITH mine AS MATERIALIZED (
-    SELECT cm.chat_id, cm.left_seq, cm.absent, c.last_at, coalesce(cm.left_seq, c.last_seq) AS last_seq,
+    SELECT cm.chat_id, cm.left_seq, cm.joined_seq, cm.absent, c.last_at, coalesce(cm.left_seq, c.last_seq) AS last_seq,
         greatest(cm.joined_seq, coalesce(h.have_seq, 0)) AS have_seq
     FROM chat_members cm
     JOIN chats c USING (chat_id)
     LEFT JOIN unnest($2::bigint[], $3::bigint[]) AS h (chat_id, have_seq) ON h.chat_id = cm.chat_id
     WHERE cm.user_id = $1
 ), picked AS MATERIALIZED (
-    SELECT m.chat_id, m.seq, mine.last_at
-    FROM mine CROSS JOIN LATERAL (
+    SELECT m.chat_id, m.seq, cm.last_at
+    FROM mine cm CROSS JOIN LATERAL (
         SELECT m.chat_id, m.seq FROM messages m
-        WHERE m.chat_id = mine.chat_id AND m.seq > mine.have_seq AND m.seq <= mine.last_seq
-            AND NOT mine.absent @> m.seq
+        WHERE m.chat_id = cm.chat_id AND m.seq > cm.have_seq AND m.seq <= cm.last_seq
+            AND NOT cm.absent @> m.seq
+            """
+    + TARGET_SEEN
+    + """
         ORDER BY m.seq LIMIT $4
     ) m
-    WHERE mine.last_seq > mine.have_seq
-    ORDER BY mine.last_at DESC, m.chat_id, m.seq LIMIT $4
+    WHERE cm.last_seq > cm.have_seq
+    ORDER BY cm.last_at DESC, m.chat_id, m.seq LIMIT $4
 ), """
     + DESCRIBED
     + """

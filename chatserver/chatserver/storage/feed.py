@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.storage.database import moment_of
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, message_row
+from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -71,6 +71,9 @@ WITH bound AS MATERIALIZED (
             AND pg_visible_in_snapshot(m.xact, b.upper)
             AND ($9 OR m.kind = 'message')
             AND NOT cm.absent @> m.seq
+            """
+    + TARGET_SEEN
+    + """
         ORDER BY m.seq LIMIT $8
     ) m
     WHERE cm.user_id = $1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, LiteralString
 
 import msgspec
 
-from chatserver.model import Delivery, MessageRow, SeqRange
+from chatserver.model import Delivery, MessageRow, Reaction, SeqRange
 from chatserver.storage.database import micros, micros_or_none
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def append_event(
     chat_id: int,
     sender_id: int,
     kind: str,
-    detail: dict[str, object],
+    detail: dict[str, object] | None = None,
     target_seq: int | None = None,
 ) -> int:
     """Add an event to a chat that the transaction of `connection` has locked; returns its seq."""
@@ -87,7 +87,7 @@ async def append_event(
         sender_id,
         kind,
         target_seq,
-        msgspec.json.encode(detail).decode(),
+        None if detail is None else msgspec.json.encode(detail).decode(),
     )
     return seq
 
@@ -113,13 +113,18 @@ marks AS MATERIALIZED (
     SELECT m.chat_id, m.seq, m.kind, m.target_seq, m.message_id, m.sender_id,
         coalesce(sender.username, sender.phone_number) AS from_name,
         coalesce(other.username, other.phone_number) AS to_name,
-        m.message_text, m.message_type, m.media_url, m.reply_to, m.detail, m.created_at,
+        -- An edit shows its target's text of now, so that what was deleted or replaced is kept nowhere. A subquery
+        -- and no join: the other kinds, which are nearly all rows, do not pay for it.
+        CASE WHEN m.kind = 'edit' THEN (
+            SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
+        ELSE m.message_text END AS message_text,
+        m.message_type, m.media_url, m.reply_to, m.detail, m.created_at,
         CASE
             WHEN k.read[CASE WHEN k.read_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq THEN 'read'
             WHEN k.delivered[CASE WHEN k.delivered_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq THEN 'delivered'
             ELSE 'sent'
         END AS status,
-        m.client_id, m.client_timestamp, m.edited_at, m.deleted_at
+        m.client_id, m.client_timestamp, m.edited_at, m.deleted_at, m.reactions
     FROM picked p
     JOIN messages m USING (chat_id, seq)
     JOIN users sender ON sender.user_id = m.sender_id
@@ -130,7 +135,12 @@ marks AS MATERIALIZED (
 """
 """CTEs that turn `picked (chat_id, seq)` into `described`, whose columns `message_row` reads in this order."""
 
-DESCRIBED_COLUMNS: Final = 19
+TARGET_SEEN: Final[LiteralString] = """
+    AND (m.target_seq IS NULL OR (m.target_seq > cm.joined_seq AND NOT cm.absent @> m.target_seq))
+"""
+"""What is about a row that the member `cm` may not see is not theirs either: an edit would show its text."""
+
+DESCRIBED_COLUMNS: Final = 20
 """Columns of `described`."""
 
 
@@ -138,7 +148,8 @@ def message_row(record: Record) -> MessageRow:
     """Make a row from a record that begins with the columns of `described`."""
     (
         chat_id, seq, kind, target_seq, message_id, sender_id, from_name, to_name, text, type_, media_url, reply_to,
-        detail, created_at, status, client_id, client_timestamp, edited_at, deleted_at, *_,
+        detail, created_at, status, client_id, client_timestamp, edited_at, deleted_at, reactions,
+        *_,
     ) = record  # fmt: skip
     return MessageRow(
         chat_id=chat_id,
@@ -160,7 +171,19 @@ def message_row(record: Record) -> MessageRow:
         client_timestamp_us=micros_or_none(client_timestamp),
         edited_at_us=micros_or_none(edited_at),
         deleted_at_us=micros_or_none(deleted_at),
+        reactions=() if reactions is None else _by_emoji(_decode_reactions(reactions)),
     )
+
+
+_decode_reactions = msgspec.json.Decoder(dict[int, str]).decode
+
+
+def _by_emoji(reactions: dict[int, str]) -> tuple[Reaction, ...]:
+    """Turn {user_id: emoji} into one entry an emoji, in an order that only the content decides."""
+    users: dict[str, list[int]] = {}
+    for user_id, emoji in sorted(reactions.items()):
+        users.setdefault(emoji, []).append(user_id)
+    return tuple(Reaction(emoji, tuple(user_ids)) for emoji, user_ids in sorted(users.items()))
 
 
 async def rows_at(database: Database, keys: Sequence[tuple[int, int]]) -> list[MessageRow]:
@@ -193,6 +216,9 @@ async def history_rows(
                 AND m.seq < $4::bigint
                 AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq)
                 AND NOT cm.absent @> m.seq
+                """
+        + TARGET_SEEN
+        + """
             ORDER BY m.seq """
         + order
         + """ LIMIT $5
@@ -216,13 +242,16 @@ async def deliveries(database: Database, ranges: Sequence[SeqRange], user_ids: S
             SELECT m.chat_id, m.seq, array_agg(cm.user_id) AS user_ids
             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
             CROSS JOIN LATERAL (
-                SELECT m.chat_id, m.seq FROM messages m
+                SELECT m.chat_id, m.seq, m.target_seq FROM messages m
                 WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq
             ) m
             JOIN chat_members cm ON cm.chat_id = m.chat_id AND cm.user_id = ANY ($4::bigint[])
                 AND m.seq > cm.joined_seq
                 AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq)
                 AND NOT cm.absent @> m.seq
+                """
+        + TARGET_SEEN
+        + """
             GROUP BY m.chat_id, m.seq
         ), picked AS (SELECT chat_id, seq FROM readers), """
         + DESCRIBED

@@ -1,0 +1,43 @@
+"""SQL of blocks and of the users' own chats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatserver.storage.database import affected
+
+if TYPE_CHECKING:
+    from chatserver.storage.database import Connection, Database
+
+
+async def lock_self_chat(connection: Connection, origin: str, user_id: int) -> int:
+    """Lock the user's own chat, made if need be; returns its id.
+
+    To be locked before anything else: it is then never waited for by who holds another lock.
+    """
+    chat_id: int = await connection.fetchval("SELECT lock_self_chat($1, $2)", origin, user_id)
+    return chat_id
+
+
+async def add_block(connection: Connection, blocker_id: int, blocked_id: int) -> bool:
+    """Store a block; returns whether it is new."""
+    tag = await connection.execute(
+        "INSERT INTO blocks (blocker_id, blocked_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", blocker_id, blocked_id
+    )
+    return affected(tag) > 0
+
+
+async def remove_block(connection: Connection, blocker_id: int, blocked_id: int) -> bool:
+    """Forget a block; returns whether there was one."""
+    tag = await connection.execute(
+        "DELETE FROM blocks WHERE blocker_id = $1 AND blocked_id = $2", blocker_id, blocked_id
+    )
+    return affected(tag) > 0
+
+
+async def blocked_by(database: Database, blocker_id: int) -> list[int]:
+    """Return the ids of those a user has blocked, ascending."""
+    records = await database.fetch(
+        "SELECT blocked_id FROM blocks WHERE blocker_id = $1 ORDER BY blocked_id", blocker_id
+    )
+    return [record[0] for record in records]
