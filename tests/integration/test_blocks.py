@@ -1,0 +1,83 @@
+"""Blocks: what they refuse, what they leave, and who gets to know."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chatserver.errors import Blocked, UserNotFound, ValidationFailed
+from chatserver.model import Change
+from chatserver.services import blocks, changes, chats, feed, groups
+from tests.support.people import Server, sign_in
+
+pytestmark = pytest.mark.integration
+
+
+async def people(server: Server, *names: str) -> list[int]:
+    return [(await sign_in(server.database, name)).user.user_id for name in names]
+
+
+async def test_one_own_chat_is_made_however_many_ask_at_once(server: Server) -> None:
+    ada, *others = await people(server, "Ada", *(f"u{number}" for number in range(8)))
+    made = await asyncio.gather(*(blocks.set_block(server.database, ada, other, blocked=True) for other in others))
+    assert len({change.chat_id for change in made}) == 1
+    assert sorted(change.seq or 0 for change in made) == list(range(1, 9))
+    counted = await server.database.fetch("SELECT count(*) FROM chats WHERE kind = 'self'")
+    assert counted[0][0] == 1
+
+
+async def test_a_block_refuses_what_is_new_in_the_direct_chat_alone(server: Server) -> None:
+    ada, bob = await people(server, "Ada", "Bob")
+    database = server.database
+    client_id = "3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11"
+    direct = (await server.send(ada, "hi", to="Bob", client_id=client_id)).chat_id
+    await changes.put_reaction(database, ada, direct, 1, "👍")
+    team = (await groups.create_group(database, ada, "team", ["Bob"])).chat_id
+    since = (await feed.read_feed(database, ada, events=True)).next_since
+
+    blocked = await blocks.set_block(database, bob, ada, blocked=True)
+    assert blocked.seq == 1
+    assert await blocks.set_block(database, bob, ada, blocked=True) == Change(blocked.chat_id, None)
+    assert await blocks.list_blocked(database, bob) == [ada]
+    assert await blocks.list_blocked(database, ada) == []
+    for sender, name in ((ada, "Bob"), (bob, "Ada")):
+        with pytest.raises(Blocked):
+            await server.send(sender, "x", to=name)
+    for act in (
+        changes.edit_message(database, ada, direct, 1, "through the back door"),
+        changes.put_reaction(database, ada, direct, 1, "😡"),
+    ):
+        with pytest.raises(Blocked):
+            await act
+    # What takes something back, retries, and groups go on.
+    assert (await server.send(ada, "hi", chat_id=direct, client_id=client_id)).duplicate
+    assert (await changes.put_reaction(database, ada, direct, 1, "👍")).seq is None
+    assert (await changes.remove_reaction(database, ada, direct, 1, "👍")).seq is not None
+    assert (await changes.delete_message(database, ada, direct, 1)).seq is not None
+    assert (await server.send(ada, "all", chat_id=team)).seq == 2
+    # The blocked one is not told.
+    assert {row.chat_id for row in (await feed.read_feed(database, ada, since=since, events=True)).rows} == {
+        direct,
+        team,
+    }
+
+    ended = await blocks.set_block(database, bob, ada, blocked=False)
+    assert ended == Change(blocked.chat_id, 2)
+    assert (await blocks.set_block(database, bob, ada, blocked=False)).seq is None
+    assert [(row.kind, row.detail) for row in (await chats.read_history(database, bob, blocked.chat_id)).rows] == [
+        ("block", {"action": "blocked", "user_ids": [ada]}),
+        ("block", {"action": "unblocked", "user_ids": [ada]}),
+    ]
+    await server.send(ada, "again", to="Bob")
+
+
+async def test_one_cannot_block_oneself_or_nobody(server: Server) -> None:
+    (ada,) = await people(server, "Ada")
+    with pytest.raises(ValidationFailed):
+        await blocks.set_block(server.database, ada, ada, blocked=True)
+    for nobody in (10**9, 0, 2**63):
+        with pytest.raises(UserNotFound):
+            await blocks.set_block(server.database, ada, nobody, blocked=True)
+    # What was refused made no chat.
+    assert (await server.database.fetch("SELECT count(*) FROM chats"))[0][0] == 0
