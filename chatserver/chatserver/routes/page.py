@@ -41,7 +41,8 @@ _TYPES = {
 }
 
 
-def _serve(content: bytes, content_type: str) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
+def serve_content(content: bytes, content_type: str) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
+    """Return a handler that answers with this content, or 304 to who has it."""
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
     async def handler(request: Request) -> HTTPResponse:
@@ -67,4 +68,4 @@ def add_routes(app: App, web_root: Path | None) -> None:
             continue
         content_type = _TYPES.get(path.suffix, "application/octet-stream")
         uri = "/" if name == "index.html" else f"/{name}"
-        app.add_route(_serve(path.read_bytes(), content_type), uri, {"GET", "HEAD"}, name=f"page_{name}")
+        app.add_route(serve_content(path.read_bytes(), content_type), uri, {"GET", "HEAD"}, name=f"page_{name}")

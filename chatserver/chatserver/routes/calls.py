@@ -1,0 +1,306 @@
+"""The table of all REST calls, for the published OpenAPI document: what the handlers' code does not say of itself."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chatserver.errors import (
+    BadRequest,
+    Blocked,
+    ChatError,
+    ChatNotFound,
+    CursorExpired,
+    DeviceNotFound,
+    Forbidden,
+    IdempotencyConflict,
+    InvalidCode,
+    NotAMember,
+    NotAnAdmin,
+    RateLimited,
+    UpgradeRequired,
+    UsernameTaken,
+    UserNotFound,
+)
+from chatserver.routes import auth, chats, devices, groups, health, messages, receipts, users
+from chatserver.routes.parsing import MAX_ID, Body
+from chatserver.services.chats import HISTORY_MAX, LIST_MAX
+from chatserver.services.feed import PAGE_ROWS_MAX
+from chatserver.services.rendering import ChatView, DeviceView, GroupView, RowView, SentView, UserView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the query; all are optional."""
+
+    name: str
+    schema: Schema
+    description: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One method of one address.
+
+    Attributes:
+        route: the two, such as ``GET /api/chats/{chat_id}``.
+        operation: unique name, from which clients' generators make a function's.
+        summary: one sentence.
+        status: of the good answer.
+        answer: type of the good answer's JSON; None when it has no body.
+        body: type of the request's JSON.
+        texts: schemas of those parameters of the path that are no ids.
+        query: parameters of the query; an unknown one is refused where there are any.
+        errors: what can go wrong beyond what every such call shares.
+        headers: headers of the good answer beyond those of all answers, by name, with a description.
+        signed_in: whether it needs a token.
+        database: whether it needs the database, and so can be 503.
+    """
+
+    route: str
+    operation: str
+    summary: str
+    _: KW_ONLY
+    status: int = 200
+    answer: Any = None
+    body: type[Body] | None = None
+    texts: Mapping[str, Schema] = field(default_factory=dict)
+    query: tuple[Parameter, ...] = ()
+    errors: tuple[type[ChatError], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    signed_in: bool = True
+    database: bool = True
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.route.partition(" ")[0]
+
+    @property
+    def path(self) -> str:
+        """The address, its parameters in braces."""
+        return self.route.partition(" ")[2]
+
+
+def _whole(least: int, most: int, default: int | None = None) -> Schema:
+    schema: Schema = {"type": "integer", "minimum": least, "maximum": most}
+    return schema if default is None else {**schema, "default": default}
+
+
+_TEXT: Schema = {"type": "string"}
+_MEMBERSHIP = (ChatNotFound, NotAMember)
+_ADMIN = (ChatNotFound, NotAMember, NotAnAdmin)
+_DOCUMENT: Schema = {"type": "object"}
+_ETAG = (("ETag", "Send it as If-None-Match to be answered 304 while the document is the same."),)
+
+CALLS: tuple[Call, ...] = (
+    Call(
+        "POST /api/auth/code",
+        "requestCode",
+        "Ask for a sign-in code.",
+        body=auth.CodeBody,
+        status=202,
+        answer=auth.CodeAnswer,
+        errors=(RateLimited,),
+        signed_in=False,
+    ),
+    Call(
+        "POST /api/auth/session",
+        "createSession",
+        "Trade a code for a token; the first sign-in makes the account.",
+        body=auth.SessionBody,
+        status=201,
+        answer=auth.SessionAnswer,
+        errors=(InvalidCode, UsernameTaken),
+        signed_in=False,
+    ),
+    Call("DELETE /api/auth/session", "deleteSession", "Sign this device out.", status=204, errors=(DeviceNotFound,)),
+    Call("GET /api/devices", "listDevices", "List the caller's signed-in devices.", answer=list[DeviceView]),
+    Call(
+        "DELETE /api/devices/{device_id}",
+        "revokeDevice",
+        "Sign a device of the caller out, on every server.",
+        status=204,
+        errors=(DeviceNotFound,),
+    ),
+    Call(
+        "POST /api/ws-ticket",
+        "issueTicket",
+        "Make a ticket for one WebSocket, for pages, which cannot set its headers.",
+        status=201,
+        answer=devices.TicketAnswer,
+    ),
+    Call("GET /api/users/me", "getMe", "Return the caller's profile.", answer=UserView, errors=(UserNotFound,)),
+    Call(
+        "PATCH /api/users/me",
+        "patchMe",
+        "Change the caller's profile; a missing field stays as it is, null clears the picture.",
+        body=users.ProfileBody,
+        answer=UserView,
+        errors=(UsernameTaken, UserNotFound),
+    ),
+    Call(
+        "GET /api/users",
+        "findUser",
+        "Return the profile with a phone number or a username: exactly one of the two.",
+        query=(
+            Parameter("phone_number", _TEXT, "In E.164 form, the + written as %2B."),
+            Parameter("username", _TEXT, "Case does not count."),
+        ),
+        answer=UserView,
+        errors=(UserNotFound,),
+    ),
+    Call("GET /api/users/{user_id}", "getUser", "Return a profile.", answer=UserView, errors=(UserNotFound,)),
+    Call(
+        "POST /api/messages",
+        "sendMessage",
+        "Send a message; answered when it is committed. Retry with the same client_id.",
+        body=messages.MessageBody,
+        answer=SentView,
+        errors=(UserNotFound, *_MEMBERSHIP, Blocked, IdempotencyConflict),
+    ),
+    Call(
+        "GET /api/messages",
+        "pollMessages",
+        "Return what is new in all chats of the caller, oldest first.",
+        query=(
+            Parameter(
+                "since",
+                _TEXT,
+                "The last answer's X-Next-Since (exact), or 1 to 12 digits of Unix seconds (may repeat).",
+            ),
+            Parameter("limit", _whole(1, PAGE_ROWS_MAX, messages.DEFAULT_LIMIT), "Rows at most."),
+            Parameter(
+                "wait",
+                _whole(0, messages.MAX_WAIT_SECONDS, 0),
+                "Seconds to wait for something new; it may be answered earlier.",
+            ),
+            Parameter(
+                "events",
+                {"type": "boolean", "default": False},
+                "Whether to return rows of other kinds than message too.",
+            ),
+        ),
+        answer=list[RowView],
+        errors=(CursorExpired,),
+        headers=(("X-Next-Since", "The exact cursor: the value of the next call's since."),),
+    ),
+    Call(
+        "GET /api/chats",
+        "listChats",
+        "List the caller's chats, the most recently active first.",
+        query=(
+            Parameter("limit", _whole(1, LIST_MAX, chats.DEFAULT_LIMIT), "Chats at most."),
+            Parameter("cursor", _TEXT, "The last answer's next_cursor."),
+        ),
+        answer=chats.ChatsAnswer,
+    ),
+    Call("GET /api/chats/{chat_id}", "getChat", "Return one chat.", answer=ChatView, errors=(ChatNotFound,)),
+    Call(
+        "GET /api/chats/{chat_id}/messages",
+        "getHistory",
+        "Return rows of all kinds of one chat, oldest first.",
+        query=(
+            Parameter("before", _whole(0, MAX_ID), "The newest rows below this seq."),
+            Parameter("after", _whole(0, MAX_ID), "The oldest rows above this seq."),
+            Parameter("limit", _whole(1, HISTORY_MAX, chats.DEFAULT_LIMIT), "Rows at most."),
+        ),
+        answer=list[RowView],
+        errors=(ChatNotFound,),
+        headers=(("X-More", "Whether rows remain in the asked direction: true or false."),),
+    ),
+    Call(
+        "POST /api/receipts",
+        "postReceipts",
+        "Raise the caller's watermarks of chats: up to which seq was received and read.",
+        body=receipts.ReceiptsBody,
+        status=204,
+    ),
+    Call(
+        "POST /api/groups",
+        "createGroup",
+        "Make a group with the caller as its admin.",
+        body=groups.GroupBody,
+        status=201,
+        answer=GroupView,
+        errors=(UserNotFound,),
+    ),
+    Call(
+        "PATCH /api/groups/{group_id}",
+        "renameGroup",
+        "Rename a group.",
+        body=groups.RenameBody,
+        answer=GroupView,
+        errors=_ADMIN,
+    ),
+    Call(
+        "POST /api/groups/{group_id}/members/{user_id}",
+        "addMember",
+        "Add a user to a group.",
+        answer=GroupView,
+        errors=(UserNotFound, *_ADMIN, Blocked),
+    ),
+    Call(
+        "DELETE /api/groups/{group_id}/members/{user_id}",
+        "removeMember",
+        "Remove a member from a group, or leave it.",
+        answer=GroupView,
+        errors=(UserNotFound, *_ADMIN),
+    ),
+    Call(
+        "PUT /api/groups/{group_id}/members/{user_id}/role",
+        "putRole",
+        "Make a member an admin, or an admin a member.",
+        body=groups.RoleBody,
+        answer=GroupView,
+        errors=(UserNotFound, *_ADMIN),
+    ),
+    Call(
+        "GET /livez",
+        "livez",
+        "Answer while the process runs.",
+        answer=health.HealthAnswer,
+        signed_in=False,
+        database=False,
+    ),
+    Call(
+        "GET /readyz",
+        "readyz",
+        "Answer 200 when the server and its database can serve.",
+        query=(Parameter("exclude", {"const": "database"}, "Answer whatever the database does."),),
+        answer=health.HealthAnswer,
+        signed_in=False,
+    ),
+    Call(
+        "GET /api/ws",
+        "openWebSocket",
+        "Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes the token or a ticket.",
+        query=(Parameter("ticket", _TEXT, "From POST /api/ws-ticket, instead of the token."),),
+        status=101,
+        errors=(BadRequest, Forbidden, UpgradeRequired),
+        signed_in=False,
+    ),
+    Call(
+        "GET /openapi.json",
+        "getOpenapi",
+        "Return this document.",
+        answer=_DOCUMENT,
+        headers=_ETAG,
+        signed_in=False,
+        database=False,
+    ),
+    Call(
+        "GET /asyncapi.json",
+        "getAsyncapi",
+        "Return the AsyncAPI document of the WebSocket.",
+        answer=_DOCUMENT,
+        headers=_ETAG,
+        signed_in=False,
+        database=False,
+    ),
+)
