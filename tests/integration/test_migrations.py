@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.model import Reaction
+from chatserver.services import changes, chats
 from chatserver.storage.database import Database, StatementFailed
 from chatserver.storage.migrate import SchemaRefused, check_schema, migrate, parse_migrations, read_migrations
 
@@ -32,6 +34,31 @@ async def test_many_runners_at_once_apply_each_migration_once(empty_dsn: Callabl
     results = await asyncio.gather(*(migrate(empty_dsn, wait_seconds=10) for _ in range(4)))
     assert sorted(results, key=len) == [[], [], [], NAMES]
     assert await migrate(empty_dsn, wait_seconds=10) == []
+
+
+async def test_changes_of_messages_come_to_a_database_in_use(
+    empty_dsn: Callable[[], str], postgres: PostgresCluster
+) -> None:
+    await migrate(empty_dsn, 10, read_migrations()[:2])
+    name = empty_dsn().rsplit("/", 1)[1]
+    postgres.sql(
+        "INSERT INTO users (phone_number) VALUES ('+15550000001'), ('+15550000002'); "
+        "SELECT append_messages('a', ARRAY[open_direct_chat('a', 1, 2)], ARRAY[1]::bigint[], ARRAY[gen_random_uuid()], "
+        "ARRAY['x'::bytea], ARRAY['kept'], ARRAY['text'], ARRAY[NULL], ARRAY[NULL::bigint], ARRAY[NULL::timestamptz])",
+        name,
+    )
+    assert await migrate(empty_dsn, 10) == NAMES[2:]
+    database = await Database(empty_dsn, server_name="a").open()
+    ((chat_id,),) = [tuple(row) for row in await database.fetch("SELECT chat_id FROM chats")]
+    await changes.put_reaction(database, 2, chat_id, 1, "👍")
+    await changes.edit_message(database, 1, chat_id, 1, "kept, and edited")
+    await changes.hide_message(database, 2, chat_id, 1)
+    (row, *events) = (await chats.read_history(database, 1, chat_id)).rows
+    assert (row.text, row.reactions) == ("kept, and edited", (Reaction("👍", (2,)),))
+    assert [event.kind for event in events] == ["reaction", "edit"]
+    with pytest.raises(StatementFailed):
+        await database.execute("UPDATE messages SET kind = 'nonsense'")
+    await database.close()
 
 
 async def test_failing_migration_leaves_nothing_behind(empty_dsn: Callable[[], str], postgres: PostgresCluster) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.model import ReceiptMark, SeqRange
-from chatserver.services import chats, feed, receipts, sync, users
+from chatserver.services import blocks, changes, chats, feed, receipts, sync, users
 from chatserver.services.devices import Devices
 from tests.support.people import Server, running_server, sign_in
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-TABLES = ("users", "devices", "chats", "chat_members", "direct_chats", "messages", "receipts")
+TABLES = (
+    "users", "devices", "chats", "chat_members", "direct_chats", "self_chats", "blocks", "messages", "receipts",
+)  # fmt: skip
 
 
 async def scans(server: Server) -> dict[str, int]:
@@ -54,6 +56,14 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await sync.positions(database, [me])
             await sync.last_seqs(database, [sent.chat_id])
             await receipts.mark(database, bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=row.seq)})
+            await changes.edit_message(database, me, sent.chat_id, row.seq, f"edited {row.seq}")
+            await changes.put_reaction(database, me, sent.chat_id, row.seq, "👍")
+            await changes.remove_reaction(database, me, sent.chat_id, row.seq, "👍")
+            await changes.hide_message(database, bob.user.user_id, sent.chat_id, row.seq)
+            await changes.delete_message(database, me, sent.chat_id, row.seq)
+            await blocks.set_block(database, me, bob.user.user_id, blocked=True)
+            await blocks.list_blocked(database, me)
+            await blocks.set_block(database, me, bob.user.user_id, blocked=False)
 
         for _ in range(8):
             await everything()
