@@ -137,4 +137,9 @@ def _context(authority: str | None) -> ssl.SSLContext:
 def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {ANSWER_TIMEOUT_SECONDS} s"
+    # aiohttp's own words name objects by their address in memory, which a status must not repeat.
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not good: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection: {error.os_error}"
     return f"{type(error).__name__}: {error}"

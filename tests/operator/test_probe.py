@@ -89,7 +89,8 @@ async def test_an_error_page_is_no_reading(prober: Prober, monkeypatch: pytest.M
 async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Prober) -> None:
     answer = await prober.ask(Target("127.0.0.2", "localhost", None))
     assert not answer.ok
-    assert answer.message.startswith("A request through the ingress failed: ")
+    assert answer.message.startswith("A request through the ingress failed: no connection: ")
+    assert "object at 0x" not in answer.message
 
 
 @pytest.mark.parametrize(("refusals", "ok"), [(0, True), (1, True), (2, True), (3, False)])
