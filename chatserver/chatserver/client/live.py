@@ -3,17 +3,24 @@
 import asyncio
 import contextlib
 import random
-import ssl
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
 
+from chatserver.client.connection import (
+    CLOSE_FORBIDDEN,
+    CLOSE_REPLACED,
+    CLOSE_RESTART,
+    CLOSE_UNAUTHENTICATED,
+    close_later,
+    open_socket,
+)
 from chatserver.client.model import Ack, ChatClientError, Item, Problem, ReceiptUpdate, SignedOut
+from chatserver.client.order import RowOrder
 from chatserver.client.rest import RestClient
 
 BACKOFF_MAX_SECONDS = 20.0
@@ -22,15 +29,11 @@ BACKOFF_MAX_SECONDS = 20.0
 HEAL_DELAY_SECONDS = 0.2
 """A hole in a chat's numbers is mostly an ack or a frame under way; ask REST only for what stays away."""
 
-PING_SECONDS = 10.0
-"""A half-open connection is noticed after two of these."""
+RETRY_SECONDS = 2.0
+"""Between calls, when the server does not say for how long."""
 
-MAX_FRAME_BYTES = 1 << 20
-
-CLOSE_RESTART = 1012
-CLOSE_UNAUTHENTICATED = 4001
-CLOSE_FORBIDDEN = 4003
-CLOSE_REPLACED = 4009
+GONE_STATUSES = frozenset({403, 404})
+"""Answers that asking again for a chat's rows will not change."""
 
 
 class _Pending(msgspec.Struct):
@@ -55,8 +58,9 @@ class LiveClient:
         self.connected = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._outbox: dict[str, _Pending] = {}
-        self._have: dict[int, int] = {}
-        self._held: dict[int, dict[int, Item]] = {}
+        self._order = RowOrder()
+        self._synced_at = -1
+        self._marks: dict[int, dict[str, int]] = {}
         self._healing: dict[int, asyncio.Task[None]] = {}
         self._items: asyncio.Queue[Item | ReceiptUpdate | None] = asyncio.Queue()
         self._errors_in_a_row = 0
@@ -102,9 +106,11 @@ class LiveClient:
             self._outbox.pop(message_id, None)
 
     async def mark(self, chat_id: int, *, delivered_seq: int | None = None, read_seq: int | None = None) -> None:
-        """Tell how far this user has received or read a chat; lost with the connection, so say it again after one."""
+        """Tell how far this user has received or read a chat; said again after a reconnect until a receipt shows it."""
         for kind, seq in (("delivered", delivered_seq), ("read", read_seq)):
             if seq is not None:
+                marks = self._marks.setdefault(chat_id, {})
+                marks[kind] = max(seq, marks.get(kind, 0))
                 await self._transmit({"type": kind, "chat_id": chat_id, "seq": seq})
 
     async def items(self) -> AsyncIterator[Item | ReceiptUpdate]:
@@ -122,7 +128,7 @@ class LiveClient:
         while True:
             code = None
             try:
-                async with self._connect() as socket:
+                async with open_socket(self.rest) as socket:
                     self._socket = socket
                     try:
                         await self._converse(socket)
@@ -145,27 +151,10 @@ class LiveClient:
             self._errors_in_a_row += 1
             await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311 - jitter, not a secret
 
-    def _connect(self) -> connect:
-        url = f"ws{self.rest.base_url.removeprefix('http')}/api/ws"
-        tls: ssl.SSLContext | None = None
-        if url.startswith("wss"):
-            tls = self.rest.tls if isinstance(self.rest.tls, ssl.SSLContext) else ssl.create_default_context()
-        return connect(
-            url,
-            ssl=tls,
-            additional_headers={"Authorization": f"Bearer {self.rest.token}"},
-            subprotocols=[Subprotocol("chat.v1")],
-            ping_interval=PING_SECONDS,
-            ping_timeout=PING_SECONDS,
-            open_timeout=PING_SECONDS,
-            max_size=MAX_FRAME_BYTES,
-            proxy=None,
-        )
-
     async def _converse(self, socket: ClientConnection) -> None:
         async for text in socket:
             frame = msgspec.json.decode(text)
-            match frame["type"]:
+            match frame.get("type"):
                 case "welcome":
                     await self._greet(frame["server"])
                 case "ack":
@@ -175,29 +164,82 @@ class LiveClient:
                 case "event":
                     self._take(_item(frame, self.rest.user_id))
                 case "receipt":
-                    self._items.put_nowait(msgspec.convert(frame, ReceiptUpdate))
+                    receipt = msgspec.convert(frame, ReceiptUpdate)
+                    self._forget_mark(receipt)
+                    self._items.put_nowait(receipt)
                 case "synced":
-                    self._compare(frame["chats"])
+                    self._synced(frame["chats"], more=frame["more"])
                 case "error":
                     self._refused(frame)
                 case "reconnect":
                     self.reconnects_asked += 1
-                    self._spawn(_close_later(socket, frame["after_ms"] / 1000))
+                    self._spawn(close_later(socket, frame["after_ms"] / 1000))
+                case _:
+                    # Of a newer server.
+                    pass
 
     async def _greet(self, server: str) -> None:
         """Start of a connection: ask for what was missed, repeat what was not acknowledged."""
         self.server = server
         self._errors_in_a_row = 0
-        await self._transmit({"type": "sync", "chats": {str(chat_id): seq for chat_id, seq in self._have.items()}})
+        self._synced_at = -1
+        await self._sync()
         for pending in list(self._outbox.values()):
             await self._transmit(pending.frame)
+        for chat_id, marks in list(self._marks.items()):
+            for kind, seq in marks.items():
+                await self._transmit({"type": kind, "chat_id": chat_id, "seq": seq})
         self.connected.set()
 
-    def _compare(self, chats: list[dict[str, Any]]) -> None:
-        """End of a sync: what it did not bring comes by REST."""
+    async def _sync(self) -> None:
+        await self._transmit(
+            {"type": "sync", "chats": {str(chat_id): seq for chat_id, seq in self._order.have.items()}}
+        )
+
+    def _synced(self, chats: list[dict[str, Any]], *, more: bool) -> None:
+        """End of a sync: what it did not bring comes by another one, or by REST."""
+        if more:
+            self._spawn(self._sync_on())
+            return
         for chat in chats:
-            if self._have.get(chat["chat_id"], 0) < chat["last_seq"]:
-                self._heal(chat["chat_id"])
+            self._heal_up_to(chat)
+
+    async def _sync_on(self) -> None:
+        # A chat with a hole would be brought again from before it.
+        await asyncio.gather(*self._healing.values(), return_exceptions=True)
+        reached = sum(self._order.have.values())
+        if reached > self._synced_at:
+            self._synced_at = reached
+            await self._sync()
+        else:
+            await self._heal_all()
+
+    async def _heal_all(self) -> None:
+        """Fetch what is missing of every chat by REST: another sync would bring the same rows again."""
+        cursor: str | None = None
+        while self._failure is None:
+            try:
+                page = await self.rest.chats(cursor)
+            except Problem as problem:
+                await asyncio.sleep(problem.retry_after_seconds or RETRY_SECONDS)
+                continue
+            for chat in page["chats"]:
+                self._heal_up_to(chat)
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _heal_up_to(self, chat: dict[str, Any]) -> None:
+        if self._order.have.get(chat["chat_id"], 0) < chat["last_seq"]:
+            self._heal(chat["chat_id"])
+
+    def _forget_mark(self, receipt: ReceiptUpdate) -> None:
+        """Drop a mark that the server shows to have taken."""
+        marks = self._marks.get(receipt.chat_id)
+        if receipt.user_id != self.rest.user_id or marks is None:
+            return
+        if marks.get("delivered", 0) <= receipt.delivered_seq and marks.get("read", 0) <= receipt.read_seq:
+            del self._marks[receipt.chat_id]
 
     async def _transmit(self, frame: dict[str, Any]) -> None:
         """Send a frame if there is a connection; the next `welcome` repeats what matters."""
@@ -211,6 +253,7 @@ class LiveClient:
         if pending is None or pending.acked.done():
             return
         pending.acked.set_result(ack)
+        self._learn_chat(pending.frame.get("to"), ack.chat_id)
         row = {**pending.frame, **frame, "type": "text", "from_id": self.rest.user_id, "client_id": ack.id}
         self._take(Item(ack.chat_id, ack.seq, "message", own=True, row=row))
 
@@ -229,49 +272,57 @@ class LiveClient:
         if not pending.acked.done():
             await self._transmit(pending.frame)
 
+    def _learn_chat(self, to: str | None, chat_id: int) -> None:
+        """Repeat what waits for the same person with the chat's id: a name can pass to somebody else meanwhile."""
+        for pending in self._outbox.values():
+            if to is not None and pending.frame.get("to") == to:
+                del pending.frame["to"]
+                pending.frame["chat_id"] = chat_id
+
     def _take(self, item: Item) -> None:
         """Hand a row on if it is the chat's next; drop it if seen; hold it and fill the hole if later."""
-        have = self._have.get(item.chat_id, 0)
-        if item.seq <= have:
-            return
-        if item.seq > have + 1:
-            self._held.setdefault(item.chat_id, {})[item.seq] = item
+        pending = self._outbox.get(item.row.get("client_id") or "") if item.own else None
+        if pending is not None:
+            self._learn_chat(pending.frame.get("to"), item.chat_id)
+        self._deliver(self._order.take(item))
+        if self._order.is_waiting(item.chat_id):
             self._heal(item.chat_id)
-            return
-        self._deliver(item)
-        held = self._held.get(item.chat_id, {})
-        while (following := held.pop(self._have[item.chat_id] + 1, None)) is not None:
-            self._deliver(following)
 
-    def _deliver(self, item: Item) -> None:
-        self._have[item.chat_id] = item.seq
-        self._items.put_nowait(item)
+    def _deliver(self, items: list[Item]) -> None:
+        for item in items:
+            self._items.put_nowait(item)
 
     def _heal(self, chat_id: int) -> None:
         if chat_id not in self._healing:
-            task = asyncio.create_task(self._fill(chat_id))
-            self._healing[chat_id] = task
-            task.add_done_callback(lambda _: self._healing.pop(chat_id, None))
+            self._healing[chat_id] = asyncio.create_task(self._fill(chat_id))
 
-    async def _fill(self, chat_id: int, limit: int = 200) -> None:
-        """Fetch what is missing; REST is the authority on which rows this user may see, holes included."""
-        await asyncio.sleep(HEAL_DELAY_SECONDS)
-        while True:
-            try:
-                rows = await self.rest.history(chat_id, after_seq=self._have.get(chat_id, 0), limit=limit)
-            except Problem as problem:
-                if not problem.retryable:
-                    return
-                await asyncio.sleep(problem.retry_after_seconds or 1.0)
-                continue
-            for row in rows:
-                if row["seq"] > self._have.get(chat_id, 0):
-                    self._deliver(_item(row, self.rest.user_id))
-            if len(rows) < limit:
-                break
-        held = self._held.pop(chat_id, {})
-        for seq in sorted(held):
-            self._take(held[seq])
+    async def _fill(self, chat_id: int) -> None:
+        try:
+            await asyncio.sleep(HEAL_DELAY_SECONDS)
+            while await self._fill_some(chat_id):
+                pass
+        finally:
+            # In one step with the last look: a hole that opens now is healed anew.
+            del self._healing[chat_id]
+
+    async def _fill_some(self, chat_id: int) -> bool:
+        """Fetch rows that are missing, and return whether some still are.
+
+        REST is the authority on which rows this user may see, holes included.
+        """
+        rows: list[dict[str, Any]] = []
+        more = False
+        try:
+            rows, more = await self.rest.history_page(chat_id, after_seq=self._order.have.get(chat_id, 0))
+        except Problem as problem:
+            if problem.status not in GONE_STATUSES:
+                await asyncio.sleep(problem.retry_after_seconds or RETRY_SECONDS)
+                return self._failure is None
+            # Not this user's chat any more: what the socket brought is all there will be.
+        self._deliver(self._order.fill(chat_id, [_item(row, self.rest.user_id) for row in rows]))
+        if not rows:
+            self._deliver(self._order.skip_hole(chat_id))
+        return more or self._order.is_waiting(chat_id)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -290,8 +341,3 @@ class LiveClient:
 def _item(row: dict[str, Any], user_id: int) -> Item:
     sender = row.get("from_id", row.get("by"))
     return Item(row["chat_id"], row["seq"], row.get("kind", "message"), own=sender == user_id, row=row)
-
-
-async def _close_later(socket: ClientConnection, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    await socket.close()

@@ -139,9 +139,20 @@ class RestClient:
         )
         return answer.json(), answer.headers["X-Next-Since"]
 
+    async def chats(self, cursor: str | None = None, *, limit: int = 200) -> Any:
+        """One page of the user's chats, the most recently active first: `{chats, next_cursor}`."""
+        return await self.call("GET", "/api/chats", limit=limit, **({"cursor": cursor} if cursor else {}))
+
     async def history(self, chat_id: int, *, after_seq: int, limit: int = 200) -> list[dict[str, Any]]:
         """Rows of all kinds of a chat after a seq, oldest first."""
-        answer: list[dict[str, Any]] = await self.call(
-            "GET", f"/api/chats/{chat_id}/messages", after=after_seq, limit=limit
+        rows, _ = await self.history_page(chat_id, after_seq=after_seq, limit=limit)
+        return rows
+
+    async def history_page(
+        self, chat_id: int, *, after_seq: int, limit: int = 200
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """As `history`, and whether more rows remain."""
+        answer = await self.request(
+            "GET", f"/api/chats/{chat_id}/messages", params={"after": after_seq, "limit": limit}
         )
-        return answer
+        return answer.json(), answer.headers.get("X-More") == "true"

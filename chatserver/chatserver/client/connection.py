@@ -1,0 +1,45 @@
+"""Opens a device's WebSocket, and the close codes it can end with."""
+
+import asyncio
+import ssl
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from chatserver.client.rest import RestClient
+
+PING_SECONDS = 10.0
+"""A half-open connection is noticed after two of these."""
+
+MAX_FRAME_BYTES = 1 << 20
+"""Far beyond a message: the answer to a sync names up to 1,000 chats and 2,000 members."""
+
+CLOSE_RESTART = 1012
+CLOSE_UNAUTHENTICATED = 4001
+CLOSE_FORBIDDEN = 4003
+CLOSE_REPLACED = 4009
+
+
+def open_socket(rest: RestClient) -> connect:
+    """Return what connects, as an async context manager: with the device's token, never by a proxy."""
+    url = f"ws{rest.base_url.removeprefix('http')}/api/ws"
+    tls: ssl.SSLContext | None = None
+    if url.startswith("wss"):
+        tls = rest.tls if isinstance(rest.tls, ssl.SSLContext) else ssl.create_default_context()
+    return connect(
+        url,
+        ssl=tls,
+        additional_headers={"Authorization": f"Bearer {rest.token}"},
+        subprotocols=[Subprotocol("chat.v1")],
+        ping_interval=PING_SECONDS,
+        ping_timeout=PING_SECONDS,
+        open_timeout=PING_SECONDS,
+        max_size=MAX_FRAME_BYTES,
+        proxy=None,
+    )
+
+
+async def close_later(socket: ClientConnection, seconds: float) -> None:
+    """Close a connection when its server has asked to."""
+    await asyncio.sleep(seconds)
+    await socket.close()

@@ -1,0 +1,53 @@
+"""Puts a device's rows in order: each once, ascending in its chat, without holes; no I/O."""
+
+from collections.abc import Iterable, Iterator
+
+from chatserver.client.model import Item
+
+
+class RowOrder:
+    """What of each chat has been handed on, and the rows that came ahead of others.
+
+    Attributes:
+        have: By chat, the seq up to which everything was handed on.
+    """
+
+    def __init__(self) -> None:
+        self.have: dict[int, int] = {}
+        self._held: dict[int, dict[int, Item]] = {}
+
+    def take(self, item: Item) -> list[Item]:
+        """Return what can be handed on now: nothing for a row seen before, and for one behind a hole."""
+        if item.seq <= self.have.get(item.chat_id, 0):
+            return []
+        self._held.setdefault(item.chat_id, {})[item.seq] = item
+        return list(self._release(item.chat_id))
+
+    def is_waiting(self, chat_id: int) -> bool:
+        """Whether rows of the chat wait for others that came before them."""
+        return chat_id in self._held
+
+    def fill(self, chat_id: int, rows: Iterable[Item]) -> list[Item]:
+        """Take rows that the server listed in order, and so nothing in between that this user may see."""
+        released: list[Item] = []
+        for item in rows:
+            if item.seq > self.have.get(chat_id, 0):
+                self.have[chat_id] = item.seq
+                released.append(item)
+        return [*released, *self._release(chat_id)]
+
+    def skip_hole(self, chat_id: int) -> list[Item]:
+        """Hand on what is held: nobody can tell what is missing before it."""
+        held = self._held.get(chat_id, {})
+        return self.fill(chat_id, [held[seq] for seq in sorted(held)])
+
+    def _release(self, chat_id: int) -> Iterator[Item]:
+        held = self._held.get(chat_id, {})
+        while (following := held.pop(self.have.get(chat_id, 0) + 1, None)) is not None:
+            self.have[chat_id] = following.seq
+            yield following
+        left = {seq: item for seq, item in held.items() if seq > self.have.get(chat_id, 0)}
+        if left:
+            self._held[chat_id] = left
+        else:
+            self._held.pop(chat_id, None)

@@ -1,0 +1,248 @@
+"""The Python client against a scripted server on a real port: what it asks for again, and what it hands on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from chatserver.client import Item, LiveClient, RestClient
+from chatserver.client.model import ReceiptUpdate
+from chatserver.client.order import RowOrder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from websockets.http11 import Request, Response
+
+WAIT_SECONDS = 20
+ME = 1
+CHAT = 7
+
+
+def row(seq: int, *, chat_id: int = CHAT, from_id: int = 2, **fields: Any) -> dict[str, Any]:
+    return {"chat_id": chat_id, "seq": seq, "kind": "message", "from_id": from_id, "text": str(seq), **fields}
+
+
+def message(seq: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "message", "message": row(seq, **fields)}
+
+
+class Script:
+    """A server that says what a test tells it to, and remembers what it heard.
+
+    Attributes:
+        away: refuses connections for now.
+        history: what REST has of each chat; a status instead for a chat that it refuses.
+    """
+
+    def __init__(self) -> None:
+        self.away = False
+        self.history: dict[int, list[dict[str, Any]] | HTTPStatus] = {}
+        self.asked: list[str] = []
+        self._frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._socket: ServerConnection | None = None
+
+    async def converse(self, socket: ServerConnection) -> None:
+        """Welcome a client and remember its frames."""
+        self._socket = socket
+        await self.say({"type": "welcome", "server": "script"})
+        with contextlib.suppress(ConnectionClosed):
+            async for text in socket:
+                self._frames.put_nowait(json.loads(text))
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer REST; None leaves the upgrade to websockets."""
+        url = urlsplit(request.path)
+        if url.path == "/api/ws":
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "") if self.away else None
+        self.asked.append(url.path)
+        lists = {chat_id: rows for chat_id, rows in self.history.items() if isinstance(rows, list)}
+        body: Any = {
+            "chats": [{"chat_id": chat_id, "last_seq": len(rows)} for chat_id, rows in lists.items()],
+            "next_cursor": None,
+        }
+        status = HTTPStatus.OK
+        if url.path.endswith("/messages"):
+            found = self.history[int(url.path.split("/")[3])]
+            if isinstance(found, HTTPStatus):
+                status, body = found, {"code": "not_a_member", "detail": ""}
+            else:
+                body = [one for one in found if one["seq"] > int(parse_qs(url.query)["after"][0])]
+        response = connection.respond(status, json.dumps(body))
+        response.headers["X-More"] = "false"
+        return response
+
+    async def say(self, *frames: dict[str, Any]) -> None:
+        """Send frames."""
+        assert self._socket is not None
+        for frame in frames:
+            await self._socket.send(json.dumps(frame))
+
+    async def hear(self, kind: str) -> dict[str, Any]:
+        """Return the next frame of a type."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (frame := await self._frames.get())["type"] != kind:
+                pass
+            return frame
+
+    async def hang_up(self) -> None:
+        """Close the connection as a server does that restarts."""
+        assert self._socket is not None
+        await self._socket.close(1012)
+
+
+@contextlib.asynccontextmanager
+async def scripted() -> AsyncIterator[tuple[Script, LiveClient]]:
+    script = Script()
+    async with serve(script.converse, "127.0.0.1", 0, process_request=script.answer) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with RestClient(f"http://127.0.0.1:{port}", "token", ME) as rest, LiveClient(rest) as live:
+            await asyncio.wait_for(live.connected.wait(), WAIT_SECONDS)
+            yield script, live
+
+
+async def taken(live: LiveClient, count: int) -> list[int]:
+    seqs: list[int] = []
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for item in live.items():
+            if isinstance(item, Item):
+                seqs.append(item.seq)
+            if len(seqs) == count:
+                break
+    return seqs
+
+
+async def test_a_sync_that_stopped_is_asked_on_from_where_it_came_to() -> None:
+    async with scripted() as (script, live):
+        assert (await script.hear("sync"))["chats"] == {}
+        await script.say(message(1), message(2), {"type": "synced", "chats": [], "more": True})
+        assert (await script.hear("sync"))["chats"] == {str(CHAT): 2}
+        await script.say(message(3), {"type": "synced", "chats": [{"chat_id": CHAT, "last_seq": 3}], "more": False})
+        assert await taken(live, 3) == [1, 2, 3]
+        assert script.asked == []
+
+
+async def test_a_sync_that_brings_nothing_new_is_finished_by_rest() -> None:
+    async with scripted() as (script, live):
+        script.history = {CHAT: [row(1), row(2)]}
+        await script.hear("sync")
+        await script.say({"type": "synced", "chats": [], "more": True})
+        await script.hear("sync")
+        await script.say({"type": "synced", "chats": [], "more": True})
+        assert await taken(live, 2) == [1, 2]
+        assert script.asked == ["/api/chats", f"/api/chats/{CHAT}/messages"]
+
+
+async def test_rows_behind_a_hole_come_though_the_chat_is_refused_by_now() -> None:
+    async with scripted() as (script, live):
+        script.history = {CHAT: HTTPStatus.FORBIDDEN}
+        await script.say(message(5), message(4))
+        assert await taken(live, 2) == [4, 5]
+        await script.say(message(6))
+        assert await taken(live, 1) == [6]
+
+
+async def test_a_row_that_came_while_a_hole_was_filled_is_not_stuck() -> None:
+    async with scripted() as (script, live):
+        script.history = {CHAT: [row(2), row(3)]}
+        # REST does not list 6 yet, and 5 is nobody's to see.
+        await script.say(message(3), message(6))
+        assert await taken(live, 3) == [2, 3, 6]
+
+
+async def test_a_frame_of_an_unknown_type_or_none_ends_nothing() -> None:
+    async with scripted() as (script, live):
+        await script.say({"type": "hologram"}, {"untyped": 1}, message(1))
+        assert await taken(live, 1) == [1]
+        assert live.closes == []
+
+
+async def test_marks_of_a_lost_connection_are_said_again_at_their_highest_until_a_receipt_shows_them() -> None:
+    async with scripted() as (script, live):
+        await script.hear("sync")
+        script.away = True
+        await script.hang_up()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while live.connected.is_set():
+                await asyncio.sleep(0.01)
+        for seq in (4, 9, 6):
+            await live.mark(CHAT, delivered_seq=seq)
+        await live.mark(CHAT, read_seq=5)
+        script.away = False
+        assert await script.hear("delivered") == {"type": "delivered", "chat_id": CHAT, "seq": 9}
+        assert await script.hear("read") == {"type": "read", "chat_id": CHAT, "seq": 5}
+        for delivered_seq in (8, 9):
+            receipt = ReceiptUpdate(CHAT, ME, delivered_seq, 5)
+            await script.say({"type": "receipt", "chat_id": CHAT, "user_id": ME, **_marks(receipt)})
+        async with asyncio.timeout(WAIT_SECONDS):
+            async for item in live.items():
+                if item == receipt:
+                    break
+        await script.hang_up()
+        await live.mark(CHAT + 1, read_seq=1)
+        assert (await script.hear("read"))["chat_id"] == CHAT + 1
+
+
+def _marks(receipt: ReceiptUpdate) -> dict[str, int]:
+    return {"delivered_seq": receipt.delivered_seq, "read_seq": receipt.read_seq}
+
+
+async def test_a_send_is_repeated_with_the_chats_id_once_another_ack_told_it() -> None:
+    async with scripted() as (script, live), asyncio.TaskGroup() as sends:
+        first = sends.create_task(live.send("first", to="ben"))
+        second = sends.create_task(live.send("second", to="ben"))
+        third = sends.create_task(live.send("third", to="eva"))
+        ids = {}
+        for _ in range(3):
+            frame = await script.hear("send")
+            assert "chat_id" not in frame
+            ids[frame["text"]] = frame["id"]
+        await script.say(_ack(ids["first"], 1))
+        await first
+        await script.hang_up()
+        again = {frame["text"]: frame for frame in [await script.hear("send"), await script.hear("send")]}
+        assert {key: again["second"].get(key) for key in ("id", "chat_id", "to")} == {
+            "id": ids["second"],
+            "chat_id": CHAT,
+            "to": None,
+        }
+        assert (again["third"].get("chat_id"), again["third"].get("to")) == (None, "eva")
+        await script.say(_ack(ids["second"], 2), _ack(ids["third"], 1, chat_id=CHAT + 1))
+        assert ((await second).seq, (await third).seq) == (2, 1)
+
+
+async def test_a_send_is_repeated_with_the_chats_id_once_its_own_row_told_it() -> None:
+    async with scripted() as (script, live), asyncio.TaskGroup() as sends:
+        sends.create_task(live.send("once", to="ben", client_id=(client_id := str(uuid.uuid4()))))
+        await script.hear("send")
+        await script.say(message(1, from_id=ME, client_id=client_id))
+        assert await taken(live, 1) == [1]
+        await script.hang_up()
+        again = await script.hear("send")
+        assert (again["id"], again.get("chat_id"), again.get("to")) == (client_id, CHAT, None)
+        await script.say(_ack(client_id, 1) | {"duplicate": True})
+
+
+def _ack(frame_id: str, seq: int, *, chat_id: int = CHAT) -> dict[str, Any]:
+    return {"type": "ack", "id": frame_id, "message_id": seq, "chat_id": chat_id, "seq": seq, "created_at": "x"}
+
+
+def test_rows_are_handed_on_once_ascending_and_whole() -> None:
+    order = RowOrder()
+    items = {seq: Item(CHAT, seq, "message", own=False, row={}) for seq in range(1, 9)}
+    got = [item.seq for seq in (1, 3, 2, 2, 5) for item in order.take(items[seq])]
+    assert got == [1, 2, 3]
+    assert order.is_waiting(CHAT)
+    assert [item.seq for item in order.fill(CHAT, [items[3], items[4]])] == [4, 5]
+    assert not order.is_waiting(CHAT)
+    assert order.take(items[8]) == []
+    assert [item.seq for item in order.fill(CHAT, [items[7]])] == [7, 8]
+    assert order.have == {CHAT: 8}
