@@ -12,9 +12,11 @@ from chatserver.errors import (
     ChatNotFound,
     CursorExpired,
     DeviceNotFound,
+    EditTooLate,
     Forbidden,
     IdempotencyConflict,
     InvalidCode,
+    MessageNotFound,
     NotAMember,
     NotAnAdmin,
     RateLimited,
@@ -22,11 +24,12 @@ from chatserver.errors import (
     UsernameTaken,
     UserNotFound,
 )
-from chatserver.routes import auth, chats, devices, groups, health, messages, receipts, users
+from chatserver.routes import auth, blocks, changes, chats, devices, groups, health, messages, receipts, users
 from chatserver.routes.parsing import MAX_ID, Body
 from chatserver.services.chats import HISTORY_MAX, LIST_MAX
+from chatserver.services.checks import EMOJI_MAX_CHARS
 from chatserver.services.feed import PAGE_ROWS_MAX
-from chatserver.services.rendering import ChatView, DeviceView, GroupView, RowView, SentView, UserView
+from chatserver.services.rendering import ChangeView, ChatView, DeviceView, GroupView, RowView, SentView, UserView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +98,8 @@ def _whole(least: int, most: int, default: int | None = None) -> Schema:
 _TEXT: Schema = {"type": "string"}
 _MEMBERSHIP = (ChatNotFound, NotAMember)
 _ADMIN = (ChatNotFound, NotAMember, NotAnAdmin)
+_CHANGE = (*_MEMBERSHIP, MessageNotFound)
+_EMOJI: dict[str, Schema] = {"emoji": {"type": "string", "minLength": 1, "maxLength": EMOJI_MAX_CHARS}}
 _DOCUMENT: Schema = {"type": "object"}
 _ETAG = (("ETag", "Send it as If-None-Match to be answered 304 while the document is the same."),)
 
@@ -214,6 +219,41 @@ CALLS: tuple[Call, ...] = (
         errors=(ChatNotFound,),
         headers=(("X-More", "Whether rows remain in the asked direction: true or false."),),
     ),
+    Call(
+        "PATCH /api/chats/{chat_id}/messages/{seq}",
+        "editMessage",
+        "Give a message of the caller another text.",
+        body=changes.EditBody,
+        answer=ChangeView,
+        errors=(*_CHANGE, Forbidden, EditTooLate, Blocked),
+    ),
+    Call(
+        "DELETE /api/chats/{chat_id}/messages/{seq}",
+        "deleteMessage",
+        "Delete a message for everyone, or for the caller alone.",
+        query=(Parameter("for", {"enum": ["everyone", "me"], "default": "everyone"}, "For whom it is deleted."),),
+        answer=ChangeView,
+        errors=(*_CHANGE, Forbidden),
+    ),
+    Call(
+        "PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}",
+        "putReaction",
+        "React to a message; another reaction of the caller is replaced.",
+        texts=_EMOJI,
+        answer=ChangeView,
+        errors=(*_CHANGE, Blocked),
+    ),
+    Call(
+        "DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}",
+        "removeReaction",
+        "Take a reaction away.",
+        texts=_EMOJI,
+        answer=ChangeView,
+        errors=_CHANGE,
+    ),
+    Call("GET /api/blocks", "listBlocks", "List whom the caller has blocked.", answer=blocks.BlocksAnswer),
+    Call("PUT /api/blocks/{user_id}", "putBlock", "Block a user.", answer=ChangeView, errors=(UserNotFound,)),
+    Call("DELETE /api/blocks/{user_id}", "removeBlock", "End a block.", answer=ChangeView, errors=(UserNotFound,)),
     Call(
         "POST /api/receipts",
         "postReceipts",
