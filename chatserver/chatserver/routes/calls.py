@@ -6,7 +6,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatserver.errors import (
-    BadRequest,
     Blocked,
     ChatError,
     ChatNotFound,
@@ -322,7 +321,7 @@ CALLS: tuple[Call, ...] = (
         "Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes the token or a ticket.",
         query=(Parameter("ticket", _TEXT, "From POST /api/ws-ticket, instead of the token."),),
         status=101,
-        errors=(BadRequest, Forbidden, UpgradeRequired),
+        errors=(UpgradeRequired,),
         signed_in=False,
     ),
     Call(

@@ -14,10 +14,12 @@ from chatserver.errors import (
     BadRequest,
     ChatError,
     InternalError,
+    RateLimited,
     RequestTimedOut,
     ServiceUnavailable,
     TooLarge,
     Unauthenticated,
+    UpgradeRequired,
     ValidationFailed,
 )
 from chatserver.routes.calls import CALLS
@@ -41,12 +43,12 @@ _HEADERS: dict[str, Schema] = {
     "X-Request-Id": {"description": "Names this request in the logs: yours, if you sent a short sane one."},
     "X-Chat-Server": {"description": "The chatserver that answered."},
 }
-# By status: the headers that only some problems have.
-_PROBLEM_HEADERS: dict[int, tuple[tuple[str, str], ...]] = {
-    401: (("WWW-Authenticate", "Bearer, for want of a token."),),
-    426: (("Upgrade", "websocket"),),
-    429: (("Retry-After", "Seconds to wait before trying again."),),
-    503: (("Retry-After", "Seconds to wait before trying again."),),
+_RETRY_AFTER = ("Retry-After", "Seconds to wait before trying again.")
+_PROBLEM_HEADERS: dict[type[ChatError], tuple[str, str]] = {
+    Unauthenticated: ("WWW-Authenticate", "Bearer, for want of a token."),
+    UpgradeRequired: ("Upgrade", "websocket"),
+    RateLimited: _RETRY_AFTER,
+    ServiceUnavailable: _RETRY_AFTER,
 }
 
 
@@ -154,7 +156,7 @@ def _problem(status: int, kinds: list[type[ChatError]]) -> Schema:
     }
     return {
         "description": "\n".join(_describe(kind) for kind in kinds),
-        "headers": _headers(_PROBLEM_HEADERS.get(status, ())),
+        "headers": _headers(_PROBLEM_HEADERS[kind] for kind in kinds if kind in _PROBLEM_HEADERS),
         "content": {PROBLEM_JSON: {"schema": schema}},
     }
 

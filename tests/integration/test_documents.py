@@ -1,0 +1,331 @@
+"""What a real server answers is what its published documents say: every status, header, body and frame."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from chatserver.routes.calls import CALLS
+from tests.support.devices import sign_in
+from tests.support.server import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.integration
+
+CLIENT_ID = "3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11"
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+NOWHERE = {"GET /nowhere", "PUT /api/messages"}
+"""Requests to no call of the document."""
+
+
+@pytest.fixture(scope="module")
+def server(postgres: Any, migrated_template: str) -> Iterator[ServerProcess]:
+    dsn = postgres.dsn(postgres.create_database(migrated_template))
+    with ServerProcess(dsn, "one") as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def openapi(server: ServerProcess) -> dict[str, Any]:
+    return fetch(server, "/openapi.json")
+
+
+@pytest.fixture(scope="module")
+def asyncapi(server: ServerProcess) -> dict[str, Any]:
+    return fetch(server, "/asyncapi.json")
+
+
+def fetch(server: ServerProcess, path: str) -> dict[str, Any]:
+    answer = httpx.get(f"{server.url}{path}", trust_env=False)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def closed(schemas: dict[str, Any], *, but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the schemas without room for fields that they do not name."""
+    return {
+        name: schema if "properties" not in schema or name in but else {**schema, "additionalProperties": False}
+        for name, schema in schemas.items()
+    }
+
+
+class Walk:
+    """Asks, and compares each answer with the document.
+
+    Attributes:
+        seen: (method, path of the document, status) of every answer.
+    """
+
+    def __init__(self, openapi: dict[str, Any], http: httpx.AsyncClient) -> None:
+        self._openapi = openapi
+        self._http = http
+        self._components = {**openapi["components"], "schemas": closed(openapi["components"]["schemas"])}
+        self.seen: set[tuple[str, str, int]] = set()
+
+    def operation(self, method: str, path: str) -> tuple[str, dict[str, Any]]:
+        """Return the template and the operation that a request is for; an exact path goes first."""
+        for template, item in sorted(self._openapi["paths"].items(), key=lambda known: known[0].count("{")):
+            pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))
+            if re.fullmatch(pattern, path) and method.lower() in item:
+                return template, item[method.lower()]
+        raise AssertionError(f"{method} {path} is not in the document")
+
+    async def ask(self, method: str, path: str, status: int, code: str | None = None, **options: Any) -> httpx.Response:
+        """Ask and return the answer, which must have this status, and this code as a problem."""
+        answer = await self._http.request(method, path, **options)
+        assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
+        if f"{method} {path}" in NOWHERE:
+            schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
+            media = "application/problem+json"
+            headers: set[str] = set()
+        else:
+            template, operation = self.operation(method, answer.request.url.path)
+            self.seen.add((method, template, status))
+            assert str(status) in operation["responses"], f"{method} {template} does not document {status}"
+            described = operation["responses"][str(status)]
+            if "$ref" in described:
+                described = self._openapi["components"]["responses"][described["$ref"].rpartition("/")[2]]
+            headers = set(described["headers"]) - {"Retry-After"}
+            if "content" not in described:
+                assert answer.content == b""
+                assert headers <= {name.title() for name in answer.headers} | {"ETag"}
+                return answer
+            ((media, content),) = described["content"].items()
+            schema = content["schema"]
+        assert answer.headers["Content-Type"] == media
+        for header in headers:
+            assert answer.headers.get(header), f"{method} {path}: no {header}"
+        Draft202012Validator({**schema, "components": self._components}).validate(answer.json())
+        assert code is None or answer.json()["code"] == code
+        return answer
+
+
+async def test_every_answer_is_as_documented(server: ServerProcess, openapi: dict[str, Any]) -> None:
+    ana, ben, eve = await sign_in(server, "ana"), await sign_in(server, "ben"), await sign_in(server, "eve")
+    laptop = await sign_in(server, phone_number=ana.phone_number)
+    async with (
+        ana.http(server) as http,
+        laptop.http(server) as http_laptop,
+        httpx.AsyncClient(base_url=server.url, trust_env=False) as stranger,
+        ben.http(server) as http_ben,
+        eve.http(server) as http_eve,
+    ):
+        walk, others, benny, evey = (
+            Walk(openapi, http),
+            Walk(openapi, stranger),
+            Walk(openapi, http_ben),
+            Walk(openapi, http_eve),
+        )
+        logged_out = Walk(openapi, http_laptop)
+        await walk_signing_in(others)
+        for call in CALLS:
+            if call.signed_in:
+                path = re.sub(r"\{\w+\}", "1", call.path)
+                await others.ask(call.method, path, 401, "unauthenticated")
+        await walk.ask("GET", "/api/users/me", 200)
+        await walk.ask("PATCH", "/api/users/me", 200, json={"profile_picture_url": "https://example.com/ana.jpg"})
+        await walk.ask("PATCH", "/api/users/me", 422, "username_taken", json={"username": "BEN"})
+        await walk.ask("PATCH", "/api/users/me", 422, "validation_failed", json={"username": "a b"})
+        await walk.ask("GET", "/api/users", 200, params={"username": "ben"})
+        await walk.ask("GET", "/api/users", 404, "user_not_found", params={"username": "nobody"})
+        await walk.ask("GET", "/api/users", 422, "validation_failed")
+        await walk.ask("GET", f"/api/users/{ben.user_id}", 200)
+        await walk.ask("GET", "/api/users/999999", 404, "user_not_found")
+        await walk.ask("GET", "/api/devices", 200)
+        await walk.ask("POST", "/api/ws-ticket", 201)
+
+        chat_id, seq = await walk_messages(walk, benny)
+        await walk_changes(walk, benny, evey, f"/api/chats/{chat_id}/messages/{seq}", ben.user_id)
+        await walk_groups(walk, benny, evey, ben.user_id, eve.user_id)
+        for path in ("/api/chats", "/api/chats?limit=1", f"/api/chats/{chat_id}"):
+            await walk.ask("GET", path, 200)
+        await walk.ask("GET", "/api/chats/999999", 404, "chat_not_found")
+        await walk.ask("GET", "/api/chats?limit=0", 422, "validation_failed")
+        await walk.ask("GET", "/api/chats/999999/messages", 404, "chat_not_found")
+        history = await walk.ask("GET", f"/api/chats/{chat_id}/messages", 200)
+        assert {row["kind"] for row in history.json()} >= {"message", "edit", "reaction"}
+        await walk.ask("POST", "/api/receipts", 204, json={"chats": {str(chat_id): {"read_seq": 1}}})
+        await walk.ask("POST", "/api/receipts", 422, json={"chats": {str(chat_id): {"read_seq": -1}}})
+
+        for path in ("/livez", "/readyz", "/readyz?exclude=database", "/openapi.json", "/asyncapi.json"):
+            answer = await others.ask("GET", path, 200)
+            if "ETag" in answer.headers:
+                await others.ask("GET", path, 304, headers={"If-None-Match": answer.headers["ETag"]})
+        await others.ask("GET", "/readyz?exclude=all", 422, "validation_failed")
+        await others.ask("GET", "/api/ws", 426, "upgrade_required")
+        await others.ask("GET", "/api/ws?token=1", 422, "validation_failed", headers=HANDSHAKE)
+        await others.ask("GET", "/nowhere", 404, "not_found")
+        await walk.ask("PUT", "/api/messages", 405, "method_not_allowed")
+
+        await walk.ask("DELETE", "/api/devices/999999", 404, "device_not_found")
+        await logged_out.ask("DELETE", "/api/auth/session", 204)
+        tablet = await sign_in(server, phone_number=ana.phone_number)
+        await walk.ask("DELETE", f"/api/devices/{tablet.device_id}", 204)
+
+    seen = set().union(*(one.seen for one in (walk, others, benny, evey, logged_out)))
+    walked = {(method, path) for method, path, status in seen if status < 400}
+    upgrade = {("GET", "/api/ws")}
+    assert walked == {(call.method, call.path) for call in CALLS} - upgrade
+
+
+async def walk_signing_in(walk: Walk) -> None:
+    number = "+14155559876"
+    made = await walk.ask("POST", "/api/auth/code", 202, json={"phone_number": number})
+    await walk.ask("POST", "/api/auth/code", 400, "bad_request", content=b"{")
+    await walk.ask("POST", "/api/auth/code", 413, "too_large", content=b"x" * 1_000_000)
+    await walk.ask("POST", "/api/auth/code", 422, "validation_failed", json={"phone_number": "1"})
+    signing_in = {"phone_number": number, "code": made.json()["dev_code"]}
+    wrong = "000000" if signing_in["code"] != "000000" else "000001"
+    await walk.ask("POST", "/api/auth/session", 401, "invalid_code", json={**signing_in, "code": wrong})
+    await walk.ask("POST", "/api/auth/session", 422, "username_taken", json={**signing_in, "username": "ana"})
+    await walk.ask("POST", "/api/auth/session", 422, "validation_failed", json={**signing_in, "user": "x"})
+    await walk.ask("POST", "/api/auth/session", 201, json=signing_in)
+
+
+async def walk_messages(walk: Walk, benny: Walk) -> tuple[int, int]:
+    first = {"to": "ben", "text": "hello", "client_id": CLIENT_ID}
+    sent = (await walk.ask("POST", "/api/messages", 200, json=first)).json()
+    assert (await walk.ask("POST", "/api/messages", 200, json=first)).json()["duplicate"]
+    await walk.ask("POST", "/api/messages", 409, "idempotency_conflict", json={**first, "text": "bye"})
+    await walk.ask("POST", "/api/messages", 400, "bad_request", content=b"{")
+    await walk.ask("POST", "/api/messages", 404, "user_not_found", json={"to": "nobody", "text": "x"})
+    await walk.ask("POST", "/api/messages", 404, "chat_not_found", json={"chat_id": 10**15, "text": "x"})
+    await walk.ask("POST", "/api/messages", 413, "too_large", content=b"x" * 1_000_000)
+    await walk.ask("POST", "/api/messages", 422, "validation_failed", json={"to": "ben", "text": ""})
+    picture = {"chat_id": sent["chat_id"], "type": "image", "media_url": "https://example.com/cat.jpg", "reply_to": 1}
+    await walk.ask("POST", "/api/messages", 200, json=picture)
+    polled = await benny.ask("GET", "/api/messages?events=true&wait=1&limit=5", 200)
+    assert [row["seq"] for row in polled.json()] == [1, 2]
+    await benny.ask("GET", "/api/messages", 200, params={"since": polled.headers["X-Next-Since"]})
+    await benny.ask("GET", "/api/messages?wait=61", 422, "validation_failed")
+    await benny.ask("GET", "/api/messages?since=%21", 422, "validation_failed")
+    return sent["chat_id"], sent["seq"]
+
+
+async def walk_changes(walk: Walk, benny: Walk, evey: Walk, message: str, ben_id: int) -> None:
+    await walk.ask("PATCH", message, 200, json={"text": "hello again"})
+    await walk.ask("PATCH", message, 422, "validation_failed", json={"text": ""})
+    await benny.ask("PATCH", message, 403, "forbidden", json={"text": "not mine"})
+    await evey.ask("PATCH", message, 404, "chat_not_found", json={"text": "not my chat"})
+    await walk.ask("PATCH", f"{message}99", 404, "message_not_found", json={"text": "none"})
+    reaction = f"{message}/reactions/%F0%9F%91%8D"
+    await benny.ask("PUT", reaction, 200)
+    await benny.ask("PUT", f"{message}/reactions/x", 422, "validation_failed")
+    await benny.ask("DELETE", reaction, 200)
+    await benny.ask("PUT", reaction, 200)
+    await benny.ask("DELETE", message, 403, "forbidden")
+    await benny.ask("DELETE", f"{message}?for=him", 422, "validation_failed")
+    await benny.ask("DELETE", f"{message}?for=me", 200)
+
+    await walk.ask("PUT", f"/api/blocks/{ben_id}", 200)
+    await walk.ask("GET", "/api/blocks", 200)
+    await walk.ask("PUT", "/api/blocks/999999", 404, "user_not_found")
+    await walk.ask("PUT", "/api/blocks/0", 422, "validation_failed")
+    await benny.ask("POST", "/api/messages", 403, "blocked", json={"to": "ana", "text": "x"})
+    await benny.ask("PUT", f"{message[: message.rindex('/')]}/2/reactions/%F0%9F%91%8D", 403, "blocked")
+    await walk.ask("DELETE", f"/api/blocks/{ben_id}", 200)
+    await walk.ask("DELETE", message, 200)
+
+
+async def walk_groups(walk: Walk, benny: Walk, evey: Walk, ben_id: int, eve_id: int) -> None:
+    made = (await walk.ask("POST", "/api/groups", 201, json={"group_name": "Team", "members": ["ben"]})).json()
+    group = f"/api/groups/{made['group_id']}"
+    members = {"group_name": "Team", "members": ["ben", "nobody"]}
+    await walk.ask("POST", "/api/groups", 404, "user_not_found", json=members)
+    await walk.ask("POST", "/api/groups", 422, "validation_failed", json={"members": []})
+    await walk.ask("PATCH", group, 200, json={"group_name": "The team"})
+    await benny.ask("PATCH", group, 403, "not_an_admin", json={"group_name": "Ben's"})
+    await evey.ask("PATCH", group, 404, "chat_not_found", json={"group_name": "Eve's"})
+    await walk.ask("POST", f"{group}/members/{eve_id}", 200)
+    await walk.ask("POST", f"{group}/members/999999", 404, "user_not_found")
+    await walk.ask("PUT", f"{group}/members/{ben_id}/role", 200, json={"role": "admin"})
+    await walk.ask("PUT", f"{group}/members/{ben_id}/role", 422, "validation_failed", json={"role": "king"})
+    await walk.ask("DELETE", f"{group}/members/{eve_id}", 200)
+    await walk.ask("DELETE", f"{group}/members/{eve_id}", 404, "user_not_found")
+    await evey.ask("POST", "/api/messages", 403, "not_a_member", json={"chat_id": made["chat_id"], "text": "x"})
+    await walk.ask("GET", f"/api/chats/{made['chat_id']}", 200)
+    await evey.ask("GET", f"/api/chats/{made['chat_id']}", 200)
+
+
+async def test_each_call_documents_the_parameters_that_it_knows(server: ServerProcess, openapi: dict[str, Any]) -> None:
+    """A refused parameter's problem lists the known ones; a call without a query says nothing of it."""
+    ana = await sign_in(server, "query")
+    async with ana.http(server) as http:
+        for template, item in openapi["paths"].items():
+            for method, operation in item.items():
+                documented = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
+                if not documented and method != "get":
+                    continue
+                path = re.sub(r"\{\w+\}", "1", template)
+                answer = await http.request(method, path, params={"zzz": 1}, headers=HANDSHAKE)
+                said = re.search(r"this call takes ([\w, ]+)", answer.text)
+                assert documented == (set(said[1].split(", ")) if said else set()), f"{method} {template}"
+
+
+async def test_a_dead_database_is_a_documented_answer(
+    read_dsn: Callable[[], str], postgres: Any, openapi: dict[str, Any]
+) -> None:
+    with ServerProcess(read_dsn(), "one") as alone:
+        alone.wait_ready()
+        ana = await sign_in(alone, "ana")
+        async with ana.http(alone) as http:
+            walk = Walk(openapi, http)
+            postgres.stop()
+            try:
+                # Probes share one look at the database for a second.
+                while (await http.get("/readyz")).status_code == 200:
+                    await asyncio.sleep(0.1)
+                for path in ("/api/users/me", "/api/chats", "/readyz"):
+                    answer = await walk.ask("GET", path, 503, "unavailable")
+                    assert int(answer.headers["Retry-After"]) > 0
+            finally:
+                postgres.start()
+
+
+async def test_every_frame_is_as_documented(server: ServerProcess, asyncapi: dict[str, Any]) -> None:
+    fay, gus = await sign_in(server, "fay"), await sign_in(server, "gus")
+    schemas = closed(asyncapi["components"]["schemas"], but=("EventFrame",))
+    sent = asyncapi["operations"]["sendFrames"]["messages"]
+    names = {message["$ref"].rpartition("/")[2] for message in sent}
+    payloads = {
+        asyncapi["components"]["messages"][name]["name"]: asyncapi["components"]["messages"][name]["payload"]
+        for name in names
+    }
+    async with fay.socket(server) as one, gus.socket(server) as two:
+        chat_id = (await one.message("hello", to="gus"))["chat_id"]
+        await two.text("hello")
+        await two.send(type="read", chat_id=chat_id, seq=1)
+        await one.of_type("receipt", user_id=gus.user_id, read_seq=1)
+        await two.send(type="typing", chat_id=chat_id)
+        await one.of_type("typing")
+        await one.send(type="subscribe", user_ids=[gus.user_id])
+        await one.of_type("presence")
+        await one.send(type="sync", chats={})
+        await one.of_type("synced")
+        await one.send(type="ping")
+        await one.of_type("pong")
+        assert (await one.message("nobody hears", to="nobody"))["type"] == "error"
+        async with fay.http(server) as http:
+            await http.patch(f"/api/chats/{chat_id}/messages/1", json={"text": "hello again"})
+            await http.post("/api/groups", json={"group_name": "Two", "members": ["gus"]})
+        await two.until(lambda frame: frame.get("kind") == "edit")
+        await two.until(lambda frame: frame.get("kind") == "group")
+        frames = one.frames + two.frames
+    for frame in frames:
+        Draft202012Validator({**payloads[frame["type"]], "components": {"schemas": schemas}}).validate(frame)
+    assert {frame["type"] for frame in frames} == set(payloads) - {"reconnect"}
