@@ -29,7 +29,7 @@ const BACKOFF_MAX_MS = 20_000;
 // A WebSocket that comes back: `onFrame` gets each frame, `hello()` the frames to send after each welcome.
 export class Live {
   constructor(api, { onFrame, onState, onSignedOut, hello }) {
-    Object.assign(this, { api, onFrame, onState, onSignedOut, hello, failures: 0, stopped: false, socket: null });
+    Object.assign(this, { api, onFrame, onState, onSignedOut, hello, failures: 0, refused: false, stopped: false, socket: null });
     this.connect();
   }
 
@@ -50,6 +50,7 @@ export class Live {
       const frame = JSON.parse(data);
       if (frame.type === "welcome") {
         this.failures = 0;
+        this.refused = false;
         this.onState(`on ${frame.server}`);
         for (const first of this.hello()) this.send(first);
       }
@@ -57,7 +58,13 @@ export class Live {
       this.onFrame(frame);
     };
     socket.onclose = ({ code }) => {
-      if (code === 4001) return this.onSignedOut();
+      if (code === 4001) {
+        // Once more with a new ticket: this one may only have become too old on its way.
+        if (this.refused) return this.onSignedOut();
+        this.refused = true;
+        return this.connect();
+      }
+      if (code === 4003) return this.onState("refused: the server does not allow pages of this address");
       if (code === 4009) return this.onState("open in another window");
       if (code === 1012) this.failures = 0;
       this.later();

@@ -4,6 +4,7 @@ import { Api, Live } from "/api.js";
 const $ = (selector) => document.querySelector(selector);
 const KEY = "chatcluster.session";
 const HISTORY = 100;
+const SYNC_CHATS = 5000;     // the most that one sync may name
 
 let session = JSON.parse(localStorage.getItem(KEY) || "null");
 let api = new Api(session?.token);
@@ -28,8 +29,7 @@ function show() {
   if (!session) return;
   $("#me").textContent = session.user.username || session.user.phone_number;
   live = new Live(api, { onFrame, onState: (text) => { $("#state").textContent = text; }, onSignedOut: forget,
-    hello: () => [{ type: "sync", chats: haves() }, ...outbox.values()] });
-  loadChats();
+    hello: () => { refresh(live); return outbox.values(); } });
 }
 
 function forget() {
@@ -40,8 +40,6 @@ function forget() {
   $("#enter-code").hidden = true;
   show();
 }
-
-const haves = () => Object.fromEntries([...chats.values()].map((chat) => [chat.chat_id, Math.max(0, ...(rows.get(chat.chat_id)?.keys() ?? []))]));
 
 // --- sign in ---------------------------------------------------------------------------------------
 
@@ -79,11 +77,28 @@ $("#sign-out").addEventListener("click", async () => {
 // --- chats -----------------------------------------------------------------------------------------
 
 async function loadChats() {
-  try {
-    const answer = await api.call("GET", "/api/chats?limit=100");
-    for (const chat of answer.chats ?? answer) chats.set(chat.chat_id, chat);
+  let cursor = "";
+  do {
+    const answer = await api.call("GET", `/api/chats?limit=200${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
+    for (const chat of answer.chats) chats.set(chat.chat_id, chat);
     drawChats();
-  } catch (error) { fail("chat", error); }
+    cursor = answer.next_cursor;
+  } while (cursor);
+}
+
+// After each welcome: REST tells where all chats stand, a sync from there brings what came meanwhile, and the chat on
+// screen is fetched anew, so that it has no hole.
+async function refresh(connection) {
+  if (connection !== live || connection.stopped) return;
+  try {
+    await loadChats();
+    live.send({ type: "sync", chats: Object.fromEntries([...chats.values()].slice(0, SYNC_CHATS).map((chat) => [chat.chat_id, chat.last_seq])) });
+    if (open) await loadMessages(open);
+    fail("chat");
+  } catch (error) {
+    fail("chat", error);
+    setTimeout(() => refresh(connection), 3000);
+  }
 }
 
 async function loadChat(chatId) {
@@ -115,13 +130,20 @@ async function openChat(chatId) {
     const chat = chats.get(chatId) ?? await loadChat(chatId);
     $("#title").textContent = title(chat);
     $("#compose").hidden = false;
-    const page = await api.call("GET", `/api/chats/${chatId}/messages?limit=${HISTORY}`);
-    for (const row of page) keep(row);
-    if (open !== chatId) return;
-    drawMessages();
-    markRead();
-    $("#compose input").focus();
+    await loadMessages(chatId);
+    if (open === chatId) $("#compose input").focus();
   } catch (error) { fail("chat", error); }
+}
+
+async function loadMessages(chatId) {
+  const page = await api.call("GET", `/api/chats/${chatId}/messages?limit=${HISTORY}`);
+  // In place of what was there: between it and the newest rows there may be a hole.
+  const newer = [...(rows.get(chatId)?.values() ?? [])].filter((row) => row.seq > (page.at(-1)?.seq ?? 0));
+  rows.delete(chatId);
+  for (const row of [...page, ...newer]) keep(row);
+  if (open !== chatId) return;
+  drawMessages();
+  markRead();
 }
 
 $("#new-chat").addEventListener("submit", (event) => {
@@ -132,9 +154,9 @@ $("#new-chat").addEventListener("submit", (event) => {
   if (known) { openChat(known.chat_id); return; }
   open = null;
   $("#title").textContent = to;
-  $("#messages").replaceChildren();
   $("#compose").hidden = false;
   $("#compose").dataset.to = to;
+  drawMessages();
   $("#compose input").focus();
 });
 
@@ -143,6 +165,18 @@ $("#new-chat").addEventListener("submit", (event) => {
 function keep(row) {
   if (!rows.has(row.chat_id)) rows.set(row.chat_id, new Map());
   rows.get(row.chat_id).set(row.seq, row);
+  if (row.from_id === session.user.user_id && row.client_id) settle(row.client_id, row.chat_id);
+}
+
+// A message is stored, and its chat known: what waits for the same person is repeated with the chat's id.
+function settle(id, chatId) {
+  const sent = outbox.get(id);
+  if (!sent) return null;
+  outbox.delete(id);
+  const isOnScreen = open === null && sent.to && sent.to === $("#compose").dataset.to;
+  for (const frame of outbox.values()) if (sent.to && frame.to === sent.to) { delete frame.to; frame.chat_id = chatId; }
+  if (isOnScreen) openChat(chatId);
+  return sent;
 }
 
 function ticks(chat, row) {
@@ -155,7 +189,6 @@ function ticks(chat, row) {
 
 function drawMessages() {
   const chat = chats.get(open);
-  if (!chat) return;
   const list = [...(rows.get(open)?.values() ?? [])].sort((a, b) => a.seq - b.seq).map((row) => {
     const item = document.createElement("li");
     if (row.kind && row.kind !== "message") {
@@ -165,18 +198,27 @@ function drawMessages() {
     }
     const own = row.from_id === session.user.user_id;
     item.className = own ? "own" : "";
-    const who = chat.kind === "group" && !own ? `${row.from}: ` : "";
+    const who = chat?.kind === "group" && !own ? `${row.from}: ` : "";
     item.textContent = who + (row.text ?? "");
     const small = document.createElement("small");
     const at = row.timestamp ? new Date(row.timestamp * 1000) : new Date();
     small.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    if (own) {
+    if (own && chat) {
       const [mark, state] = ticks(chat, row);
       small.append(" ", Object.assign(document.createElement("span"), { textContent: mark, className: state, title: state }));
     }
     item.append(small);
     return item;
   });
+  const to = $("#compose").dataset.to;
+  for (const frame of outbox.values()) {
+    if (open ? frame.chat_id !== open : !frame.to || frame.to !== to) continue;
+    const item = Object.assign(document.createElement("li"), { className: "own", textContent: frame.text });
+    const clock = Object.assign(document.createElement("span"), { textContent: "🕓", className: "pending", title: "not sent yet" });
+    item.append(document.createElement("small"));
+    item.lastChild.append(clock);
+    list.push(item);
+  }
   $("#messages").replaceChildren(...list);
   $("#messages").scrollTop = $("#messages").scrollHeight;
 }
@@ -190,6 +232,7 @@ $("#compose").addEventListener("submit", (event) => {
   const frame = { type: "send", id, ...(open ? { chat_id: open } : { to: event.target.dataset.to }), text };
   outbox.set(id, frame);
   live.send(frame);
+  drawMessages();
 });
 
 function markRead() {
@@ -205,11 +248,13 @@ document.addEventListener("visibilitychange", markRead);
 async function arrived(row) {
   keep(row);
   const chat = chats.get(row.chat_id) ?? await loadChat(row.chat_id);
+  const fresh = row.seq > chat.last_seq;
+  if (fresh) chat.last_seq = row.seq;
   const incoming = row.from_id !== session.user.user_id;
-  if (!row.kind || row.kind === "message") chat.last_message = row;
+  if (fresh && (!row.kind || row.kind === "message")) chat.last_message = row;
   if (incoming) live.send({ type: "delivered", chat_id: row.chat_id, seq: row.seq });
   if (row.chat_id === open) { drawMessages(); if (incoming) markRead(); }
-  else if (incoming && row.text) chat.unread = (chat.unread ?? 0) + 1;
+  else if (incoming && fresh && row.text) chat.unread = (chat.unread ?? 0) + 1;
   drawChats();
 }
 
@@ -217,13 +262,9 @@ async function onFrame(frame) {
   try {
     switch (frame.type) {
       case "ack": {
-        const sent = outbox.get(frame.id);
-        outbox.delete(frame.id);
+        const sent = settle(frame.id, frame.chat_id);
         if (!sent) return;
-        const fresh = open === null && sent.to;
-        if (fresh) open = frame.chat_id;
         await arrived({ ...sent, ...frame, kind: "message", from_id: session.user.user_id, timestamp: Date.parse(frame.created_at) / 1000 });
-        if (fresh) await openChat(frame.chat_id);
         break;
       }
       case "message": await arrived(frame.message); break;
@@ -234,9 +275,10 @@ async function onFrame(frame) {
         if (frame.chat_id === open) drawMessages();
         break;
       }
-      case "synced": if (frame.more) await loadChats(); break;
+      case "synced": if (frame.more) await refresh(live); break;
       case "error":
         if (frame.id && !["unavailable", "overloaded", "rate_limited"].includes(frame.code)) outbox.delete(frame.id);
+        drawMessages();
         fail("chat", new Error(frame.detail || frame.code));
         break;
     }
