@@ -6,9 +6,10 @@ import fcntl
 import json
 import socket
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcluster.paths import known_names
+from localcluster.paths import cache_root, known_names
 from localcluster.progress import LocalClusterError
 
 if TYPE_CHECKING:
@@ -55,20 +56,38 @@ def load(paths: ClusterPaths) -> Ports | None:
         return None
 
 
-def ensure(paths: ClusterPaths) -> Ports:
-    """The cluster's ports, chosen at the first call."""
+def ensure(paths: ClusterPaths, registry: Path | None = None) -> Ports:
+    """The cluster's ports, chosen at the first call.
+
+    Args:
+        paths: whose ports.
+        registry: folder of what all checkouts on this machine share; None: the cache.
+    """
+    shared = registry or cache_root()
+    shared.mkdir(parents=True, exist_ok=True)
     paths.state.mkdir(parents=True, exist_ok=True)
-    with (paths.root / "ports.lock").open("w") as lock:
+    with (shared / "ports.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (stored := load(paths)) is not None:
             return stored
-        others = (load(type(paths).of(name, paths.root)) for name in known_names(paths.root))
+        # A port is another cluster's from its choice on, long before anything listens there.
+        roots = _checkouts(shared, paths.root)
+        others = (load(type(paths).of(name, root)) for root in roots for name in known_names(root))
         taken = {port for ports in others if ports for port in (ports.chat, ports.api)}
         chosen = choose(taken, is_free)
         partial = paths.state / "ports.json.new"
         partial.write_text(json.dumps(asdict(chosen)))
         partial.rename(paths.state / "ports.json")
         return chosen
+
+
+def _checkouts(shared: Path, root: Path) -> list[Path]:
+    """State folders of all checkouts on this machine that have made clusters, this one included."""
+    listed = shared / "checkouts"
+    known = {Path(line) for line in listed.read_text().splitlines()} if listed.exists() else set()
+    found = sorted({one for one in known if one.is_dir()} | {root.resolve()})
+    listed.write_text("".join(f"{one}\n" for one in found))
+    return found
 
 
 def is_free(port: int) -> bool:

@@ -54,15 +54,16 @@ def test_no_free_port_is_an_error_with_a_remedy() -> None:
     assert refused.value.remedy
 
 
-def test_ports_are_chosen_once(tmp_path: Path) -> None:
-    first = ports.ensure(ClusterPaths.of("a", tmp_path))
-    other = ports.ensure(ClusterPaths.of("b", tmp_path))
-    assert ports.ensure(ClusterPaths.of("a", tmp_path)) == first
-    assert {first.chat, first.api}.isdisjoint({other.chat, other.api})
+def test_ports_are_chosen_once_and_for_one_cluster_of_all_checkouts(tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    clusters = [ClusterPaths.of(name, tmp_path / checkout) for checkout in ("one", "other") for name in ("a", "b")]
+    chosen = [ports.ensure(paths, registry) for paths in clusters]
+    assert [ports.ensure(paths, registry) for paths in clusters] == chosen
+    assert len({port for one in chosen for port in (one.chat, one.api)}) == 2 * len(clusters)
 
 
 def test_a_damaged_ports_file_is_replaced(tmp_path: Path) -> None:
     paths = ClusterPaths.of("a", tmp_path)
     paths.state.mkdir()
     (paths.state / "ports.json").write_text("{")
-    assert ports.ensure(paths).chat in ports.CHAT_PORTS
+    assert ports.ensure(paths, tmp_path / "registry").chat in ports.CHAT_PORTS

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from localcluster import leftovers, process
+from localcluster.engine import build_engine_folder
 
 if TYPE_CHECKING:
     from localcluster.paths import ClusterPaths
@@ -27,7 +28,15 @@ def left(paths: ClusterPaths, before: leftovers.Snapshot) -> list[str]:
     name = paths.name
     others = re.compile(rf"/\.local/(?!{name}\b)[a-z0-9-]+[/ ]|chatcluster-(?!{name}\b)(?!build\b)[a-z0-9-]+-")
     found = leftovers.diff(before, snapshot(paths))
-    return [line for line in found if not others.search(line) and (line[:10] != "processes:" or _concerns(line, paths))]
+    # Whoever started the build engine removes it; until then it is at work for another cluster.
+    building = process.find("localcluster.engineinit", str(build_engine_folder()))
+    return [
+        line
+        for line in found
+        if not others.search(line)
+        and not (building and re.search("chatcluster-build|/chatcluster/engine", line))
+        and (line[:10] != "processes:" or _concerns(line, paths))
+    ]
 
 
 def _concerns(line: str, paths: ClusterPaths) -> bool:
