@@ -77,7 +77,5 @@ def _remove_files(paths: ClusterPaths) -> None:
         raise LocalClusterError(f"{paths.state} cannot be removed: {e}", remedy=f"`rm -rf {paths.state}`") from e
     # Held by this process until it ends; another one that waits for it would find it deleted and make its own.
     (paths.root / f"{paths.name}.lock").unlink(missing_ok=True)
-    if not known_names(paths.root):
-        (paths.root / "ports.lock").unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         paths.root.rmdir()
