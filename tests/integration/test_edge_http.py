@@ -190,6 +190,19 @@ async def test_a_long_poll_answers_when_something_arrives_and_empty_when_not(one
         assert [row["text"] for row in answer.json()] == ["wake"]
 
 
+async def test_a_client_that_hangs_up_during_a_long_poll_is_no_failure_of_the_server(one: ServerProcess) -> None:
+    bob = await sign_in(one, "bob")
+    async with bob.http(one) as http:
+        with pytest.raises(httpx.ReadTimeout):
+            await http.get("/api/messages", params={"wait": 60}, timeout=0.5)
+    async with asyncio.timeout(30):
+        while not [event for event in one.events() if event.get("status") == 499]:
+            await asyncio.sleep(0.1)
+    assert "request_failed" not in one.log_text()
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert 'status="500"' not in (await http.get(one.metrics_url)).text
+
+
 async def test_metrics_are_on_their_own_port_and_hold_no_user_data(one: ServerProcess) -> None:
     ana, bob = await sign_in(one, "ana-secretname"), await sign_in(one, "bob-secretname")
     async with ana.http(one) as http:

@@ -91,11 +91,17 @@ def problem(error: ChatError, request: Request) -> HTTPResponse:
     return HTTPResponse(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
 
 
+# nginx's number for it; nobody is there to read the answer, but metrics and logs should not call it a failure of ours.
+CLIENT_GONE_STATUS = 499
+
+
 class ProblemHandler(ErrorHandler):
     """Sanic's last resort for every exception of a request."""
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:  # type: ignore[override] # our context
         """Answer with a problem; what nobody expected is logged once, and the caller learns only the request's id."""
+        if isinstance(exception, exceptions.RequestCancelled):
+            return HTTPResponse(None, CLIENT_GONE_STATUS)
         error = _translate(exception)
         if error.status == InternalError.status:
             log.error("request_failed", request_id=request_id(request), exc_info=exception)
