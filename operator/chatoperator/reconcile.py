@@ -16,6 +16,7 @@ from chatoperator.events import event
 from chatoperator.kube import CHILD_KINDS
 from chatoperator.manifests import Images, Inputs, ServerTemplate, desired, migrate_job
 from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
+from chatoperator.manifests.haproxy import HTTPS_PORT
 from chatoperator.manifests.metadata import (
     COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
@@ -459,12 +460,21 @@ class Reconciler:
         )
 
     async def _ask(self, namespace: str, name: str, observed: Observed) -> Answer:
+        """Ask through the Service and each proxy behind it: one that has not found the servers yet fails some clients."""
         service = observed.child("Service", part_name(name, "ingress"))
         address = service["spec"].get("clusterIP") if service else None
         if not address or address == "None":
             return Answer(ok=False, message="There is no ingress Service yet")
         authority = secret_text(observed.child("Secret", tls_secret_name(name)), "ca.crt")
-        return await self._prober.ask(Target(address, f"{part_name(name, 'ingress')}.{namespace}.svc", authority))
+        server_name = f"{part_name(name, 'ingress')}.{namespace}.svc"
+        proxies = [
+            Target(proxy.address, server_name, authority, HTTPS_PORT)
+            for proxy in observed.component("ingress")
+            if proxy.ready and not proxy.terminating and proxy.address
+        ]
+        targets = [Target(address, server_name, authority), *proxies]
+        answers = await asyncio.gather(*(self._prober.ask(target) for target in targets))
+        return next((answer for answer in answers if not answer.ok), answers[0])
 
     async def _report(
         self,

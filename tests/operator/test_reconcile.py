@@ -1,0 +1,68 @@
+"""What a reconcile asks the running parts; the rest of it is tested on a real API server."""
+
+import datetime as dt
+import time
+from typing import Any, cast
+
+import pytest
+
+from chatoperator.observed import Answer, Observed, Pod
+from chatoperator.probe import Target
+from chatoperator.reconcile import Reconciler
+from tests.support.chatclusters import SETTINGS
+
+SERVICE = {"spec": {"clusterIP": "192.0.2.1"}}
+
+
+class Proxies:
+    """A data plane where some addresses answer and others do not."""
+
+    def __init__(self, silent: str) -> None:
+        self.silent = silent
+        self.asked: list[tuple[str, int]] = []
+
+    async def ask(self, target: Target) -> Answer:
+        self.asked.append((target.address, target.port))
+        return Answer(ok=target.address != self.silent, message=f"{target.address} was asked")
+
+
+def proxy(address: str, *, ready: bool = True, terminating: bool = False) -> Pod:
+    return Pod(
+        name=address,
+        component="ingress",
+        address=address,
+        host_address=None,
+        ready=ready,
+        started=True,
+        terminating=terminating,
+        trouble=None,
+        deletion_cost=None,
+        credentials_digest=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("silent", "ok"),
+    [("none", True), ("192.0.2.1", False), ("192.0.2.12", False), ("192.0.2.13", True), ("192.0.2.14", True)],
+)
+async def test_ready_rests_on_the_service_and_on_every_proxy_behind_it(silent: str, *, ok: bool) -> None:
+    proxies = Proxies(silent)
+    reconciler = Reconciler(
+        cast("Any", None),
+        cast("Any", proxies),
+        SETTINGS,
+        monotonic=time.monotonic,
+        now=lambda: dt.datetime.now(dt.UTC),
+    )
+    observed = Observed(
+        children={("Service", "demo-ingress"): SERVICE},
+        pods=(
+            proxy("192.0.2.11"),
+            proxy("192.0.2.12"),
+            proxy("192.0.2.13", ready=False),
+            proxy("192.0.2.14", terminating=True),
+        ),
+    )
+    answer = await reconciler._ask("chat", "demo", observed)
+    assert answer.ok is ok
+    assert sorted(proxies.asked) == [("192.0.2.1", 443), ("192.0.2.11", 8443), ("192.0.2.12", 8443)]
