@@ -460,7 +460,7 @@ class Reconciler:
         )
 
     async def _ask(self, namespace: str, name: str, observed: Observed) -> Answer:
-        """Ask through the Service and each proxy behind it: one that has not found the servers yet fails some clients."""
+        """Ask through the Service, and each proxy behind it: one that has found no server yet fails some clients."""
         service = observed.child("Service", part_name(name, "ingress"))
         address = service["spec"].get("clusterIP") if service else None
         if not address or address == "None":

@@ -246,3 +246,30 @@ def test_rows_are_handed_on_once_ascending_and_whole() -> None:
     assert order.take(items[8]) == []
     assert [item.seq for item in order.fill(CHAT, [items[7]])] == [7, 8]
     assert order.have == {CHAT: 8}
+
+
+class EmptyHistory(RestClient):
+    """Answers that there is nothing yet, and lets rows come to the client while it does."""
+
+    def __init__(self) -> None:
+        super().__init__("http://localhost")
+        self.meanwhile: list[Item] = []
+        self.live = LiveClient(self)
+
+    async def history_page(self, *_: Any, **__: Any) -> tuple[list[dict[str, Any]], bool]:
+        for item in self.meanwhile:
+            self.live._take(item)
+        return [], False
+
+
+async def test_a_row_that_is_newer_than_rests_answer_does_not_skip_the_one_before_it() -> None:
+    """The sender's ack for seq 2 can come before the other's message 1, and both after REST has looked."""
+    rest = EmptyHistory()
+    first, second = (Item(CHAT, seq, "message", own=seq == 2, row={}) for seq in (1, 2))
+    rest.meanwhile = [second]
+    assert await rest.live._fill_some(CHAT), "row 1 is still to come"
+    rest.live._take(first)
+    handed_on = [rest.live._items.get_nowait() for _ in range(rest.live._items.qsize())]
+    assert handed_on == [first, second]
+    await rest.live.close()
+    await rest.close()

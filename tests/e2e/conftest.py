@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import pytest_asyncio
 
-from tests.support.cluster import ROOT, Cluster, run
+from tests.support.cluster import ROOT, Cluster, run, until
 from tests.support.findings import tell
 
 NAME = "e2e"
@@ -54,4 +54,12 @@ async def cluster(made: Cluster) -> Cluster:
     # Apply leaves alone what an earlier test patched in, since the example never had it; null brings the default.
     await made.patch(dict.fromkeys(("chatserver", "database", "deletionPolicy", "paused")))
     await made.ready()
+    await until(lambda: _scaled(made), "the default two servers run", 120)
+    await made.ready()
     return made
+
+
+async def _scaled(cluster: Cluster) -> bool:
+    """Whether there are the example's two servers at least: more go only after a while."""
+    chat = await cluster.get("chatcluster", "demo")
+    return all(chat["status"].get(count, 0) >= 2 for count in ("readyReplicas", "desiredReplicas"))

@@ -312,6 +312,8 @@ class LiveClient:
         """
         rows: list[dict[str, Any]] = []
         more = False
+        # What comes while REST is asked may be newer than its answer, and the hole before it still be filled.
+        asked_about = self._order.newest_held(chat_id)
         try:
             rows, more = await self.rest.history_page(chat_id, after_seq=self._order.have.get(chat_id, 0))
         except Problem as problem:
@@ -321,7 +323,7 @@ class LiveClient:
             # Not this user's chat any more: what the socket brought is all there will be.
         self._deliver(self._order.fill(chat_id, [_item(row, self.rest.user_id) for row in rows]))
         if not rows:
-            self._deliver(self._order.skip_hole(chat_id))
+            self._deliver(self._order.skip_hole(chat_id, asked_about))
         return more or self._order.is_waiting(chat_id)
 
     def _spawn(self, work: Any) -> None:

@@ -36,10 +36,14 @@ class RowOrder:
                 released.append(item)
         return [*released, *self._release(chat_id)]
 
-    def skip_hole(self, chat_id: int) -> list[Item]:
-        """Hand on what is held: nobody can tell what is missing before it."""
+    def newest_held(self, chat_id: int) -> int:
+        """The highest seq that waits behind a hole; 0 where none does."""
+        return max(self._held.get(chat_id, {}), default=0)
+
+    def skip_hole(self, chat_id: int, up_to_seq: int) -> list[Item]:
+        """Hand on what is held up to a seq: nobody can tell what is missing before it."""
         held = self._held.get(chat_id, {})
-        return self.fill(chat_id, [held[seq] for seq in sorted(held)])
+        return self.fill(chat_id, [held[seq] for seq in sorted(held) if seq <= up_to_seq])
 
     def _release(self, chat_id: int) -> Iterator[Item]:
         held = self._held.get(chat_id, {})
