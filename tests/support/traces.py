@@ -16,11 +16,21 @@ _OURS = re.compile(r"localcluster|dockerd|containerd|docker-proxy|kubelet|kube-|
 
 
 def snapshot(paths: ClusterPaths) -> leftovers.Snapshot:
-    """The machine without the insides of other clusters' engines."""
-    pids = [int(entry.name) for entry in process.PROC.iterdir() if entry.name.isdigit()]
-    engines = [found for found in map(process.inspect, pids) if found and "localcluster.engineinit" in found.argv]
-    others = frozenset(found.pid for found in engines if str(paths.engine) not in found.argv)
-    return leftovers.snapshot(ignored_trees=others)
+    """The machine without the processes of other clusters, which may come and go meanwhile."""
+    engines = [found for found in process.find("localcluster.engineinit") if str(paths.engine) not in found.argv]
+    relays = [found for found in process.find("localcluster.relay") if str(paths.state) not in found.argv]
+    others = {found.pid for found in (*engines, *relays)} | {_parent(found.pid) for found in engines}
+    return leftovers.snapshot(ignored_trees=frozenset(others))
+
+
+def _parent(pid: int) -> int:
+    """The program that made an engine's namespaces is in them too; the process itself where it ended meanwhile."""
+    try:
+        parent = int(process.stat_fields((process.PROC / str(pid) / "stat").read_text())[1])
+    except OSError:
+        return pid
+    # An engine whose maker died belongs to init, which is nobody's.
+    return parent if parent > 1 else pid
 
 
 def left(paths: ClusterPaths, before: leftovers.Snapshot) -> list[str]:
