@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.manifests import chatserver, credentials, ingress, postgres
+from chatoperator.manifests.pod import disruption_budget
 
 if TYPE_CHECKING:
     from chatoperator.manifests.credentials import Credentials, SelfSigned
@@ -111,7 +112,7 @@ def _database(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
 
 
 def _servers(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
-    made = [chatserver.service(cluster), chatserver.disruption_budget(cluster)]
+    made = [chatserver.service(cluster), disruption_budget(cluster, "chatserver")]
     job = migrate_job(cluster, inputs)
     if job is not None:
         made.append(job)
@@ -129,7 +130,7 @@ def _servers(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
 
 
 def _ingress(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
-    made = [ingress.service(cluster), ingress.disruption_budget(cluster)]
+    made = [ingress.service(cluster), disruption_budget(cluster, "ingress")]
     if inputs.https_port is None:
         return made
     config = ingress.config_map(cluster, https_port=inputs.https_port, cluster_domain=inputs.cluster_domain)

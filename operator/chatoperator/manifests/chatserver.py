@@ -68,16 +68,6 @@ def service(cluster: ChatCluster) -> Manifest:
     }
 
 
-def disruption_budget(cluster: ChatCluster) -> Manifest:
-    """Node drains take chatservers one at a time."""
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": metadata(cluster, part_name(cluster.name, "chatserver"), "chatserver"),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(cluster.name, "chatserver")}},
-    }
-
-
 def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: int, schema: str) -> Manifest:
     """The chatservers.
 

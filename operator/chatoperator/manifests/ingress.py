@@ -82,16 +82,6 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
     }
 
 
-def disruption_budget(cluster: ChatCluster) -> Manifest:
-    """Node drains take HAProxy pods one at a time."""
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": metadata(cluster, part_name(cluster.name, "ingress"), "ingress"),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(cluster.name, "ingress")}},
-    }
-
-
 def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Manifest, tls_digest: str) -> Manifest:
     """The HAProxy pods.
 

@@ -1,14 +1,16 @@
-"""What every pod of the data plane has in common: the restricted security profile, resources, spreading."""
+"""What every pod of the data plane has in common: the restricted security profile, resources, spreading, budgets."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.manifests.metadata import metadata, part_name, selector
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.spec import Resources
+    from chatoperator.spec import ChatCluster, Resources
 
 SERVICE_USER_ID = 10001
 """User and group of the chatserver and haproxy images."""
@@ -98,4 +100,14 @@ def http_probe(path: str, port: str, *, period_seconds: int, failures: int, time
         "periodSeconds": period_seconds,
         "failureThreshold": failures,
         "timeoutSeconds": timeout_seconds,
+    }
+
+
+def disruption_budget(cluster: ChatCluster, component: str) -> Manifest:
+    """Node drains take a part's pods one at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(cluster, part_name(cluster.name, component), component),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(cluster.name, component)}},
     }
