@@ -9,7 +9,7 @@ from chatoperator.manifests.metadata import metadata, part_name, selector
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.manifests.metadata import Manifest, Part
     from chatoperator.spec import ChatCluster, Resources
 
 SERVICE_USER_ID = 10001
@@ -103,7 +103,7 @@ def http_probe(path: str, port: str, *, period_seconds: int, failures: int, time
     }
 
 
-def disruption_budget(cluster: ChatCluster, component: str) -> Manifest:
+def disruption_budget(cluster: ChatCluster, component: Part) -> Manifest:
     """Node drains take a part's pods one at a time."""
     return {
         "apiVersion": "policy/v1",
