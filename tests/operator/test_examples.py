@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from chatoperator.manifests import desired
-from chatoperator.spec import parse
+from chatoperator.parse import parse
 from tests.support.chatclusters import inputs
 from tests.support.cluster import ROOT
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from chatoperator.manifests import desired, migrate_job
-from chatoperator.spec import parse
+from chatoperator.parse import parse
 from tests.support.chatclusters import body, cluster, inputs
 from tests.support.cluster import ROOT
 

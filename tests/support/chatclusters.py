@@ -7,9 +7,10 @@ from typing import Any
 from chatoperator.manifests import Images, Inputs, ServerTemplate
 from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.observed import Answer, Reading
+from chatoperator.parse import parse
 from chatoperator.probe import Target
 from chatoperator.settings import Settings
-from chatoperator.spec import ChatCluster, parse
+from chatoperator.spec import ChatCluster
 
 IMAGES = Images(chatserver="chatserver:1", postgres="postgres:1", haproxy="haproxy:1")
 

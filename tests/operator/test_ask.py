@@ -1,15 +1,13 @@
 """What a reconcile asks the running parts; the rest of it is tested on a real API server."""
 
-import datetime as dt
-import time
 from typing import Any, cast
 
 import pytest
 
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.probe import Target
-from chatoperator.reconcile import Reconciler
-from tests.support.chatclusters import SETTINGS
+from chatoperator.reconcile.ask import ask
+from tests.support.chatclusters import body
 
 SERVICE = {"spec": {"clusterIP": "192.0.2.1"}}
 
@@ -47,13 +45,6 @@ def proxy(address: str, *, ready: bool = True, terminating: bool = False) -> Pod
 )
 async def test_ready_rests_on_the_service_and_on_every_proxy_behind_it(silent: str, *, ok: bool) -> None:
     proxies = Proxies(silent)
-    reconciler = Reconciler(
-        cast("Any", None),
-        cast("Any", proxies),
-        SETTINGS,
-        monotonic=time.monotonic,
-        now=lambda: dt.datetime.now(dt.UTC),
-    )
     observed = Observed(
         children={("Service", "demo-ingress"): SERVICE},
         pods=(
@@ -63,6 +54,6 @@ async def test_ready_rests_on_the_service_and_on_every_proxy_behind_it(silent: s
             proxy("192.0.2.14", terminating=True),
         ),
     )
-    answer = await reconciler._ask("chat", "demo", observed)
+    answer = await ask(cast("Any", proxies), body(), observed)
     assert answer.ok is ok
     assert sorted(proxies.asked) == [("192.0.2.1", 443), ("192.0.2.11", 8443), ("192.0.2.12", 8443)]

@@ -1,0 +1,245 @@
+"""parse(body): the one place that reads a ChatCluster's fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from chatoperator.errors import SpecError
+from chatoperator.spec import (
+    LISTEN_CONNECTIONS_PER_SERVER,
+    MAX_CONNECTIONS_DEFAULT,
+    RESERVED_CONNECTIONS,
+    Auth,
+    ChatCluster,
+    Chatserver,
+    Database,
+    Ingress,
+    Resources,
+    Scaling,
+    Service,
+    surge,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from chatoperator.spec import ScalingMode
+
+POSTGRES_OWNED_PARAMETERS = frozenset(
+    {
+        "listen_addresses",
+        "port",
+        "data_directory",
+        "config_file",
+        "hba_file",
+        "ident_file",
+        "external_pid_file",
+        "unix_socket_directories",
+        "include",
+        "include_dir",
+        "include_if_exists",
+        "archive_command",
+        "archive_library",
+        "restore_command",
+        "ssl_passphrase_command",
+        "password_encryption",
+    }
+)
+"""Parameters that would break what the operator relies on, or run commands in the database's container."""
+
+
+def parse(body: Mapping[str, Any]) -> ChatCluster:
+    """Read a ChatCluster as the API server gives it.
+
+    Defaults are repeated here for objects that were stored before a field existed.
+
+    Args:
+        body: The whole object: apiVersion, kind, metadata, spec.
+
+    Raises:
+        SpecError: A value cannot work; it names the field and the remedy.
+    """
+    metadata = body["metadata"]
+    spec = _mapping(body, "spec")
+    auth = _mapping(spec, "auth")
+    cluster = ChatCluster(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=int(metadata.get("generation", 0)),
+        version=spec.get("version"),
+        paused=bool(spec.get("paused", False)),
+        retain=_choice(spec, "deletionPolicy", ("Retain", "Delete"), "deletionPolicy") == "Retain",
+        ingress=_ingress(_mapping(spec, "ingress")),
+        chatserver=_chatserver(_mapping(spec, "chatserver")),
+        database=_database(_mapping(spec, "database")),
+        auth=_auth(auth),
+    )
+    if cluster.pool_size < 1:
+        raise _too_few_connections(cluster)
+    return cluster
+
+
+def _too_few_connections(cluster: ChatCluster) -> SpecError:
+    ceiling = cluster.chatserver.scaling.ceiling
+    needed = (1 + LISTEN_CONNECTIONS_PER_SERVER) * (ceiling + 2 * surge(ceiling))
+    if cluster.database.external_secret_name is not None:
+        return SpecError(
+            "database.external.connectionBudget",
+            f"{ceiling} chatservers need at least {needed} database connections during a rollout; "
+            f"raise it to {needed} or lower chatserver.scaling.maxReplicas",
+        )
+    return SpecError(
+        "chatserver.scaling.maxReplicas",
+        f"{ceiling} chatservers need at least {needed} database connections during a rollout; lower it, or set "
+        f'database.parameters.max_connections to "{needed + RESERVED_CONNECTIONS}" or more',
+    )
+
+
+def _ingress(raw: Mapping[str, Any]) -> Ingress:
+    service = _mapping(raw, "service")
+    tls = _mapping(raw, "tls")
+    mode = _choice(tls, "mode", ("SelfSigned", "Secret"), "ingress.tls.mode")
+    if (mode == "Secret") != bool(tls.get("secretName")):
+        raise SpecError("ingress.tls.secretName", "it belongs to mode Secret: set both, or neither")
+    service_type = _choice(service, "type", ("ClusterIP", "NodePort", "LoadBalancer"), "ingress.service.type")
+    node_port = service.get("nodePort")
+    if node_port is not None and service_type == "ClusterIP":
+        raise SpecError("ingress.service.nodePort", "it needs type NodePort or LoadBalancer")
+    return Ingress(
+        image=raw.get("image"),
+        replicas=_integer(raw, "replicas", 2, "ingress.replicas", 1),
+        hostnames=tuple(raw.get("hostnames") or ()),
+        allowed_origins=tuple(raw.get("allowedOrigins") or ()),
+        service=Service(
+            type=cast("Literal['ClusterIP', 'NodePort', 'LoadBalancer']", service_type),
+            node_port=node_port,
+            external_traffic_policy=cast(
+                "Literal['Cluster', 'Local']",
+                _choice(
+                    service,
+                    "externalTrafficPolicy",
+                    ("Cluster", "Local"),
+                    "ingress.service.externalTrafficPolicy",
+                ),
+            ),
+            annotations=dict(_mapping(service, "annotations")),
+        ),
+        tls_secret_name=tls.get("secretName"),
+        resources=_resources(raw),
+    )
+
+
+def _chatserver(raw: Mapping[str, Any]) -> Chatserver:
+    return Chatserver(
+        image=raw.get("image"),
+        target_connections_per_server=_integer(
+            raw, "targetConnectionsPerServer", 10_000, "chatserver.targetConnectionsPerServer", 1
+        ),
+        scaling=_scaling(_mapping(raw, "scaling")),
+        drain_seconds=_integer(raw, "drainSeconds", 30, "chatserver.drainSeconds", 10),
+        resources=_resources(raw),
+    )
+
+
+def _scaling(raw: Mapping[str, Any]) -> Scaling:
+    path = "chatserver.scaling"
+    mode = cast("ScalingMode", _choice(raw, "mode", ("Internal", "External", "Disabled"), f"{path}.mode"))
+    replicas = raw.get("replicas")
+    if mode == "Internal" and replicas is not None:
+        raise SpecError(f"{path}.replicas", "it must be absent in mode Internal; use External or Disabled to set it")
+    if mode != "Internal":
+        if replicas is None:
+            raise SpecError(f"{path}.replicas", f"it is required in mode {mode}")
+        replicas = _integer(raw, "replicas", 1, f"{path}.replicas", 1)
+    scaling = Scaling(
+        mode=mode,
+        replicas=replicas,
+        min_replicas=_integer(raw, "minReplicas", 2, f"{path}.minReplicas", 1),
+        max_replicas=_integer(raw, "maxReplicas", 10, f"{path}.maxReplicas", 1),
+        scale_down_stabilization_seconds=_integer(
+            raw, "scaleDownStabilizationSeconds", 300, f"{path}.scaleDownStabilizationSeconds", 0
+        ),
+    )
+    if scaling.min_replicas > scaling.max_replicas:
+        raise SpecError(f"{path}.minReplicas", f"it must be at most maxReplicas ({scaling.max_replicas})")
+    return scaling
+
+
+def _database(raw: Mapping[str, Any]) -> Database:
+    storage = _mapping(raw, "storage")
+    external = raw.get("external")
+    parameters = {str(name): str(value) for name, value in _mapping(raw, "parameters").items()}
+    for name, value in parameters.items():
+        if name in POSTGRES_OWNED_PARAMETERS:
+            raise SpecError(f"database.parameters.{name}", "the operator sets it itself; remove it")
+        if "\n" in value or "\r" in value:
+            raise SpecError(f"database.parameters.{name}", "it must be one line")
+    if external is not None and not external.get("secretName"):
+        raise SpecError("database.external.secretName", "name the Secret whose key dsn holds the database's URL")
+    return Database(
+        image=raw.get("image"),
+        storage_size=str(storage.get("size", "10Gi")),
+        storage_class_name=storage.get("storageClassName"),
+        resources=_resources(raw),
+        parameters=parameters,
+        external_secret_name=external["secretName"] if external is not None else None,
+        connection_budget=(
+            _max_connections(parameters) - RESERVED_CONNECTIONS
+            if external is None
+            else _integer(external, "connectionBudget", 80, "database.external.connectionBudget", 1)
+        ),
+    )
+
+
+def _max_connections(parameters: Mapping[str, str]) -> int:
+    raw = parameters.get("max_connections", str(MAX_CONNECTIONS_DEFAULT))
+    if not raw.isdecimal():
+        raise SpecError("database.parameters.max_connections", "it must be a whole number, such as 300")
+    return int(raw)
+
+
+def _auth(raw: Mapping[str, Any]) -> Auth:
+    otp = _mapping(raw, "otp")
+    sender = otp.get("sender")
+    if sender != "Log":
+        raise SpecError("auth.otp.sender", "set it to Log, the one sender of this release")
+    if otp.get("allowDevelopmentCodes") is not True:
+        raise SpecError(
+            "auth.otp.allowDevelopmentCodes", "sender Log hands codes to anybody: set it to true to accept that"
+        )
+    return Auth(
+        otp_sender=sender,
+        codes_per_address_per_hour=_integer(
+            _mapping(raw, "limits"), "codesPerAddressPerHour", 100, "auth.limits.codesPerAddressPerHour", 1
+        ),
+        session_days=_integer(raw, "sessionDays", 90, "auth.sessionDays", 1),
+    )
+
+
+def _resources(raw: Mapping[str, Any]) -> Resources:
+    resources = _mapping(raw, "resources")
+    return Resources(
+        requests={name: str(value) for name, value in _mapping(resources, "requests").items()},
+        limits={name: str(value) for name, value in _mapping(resources, "limits").items()},
+    )
+
+
+def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", raw.get(key) or {})
+
+
+def _choice(raw: Mapping[str, Any], key: str, choices: tuple[str, ...], path: str) -> str:
+    """The value at `key`; the first choice is the default."""
+    value = raw.get(key, choices[0])
+    if value not in choices:
+        raise SpecError(path, f"{value!r} is not one of {', '.join(choices)}")
+    return str(value)
+
+
+def _integer(raw: Mapping[str, Any], key: str, default: int, path: str, minimum: int) -> int:
+    value = raw.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise SpecError(path, f"it must be a whole number of at least {minimum}, not {value!r}")
+    return value

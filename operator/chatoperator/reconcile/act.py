@@ -1,0 +1,119 @@
+"""Writes what differs: children by server-side apply, touched pods, old Jobs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatoperator import metrics
+from chatoperator.errors import KubeError
+from chatoperator.manifests import desired
+from chatoperator.manifests.metadata import COMPONENT_LABEL, CREDENTIALS_HASH_ANNOTATION, digest
+from chatoperator.observed import job_state
+from chatoperator.reconcile.scale import mark_victims
+from chatoperator.reconcile.state import Applied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatoperator.kube import Kube
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.observed import Observed
+    from chatoperator.reconcile.plan import Plan
+    from chatoperator.reconcile.state import State
+    from chatoperator.spec import ChatCluster
+
+APPLY_ALL_SECONDS = 600
+"""Everything is applied this often even where nothing seems to differ: fields that others added to ours are undone."""
+
+MIGRATE_RETRY_SECONDS = 60
+"""A failed migrate Job is kept this long for its logs, then made anew."""
+
+log = structlog.get_logger(__name__)
+
+
+class Actor:
+    """Brings the children to what a plan wishes.
+
+    Args:
+        kube: The API server.
+        monotonic: Seconds that never go back, for intervals.
+        now: The time with its zone, to compare with the API server's.
+    """
+
+    def __init__(self, kube: Kube, *, monotonic: Callable[[], float], now: Callable[[], dt.datetime]) -> None:
+        self._kube = kube
+        self._monotonic = monotonic
+        self._now = now
+
+    async def act(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> KubeError | None:
+        """Apply what differs. A refused object does not keep the others from being repaired.
+
+        Returns:
+            The first refusal.
+        """
+        failures: list[KubeError] = []
+        for step in (
+            # First of all: from the new number on, Kubernetes removes servers at once.
+            mark_victims(self._kube, cluster, observed, plan.inputs.replicas, state),
+            self._apply_all(cluster, observed, plan, state),
+            self._refresh_credentials(cluster, observed, plan),
+            self._tidy_jobs(cluster, observed, plan),
+        ):
+            try:
+                await step
+            except KubeError as error:
+                failures.append(error)
+        return failures[0] if failures else None
+
+    async def _apply_all(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
+        failures: list[KubeError] = []
+        for manifest in desired(cluster, plan.inputs):
+            key = (manifest["kind"], manifest["metadata"]["name"])
+            wanted, now = digest(manifest), self._monotonic()
+            live, last = observed.child(*key), state.applied.get(key)
+            if (
+                live is not None
+                and last is not None
+                and last.digest == wanted
+                and last.resource_version == live["metadata"]["resourceVersion"]
+                and now - last.at < APPLY_ALL_SECONDS
+            ):
+                continue
+            try:
+                applied = await self._kube.apply(manifest)
+            except KubeError as error:
+                failures.append(error)
+                continue
+            state.applied[key] = Applied(wanted, applied["metadata"]["resourceVersion"], now)
+            metrics.APPLIES.labels(kind=key[0]).inc()
+            if live is None or live["metadata"]["resourceVersion"] != applied["metadata"]["resourceVersion"]:
+                log.info("applied", namespace=cluster.namespace, name=cluster.name, kind=key[0], child=key[1])
+        if failures:
+            raise failures[0]
+
+    async def _refresh_credentials(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+        """Touch running chatservers after a new password, so that kubelet refreshes their mounted Secret at once."""
+        if cluster.database.external_secret_name is not None:
+            return
+        wanted = plan.inputs.credentials.database_digest
+        for server in observed.component("chatserver"):
+            if not server.terminating and server.credentials_digest != wanted:
+                await self._kube.annotate("Pod", cluster.namespace, server.name, {CREDENTIALS_HASH_ANNOTATION: wanted})
+
+    async def _tidy_jobs(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+        """Remove the migrate Jobs of earlier images, and a failed one after a while, so that it is tried again."""
+        for (kind, name), child in observed.children.items():
+            if kind != "Job" or child["metadata"]["labels"].get(COMPONENT_LABEL) != "migrate":
+                continue
+            stale = plan.migrated and name != plan.job_name
+            if stale or (job_state(child) == "Failed" and self._failed_for(child) > MIGRATE_RETRY_SECONDS):
+                await self._kube.delete("Job", cluster.namespace, name)
+                log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind="Job", child=name)
+
+    def _failed_for(self, job: Manifest) -> float:
+        """Seconds since a Job failed."""
+        times = [c["lastTransitionTime"] for c in job["status"]["conditions"] if c["type"] == "Failed"]
+        return (self._now() - dt.datetime.fromisoformat(times[0])).total_seconds()

@@ -1,0 +1,62 @@
+"""Reads what there is: one ChatCluster's children, and the Secrets that its user provides."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from chatoperator.kube import CHILD_KINDS
+from chatoperator.manifests.metadata import (
+    chatserver_secret_name,
+    claim_name,
+    database_secret_name,
+    instance_selector,
+)
+from chatoperator.observed import Observed, pod
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.kube import Kube
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import ChatCluster
+
+
+async def observe(kube: Kube, namespace: str, name: str) -> Observed:
+    """The children and pods of a ChatCluster.
+
+    Raises:
+        KubeError: The API server did not answer.
+    """
+    instance = instance_selector(name)
+    *lists, pods = await asyncio.gather(
+        *(kube.list(kind, namespace, instance) for kind in CHILD_KINDS),
+        kube.list("Pod", namespace, instance),
+    )
+    children = {
+        (kind, child["metadata"]["name"]): {**child, "kind": kind}
+        for kind, found in zip(CHILD_KINDS, lists, strict=True)
+        for child in found
+    }
+    # By name too: a Secret or claim whose labels were lost must never be taken for absent.
+    for kind, child_name in (
+        ("Secret", database_secret_name(name)),
+        ("Secret", chatserver_secret_name(name)),
+        ("PersistentVolumeClaim", claim_name(name)),
+    ):
+        if (kind, child_name) not in children:
+            child = await kube.get(kind, namespace, child_name)
+            if child is not None:
+                children[kind, child_name] = child
+    return Observed(children=children, pods=tuple(pod(raw) for raw in pods))
+
+
+async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:
+    """The Secrets that the user provides, which carry no label of ours, by name; None where one does not exist.
+
+    Raises:
+        KubeError: The API server did not answer.
+    """
+    names = [name for name in (cluster.database.external_secret_name, cluster.ingress.tls_secret_name) if name]
+    found = await asyncio.gather(*(kube.get("Secret", cluster.namespace, name) for name in names))
+    return dict(zip(names, found, strict=True))

@@ -1,0 +1,187 @@
+"""What one reconcile wishes for, but for the number of chatservers: release, credentials, certificate, migration."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from chatoperator import certificates, status
+from chatoperator.errors import SpecError
+from chatoperator.manifests import Images, Inputs, ServerTemplate, migrate_job
+from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
+from chatoperator.manifests.metadata import (
+    ca_secret_name,
+    chatserver_secret_name,
+    claim_name,
+    database_secret_name,
+    digest,
+    part_name,
+    service_host,
+    tls_secret_name,
+)
+from chatoperator.observed import job_state, leaving, schema_of, secret_text
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.observed import Observed
+    from chatoperator.settings import Settings
+    from chatoperator.spec import ChatCluster
+
+SECRET_BYTES = 32
+"""256 random bits for each password and key."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One reconcile's wishes.
+
+    Attributes:
+        inputs: What the manifests are made from.
+        job_name: The migrate Job of the wanted image on the present database; None while there is none.
+        migrated: Whether it has succeeded.
+        version: The release to run.
+        external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
+    """
+
+    inputs: Inputs
+    job_name: str | None
+    migrated: bool
+    version: str
+    external_secret_present: bool | None
+
+
+def make_plan(
+    cluster: ChatCluster,
+    body: Manifest,
+    observed: Observed,
+    named: Mapping[str, Manifest | None],
+    settings: Settings,
+    now: dt.datetime,
+) -> Plan:
+    """Everything that one reconcile wishes for; its number of chatservers is still 0.
+
+    Args:
+        cluster: The parsed spec.
+        body: The whole ChatCluster; its status pins what runs.
+        observed: Its children.
+        named: The user's Secrets by name.
+        settings: The operator's own.
+        now: The time with its zone, for certificates.
+
+    Raises:
+        SpecError: The spec names a release that this operator does not bring.
+    """
+    version, images = _release(cluster, body, settings)
+    external = cluster.database.external_secret_name
+    external_secret = named.get(external) if external else None
+    self_signed = None
+    if cluster.ingress.tls_secret_name is None:
+        self_signed = _self_signed(cluster, observed, settings, now)
+        tls_digest: str | None = digest(self_signed.server.certificate)
+    else:
+        tls_digest = _tls_digest(named.get(cluster.ingress.tls_secret_name))
+    claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
+    usable = not leaving(claim, cluster.uid)
+    inputs = Inputs(
+        images=images,
+        pull_policy=settings.image_pull_policy,
+        cluster_domain=settings.cluster_domain,
+        credentials=_credentials(cluster, observed),
+        self_signed=self_signed,
+        tls_digest=tls_digest,
+        https_port=_https_port(cluster, observed),
+        volume_usable=usable,
+        database_identity=_database_identity(external, external_secret, claim if usable else None),
+        server_template=None,
+        replicas=0,
+    )
+    job = migrate_job(cluster, inputs)
+    job_name = job["metadata"]["name"] if job is not None else None
+    live = observed.workload(cluster.name, "chatserver")
+    migrated = job_name is not None and (
+        job_state(observed.child("Job", job_name)) == "Complete" or schema_of(live) == job_name
+    )
+    template: ServerTemplate | None = None
+    if migrated and job_name is not None:
+        template = ServerTemplate(images.chatserver, job_name)
+    elif live is not None:
+        # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
+        template = ServerTemplate(_image_of(live), schema_of(live) or "")
+    return Plan(
+        inputs=replace(inputs, server_template=template),
+        job_name=job_name,
+        migrated=migrated,
+        version=version,
+        external_secret_present=None if external is None else secret_text(external_secret, "dsn") is not None,
+    )
+
+
+def _release(cluster: ChatCluster, body: Manifest, settings: Settings) -> tuple[str, Images]:
+    """The version to run and its images: those pinned in status, unless spec names another release or image."""
+    held = body.get("status") or {}
+    version = cluster.version or held.get("version") or settings.version
+    if version == settings.version:
+        images = settings.images
+    elif version == held.get("version"):
+        images = Images(**held["images"])
+    else:
+        raise SpecError("version", f"this operator brings release {settings.version}; name it, or remove the field")
+    return version, Images(
+        chatserver=cluster.chatserver.image or images.chatserver,
+        postgres=cluster.database.image or images.postgres,
+        haproxy=cluster.ingress.image or images.haproxy,
+    )
+
+
+def _credentials(cluster: ChatCluster, observed: Observed) -> Credentials:
+    """What the Secrets hold; what they lack is made new, which the database's next start then takes over."""
+    password = secret_text(observed.child("Secret", database_secret_name(cluster.name)), "password")
+    key = secret_text(observed.child("Secret", chatserver_secret_name(cluster.name)), "secret-key")
+    return Credentials(
+        database_password=password or secrets.token_urlsafe(SECRET_BYTES),
+        chatserver_key=key or secrets.token_urlsafe(SECRET_BYTES),
+    )
+
+
+def _self_signed(cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime) -> SelfSigned:
+    authority = observed.child("Secret", ca_secret_name(cluster.name))
+    server = observed.child("Secret", tls_secret_name(cluster.name))
+    host = service_host(cluster, "ingress")
+    names = (*cluster.ingress.hostnames, "localhost", "127.0.0.1", host, f"{host}.{settings.cluster_domain}")
+    return certificates.ensure(_pair(authority, "ca.crt", "ca.key"), _pair(server, "tls.crt", "tls.key"), names, now)
+
+
+def _pair(secret: Manifest | None, certificate_key: str, private_key: str) -> Certificate | None:
+    certificate, key = secret_text(secret, certificate_key), secret_text(secret, private_key)
+    return Certificate(certificate, key) if certificate and key else None
+
+
+def _tls_digest(secret: Manifest | None) -> str | None:
+    """Changes with a user's certificate; None while it is incomplete."""
+    pair = _pair(secret, "tls.crt", "tls.key")
+    return digest(pair.certificate) if pair else None
+
+
+def _https_port(cluster: ChatCluster, observed: Observed) -> int | None:
+    if cluster.ingress.service.type == "NodePort" and cluster.ingress.service.node_port is not None:
+        return cluster.ingress.service.node_port
+    if cluster.ingress.service.type == "NodePort":
+        return status.https_port(observed.child("Service", part_name(cluster.name, "ingress")))
+    return 443
+
+
+def _database_identity(external: str | None, external_secret: Manifest | None, claim: Manifest | None) -> str | None:
+    """Changes when the database does, so that its schema is brought up to date again."""
+    if external is not None:
+        if external_secret is None or secret_text(external_secret, "dsn") is None:
+            return None
+        return f"external:{external_secret['metadata']['uid']}:{external_secret['metadata']['resourceVersion']}"
+    return f"claim:{claim['metadata']['uid']}" if claim is not None else None
+
+
+def _image_of(deployment: Manifest) -> str:
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])

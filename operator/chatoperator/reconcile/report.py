@@ -1,0 +1,160 @@
+"""Tells what came of it: one status patch if anything changed, Events for what turned, gauges."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from chatoperator import metrics, status
+from chatoperator.events import event
+from chatoperator.manifests.metadata import part_name, selector, selector_text
+from chatoperator.observed import ready_replicas
+from chatoperator.reconcile.ask import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chatoperator.errors import KubeError
+    from chatoperator.kube import Kube
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.observed import Observed
+    from chatoperator.probe import Prober
+    from chatoperator.reconcile.plan import Plan
+    from chatoperator.reconcile.state import State
+    from chatoperator.settings import Settings
+    from chatoperator.spec import ChatCluster
+
+log = structlog.get_logger(__name__)
+
+
+class Reporter:
+    """Writes the status of ChatClusters.
+
+    Args:
+        kube: The API server.
+        prober: The running parts.
+        settings: The operator's settings.
+        now: The time with its zone.
+    """
+
+    def __init__(self, kube: Kube, prober: Prober, settings: Settings, *, now: Callable[[], dt.datetime]) -> None:
+        self._kube = kube
+        self._prober = prober
+        self._settings = settings
+        self._now = now
+
+    async def refuse(self, body: Manifest, observed: Observed, state: State, *, spec_error: str) -> None:
+        """Tell what is wrong with the spec, and the truth about what runs.
+
+        Raises:
+            KubeError: The API server refused the status or an Event.
+        """
+        facts = status.Facts(
+            name=body["metadata"]["name"],
+            uid=body["metadata"]["uid"],
+            cluster=None,
+            observed=observed,
+            answer=await ask(self._prober, body, observed),
+            spec_error=spec_error,
+        )
+        await self._write(body, state, facts, {})
+
+    async def report(
+        self,
+        body: Manifest,
+        cluster: ChatCluster,
+        observed: Observed,
+        plan: Plan,
+        state: State,
+        failure: KubeError | None,
+    ) -> None:
+        """Tell what runs, what changes and what the API server refused.
+
+        Raises:
+            KubeError: The API server refused the status or an Event.
+        """
+        behind = plan.version != self._settings.version
+        facts = status.Facts(
+            name=cluster.name,
+            uid=cluster.uid,
+            cluster=cluster,
+            observed=observed,
+            answer=await ask(self._prober, body, observed),
+            decision=state.decision,
+            migrate_job_name=plan.job_name,
+            migrated=plan.migrated,
+            external_secret_present=plan.external_secret_present,
+            tls_present=plan.inputs.tls_digest is not None,
+            failure=str(failure) if failure else None,
+            upgrade=self._settings.version if behind else None,
+        )
+        service = observed.child("Service", part_name(cluster.name, "ingress"))
+        figures = {
+            "url": status.url(cluster, service, observed.component("ingress")),
+            "desiredReplicas": plan.inputs.replicas,
+            "version": plan.version,
+            "images": _images(plan),
+        }
+        await self._write(body, state, facts, figures)
+
+    async def _write(self, body: Manifest, state: State, facts: status.Facts, figures: Mapping[str, Any]) -> None:
+        """One status patch if anything changed, Events for what turned."""
+        metadata, held = body["metadata"], body.get("status") or {}
+        now = _rfc3339(self._now())
+        made = status.merge(
+            held.get("conditions") or [], status.conditions(facts), generation=metadata["generation"], now=now
+        )
+        live = facts.observed.workload(facts.name, "chatserver")
+        wanted: dict[str, Any] = {
+            "observedGeneration": metadata["generation"],
+            "conditions": made,
+            "replicas": int(((live or {}).get("status") or {}).get("replicas") or 0),
+            "readyReplicas": ready_replicas(live),
+            "selector": selector_text(selector(facts.name, "chatserver")),
+            "connections": sum(reading.connections for reading in state.readings.values() if reading),
+            **figures,
+        }
+        _show(metadata["namespace"], facts.name, wanted)
+        changed = {key: value for key, value in wanted.items() if held.get(key) != value}
+        if not changed:
+            return
+        await self._kube.patch_status(metadata["namespace"], facts.name, changed)
+        for condition in status.transitions(held.get("conditions") or [], made):
+            log.info(
+                "condition",
+                namespace=metadata["namespace"],
+                name=facts.name,
+                type=condition["type"],
+                status=condition["status"],
+                reason=condition["reason"],
+                message=condition["message"],
+            )
+            await self._kube.create_event(
+                event(body, condition, pod_name=self._settings.pod_name, now=now, suffix=secrets.token_hex(8))
+            )
+
+
+def _show(namespace: str, name: str, wanted: Mapping[str, Any]) -> None:
+    """The figures for Prometheus."""
+    labels = {"namespace": namespace, "name": name}
+    metrics.CONNECTIONS.labels(**labels).set(wanted["connections"])
+    metrics.READY.labels(**labels).set(wanted["conditions"][0]["status"] == "True")
+    if "desiredReplicas" in wanted:
+        metrics.DESIRED_REPLICAS.labels(**labels).set(wanted["desiredReplicas"])
+
+
+def _images(plan: Plan) -> dict[str, str]:
+    """What runs: the chatserver's image counts once its migrations have run."""
+    template = plan.inputs.server_template
+    return {
+        "chatserver": template.image if template else plan.inputs.images.chatserver,
+        "postgres": plan.inputs.images.postgres,
+        "haproxy": plan.inputs.images.haproxy,
+    }
+
+
+def _rfc3339(now: dt.datetime) -> str:
+    return now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,135 @@
+"""How many chatservers: reads their connections, lets the autoscaler decide, and marks those that are to go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatoperator import autoscaler
+from chatoperator.observed import DELETION_COST_ANNOTATION, ready_replicas, rolling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.kube import Kube
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.observed import Observed, Pod, Reading
+    from chatoperator.probe import Prober
+    from chatoperator.reconcile.state import State
+    from chatoperator.spec import ChatCluster
+
+VICTIM_COST = "-100"
+"""pod-deletion-cost of the servers to remove; others have none, which counts as 0."""
+
+log = structlog.get_logger(__name__)
+
+
+async def tick(
+    prober: Prober, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, *, now: float
+) -> None:
+    """Read the servers and decide their number, every 15 s and after each change of the spec.
+
+    Args:
+        prober: Reads the servers.
+        cluster: The parsed spec.
+        body: The whole ChatCluster.
+        observed: Its children.
+        state: Gets the readings, and in mode Internal the decision.
+        now: Seconds of a monotonic clock.
+    """
+    due = state.ticked_at is None or now - state.ticked_at >= autoscaler.TICK_SECONDS
+    if not due and state.ticked_generation == cluster.generation:
+        return
+    state.ticked_at, state.ticked_generation = now, cluster.generation
+    servers = observed.component("chatserver")
+    addresses = {server.name: server.address for server in servers if server.address and server.started}
+    state.readings = await prober.readings(addresses)
+    scaling = cluster.chatserver.scaling
+    if scaling.mode != "Internal":
+        state.decision, state.memory = None, None
+        return
+    current = _current(cluster, body, observed)
+    if state.memory is None:
+        state.memory = autoscaler.start(current, now)
+    live = observed.workload(cluster.name, "chatserver")
+    settled = (
+        live is not None
+        and not rolling(live)
+        and ready_replicas(live) >= current
+        and not any(server.terminating for server in servers)
+    )
+    state.decision = autoscaler.decide(
+        [_server(server, state.readings) for server in servers],
+        current,
+        autoscaler.Policy(
+            target=cluster.chatserver.target_connections_per_server,
+            min_replicas=scaling.min_replicas,
+            max_replicas=scaling.max_replicas,
+            stabilization_seconds=scaling.scale_down_stabilization_seconds,
+        ),
+        state.memory,
+        now=now,
+        settled=settled,
+    )
+    state.memory = state.decision.memory
+    if state.decision.replicas != current:
+        log.info(
+            "scaled",
+            namespace=cluster.namespace,
+            name=cluster.name,
+            was=current,
+            now=state.decision.replicas,
+            reason=state.decision.message,
+        )
+
+
+def replicas(cluster: ChatCluster, body: Manifest, observed: Observed, state: State) -> int:
+    """Chatservers wanted now: what the spec says, else the autoscaler's decision."""
+    fixed = cluster.chatserver.scaling.replicas
+    if fixed is not None:
+        return fixed
+    return state.decision.replicas if state.decision else _current(cluster, body, observed)
+
+
+def _current(cluster: ChatCluster, body: Manifest, observed: Observed) -> int:
+    """Servers wanted so far: what the Deployment asks; after its deletion what status says it asked."""
+    live = observed.workload(cluster.name, "chatserver")
+    if live is not None:
+        return int(live["spec"].get("replicas", 1))
+    return int((body.get("status") or {}).get("desiredReplicas") or cluster.chatserver.scaling.min_replicas)
+
+
+async def mark_victims(kube: Kube, cluster: ChatCluster, observed: Observed, wanted: int, state: State) -> None:
+    """Before servers are removed, tell Kubernetes which: those with the fewest connections.
+
+    Raises:
+        KubeError: The API server refused an annotation.
+    """
+    live = observed.workload(cluster.name, "chatserver")
+    if live is None:
+        return
+    count = int(live["spec"].get("replicas", 1)) - wanted
+    servers = {server.name: server for server in observed.component("chatserver") if not server.terminating}
+    if count <= 0:
+        return
+    connections = {name: _connections(state.readings.get(name)) for name in servers}
+    chosen = autoscaler.victims(connections, count)
+    for name, server in servers.items():
+        cost = VICTIM_COST if name in chosen else None
+        if server.deletion_cost != cost:
+            await kube.annotate("Pod", cluster.namespace, name, {DELETION_COST_ANNOTATION: cost})
+    log.info("removing", namespace=cluster.namespace, name=cluster.name, servers=list(chosen))
+
+
+def _connections(reading: Reading | None) -> int | None:
+    return reading.connections if reading else None
+
+
+def _server(server: Pod, readings: Mapping[str, Reading | None]) -> autoscaler.Server:
+    return autoscaler.Server(
+        name=server.name,
+        started=server.started,
+        terminating=server.terminating,
+        connections=_connections(readings.get(server.name)),
+    )

@@ -1,0 +1,46 @@
+"""What the operator remembers of one ChatCluster between reconciles. All of it can be lost at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chatoperator.autoscaler import Decision, Memory
+    from chatoperator.observed import Reading
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One object as it was last applied.
+
+    Attributes:
+        digest: Of the manifest.
+        resource_version: What the API server answered.
+        at: Seconds of a monotonic clock.
+    """
+
+    digest: str
+    resource_version: str
+    at: float
+
+
+@dataclass
+class State:
+    """The memory of one ChatCluster.
+
+    Attributes:
+        applied: By (kind, name).
+        memory: The autoscaler's; None before its first tick and in modes External and Disabled.
+        decision: The autoscaler's last; None likewise.
+        ticked_at: When the servers were last read, in seconds of a monotonic clock.
+        ticked_generation: The spec's generation at that time.
+        readings: What they answered, by pod name; None where one gave no reading.
+    """
+
+    applied: dict[tuple[str, str], Applied] = field(default_factory=dict)
+    memory: Memory | None = None
+    decision: Decision | None = None
+    ticked_at: float | None = None
+    ticked_generation: int | None = None
+    readings: dict[str, Reading | None] = field(default_factory=dict)
