@@ -1,4 +1,8 @@
-"""The command ``chatserver``: ``serve`` runs a server, ``migrate`` brings the database's schema up to date."""
+"""The command ``chatserver``.
+
+``serve`` runs a server, ``migrate`` brings the database's schema up to date, ``dev`` runs a server with a database of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import argparse
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -46,13 +51,33 @@ def _migrate(settings: Settings) -> int:
     return 0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return the process's exit code."""
+def _dev(options: argparse.Namespace) -> int:
+    # Late: as in `_serve`.
+    from chatserver import dev  # noqa: PLC0415
+
+    return dev.run(data=options.data, port=options.port, binaries=options.postgres)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="chatserver", description="The chatserver of ChatCluster.", epilog=f"Settings: {PREFIX}* (see docs)."
     )
-    parser.add_argument("command", choices=("serve", "migrate"))
-    command = parser.parse_args(arguments).command
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("serve", help="run a server")
+    commands.add_parser("migrate", help="bring the database's schema up to date")
+    dev = commands.add_parser("dev", help="run a server with a PostgreSQL of its own, to write clients against")
+    dev.add_argument("--data", type=Path, metavar="DIR", help="keep the database in this folder (else: temporary)")
+    dev.add_argument("--port", type=int, help=f"of the API; 0 picks a free one (default: {PREFIX}HTTP_PORT or 8080)")
+    dev.add_argument("--postgres", type=Path, metavar="DIR", help="folder with initdb and postgres (else: found)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the process's exit code."""
+    options = _parse(arguments)
+    command: str = options.command
+    if command == "dev":
+        return _dev(options)
     try:
         settings = read_settings(os.environ, needs_secret_key=command == "serve")
     except SettingsError as error:

@@ -45,7 +45,7 @@ from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from sanic.server.async_server import AsyncioServer
 
@@ -138,8 +138,12 @@ def make_app(context: Context) -> App:
     return app
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, on_serving: Callable[[int], None] | None = None) -> None:
     """Run a chatserver until SIGTERM or SIGINT has drained it.
+
+    Args:
+        settings: this server's.
+        on_serving: told the API's port once it is open.
 
     Raises:
         OSError: a port is taken.
@@ -159,6 +163,8 @@ async def serve(settings: Settings) -> None:
     try:
         async with _running(context), _listening(make_app(context), settings) as port:
             log.info("serving", port=port, metrics_port=metrics_server.port)
+            if on_serving is not None:
+                on_serving(port)
             await stop.wait()
             drain = Drain(
                 settings,
