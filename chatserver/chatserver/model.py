@@ -11,17 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from chatserver import fields  # noqa: TC001 - msgspec reads the annotations at run time
+
 HINT_CHANNEL = "chat_hints"
 """The PostgreSQL NOTIFY channel that carries hints between servers."""
 
 HINT_MAX_BYTES = 7900
 """Bytes of one encoded hint; PostgreSQL refuses NOTIFY payloads of 8,000 bytes and more."""
-
-GROUP_MEMBERS_MAX = 1024
-"""Members of a group, the creator included (the API's limit)."""
-
-TEXT_MAX_CHARS = 65_536
-"""Characters of a message's text; what WhatsApp takes."""
 
 ChatKind = Literal["direct", "group", "self"]
 EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block"]
@@ -94,14 +90,14 @@ class SendMessage(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: the client's own clock in Unix seconds: kept, never used for order.
     """
 
-    to: str | None = None
-    chat_id: int | None = None
-    text: str | None = None
-    type: str = "text"
-    media_url: str | None = None
-    client_id: str | None = None
-    reply_to: int | None = None
-    timestamp: float | None = None
+    to: fields.Recipient | None = None
+    chat_id: fields.Id | None = None
+    text: fields.Text | None = None
+    type: MessageType = "text"
+    media_url: fields.Url | None = None
+    client_id: fields.ClientId | None = None
+    reply_to: fields.Id | None = None
+    timestamp: fields.Timestamp | None = None
 
 
 class SentMessage(msgspec.Struct, frozen=True):

@@ -13,6 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from chatserver import fields
+from chatserver.fields import Id, Seq  # noqa: TC001 - msgspec reads the annotations at run time
+
 SUBPROTOCOL = "chat.v1"
 
 # Bytes of one frame from a client: 65,536 characters of 4 UTF-8 bytes each, and the other fields.
@@ -34,11 +37,8 @@ CLOSE_FORBIDDEN = 4003
 CLOSE_PACE = 4008  # too slow in reading or too fast in sending: come back with back-off, and sync
 CLOSE_REPLACED = 4009  # the same device has connected again
 
-Int = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-Uuid = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
-]
+# With its length: Python's `$` also matches before a newline at the end.
+Uuid = Annotated[str, msgspec.Meta(pattern=fields.UUID.pattern, max_length=36)]
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=False):
@@ -49,27 +49,27 @@ class Send(Frame, frozen=True, tag="send"):
     """Send a message; ``id`` is the message's ``client_id`` and comes back in the ``ack`` or ``error``."""
 
     id: Uuid
-    text: str | None = None
-    to: str | None = None
+    text: fields.Text | None = None
+    to: fields.Recipient | None = None
     chat_id: Id | None = None
     message_type: Literal["text", "image", "video", "audio", "document"] = "text"
-    media_url: str | None = None
+    media_url: fields.Url | None = None
     reply_to: Id | None = None
-    timestamp: float | None = None
+    timestamp: fields.Timestamp | None = None
 
 
 class Delivered(Frame, frozen=True, tag="delivered"):
     """Everything up to ``seq`` has reached this device."""
 
     chat_id: Id
-    seq: Int
+    seq: Seq
 
 
 class Read(Frame, frozen=True, tag="read"):
     """Everything up to ``seq`` has been read."""
 
     chat_id: Id
-    seq: Int
+    seq: Seq
 
 
 class Typing(Frame, frozen=True, tag="typing"):
@@ -81,7 +81,7 @@ class Typing(Frame, frozen=True, tag="typing"):
 class Sync(Frame, frozen=True, tag="sync"):
     """Bring this device up to date: the highest seq it holds in each chat it knows."""
 
-    chats: Annotated[dict[Id, Int], msgspec.Meta(max_length=MAX_SYNC_CHATS)]
+    chats: Annotated[dict[Id, Seq], msgspec.Meta(max_length=MAX_SYNC_CHATS), fields.ById]
 
 
 class Subscribe(Frame, frozen=True, tag="subscribe"):

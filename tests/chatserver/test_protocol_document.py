@@ -11,12 +11,12 @@ import pytest
 from sanic import Sanic
 
 from chatserver import app as chat_app
-from chatserver import errors, model, protocol
+from chatserver import errors, fields, model, protocol
 from chatserver.metrics import Metrics
 from chatserver.routes import auth, changes, chats, devices, groups, messages, receipts, users
 from chatserver.routes.context import App
 from chatserver.routes.parsing import Body
-from chatserver.services import accounts, checks, feed, rendering, sync
+from chatserver.services import accounts, feed, rendering, sync
 from chatserver.services import changes as change_services
 from chatserver.services import chats as chat_services
 from chatserver.session import Close, Reply, Session
@@ -139,11 +139,11 @@ def test_the_frame_tables_are_the_protocols_frames(title: str, kinds: dict[str, 
     table = rows(section(title), "| frame | fields | |")
     assert [len(cells) for cells in table] == [3] * len(table)
     assert {frame.strip("`") for frame, _, _ in table} == set(kinds) | more
-    for frame, fields, _ in table:
+    for frame, listed, _ in table:
         kind = kinds.get(frame.strip("`"))
         if kind is not None:
             # In brackets are explanations.
-            said = names(re.sub(r"\(.*?\)", "", fields))
+            said = names(re.sub(r"\(.*?\)", "", listed))
             assert said == set(kind.__struct_encode_fields__), frame
 
 
@@ -285,13 +285,13 @@ def test_every_route_is_documented_and_every_documented_call_is_routed(app: App)
 def test_the_documented_bodies_have_the_fields_that_are_read() -> None:
     table = re.findall(r"`((?:POST|PUT|PATCH) /[^`]*)` `\{([^`]*)\}`", TEXT)
     assert len(table) >= 6
-    for call, fields in table:
+    for call, listed in table:
         body = BODIES[call]
         required = {field.name for field in msgspec.structs.fields(body) if field.required}
-        said = [field.strip() for field in fields.split(",")]
+        said = [field.strip() for field in listed.split(",")]
         assert {field for field in said if not field.endswith("?")} == required, call
         assert {field.rstrip("?") for field in said} == set(body.__struct_fields__), call
-    told = {name for fields, _ in rows(section("Send"), "| field | |") for name in names(fields)}
+    told = {name for listed, _ in rows(section("Send"), "| field | |") for name in names(listed)}
     assert told == set(messages.MessageBody.__struct_fields__)
 
 
@@ -307,12 +307,12 @@ def test_the_close_codes_are_the_constants() -> None:
     [
         ("| body of a request; frame to the server | {} bytes", chat_app.MAX_BODY_BYTES),
         ("| body of a request; frame to the server | {} bytes", protocol.MAX_FRAME_BYTES),
-        ("| text of a message | {} characters |", model.TEXT_MAX_CHARS),
-        ("to {} characters; needed when `type` is `text`", model.TEXT_MAX_CHARS),
-        ("URL to {} characters", checks.URL_MAX_CHARS),
-        ("| username; name of a group or device | {};", checks.USERNAME_MAX_CHARS),
-        ("name of a group or device | 50; {} characters |", checks.NAME_MAX_CHARS),
-        ("| members of a group | {} |", model.GROUP_MEMBERS_MAX),
+        ("| text of a message | {} characters |", fields.TEXT_MAX_CHARS),
+        ("to {} characters; needed when `type` is `text`", fields.TEXT_MAX_CHARS),
+        ("URL to {} characters", fields.URL_MAX_CHARS),
+        ("| username; name of a group or device | {};", fields.USERNAME_MAX_CHARS),
+        ("name of a group or device | 50; {} characters |", fields.NAME_MAX_CHARS),
+        ("| members of a group | {} |", fields.GROUP_MEMBERS_MAX),
         ("| sends and syncs of one connection in flight | {} |", protocol.MAX_IN_FLIGHT),
         ("users in one `subscribe` | {};", protocol.MAX_SYNC_CHATS),
         ("users in one `subscribe` | {};", receipts.MAX_CHATS),
@@ -331,7 +331,7 @@ def test_the_close_codes_are_the_constants() -> None:
         ("`limit` to 200 ({}); pass `next_cursor`", chats.DEFAULT_LIMIT),
         ("within {} minutes (then 403 `edit_too_late`)", change_services.EDIT_SECONDS // 60),
         ("sent more than {} minutes ago", change_services.EDIT_SECONDS // 60),
-        ("percent-encoded UTF-8, to {} code points", checks.EMOJI_MAX_CHARS),
+        ("percent-encoded UTF-8, to {} code points", fields.EMOJI_MAX_CHARS),
         ("`limit` to {} (50). The header `X-More`", chat_services.HISTORY_MAX),
         ("`synced.chats` are the {} most recently active", sync.SYNC_CHATS_MAX),
         ("Their `members` are at most {} in all", sync.SYNC_MEMBERS_MAX),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import structlog
 
+from chatserver import fields
 from chatserver.routes.context import App, Request, authenticate, client_address
 from chatserver.routes.parsing import Body, answer, no_content, read_body
 from chatserver.services.rendering import UserView, view_user
@@ -19,16 +20,16 @@ log = structlog.get_logger()
 class CodeBody(Body, frozen=True):
     """``POST /api/auth/code``."""
 
-    phone_number: str
+    phone_number: fields.PhoneNumber
 
 
 class SessionBody(Body, frozen=True):
     """``POST /api/auth/session``."""
 
-    phone_number: str
-    code: str
-    device_name: str | None = None
-    username: str | None = None
+    phone_number: fields.PhoneNumber
+    code: fields.SignInCode
+    device_name: fields.Name | None = None
+    username: fields.Username | None = None
 
 
 class CodeAnswer(TypedDict):

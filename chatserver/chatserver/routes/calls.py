@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from chatserver import fields
 from chatserver.errors import (
     Blocked,
     ChatError,
@@ -24,14 +27,14 @@ from chatserver.errors import (
     UserNotFound,
 )
 from chatserver.routes import auth, blocks, changes, chats, devices, groups, health, messages, receipts, users
-from chatserver.routes.parsing import MAX_ID, Body
 from chatserver.services.chats import HISTORY_MAX, LIST_MAX
-from chatserver.services.checks import EMOJI_MAX_CHARS
 from chatserver.services.feed import PAGE_ROWS_MAX
 from chatserver.services.rendering import ChangeView, ChatView, DeviceView, GroupView, RowView, SentView, UserView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from chatserver.routes.parsing import Body
 
 Schema = dict[str, Any]
 
@@ -56,7 +59,7 @@ class Call:
         status: of the good answer.
         answer: type of the good answer's JSON; None when it has no body.
         body: type of the request's JSON.
-        texts: schemas of those parameters of the path that are no ids.
+        texts: types of those parameters of the path that are no ids.
         query: parameters of the query; an unknown one is refused where there are any.
         errors: what can go wrong beyond what every such call shares.
         headers: headers of the good answer beyond those of all answers, by name, with a description.
@@ -71,7 +74,7 @@ class Call:
     status: int = 200
     answer: Any = None
     body: type[Body] | None = None
-    texts: Mapping[str, Schema] = field(default_factory=dict)
+    texts: Mapping[str, Any] = field(default_factory=dict)
     query: tuple[Parameter, ...] = ()
     errors: tuple[type[ChatError], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
@@ -94,11 +97,11 @@ def _whole(least: int, most: int, default: int | None = None) -> Schema:
     return schema if default is None else {**schema, "default": default}
 
 
-_TEXT: Schema = {"type": "string"}
 _MEMBERSHIP = (ChatNotFound, NotAMember)
 _ADMIN = (ChatNotFound, NotAMember, NotAnAdmin)
 _CHANGE = (*_MEMBERSHIP, MessageNotFound)
-_EMOJI: dict[str, Schema] = {"emoji": {"type": "string", "minLength": 1, "maxLength": EMOJI_MAX_CHARS}}
+_EMOJI = {"emoji": fields.Emoji}
+_SEQ = msgspec.json.schema(fields.Seq)
 _DOCUMENT: Schema = {"type": "object"}
 _ETAG = (("ETag", "Send it as If-None-Match to be answered 304 while the document is the same."),)
 
@@ -153,8 +156,8 @@ CALLS: tuple[Call, ...] = (
         "findUser",
         "Return the profile with a phone number or a username: exactly one of the two.",
         query=(
-            Parameter("phone_number", _TEXT, "In E.164 form, the + written as %2B."),
-            Parameter("username", _TEXT, "Case does not count."),
+            Parameter("phone_number", msgspec.json.schema(fields.PhoneNumber), "In E.164 form, the + written as %2B."),
+            Parameter("username", msgspec.json.schema(fields.UserName), "Case does not count."),
         ),
         answer=UserView,
         errors=(UserNotFound,),
@@ -175,7 +178,7 @@ CALLS: tuple[Call, ...] = (
         query=(
             Parameter(
                 "since",
-                _TEXT,
+                msgspec.json.schema(fields.Cursor),
                 "The last answer's X-Next-Since (exact), or 1 to 12 digits of Unix seconds (may repeat).",
             ),
             Parameter("limit", _whole(1, PAGE_ROWS_MAX, messages.DEFAULT_LIMIT), "Rows at most."),
@@ -200,7 +203,7 @@ CALLS: tuple[Call, ...] = (
         "List the caller's chats, the most recently active first.",
         query=(
             Parameter("limit", _whole(1, LIST_MAX, chats.DEFAULT_LIMIT), "Chats at most."),
-            Parameter("cursor", _TEXT, "The last answer's next_cursor."),
+            Parameter("cursor", msgspec.json.schema(fields.Cursor), "The last answer's next_cursor."),
         ),
         answer=chats.ChatsAnswer,
     ),
@@ -210,8 +213,8 @@ CALLS: tuple[Call, ...] = (
         "getHistory",
         "Return rows of all kinds of one chat, oldest first.",
         query=(
-            Parameter("before", _whole(0, MAX_ID), "The newest rows below this seq."),
-            Parameter("after", _whole(0, MAX_ID), "The oldest rows above this seq."),
+            Parameter("before", _SEQ, "The newest rows below this seq."),
+            Parameter("after", _SEQ, "The oldest rows above this seq."),
             Parameter("limit", _whole(1, HISTORY_MAX, chats.DEFAULT_LIMIT), "Rows at most."),
         ),
         answer=list[RowView],
@@ -319,7 +322,7 @@ CALLS: tuple[Call, ...] = (
         "GET /api/ws",
         "openWebSocket",
         "Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes the token or a ticket.",
-        query=(Parameter("ticket", _TEXT, "From POST /api/ws-ticket, instead of the token."),),
+        query=(Parameter("ticket", {"type": "string"}, "From POST /api/ws-ticket, instead of the token."),),
         status=101,
         errors=(UpgradeRequired,),
         signed_in=False,

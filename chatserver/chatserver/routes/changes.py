@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatserver import fields
 from chatserver.errors import ValidationFailed
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Body, Query, answer, path_id, read_body
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class EditBody(Body, frozen=True):
     """``PATCH /api/chats/{chat_id}/messages/{seq}``."""
 
-    text: str
+    text: fields.Text
 
 
 def _place(chat_id: str, seq: str) -> tuple[int, int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatserver.model import Role  # noqa: TC001 - msgspec reads the annotation at run time
+from chatserver import fields
+from chatserver.model import Role
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Body, answer, path_id, read_body
 from chatserver.services import groups
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 class GroupBody(Body, frozen=True):
     """``POST /api/groups``."""
 
-    group_name: str
-    members: list[str]
+    group_name: fields.Name
+    members: fields.Members
 
 
 class RenameBody(Body, frozen=True):
     """``PATCH /api/groups/{group_id}``."""
 
-    group_name: str
+    group_name: fields.Name
 
 
 class RoleBody(Body, frozen=True):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chatserver.model import SendMessage
 from chatserver.routes.context import App, Context, Request, authenticate
@@ -26,17 +24,26 @@ MAX_WAIT_SECONDS = 60
 DEFAULT_LIMIT = 100
 
 
-class MessageBody(Body, frozen=True):
+class MessageBody(Body, SendMessage, frozen=True):
     """``POST /api/messages``."""
 
-    to: str | None = None
-    chat_id: int | None = None
-    text: str | None = None
-    type: str = "text"
-    media_url: str | None = None
-    client_id: str | None = None
-    reply_to: int | None = None
-    timestamp: float | None = None
+    # A field that is null counts as missing.
+    rules: ClassVar[dict[str, Any]] = {
+        "oneOf": [
+            {"properties": {"to": {"type": "string"}}, "required": ["to"]},
+            {"properties": {"chat_id": {"type": "integer"}}, "required": ["chat_id"]},
+        ],
+        "anyOf": [
+            {
+                "properties": {"type": {"const": "text"}, "text": {"type": "string", "minLength": 1}},
+                "required": ["text"],
+            },
+            {
+                "properties": {"type": {"not": {"const": "text"}}, "media_url": {"type": "string"}},
+                "required": ["type", "media_url"],
+            },
+        ],
+    }
 
 
 async def post_message(request: Request) -> HTTPResponse:
@@ -44,8 +51,7 @@ async def post_message(request: Request) -> HTTPResponse:
     caller = await authenticate(request)
     body = read_body(request, MessageBody)
     context = request.app.ctx
-    message = SendMessage(**msgspec.structs.asdict(body))
-    sent = await send_counted(context.database, context.writer, context.metrics, caller.user_id, message)
+    sent = await send_counted(context.database, context.writer, context.metrics, caller.user_id, body)
     return answer(view_sent(sent))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chatserver import errors
+from chatserver import errors, fields
 from chatserver.errors import (
     BadRequest,
     ChatError,
@@ -23,7 +23,6 @@ from chatserver.errors import (
     ValidationFailed,
 )
 from chatserver.routes.calls import CALLS
-from chatserver.routes.parsing import MAX_ID
 from chatserver.routes.problems import PROBLEM_JSON, Problem
 
 if TYPE_CHECKING:
@@ -58,6 +57,9 @@ def make_openapi(calls: Iterable[Call] = CALLS) -> dict[str, Any]:
     types = {id(kind): kind for call in calls for kind in (call.body, call.answer) if is_type(kind)}
     shapes, schemas = msgspec.json.schema_components([Problem, *types.values()], ref_template=SCHEMAS)
     refs = dict(zip(types, shapes[1:], strict=True))
+    for call in calls:
+        if call.body is not None:
+            schemas[call.body.__name__] |= call.body.rules
     schemas["Problem"]["properties"]["code"] = {
         "type": "string",
         "enum": [kind.code for kind in catalogue()],
@@ -189,7 +191,7 @@ def _path_parameters(call: Call) -> list[Schema]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": call.texts.get(name, {"type": "integer", "minimum": 1, "maximum": MAX_ID}),
+            "schema": msgspec.json.schema(call.texts.get(name, fields.Id)),
         }
         for name in re.findall(r"\{(\w+)\}", call.path)
     ]

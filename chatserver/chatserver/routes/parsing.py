@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 from sanic.response import HTTPResponse
 
 from chatserver.errors import BadRequest, ValidationFailed
+from chatserver.fields import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,11 +20,16 @@ T = TypeVar("T")
 
 _AT = re.compile(r"(?P<message>.*) - at (?:`key` in )?`\$(?P<path>.*)`", re.DOTALL)
 _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
-MAX_ID = 2**63 - 1
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of request bodies."""
+    """Base of request bodies.
+
+    Attributes:
+        rules: what the schema says beyond each field's own: how fields depend on each other.
+    """
+
+    rules: ClassVar[dict[str, Any]] = {}
 
 
 def _field_error(text: str) -> ValidationFailed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from chatserver.errors import ValidationFailed
+from chatserver.fields import ById, Id, Seq
 from chatserver.model import ReceiptMark
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Body, no_content, read_body
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
 MAX_CHATS = 5000
-
-Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-ChatId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class MarkBody(Body, frozen=True):
@@ -31,15 +28,13 @@ class MarkBody(Body, frozen=True):
 class ReceiptsBody(Body, frozen=True):
     """``POST /api/receipts``."""
 
-    chats: dict[ChatId, MarkBody]
+    chats: Annotated[dict[Id, MarkBody], msgspec.Meta(max_length=MAX_CHATS), ById]
 
 
 async def post_receipts(request: Request) -> HTTPResponse:
     """Raise the caller's watermarks."""
     caller = await authenticate(request)
     body = read_body(request, ReceiptsBody)
-    if len(body.chats) > MAX_CHATS:
-        raise ValidationFailed.of("chats", f"at most {MAX_CHATS} chats a call")
     marks = {chat_id: ReceiptMark(mark.delivered_seq, mark.read_seq) for chat_id, mark in body.chats.items()}
     await receipts.mark(request.app.ctx.database, caller.user_id, marks)
     return no_content()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chatserver import fields
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Body, Query, answer, path_id, read_body
 from chatserver.services import users
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 class ProfileBody(Body, frozen=True):
     """``PATCH /api/users/me``; a missing field stays as it is, null clears the picture."""
 
-    username: str | msgspec.UnsetType = msgspec.UNSET
-    profile_picture_url: str | msgspec.UnsetType | None = msgspec.UNSET
+    username: fields.Username | msgspec.UnsetType = msgspec.UNSET
+    profile_picture_url: fields.Url | msgspec.UnsetType | None = msgspec.UNSET
 
 
 async def get_me(request: Request) -> HTTPResponse:

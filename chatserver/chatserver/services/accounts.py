@@ -6,10 +6,10 @@ import hashlib
 import hmac
 import ipaddress
 import math
-import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from chatserver import fields
 from chatserver.errors import InvalidCode, RateLimited
 from chatserver.model import CodeRequest, Session
 from chatserver.services import checks
@@ -26,8 +26,6 @@ CODE_TRIES: Final = 5
 
 TOKEN_BYTES: Final = 32
 """Random bytes of a token: 256 bits."""
-
-_CODE: Final = re.compile(r"[0-9]{6}")
 
 
 class Accounts:
@@ -106,7 +104,7 @@ class Accounts:
         name = None if device_name is None else checks.check_name(device_name, "device_name")
         wanted = None if username is None else checks.check_username(username, "username")
         stored = await accounts.try_code(self._database, number)
-        given = self._code_hmac(number, code if _CODE.fullmatch(code) else "")
+        given = self._code_hmac(number, code if fields.CODE.fullmatch(code) else "")
         if stored is None or not hmac.compare_digest(stored, given):
             raise InvalidCode
         token = secrets.token_urlsafe(TOKEN_BYTES)

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from typing import Final
 from urllib.parse import urlsplit
 
 import phonenumbers
 
+from chatserver import fields
 from chatserver.errors import ValidationFailed
-from chatserver.model import TEXT_MAX_CHARS
-
-USERNAME_MAX_CHARS = 50
-"""Characters of a username: the column's width in the source document."""
-
-URL_MAX_CHARS = 2048
-"""Characters of a URL: what every browser and proxy takes."""
-
-NAME_MAX_CHARS = 100
-"""Characters of a group's or a device's name."""
-
-EMOJI_MAX_CHARS = 16
-"""Code points of an emoji: the longest in Unicode's list, a kissing couple with two skin tones, has 10."""
-
-_USERNAME: Final = re.compile(r"[\w](?:[\w.\-]*[\w])?", re.UNICODE)
-_PHONE: Final = re.compile(r"\+[0-9][0-9 ().\-]{5,30}")
 
 
 def check_phone_number(text: str, path: str) -> str:
@@ -38,7 +21,7 @@ def check_phone_number(text: str, path: str) -> str:
         ValidationFailed: it is none; `path` names the field.
     """
     message = "must be a phone number in E.164 form, such as +491701234567"
-    if not _PHONE.fullmatch(text):
+    if not fields.PHONE_NUMBER.fullmatch(text):
         raise ValidationFailed.of(path, message)
     try:
         number = phonenumbers.parse(text, None)
@@ -56,10 +39,10 @@ def check_username(text: str, path: str) -> str:
         ValidationFailed: it is none; `path` names the field.
     """
     username = unicodedata.normalize("NFC", text)
-    if len(username) > USERNAME_MAX_CHARS or not _USERNAME.fullmatch(username):
+    if len(username) > fields.USERNAME_MAX_CHARS or not fields.USERNAME.fullmatch(username):
         raise ValidationFailed.of(
             path,
-            f"must have 1 to {USERNAME_MAX_CHARS} letters, digits, '_', '.' or '-', "
+            f"must have 1 to {fields.USERNAME_MAX_CHARS} letters, digits, '_', '.' or '-', "
             "and begin and end with a letter, digit or '_'",
         )
     return username
@@ -73,7 +56,7 @@ def username_key(username: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
 
 
-def check_text(text: str, path: str, *, max_chars: int = TEXT_MAX_CHARS) -> str:
+def check_text(text: str, path: str, *, max_chars: int = fields.TEXT_MAX_CHARS) -> str:
     """Return the text if PostgreSQL can store it and it is not too long.
 
     Raises:
@@ -90,7 +73,7 @@ def check_text(text: str, path: str, *, max_chars: int = TEXT_MAX_CHARS) -> str:
     return text
 
 
-def check_name(text: str, path: str, *, max_chars: int = NAME_MAX_CHARS) -> str:
+def check_name(text: str, path: str, *, max_chars: int = fields.NAME_MAX_CHARS) -> str:
     """Return a group's or device's name, trimmed.
 
     Raises:
@@ -108,7 +91,7 @@ def check_url(text: str, path: str) -> str:
     Raises:
         ValidationFailed: it is none; `path` names the field.
     """
-    check_text(text, path, max_chars=URL_MAX_CHARS)
+    check_text(text, path, max_chars=fields.URL_MAX_CHARS)
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -128,7 +111,7 @@ def check_emoji(text: str, path: str) -> str:
     Raises:
         ValidationFailed: it is none; `path` names the field.
     """
-    if not 0 < len(text) <= EMOJI_MAX_CHARS or text.isascii() or not all(map(_is_of_emoji, text)):
+    if not 0 < len(text) <= fields.EMOJI_MAX_CHARS or text.isascii() or not all(map(_is_of_emoji, text)):
         raise ValidationFailed.of(path, "must be one emoji, percent-encoded in UTF-8, such as %F0%9F%91%8D")
     return text
 
@@ -145,7 +128,7 @@ def _is_of_emoji(character: str) -> bool:
 
 def is_id(number: int) -> bool:
     """Return whether a number can be an id or a seq: positive, and not above PostgreSQL's bigint."""
-    return 0 < number < 2**63
+    return 0 < number <= fields.MAX_ID
 
 
 def check_limit(limit: int, most: int) -> int:

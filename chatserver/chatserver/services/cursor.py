@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from chatserver.errors import ValidationFailed
+from chatserver.fields import CURSOR_MAX_CHARS, LAST_SECOND
 from chatserver.storage.feed import FeedKey
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ _PREFIX: Final = "c1."
 
 _UNIX_SECONDS: Final = re.compile(r"[0-9]{1,12}")
 _SNAPSHOT: Final = re.compile(r"([0-9]{1,20}):([0-9]{1,20}):((?:[0-9]{1,20},?)*)")
-
-LAST_SECOND: Final = 253_402_300_799
-"""The last second of the year 9999, the last that a timestamp can hold here."""
-
-CURSOR_MAX_CHARS = 16_384
-"""Characters of a cursor: a snapshot with 1,000 open transactions stays below."""
 
 
 class FeedCursor(msgspec.Struct, frozen=True, array_like=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatserver.errors import CursorExpired, ValidationFailed
+from chatserver.fields import LAST_SECOND
 from chatserver.model import Page
-from chatserver.services.cursor import LAST_SECOND, FeedCursor, decode_since, encode_feed_cursor, next_cursor
+from chatserver.services.cursor import FeedCursor, decode_since, encode_feed_cursor, next_cursor
 from chatserver.storage import feed
 from chatserver.storage.database import moment_of
 

@@ -14,7 +14,8 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from chatserver.model import GROUP_MEMBERS_MAX, GroupInfo, Role
+from chatserver.fields import GROUP_MEMBERS_MAX
+from chatserver.model import GroupInfo, Role
 from chatserver.services import checks
 from chatserver.storage import accounts, chats, groups
 from chatserver.storage.messages import append_event

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 import uuid
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
+from chatserver import fields
 from chatserver.errors import ChatNotFound, UserNotFound, ValidationFailed
 from chatserver.model import MessageType
 from chatserver.services import checks
-from chatserver.services.cursor import LAST_SECOND
 from chatserver.storage import accounts
 from chatserver.storage.database import moment_of
 from chatserver.storage.messages import NewMessage, open_direct_chat
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from chatserver.model import SendMessage, SentMessage
     from chatserver.services.writer import MessageWriter
     from chatserver.storage.database import Database
-
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 async def send_message(database: Database, writer: MessageWriter, sender_id: int, message: SendMessage) -> SentMessage:
@@ -72,7 +69,7 @@ def check_message(message: SendMessage, sender_id: int, *, new_client_id: uuid.U
     if (message.to is None) == (message.chat_id is None):
         raise ValidationFailed.of("to", "send exactly one of 'to' and 'chat_id'")
     if message.to is not None:
-        checks.check_text(message.to, "to", max_chars=checks.USERNAME_MAX_CHARS)
+        checks.check_text(message.to, "to", max_chars=fields.USERNAME_MAX_CHARS)
         if not message.to:
             raise ValidationFailed.of("to", "must be a username or a phone number in E.164 form")
     if message.chat_id is not None and not checks.is_id(message.chat_id):
@@ -112,7 +109,7 @@ def content_hash(text: str | None, type_: str, media_url: str | None, reply_to: 
 def _check_client_id(client_id: str | None, new_client_id: uuid.UUID) -> str:
     if client_id is None:
         return str(new_client_id)
-    if not _UUID.fullmatch(client_id):
+    if not fields.UUID.fullmatch(client_id):
         raise ValidationFailed.of("client_id", "must be a UUID, such as 3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11")
     return client_id.lower()
 
@@ -120,6 +117,6 @@ def _check_client_id(client_id: str | None, new_client_id: uuid.UUID) -> str:
 def _check_timestamp(timestamp: float | None) -> datetime | None:
     if timestamp is None:
         return None
-    if not math.isfinite(timestamp) or not 0 <= timestamp <= LAST_SECOND:
+    if not math.isfinite(timestamp) or not 0 <= timestamp <= fields.LAST_SECOND:
         raise ValidationFailed.of("timestamp", "must be Unix seconds")
     return moment_of(round(timestamp * 1_000_000))

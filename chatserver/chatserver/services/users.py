@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chatserver import fields
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.services import checks
 from chatserver.storage import accounts
@@ -49,7 +50,7 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
         number = checks.check_phone_number(phone_number, "phone_number")
         user = await accounts.user_by_phone(database, number)
     else:
-        name = checks.check_text(username or "", "username", max_chars=checks.USERNAME_MAX_CHARS)
+        name = checks.check_text(username or "", "username", max_chars=fields.USERNAME_MAX_CHARS)
         user = await accounts.user_by_username_key(database, checks.username_key(name))
     if user is None:
         raise UserNotFound
