@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 GOOD_WHEN_FALSE = frozenset({"Progressing", "ScalingLimited", "Paused", "DevelopmentCodes", "UpgradeAvailable"})
 """Conditions whose False is no warning."""
 
-WARNINGS = frozenset({"InvalidSpec", "ApplyFailed", "MigrationFailed"})
+WARNINGS = frozenset({"InvalidSpec", "ApplyFailed", "MigrationFailed", "WebhookSecretMissing"})
 """Reasons that are warnings whatever their condition."""
 
 

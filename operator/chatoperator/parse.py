@@ -14,9 +14,11 @@ from chatoperator.spec import (
     Chatserver,
     Database,
     Ingress,
+    Limits,
     Resources,
     Scaling,
     Service,
+    Webhook,
     surge,
 )
 
@@ -62,7 +64,6 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
     """
     metadata = body["metadata"]
     spec = _mapping(body, "spec")
-    auth = _mapping(spec, "auth")
     cluster = ChatCluster(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -74,7 +75,7 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
         ingress=_ingress(_mapping(spec, "ingress")),
         chatserver=_chatserver(_mapping(spec, "chatserver")),
         database=_database(_mapping(spec, "database")),
-        auth=_auth(auth),
+        auth=_auth(_mapping(spec, "auth")),
     )
     if cluster.pool_size < 1:
         raise _too_few_connections(cluster)
@@ -201,20 +202,44 @@ def _max_connections(parameters: Mapping[str, str]) -> int:
 
 
 def _auth(raw: Mapping[str, Any]) -> Auth:
-    otp = _mapping(raw, "otp")
-    sender = otp.get("sender")
-    if sender != "Log":
-        raise SpecError("auth.otp.sender", "set it to Log, the one sender of this release")
-    if otp.get("allowDevelopmentCodes") is not True:
+    return Auth(
+        webhook=_webhook(_mapping(raw, "otp")),
+        limits=_limits(_mapping(raw, "limits")),
+        session_days=_integer(raw, "sessionDays", 90, "auth.sessionDays", 1),
+    )
+
+
+def _webhook(otp: Mapping[str, Any]) -> Webhook | None:
+    """None for sender Log."""
+    sender, webhook = otp.get("sender"), otp.get("webhook")
+    if sender not in {"Webhook", "Log"}:
+        raise SpecError("auth.otp.sender", "set it to Webhook, or to Log for development")
+    if (sender == "Webhook") != bool(webhook):
+        raise SpecError("auth.otp.webhook", "it belongs to sender Webhook: set both, or neither")
+    if sender == "Log" and otp.get("allowDevelopmentCodes") is not True:
         raise SpecError(
             "auth.otp.allowDevelopmentCodes", "sender Log hands codes to anybody: set it to true to accept that"
         )
-    return Auth(
-        otp_sender=sender,
-        codes_per_address_per_hour=_integer(
-            _mapping(raw, "limits"), "codesPerAddressPerHour", 100, "auth.limits.codesPerAddressPerHour", 1
-        ),
-        session_days=_integer(raw, "sessionDays", 90, "auth.sessionDays", 1),
+    if not webhook:
+        return None
+    url = str(webhook.get("url", ""))
+    if not url.startswith("https://") or "@" in url:
+        raise SpecError("auth.otp.webhook.url", "it must be an https URL without credentials")
+    if not webhook.get("secretName"):
+        raise SpecError("auth.otp.webhook.secretName", "name the Secret whose key secret signs the requests")
+    return Webhook(url=url, secret_name=str(webhook["secretName"]))
+
+
+def _limits(raw: Mapping[str, Any]) -> Limits:
+    def limit(key: str, default: int, minimum: int = 1) -> int:
+        return _integer(raw, key, default, f"auth.limits.{key}", minimum)
+
+    return Limits(
+        codes_per_address_per_hour=limit("codesPerAddressPerHour", 100),
+        codes_per_number_per_hour=limit("codesPerNumberPerHour", 5),
+        messages_per_user_per_minute=limit("messagesPerUserPerMinute", 600),
+        requests_per_device_per_minute=limit("requestsPerDevicePerMinute", 1200),
+        requests_per_address_per_minute=limit("requestsPerAddressPerMinute", 0, minimum=0),
     )
 
 

@@ -106,11 +106,30 @@ class Database:
 
 
 @dataclass(frozen=True)
-class Auth:
-    """How people sign in. `otp_sender` Log is for development."""
+class Webhook:
+    """The service that takes sign-in codes, and the Secret whose key `secret` signs what is posted to it."""
 
-    otp_sender: str
+    url: str
+    secret_name: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits against abuse. `requests_per_address_per_minute` 0 is no limit."""
+
     codes_per_address_per_hour: int
+    codes_per_number_per_hour: int
+    messages_per_user_per_minute: int
+    requests_per_device_per_minute: int
+    requests_per_address_per_minute: int
+
+
+@dataclass(frozen=True)
+class Auth:
+    """How people sign in. Codes go to `webhook`; where it is None, by sender Log, which is for development."""
+
+    webhook: Webhook | None
+    limits: Limits
     session_days: int
 
 

@@ -46,6 +46,7 @@ class Facts:
         migrate_job_name: The Job that the wanted image waits for; None where there is none.
         migrated: Whether the wanted image's migrations have run.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
+        webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
         tls_present: Whether HAProxy has a certificate.
         spec_error: What is wrong with the spec.
         failure: What the API server refused.
@@ -61,6 +62,7 @@ class Facts:
     migrate_job_name: str | None = None
     migrated: bool = False
     external_secret_present: bool | None = None
+    webhook_secret_present: bool | None = None
     tls_present: bool = True
     spec_error: str | None = None
     failure: str | None = None
@@ -219,6 +221,8 @@ def _progressing(facts: Facts) -> Condition:
         made = Condition(kind, "False", "ApplyFailed", facts.failure)
     elif facts.cluster is not None and facts.cluster.paused:
         made = Condition(kind, "False", "Paused", "spec.paused is true: nothing is changed")
+    elif facts.webhook_secret_present is False and facts.cluster is not None:
+        made = Condition(kind, "False", "WebhookSecretMissing", _webhook_words(facts.cluster))
     elif not facts.migrated and job_state(job) == "Failed":
         made = Condition(kind, "False", "MigrationFailed", _migration_words(facts))
     elif not facts.migrated:
@@ -228,6 +232,14 @@ def _progressing(facts: Facts) -> Condition:
     else:
         made = Condition(kind, "False", "Settled", "Everything is as the spec asks")
     return made
+
+
+def _webhook_words(cluster: ChatCluster) -> str:
+    name = cluster.auth.webhook.secret_name if cluster.auth.webhook else ""
+    return (
+        f"Secret {name} of auth.otp.webhook.secretName is missing or has no key secret; create it. "
+        "Chatservers that run keep running, new ones wait for it"
+    )
 
 
 def _migration_words(facts: Facts) -> str:
@@ -280,7 +292,7 @@ def _paused(cluster: ChatCluster) -> Condition:
 
 
 def _development(cluster: ChatCluster) -> Condition:
-    if cluster.auth.otp_sender == "Log":
+    if cluster.auth.webhook is None:
         message = "auth.otp.sender is Log: anybody can sign in as anybody. Never let real people use this chat"
         return Condition("DevelopmentCodes", "True", "SenderLog", message)
     return Condition("DevelopmentCodes", "False", "SenderReal", "Codes go only to the phone they belong to")

@@ -38,7 +38,13 @@ def chatclusters(path: Path) -> list[dict[str, Any]]:
 
 
 def test_there_are_the_promised_examples() -> None:
-    assert {path.stem for path in EXAMPLES} >= {"minimal", "autoscaling", "production", "external-database"}
+    assert {path.stem for path in EXAMPLES} >= {
+        "minimal",
+        "autoscaling",
+        "production",
+        "external-database",
+        "webhook-codes",
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -40,6 +40,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"https_port": 30443, "self_signed": None, "replicas": 5},
     ),
+    "webhook": (
+        {
+            "auth": {
+                "otp": {
+                    "sender": "Webhook",
+                    "webhook": {"url": "https://sms.example.com/codes", "secretName": "codes"},
+                },
+                "limits": {"codesPerNumberPerHour": 3, "requestsPerAddressPerMinute": 6_000},
+            }
+        },
+        {},
+    ),
     "external-database": (
         {"database": {"external": {"secretName": "mine"}}},
         {"database_identity": "external:0000-secret:1"},

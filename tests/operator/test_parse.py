@@ -10,6 +10,8 @@ from chatoperator.errors import SpecError
 from chatoperator.parse import parse
 from tests.support.chatclusters import body, cluster
 
+HOOK = {"url": "https://sms.example.com/codes", "secretName": "codes"}
+
 
 def test_the_least_that_is_valid_has_every_default() -> None:
     made = cluster()
@@ -19,7 +21,7 @@ def test_the_least_that_is_valid_has_every_default() -> None:
     assert made.chatserver.target_connections_per_server == 10_000
     assert (made.chatserver.scaling.min_replicas, made.chatserver.scaling.max_replicas) == (2, 10)
     assert made.database.storage_size == "10Gi"
-    assert (made.auth.codes_per_address_per_hour, made.auth.session_days) == (100, 90)
+    assert (made.auth.limits.codes_per_address_per_hour, made.auth.session_days) == (100, 90)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,12 @@ def test_the_least_that_is_valid_has_every_default() -> None:
          "database.external.connectionBudget"),
         ({"auth": {}}, "auth.otp.sender"),
         ({"auth": {"otp": {"sender": "Log"}}}, "auth.otp.allowDevelopmentCodes"),
+        ({"auth": {"otp": {"sender": "Webhook"}}}, "auth.otp.webhook"),
+        ({"auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True, "webhook": HOOK}}}, "auth.otp.webhook"),
+        ({"auth": {"otp": {"sender": "Webhook", "webhook": {**HOOK, "url": "http://a"}}}}, "auth.otp.webhook.url"),
+        ({"auth": {"otp": {"sender": "Webhook", "webhook": {"url": "https://a"}}}}, "auth.otp.webhook.secretName"),
+        ({"auth": {"otp": {"sender": "Webhook", "webhook": HOOK}, "limits": {"codesPerNumberPerHour": 0}}},
+         "auth.limits.codesPerNumberPerHour"),
         ({"deletionPolicy": "Perhaps"}, "deletionPolicy"),
     ],
 )  # fmt: skip

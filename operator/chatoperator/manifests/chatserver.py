@@ -27,7 +27,7 @@ from chatoperator.manifests.pod import (
 
 if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.spec import ChatCluster
+    from chatoperator.spec import Auth, ChatCluster
 
 HTTP_PORT = 8080
 METRICS_PORT = 9090
@@ -39,6 +39,10 @@ DEFAULT_LIMITS = {"cpu": "1", "memory": "1Gi"}
 
 GRACE_AFTER_DRAIN_SECONDS = 20
 """terminationGracePeriodSeconds must exceed drain + 15 s: the last writes, closing frames, and kubelet's own delay."""
+
+WEBHOOK_FOLDER = "/etc/chatcluster/webhook"
+WEBHOOK_KEY = "secret"
+"""Key of the user's Secret, and name of the file: the key that signs what is posted to the webhook."""
 
 MIGRATE_DEADLINE_SECONDS = 1800
 """A Job that takes longer is stuck; the operator reports it and tries again."""
@@ -78,6 +82,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
         replicas: The decided number; always set, so that a recreated Deployment starts with it.
         schema: Name of the migrate Job after which this template may run.
     """
+    webhook_volumes, webhook_mounts = _webhook_volume(cluster.auth)
     container: Manifest = {
         "name": "chatserver",
         "image": image,
@@ -94,7 +99,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
         "livenessProbe": http_probe("/livez", "http", period_seconds=10, failures=6, timeout_seconds=5),
         # Without the database: its outage must not empty DNS, whose slots HAProxy may not fill again (haproxy#3400).
         "readinessProbe": http_probe("/readyz?exclude=database", "http", period_seconds=2, failures=2),
-        "volumeMounts": _mounts(),
+        "volumeMounts": [*_mounts(), *webhook_mounts],
     }
     return {
         "apiVersion": "apps/v1",
@@ -116,7 +121,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
                 "spec": pod_spec(
                     user_id=SERVICE_USER_ID,
                     containers=[container],
-                    volumes=_volumes(cluster),
+                    volumes=[*_volumes(cluster), *webhook_volumes],
                     termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
                     spread_over=selector(cluster.name, "chatserver"),
                 ),
@@ -187,8 +192,7 @@ def _serve_environment(cluster: ChatCluster) -> list[Manifest]:
         "CHAT_DRAIN_SECONDS": cluster.chatserver.drain_seconds,
         "CHAT_READINESS_NOTICE_SECONDS": READINESS_NOTICE_SECONDS,
         "CHAT_MAX_CONNECTIONS": cluster.chatserver.max_connections,
-        "CHAT_OTP_SENDER": cluster.auth.otp_sender,
-        "CHAT_CODES_PER_ADDRESS_PER_HOUR": cluster.auth.codes_per_address_per_hour,
+        **_sign_in_environment(cluster.auth),
         "CHAT_SESSION_DAYS": cluster.auth.session_days,
         "CHAT_ALLOWED_ORIGINS": ",".join(cluster.ingress.allowed_origins),
         # HAProxy replaces X-Forwarded-For, so exactly one entry can be trusted.
@@ -198,6 +202,22 @@ def _serve_environment(cluster: ChatCluster) -> list[Manifest]:
         {"name": "CHAT_SERVER_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
         *({"name": name, "value": str(value)} for name, value in values.items()),
     ]
+
+
+def _sign_in_environment(auth: Auth) -> dict[str, object]:
+    limits = auth.limits
+    values: dict[str, object] = {
+        "CHAT_OTP_SENDER": "Log" if auth.webhook is None else "Webhook",
+        "CHAT_CODES_PER_ADDRESS_PER_HOUR": limits.codes_per_address_per_hour,
+        "CHAT_CODES_PER_NUMBER_PER_HOUR": limits.codes_per_number_per_hour,
+        "CHAT_MESSAGES_PER_USER_PER_MINUTE": limits.messages_per_user_per_minute,
+        "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": limits.requests_per_device_per_minute,
+        "CHAT_REQUESTS_PER_ADDRESS_PER_MINUTE": limits.requests_per_address_per_minute,
+    }
+    if auth.webhook is not None:
+        values["CHAT_OTP_WEBHOOK_URL"] = auth.webhook.url
+        values["CHAT_OTP_WEBHOOK_SECRET_FILE"] = f"{WEBHOOK_FOLDER}/{WEBHOOK_KEY}"
+    return values
 
 
 def _mounts() -> list[Manifest]:
@@ -225,3 +245,18 @@ def _volumes(cluster: ChatCluster) -> list[Manifest]:
             "secret": {"secretName": chatserver_secret_name(cluster.name), "defaultMode": SECRET_FILE_MODE},
         },
     ]
+
+
+def _webhook_volume(auth: Auth) -> tuple[list[Manifest], list[Manifest]]:
+    """Volumes and mounts of the signing key. Migrations send no codes, so their Job has none."""
+    if auth.webhook is None:
+        return [], []
+    source = {
+        "secretName": auth.webhook.secret_name,
+        "items": [{"key": WEBHOOK_KEY, "path": WEBHOOK_KEY}],
+        "defaultMode": SECRET_FILE_MODE,
+    }
+    return (
+        [{"name": "webhook", "secret": source}],
+        [{"name": "webhook", "mountPath": WEBHOOK_FOLDER, "readOnly": True}],
+    )

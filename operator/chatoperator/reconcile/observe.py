@@ -57,6 +57,12 @@ async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manife
     Raises:
         KubeError: The API server did not answer.
     """
-    names = [name for name in (cluster.database.external_secret_name, cluster.ingress.tls_secret_name) if name]
+    webhook = cluster.auth.webhook
+    wanted = (
+        cluster.database.external_secret_name,
+        cluster.ingress.tls_secret_name,
+        webhook.secret_name if webhook else None,
+    )
+    names = [name for name in wanted if name]
     found = await asyncio.gather(*(kube.get("Secret", cluster.namespace, name) for name in names))
     return dict(zip(names, found, strict=True))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from chatoperator import certificates, status
 from chatoperator.errors import SpecError
 from chatoperator.manifests import Images, Inputs, ServerTemplate, migrate_job
+from chatoperator.manifests.chatserver import WEBHOOK_KEY
 from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.manifests.metadata import (
     ca_secret_name,
@@ -45,6 +46,7 @@ class Plan:
         migrated: Whether it has succeeded.
         version: The release to run.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
+        webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
     """
 
     inputs: Inputs
@@ -52,6 +54,7 @@ class Plan:
     migrated: bool
     version: str
     external_secret_present: bool | None
+    webhook_secret_present: bool | None
 
 
 def make_plan(
@@ -111,12 +114,16 @@ def make_plan(
     elif live is not None:
         # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
         template = ServerTemplate(_image_of(live), schema_of(live) or "")
+    webhook = cluster.auth.webhook
     return Plan(
         inputs=replace(inputs, server_template=template),
         job_name=job_name,
         migrated=migrated,
         version=version,
         external_secret_present=None if external is None else secret_text(external_secret, "dsn") is not None,
+        webhook_secret_present=(
+            None if webhook is None else secret_text(named.get(webhook.secret_name), WEBHOOK_KEY) is not None
+        ),
     )
 
 

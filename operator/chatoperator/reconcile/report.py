@@ -87,6 +87,7 @@ class Reporter:
             migrate_job_name=plan.job_name,
             migrated=plan.migrated,
             external_secret_present=plan.external_secret_present,
+            webhook_secret_present=plan.webhook_secret_present,
             tls_present=plan.inputs.tls_digest is not None,
             failure=str(failure) if failure else None,
             upgrade=self._settings.version if behind else None,

@@ -30,6 +30,13 @@ def _merged(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+HOOK = {"url": "https://sms.example.com/codes", "secretName": "codes"}
+
+
+def _hook(**changed: Any) -> dict[str, Any]:
+    return {"spec": {"auth": {"otp": {"sender": "Webhook", "webhook": {**HOOK, **changed}}}}}
+
+
 @pytest.mark.parametrize(
     ("patch", "sentence"),
     [
@@ -46,6 +53,13 @@ def _merged(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
         ({"spec": {"auth": {"otp": {"sender": None}}}}, "auth.otp.sender must be set"),
         ({"spec": {"auth": None}}, "auth.otp.sender must be set"),
         ({"spec": {"auth": {"otp": {"sender": "Pigeon"}}}}, "Unsupported value"),
+        ({"spec": {"auth": {"otp": {"sender": "Webhook"}}}}, "webhook belongs to sender Webhook"),
+        ({"spec": {"auth": {"otp": {"webhook": HOOK}}}}, "webhook belongs to sender Webhook"),
+        (_hook(url="http://sms.example.com/"), "must be an https URL"),
+        (_hook(url="https:///codes"), "must be an https URL"),
+        (_hook(url="https://me:key@sms.example.com/"), "neither credentials nor a fragment"),
+        (_hook(secretName=None), "secretName: Required value"),
+        ({"spec": {"auth": {"limits": {"codesPerNumberPerHour": 0}}}}, "greater than or equal to 1"),
         ({"spec": {"ingress": {"service": {"nodePort": 30000}}}}, "nodePort needs type NodePort or LoadBalancer"),
         ({"spec": {"ingress": {"tls": {"mode": "Secret"}}}}, "secretName belongs to mode Secret"),
         ({"spec": {"ingress": {"tls": {"secretName": "mine"}}}}, "secretName belongs to mode Secret"),

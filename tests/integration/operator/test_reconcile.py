@@ -394,6 +394,27 @@ async def test_external_database_makes_no_postgres_and_waits_for_its_secret(oper
     assert await operator.kube.list("PersistentVolumeClaim", operator.namespace) == []
 
 
+async def test_a_missing_key_of_the_webhook_is_told_and_found_once_it_is_there(operator: Operator) -> None:
+    webhook = {"url": "https://sms.example.com/codes", "secretName": "codes"}
+    operator.chatcluster["spec"]["auth"] = {"otp": {"sender": "Webhook", "webhook": webhook}}
+    await operator.brought_up()
+    for wrong in (None, "other"):
+        if wrong:
+            operator.kubectl("create", "secret", "generic", "codes", f"--from-literal={wrong}=0123456789abcdef")
+        await operator.reconcile()
+        progressing = await operator.condition("Progressing")
+        assert (progressing["status"], progressing["reason"]) == ("False", "WebhookSecretMissing")
+        assert "Secret codes of auth.otp.webhook.secretName" in progressing["message"]
+    events = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    told = [event["type"] for event in events if event["reason"] == "WebhookSecretMissing"]
+    assert told == ["Warning"]
+    operator.kubectl("delete", "secret", "codes")
+    operator.kubectl("create", "secret", "generic", "codes", "--from-literal=secret=0123456789abcdef")
+    await operator.reconcile()
+    assert (await operator.condition("Progressing"))["reason"] != "WebhookSecretMissing"
+    assert (await operator.condition("DevelopmentCodes"))["status"] == "False"
+
+
 async def test_a_refusal_by_the_api_server_is_told_and_keeps_the_rest_going(operator: Operator) -> None:
     await operator.brought_up()
     # Immutable: only making it anew would help.
