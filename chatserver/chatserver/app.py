@@ -41,6 +41,7 @@ from chatserver.services.accounts import Accounts
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from chatserver.services.health import Health
+from chatserver.services.limits import Limits
 from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
 
@@ -91,7 +92,15 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         database,
         secret_key=settings.secret_key,
         codes_per_address_per_hour=settings.codes_per_address_per_hour,
+        codes_per_number_per_hour=settings.codes_per_number_per_hour,
         session_days=settings.session_days,
+        on_refused=metrics.count_rate_limited,
+    )
+    limits = Limits(
+        messages_per_user_per_minute=settings.messages_per_user_per_minute,
+        requests_per_device_per_minute=settings.requests_per_device_per_minute,
+        requests_per_address_per_minute=settings.requests_per_address_per_minute,
+        on_refused=metrics.count_rate_limited,
     )
     return Context(
         settings=settings,
@@ -99,6 +108,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         database=database,
         devices=devices_service,
         accounts=accounts,
+        limits=limits,
         writer=writer,
         hub=hub,
         deliverer=deliverer,

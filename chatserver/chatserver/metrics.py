@@ -35,7 +35,7 @@ class Metrics:
     Attributes:
         connections: open WebSockets.
         draining: 1 from SIGTERM on.
-        messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``unavailable``.
+        messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``limited``, ``unavailable``.
         delivery_seconds: from a message's commit to its frame being handed to a connection's outbox.
     """
 
@@ -47,8 +47,13 @@ class Metrics:
         self.connections = Gauge("chatserver_connections", "Open WebSockets", registry=self.registry)
         self.draining = Gauge("chatserver_draining", "1 while the server drains", registry=self.registry)
         self.messages = Counter("chatserver_messages", "Sends by result", ["result"], registry=self.registry)
-        for result in ("stored", "duplicate", "rejected", "unavailable"):
+        for result in ("stored", "duplicate", "rejected", "limited", "unavailable"):
             self.messages.labels(result)
+        self.rate_limited = Counter(
+            "chatserver_rate_limited", "Requests refused by a rate limit, by limit", ["limit"], registry=self.registry
+        )
+        for limit in ("messages", "device", "address", "codes"):
+            self.rate_limited.labels(limit)
         self.delivery_seconds = Histogram(
             "chatserver_delivery_seconds",
             "Commit of a message until its frame is queued to a connected recipient",
@@ -90,6 +95,10 @@ class Metrics:
             registry=self.registry,
         )
         self.database_up = Gauge("chatserver_database_up", "1 while the database answers", registry=self.registry)
+
+    def count_rate_limited(self, limit: str) -> None:
+        """Count a request that a rate limit refused."""
+        self.rate_limited.labels(limit).inc()
 
     def observe_database_call(self, seconds: float, succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
         """Count one call of the database."""

@@ -40,6 +40,11 @@ class Settings:
         readiness_notice_seconds: time after ``/readyz`` turns 503 until the proxy has noticed.
         otp_sender: how codes reach people; only ``Log``.
         codes_per_address_per_hour: sign-in codes one client address may ask for.
+        codes_per_number_per_hour: sign-in codes one phone number may be sent that nobody uses.
+        messages_per_user_per_minute: sends by one user on this server; 0: no limit.
+        requests_per_device_per_minute: REST calls of one device on this server; 0: no limit.
+        requests_per_address_per_minute: the same of one client address; 0: no limit, since behind SNAT all clients
+            share one.
         session_days: life of a device's token.
         max_connections: hard cap of WebSockets on this server.
         allowed_origins: browser origins allowed beside ``Origin == Host``.
@@ -61,6 +66,10 @@ class Settings:
     readiness_notice_seconds: float = 5
     otp_sender: str = "Log"
     codes_per_address_per_hour: int = 1000
+    codes_per_number_per_hour: int = 5
+    messages_per_user_per_minute: int = 600
+    requests_per_device_per_minute: int = 1200
+    requests_per_address_per_minute: int = 0
     session_days: int = 90
     max_connections: int = 10_000
     allowed_origins: frozenset[str] = frozenset()
@@ -187,6 +196,10 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", 5, least=0, most=drain_seconds),
         otp_sender=reader.choice("OTP_SENDER", "Log", ("Log",)),
         codes_per_address_per_hour=reader.integer("CODES_PER_ADDRESS_PER_HOUR", 1000, least=1, most=10**9),
+        codes_per_number_per_hour=reader.integer("CODES_PER_NUMBER_PER_HOUR", 5, least=1, most=10**9),
+        messages_per_user_per_minute=reader.integer("MESSAGES_PER_USER_PER_MINUTE", 600, least=0, most=10**9),
+        requests_per_device_per_minute=reader.integer("REQUESTS_PER_DEVICE_PER_MINUTE", 1200, least=0, most=10**9),
+        requests_per_address_per_minute=reader.integer("REQUESTS_PER_ADDRESS_PER_MINUTE", 0, least=0, most=10**9),
         session_days=reader.integer("SESSION_DAYS", 90, least=1, most=3650),
         max_connections=reader.integer("MAX_CONNECTIONS", 10_000, least=1, most=10**6),
         allowed_origins=_read_origins(reader),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chatserver.errors import ChatError, ValidationFailed
 from chatserver.model import SendMessage
-from chatserver.services.accounts import address_subject
+from chatserver.services.addresses import address_subject
 from chatserver.services.checks import (
     check_emoji,
     check_phone_number,

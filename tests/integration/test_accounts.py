@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,12 +17,9 @@ from chatserver.errors import (
 )
 from chatserver.model import Hint
 from chatserver.services import users
-from chatserver.services.accounts import Accounts
+from chatserver.services.accounts import CODE_SECONDS, Accounts
 from chatserver.services.devices import AUTHENTICATION_SECONDS, Devices
 from tests.support.people import Server, new_number, sign_in
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 pytestmark = pytest.mark.integration
 
@@ -89,31 +85,96 @@ async def test_two_sign_ins_with_one_code_at_once_make_one_session(server: Serve
     assert sum(isinstance(item, InvalidCode) for item in results) == 3
 
 
-@pytest.mark.parametrize(
-    ("limits", "same"),
-    [({"codes_per_address_per_hour": 3}, "address"), ({"codes_per_number_per_hour": 3}, "number")],
-)
-async def test_codes_are_limited_per_address_and_per_number(
-    server: Server, limits: Mapping[str, int], same: str
-) -> None:
-    accounts = Accounts(server.database, secret_key=KEY, **limits)
+async def test_an_address_gets_so_many_codes_an_hour(server: Server) -> None:
+    refused: list[str] = []
+    accounts = Accounts(server.database, secret_key=KEY, codes_per_address_per_hour=3, on_refused=refused.append)
+    for _count in range(3):
+        await accounts.request_code(new_number(), "2001:db8::1")
     number = new_number()
+    for address in ("2001:db8::1", "2001:db8::2"):
+        with pytest.raises(RateLimited) as caught:
+            await accounts.request_code(number, address)
+        assert caught.value.retry_after_seconds is not None
+        assert 1 <= caught.value.retry_after_seconds <= 3600
+    assert refused == ["codes", "codes"]
+    # What was refused left nothing behind that would hold the number's owner up.
+    await accounts.request_code(number, "2001:db8:0:1::1")
 
-    async def ask(count: int) -> None:
-        await accounts.request_code(
-            number if same == "number" else new_number(), "2001:db8::1" if same == "address" else f"192.0.2.{count}"
-        )
 
-    for count in range(3):
-        await ask(count)
+async def age_code(server: Server, number: str, seconds: float) -> None:
+    await server.database.execute(
+        "UPDATE auth_codes SET created_at = created_at - make_interval(secs => $2), "
+        "expires_at = expires_at - make_interval(secs => $2) WHERE phone_number = $1",
+        number,
+        seconds,
+    )
+
+
+async def test_a_number_waits_longer_for_each_code_that_nobody_uses(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY)
+    number = new_number()
+    for wait_seconds in (30, 60, 120, 240):
+        await accounts.request_code(number, "192.0.2.1")
+        with pytest.raises(RateLimited) as caught:
+            await accounts.request_code(number, "192.0.2.2")
+        assert caught.value.retry_after_seconds == wait_seconds
+        await age_code(server, number, wait_seconds)
+    used = await accounts.request_code(number, "192.0.2.1")
+    # A used code ends both the waits and the hour's count: whoever has the number signs in as often as they like.
+    for _count in range(10):
+        await accounts.create_session(number, used.code)
+        used = await accounts.request_code(number, "192.0.2.1")
+    await age_code(server, number, CODE_SECONDS)
+    # Nor does a code hold anything up that is too old to be used.
+    await accounts.request_code(number, "192.0.2.1")
     with pytest.raises(RateLimited) as caught:
-        await ask(9)
+        await accounts.request_code(number, "192.0.2.1")
+    assert caught.value.retry_after_seconds == 30
+
+
+async def test_a_number_gets_so_many_codes_an_hour_that_nobody_uses(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY, codes_per_number_per_hour=3)
+    number = new_number()
+    for _count in range(3):
+        await accounts.request_code(number, "192.0.2.1")
+        await age_code(server, number, CODE_SECONDS)
+    with pytest.raises(RateLimited) as caught:
+        await accounts.request_code(number, "192.0.2.9")
     assert caught.value.retry_after_seconds is not None
     assert 1 <= caught.value.retry_after_seconds <= 3600
-    if same == "address":
-        with pytest.raises(RateLimited):
-            await accounts.request_code(new_number(), "2001:db8::2")
-        await accounts.request_code(new_number(), "2001:db8:0:1::1")
+    await accounts.request_code(new_number(), "192.0.2.1")
+
+
+async def test_of_requests_at_once_for_one_number_one_gets_a_code(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY)
+    for number in (new_number(), new_number()):
+        results = await asyncio.gather(
+            *(accounts.request_code(number, "192.0.2.1") for _ in range(5)), return_exceptions=True
+        )
+        (made,) = [result for result in results if not isinstance(result, BaseException)]
+        assert sum(isinstance(result, RateLimited) for result in results) == 4
+        await accounts.create_session(number, made.code)
+
+
+async def test_a_number_with_an_account_is_answered_like_one_without(server: Server) -> None:
+    accounts = Accounts(server.database, secret_key=KEY)
+    ada = await sign_in(server.database, "Ada")
+
+    async def ask(number: str) -> list[object]:
+        answers: list[object] = []
+        for _count in range(2):
+            try:
+                made = await accounts.request_code(number, "192.0.2.1")
+                answers.append((len(made.code), made.expires_in_seconds))
+            except RateLimited as error:
+                answers.append((error.detail, error.retry_after_seconds))
+        for code in ("x", "0000000"):
+            with pytest.raises(InvalidCode) as caught:
+                await accounts.create_session(number, code)
+            answers.append(caught.value.detail)
+        return answers
+
+    assert await ask(ada.user.phone_number or "") == await ask(new_number())
 
 
 async def test_username_is_unique_without_case_and_a_clash_leaves_the_code_usable(server: Server) -> None:

@@ -32,6 +32,9 @@ def environment(dsn: str, **settings: str | float) -> dict[str, str]:
         "CHAT_READINESS_NOTICE_SECONDS": "0.5",
         "CHAT_DRAIN_SECONDS": "8",
         "CHAT_CODES_PER_ADDRESS_PER_HOUR": "100000",
+        # Tests are faster than people; those of the limits set their own.
+        "CHAT_MESSAGES_PER_USER_PER_MINUTE": "0",
+        "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": "0",
         **{name: str(value) for name, value in settings.items()},
     }
 

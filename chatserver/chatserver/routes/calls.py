@@ -21,7 +21,6 @@ from chatserver.errors import (
     MessageNotFound,
     NotAMember,
     NotAnAdmin,
-    RateLimited,
     UpgradeRequired,
     UsernameTaken,
     UserNotFound,
@@ -113,7 +112,6 @@ CALLS: tuple[Call, ...] = (
         body=auth.CodeBody,
         status=202,
         answer=auth.CodeAnswer,
-        errors=(RateLimited,),
         signed_in=False,
     ),
     Call(

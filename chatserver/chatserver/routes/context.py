@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from chatserver.services.delivery import Deliverer
     from chatserver.services.devices import Devices
     from chatserver.services.health import Health
+    from chatserver.services.limits import Limits
     from chatserver.services.writer import MessageWriter
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
@@ -46,6 +48,7 @@ class Context:
     database: Database
     devices: Devices
     accounts: Accounts
+    limits: Limits
     writer: MessageWriter
     hub: Hub
     deliverer: Deliverer
@@ -75,16 +78,20 @@ def bearer_token(request: Request) -> str | None:
 
 
 async def authenticate(request: Request) -> Principal:
-    """Return who is calling.
+    """Return who is calling, and count the call.
 
     Raises:
         Unauthenticated: no token, or one that is unknown, expired or revoked.
+        RateLimited: the device makes too many requests.
         ServiceUnavailable: the database is away.
     """
     token = bearer_token(request)
     if token is None:
         raise Unauthenticated
-    return await request.app.ctx.devices.authenticate(token)
+    context = request.app.ctx
+    principal = await context.devices.authenticate(token)
+    context.limits.check_request(principal.device_id, time.monotonic())
+    return principal
 
 
 def client_address(request: Request) -> str:

@@ -186,7 +186,9 @@ class Conversation:
             timestamp=frame.timestamp,
         )
         try:
-            sent = await send_counted(context.database, context.writer, context.metrics, connection.user_id, message)
+            sent = await send_counted(
+                context.database, context.writer, context.limits, context.metrics, connection.user_id, message
+            )
         except ChatError as error:
             connection.own_ids.discard(client_id)
             refusal = Error(error.code, error.detail, frame.id, error.retry_after_seconds)

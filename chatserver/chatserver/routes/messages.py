@@ -51,7 +51,7 @@ async def post_message(request: Request) -> HTTPResponse:
     caller = await authenticate(request)
     body = read_body(request, MessageBody)
     context = request.app.ctx
-    sent = await send_counted(context.database, context.writer, context.metrics, caller.user_id, body)
+    sent = await send_counted(context.database, context.writer, context.limits, context.metrics, caller.user_id, body)
     return answer(view_sent(sent))
 
 

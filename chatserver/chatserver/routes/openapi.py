@@ -126,6 +126,8 @@ def problems_of(call: Call) -> tuple[type[ChatError], ...]:
     shared: list[type[ChatError]] = list(_OF_EVERY_CALL)
     if call.signed_in:
         shared.append(Unauthenticated)
+    if call.path.startswith("/api/"):
+        shared.append(RateLimited)
     if call.body is not None or call.query or "{" in call.path:
         shared.append(ValidationFailed)
     if call.database:

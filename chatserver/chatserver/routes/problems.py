@@ -25,7 +25,7 @@ from chatserver.errors import (
     Unauthenticated,
     UpgradeRequired,
 )
-from chatserver.routes.context import request_id
+from chatserver.routes.context import client_address, request_id
 
 if TYPE_CHECKING:
     from chatserver.routes.context import App, Request
@@ -119,6 +119,9 @@ def _begin(request: Request) -> None:
     request.ctx.started = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id(request))
+    # Not the probes, nor the page's files: nobody who is refused should look like a dead server.
+    if request.path.startswith("/api/"):
+        request.app.ctx.limits.check_address(client_address(request), time.monotonic())
 
 
 def _route_of(request: Request) -> str:

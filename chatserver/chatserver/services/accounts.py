@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import math
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -13,9 +12,12 @@ from chatserver import fields
 from chatserver.errors import InvalidCode, RateLimited
 from chatserver.model import CodeRequest, Session
 from chatserver.services import checks
-from chatserver.storage import accounts
+from chatserver.services.addresses import address_subject
+from chatserver.storage import accounts, codes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chatserver.storage.database import Database
 
 CODE_SECONDS: Final = 300
@@ -23,6 +25,9 @@ CODE_SECONDS: Final = 300
 
 CODE_TRIES: Final = 5
 """Tries at one code: with 10^6 codes a guess succeeds once in 200,000 codes."""
+
+RESEND_SECONDS: Final = 30
+"""Seconds until an unused code may be followed by another: a text message mostly takes less."""
 
 TOKEN_BYTES: Final = 32
 """Random bytes of a token: 256 bits."""
@@ -35,8 +40,9 @@ class Accounts:
         database: where they are kept.
         secret_key: HMAC key for codes; the same on all servers.
         codes_per_address_per_hour: codes one client address may ask for.
-        codes_per_number_per_hour: codes one phone number may be sent.
+        codes_per_number_per_hour: codes one phone number may be sent while nobody uses them.
         session_days: how long a token lives.
+        on_refused: told ``codes`` at each refusal, for metrics.
     """
 
     def __init__(
@@ -45,19 +51,21 @@ class Accounts:
         *,
         secret_key: bytes,
         codes_per_address_per_hour: int = 1000,
-        codes_per_number_per_hour: int = 1000,
+        codes_per_number_per_hour: int = 5,
         session_days: int = 90,
+        on_refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._secret_key = secret_key
         self._codes_per_address_per_hour = codes_per_address_per_hour
         self._codes_per_number_per_hour = codes_per_number_per_hour
         self._session_days = session_days
+        self._on_refused = on_refused
 
     async def request_code(self, phone_number: str, address: str) -> CodeRequest:
         """Make a code for a phone number and store its HMAC; a newer code replaces an older one.
 
-        Says nothing about whether the number has an account.
+        Says nothing about whether the number has an account. What is refused counts for nothing.
 
         Args:
             phone_number: as the client wrote it.
@@ -68,24 +76,26 @@ class Accounts:
 
         Raises:
             ValidationFailed: not a possible phone number.
-            RateLimited: with retry_after_seconds.
+            RateLimited: the number's last code is too young, or too many were made this hour for the number or from
+                the address; with retry_after_seconds.
             ServiceUnavailable: the database is away.
         """
         number = checks.check_phone_number(phone_number, "phone_number")
-        limits = {
-            f"address:{address_subject(address)}": self._codes_per_address_per_hour,
-            f"number:{number}": self._codes_per_number_per_hour,
-        }
-        counted = await accounts.count_event(self._database, list(limits))
-        for (events, seconds_left), limit in zip(counted, limits.values(), strict=True):
-            if events > limit:
-                raise RateLimited(
-                    "Too many codes were requested this hour.", retry_after_seconds=max(1, math.ceil(seconds_left))
-                )
         code = f"{secrets.randbelow(1_000_000):06d}"
-        await accounts.store_code(
-            self._database, number, self._code_hmac(number, code), seconds=CODE_SECONDS, tries=CODE_TRIES
-        )
+        async with self._database.transaction() as connection:
+            stored = await codes.store_code(
+                connection, number, self._code_hmac(number, code), seconds=CODE_SECONDS, tries=CODE_TRIES
+            )
+            wait_seconds = resend_wait_seconds(stored.sends - 1, stored.previous_age_seconds)
+            if wait_seconds > 0:
+                raise self._refused("A code for this number was just sent; use it, or wait.", wait_seconds)
+            counted = await codes.count_codes(
+                connection, [codes.address_key(address_subject(address)), codes.number_key(number)]
+            )
+            limits = (self._codes_per_address_per_hour, self._codes_per_number_per_hour)
+            for hour, limit in zip(counted, limits, strict=True):
+                if hour.events > limit:
+                    raise self._refused("Too many codes were requested this hour.", hour.seconds_left)
         return CodeRequest(number, code, CODE_SECONDS)
 
     async def create_session(
@@ -103,8 +113,9 @@ class Accounts:
         number = checks.check_phone_number(phone_number, "phone_number")
         name = None if device_name is None else checks.check_name(device_name, "device_name")
         wanted = None if username is None else checks.check_username(username, "username")
-        stored = await accounts.try_code(self._database, number)
         given = self._code_hmac(number, code if fields.CODE.fullmatch(code) else "")
+        async with self._database.transaction() as connection:
+            stored = await codes.try_code(connection, number)
         if stored is None or not hmac.compare_digest(stored, given):
             raise InvalidCode
         token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -125,24 +136,34 @@ class Accounts:
         user, device_id = signed_in
         return Session(token, device_id, user)
 
+    def _refused(self, detail: str, wait_seconds: float) -> RateLimited:
+        self._on_refused("codes")
+        return RateLimited(detail, retry_after_seconds=max(1, math.ceil(wait_seconds)))
+
     def _code_hmac(self, phone_number: str, code: str) -> bytes:
         # With the number, or a code could be moved from one row of the database to another.
         return hmac.digest(self._secret_key, f"{phone_number}:{code}".encode(), "sha256")
 
 
+def resend_wait_seconds(unused: int, age_seconds: float) -> float:
+    """Return how long to wait until another code may be sent to a number; 0 or less: it may be now.
+
+    The waits double from RESEND_SECONDS with each code that is not used, up to the life of a code: one that is older
+    holds nothing up.
+
+    Args:
+        unused: codes in a row that were sent and not used, while the last one is still good.
+        age_seconds: since the last of them.
+
+    Example:
+        >>> [resend_wait_seconds(unused, 10) for unused in (0, 1, 2, 3, 9)]
+        [0, 20, 50, 110, 290]
+    """
+    if unused <= 0:
+        return 0
+    return min(RESEND_SECONDS * 2.0 ** (unused - 1), CODE_SECONDS) - age_seconds
+
+
 def secret_hash(secret: str) -> bytes:
     """Return the hash under which a random secret (token, ticket) is stored."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def address_subject(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 that one IPv6 customer has."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
-    return str(parsed)

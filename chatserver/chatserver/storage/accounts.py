@@ -1,4 +1,4 @@
-"""SQL of accounts: users, sign-in codes, devices, tickets, rate counters."""
+"""SQL of accounts: users, sign-ins, devices, tickets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from chatserver.errors import UsernameTaken
 from chatserver.model import Device, Principal, User
+from chatserver.storage.codes import forget_codes_counted
 from chatserver.storage.database import StatementFailed, affected, micros, micros_or_none
 
 if TYPE_CHECKING:
@@ -127,57 +128,6 @@ async def record_last_seen(database: Database, user_ids: Sequence[int]) -> None:
     )
 
 
-async def count_event(database: Database, subjects: Sequence[str]) -> list[tuple[int, float]]:
-    """Count one event for each subject in this hour; returns (events, seconds until the hour ends) for each."""
-    records = await database.fetch(
-        "WITH counted AS (INSERT INTO rate_counters AS r (subject, hour_start, events) "
-        "SELECT s, date_trunc('hour', now()), 1 FROM unnest($1::text[]) AS s ORDER BY s "
-        "ON CONFLICT (subject, hour_start) DO UPDATE SET events = r.events + 1 RETURNING subject, events) "
-        "SELECT c.events, extract(epoch FROM date_trunc('hour', now()) + interval '1 hour' - now())::float8 "
-        "FROM unnest($1::text[]) WITH ORDINALITY AS a (subject, ord) JOIN counted c USING (subject) ORDER BY a.ord",
-        list(subjects),
-    )
-    return [(record[0], record[1]) for record in records]
-
-
-async def store_code(database: Database, phone_number: str, code_hmac: bytes, *, seconds: int, tries: int) -> None:
-    """Keep a code; it replaces the number's older one. Codes, counters and tickets that are over are swept along."""
-    await database.execute(
-        """
-        WITH old_codes AS (
-            DELETE FROM auth_codes WHERE phone_number IN (
-                SELECT phone_number FROM auth_codes WHERE expires_at < now() AND phone_number <> $1
-                LIMIT 20 FOR UPDATE SKIP LOCKED)
-        ), old_counters AS (
-            DELETE FROM rate_counters WHERE (subject, hour_start) IN (
-                SELECT subject, hour_start FROM rate_counters WHERE hour_start < now() - interval '2 hours'
-                LIMIT 20 FOR UPDATE SKIP LOCKED)
-        ), old_tickets AS (
-            DELETE FROM ws_tickets WHERE ticket_hash IN (
-                SELECT ticket_hash FROM ws_tickets WHERE expires_at < now() LIMIT 20 FOR UPDATE SKIP LOCKED)
-        )
-        INSERT INTO auth_codes AS a (phone_number, code_hmac, tries_left, expires_at)
-        VALUES ($1, $2, $3, now() + make_interval(secs => $4))
-        ON CONFLICT (phone_number) DO UPDATE SET code_hmac = excluded.code_hmac, tries_left = excluded.tries_left,
-            created_at = now(), expires_at = excluded.expires_at
-        """,
-        phone_number,
-        code_hmac,
-        tries,
-        float(seconds),
-    )
-
-
-async def try_code(database: Database, phone_number: str) -> bytes | None:
-    """Count a try at the number's code and return its HMAC; None when there is no code or no try left."""
-    record = await database.fetchrow(
-        "UPDATE auth_codes SET tries_left = tries_left - 1 "
-        "WHERE phone_number = $1 AND expires_at > now() AND tries_left > 0 RETURNING code_hmac",
-        phone_number,
-    )
-    return None if record is None else bytes(record[0])
-
-
 async def sign_in(database: Database, sign_in: SignIn) -> tuple[User, int] | None:
     """Use the code up, make the account if need be, and add the device, in one transaction.
 
@@ -196,6 +146,8 @@ async def sign_in(database: Database, sign_in: SignIn) -> tuple[User, int] | Non
             )
             if affected(used) == 0:
                 return None
+            # Who has the number can sign in as often as they like: only codes that nobody uses count.
+            await forget_codes_counted(connection, sign_in.phone_number)
             record = await connection.fetchrow(
                 "INSERT INTO users AS u (phone_number, username, username_key, last_seen) VALUES ($1, $2, $3, now()) "
                 "ON CONFLICT (phone_number) DO UPDATE SET username = coalesce(excluded.username, u.username), "
