@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check fix format lint types unit integration e2e e2e-chat e2e-machine integration-machine test purge
+.PHONY: help up status url logs down check fix format lint types unit integration e2e e2e-chat e2e-machine integration-machine soak test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,11 +48,14 @@ types: | $(UV) ## mypy, strict
 	@$(RUN) mypy
 
 unit: | $(UV) ## tests without I/O
-	@$(RUN) pytest -q tests -m "not integration and not e2e"
+	@$(RUN) pytest -q tests -m "not integration and not e2e and not soak"
 
 integration: | $(UV) ## tests on a real PostgreSQL and a real API server
 	@$(RUN) python -m localcluster --name integration tools
 	@$(RUN) pytest -q tests -m integration
+
+soak: | $(UV) ## many clients on real servers, with real faults all the time (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED)
+	@$(RUN) pytest -q tests -m soak
 
 e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a cluster leaves behind, side by side
 	@$(MAKE) -j2 e2e-chat e2e-machine

@@ -18,8 +18,9 @@ log = structlog.get_logger()
 
 # Seconds between signs of life asked of the listening connection.
 WATCH_SECONDS = 2.0
-# Without a sign of life for so long the bus counts as silent, and its users look for themselves.
-SILENT_SECONDS = 5.0
+# Without a sign of life for so long the bus counts as silent, and its users look for themselves: within 5 s more, so
+# that a message that the bus swallowed arrives in less than 10 s.
+SILENT_SECONDS = 4.0
 # First and longest wait between tries to listen again.
 RETRY_SECONDS = 0.2
 RETRY_MAX_SECONDS = 5.0

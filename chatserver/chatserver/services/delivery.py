@@ -44,7 +44,7 @@ HEAL_USERS = 500
 # Chats whose receipts are asked for by one query of a heal: two probes of an index for each of their members.
 HEAL_CHATS = 1000
 # Receipts raised so long before the bus was last known to be well are told again: it is looked at every 5 s, counts as
-# well for 5 s after its last sign of life, and a receipt's transaction takes 5 s at most.
+# well for 4 s after its last sign of life, and a receipt's transaction takes 5 s at most.
 RECEIPTS_MARGIN_SECONDS = 20.0
 # A chat first heard of by a heal is pushed from so many rows back; the client fetches older ones.
 NEW_CHAT_ROWS = 100
