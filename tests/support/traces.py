@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # What this project starts. Others may start processes meanwhile, and make clusters of other names.
 _OURS = re.compile(r"localcluster|dockerd|containerd|docker-proxy|kubelet|kube-|kind |mmdebstrap")
+# How its cgroups are called: its own, the engine's, kubelet's. Whoever starts a session meanwhile gets others.
+_OUR_CGROUPS = re.compile(r"chatcluster|docker|containerd|kube|buildkit|kind")
 
 
 def snapshot(paths: ClusterPaths) -> leftovers.Snapshot:
@@ -45,9 +47,11 @@ def left(paths: ClusterPaths, before: leftovers.Snapshot) -> list[str]:
         for line in found
         if not others.search(line)
         and not (building and re.search("chatcluster-build|/chatcluster/engine", line))
-        and (line[:10] != "processes:" or _concerns(line, paths))
+        and _concerns(line, paths)
     ]
 
 
 def _concerns(line: str, paths: ClusterPaths) -> bool:
-    return bool(_OURS.search(line)) or str(paths.state) in line or f"-{paths.name}-" in line
+    if line.startswith("cgroups:"):
+        return bool(_OUR_CGROUPS.search(line))
+    return line[:10] != "processes:" or bool(_OURS.search(line)) or str(paths.state) in line or f"-{paths.name}-" in line
