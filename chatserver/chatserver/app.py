@@ -13,7 +13,7 @@ from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
 from sanic.http.constants import HTTP
-from sanic.server.protocols.websocket_protocol import WebSocketProtocol
+from sanic.server.protocols.http_protocol import HttpProtocol
 
 from chatserver.bus import PostgresBus
 from chatserver.drain import Drain
@@ -122,7 +122,6 @@ def make_app(context: Context) -> App:
     config = Config(
         {
             "REQUEST_MAX_SIZE": MAX_BODY_BYTES,
-            "WEBSOCKET_MAX_SIZE": MAX_FRAME_BYTES,
             "REQUEST_TIMEOUT": REQUEST_SECONDS,
             "RESPONSE_TIMEOUT": RESPONSE_SECONDS,
             "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_SECONDS,
@@ -201,6 +200,7 @@ async def _running(context: Context) -> AsyncIterator[None]:
         "healing": context.deliverer.run_healing(context.bus),
         "presence": context.deliverer.run_presence(context.bus),
         "schema": context.health.watch_schema(),
+        "sockets": context.sockets.run(),
         "gauges": _measure(context),
     }
     tasks = [asyncio.create_task(_forever(name, work), name=name) for name, work in loops.items()]
@@ -241,7 +241,7 @@ async def _listening(app: App, settings: Settings) -> AsyncIterator[int]:
     port: int = listener.getsockname()[1]
     server = await app.create_server(
         sock=listener,
-        protocol=WebSocketProtocol,
+        protocol=HttpProtocol,
         backlog=BACKLOG,
         # The port opens below, when the routes are ready.
         asyncio_server_kwargs={"start_serving": False},

@@ -1,18 +1,21 @@
-"""One connection's place in the hub: a bounded outbox that its writer empties, and what it has yet to hear."""
+"""One connection's place in the hub: a bounded outbox, and what it has yet to hear."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from chatserver.protocol import CLOSE_PACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A reader this far behind is not reading: at 100 messages a second it is 20 s late, and a sync serves it better.
 MAX_OUTBOX_FRAMES = 2048
 # Memory one slow reader may hold; 10,000 of them at once would hold 10 GB, so readers who are merely slow must be rare.
 MAX_OUTBOX_BYTES = 1024 * 1024
-# A single frame may be larger than what one write should copy; frames are joined up to this many bytes a write.
+# Bytes written at a time: the transport is asked after each whether the peer still reads.
 WRITE_BYTES = 32 * 1024
 
 
@@ -30,25 +33,35 @@ class CloseOrder:
 
 
 class Outbox:
-    """Frames waiting for one connection's writer; refuses more than its bounds.
+    """Frames waiting to be written to one connection; refuses more than its bounds.
 
     Args:
         max_frames: frames that may wait.
         max_bytes: bytes that may wait.
+
+    Attributes:
+        order: how the connection shall end; None while it goes on.
     """
+
+    __slots__ = ("_bytes", "_frames", "_max_bytes", "_max_frames", "_room", "_wake", "order")
 
     def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
         self.order: CloseOrder | None = None
-        self._frames: deque[bytes] = deque()
+        self._frames: list[bytes] = []
         self._bytes = 0
         self._max_frames = max_frames
         self._max_bytes = max_bytes
-        self._ready = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room: asyncio.Event | None = None
+        self._wake: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called whenever there is something to take, or an order, where there was nothing before."""
+        self._wake = wake
+        if self._frames or self.order is not None:
+            wake()
 
     def put(self, frame: bytes) -> bool:
         """Queue a frame; False when the connection is closing or was just found too slow."""
@@ -59,41 +72,53 @@ class Outbox:
             return False
         self._frames.append(frame)
         self._bytes += len(frame)
-        if self._bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames:
-            self._room.clear()
-        self._ready.set()
+        if len(self._frames) == 1 and self._wake is not None:
+            self._wake()
         return True
 
     def close(self, code: int, reason: str, *, flush: bool = True) -> None:
-        """Order the writer to close the connection; the first order holds."""
+        """Order the connection to be closed behind what waits; the first order holds."""
         if self.order is not None:
             return
         self.order = CloseOrder(code, reason, flush)
         if not flush:
             self._frames.clear()
             self._bytes = 0
-        self._ready.set()
-        self._room.set()
+        if self._wake is not None:
+            self._wake()
+        self._make_room()
 
     async def room(self) -> None:
         """Wait until the outbox is less than half full, for producers that can wait (a sync)."""
-        await self._room.wait()
+        while self._is_half_full() and self.order is None:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
 
-    async def take(self) -> list[bytes]:
-        """Wait for frames and return some, at most WRITE_BYTES (but one at least); empty: time to close."""
-        await self._ready.wait()
-        taken: list[bytes] = []
-        size = 0
-        while self._frames and (not taken or size + len(self._frames[0]) <= WRITE_BYTES):
-            frame = self._frames.popleft()
-            size += len(frame)
-            taken.append(frame)
-        self._bytes -= size
-        if not self._frames and self.order is None:
-            self._ready.clear()
-        if self._bytes * 2 <= self._max_bytes and len(self._frames) * 2 <= self._max_frames:
-            self._room.set()
+    def take(self) -> list[bytes]:
+        """Return the first frames, at most WRITE_BYTES (but one at least); empty: nothing waits."""
+        if self._bytes <= WRITE_BYTES:
+            taken, self._frames, self._bytes = self._frames, [], 0
+        else:
+            size = count = 0
+            for frame in self._frames:
+                if count and size + len(frame) > WRITE_BYTES:
+                    break
+                size += len(frame)
+                count += 1
+            taken, self._frames = self._frames[:count], self._frames[count:]
+            self._bytes -= size
+        if not self._is_half_full():
+            self._make_room()
         return taken
+
+    def _is_half_full(self) -> bool:
+        return self._bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
 
 @dataclass(eq=False, slots=True)

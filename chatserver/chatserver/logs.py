@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Sanic's own loggers say nothing of use below a warning; errors of handlers are logged by routes/problems.py.
 QUIET_LOGGERS = ("sanic.root", "sanic.error", "sanic.server", "sanic.websockets", "sanic.access", "websockets")
+# picows logs every connection, and as errors what clients do wrong, of which they hear by close codes.
+SILENT_LOGGERS = ("picows.server",)
 
 
 def configure_logs(level: str, server: str) -> None:
@@ -52,6 +54,8 @@ def configure_logs(level: str, server: str) -> None:
         )
     )
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
+    for name in SILENT_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in QUIET_LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()

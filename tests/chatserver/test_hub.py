@@ -31,37 +31,37 @@ def push(hub: Hub, last_seq: int, users: Iterable[int] = (1, 2)) -> None:
         hub.push(CHAT, [row(seq, users) for seq in range(after + 1, last_seq + 1)], last_seq)
 
 
-async def received(who: Connection) -> list[int]:
+def received(who: Connection) -> list[int]:
     seqs: list[int] = []
     while len(who.outbox):
-        seqs += [json.loads(frame) for frame in await who.outbox.take()]
+        seqs += [json.loads(frame) for frame in who.outbox.take()]
     return seqs
 
 
-async def test_outbox_beyond_its_frames_is_closed_and_emptied() -> None:
+def test_outbox_beyond_its_frames_is_closed_and_emptied() -> None:
     outbox = Outbox(max_frames=2, max_bytes=100)
     assert outbox.put(b"1")
     assert outbox.put(b"2")
     assert not outbox.put(b"3")
     assert outbox.order is not None
     assert (outbox.order.code, outbox.order.flush) == (CLOSE_PACE, False)
-    assert await outbox.take() == []
+    assert outbox.take() == []
     assert not outbox.put(b"4")
 
 
-async def test_outbox_beyond_its_bytes_is_closed() -> None:
+def test_outbox_beyond_its_bytes_is_closed() -> None:
     outbox = Outbox(max_frames=100, max_bytes=10)
     assert outbox.put(b"123456")
     assert not outbox.put(b"12345")
     assert outbox.order is not None
 
 
-async def test_an_ordered_close_comes_after_what_is_queued() -> None:
+def test_an_ordered_close_comes_after_what_is_queued() -> None:
     outbox = Outbox()
     outbox.put(b"1")
     outbox.close(1012, "bye")
-    assert await outbox.take() == [b"1"]
-    assert await outbox.take() == []
+    assert outbox.take() == [b"1"]
+    assert outbox.take() == []
     assert outbox.order is not None
     assert outbox.order.code == 1012
 
@@ -73,11 +73,11 @@ async def test_a_producer_that_can_wait_waits_for_room() -> None:
     waiting = asyncio.create_task(outbox.room())
     await asyncio.sleep(0)
     assert not waiting.done()
-    await outbox.take()
+    outbox.take()
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_a_slow_reader_is_closed_while_others_go_on() -> None:
+def test_a_slow_reader_is_closed_while_others_go_on() -> None:
     hub = Hub()
     slow, quick = connection(1, outbox=Outbox(max_frames=3)), connection(2)
     for who in (slow, quick):
@@ -86,29 +86,29 @@ async def test_a_slow_reader_is_closed_while_others_go_on() -> None:
     push(hub, 5)
     assert slow.outbox.order is not None
     assert slow.outbox.order.code == CLOSE_PACE
-    assert await received(quick) == [1, 2, 3, 4, 5]
+    assert received(quick) == [1, 2, 3, 4, 5]
 
 
-async def test_rows_that_were_pushed_are_not_pushed_again() -> None:
+def test_rows_that_were_pushed_are_not_pushed_again() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
     hub.follow(1, CHAT, 3)
     push(hub, 5)
     hub.push(CHAT, [row(4), row(5), row(6)], 6)
-    assert await received(who) == [4, 5, 6]
+    assert received(who) == [4, 5, 6]
 
 
-async def test_a_lost_hint_leaves_no_hole() -> None:
+def test_a_lost_hint_leaves_no_hole() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
     hub.follow(1, CHAT, 0)
     push(hub, 1)
     assert hub.needed_after(CHAT) == 1
     push(hub, 4)
-    assert await received(who) == [1, 2, 3, 4]
+    assert received(who) == [1, 2, 3, 4]
 
 
-async def test_the_sending_connection_gets_no_row_and_the_senders_other_device_does() -> None:
+def test_the_sending_connection_gets_no_row_and_the_senders_other_device_does() -> None:
     hub = Hub()
     phone, laptop = connection(1, 11), connection(1, 12)
     for who in (phone, laptop):
@@ -116,12 +116,12 @@ async def test_the_sending_connection_gets_no_row_and_the_senders_other_device_d
     hub.follow(1, CHAT, 0)
     phone.own_ids.add("mine")
     hub.push(CHAT, [row(1, from_id=1, client_id="mine"), row(2)], 2)
-    assert await received(phone) == [2]
-    assert await received(laptop) == [1, 2]
+    assert received(phone) == [2]
+    assert received(laptop) == [1, 2]
     assert phone.own_ids == set()
 
 
-async def test_a_new_member_gets_the_rows_since_joining_in_order() -> None:
+def test_a_new_member_gets_the_rows_since_joining_in_order() -> None:
     hub, old, new = Hub(), connection(1), connection(2)
     hub.add(old)
     hub.add(new)
@@ -131,11 +131,11 @@ async def test_a_new_member_gets_the_rows_since_joining_in_order() -> None:
     assert hub.needed_after(CHAT) == 4
     push(hub, 7)
     push(hub, 8)
-    assert await received(old) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert await received(new) == [5, 6, 7, 8]
+    assert received(old) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert received(new) == [5, 6, 7, 8]
 
 
-async def test_pushes_during_a_sync_wait_for_it() -> None:
+def test_pushes_during_a_sync_wait_for_it() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
     hub.follow(1, CHAT, 5)
@@ -145,10 +145,10 @@ async def test_pushes_during_a_sync_wait_for_it() -> None:
         who.outbox.put(json.dumps(seq).encode())
     hub.end_sync(who, {CHAT: 6})
     push(hub, 8)
-    assert await received(who) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert received(who) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-async def test_a_sync_ahead_of_the_hints_is_not_repeated() -> None:
+def test_a_sync_ahead_of_the_hints_is_not_repeated() -> None:
     hub, who, other = Hub(), connection(1), connection(2)
     hub.add(who)
     hub.add(other)
@@ -159,16 +159,16 @@ async def test_a_sync_ahead_of_the_hints_is_not_repeated() -> None:
         who.outbox.put(json.dumps(seq).encode())
     hub.end_sync(who, {CHAT: 4})
     push(hub, 5)
-    assert await received(who) == [3, 4, 5]
-    assert await received(other) == [3, 4, 5]
+    assert received(who) == [3, 4, 5]
+    assert received(other) == [3, 4, 5]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["commit", "hint", "begin", "end", "late"]), st.integers(1, 3)), max_size=30))
 def test_every_interleaving_is_ascending_without_doubles_and_complete(steps: list[tuple[str, int]]) -> None:
-    asyncio.run(_interleave(steps))
+    _interleave(steps)
 
 
-async def _interleave(steps: list[tuple[str, int]]) -> None:
+def _interleave(steps: list[tuple[str, int]]) -> None:
     """A chat of two; user 1 syncs while rows are committed and hinted. `late` is a second, late device of user 2."""
     hub, who, other = Hub(), connection(1), connection(2)
     hub.add(who)
@@ -196,11 +196,11 @@ async def _interleave(steps: list[tuple[str, int]]) -> None:
     if syncing:
         hub.end_sync(who, {CHAT: have})
     push(hub, last)
-    assert await received(who) == list(range(1, last + 1))
-    assert await received(other) == list(range(1, last + 1))
+    assert received(who) == list(range(1, last + 1))
+    assert received(other) == list(range(1, last + 1))
 
 
-async def test_the_same_device_again_replaces_the_old_socket() -> None:
+def test_the_same_device_again_replaces_the_old_socket() -> None:
     hub, old, new = Hub(), connection(1, 5), connection(1, 5)
     new.conn_id = "newer"
     hub.claim(old)
@@ -216,7 +216,7 @@ async def test_the_same_device_again_replaces_the_old_socket() -> None:
     assert _order_code(new) == CLOSE_UNAUTHENTICATED
 
 
-async def test_a_claim_heard_from_elsewhere_replaces_only_an_older_connection() -> None:
+def test_a_claim_heard_from_elsewhere_replaces_only_an_older_connection() -> None:
     hub, here = Hub(), connection(1, 5)
     hub.claim(here)
     hub.add(here)
@@ -245,7 +245,7 @@ def test_of_a_devices_connections_the_last_claimed_alone_stays(order: list[str],
     assert [name for name, one in made.items() if _order_code(one) is None] == order[-1:]
 
 
-async def test_a_claim_sent_while_the_bus_was_lost_counts_as_heard() -> None:
+def test_a_claim_sent_while_the_bus_was_lost_counts_as_heard() -> None:
     hub, here = Hub(), connection(1, 5)
     hub.claim(here)
     hub.add(here)
@@ -263,7 +263,7 @@ def _order_code(connection: Connection) -> int | None:
     return order.code if order else None
 
 
-async def test_a_poll_is_woken_by_a_row_it_may_see_and_by_a_drain() -> None:
+def test_a_poll_is_woken_by_a_row_it_may_see_and_by_a_drain() -> None:
     hub = Hub()
     woken, other = hub.add_poll(1), hub.add_poll(2)
     hub.follow(1, CHAT, 0)
@@ -274,7 +274,7 @@ async def test_a_poll_is_woken_by_a_row_it_may_see_and_by_a_drain() -> None:
     assert other.is_set()
 
 
-async def test_receipts_reach_current_members_only_and_come_from_members_only() -> None:
+def test_receipts_reach_current_members_only_and_come_from_members_only() -> None:
     hub, member, former = Hub(), connection(1), connection(2)
     for who in (member, former):
         hub.add(who)
@@ -283,12 +283,12 @@ async def test_receipts_reach_current_members_only_and_come_from_members_only() 
     hub.set_members(CHAT, [1, 3])
     hub.tell_members(CHAT, b"7", from_id=3)
     hub.tell_members(CHAT, b"8", from_id=2)
-    assert await received(member) == [7]
-    assert await received(former) == []
+    assert received(member) == [7]
+    assert received(former) == []
 
 
 @pytest.mark.parametrize(("seconds", "known"), [(LINGER_SECONDS - 1, True), (LINGER_SECONDS + 1, False)])
-async def test_users_who_left_are_forgotten_after_a_while(seconds: float, known: bool) -> None:  # noqa: FBT001
+def test_users_who_left_are_forgotten_after_a_while(seconds: float, known: bool) -> None:  # noqa: FBT001
     hub, who = Hub(), connection(1)
     hub.expect(1, now=100)
     hub.add(who)
@@ -300,11 +300,11 @@ async def test_users_who_left_are_forgotten_after_a_while(seconds: float, known:
     assert (CHAT in hub.followed_chats()) is known
 
 
-async def test_presence_is_told_to_those_who_watch() -> None:
+def test_presence_is_told_to_those_who_watch() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
     hub.watch(who, frozenset({2, 3}))
     hub.watch(who, frozenset({3}))
     hub.tell_watchers(2, b"2")
     hub.tell_watchers(3, b"3")
-    assert await received(who) == [3]
+    assert received(who) == [3]

@@ -62,11 +62,19 @@ async def connect(hub: Hub, deliverer: Deliverer, user_id: int, device_id: int) 
     return connection
 
 
+async def taken(connection: Connection) -> list[bytes]:
+    """Wait for frames, or for the order to close, and return the frames."""
+    there = asyncio.Event()
+    connection.outbox.attach(there.set)
+    await there.wait()
+    return connection.outbox.take()
+
+
 async def seqs(connection: Connection, count: int) -> list[int]:
     found: list[int] = []
     async with asyncio.timeout(WAIT_SECONDS):
         while len(found) < count:
-            frames = [json.loads(frame) for frame in await connection.outbox.take()]
+            frames = [json.loads(frame) for frame in await taken(connection)]
             found += [frame["message"]["seq"] if frame["type"] == "message" else frame["seq"] for frame in frames]
     return found
 
@@ -100,7 +108,7 @@ async def test_receipts_reach_their_reader_though_all_hints_are_lost(server: Ser
 async def receipt_like(connection: Connection, wanted: dict[str, object]) -> bool:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
-            if wanted in [json.loads(frame) for frame in await connection.outbox.take()]:
+            if wanted in [json.loads(frame) for frame in await taken(connection)]:
                 return True
 
 
@@ -123,7 +131,7 @@ async def test_a_revoked_device_is_closed_though_its_hint_was_lost(server: Serve
         a = await connect(hub, deliverer, ana.user.user_id, ana.device_id)
         await Devices(server.database).revoke(ana.user.user_id, ana.device_id)
         async with asyncio.timeout(WAIT_SECONDS):
-            assert await a.outbox.take() == []
+            assert await taken(a) == []
         assert a.outbox.order is not None
         assert a.outbox.order.code == 4001
 

@@ -54,4 +54,6 @@ def left(paths: ClusterPaths, before: leftovers.Snapshot) -> list[str]:
 def _concerns(line: str, paths: ClusterPaths) -> bool:
     if line.startswith("cgroups:"):
         return bool(_OUR_CGROUPS.search(line))
-    return line[:10] != "processes:" or bool(_OURS.search(line)) or str(paths.state) in line or f"-{paths.name}-" in line
+    return (
+        line[:10] != "processes:" or bool(_OURS.search(line)) or str(paths.state) in line or f"-{paths.name}-" in line
+    )

@@ -14,6 +14,7 @@ from sanic import Sanic
 from sanic.config import Config
 
 from chatserver.errors import Unauthenticated
+from chatserver.routes.websocket import Sockets
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +41,7 @@ class Context:
     """The parts that handlers use, wired by app.py.
 
     Attributes:
+        sockets: the open WebSockets, which one loop pings.
         tasks: work that outlives the frame that asked for it (sends, receipts).
     """
 
@@ -54,6 +56,7 @@ class Context:
     deliverer: Deliverer
     bus: Bus
     health: Health
+    sockets: Sockets = field(default_factory=Sockets)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 

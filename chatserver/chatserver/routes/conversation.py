@@ -1,4 +1,4 @@
-"""One WebSocket's conversation: a reader that never waits for the database, a writer, and work between them."""
+"""One WebSocket's conversation: what its frames lead to, and what is written to it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 import structlog
-from sanic.exceptions import RequestCancelled, WebsocketClosed
 
 from chatserver import protocol
 from chatserver.errors import ChatError, ServiceUnavailable
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import Ack, Error, Presence, Synced, Welcome, encode_frame
-from chatserver.routes.upgrade import close_socket, write_frames
 from chatserver.services import receipts, sync, users
 from chatserver.services.rendering import frame_of_row, rfc3339, view_member
 from chatserver.services.sending import send_counted
@@ -33,10 +31,9 @@ from chatserver.session import (
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from sanic.server.websockets.impl import WebsocketImplProtocol
-
     from chatserver.connection import Connection
     from chatserver.routes.context import Context
+    from chatserver.routes.websocket import Socket
 
 log = structlog.get_logger()
 
@@ -51,51 +48,88 @@ MAX_WAITING_MARKS = 5000
 
 
 class Conversation:
-    """One connection from claim and welcome to close."""
+    """One connection from welcome to close; the owner of its socket.
 
-    def __init__(self, context: Context, socket: WebsocketImplProtocol, connection: Connection, epoch: str) -> None:
+    Nothing here that a frame leads to waits for the database: what has to is a task of its own.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_marking",
+        "_marks",
+        "_session",
+        "_socket",
+        "_sync_lock",
+        "_telling",
+        "_typing",
+    )
+
+    def __init__(self, context: Context, connection: Connection) -> None:
         self._context = context
-        self._socket = socket
         self._connection = connection
-        self._epoch = epoch
+        self._socket: Socket | None = None
         self._session = Session()
         self._marks: dict[int, ReceiptMark] = {}
         self._marking = False
-        self._sync_lock = asyncio.Lock()
+        self._sync_lock: asyncio.Lock | None = None
         self._typing: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Talk until the connection ends."""
-        context, connection = self._context, self._connection
-        try:
-            await context.deliverer.claims.claim(context.bus, connection)
-            await self._talk()
-        finally:
-            context.hub.remove(connection, time.monotonic())
+    def begin(self, socket: Socket, epoch: str) -> None:
+        """Welcome the client over a socket that has just been accepted.
 
-    async def _talk(self) -> None:
+        Args:
+            socket: made with this conversation as its owner.
+            epoch: of the database.
+        """
         context, connection = self._context, self._connection
+        self._socket = socket
+        context.sockets.add(socket)
         context.hub.add(connection)
         context.deliverer.came(connection.user_id)
-        connection.outbox.put(encode_frame(self._welcome()))
-        structlog.contextvars.bind_contextvars(conn_id=connection.conn_id)
-        log.info("connected", user_id=connection.user_id, device_id=connection.device_id)
-        writer = asyncio.create_task(self._write(), name=f"write-{connection.conn_id}")
-        try:
-            await self._read()
-        finally:
-            self._session.close()
-            context.hub.remove(connection, time.monotonic())
-            context.deliverer.went(connection.user_id)
-            order = connection.outbox.order
-            connection.outbox.close(1000, "", flush=False)
-            writer.cancel()
-            code = order.code if order else 0
-            context.metrics.closed.labels(str(code)).inc()
-            log.info("disconnected", user_id=connection.user_id, code=code)
+        connection.outbox.put(encode_frame(self._welcome(epoch)))
+        connection.outbox.attach(self._wake)
+        log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
-    def _welcome(self) -> Welcome:
+    def receive(self, data: str | bytes) -> None:
+        """Act on a frame of the client."""
+        for action in self._session.receive(data):
+            self._act(action)
+
+    def flush(self) -> None:
+        """Write what waits, as far as the client reads it, and close when that is ordered."""
+        socket, outbox = self._socket, self._connection.outbox
+        if socket is None:
+            return
+        while not socket.paused and (frames := outbox.take()):
+            socket.write(frames)
+        if outbox.order is not None and not len(outbox):
+            socket.close(outbox.order.code, outbox.order.reason)
+
+    def stuck(self) -> None:
+        """Close the connection of a client that reads nothing."""
+        self._connection.outbox.close(protocol.CLOSE_PACE, "too slow", flush=False)
+        self.flush()
+
+    def ended(self, code: int) -> None:
+        """Forget the connection; ``code`` is what this server closed it with, or 0."""
+        context, connection = self._context, self._connection
+        if self._socket is not None:
+            context.sockets.discard(self._socket)
+        self._socket = None
+        self._session.close()
+        context.hub.remove(connection, time.monotonic())
+        context.deliverer.went(connection.user_id)
+        connection.outbox.close(1000, "", flush=False)
+        context.metrics.closed.labels(str(code)).inc()
+        log.info("disconnected", conn_id=connection.conn_id, user_id=connection.user_id, code=code)
+
+    def _wake(self) -> None:
+        # Later, so that all that one commit or one query brings is written at once.
+        asyncio.get_running_loop().call_soon(self.flush)
+
+    def _welcome(self, epoch: str) -> Welcome:
         limits = {
             "max_frame_bytes": protocol.MAX_FRAME_BYTES,
             "max_in_flight": protocol.MAX_IN_FLIGHT,
@@ -107,38 +141,9 @@ class Conversation:
             conn_id=self._connection.conn_id,
             server=self._context.settings.server_name,
             server_time=rfc3339(int(time.time() * 1_000_000)),
-            epoch=self._epoch,
+            epoch=epoch,
             limits=limits,
         )
-
-    async def _read(self) -> None:
-        """Take frames until the connection ends; nothing here waits for the database."""
-        while True:
-            try:
-                data = await self._socket.recv()
-            except (asyncio.CancelledError, WebsocketClosed):
-                # Sanic's way to say that the connection has ended.
-                return
-            if data is None:
-                return
-            for action in self._session.receive(data):
-                self._act(action)
-
-    async def _write(self) -> None:
-        outbox = self._connection.outbox
-        try:
-            while True:
-                frames = await outbox.take()
-                if not frames:
-                    break
-                if not await write_frames(self._socket, frames):
-                    return
-        except TimeoutError:
-            outbox.close(protocol.CLOSE_PACE, "too slow", flush=False)
-        except RequestCancelled:
-            return
-        if outbox.order is not None:
-            await close_socket(self._socket, outbox.order)
 
     def _act(self, action: Action) -> None:
         connection, context = self._connection, self._context
@@ -195,7 +200,7 @@ class Conversation:
             connection.outbox.put(encode_frame(refusal))
         except Exception:
             connection.own_ids.discard(client_id)
-            log.exception("send_failed")
+            log.exception("send_failed", conn_id=connection.conn_id)
             connection.outbox.put(encode_frame(Error("internal_error", ChatError.default_detail, frame.id)))
         else:
             if sent.duplicate:
@@ -208,6 +213,7 @@ class Conversation:
 
     async def _sync(self, have_seq: dict[int, int]) -> None:
         connection, context = self._connection, self._context
+        self._sync_lock = self._sync_lock or asyncio.Lock()
         async with self._sync_lock:
             reached: dict[int, int] = {}
             context.hub.begin_sync(connection)
@@ -216,7 +222,7 @@ class Conversation:
             except ChatError as error:
                 frame = encode_frame(Error(error.code, error.detail, None, error.retry_after_seconds))
             except Exception:
-                log.exception("sync_failed")
+                log.exception("sync_failed", conn_id=connection.conn_id)
                 frame = encode_frame(Error("internal_error", ChatError.default_detail))
             else:
                 frame = encode_frame(synced)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import TYPE_CHECKING
 
 from chatserver import protocol
-from chatserver.connection import CloseOrder, Connection
+from chatserver.connection import Connection
 from chatserver.errors import ServiceUnavailable, Unauthenticated
 from chatserver.routes.context import App, Context, Request, authenticate, bearer_token, request_id
 from chatserver.routes.conversation import Conversation
 from chatserver.routes.parsing import Query
-from chatserver.routes.upgrade import Handshake, accept, close_socket, read_handshake
+from chatserver.routes.websocket import Handshake, accept, read_handshake
 
 if TYPE_CHECKING:
     from chatserver.model import Principal
+    from chatserver.routes.websocket import Socket
 
 # A server at its cap, or one that leaves: long enough that the proxy's count has changed.
 RETRY_SECONDS = 2
@@ -53,10 +55,40 @@ async def _identify(request: Request) -> Principal | None:
         return None
 
 
-async def _refuse(request: Request, handshake: Handshake, code: int, reason: str) -> None:
+class _Refused:
+    """The owner of a socket that is closed as soon as it is open."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._socket: Socket | None = None
+
+    def close(self, socket: Socket, code: int, reason: str) -> None:
+        """Close the socket, which is looked after until it is gone."""
+        self._socket = socket
+        self._context.sockets.add(socket)
+        socket.close(code, reason)
+
+    def receive(self, data: str | bytes) -> None:
+        """Ignore what is sent before the close is seen."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def stuck(self) -> None:
+        """Nothing is written."""
+
+    def ended(self, code: int) -> None:  # noqa: ARG002 - the owner's interface
+        """Forget the socket."""
+        if self._socket is not None:
+            self._context.sockets.discard(self._socket)
+
+
+def _refuse(request: Request, handshake: Handshake, code: int, reason: str) -> None:
     """Accept and close: a page cannot see an HTTP status of an upgrade, but it can see a close code."""
-    socket = await accept(handshake, _headers(request))
-    await close_socket(socket, CloseOrder(code, reason, flush=True))
+    owner = _Refused(request.app.ctx)
+    socket = accept(request, handshake, _headers(request), owner)
+    if socket is not None:
+        owner.close(socket, code, reason)
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -69,18 +101,26 @@ async def handle(request: Request) -> None:
     # All that a client can mend comes before its ticket is used up.
     handshake = read_handshake(request)
     if not _is_own_page(request):
-        await _refuse(request, handshake, protocol.CLOSE_FORBIDDEN, "this page's origin is not allowed")
+        _refuse(request, handshake, protocol.CLOSE_FORBIDDEN, "this page's origin is not allowed")
         return
     _check_room(context)
     caller = await _identify(request)
     if caller is None:
-        await _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, "sign in")
+        _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, "sign in")
         return
     await context.deliverer.learn(caller.user_id)
     epoch = await context.health.epoch()
-    socket = await accept(handshake, _headers(request))
     connection = Connection(uuid.uuid4().hex[:16], caller.user_id, caller.device_id)
-    await Conversation(context, socket, connection, epoch).run()
+    socket = None
+    try:
+        await context.deliverer.claims.claim(context.bus, connection)
+        conversation = Conversation(context, connection)
+        socket = accept(request, handshake, _headers(request), conversation)
+    finally:
+        if socket is None:
+            context.hub.remove(connection, time.monotonic())
+    if socket is not None:
+        conversation.begin(socket, epoch)
 
 
 # Sanic asks for no answer from a handler with this mark.
