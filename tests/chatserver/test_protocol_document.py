@@ -323,7 +323,7 @@ def test_the_close_codes_are_the_constants() -> None:
         ("calls with one token, in a minute | {};", SETTINGS.messages_per_user_per_minute),
         ("in a minute | 600; {} (429) |", SETTINGS.requests_per_device_per_minute),
         ("or {} s after it, then 60 s", accounts.RESEND_SECONDS),
-        ("The server pings every {} s", protocol.PING_SECONDS),
+        ("The server pings who was silent for {} s", protocol.PING_SECONDS),
         ("or {} frames in a row were refused", protocol.MAX_REFUSALS),
         ("the code is good for {} s", accounts.CODE_SECONDS),
         ("The token is good for {} days", SETTINGS.session_days),
