@@ -42,6 +42,8 @@ from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from chatserver.services.health import Health
 from chatserver.services.limits import Limits
+from chatserver.services.senders import LogSender
+from chatserver.services.webhook import WebhookSender
 from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
 
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from sanic.server.async_server import AsyncioServer
 
+    from chatserver.services.senders import Sender
     from chatserver.settings import Settings
 
 log = structlog.get_logger()
@@ -65,6 +68,8 @@ KEEP_ALIVE_SECONDS = 75
 BACKLOG = 4096
 # REST calls that run when the sockets are closed get this long.
 FINISH_SECONDS = 3.0
+# Codes that wait when the server leaves; what is not sent by then is asked for again.
+SEND_CODES_SECONDS = 5.0
 GAUGE_SECONDS = 1.0
 
 
@@ -88,12 +93,14 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     )
     writer = MessageWriter(database)
     metrics.connections.set_function(lambda: len(hub.connections))
+    sender = _make_sender(settings, metrics)
     accounts = Accounts(
         database,
         secret_key=settings.secret_key,
         codes_per_address_per_hour=settings.codes_per_address_per_hour,
         codes_per_number_per_hour=settings.codes_per_number_per_hour,
         session_days=settings.session_days,
+        sender=sender,
         on_refused=metrics.count_rate_limited,
     )
     limits = Limits(
@@ -108,6 +115,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         database=database,
         devices=devices_service,
         accounts=accounts,
+        sender=sender,
         limits=limits,
         writer=writer,
         hub=hub,
@@ -115,6 +123,13 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         bus=bus,
         health=Health(database, metrics),
     )
+
+
+def _make_sender(settings: Settings, metrics: Metrics) -> Sender:
+    webhook = settings.otp_webhook
+    if webhook is None:
+        return LogSender(metrics.count_code)
+    return WebhookSender(webhook.url, webhook.read_secret, on_result=metrics.count_code)
 
 
 def make_app(context: Context) -> App:
@@ -201,12 +216,14 @@ async def _running(context: Context) -> AsyncIterator[None]:
         "presence": context.deliverer.run_presence(context.bus),
         "schema": context.health.watch_schema(),
         "sockets": context.sockets.run(),
+        "codes": context.sender.run(),
         "gauges": _measure(context),
     }
     tasks = [asyncio.create_task(_forever(name, work), name=name) for name, work in loops.items()]
     try:
         yield
     finally:
+        await context.sender.finish(SEND_CODES_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -225,6 +242,7 @@ async def _forever(name: str, work: Coroutine[None, None, None]) -> None:
 
 async def _measure(context: Context) -> None:
     while True:
+        context.metrics.codes_waiting.set(context.sender.waiting())
         context.metrics.write_queue.set(context.writer.queued_rows)
         size, idle = context.database.connection_counts()
         context.metrics.pool_size.set(size)

@@ -36,6 +36,8 @@ class Metrics:
         connections: open WebSockets.
         draining: 1 from SIGTERM on.
         messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``limited``, ``unavailable``.
+        codes: ``sent``, ``failed`` (given up), ``refused`` (the sender's queue was full: 503).
+        rate_limited: refusals by limit: ``messages``, ``device``, ``address``, ``codes``.
         delivery_seconds: from a message's commit to its frame being handed to a connection's outbox.
     """
 
@@ -49,6 +51,14 @@ class Metrics:
         self.messages = Counter("chatserver_messages", "Sends by result", ["result"], registry=self.registry)
         for result in ("stored", "duplicate", "rejected", "limited", "unavailable"):
             self.messages.labels(result)
+        self.codes = Counter(
+            "chatserver_codes", "Sign-in codes by what the sender did", ["result"], registry=self.registry
+        )
+        for result in ("sent", "failed", "refused"):
+            self.codes.labels(result)
+        self.codes_waiting = Gauge(
+            "chatserver_codes_waiting", "Sign-in codes that wait for the sender", registry=self.registry
+        )
         self.rate_limited = Counter(
             "chatserver_rate_limited", "Requests refused by a rate limit, by limit", ["limit"], registry=self.registry
         )
@@ -95,6 +105,10 @@ class Metrics:
             registry=self.registry,
         )
         self.database_up = Gauge("chatserver_database_up", "1 while the database answers", registry=self.registry)
+
+    def count_code(self, result: str) -> None:
+        """Count a sign-in code by what the sender did with it."""
+        self.codes.labels(result).inc()
 
     def count_rate_limited(self, limit: str) -> None:
         """Count a request that a rate limit refused."""

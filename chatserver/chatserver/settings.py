@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,40 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIN_SECRET_KEY_BYTES = 16
 
 
+OTP_SENDERS = ("Log", "Webhook")
+# "localhost" may be made to mean something else, but only by who owns the machine.
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
 class SettingsError(Exception):
     """A setting is missing or wrong; the text names the variable and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where sign-in codes are posted to.
+
+    Attributes:
+        url: https, or http to this machine.
+        secret: key of the signature, or None when ``secret_file`` holds it.
+        secret_file: file with the key, read again for each request.
+    """
+
+    url: str = field(repr=False)
+    secret: bytes | None = field(repr=False)
+    secret_file: Path | None
+
+    def read_secret(self) -> bytes:
+        """Return the key to sign with now.
+
+        Raises:
+            OSError: the file cannot be read at this moment.
+            ValueError: it holds too short a key.
+        """
+        secret = self.secret if self.secret_file is None else self.secret_file.read_bytes().strip()
+        if secret is None or len(secret) < MIN_SECRET_KEY_BYTES:
+            raise ValueError(f"the key must have at least {MIN_SECRET_KEY_BYTES} bytes")
+        return secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +71,8 @@ class Settings:
         server_name: name in ``X-Chat-Server`` and ``welcome``.
         drain_seconds: time from SIGTERM's notice to the last closed socket.
         readiness_notice_seconds: time after ``/readyz`` turns 503 until the proxy has noticed.
-        otp_sender: how codes reach people; only ``Log``.
+        otp_sender: how codes reach people: ``Log`` (development: shown to whoever asks) or ``Webhook``.
+        otp_webhook: where the sender ``Webhook`` posts them to; None with ``Log``.
         codes_per_address_per_hour: sign-in codes one client address may ask for.
         codes_per_number_per_hour: sign-in codes one phone number may be sent that nobody uses.
         messages_per_user_per_minute: sends by one user on this server; 0: no limit.
@@ -65,6 +99,7 @@ class Settings:
     drain_seconds: int = 30
     readiness_notice_seconds: float = 5
     otp_sender: str = "Log"
+    otp_webhook: Webhook | None = None
     codes_per_address_per_hour: int = 1000
     codes_per_number_per_hour: int = 5
     messages_per_user_per_minute: int = 600
@@ -153,6 +188,47 @@ def _read_secret_key(reader: _Reader, *, required: bool) -> bytes:
     return secret
 
 
+def _read_webhook(reader: _Reader) -> Webhook:
+    url = reader.optional("OTP_WEBHOOK_URL")
+    if url is None:
+        raise SettingsError(f"{PREFIX}OTP_SENDER=Webhook needs {PREFIX}OTP_WEBHOOK_URL: where codes are posted to")
+    secret, path = reader.optional("OTP_WEBHOOK_SECRET"), reader.optional("OTP_WEBHOOK_SECRET_FILE")
+    if (secret is None) == (path is None):
+        raise SettingsError(
+            f"{PREFIX}OTP_SENDER=Webhook needs exactly one of {PREFIX}OTP_WEBHOOK_SECRET and "
+            f"{PREFIX}OTP_WEBHOOK_SECRET_FILE: the key that signs what is posted"
+        )
+    webhook = Webhook(
+        _check_webhook_url(url),
+        None if secret is None else secret.encode(),
+        None if path is None else Path(path),
+    )
+    try:
+        webhook.read_secret()
+    except OSError as e:
+        raise SettingsError(f"{PREFIX}OTP_WEBHOOK_SECRET_FILE cannot be read: {e.strerror}") from e
+    except ValueError as e:
+        raise SettingsError(f"{PREFIX}OTP_WEBHOOK_SECRET(_FILE): {e}") from e
+    return webhook
+
+
+def _check_webhook_url(url: str) -> str:
+    """Return the URL; the complaint does not quote it, since gateways put secrets into it."""
+    name = f"{PREFIX}OTP_WEBHOOK_URL"
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as e:
+        raise SettingsError(f"{name} is not a URL: {e}") from e
+    if not host or not url.isascii() or not url.isprintable() or " " in url:
+        raise SettingsError(f"{name} must be an absolute URL, such as https://gateway.example.com/codes")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK_HOSTS):
+        raise SettingsError(f"{name} must begin with https:// (http:// only to this machine): codes are secrets")
+    if parts.username is not None or parts.fragment:
+        raise SettingsError(f"{name} must have neither a user name nor a fragment: requests are signed instead")
+    return url
+
+
 def _read_web_root(reader: _Reader) -> Path | None:
     raw = reader.optional("WEB_ROOT")
     if raw is None:
@@ -182,6 +258,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
     """
     reader = _Reader(environ)
     dsn, dsn_file = _read_dsn(reader)
+    otp_sender = reader.choice("OTP_SENDER", "Log", OTP_SENDERS)
     drain_seconds = reader.integer("DRAIN_SECONDS", 30, least=MIN_DRAIN_SECONDS, most=3600)
     return Settings(
         database_dsn=dsn,
@@ -194,7 +271,9 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         server_name=reader.text("SERVER_NAME", socket.gethostname()),
         drain_seconds=drain_seconds,
         readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", 5, least=0, most=drain_seconds),
-        otp_sender=reader.choice("OTP_SENDER", "Log", ("Log",)),
+        otp_sender=otp_sender,
+        # Migrations send no codes, and their Job has no key to sign with.
+        otp_webhook=_read_webhook(reader) if otp_sender == "Webhook" and needs_secret_key else None,
         codes_per_address_per_hour=reader.integer("CODES_PER_ADDRESS_PER_HOUR", 1000, least=1, most=10**9),
         codes_per_number_per_hour=reader.integer("CODES_PER_NUMBER_PER_HOUR", 5, least=1, most=10**9),
         messages_per_user_per_minute=reader.integer("MESSAGES_PER_USER_PER_MINUTE", 600, least=0, most=10**9),

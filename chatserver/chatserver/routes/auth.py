@@ -9,6 +9,7 @@ import structlog
 from chatserver import fields
 from chatserver.routes.context import App, Request, authenticate, client_address
 from chatserver.routes.parsing import Body, answer, no_content, read_body
+from chatserver.services.audit import mask_phone_number
 from chatserver.services.rendering import UserView, view_user
 
 if TYPE_CHECKING:
@@ -47,23 +48,13 @@ class SessionAnswer(TypedDict):
     user: UserView
 
 
-def mask_phone_number(phone_number: str) -> str:
-    """Return a phone number as logs may hold it.
-
-    Example:
-        >>> mask_phone_number("+4915112345678")
-        '+49*********78'
-    """
-    return phone_number[:3] + "*" * max(0, len(phone_number) - 5) + phone_number[-2:]
-
-
 async def request_code(request: Request) -> HTTPResponse:
     """Make a sign-in code; with the sender Log the answer holds it."""
     body = read_body(request, CodeBody)
     made = await request.app.ctx.accounts.request_code(body.phone_number, client_address(request))
     log.info("code_made", phone_number=mask_phone_number(made.phone_number))
     told = CodeAnswer(expires_in=made.expires_in_seconds)
-    if request.app.ctx.settings.otp_sender == "Log":
+    if request.app.ctx.accounts.reveals_codes:
         told["dev_code"] = made.code
     return answer(told, 202)
 
@@ -72,9 +63,12 @@ async def create_session(request: Request) -> HTTPResponse:
     """Trade a code for a token."""
     body = read_body(request, SessionBody)
     session = await request.app.ctx.accounts.create_session(
-        body.phone_number, body.code, device_name=body.device_name, username=body.username
+        body.phone_number,
+        body.code,
+        device_name=body.device_name,
+        username=body.username,
+        address=client_address(request),
     )
-    log.info("signed_in", user_id=session.user.user_id, device_id=session.device_id)
     user = view_user(session.user, to_user_id=session.user.user_id)
     return answer(SessionAnswer(token=session.token, device_id=session.device_id, user=user), 201)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chatserver.services.devices import Devices
     from chatserver.services.health import Health
     from chatserver.services.limits import Limits
+    from chatserver.services.senders import Sender
     from chatserver.services.writer import MessageWriter
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
@@ -50,6 +51,7 @@ class Context:
     database: Database
     devices: Devices
     accounts: Accounts
+    sender: Sender
     limits: Limits
     writer: MessageWriter
     hub: Hub

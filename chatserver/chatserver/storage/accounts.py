@@ -107,11 +107,12 @@ async def update_profile(
             picture[0] if picture else None,
         )
     except StatementFailed as error:
-        raise _username_taken(error) from error
+        raise username_taken(error) from error
     return None if record is None else _user(record)
 
 
-def _username_taken(error: StatementFailed) -> Exception:
+def username_taken(error: StatementFailed) -> Exception:
+    """Return what a refused statement means: UsernameTaken, or itself when it was refused for something else."""
     if error.constraint == "users_username_key_key":
         return UsernameTaken.of("username", "is taken")
     return error
@@ -128,49 +129,45 @@ async def record_last_seen(database: Database, user_ids: Sequence[int]) -> None:
     )
 
 
-async def sign_in(database: Database, sign_in: SignIn) -> tuple[User, int] | None:
-    """Use the code up, make the account if need be, and add the device, in one transaction.
+async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] | None:
+    """Use the code up, make the account if need be, and add the device: steps of one transaction.
 
     Returns:
         The user and the device's id; None when the code was used meanwhile.
 
     Raises:
-        UsernameTaken: another account has it; the code remains usable.
+        StatementFailed: see `username_taken`; the code remains usable.
     """
-    try:
-        async with database.transaction() as connection:
-            used = await connection.execute(
-                "DELETE FROM auth_codes WHERE phone_number = $1 AND code_hmac = $2",
-                sign_in.phone_number,
-                sign_in.code_hmac,
-            )
-            if affected(used) == 0:
-                return None
-            # Who has the number can sign in as often as they like: only codes that nobody uses count.
-            await forget_codes_counted(connection, sign_in.phone_number)
-            record = await connection.fetchrow(
-                "INSERT INTO users AS u (phone_number, username, username_key, last_seen) VALUES ($1, $2, $3, now()) "
-                "ON CONFLICT (phone_number) DO UPDATE SET username = coalesce(excluded.username, u.username), "
-                "username_key = coalesce(excluded.username_key, u.username_key), last_seen = now() "
-                f"RETURNING {_USER_COLUMNS}",
-                sign_in.phone_number,
-                sign_in.username,
-                sign_in.username_key,
-            )
-            if record is None:
-                return None
-            user = _user(record)
-            device_id = await connection.fetchval(
-                "INSERT INTO devices (user_id, token_hash, device_name, expires_at) "
-                "VALUES ($1, $2, $3, now() + make_interval(days => $4)) RETURNING device_id",
-                user.user_id,
-                sign_in.token_hash,
-                sign_in.device_name,
-                sign_in.session_days,
-            )
-            return user, int(device_id)
-    except StatementFailed as error:
-        raise _username_taken(error) from error
+    used = await connection.execute(
+        "DELETE FROM auth_codes WHERE phone_number = $1 AND code_hmac = $2",
+        sign_in.phone_number,
+        sign_in.code_hmac,
+    )
+    if affected(used) == 0:
+        return None
+    # Who has the number can sign in as often as they like: only codes that nobody uses count.
+    await forget_codes_counted(connection, sign_in.phone_number)
+    record = await connection.fetchrow(
+        "INSERT INTO users AS u (phone_number, username, username_key, last_seen) VALUES ($1, $2, $3, now()) "
+        "ON CONFLICT (phone_number) DO UPDATE SET username = coalesce(excluded.username, u.username), "
+        "username_key = coalesce(excluded.username_key, u.username_key), last_seen = now() "
+        f"RETURNING {_USER_COLUMNS}",
+        sign_in.phone_number,
+        sign_in.username,
+        sign_in.username_key,
+    )
+    if record is None:
+        return None
+    user = _user(record)
+    device_id = await connection.fetchval(
+        "INSERT INTO devices (user_id, token_hash, device_name, expires_at) "
+        "VALUES ($1, $2, $3, now() + make_interval(days => $4)) RETURNING device_id",
+        user.user_id,
+        sign_in.token_hash,
+        sign_in.device_name,
+        sign_in.session_days,
+    )
+    return user, int(device_id)
 
 
 _ALIVE: Final[LiteralString] = "revoked_at IS NULL AND expires_at > now()"

@@ -1,0 +1,57 @@
+"""The audit log: sign-ins, revocations and administrative acts, stored with what they tell of and logged once."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatserver.storage import audit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from chatserver.storage.audit import AuditEvent
+    from chatserver.storage.database import Connection, Database
+
+log = structlog.get_logger()
+
+
+class Trail:
+    """The events of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._events: list[AuditEvent] = []
+
+    async def add(self, event: AuditEvent) -> None:
+        """Store an event with the transaction."""
+        await audit.insert_event(self._connection, event)
+        self._events.append(event)
+
+    def write_log(self) -> None:
+        """Log the events, one line each; to be called once they are committed."""
+        for event in self._events:
+            known = {"user_id": event.user_id, "device_id": event.device_id, "chat_id": event.chat_id}
+            fields = {name: value for name, value in known.items() if value is not None}
+            log.info("audit", action=event.action, **fields, **event.detail)
+
+
+@asynccontextmanager
+async def audited(database: Database) -> AsyncIterator[tuple[Connection, Trail]]:
+    """Lend a connection with a transaction, and the trail of what is done in it; errors as of `Database.connection`."""
+    async with database.transaction() as connection:
+        trail = Trail(connection)
+        yield connection, trail
+    trail.write_log()
+
+
+def mask_phone_number(phone_number: str) -> str:
+    """Return a phone number as logs may hold it.
+
+    Example:
+        >>> mask_phone_number("+4915112345678")
+        '+49*********78'
+    """
+    return phone_number[:3] + "*" * max(0, len(phone_number) - 5) + phone_number[-2:]
