@@ -1,94 +1,102 @@
-"""`chatoperator run`: the composition root."""
+"""`chatoperator run | simulate`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
-import datetime as dt
 import os
+import random
 import sys
-import time
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-import aiohttp
-import kopf
-import structlog
+from chatoperator.autoscaler import Policy
+from chatoperator.errors import SettingsError, TraceError
+from chatoperator.simulation import Delays, simulate, traces
+from chatoperator.simulation.plot import as_svg, as_text
 
-from chatoperator import handlers, logs, metrics, settings
-from chatoperator.controller import Controller
-from chatoperator.errors import KubeError, SettingsError
-from chatoperator.kube import Kube, connect
-from chatoperator.manifests.metadata import KIND
-from chatoperator.probe import Prober
-from chatoperator.reconcile import Reconciler
-
-CRD_WAIT_SECONDS = 2
-"""Between two looks for the ChatCluster's CRD while the chart is still being installed."""
-
-PROBE_CONNECTIONS = 64
-"""Requests to the data plane at a time."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXIT_MISUSE = 2
 
-log = structlog.get_logger(__name__)
 
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `chatoperator`."""
-    parser = argparse.ArgumentParser(prog="chatoperator", description=__doc__)
-    parser.add_argument("command", choices=["run"], help="run: reconcile ChatClusters until stopped")
-    parser.parse_args()
+    parser = argparse.ArgumentParser(prog="chatoperator", description="The operator of ChatClusters.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="reconcile ChatClusters until stopped")
+    _add_simulate(commands.add_parser("simulate", help="try the autoscaler on connections over time"))
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "run":
+        _run()
+    else:
+        _simulate(parsed)
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--trace", type=Path, metavar="FILE", help="CSV with the header seconds,connections")
+    source.add_argument("--synthetic", choices=["day"], help="made-up connections of 24 hours")
+    parser.add_argument("--peak", type=_count, default=60_000, help="connections of the made-up day (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the made-up day's noise (%(default)s)")
+    # The defaults of the fields below spec.chatserver.
+    parser.add_argument("--target", type=_count, default=10_000, help="targetConnectionsPerServer (%(default)s)")
+    parser.add_argument("--min", type=_count, default=2, help="scaling.minReplicas (%(default)s)")
+    parser.add_argument("--max", type=_count, default=10, help="scaling.maxReplicas (%(default)s)")
+    parser.add_argument(
+        "--window-seconds", type=int, default=300, help="scaling.scaleDownStabilizationSeconds (%(default)s)"
+    )
+    parser.add_argument("--drain-seconds", type=int, default=30, help="drainSeconds (%(default)s)")
+    parser.add_argument("--start-seconds", type=int, default=20, help="until a new server serves (%(default)s)")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw it into this file too")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _simulate(parsed: argparse.Namespace) -> None:
+    if parsed.min > parsed.max:
+        _refuse(f"--min {parsed.min} is greater than --max {parsed.max}")
+    policy = Policy(parsed.target, parsed.min, parsed.max, parsed.window_seconds)
+    try:
+        if parsed.trace is not None:
+            trace = traces.read(parsed.trace.read_text())
+        else:
+            trace = traces.synthetic_day(parsed.peak, random.Random(parsed.seed))  # noqa: S311 - noise, no secret
+    except (TraceError, OSError, UnicodeDecodeError) as error:
+        _refuse(f"{parsed.trace}: {error}")
+    steps = simulate(trace, policy, Delays(parsed.start_seconds, parsed.drain_seconds))
+    sys.stdout.write(as_text(steps, policy) + "\n")
+    if parsed.svg is not None:
+        parsed.svg.write_text(as_svg(steps, policy))
+
+
+def _run() -> None:
+    # Here, so that the simulator needs none of the operator's libraries.
+    from chatoperator import logs, metrics, operate, settings  # noqa: PLC0415
+
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         # Elsewhere its requests to pods and Services would leave for addresses that belong to somebody else.
-        sys.stderr.write("chatoperator: run it in a pod of the cluster; the Helm chart does\n")
-        sys.exit(EXIT_MISUSE)
+        _refuse("run it in a pod of the cluster; the Helm chart does")
     try:
         configured = settings.read(os.environ)
     except SettingsError as error:
-        sys.stderr.write(f"chatoperator: {error}\n")
-        sys.exit(EXIT_MISUSE)
+        _refuse(str(error))
     logs.configure(configured.log_level)
     metrics.serve(configured.metrics_port)
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(run(configured))
+        asyncio.run(operate.run(configured))
 
 
-async def run(configured: settings.Settings) -> None:
-    """Reconcile ChatClusters until the process is told to stop."""
-    connector = aiohttp.TCPConnector(limit=PROBE_CONNECTIONS, force_close=True)
-    async with connect(os.environ.get("KUBECONFIG")) as kube, aiohttp.ClientSession(connector=connector) as session:
-        await _wait_for_crd(kube, configured)
-        reconciler = Reconciler(
-            kube,
-            Prober(session),
-            configured,
-            monotonic=time.monotonic,
-            now=lambda: dt.datetime.now(dt.UTC),
-        )
-        controller = Controller(reconciler, monotonic=time.monotonic, unix_time=time.time)
-        log.info("started", version=configured.version, watch_namespace=configured.watch_namespace)
-        await kopf.operator(
-            registry=handlers.registry(controller),
-            # Kopf would ask for the process's user name, and a container's user has none.
-            identity=cast("Any", configured.pod_name),
-            standalone=True,
-            clusterwide=configured.watch_namespace is None,
-            namespaces=[configured.watch_namespace] if configured.watch_namespace else [],
-            liveness_endpoint=f"http://0.0.0.0:{configured.health_port}/healthz",
-        )
-
-
-async def _wait_for_crd(kube: Kube, configured: settings.Settings) -> None:
-    """Kopf looks for the CRD once, at its start; the chart may still be bringing it."""
-    while True:
-        try:
-            await kube.list(KIND, configured.watch_namespace)
-        except KubeError as error:
-            log.warning("waiting for the CRD", error=str(error))
-            await asyncio.sleep(CRD_WAIT_SECONDS)
-        else:
-            return
+def _refuse(why: str) -> NoReturn:
+    sys.stderr.write(f"chatoperator: {why}\n")
+    sys.exit(EXIT_MISUSE)
 
 
 if __name__ == "__main__":

@@ -6,29 +6,30 @@ connections over the servers. Example: 25,000 connections at a target of 10,000 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+Bound = Literal["minReplicas", "maxReplicas"]
+
 TICK_SECONDS = 15
 """Between two decisions, as the Kubernetes HPA has it; the limits below are per tick."""
 
-HEADROOM = 0.9
-"""Servers go only when the rest would be at most this full. One-sided: 10 % over the target would be 11,000
+HEADROOM_TENTHS = 9
+"""Servers go only when the rest would be at most 90 % full. One-sided: 10 % over the target would be 11,000
 connections on a server made for 10,000, while 10 % under it costs one server at most. With it the number stays
-while the total stays within +-5 %."""
+while the total stays within +-5 %. Tenths, because whole numbers are exact at the boundaries."""
 
-MISSING_LIMIT = 1 / 3
-"""More live servers than this without a reading: the operator is blind, not the chat empty."""
+MISSING_SHARE = 3
+"""One in so many live servers may be without a reading; with more the operator is blind, not the chat empty."""
 
 UP_STEP = 4
 """Servers that one tick may add even where that more than doubles them."""
 
-DOWN_SHARE = 0.1
-"""Of the servers that may go within a minute; at least one."""
+DOWN_SHARE = 10
+"""One in so many servers may go within a minute; at least one."""
 
 MINUTE_SECONDS = 60
 
@@ -70,11 +71,20 @@ class Memory:
 
 @dataclass(frozen=True)
 class Decision:
-    """The number, and what conditions say about it."""
+    """The number, and what conditions say about it.
+
+    Attributes:
+        replicas: Servers wanted now.
+        active: Whether there were enough readings to decide by.
+        bound: The field that keeps the number from what connections want; None where neither does.
+        reason: One word.
+        message: With figures, for the log.
+        memory: For the next decision.
+    """
 
     replicas: int
     active: bool
-    limited: bool
+    bound: Bound | None
     reason: str
     message: str
     memory: Memory
@@ -100,33 +110,50 @@ def decide(
     """
     live = [server for server in servers if server.started and not server.terminating]
     missing = [server for server in live if server.connections is None]
-    if live and (len(missing) == len(live) or len(missing) > MISSING_LIMIT * len(live)):
-        held = _clamp(current, policy)
-        message = f"{len(missing)} of {len(live)} chatservers give no reading; holding {held}"
-        return Decision(
-            held, active=False, limited=held != current, reason="NoReadings", message=message, memory=memory
-        )
+    if live and (len(missing) == len(live) or MISSING_SHARE * len(missing) > len(live)):
+        return _hold(len(missing), len(live), current, policy, memory, now)
 
     # Clients of terminating servers will be back on the others.
     total = sum(server.connections or 0 for server in servers if server.started)
-    up = math.ceil(total / policy.target)
-    down = math.ceil((total + policy.target * len(missing)) / (HEADROOM * policy.target))
-    wish = up if up > current else min(down, current)
+    up = _divide_up(total, policy.target)
+    down = _divide_up(10 * (total + policy.target * len(missing)), HEADROOM_TENTHS * policy.target)
+    # Without a live server there is nobody to count: the clients of those that died will be back.
+    wish = up if up > current else min(down, current) if live else current
     want = _clamp(wish, policy)
     memory = _remember(memory, want, policy, now)
     replicas, memory = _step(current, want, policy, memory, now=now, settled=settled)
-    message = f"{total} connections at a target of {policy.target} want {wish} chatservers"
-    if want != wish:
-        bound = "minReplicas" if want > wish else "maxReplicas"
-        message += f"; {bound} makes it {want}"
     return Decision(
         replicas,
         active=True,
-        limited=want != wish,
+        bound=_bound(wish, want),
         reason="ByConnections",
-        message=message,
+        message=f"{total} connections at a target of {policy.target} want {wish} chatservers",
         memory=memory,
     )
+
+
+def _hold(missing: int, live: int, current: int, policy: Policy, memory: Memory, now: float) -> Decision:
+    """Too few readings: nothing goes, not even to a lowered maximum; what minReplicas promises still comes."""
+    held = _step_up(current, max(current, policy.min_replicas))
+    return Decision(
+        held,
+        active=False,
+        bound=None,
+        reason="NoReadings",
+        message=f"{missing} of {live} chatservers give no reading; holding {held}",
+        # The window begins anew: what was wished before says nothing about what was not seen.
+        memory=_remember(memory, held, policy, now),
+    )
+
+
+def _divide_up(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
+def _bound(wish: int, want: int) -> Bound | None:
+    if wish == want:
+        return None
+    return "minReplicas" if want > wish else "maxReplicas"
 
 
 def _clamp(replicas: int, policy: Policy) -> int:
@@ -145,17 +172,22 @@ def _remember(memory: Memory, want: int, policy: Policy, now: float) -> Memory:
 def _step(current: int, want: int, policy: Policy, memory: Memory, *, now: float, settled: bool) -> tuple[int, Memory]:
     """From `current` towards `want`, as far as one tick may go."""
     if want > current:
-        return min(want, max(current + UP_STEP, 2 * current)), replace(memory, scaled_up_at=now)
+        return _step_up(current, want), replace(memory, scaled_up_at=now)
     stable = max(_clamp(wish, policy) for _, wish in memory.wishes)
     recently_up = memory.scaled_up_at is not None and now - memory.scaled_up_at < policy.stabilization_seconds
     if stable >= current or recently_up or not settled:
         return current, memory
     removed = sum(count for _, count in memory.removals)
-    allowed = max(1, math.floor(DOWN_SHARE * (current + removed))) - removed
+    allowed = max(1, (current + removed) // DOWN_SHARE) - removed
     if allowed <= 0:
         return current, memory
     replicas = max(stable, current - allowed)
     return replicas, replace(memory, removals=(*memory.removals, (now, current - replicas)))
+
+
+def _step_up(current: int, want: int) -> int:
+    """Towards `want`, as far as one tick may add."""
+    return min(want, max(current + UP_STEP, 2 * current))
 
 
 def victims(connections: Mapping[str, int | None], count: int) -> tuple[str, ...]:

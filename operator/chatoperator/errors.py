@@ -37,6 +37,23 @@ class SettingsError(OperatorError):
     retry = False
 
 
+class TraceError(OperatorError):
+    """A recording of connections cannot be read.
+
+    Attributes:
+        where: The line.
+        remedy: What to do about it.
+    """
+
+    code = "InvalidTrace"
+    retry = False
+
+    def __init__(self, where: str, remedy: str) -> None:
+        super().__init__(f"{where}: {remedy}")
+        self.where = where
+        self.remedy = remedy
+
+
 class KubeError(OperatorError):
     """The API server refused a request or did not answer.
 

@@ -1,7 +1,8 @@
-"""Kubernetes Events about a ChatCluster, as manifests."""
+"""Kubernetes Events about a ChatCluster, as manifests, and how many of them there may be."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,27 +10,77 @@ if TYPE_CHECKING:
 
     from chatoperator.manifests.metadata import Manifest
 
-GOOD_WHEN_FALSE = frozenset({"Progressing", "ScalingLimited", "Paused", "DevelopmentCodes", "UpgradeAvailable"})
+GOOD_WHEN_FALSE = frozenset(
+    {"Progressing", "ScalingLimited", "Paused", "DevelopmentCodes", "UpgradeAvailable", "HostnameConflict"}
+)
 """Conditions whose False is no warning."""
 
-WARNINGS = frozenset({"InvalidSpec", "ApplyFailed", "MigrationFailed", "WebhookSecretMissing"})
+WARNINGS = frozenset({"InvalidSpec", "ApplyFailed", "MigrationFailed", "WebhookSecretMissing", "HostnameTaken"})
 """Reasons that are warnings whatever their condition."""
 
+MESSAGE_LENGTH_MAX = 1024
+"""Characters; the API server refuses a longer Event."""
 
-def event(body: Manifest, condition: Mapping[str, str], *, pod_name: str, now: str, suffix: str) -> Manifest:
-    """An Event for a condition that turned.
+BURST = 25
+"""Events that one ChatCluster may have at once: its bring-up, or a bad day. Kubernetes' own clients allow as many."""
+
+SECONDS_PER_EVENT = 400
+"""After a burst one Event may come in this time: at most 9 an hour, however something flaps."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What an Event says.
+
+    Attributes:
+        warning: Whether somebody should look.
+        reason: One word for programs.
+        message: For people.
+    """
+
+    warning: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many Events may still be made: a bucket that refills with time.
+
+    Attributes:
+        left: Events, with the fraction that has refilled.
+        at: When that was so, in seconds of a monotonic clock; None before the first Event.
+    """
+
+    left: float = BURST
+    at: float | None = None
+
+    def spend(self, now: float) -> Allowance | None:
+        """What is left after one more Event; None where it may not be made."""
+        refilled = 0.0 if self.at is None else (now - self.at) / SECONDS_PER_EVENT
+        left = min(BURST, self.left + refilled)
+        return Allowance(left - 1, now) if left >= 1 else None
+
+
+def turned(condition: Mapping[str, str]) -> News:
+    """The news of a condition, as status holds it, that turned."""
+    bad = condition["reason"] in WARNINGS or (
+        condition["status"] == "False" and condition["type"] not in GOOD_WHEN_FALSE
+    )
+    return News(bad, condition["reason"], f"{condition['type']} is {condition['status']}: {condition['message']}")
+
+
+def event(body: Manifest, news: News, *, pod_name: str, now: str, suffix: str) -> Manifest:
+    """An Event.
 
     Args:
         body: The ChatCluster.
-        condition: The condition, as status holds it.
+        news: What to say.
         pod_name: The operator's pod.
         now: RFC 3339.
         suffix: Makes the Event's name unique.
     """
     metadata = body["metadata"]
-    bad = condition["reason"] in WARNINGS or (
-        condition["status"] == "False" and condition["type"] not in GOOD_WHEN_FALSE
-    )
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -41,9 +92,9 @@ def event(body: Manifest, condition: Mapping[str, str], *, pod_name: str, now: s
             "name": metadata["name"],
             "uid": metadata["uid"],
         },
-        "type": "Warning" if bad else "Normal",
-        "reason": condition["reason"],
-        "message": f"{condition['type']} is {condition['status']}: {condition['message']}",
+        "type": "Warning" if news.warning else "Normal",
+        "reason": news.reason,
+        "message": news.message[:MESSAGE_LENGTH_MAX],
         "source": {"component": "chatcluster-operator", "host": pod_name},
         "reportingComponent": "chatcluster-operator",
         "reportingInstance": pod_name,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from chatoperator.events import GOOD_WHEN_FALSE, WARNINGS
 from chatoperator.manifests.metadata import claim_name, part_name, tls_secret_name
 from chatoperator.observed import job_state, leaving, ready_replicas, rolling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatoperator.autoscaler import Decision
+    from chatoperator.autoscaler import Bound, Decision
     from chatoperator.manifests.metadata import Manifest, Part
     from chatoperator.observed import Answer, Observed, Pod
     from chatoperator.spec import ChatCluster
@@ -116,6 +117,16 @@ def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[
         for condition in merged
         if before.get(condition["type"], (None, None)) != (condition["status"], condition["reason"])
     ]
+
+
+def deserves_event(condition: Mapping[str, Any], previous: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a condition that turned is worth an Event.
+
+    Unknown is no news, and neither is a new ChatCluster's condition that says that something is not the case.
+    """
+    new = all(before["type"] != condition["type"] for before in previous)
+    quiet = condition["type"] in GOOD_WHEN_FALSE and condition["reason"] not in WARNINGS
+    return condition["status"] != "Unknown" and not (new and quiet and condition["status"] == "False")
 
 
 def url(cluster: ChatCluster, service: Manifest | None, pods: Sequence[Pod]) -> str | None:
@@ -263,6 +274,12 @@ def _scaling(facts: Facts, cluster: ChatCluster) -> tuple[Condition, Condition]:
             Condition("ScalingActive", "False", mode, message),
             Condition("ScalingLimited", "False", mode, message),
         )
+    if cluster.paused:
+        message = "spec.paused is true: the number of chatservers stays"
+        return (
+            Condition("ScalingActive", "False", "Paused", message),
+            Condition("ScalingLimited", "Unknown", "Paused", message),
+        )
     decision = facts.decision
     if decision is None:
         message = "No decision has been made yet"
@@ -270,19 +287,28 @@ def _scaling(facts: Facts, cluster: ChatCluster) -> tuple[Condition, Condition]:
             Condition("ScalingActive", "Unknown", "Starting", message),
             Condition("ScalingLimited", "Unknown", "Starting", message),
         )
-    active: Holds = "True" if decision.active else "False"
-    if decision.limited:
-        limited = Condition("ScalingLimited", "True", "Bounded", decision.message)
-    else:
-        limited = Condition("ScalingLimited", "False", "WithinBounds", "The wish is within minReplicas and maxReplicas")
-    return Condition("ScalingActive", active, decision.reason, _without_figures(decision)), limited
+    if not decision.active:
+        return (
+            Condition("ScalingActive", "False", decision.reason, decision.message),
+            Condition("ScalingLimited", "Unknown", decision.reason, decision.message),
+        )
+    # Without figures, which change with every connection: status would be written all the time.
+    active = Condition("ScalingActive", "True", decision.reason, "The number of chatservers follows their connections")
+    return active, _limited(decision.bound, cluster)
 
 
-def _without_figures(decision: Decision) -> str:
-    """Active scaling in words that do not change with every connection, or status would be written all the time."""
-    if decision.active:
-        return "The number of chatservers follows their connections"
-    return decision.message
+def _limited(bound: Bound | None, cluster: ChatCluster) -> Condition:
+    scaling = cluster.chatserver.scaling
+    if bound == "maxReplicas":
+        message = (
+            f"Connections want more chatservers than maxReplicas ({scaling.max_replicas}): "
+            "raise it, or servers will refuse people when they are full"
+        )
+        return Condition("ScalingLimited", "True", "TooFewServers", message)
+    if bound == "minReplicas":
+        message = f"Connections alone want fewer chatservers than minReplicas ({scaling.min_replicas})"
+        return Condition("ScalingLimited", "True", "AtMinimum", message)
+    return Condition("ScalingLimited", "False", "WithinBounds", "The wish is within minReplicas and maxReplicas")
 
 
 def _paused(cluster: ChatCluster) -> Condition:

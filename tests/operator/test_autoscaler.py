@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatoperator.autoscaler import Memory, Policy, Server, decide, start, victims
@@ -72,9 +74,9 @@ def test_starting_servers_are_not_missing() -> None:
 def test_bounds_are_kept_and_told() -> None:
     bounded = Policy(target=10, min_replicas=2, max_replicas=3, stabilization_seconds=0)
     high = decide(servers(1_000, 0), 2, bounded, Memory(), now=0, settled=True)
-    assert (high.replicas, high.limited) == (3, True)
+    assert (high.replicas, high.bound) == (3, "maxReplicas")
     low = decide(servers(0, 0), 2, bounded, Memory(), now=0, settled=True)
-    assert (low.replicas, low.limited) == (2, True)
+    assert (low.replicas, low.bound) == (2, "minReplicas")
 
 
 @pytest.mark.parametrize(("current", "first"), [(1, 5), (2, 6), (4, 8), (10, 20)])
@@ -114,34 +116,169 @@ def test_down_never_during_a_rollout_or_a_drain() -> None:
     assert decide(servers(0, 0), 2, POLICY, Memory(), now=100, settled=False).replicas == 2
 
 
-@given(total=st.integers(1, 1_000_000), swings=st.lists(st.floats(-0.05, 0.05), min_size=1, max_size=40))
-def test_a_total_within_five_percent_never_flaps(total: int, swings: list[float]) -> None:
-    """Once the number fits the largest swing, it neither rises nor falls."""
-    policy = Policy(target=1_000, min_replicas=1, max_replicas=10_000, stabilization_seconds=0)
-    current = -(-int(total * 1.05 + 1) // 1_000)
-    memory = Memory()
-    for step, swing in enumerate(swings):
-        decision = decide(servers(int(total * (1 + swing))), current, policy, memory, now=step * 120, settled=True)
-        assert decision.replicas in {current, current - 1}
-        # One server may be spare after rounding up; after it went, nothing moves any more.
-        current, memory = decision.replicas, decision.memory
-        assert current * 1_000 >= total * (1 + swing) - 1
+def test_blindness_keeps_even_what_a_lowered_maximum_would_take() -> None:
+    low = Policy(target=10, min_replicas=1, max_replicas=2, stabilization_seconds=0)
+    blind = decide(servers(None, None, None, None), 4, low, Memory(), now=0, settled=True)
+    assert (blind.replicas, blind.bound) == (4, None)
 
 
-@given(
-    connections=st.lists(st.one_of(st.none(), st.integers(0, 50_000)), max_size=30),
-    current=st.integers(1, 50),
-    low=st.integers(1, 50),
-    extra=st.integers(0, 50),
-)
-def test_the_number_is_always_within_bounds_unless_it_has_to_step(
-    connections: list[int | None], current: int, low: int, extra: int
+def test_blindness_does_not_keep_from_the_minimum() -> None:
+    high = Policy(target=10, min_replicas=7, max_replicas=9, stabilization_seconds=0)
+    assert decide(servers(None, None), 2, high, Memory(), now=0, settled=True).replicas == 6
+
+
+def test_after_blindness_the_window_begins_anew() -> None:
+    policy = Policy(target=10, min_replicas=1, max_replicas=10, stabilization_seconds=60)
+    memory = decide(servers(1, 1, 1), 3, policy, Memory(), now=0, settled=True).memory
+    memory = decide(servers(None, None, None), 3, policy, memory, now=120, settled=True).memory
+    assert decide(servers(1, 1, 1), 3, policy, memory, now=135, settled=True).replicas == 3
+    assert decide(servers(1, 1, 1), 3, policy, memory, now=181, settled=True).replicas == 2
+
+
+def test_without_a_live_server_nothing_is_wished_away() -> None:
+    policy = Policy(target=10, min_replicas=1, max_replicas=10, stabilization_seconds=300)
+    starting = [Server(name="new", started=False, terminating=False, connections=None)]
+    memory = decide(starting, 5, policy, start(5, 0), now=301, settled=False).memory
+    assert max(wish for _, wish in memory.wishes) == 5
+
+
+@pytest.mark.parametrize("target", [1, 3, 7, 10, 1_000, 9_999, 10_000, 12_500, 999_983])
+@pytest.mark.parametrize("current", [2, 3, 7, 10, 64])
+def test_exact_at_the_boundaries(target: int, current: int) -> None:
+    """One connection more than N targets is a server more; 90 % of N - 1 servers is exactly one less."""
+
+    def replicas(total: int) -> int:
+        return decide(
+            servers(total, *[0] * (current - 1)), current, Policy(target, 1, 100, 0), Memory(), now=0, settled=True
+        ).replicas
+
+    assert replicas(current * target) == current
+    assert replicas(current * target + 1) == current + 1
+    most = 9 * target * (current - 1) // 10
+    assert replicas(most) == current - 1
+    assert replicas(most + 1) == current
+
+
+COUNTS = st.lists(st.integers(0, 50_000), min_size=1, max_size=30)
+READINGS = st.lists(st.one_of(st.none(), st.integers(0, 50_000)), min_size=1, max_size=30)
+POLICIES = st.builds(
+    lambda target, low, extra, window: Policy(target, low, low + extra, window),
+    st.integers(1, 20_000), st.integers(1, 20), st.integers(0, 80), st.sampled_from([0, 60, 300]),
+)  # fmt: skip
+HISTORIES = st.lists(st.tuples(READINGS, st.booleans()), min_size=1, max_size=40)
+
+
+@given(policy=POLICIES, readings=READINGS, current=st.integers(1, 100), settled=st.booleans())
+def test_any_readings_lead_within_the_bounds_by_a_step(
+    policy: Policy, readings: list[int | None], current: int, *, settled: bool
 ) -> None:
-    policy = Policy(target=10_000, min_replicas=low, max_replicas=low + extra, stabilization_seconds=0)
-    replicas = decide(servers(*connections), current, policy, Memory(), now=0, settled=True).replicas
-    assert replicas >= 1
-    if low <= current <= low + extra:
-        assert low <= replicas <= low + extra
+    replicas = decide(servers(*readings), current, policy, Memory(), now=0, settled=settled).replicas
+    if policy.min_replicas <= current <= policy.max_replicas:
+        assert policy.min_replicas <= replicas <= policy.max_replicas
+    # From outside it never goes further out.
+    assert min(current, policy.min_replicas) <= replicas <= max(current, policy.max_replicas)
+    assert replicas <= max(current + 4, 2 * current)
+    assert replicas >= current - max(1, current // 10)
+
+
+@given(policy=POLICIES, counts=COUNTS, more=COUNTS, current=st.integers(1, 100), settled=st.booleans())
+def test_more_connections_never_mean_fewer_servers(
+    policy: Policy, counts: list[int], more: list[int], current: int, *, settled: bool
+) -> None:
+    added = [count + (more[n] if n < len(more) else 0) for n, count in enumerate(counts)]
+    fewer = decide(servers(*counts), current, policy, Memory(), now=0, settled=settled).replicas
+    assert decide(servers(*added), current, policy, Memory(), now=0, settled=settled).replicas >= fewer
+
+
+@given(policy=POLICIES, readings=READINGS, gone=st.sets(st.integers(0, 29)), current=st.integers(1, 100))
+def test_a_reading_lost_never_scales_down_further(
+    policy: Policy, readings: list[int | None], gone: set[int], current: int
+) -> None:
+    """For servers that are not above their target: a silent one counts as full."""
+    full = [None if count is None else min(count, policy.target) for count in readings]
+    fewer = [None if n in gone else count for n, count in enumerate(full)]
+    seen = decide(servers(*full), current, policy, Memory(), now=0, settled=True)
+    less = decide(servers(*fewer), current, policy, Memory(), now=0, settled=True)
+    if seen.replicas < current:
+        assert less.replicas >= seen.replicas
+    else:
+        assert less.replicas >= min(current, seen.replicas)
+
+
+@given(policy=POLICIES, readings=READINGS, starting=st.integers(0, 30), current=st.integers(1, 100))
+def test_starting_servers_change_nothing(
+    policy: Policy, readings: list[int | None], starting: int, current: int
+) -> None:
+    new = [Server(name=f"new-{n}", started=False, terminating=False, connections=None) for n in range(starting)]
+    alone = decide(servers(*readings), current, policy, Memory(), now=0, settled=False)
+    assert decide([*servers(*readings), *new], current, policy, Memory(), now=0, settled=False) == alone
+
+
+@settings(deadline=None)
+@given(policy=POLICIES, total=st.integers(0, 2_000_000), current=st.integers(1, 100))
+def test_the_same_connections_lead_to_one_number_and_stay_there(policy: Policy, total: int, current: int) -> None:
+    """Up in a few ticks or down in a few minutes, never both, and then for ever."""
+    memory, history = start(current, 0), [current]
+    for step in range(1, 160):
+        decision = decide(
+            servers(total, *[0] * (history[-1] - 1)), history[-1], policy, memory, now=step * 60, settled=True
+        )
+        memory = decision.memory
+        history.append(decision.replicas)
+    assert history in (sorted(history), sorted(history, reverse=True))
+    assert history[-1] == history[-2]
+    at_rest = decide(servers(total, *[0] * (history[-1] - 1)), history[-1], policy, Memory(), now=0, settled=True)
+    assert at_rest.replicas == history[-1]
+
+
+@settings(deadline=None)
+@given(
+    policy=POLICIES,
+    total=st.integers(0, 2_000_000),
+    swings=st.lists(st.integers(-50, 50), min_size=2, max_size=60),
+    current=st.integers(1, 100),
+)
+def test_a_total_within_five_percent_never_flaps(policy: Policy, total: int, swings: list[int], current: int) -> None:
+    """Whatever the order of the swings: the number goes one way only."""
+    memory, history = start(current, 0), [current]
+    for step, swing in enumerate(swings, start=1):
+        # Rounded inwards: within +-5 % of the total.
+        seen = -(-total * (1_000 + swing) // 1_000) if swing < 0 else total * (1_000 + swing) // 1_000
+        decision = decide(
+            servers(seen, *[0] * (history[-1] - 1)), history[-1], policy, memory, now=step * 60, settled=True
+        )
+        memory = decision.memory
+        history.append(decision.replicas)
+    assert history in (sorted(history), sorted(history, reverse=True)), history
+
+
+@settings(deadline=None)
+@given(policy=POLICIES, steps=HISTORIES)
+def test_any_history_keeps_the_limits_of_its_ticks_and_minutes(
+    policy: Policy, steps: list[tuple[list[int | None], bool]]
+) -> None:
+    current, memory = policy.min_replicas, start(policy.min_replicas, 0)
+    numbers: list[tuple[int, int]] = [(0, current)]
+    last_up: int | None = None
+    for tick, (readings, settled) in enumerate(steps, start=1):
+        now = tick * 15
+        decision = decide(servers(*readings), current, policy, memory, now=now, settled=settled)
+        memory = decision.memory
+        assert policy.min_replicas <= decision.replicas <= policy.max_replicas
+        if decision.replicas > current:
+            assert decision.replicas <= max(current + 4, 2 * current)
+            last_up = now
+        if decision.replicas < current:
+            assert settled
+            assert decision.active
+            assert now >= policy.stabilization_seconds
+            assert last_up is None or now - last_up >= policy.stabilization_seconds
+            # What went within the last minute, this step too.
+            recent = [number for at, number in numbers if at > now - 75] + [decision.replicas]
+            went = sum(max(0, before - after) for before, after in itertools.pairwise(recent))
+            assert went <= max(1, max(recent) // 10)
+        current = decision.replicas
+        numbers.append((now, current))
 
 
 def test_victims_have_the_fewest_connections_and_unread_ones_come_last() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.events import event
+from chatoperator.events import event, turned
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.status import Condition, Facts, conditions, https_port, merge, transitions, url
 from tests.support.chatclusters import body, cluster
@@ -130,12 +130,12 @@ def test_an_event_for_each_turn_and_for_nothing_else() -> None:
     before = merge([], [Condition("Ready", "False", "A", "a")], generation=1, now=SOONER)
     worded = merge(before, [Condition("Ready", "False", "A", "other words")], generation=1, now=LATER)
     assert transitions(before, worded) == []
-    turned = merge(before, [Condition("Ready", "True", "B", "b")], generation=1, now=LATER)
-    (turn,) = transitions(before, turned)
-    made = event(body(), turn, pod_name="operator-0", now=LATER, suffix="1")
+    after = merge(before, [Condition("Ready", "True", "B", "b")], generation=1, now=LATER)
+    (turn,) = transitions(before, after)
+    made = event(body(), turned(turn), pod_name="operator-0", now=LATER, suffix="1")
     assert (made["type"], made["reason"], made["message"]) == ("Normal", "B", "Ready is True: b")
-    (bad,) = transitions(turned, before)
-    assert event(body(), bad, pod_name="operator-0", now=LATER, suffix="1")["type"] == "Warning"
+    (bad,) = transitions(after, before)
+    assert event(body(), turned(bad), pod_name="operator-0", now=LATER, suffix="1")["type"] == "Warning"
 
 
 def service(kind: str, **spec: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,13 @@ class ApiServer:
         url: Without the last slash.
         folder: Its files.
         kubectl: The program, of the same version.
+        programs: Folder with Kubernetes' other programs.
     """
 
     url: str
     folder: Path
     kubectl: Path
+    programs: Path
 
     def kubeconfig(self, token: str = ADMIN_TOKEN, name: str = "admin") -> Path:
         """A kubeconfig for a token."""
@@ -79,6 +81,20 @@ class ApiServer:
             timeout=60,
             check=False,
         )
+
+    @contextlib.contextmanager
+    def controllers(self, *names: str, options: Sequence[str] = ()) -> Iterator[None]:
+        """Run some of Kubernetes' own controllers, by the controller manager's names."""
+        with _process(
+            self.folder / "kube-controller-manager.log",
+            str(self.programs / "kube-controller-manager"),
+            f"--kubeconfig={self.kubeconfig()}",
+            f"--controllers={','.join(names)}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            *options,
+        ):
+            yield
 
     def audit(self) -> list[dict[str, Any]]:
         """All requests so far, oldest first."""
@@ -129,7 +145,7 @@ def running() -> Iterator[ApiServer]:
         )
         url = f"https://127.0.0.1:{port}"
         _wait(url, folder / "kube-apiserver.log")
-        yield ApiServer(url=url, folder=folder, kubectl=kubernetes / "kubectl")
+        yield ApiServer(url=url, folder=folder, kubectl=kubernetes / "kubectl", programs=kubernetes)
 
 
 def _write_inputs(folder: Path) -> None:

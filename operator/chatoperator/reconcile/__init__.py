@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -56,7 +55,7 @@ class Reconciler:
         self._monotonic = monotonic
         self._now = now
         self._actor = Actor(kube, monotonic=monotonic, now=now)
-        self._reporter = Reporter(kube, prober, settings, now=now)
+        self._reporter = Reporter(kube, prober, settings, monotonic=monotonic, now=now)
         self._states: dict[Key, State] = {}
 
     async def keys(self) -> list[Key]:
@@ -85,13 +84,16 @@ class Reconciler:
         except SpecError as error:
             await self._reporter.refuse(body, observed, state, spec_error=str(error))
             return
-        await scale.tick(self._prober, cluster, body, observed, state, now=self._monotonic())
-        replicas = scale.replicas(cluster, body, observed, state)
-        plan = replace(plan, inputs=replace(plan.inputs, replicas=replicas))
+        news = scale.wrongly_removed(observed, state)
+        plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
+        await scale.tick(self._prober, cluster, observed, plan, state, now=self._monotonic())
+        plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
         failure: KubeError | None = None
         if not cluster.paused:
             failure = await self._actor.act(cluster, observed, plan, state)
         await self._reporter.report(body, cluster, observed, plan, state, failure)
+        if news is not None:
+            await self._reporter.tell(body, state, news)
         if failure is not None:
             raise failure
 

@@ -56,6 +56,10 @@ class Plan:
     external_secret_present: bool | None
     webhook_secret_present: bool | None
 
+    def with_replicas(self, replicas: int) -> Plan:
+        """The same plan with another number of chatservers."""
+        return replace(self, inputs=replace(self.inputs, replicas=replicas))
+
 
 def make_plan(
     cluster: ChatCluster,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from chatoperator import metrics, status
-from chatoperator.events import event
+from chatoperator.events import event, turned
 from chatoperator.manifests.metadata import part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
 from chatoperator.reconcile.ask import ask
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chatoperator.errors import KubeError
+    from chatoperator.events import News
     from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed
@@ -37,13 +38,23 @@ class Reporter:
         kube: The API server.
         prober: The running parts.
         settings: The operator's settings.
+        monotonic: Seconds that never go back, for the number of Events.
         now: The time with its zone.
     """
 
-    def __init__(self, kube: Kube, prober: Prober, settings: Settings, *, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        prober: Prober,
+        settings: Settings,
+        *,
+        monotonic: Callable[[], float],
+        now: Callable[[], dt.datetime],
+    ) -> None:
         self._kube = kube
         self._prober = prober
         self._settings = settings
+        self._monotonic = monotonic
         self._now = now
 
     async def refuse(self, body: Manifest, observed: Observed, state: State, *, spec_error: str) -> None:
@@ -101,6 +112,24 @@ class Reporter:
         }
         await self._write(body, state, facts, figures)
 
+    async def tell(self, body: Manifest, state: State, news: News) -> None:
+        """Make an Event, unless there were too many of late; the log has all of them.
+
+        Raises:
+            KubeError: The API server refused it.
+        """
+        allowance = state.events.spend(self._monotonic())
+        if news.warning:
+            metadata = body["metadata"]
+            log.warning("event", namespace=metadata["namespace"], name=metadata["name"], reason=news.reason)
+        if allowance is None:
+            return
+        state.events = allowance
+        made = event(
+            body, news, pod_name=self._settings.pod_name, now=_rfc3339(self._now()), suffix=secrets.token_hex(8)
+        )
+        await self._kube.create_event(made)
+
     async def _write(self, body: Manifest, state: State, facts: status.Facts, figures: Mapping[str, Any]) -> None:
         """One status patch if anything changed, Events for what turned."""
         metadata, held = body["metadata"], body.get("status") or {}
@@ -133,9 +162,8 @@ class Reporter:
                 reason=condition["reason"],
                 message=condition["message"],
             )
-            await self._kube.create_event(
-                event(body, condition, pod_name=self._settings.pod_name, now=now, suffix=secrets.token_hex(8))
-            )
+            if status.deserves_event(condition, held.get("conditions") or []):
+                await self.tell(body, state, turned(condition))
 
 
 def _show(namespace: str, name: str, wanted: Mapping[str, Any]) -> None:

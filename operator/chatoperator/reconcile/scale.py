@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator import autoscaler
+from chatoperator.events import News
+from chatoperator.manifests import desired
+from chatoperator.manifests.metadata import digest, part_name
 from chatoperator.observed import DELETION_COST_ANNOTATION, ready_replicas, rolling
+from chatoperator.reconcile.state import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed, Pod, Reading
     from chatoperator.probe import Prober
+    from chatoperator.reconcile.plan import Plan
     from chatoperator.reconcile.state import State
     from chatoperator.spec import ChatCluster
 
@@ -26,15 +31,15 @@ log = structlog.get_logger(__name__)
 
 
 async def tick(
-    prober: Prober, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, *, now: float
+    prober: Prober, cluster: ChatCluster, observed: Observed, plan: Plan, state: State, *, now: float
 ) -> None:
     """Read the servers and decide their number, every 15 s and after each change of the spec.
 
     Args:
         prober: Reads the servers.
         cluster: The parsed spec.
-        body: The whole ChatCluster.
         observed: Its children.
+        plan: What this reconcile wishes, with the number of servers wanted so far.
         state: Gets the readings, and in mode Internal the decision.
         now: Seconds of a monotonic clock.
     """
@@ -46,19 +51,10 @@ async def tick(
     addresses = {server.name: server.address for server in servers if server.address and server.started}
     state.readings = await prober.readings(addresses)
     scaling = cluster.chatserver.scaling
-    if scaling.mode != "Internal":
+    if scaling.mode != "Internal" or cluster.paused:
         state.decision, state.memory = None, None
         return
-    current = _current(cluster, body, observed)
-    if state.memory is None:
-        state.memory = autoscaler.start(current, now)
-    live = observed.workload(cluster.name, "chatserver")
-    settled = (
-        live is not None
-        and not rolling(live)
-        and ready_replicas(live) >= current
-        and not any(server.terminating for server in servers)
-    )
+    current = plan.inputs.replicas
     state.decision = autoscaler.decide(
         [_server(server, state.readings) for server in servers],
         current,
@@ -68,9 +64,9 @@ async def tick(
             max_replicas=scaling.max_replicas,
             stabilization_seconds=scaling.scale_down_stabilization_seconds,
         ),
-        state.memory,
+        state.memory or autoscaler.start(current, now),
         now=now,
-        settled=settled,
+        settled=_settled(cluster, observed, current) and not _about_to_roll(cluster, plan, state),
     )
     state.memory = state.decision.memory
     if state.decision.replicas != current:
@@ -84,16 +80,37 @@ async def tick(
         )
 
 
+def _settled(cluster: ChatCluster, observed: Observed, current: int) -> bool:
+    """Whether neither a rollout nor a drain runs."""
+    live = observed.workload(cluster.name, "chatserver")
+    return (
+        live is not None
+        and not rolling(live)
+        and ready_replicas(live) >= current
+        and not any(server.terminating for server in observed.component("chatserver"))
+    )
+
+
+def _about_to_roll(cluster: ChatCluster, plan: Plan, state: State) -> bool:
+    """Whether this very reconcile changes the servers' template, or may do so: a new operator does not know yet."""
+    key = ("Deployment", part_name(cluster.name, "chatserver"))
+    wanted = [made for made in desired(cluster, plan.inputs) if (made["kind"], made["metadata"]["name"]) == key]
+    last = state.applied.get(key)
+    return last is None or [last.digest] != [digest(made) for made in wanted]
+
+
 def replicas(cluster: ChatCluster, body: Manifest, observed: Observed, state: State) -> int:
-    """Chatservers wanted now: what the spec says, else the autoscaler's decision."""
+    """Chatservers wanted so far.
+
+    In modes External and Disabled it is what the spec says. Otherwise it is what was decided last, so that a number
+    changed by hand is undone; an operator that has just started takes what the Deployment asks, or after its deletion
+    what status says that it asked.
+    """
     fixed = cluster.chatserver.scaling.replicas
     if fixed is not None:
         return fixed
-    return state.decision.replicas if state.decision else _current(cluster, body, observed)
-
-
-def _current(cluster: ChatCluster, body: Manifest, observed: Observed) -> int:
-    """Servers wanted so far: what the Deployment asks; after its deletion what status says it asked."""
+    if state.decision is not None:
+        return state.decision.replicas
     live = observed.workload(cluster.name, "chatserver")
     if live is not None:
         return int(live["spec"].get("replicas", 1))
@@ -115,11 +132,33 @@ async def mark_victims(kube: Kube, cluster: ChatCluster, observed: Observed, wan
         return
     connections = {name: _connections(state.readings.get(name)) for name in servers}
     chosen = autoscaler.victims(connections, count)
+    state.removal = Removal(before=frozenset(servers), chosen=frozenset(chosen))
     for name, server in servers.items():
         cost = VICTIM_COST if name in chosen else None
         if server.deletion_cost != cost:
             await kube.annotate("Pod", cluster.namespace, name, {DELETION_COST_ANNOTATION: cost})
     log.info("removing", namespace=cluster.namespace, name=cluster.name, servers=list(chosen))
+
+
+def wrongly_removed(observed: Observed, state: State) -> News | None:
+    """Once as many servers have gone as were marked: whether others went than those with the fewest connections."""
+    removal = state.removal
+    if removal is None:
+        return None
+    there = {server.name for server in observed.component("chatserver") if not server.terminating}
+    gone = removal.before - there
+    if len(gone) < len(removal.chosen):
+        return None
+    state.removal = None
+    stayed = removal.chosen - gone
+    if not stayed:
+        return None
+    return News(
+        warning=True,
+        reason="WrongServerRemoved",
+        message=f"{', '.join(sorted(gone - removal.chosen))} went although {', '.join(sorted(stayed))} had fewer "
+        "connections: another pod was not running, or its pod-deletion-cost was changed by somebody else",
+    )
 
 
 def _connections(reading: Reading | None) -> int | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chatoperator.events import Allowance
+
 if TYPE_CHECKING:
     from chatoperator.autoscaler import Decision, Memory
     from chatoperator.observed import Reading
@@ -25,6 +27,19 @@ class Applied:
     at: float
 
 
+@dataclass(frozen=True)
+class Removal:
+    """Servers that were marked to go.
+
+    Attributes:
+        before: Names of all servers that were there.
+        chosen: Names of those with the fewest connections.
+    """
+
+    before: frozenset[str]
+    chosen: frozenset[str]
+
+
 @dataclass
 class State:
     """The memory of one ChatCluster.
@@ -35,6 +50,8 @@ class State:
         decision: The autoscaler's last; None likewise.
         ticked_at: When the servers were last read, in seconds of a monotonic clock.
         ticked_generation: The spec's generation at that time.
+        removal: The servers that were marked last, until as many have gone.
+        events: How many more Events there may be.
         readings: What they answered, by pod name; None where one gave no reading.
     """
 
@@ -43,4 +60,6 @@ class State:
     decision: Decision | None = None
     ticked_at: float | None = None
     ticked_generation: int | None = None
+    removal: Removal | None = None
+    events: Allowance = field(default_factory=Allowance)
     readings: dict[str, Reading | None] = field(default_factory=dict)

@@ -12,6 +12,7 @@ import pytest
 from chatoperator.kube import Kube, connect
 from tests.support.apiserver import ApiServer, running
 from tests.support.cluster import ROOT
+from tests.support.operators import Operator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -62,3 +63,9 @@ def minimal(namespace: str) -> dict[str, Any]:
         "metadata": {"name": "demo", "namespace": namespace},
         "spec": {"auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True}}},
     }
+
+
+@pytest.fixture
+def operator(kube: Kube, server: ApiServer, minimal: dict[str, Any]) -> Operator:
+    """A reconciler of the ChatCluster `demo`, which the test has still to create."""
+    return Operator(kube, server, minimal)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
-import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +11,10 @@ import pytest
 from chatoperator.errors import KubeError
 from chatoperator.manifests.metadata import KIND, SCHEMA_ANNOTATION
 from chatoperator.observed import DELETION_COST_ANNOTATION, Answer, Reading
-from chatoperator.reconcile import Reconciler
-from tests.support.chatclusters import SETTINGS, FakeProber
+from tests.support.chatclusters import SETTINGS
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube
-    from tests.support.apiserver import ApiServer
+    from tests.support.operators import Operator
 
 pytestmark = pytest.mark.integration
 
@@ -31,97 +27,6 @@ CHILDREN = {
     "PersistentVolumeClaim": {"demo-postgres-data"},
     "PodDisruptionBudget": {"demo-chatserver", "demo-ingress"},
 }
-
-
-class Operator:
-    """A reconciler on the real API server, with a clock and a data plane that the test moves."""
-
-    def __init__(self, kube: Kube, server: ApiServer, chatcluster: dict[str, Any]) -> None:
-        self.kube = kube
-        self.server = server
-        self.chatcluster = chatcluster
-        self.namespace = chatcluster["metadata"]["namespace"]
-        self.prober = FakeProber()
-        self.seconds = 0.0
-        self.restart()
-
-    def restart(self, **settings: Any) -> None:
-        """What a new operator process knows: nothing."""
-        changed = type(SETTINGS)(**{**SETTINGS.__dict__, **settings})
-        self.reconciler = Reconciler(
-            self.kube,
-            self.prober,  # type: ignore[arg-type]
-            changed,
-            monotonic=lambda: self.seconds,
-            now=lambda: dt.datetime.now(dt.UTC),
-        )
-
-    async def reconcile(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.seconds += 15
-            await self.reconciler.reconcile((self.namespace, "demo"))
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        done = self.server.run_kubectl(*arguments, "-n", self.namespace, stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def create(self) -> None:
-        self.kubectl("create", "-f", "-", stdin=json.dumps(self.chatcluster))
-
-    def patch(self, spec: dict[str, Any]) -> None:
-        self.kubectl("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": spec}))
-
-    def patch_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
-        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
-
-    async def get(self, kind: str, name: str) -> dict[str, Any]:
-        found = await self.kube.get(kind, self.namespace, name)
-        assert found is not None, f"{kind} {name} does not exist"
-        return found
-
-    async def status(self) -> dict[str, Any]:
-        return dict((await self.get(KIND, "demo"))["status"])
-
-    async def condition(self, kind: str) -> dict[str, Any]:
-        return next(c for c in (await self.status())["conditions"] if c["type"] == kind)
-
-    async def migrate_job(self) -> dict[str, Any]:
-        jobs = await self.kube.list("Job", self.namespace)
-        assert len(jobs) == 1
-        return jobs[0]
-
-    async def migrated(self) -> None:
-        """What the Job controller writes when the Job has succeeded."""
-        name = (await self.migrate_job())["metadata"]["name"]
-        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        done = [
-            {"type": kind, "status": "True", "lastTransitionTime": now, "lastProbeTime": now}
-            for kind in ("SuccessCriteriaMet", "Complete")
-        ]
-        times = {"startTime": now, "completionTime": now}
-        self.patch_status("job", name, {"conditions": done, "succeeded": 1, **times})
-
-    async def brought_up(self) -> None:
-        """Create the ChatCluster and reconcile until all children are there."""
-        self.create()
-        await self.reconcile(2)
-        await self.migrated()
-        await self.reconcile(2)
-
-    def writes(self) -> list[str]:
-        """Requests of this namespace so far that were meant to change something."""
-        return [
-            f"{entry['verb']} {entry['requestURI']}"
-            for entry in self.server.audit()
-            if entry["verb"] not in {"get", "list", "watch"}
-            and f"/namespaces/{self.namespace}/" in str(entry["requestURI"])
-        ]
-
-
-@pytest.fixture
-def operator(kube: Kube, server: ApiServer, minimal: dict[str, Any]) -> Operator:
-    return Operator(kube, server, minimal)
 
 
 async def test_brings_up_everything_and_then_writes_nothing(operator: Operator) -> None:
@@ -258,7 +163,7 @@ async def test_a_new_volume_is_migrated_before_servers_of_a_known_image(operator
 
 async def test_a_new_password_rolls_the_database_and_only_touches_the_servers(operator: Operator) -> None:
     await operator.brought_up()
-    _pod(operator, "demo-chatserver-a")
+    operator.pod("demo-chatserver-a")
     await operator.reconcile()
     postgres = (await operator.get("StatefulSet", "demo-postgres"))["metadata"]["generation"]
     servers = (await operator.get("Deployment", "demo-chatserver"))["metadata"]["generation"]
@@ -284,7 +189,7 @@ async def test_a_secret_that_lost_its_labels_is_not_replaced(operator: Operator)
 async def test_connections_scale_up_and_a_lower_target_restarts_nothing(operator: Operator) -> None:
     await operator.brought_up()
     for name in ("demo-chatserver-a", "demo-chatserver-b"):
-        _pod(operator, name)
+        operator.pod(name)
     operator.prober.connections = {
         "demo-chatserver-a": Reading(connections=20, draining=False),
         "demo-chatserver-b": Reading(connections=12, draining=False),
@@ -300,27 +205,63 @@ async def test_connections_scale_up_and_a_lower_target_restarts_nothing(operator
 
 
 async def test_the_server_with_the_fewest_connections_goes(operator: Operator) -> None:
+    await _three_servers_of_which_two_are_wanted(operator)
+    costs = {
+        name: (await operator.get("Pod", name))["metadata"].get("annotations", {}).get(DELETION_COST_ANNOTATION)
+        for name in operator.prober.connections
+    }
+    assert costs == {"demo-chatserver-a": None, "demo-chatserver-b": "-100", "demo-chatserver-c": None}
+
+
+async def _three_servers_of_which_two_are_wanted(operator: Operator) -> None:
     operator.chatcluster["spec"]["chatserver"] = {
         "targetConnectionsPerServer": 10,
-        "scaling": {"minReplicas": 1, "scaleDownStabilizationSeconds": 0},
+        "scaling": {"minReplicas": 3, "scaleDownStabilizationSeconds": 0},
     }
     await operator.brought_up()
     counts = {"demo-chatserver-a": 5, "demo-chatserver-b": 1, "demo-chatserver-c": 2}
     for name in counts:
-        _pod(operator, name)
-    operator.kubectl("scale", "deployment", "demo-chatserver", "--replicas=3")
+        operator.pod(name)
     generation = (await operator.get("Deployment", "demo-chatserver"))["metadata"]["generation"]
     replicas = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 3)
     operator.patch_status("deployment", "demo-chatserver", {"observedGeneration": generation, **replicas})
     operator.prober.connections = {name: Reading(count, draining=False) for name, count in counts.items()}
-    operator.restart()
-    await operator.reconcile(2)
+    await operator.reconcile()
+    operator.patch({"chatserver": {"scaling": {"minReplicas": 1}}})
+    await operator.reconcile()
     assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 2
-    costs = {
-        name: (await operator.get("Pod", name))["metadata"].get("annotations", {}).get(DELETION_COST_ANNOTATION)
-        for name in counts
-    }
-    assert costs == {"demo-chatserver-a": None, "demo-chatserver-b": "-100", "demo-chatserver-c": None}
+
+
+async def test_a_number_changed_by_hand_is_undone(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.kubectl("scale", "deployment", "demo-chatserver", "--replicas=9")
+    await operator.reconcile()
+    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(("goes", "told"), [("demo-chatserver-b", []), ("demo-chatserver-a", ["WrongServerRemoved"])])
+async def test_it_is_told_when_another_server_went_than_the_emptiest(
+    operator: Operator, goes: str, told: list[str]
+) -> None:
+    await _three_servers_of_which_two_are_wanted(operator)
+    operator.kubectl("delete", "pod", goes, "--grace-period=0", "--force")
+    await operator.reconcile(3)
+    events = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    wrong = [event for event in events if event["reason"] == "WrongServerRemoved"]
+    assert [event["reason"] for event in wrong] == told
+    for event in wrong:
+        assert event["type"] == "Warning"
+        assert event["message"].startswith("demo-chatserver-a went although demo-chatserver-b had fewer connections")
+
+
+async def test_the_cost_is_written_once_for_each_scale_down(operator: Operator) -> None:
+    await _three_servers_of_which_two_are_wanted(operator)
+    await operator.reconcile(3)
+    marked = [write for write in operator.writes() if "/pods/demo-chatserver-" in write and "/status" not in write]
+    by_cost = [write for write in marked if "demo-chatserver-b" in write]
+    # Each pod once for its credentials' hash; the emptiest once more for its cost.
+    assert len(marked) == 4
+    assert len(by_cost) == 2
 
 
 async def test_external_mode_passes_the_number_on(operator: Operator) -> None:
@@ -468,37 +409,3 @@ async def _image(operator: Operator) -> str:
 async def _password(operator: Operator) -> str:
     secret = await operator.get("Secret", "demo-database")
     return base64.b64decode(secret["data"]["password"]).decode()
-
-
-_addresses = itertools.count(1)
-
-
-def _pod(operator: Operator, name: str) -> None:
-    """What the kubelet would report of a chatserver that has started."""
-    template = json.loads(operator.kubectl("get", "deployment", "demo-chatserver", "-o", "json"))["spec"]["template"]
-    made = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": template["metadata"]["labels"]},
-        "spec": template["spec"],
-    }
-    operator.kubectl("create", "-f", "-", stdin=json.dumps(made))
-    operator.patch_status(
-        "pod",
-        name,
-        {
-            "podIP": f"192.0.2.{next(_addresses)}",
-            "conditions": [{"type": "Ready", "status": "True"}],
-            "containerStatuses": [
-                {
-                    "name": "chatserver",
-                    "started": True,
-                    "ready": True,
-                    "restartCount": 0,
-                    "image": "chatserver:1",
-                    "imageID": "",
-                    "state": {"running": {}},
-                }
-            ],
-        },
-    )

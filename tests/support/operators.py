@@ -1,0 +1,134 @@
+"""A reconciler on the real API server. No controller runs there: every change is the operator's or the test's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+from chatoperator.manifests.metadata import KIND
+from chatoperator.reconcile import Reconciler
+from tests.support.chatclusters import SETTINGS, FakeProber
+
+if TYPE_CHECKING:
+    from chatoperator.kube import Kube
+    from tests.support.apiserver import ApiServer
+
+_addresses = itertools.count(1)
+
+
+class Operator:
+    """A reconciler on the real API server, with a clock and a data plane that the test moves."""
+
+    def __init__(self, kube: Kube, server: ApiServer, chatcluster: dict[str, Any]) -> None:
+        self.kube = kube
+        self.server = server
+        self.chatcluster = chatcluster
+        self.namespace = chatcluster["metadata"]["namespace"]
+        self.prober = FakeProber()
+        self.seconds = 0.0
+        self.restart()
+
+    def restart(self, **settings: Any) -> None:
+        """What a new operator process knows: nothing."""
+        changed = type(SETTINGS)(**{**SETTINGS.__dict__, **settings})
+        self.reconciler = Reconciler(
+            self.kube,
+            self.prober,  # type: ignore[arg-type]
+            changed,
+            monotonic=lambda: self.seconds,
+            now=lambda: dt.datetime.now(dt.UTC),
+        )
+
+    async def reconcile(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.seconds += 15
+            await self.reconciler.reconcile((self.namespace, "demo"))
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        done = self.server.run_kubectl(*arguments, "-n", self.namespace, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def create(self) -> None:
+        self.kubectl("create", "-f", "-", stdin=json.dumps(self.chatcluster))
+
+    def patch(self, spec: dict[str, Any]) -> None:
+        self.kubectl("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def patch_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
+        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+
+    async def get(self, kind: str, name: str) -> dict[str, Any]:
+        found = await self.kube.get(kind, self.namespace, name)
+        assert found is not None, f"{kind} {name} does not exist"
+        return found
+
+    async def status(self) -> dict[str, Any]:
+        return dict((await self.get(KIND, "demo"))["status"])
+
+    async def condition(self, kind: str) -> dict[str, Any]:
+        return next(c for c in (await self.status())["conditions"] if c["type"] == kind)
+
+    async def migrate_job(self) -> dict[str, Any]:
+        jobs = await self.kube.list("Job", self.namespace)
+        assert len(jobs) == 1
+        return jobs[0]
+
+    async def migrated(self) -> None:
+        """What the Job controller writes when the Job has succeeded."""
+        name = (await self.migrate_job())["metadata"]["name"]
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        done = [
+            {"type": kind, "status": "True", "lastTransitionTime": now, "lastProbeTime": now}
+            for kind in ("SuccessCriteriaMet", "Complete")
+        ]
+        times = {"startTime": now, "completionTime": now}
+        self.patch_status("job", name, {"conditions": done, "succeeded": 1, **times})
+
+    async def brought_up(self) -> None:
+        """Create the ChatCluster and reconcile until all children are there."""
+        self.create()
+        await self.reconcile(2)
+        await self.migrated()
+        await self.reconcile(2)
+
+    def pod(self, name: str) -> None:
+        """What the kubelet would report of a chatserver that has started."""
+        template = json.loads(self.kubectl("get", "deployment", "demo-chatserver", "-o", "json"))["spec"]["template"]
+        made = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": template["metadata"]["labels"]},
+            "spec": template["spec"],
+        }
+        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
+        self.patch_status(
+            "pod",
+            name,
+            {
+                "podIP": f"192.0.2.{next(_addresses)}",
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [
+                    {
+                        "name": "chatserver",
+                        "started": True,
+                        "ready": True,
+                        "restartCount": 0,
+                        "image": "chatserver:1",
+                        "imageID": "",
+                        "state": {"running": {}},
+                    }
+                ],
+            },
+        )
+
+    def writes(self) -> list[str]:
+        """Requests of this namespace so far that were meant to change something."""
+        return [
+            f"{entry['verb']} {entry['requestURI']}"
+            for entry in self.server.audit()
+            if entry["verb"] not in {"get", "list", "watch"}
+            and f"/namespaces/{self.namespace}/" in str(entry["requestURI"])
+        ]
