@@ -54,7 +54,7 @@ integration: | $(UV) ## tests on a real PostgreSQL and a real API server
 	@$(RUN) python -m localcluster --name integration tools
 	@$(RUN) pytest -q tests -m integration
 
-soak: | $(UV) ## many clients on real servers, with real faults all the time (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED)
+soak: | $(UV) ## many clients on real servers with real faults, many requests (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
 	@$(RUN) pytest -q tests -m soak
 
 e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a cluster leaves behind, side by side

@@ -32,14 +32,14 @@ NAME_MAX_CHARS: Final = 100
 EMOJI_MAX_CHARS: Final = 16
 """Code points of an emoji: the longest in Unicode's list, a kissing couple with two skin tones, has 10."""
 
-CURSOR_MAX_CHARS: Final = 16_384
-"""Characters of a cursor: a snapshot with 1,000 open transactions stays below."""
+CURSOR_MAX_CHARS: Final = 6144
+"""Characters of a cursor: a snapshot with 1,000 open transactions stays below; a request's headers have 8 KiB."""
 
 GROUP_MEMBERS_MAX: Final = 1024
 """Members of a group, the creator included (the API's limit)."""
 
 
-PHONE_NUMBER: Final = re.compile(r"^\+[0-9][0-9 ().\-]{5,30}$")
+PHONE_NUMBER: Final = re.compile(r"^\+[1-9][0-9 ().\-]{5,30}$")
 USERNAME: Final = re.compile(r"^\w(?:[\w.\-]*\w)?$")
 UUID: Final = re.compile(r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
 CODE: Final = re.compile(r"^[0-9]{6}$")
@@ -63,30 +63,24 @@ Timestamp = Annotated[float, msgspec.Meta(ge=0, le=LAST_SECOND)]
 # In JSON the keys of an object are texts.
 ById = msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": _ID_PATTERN}})
 
-PhoneNumber = Annotated[
-    str, text(7, 32, PHONE_NUMBER.pattern, format="phone", description="In E.164 form, such as +491701234567.")
-]
+PhoneNumber = Annotated[str, text(7, 32, PHONE_NUMBER.pattern, description="In E.164 form, such as +491701234567.")]
 Username = Annotated[
     str,
     text(
         1,
         USERNAME_MAX_CHARS,
         _USERNAME_PATTERN,
-        format="username",
         description="Letters and digits of any script, _, . and -.",
     ),
 ]
 UserName = Annotated[str, text(1, USERNAME_MAX_CHARS, _NO_NUL)]
-Recipient = Annotated[
-    str, text(1, USERNAME_MAX_CHARS, _NO_NUL, format="recipient", description="A username or a phone number.")
-]
+Recipient = Annotated[str, text(1, USERNAME_MAX_CHARS, _NO_NUL, description="A username or a phone number.")]
 Member = Annotated[
     str,
     text(
         1,
         USERNAME_MAX_CHARS,
         f"{PHONE_NUMBER.pattern}|{_USERNAME_PATTERN}",
-        format="recipient",
         description="A username or a phone number.",
     ),
 ]
@@ -105,5 +99,5 @@ Url = Annotated[
     ),
 ]
 ClientId = Annotated[str, text(36, 36, UUID.pattern, format="uuid", description="A UUID that the client made.")]
-Emoji = Annotated[str, text(1, EMOJI_MAX_CHARS, r"[^\x00-\x7f]", format="emoji", description="One emoji, in UTF-8.")]
-Cursor = Annotated[str, text(1, CURSOR_MAX_CHARS, r"^[A-Za-z0-9._\-]+$")]
+Emoji = Annotated[str, text(1, EMOJI_MAX_CHARS, r"[^\x00-\x7f]", description="One emoji, in UTF-8.")]
+Cursor = Annotated[str, text(0, CURSOR_MAX_CHARS, r"^[A-Za-z0-9._\-]*$")]

@@ -205,6 +205,8 @@ def _query_parameters(call: Call) -> list[Schema]:
             "name": parameter.name,
             "in": "query",
             "description": parameter.description,
+            # Empty is the same as missing.
+            "allowEmptyValue": True,
             "schema": parameter.schema,
         }
         for parameter in call.query

@@ -95,6 +95,18 @@ def problem(error: ChatError, request: Request) -> HTTPResponse:
 CLIENT_GONE_STATUS = 499
 
 
+def _allowed_methods(request: Request) -> set[str]:
+    """Return the methods that an address takes: Sanic's router forgets those of addresses with parameters."""
+    asked = request.path.strip("/").split("/")
+    found: dict[int, set[str]] = {}
+    for route in request.app.router.routes:
+        parts = route.path.split("/")
+        variable = [part.startswith("<") for part in parts]
+        if len(parts) == len(asked) and all(v or p == a for v, p, a in zip(variable, parts, asked, strict=True)):
+            found.setdefault(sum(variable), set()).update(route.methods)
+    return found[min(found)] if found else set()
+
+
 class ProblemHandler(ErrorHandler):
     """Sanic's last resort for every exception of a request."""
 
@@ -107,7 +119,7 @@ class ProblemHandler(ErrorHandler):
             log.error("request_failed", request_id=request_id(request), exc_info=exception)
         answer = problem(error, request)
         if isinstance(exception, exceptions.MethodNotAllowed):
-            answer.headers["Allow"] = exception.headers.get("Allow", "GET")
+            answer.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
         return answer
 
     @staticmethod
