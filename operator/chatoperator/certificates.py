@@ -48,6 +48,14 @@ def ensure(
     return SelfSigned(authority, server)
 
 
+def ends(certificate: str) -> dt.datetime | None:
+    """When a PEM certificate, the first of its chain, ends; None where it cannot be read."""
+    try:
+        return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
+    except ValueError:
+        return None
+
+
 def _load(pair: Certificate) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate.encode())

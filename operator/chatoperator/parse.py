@@ -69,6 +69,7 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
         name=metadata["name"],
         uid=metadata["uid"],
         generation=int(metadata.get("generation", 0)),
+        created=str(metadata.get("creationTimestamp", "")),
         version=spec.get("version"),
         paused=bool(spec.get("paused", False)),
         retain=_choice(spec, "deletionPolicy", ("Retain", "Delete"), "deletionPolicy") == "Retain",

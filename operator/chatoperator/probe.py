@@ -89,12 +89,13 @@ class Prober:
     async def ask(self, target: Target) -> Answer:
         """GET /readyz through the ingress Service: TLS, HAProxy, a chatserver and its database."""
         for _ in range(ANSWER_TRIES - 1):
-            answer = await self._ask_once(target)
+            answer = await self.ask_once(target)
             if answer.ok:
                 return answer
-        return await self._ask_once(target)
+        return await self.ask_once(target)
 
-    async def _ask_once(self, target: Target) -> Answer:
+    async def ask_once(self, target: Target) -> Answer:
+        """The same with one try."""
         host = f"[{target.address}]" if ":" in target.address else target.address
         try:
             async with self._session.get(

@@ -141,6 +141,7 @@ class ChatCluster:
     name: str
     uid: str
     generation: int
+    created: str
     version: str | None
     paused: bool
     retain: bool

@@ -6,7 +6,7 @@ import pytest
 
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.probe import Target
-from chatoperator.reconcile.ask import ask
+from chatoperator.reconcile.ask import ask, targets
 from tests.support.chatclusters import body
 
 SERVICE = {"spec": {"clusterIP": "192.0.2.1"}}
@@ -54,6 +54,6 @@ async def test_ready_rests_on_the_service_and_on_every_proxy_behind_it(silent: s
             proxy("192.0.2.14", terminating=True),
         ),
     )
-    answer = await ask(cast("Any", proxies), body(), observed)
+    answer = await ask(cast("Any", proxies), targets(body(), observed))
     assert answer.ok is ok
     assert sorted(proxies.asked) == [("192.0.2.1", 443), ("192.0.2.11", 8443), ("192.0.2.12", 8443)]

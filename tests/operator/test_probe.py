@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ssl
 from typing import TYPE_CHECKING
@@ -11,13 +12,15 @@ import pytest
 from aiohttp import web
 
 from chatoperator import probe
-from chatoperator.certificates import ensure
+from chatoperator.certificates import SERVER_DAYS, ensure
 from chatoperator.observed import Reading
 from chatoperator.probe import Prober, Target, parse_reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from chatoperator.manifests.credentials import SelfSigned
 
 PAGE = """\
 # HELP chatserver_connections Open WebSockets.
@@ -93,19 +96,13 @@ async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Pr
     assert "object at 0x" not in answer.message
 
 
-@pytest.mark.parametrize(("refusals", "ok"), [(0, True), (1, True), (2, True), (3, False)])
-async def test_a_server_that_drains_does_not_make_a_working_chat_look_broken(
-    prober: Prober,
-    tmp_path: Path,
-    refusals: int,
-    ok: bool,  # noqa: FBT001
-) -> None:
-    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
-    (tmp_path / "crt").write_text(made.server.certificate)
-    (tmp_path / "key").write_text(made.server.key)
+@contextlib.asynccontextmanager
+async def _ingress(made: SelfSigned, folder: Path, statuses: list[int]) -> AsyncIterator[Target]:
+    """An HTTPS server that answers /readyz with these statuses, one after the other."""
+    (folder / "crt").write_text(made.server.certificate)
+    (folder / "key").write_text(made.server.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
-    statuses = [503] * refusals + [200]
+    context.load_cert_chain(folder / "crt", folder / "key")
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=statuses.pop(0))
@@ -116,11 +113,39 @@ async def test_a_server_that_drains_does_not_make_a_working_chat_look_broken(
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        port = runner.addresses[0][1]
-        told = await prober.ask(Target("127.0.0.1", "localhost", made.authority.certificate, port))
+        yield Target("127.0.0.1", "localhost", made.authority.certificate, runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize(("refusals", "ok"), [(0, True), (1, True), (2, True), (3, False)])
+async def test_a_server_that_drains_does_not_make_a_working_chat_look_broken(
+    prober: Prober,
+    tmp_path: Path,
+    refusals: int,
+    ok: bool,  # noqa: FBT001
+) -> None:
+    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
+    async with _ingress(made, tmp_path, [503] * refusals + [200]) as target:
+        told = await prober.ask(target)
     assert told.ok is ok, told.message
+
+
+async def test_one_try_is_one_request(prober: Prober, tmp_path: Path) -> None:
+    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
+    statuses = [503, 200]
+    async with _ingress(made, tmp_path, statuses) as target:
+        assert not (await prober.ask_once(target)).ok
+    assert statuses == [200]
+
+
+async def test_a_certificate_that_has_ended_is_no_answer_but_words(prober: Prober, tmp_path: Path) -> None:
+    now = dt.datetime.now(dt.UTC)
+    made = ensure(None, None, ("localhost",), now - dt.timedelta(days=SERVER_DAYS + 1))
+    async with _ingress(made, tmp_path, [200] * 3) as target:
+        told = await prober.ask(target)
+    assert not told.ok
+    assert "certificate has expired" in told.message
 
 
 def test_a_users_certificate_is_taken_as_it_is_and_our_own_is_checked() -> None:

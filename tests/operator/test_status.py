@@ -1,113 +1,18 @@
-"""Conditions and figures: what they say, and when their times move."""
+"""Figures, and when conditions count as changed and deserve an Event."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from chatoperator.events import event, turned
-from chatoperator.observed import Answer, Observed, Pod
-from chatoperator.status import Condition, Facts, conditions, https_port, merge, transitions, url
+from chatoperator.conditions import Condition
+from chatoperator.events import BURST, Allowance, event, turned
+from chatoperator.observed import Pod
+from chatoperator.status import deserves_event, https_port, merge, transitions, url
 from tests.support.chatclusters import body, cluster
 
 LATER, SOONER = "2026-11-22T12:00:00Z", "2026-11-22T11:00:00Z"
-
-
-def workload(name: str, ready: int, wanted: int) -> dict[str, Any]:
-    counts = {"replicas": wanted, "updatedReplicas": wanted, "readyReplicas": ready, "observedGeneration": 1}
-    return {"metadata": {"name": name, "generation": 1}, "spec": {"replicas": wanted}, "status": counts}
-
-
-def running(*, postgres: int = 1, servers: int = 2, ingress: int = 2) -> Observed:
-    return Observed(
-        children={
-            ("StatefulSet", "demo-postgres"): workload("demo-postgres", postgres, 1),
-            ("Deployment", "demo-chatserver"): workload("demo-chatserver", servers, 2),
-            ("Deployment", "demo-ingress"): workload("demo-ingress", ingress, 2),
-        },
-        pods=(),
-    )
-
-
-def facts(observed: Observed, *, ok: bool = True, **changed: Any) -> Facts:
-    made = Facts(
-        name="demo",
-        uid="0000-demo",
-        cluster=cluster(),
-        observed=observed,
-        answer=Answer(ok=ok, message="answered" if ok else "A request failed"),
-        migrated=True,
-        migrate_job_name="demo-migrate-1",
-    )
-    return replace(made, **changed)
-
-
-def by_type(made: tuple[Condition, ...]) -> dict[str, Condition]:
-    return {condition.type: condition for condition in made}
-
-
-def test_all_is_well() -> None:
-    made = by_type(conditions(facts(running())))
-    for kind in ("Ready", "DatabaseReady", "ChatserverReady", "IngressReady"):
-        assert made[kind].status == "True"
-    assert (made["Progressing"].status, made["Progressing"].reason) == ("False", "Settled")
-    assert made["DevelopmentCodes"].status == "True"
-
-
-def test_ready_is_what_the_ingress_answers_and_not_what_pods_claim() -> None:
-    made = by_type(conditions(facts(running(), ok=False)))
-    assert made["ChatserverReady"].status == "True"
-    assert made["Ready"].status == "False"
-    assert made["Ready"].reason == "NotAnswering"
-
-
-def test_ready_says_which_part_is_broken_and_why() -> None:
-    broken = Pod(
-        name="demo-postgres-0",
-        component="postgres",
-        address=None,
-        host_address=None,
-        ready=False,
-        started=False,
-        terminating=False,
-        trouble="ImagePullBackOff: no such image",
-        deletion_cost=None,
-        credentials_digest=None,
-    )
-    made = by_type(conditions(facts(replace(running(postgres=0), pods=(broken,)), ok=False)))
-    assert made["Ready"].reason == "NotReady"
-    assert "ImagePullBackOff: no such image" in made["Ready"].message
-    assert made["DatabaseReady"].status == "False"
-
-
-def test_a_chat_that_answers_with_a_server_missing_is_ready() -> None:
-    made = by_type(conditions(facts(running(servers=1))))
-    assert made["Ready"].status == "True"
-    assert (made["ChatserverReady"].status, made["ChatserverReady"].reason) == ("False", "PartlyReady")
-
-
-@pytest.mark.parametrize(
-    ("changed", "status", "reason"),
-    [
-        ({"spec_error": "spec.x: y"}, "False", "InvalidSpec"),
-        ({"failure": "refused"}, "False", "ApplyFailed"),
-        ({"cluster": cluster(paused=True)}, "False", "Paused"),
-        ({"migrated": False}, "True", "Migrating"),
-    ],
-)
-def test_progressing_says_what_holds_things_up(changed: dict[str, Any], status: str, reason: str) -> None:
-    made = by_type(conditions(facts(running(), **changed)))["Progressing"]
-    assert (made.status, made.reason) == (status, reason)
-
-
-def test_a_failed_migration_is_told_with_the_place_to_look() -> None:
-    failed = {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}
-    observed = replace(running(), children={**running().children, ("Job", "demo-migrate-1"): failed})
-    made = by_type(conditions(facts(observed, migrated=False)))["Progressing"]
-    assert (made.status, made.reason) == ("False", "MigrationFailed")
-    assert "kubectl logs job/demo-migrate-1" in made.message
 
 
 def test_times_move_only_when_a_status_does() -> None:
@@ -169,3 +74,42 @@ def test_the_load_balancers_own_address_is_used() -> None:
 def test_a_node_port_that_is_not_given_out_yet_is_unknown() -> None:
     assert https_port({"spec": {"type": "NodePort", "ports": [{"name": "https", "port": 443}]}}) is None
     assert https_port(None) is None
+
+
+def test_a_new_chatcluster_tells_what_is_and_not_all_that_is_not() -> None:
+    new = [
+        Condition("Ready", "False", "Missing", "m"),
+        Condition("Paused", "False", "NotPaused", "m"),
+        Condition("ScalingActive", "Unknown", "Starting", "m"),
+        Condition("DevelopmentCodes", "True", "SenderLog", "m"),
+        Condition("Progressing", "False", "InvalidSpec", "m"),
+    ]
+    made = merge([], new, generation=1, now=SOONER)
+    assert [c["type"] for c in made if deserves_event(c, [])] == ["Ready", "DevelopmentCodes", "Progressing"]
+    paused = merge(made, [Condition("Paused", "True", "Paused", "m")], generation=1, now=LATER)[0]
+    assert deserves_event(paused, made)
+    assert deserves_event({**paused, "status": "False"}, [paused])
+
+
+def test_whatever_flaps_there_are_at_most_ten_events_an_hour_after_a_burst() -> None:
+    allowance, made = Allowance(), []
+    for now in range(0, 10 * 3600, 4):
+        spent = allowance.spend(now)
+        if spent is not None:
+            allowance = spent
+            made.append(now)
+    assert len([at for at in made if at < 60]) <= BURST
+    for hour in range(1, 10):
+        assert len([at for at in made if hour * 3600 <= at < (hour + 1) * 3600]) <= 10
+
+
+def test_after_a_quiet_time_a_bad_day_can_be_told_again() -> None:
+    allowance: Allowance | None = Allowance()
+    for _ in range(BURST):
+        assert allowance is not None
+        allowance = allowance.spend(0)
+    assert allowance is not None
+    assert allowance.spend(0) is None
+    after = allowance.spend(100_000)
+    assert after is not None
+    assert after.left == BURST - 1

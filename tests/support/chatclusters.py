@@ -85,3 +85,7 @@ class FakeProber:
         """What the test set."""
         self.asked.append(target)
         return self.answer
+
+    async def ask_once(self, target: Target) -> Answer:
+        """The same."""
+        return await self.ask(target)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
 
-from chatoperator import metrics
+from chatoperator import hostnames, metrics
 from chatoperator.errors import KubeError, SpecError
 from chatoperator.manifests.metadata import KIND
 from chatoperator.parse import parse
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.act import Actor
+from chatoperator.reconcile.ask import pulse
 from chatoperator.reconcile.observe import named_secrets, observe
 from chatoperator.reconcile.plan import make_plan
 from chatoperator.reconcile.report import Reporter
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
+    from chatoperator.hostnames import Claim
     from chatoperator.kube import Kube
     from chatoperator.probe import Prober
     from chatoperator.settings import Settings
@@ -57,11 +60,27 @@ class Reconciler:
         self._actor = Actor(kube, monotonic=monotonic, now=now)
         self._reporter = Reporter(kube, prober, settings, monotonic=monotonic, now=now)
         self._states: dict[Key, State] = {}
+        self._claims: dict[Key, Claim] = {}
 
     async def keys(self) -> list[Key]:
         """All ChatClusters there are, for the sweep."""
         found = await self._kube.list(KIND, self._settings.watch_namespace)
+        self._claims = {}
+        for raw in found:
+            # A wrong spec claims nothing; its reconcile tells what is wrong.
+            with contextlib.suppress(SpecError):
+                claim = hostnames.claim(parse(raw))
+                self._claims[claim.namespace, claim.name] = claim
         return [(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in found]
+
+    @property
+    def known(self) -> int:
+        """ChatClusters that were reconciled and still exist."""
+        return len(self._states)
+
+    async def turned(self) -> list[Key]:
+        """ChatClusters whose answer is another than their last reconcile found, for the pulse between sweeps."""
+        return await pulse(self._prober, dict(self._states), self._now())
 
     async def reconcile(self, key: Key) -> None:
         """Bring one ChatCluster to what its spec asks, as far as it can be done now.
@@ -91,7 +110,8 @@ class Reconciler:
         failure: KubeError | None = None
         if not cluster.paused:
             failure = await self._actor.act(cluster, observed, plan, state)
-        await self._reporter.report(body, cluster, observed, plan, state, failure)
+        conflict = hostnames.conflict(hostnames.claim(cluster), self._claims.values())
+        await self._reporter.report(body, cluster, observed, plan, state, conflict=conflict, failure=failure)
         if news is not None:
             await self._reporter.tell(body, state, news)
         if failure is not None:

@@ -11,22 +11,27 @@ from chatoperator.observed import Answer, secret_text
 from chatoperator.probe import Target
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.probe import Prober
+    from chatoperator.reconcile.state import State
+    from chatoperator.workqueue import Key
 
 
-async def ask(prober: Prober, body: Manifest, observed: Observed) -> Answer:
-    """Ask through the Service, and each proxy behind it: one that has found no server yet fails some clients.
+def targets(body: Manifest, observed: Observed) -> tuple[Target, ...]:
+    """The Service, and each proxy behind it: one that has found no server yet fails some clients.
 
     Returns:
-        The first bad answer, else the Service's.
+        The Service first; none while it has no address.
     """
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     service = observed.child("Service", part_name(name, "ingress"))
     address = service["spec"].get("clusterIP") if service else None
     if not address or address == "None":
-        return Answer(ok=False, message="There is no ingress Service yet")
+        return ()
     authority = secret_text(observed.child("Secret", tls_secret_name(name)), "ca.crt")
     server_name = f"{part_name(name, 'ingress')}.{namespace}.svc"
     proxies = [
@@ -34,6 +39,34 @@ async def ask(prober: Prober, body: Manifest, observed: Observed) -> Answer:
         for proxy in observed.component("ingress")
         if proxy.ready and not proxy.terminating and proxy.address
     ]
-    targets = [Target(address, server_name, authority), *proxies]
-    answers = await asyncio.gather(*(prober.ask(target) for target in targets))
+    return (Target(address, server_name, authority), *proxies)
+
+
+async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:
+    """Ask all of them.
+
+    Returns:
+        The first bad answer, else the first one's.
+    """
+    if not whom:
+        return Answer(ok=False, message="There is no ingress Service yet")
+    answers = await asyncio.gather(*(prober.ask(target) for target in whom))
     return next((answer for answer in answers if not answer.ok), answers[0])
+
+
+async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -> list[Key]:
+    """The ChatClusters whose Ready may have turned since their last reconcile: one request each, to the Service.
+
+    Args:
+        prober: Asks.
+        states: What the last reconciles left behind.
+        now: The time with its zone.
+    """
+    held = {key: state for key, state in states.items() if state.targets}
+    answers = await asyncio.gather(*(prober.ask_once(state.targets[0]) for state in held.values()))
+    turned = []
+    for (key, state), answer in zip(held.items(), answers, strict=True):
+        over = state.certificate_ends is not None and state.certificate_ends <= now
+        if (answer.ok and not over) != state.ready:
+            turned.append(key)
+    return turned

@@ -45,6 +45,7 @@ class Plan:
         job_name: The migrate Job of the wanted image on the present database; None while there is none.
         migrated: Whether it has succeeded.
         version: The release to run.
+        certificate_ends: When the user's certificate ends; None where the operator makes it or it cannot be told.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
         webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
     """
@@ -53,6 +54,7 @@ class Plan:
     job_name: str | None
     migrated: bool
     version: str
+    certificate_ends: dt.datetime | None
     external_secret_present: bool | None
     webhook_secret_present: bool | None
 
@@ -85,12 +87,13 @@ def make_plan(
     version, images = _release(cluster, body, settings)
     external = cluster.database.external_secret_name
     external_secret = named.get(external) if external else None
-    self_signed = None
+    self_signed, users = None, None
     if cluster.ingress.tls_secret_name is None:
         self_signed = _self_signed(cluster, observed, settings, now)
         tls_digest: str | None = digest(self_signed.server.certificate)
     else:
-        tls_digest = _tls_digest(named.get(cluster.ingress.tls_secret_name))
+        users = _pair(named.get(cluster.ingress.tls_secret_name), "tls.crt", "tls.key")
+        tls_digest = digest(users.certificate) if users else None
     claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
     usable = not leaving(claim, cluster.uid)
     inputs = Inputs(
@@ -124,6 +127,7 @@ def make_plan(
         job_name=job_name,
         migrated=migrated,
         version=version,
+        certificate_ends=certificates.ends(users.certificate) if users else None,
         external_secret_present=None if external is None else secret_text(external_secret, "dsn") is not None,
         webhook_secret_present=(
             None if webhook is None else secret_text(named.get(webhook.secret_name), WEBHOOK_KEY) is not None
@@ -169,12 +173,6 @@ def _self_signed(cluster: ChatCluster, observed: Observed, settings: Settings, n
 def _pair(secret: Manifest | None, certificate_key: str, private_key: str) -> Certificate | None:
     certificate, key = secret_text(secret, certificate_key), secret_text(secret, private_key)
     return Certificate(certificate, key) if certificate and key else None
-
-
-def _tls_digest(secret: Manifest | None) -> str | None:
-    """Changes with a user's certificate; None while it is incomplete."""
-    pair = _pair(secret, "tls.crt", "tls.key")
-    return digest(pair.certificate) if pair else None
 
 
 def _https_port(cluster: ChatCluster, observed: Observed) -> int | None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from chatoperator import metrics, status
+from chatoperator.conditions import Ends, Facts, conditions
 from chatoperator.events import event, turned
 from chatoperator.manifests.metadata import part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
-from chatoperator.reconcile.ask import ask
+from chatoperator.reconcile.ask import ask, targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from chatoperator.reconcile.state import State
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
+
+CERTIFICATE_SOON_DAYS = 14
+"""Whoever renews by hand needs a fortnight; issuers that renew by themselves do it earlier."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,12 +67,13 @@ class Reporter:
         Raises:
             KubeError: The API server refused the status or an Event.
         """
-        facts = status.Facts(
+        state.targets = targets(body, observed)
+        facts = Facts(
             name=body["metadata"]["name"],
             uid=body["metadata"]["uid"],
             cluster=None,
             observed=observed,
-            answer=await ask(self._prober, body, observed),
+            answer=await ask(self._prober, state.targets),
             spec_error=spec_error,
         )
         await self._write(body, state, facts, {})
@@ -80,20 +85,25 @@ class Reporter:
         observed: Observed,
         plan: Plan,
         state: State,
+        *,
+        conflict: str | None,
         failure: KubeError | None,
     ) -> None:
-        """Tell what runs, what changes and what the API server refused.
+        """Tell what runs, what changes, what the API server refused, and who has the hostname already.
 
         Raises:
             KubeError: The API server refused the status or an Event.
         """
         behind = plan.version != self._settings.version
-        facts = status.Facts(
+        state.targets, state.certificate_ends = targets(body, observed), plan.certificate_ends
+        facts = Facts(
             name=cluster.name,
             uid=cluster.uid,
             cluster=cluster,
             observed=observed,
-            answer=await ask(self._prober, body, observed),
+            answer=await ask(self._prober, state.targets),
+            conflict=conflict,
+            certificate_ends=self._ends(plan.certificate_ends),
             decision=state.decision,
             migrate_job_name=plan.job_name,
             migrated=plan.migrated,
@@ -111,6 +121,12 @@ class Reporter:
             "images": _images(plan),
         }
         await self._write(body, state, facts, figures)
+
+    def _ends(self, at: dt.datetime | None) -> Ends | None:
+        if at is None:
+            return None
+        now = self._now()
+        return Ends(_rfc3339(at), over=at <= now, soon=at <= now + dt.timedelta(days=CERTIFICATE_SOON_DAYS))
 
     async def tell(self, body: Manifest, state: State, news: News) -> None:
         """Make an Event, unless there were too many of late; the log has all of them.
@@ -130,13 +146,11 @@ class Reporter:
         )
         await self._kube.create_event(made)
 
-    async def _write(self, body: Manifest, state: State, facts: status.Facts, figures: Mapping[str, Any]) -> None:
+    async def _write(self, body: Manifest, state: State, facts: Facts, figures: Mapping[str, Any]) -> None:
         """One status patch if anything changed, Events for what turned."""
         metadata, held = body["metadata"], body.get("status") or {}
         now = _rfc3339(self._now())
-        made = status.merge(
-            held.get("conditions") or [], status.conditions(facts), generation=metadata["generation"], now=now
-        )
+        made = status.merge(held.get("conditions") or [], conditions(facts), generation=metadata["generation"], now=now)
         live = facts.observed.workload(facts.name, "chatserver")
         wanted: dict[str, Any] = {
             "observedGeneration": metadata["generation"],
@@ -147,6 +161,7 @@ class Reporter:
             "connections": sum(reading.connections for reading in state.readings.values() if reading),
             **figures,
         }
+        state.ready = made[0]["status"] == "True"
         _show(metadata["namespace"], facts.name, wanted)
         changed = {key: value for key, value in wanted.items() if held.get(key) != value}
         if not changed:

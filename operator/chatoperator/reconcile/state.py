@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from chatoperator.events import Allowance
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from chatoperator.autoscaler import Decision, Memory
     from chatoperator.observed import Reading
+    from chatoperator.probe import Target
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class State:
         decision: The autoscaler's last; None likewise.
         ticked_at: When the servers were last read, in seconds of a monotonic clock.
         ticked_generation: The spec's generation at that time.
+        targets: Whom the last reconcile asked through the ingress.
+        ready: What the condition Ready said last; None before that.
+        certificate_ends: When the user's certificate ends; None where the operator makes it or it cannot be told.
         removal: The servers that were marked last, until as many have gone.
         events: How many more Events there may be.
         readings: What they answered, by pod name; None where one gave no reading.
@@ -60,6 +66,9 @@ class State:
     decision: Decision | None = None
     ticked_at: float | None = None
     ticked_generation: int | None = None
+    targets: tuple[Target, ...] = ()
+    ready: bool | None = None
+    certificate_ends: dt.datetime | None = None
     removal: Removal | None = None
     events: Allowance = field(default_factory=Allowance)
     readings: dict[str, Reading | None] = field(default_factory=dict)

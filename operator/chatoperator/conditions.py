@@ -1,0 +1,277 @@
+"""The conditions of a ChatCluster: what is well, what is not, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from chatoperator.manifests.metadata import claim_name, part_name, tls_secret_name
+from chatoperator.observed import job_state, leaving, ready_replicas, rolling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatoperator.autoscaler import Bound, Decision
+    from chatoperator.manifests.metadata import Part
+    from chatoperator.observed import Answer, Observed
+    from chatoperator.spec import ChatCluster
+
+Holds = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition without its time."""
+
+    type: str
+    status: Holds
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Ends:
+    """When a certificate ends.
+
+    Attributes:
+        at: RFC 3339.
+        over: It has ended.
+        soon: It ends before people have had time to notice.
+    """
+
+    at: str
+    over: bool
+    soon: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the conditions are made from.
+
+    Attributes:
+        name: Of the ChatCluster.
+        uid: Of the ChatCluster.
+        cluster: The parsed spec; None where it is wrong.
+        observed: The children.
+        answer: What came of a request through the ingress.
+        decision: The autoscaler's; None in modes External and Disabled, and where the spec is wrong.
+        migrate_job_name: The Job that the wanted image waits for; None where there is none.
+        migrated: Whether the wanted image's migrations have run.
+        conflict: The older ChatCluster with one of its hostnames, in words; None where there is none.
+        certificate_ends: When the user's certificate ends, and whether it has; None where it cannot be told.
+        external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
+        webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
+        tls_present: Whether HAProxy has a certificate.
+        spec_error: What is wrong with the spec.
+        failure: What the API server refused.
+        upgrade: The release that the operator brings, where another one runs.
+    """
+
+    name: str
+    uid: str
+    cluster: ChatCluster | None
+    observed: Observed
+    answer: Answer
+    decision: Decision | None = None
+    migrate_job_name: str | None = None
+    migrated: bool = False
+    conflict: str | None = None
+    certificate_ends: Ends | None = None
+    external_secret_present: bool | None = None
+    webhook_secret_present: bool | None = None
+    tls_present: bool = True
+    spec_error: str | None = None
+    failure: str | None = None
+    upgrade: str | None = None
+
+
+def conditions(facts: Facts) -> tuple[Condition, ...]:
+    """All conditions, in the order in which people should read them."""
+    parts = (_database(facts), _chatserver(facts), _ingress(facts))
+    made = [_ready(facts, parts), *parts, _progressing(facts)]
+    if facts.cluster is not None:
+        made += [*_scaling(facts, facts.cluster), _paused(facts.cluster), _development(facts.cluster)]
+        made += [_upgrade(facts), _hostnames(facts)]
+    return tuple(made)
+
+
+def _ready(facts: Facts, parts: Sequence[Condition]) -> Condition:
+    if facts.answer.ok and not (facts.certificate_ends and facts.certificate_ends.over):
+        return Condition("Ready", "True", "Answering", facts.answer.message)
+    broken = [part for part in parts if part.status != "True"]
+    reason = broken[0].reason if broken else "NotAnswering"
+    details = [part.message for part in broken]
+    return Condition("Ready", "False", reason, "; ".join([facts.answer.message, *details]))
+
+
+def _database(facts: Facts) -> Condition:
+    kind = "DatabaseReady"
+    if facts.external_secret_present is False:
+        message = "The Secret of database.external.secretName is missing or has no key dsn; create it"
+        return Condition(kind, "False", "SecretMissing", message)
+    if facts.external_secret_present is True:
+        if facts.answer.ok:
+            return Condition(kind, "True", "Reachable", "The chatservers reach the external database")
+        return Condition(kind, "Unknown", "Unknown", "The external database is judged by the chatservers' answers")
+    claim = facts.observed.child("PersistentVolumeClaim", claim_name(facts.name))
+    if leaving(claim, facts.uid):
+        message = f"PersistentVolumeClaim {claim_name(facts.name)} is being deleted; waiting until it is gone"
+        return Condition(kind, "False", "VolumeLeaving", message)
+    return _workload(facts, "postgres", kind)
+
+
+def _chatserver(facts: Facts) -> Condition:
+    if facts.cluster is not None and not facts.migrated and facts.observed.workload(facts.name, "chatserver") is None:
+        message = "Waiting for the database's schema: " + _migration_words(facts)
+        return Condition("ChatserverReady", "False", "WaitingForMigration", message)
+    return _workload(facts, "chatserver", "ChatserverReady")
+
+
+def _ingress(facts: Facts) -> Condition:
+    if not facts.tls_present:
+        name = facts.cluster.ingress.tls_secret_name if facts.cluster is not None else tls_secret_name(facts.name)
+        message = f"Secret {name} is missing or has no tls.crt and tls.key; create it"
+        return Condition("IngressReady", "False", "CertificateMissing", message)
+    made, ends = _workload(facts, "ingress", "IngressReady"), facts.certificate_ends
+    if ends is None or facts.cluster is None or not (ends.over or ends.soon):
+        return made
+    secret = f"the certificate in Secret {facts.cluster.ingress.tls_secret_name}"
+    if ends.over:
+        message = f"Clients refuse {secret}: it ended at {ends.at}; put a new one there"
+        return Condition("IngressReady", "False", "CertificateExpired", message)
+    if made.status == "True":
+        message = f"{made.message}; {secret} ends at {ends.at}; put a new one there"
+        return Condition("IngressReady", "True", "CertificateExpiring", message)
+    return made
+
+
+def _workload(facts: Facts, part: Part, kind: str) -> Condition:
+    """Ready where all wanted pods are."""
+    workload = facts.observed.workload(facts.name, part)
+    if workload is None:
+        return Condition(kind, "False", "Missing", f"{part_name(facts.name, part)} does not exist yet")
+    ready, wanted = ready_replicas(workload), int(workload["spec"].get("replicas", 1))
+    if ready >= wanted:
+        return Condition(kind, "True", "AllReady", f"{ready} of {wanted} {part} pods are ready")
+    troubles = [f"{pod.name}: {pod.trouble}" for pod in facts.observed.component(part) if pod.trouble]
+    reason = "PartlyReady" if ready else "NotReady"
+    message = "; ".join([f"{ready} of {wanted} {part} pods are ready", *troubles[:3]])
+    return Condition(kind, "False", reason, message)
+
+
+def _progressing(facts: Facts) -> Condition:
+    """The first of these that holds."""
+    job = facts.observed.child("Job", facts.migrate_job_name) if facts.migrate_job_name else None
+    parts: tuple[Part, ...] = ("postgres", "chatserver", "ingress")
+    moving = [part for part in parts if rolling(facts.observed.workload(facts.name, part))]
+    kind = "Progressing"
+    if facts.spec_error is not None:
+        made = Condition(kind, "False", "InvalidSpec", f"{facts.spec_error}. What runs is left as it is")
+    elif facts.failure is not None:
+        made = Condition(kind, "False", "ApplyFailed", facts.failure)
+    elif facts.cluster is not None and facts.cluster.paused:
+        made = Condition(kind, "False", "Paused", "spec.paused is true: nothing is changed")
+    elif facts.webhook_secret_present is False and facts.cluster is not None:
+        made = Condition(kind, "False", "WebhookSecretMissing", _webhook_words(facts.cluster))
+    elif not facts.migrated and job_state(job) == "Failed":
+        made = Condition(kind, "False", "MigrationFailed", _migration_words(facts))
+    elif not facts.migrated:
+        made = Condition(kind, "True", "Migrating", _migration_words(facts))
+    elif moving:
+        made = Condition(kind, "True", "Rolling", f"Changing {', '.join(moving)}")
+    else:
+        made = Condition(kind, "False", "Settled", "Everything is as the spec asks")
+    return made
+
+
+def _webhook_words(cluster: ChatCluster) -> str:
+    name = cluster.auth.webhook.secret_name if cluster.auth.webhook else ""
+    return (
+        f"Secret {name} of auth.otp.webhook.secretName is missing or has no key secret; create it. "
+        "Chatservers that run keep running, new ones wait for it"
+    )
+
+
+def _migration_words(facts: Facts) -> str:
+    if facts.migrate_job_name is None:
+        return "there is no database yet"
+    job = facts.observed.child("Job", facts.migrate_job_name)
+    if job_state(job) == "Failed":
+        return (
+            f"Job {facts.migrate_job_name} failed; see its pods' logs (kubectl logs job/{facts.migrate_job_name}). "
+            "It is tried again by itself"
+        )
+    troubles = [pod.trouble for pod in facts.observed.component("migrate") if pod.trouble]
+    return "; ".join([f"Job {facts.migrate_job_name} runs", *troubles[:1]])
+
+
+def _scaling(facts: Facts, cluster: ChatCluster) -> tuple[Condition, Condition]:
+    mode = cluster.chatserver.scaling.mode
+    if mode != "Internal":
+        message = f"chatserver.scaling.mode is {mode}: chatserver.scaling.replicas is the number"
+        return (
+            Condition("ScalingActive", "False", mode, message),
+            Condition("ScalingLimited", "False", mode, message),
+        )
+    if cluster.paused:
+        message = "spec.paused is true: the number of chatservers stays"
+        return (
+            Condition("ScalingActive", "False", "Paused", message),
+            Condition("ScalingLimited", "Unknown", "Paused", message),
+        )
+    decision = facts.decision
+    if decision is None:
+        message = "No decision has been made yet"
+        return (
+            Condition("ScalingActive", "Unknown", "Starting", message),
+            Condition("ScalingLimited", "Unknown", "Starting", message),
+        )
+    if not decision.active:
+        return (
+            Condition("ScalingActive", "False", decision.reason, decision.message),
+            Condition("ScalingLimited", "Unknown", decision.reason, decision.message),
+        )
+    # Without figures, which change with every connection: status would be written all the time.
+    active = Condition("ScalingActive", "True", decision.reason, "The number of chatservers follows their connections")
+    return active, _limited(decision.bound, cluster)
+
+
+def _limited(bound: Bound | None, cluster: ChatCluster) -> Condition:
+    scaling = cluster.chatserver.scaling
+    if bound == "maxReplicas":
+        message = (
+            f"Connections want more chatservers than maxReplicas ({scaling.max_replicas}): "
+            "raise it, or servers will refuse people when they are full"
+        )
+        return Condition("ScalingLimited", "True", "TooFewServers", message)
+    if bound == "minReplicas":
+        message = f"Connections alone want fewer chatservers than minReplicas ({scaling.min_replicas})"
+        return Condition("ScalingLimited", "True", "AtMinimum", message)
+    return Condition("ScalingLimited", "False", "WithinBounds", "The wish is within minReplicas and maxReplicas")
+
+
+def _paused(cluster: ChatCluster) -> Condition:
+    if cluster.paused:
+        return Condition("Paused", "True", "Paused", "spec.paused is true: nothing is changed, what runs keeps running")
+    return Condition("Paused", "False", "NotPaused", "The operator keeps the chat as the spec asks")
+
+
+def _development(cluster: ChatCluster) -> Condition:
+    if cluster.auth.webhook is None:
+        message = "auth.otp.sender is Log: anybody can sign in as anybody. Never let real people use this chat"
+        return Condition("DevelopmentCodes", "True", "SenderLog", message)
+    return Condition("DevelopmentCodes", "False", "SenderReal", "Codes go only to the phone they belong to")
+
+
+def _upgrade(facts: Facts) -> Condition:
+    if facts.upgrade is None:
+        return Condition("UpgradeAvailable", "False", "UpToDate", "The operator's own release runs")
+    message = f"Set spec.version to {facts.upgrade} to run the operator's release"
+    return Condition("UpgradeAvailable", "True", "NewerOperator", message)
+
+
+def _hostnames(facts: Facts) -> Condition:
+    if facts.conflict is None:
+        return Condition("HostnameConflict", "False", "Unique", "No older ChatCluster has one of its hostnames")
+    message = f"{facts.conflict}. Both serve; which one people reach is up to DNS. Remove it from one of them"
+    return Condition("HostnameConflict", "True", "HostnameTaken", message)

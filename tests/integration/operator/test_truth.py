@@ -1,0 +1,160 @@
+"""Status tells the truth, soon and without noise: on a real API server, with a data plane that the test breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chatoperator import certificates
+from chatoperator.controller import Controller
+from chatoperator.manifests.metadata import KIND
+from chatoperator.observed import Answer
+from tests.support.cluster import until
+from tests.support.findings import tell
+
+if TYPE_CHECKING:
+    from tests.support.operators import Operator
+
+pytestmark = pytest.mark.integration
+
+READY_FALSE_SECONDS = 10
+"""Ready is False at most so long after the chat stopped answering: the promise to the admin."""
+
+PATIENCE_SECONDS = 60
+
+WELL = Answer(ok=True, message="A request through the ingress was answered")
+BROKEN = Answer(ok=False, message="A request through the ingress was answered with 503")
+
+
+def _events(operator: Operator) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    return made
+
+
+async def _ready(operator: Operator) -> str:
+    found = await operator.kube.get(KIND, operator.namespace, "demo")
+    conditions = ((found or {}).get("status") or {}).get("conditions") or []
+    return next((str(c["status"]) for c in conditions if c["type"] == "Ready"), "")
+
+
+async def test_ready_follows_the_chat_between_two_sweeps(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.prober.answer = WELL
+    controller = Controller(operator.reconciler, monotonic=time.monotonic, unix_time=time.time)
+    controller.start()
+    try:
+        took = []
+        for answer, wanted in ((WELL, "True"), (BROKEN, "False"), (WELL, "True"), (BROKEN, "False")):
+            operator.prober.answer = answer
+
+            async def told(status: str = wanted) -> bool:
+                return await _ready(operator) == status
+
+            took.append(await until(told, f"Ready is {wanted}", PATIENCE_SECONDS, poll_seconds=0.1))
+    finally:
+        await controller.stop()
+    tell(
+        f"Ready False {took[1]:.1f} s and {took[3]:.1f} s after the chat stopped answering, True again {took[2]:.1f} s"
+    )
+    assert max(took[1], took[3]) < READY_FALSE_SECONDS
+
+
+async def test_an_idle_hour_makes_no_event_and_no_write(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.prober.answer = WELL
+    await operator.reconcile(2)
+    before, told = operator.writes(), len(_events(operator))
+    for _ in range(40):
+        operator.seconds += 75
+        await operator.reconcile()
+    assert len(_events(operator)) == told
+    # Everything is applied anew every ten minutes, which changes nothing.
+    written = [write for write in operator.writes()[len(before) :] if "fieldManager=chatcluster-operator" not in write]
+    assert written == []
+
+
+async def test_a_chat_that_flaps_fills_no_event_log(operator: Operator) -> None:
+    await operator.brought_up()
+    for turn in range(60):
+        operator.prober.answer = BROKEN if turn % 2 else WELL
+        await operator.reconcile()
+    events = _events(operator)
+    tell(f"60 turns of Ready within 15 minutes made {len(events)} Events")
+    assert len(events) <= 25 + 3
+    assert (await operator.condition("Ready"))["status"] == "False", "status goes on telling the truth"
+
+
+async def test_two_chatclusters_with_one_hostname_both_serve_and_the_younger_is_told(operator: Operator) -> None:
+    operator.chatcluster["spec"]["ingress"] = {"hostnames": ["chat.example.com"]}
+    await operator.brought_up()
+    younger = copy.deepcopy(operator.chatcluster)
+    younger["metadata"]["name"] = "younger"
+    # creationTimestamp counts whole seconds.
+    await asyncio.sleep(1.1)
+    operator.kubectl("create", "-f", "-", stdin=json.dumps(younger))
+
+    async def conflicts() -> dict[str, str]:
+        keys = [key for key in await operator.reconciler.keys() if key[0] == operator.namespace]
+        found = {}
+        for key in keys:
+            operator.seconds += 15
+            await operator.reconciler.reconcile(key)
+            live = await operator.get(KIND, key[1])
+            (made,) = [c for c in live["status"]["conditions"] if c["type"] == "HostnameConflict"]
+            found[key[1]] = made["status"]
+            if made["status"] == "True":
+                assert "chat.example.com belongs to the older ChatCluster demo" in made["message"]
+        return found
+
+    assert await conflicts() == {"demo": "False", "younger": "True"}
+    assert await operator.get("Service", "younger-ingress")
+    assert [event["reason"] for event in _events(operator)].count("HostnameTaken") == 1
+    operator.kubectl("delete", "cc", "demo")
+    assert await conflicts() == {"younger": "False"}
+
+
+async def test_an_expired_certificate_of_the_users_is_told_though_the_chat_answers(operator: Operator) -> None:
+    operator.chatcluster["spec"]["ingress"] = {"tls": {"mode": "Secret", "secretName": "mine"}}
+    await operator.brought_up()
+    operator.prober.answer = WELL
+    now = dt.datetime.now(dt.UTC)
+    for days, ready, reason in (
+        (400, "False", "CertificateExpired"),
+        (360, "True", "CertificateExpiring"),
+        (0, "True", None),
+    ):
+        made = certificates.ensure(None, None, ("chat.example.com",), now - dt.timedelta(days=days)).server
+        operator.kubectl("delete", "secret", "mine", "--ignore-not-found")
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "mine"},
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": made.certificate, "tls.key": made.key},
+        }
+        operator.kubectl("create", "-f", "-", stdin=json.dumps(secret))
+        await operator.reconcile()
+        # No controller makes the proxies ready here, which is another reason.
+        replicas = {"replicas": 2, "readyReplicas": 2, "updatedReplicas": 2, "observedGeneration": 9}
+        operator.patch_status("deployment", "demo-ingress", replicas)
+        await operator.reconcile()
+        assert (await operator.condition("Ready"))["status"] == ready
+        told = await operator.condition("IngressReady")
+        assert told["reason"] == (reason or "AllReady")
+
+
+async def test_the_pulse_wakes_a_chat_whose_certificate_has_just_ended(operator: Operator) -> None:
+    operator.chatcluster["spec"]["ingress"] = {"tls": {"mode": "Secret", "secretName": "mine"}}
+    await operator.brought_up()
+    operator.prober.answer = WELL
+    await operator.reconcile()
+    assert await operator.reconciler.turned() == []
+    state = operator.reconciler._states[operator.namespace, "demo"]
+    state.certificate_ends = dt.datetime.now(dt.UTC)
+    assert await operator.reconciler.turned() == [(operator.namespace, "demo")]

@@ -1,0 +1,168 @@
+"""Conditions: what they say of what was observed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chatoperator.autoscaler import Decision, Memory
+from chatoperator.conditions import Condition, Ends, Facts, conditions
+from chatoperator.observed import Answer, Observed, Pod
+from tests.support.chatclusters import cluster
+
+
+def workload(name: str, ready: int, wanted: int) -> dict[str, Any]:
+    counts = {"replicas": wanted, "updatedReplicas": wanted, "readyReplicas": ready, "observedGeneration": 1}
+    return {"metadata": {"name": name, "generation": 1}, "spec": {"replicas": wanted}, "status": counts}
+
+
+def running(*, postgres: int = 1, servers: int = 2, ingress: int = 2) -> Observed:
+    return Observed(
+        children={
+            ("StatefulSet", "demo-postgres"): workload("demo-postgres", postgres, 1),
+            ("Deployment", "demo-chatserver"): workload("demo-chatserver", servers, 2),
+            ("Deployment", "demo-ingress"): workload("demo-ingress", ingress, 2),
+        },
+        pods=(),
+    )
+
+
+def facts(observed: Observed, *, ok: bool = True, **changed: Any) -> Facts:
+    made = Facts(
+        name="demo",
+        uid="0000-demo",
+        cluster=cluster(),
+        observed=observed,
+        answer=Answer(ok=ok, message="answered" if ok else "A request failed"),
+        migrated=True,
+        migrate_job_name="demo-migrate-1",
+    )
+    return replace(made, **changed)
+
+
+def by_type(made: tuple[Condition, ...]) -> dict[str, Condition]:
+    return {condition.type: condition for condition in made}
+
+
+def test_all_is_well() -> None:
+    made = by_type(conditions(facts(running())))
+    for kind in ("Ready", "DatabaseReady", "ChatserverReady", "IngressReady"):
+        assert made[kind].status == "True"
+    assert (made["Progressing"].status, made["Progressing"].reason) == ("False", "Settled")
+    assert made["DevelopmentCodes"].status == "True"
+
+
+def test_ready_is_what_the_ingress_answers_and_not_what_pods_claim() -> None:
+    made = by_type(conditions(facts(running(), ok=False)))
+    assert made["ChatserverReady"].status == "True"
+    assert made["Ready"].status == "False"
+    assert made["Ready"].reason == "NotAnswering"
+
+
+def test_ready_says_which_part_is_broken_and_why() -> None:
+    broken = Pod(
+        name="demo-postgres-0",
+        component="postgres",
+        address=None,
+        host_address=None,
+        ready=False,
+        started=False,
+        terminating=False,
+        trouble="ImagePullBackOff: no such image",
+        deletion_cost=None,
+        credentials_digest=None,
+    )
+    made = by_type(conditions(facts(replace(running(postgres=0), pods=(broken,)), ok=False)))
+    assert made["Ready"].reason == "NotReady"
+    assert "ImagePullBackOff: no such image" in made["Ready"].message
+    assert made["DatabaseReady"].status == "False"
+
+
+def test_a_chat_that_answers_with_a_server_missing_is_ready() -> None:
+    made = by_type(conditions(facts(running(servers=1))))
+    assert made["Ready"].status == "True"
+    assert (made["ChatserverReady"].status, made["ChatserverReady"].reason) == ("False", "PartlyReady")
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "reason"),
+    [
+        ({"spec_error": "spec.x: y"}, "False", "InvalidSpec"),
+        ({"failure": "refused"}, "False", "ApplyFailed"),
+        ({"cluster": cluster(paused=True)}, "False", "Paused"),
+        ({"migrated": False}, "True", "Migrating"),
+    ],
+)
+def test_progressing_says_what_holds_things_up(changed: dict[str, Any], status: str, reason: str) -> None:
+    made = by_type(conditions(facts(running(), **changed)))["Progressing"]
+    assert (made.status, made.reason) == (status, reason)
+
+
+def test_a_failed_migration_is_told_with_the_place_to_look() -> None:
+    failed = {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}
+    observed = replace(running(), children={**running().children, ("Job", "demo-migrate-1"): failed})
+    made = by_type(conditions(facts(observed, migrated=False)))["Progressing"]
+    assert (made.status, made.reason) == ("False", "MigrationFailed")
+    assert "kubectl logs job/demo-migrate-1" in made.message
+
+
+def test_the_conditions_are_those_that_admins_are_promised() -> None:
+    assert [condition.type for condition in conditions(facts(running()))] == [
+        "Ready",
+        "DatabaseReady",
+        "ChatserverReady",
+        "IngressReady",
+        "Progressing",
+        "ScalingActive",
+        "ScalingLimited",
+        "Paused",
+        "DevelopmentCodes",
+        "UpgradeAvailable",
+        "HostnameConflict",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("over", "soon", "ready", "ingress"),
+    [
+        (True, True, "False", ("False", "CertificateExpired")),
+        (False, True, "True", ("True", "CertificateExpiring")),
+        (False, False, "True", ("True", "AllReady")),
+    ],
+)
+def test_a_certificate_that_ends_is_told_before_and_after(
+    *, over: bool, soon: bool, ready: str, ingress: tuple[str, str]
+) -> None:
+    mine = cluster(ingress={"tls": {"mode": "Secret", "secretName": "mine"}})
+    ends = Ends("2026-11-30T00:00:00Z", over=over, soon=soon)
+    made = by_type(conditions(facts(running(), cluster=mine, certificate_ends=ends)))
+    assert made["Ready"].status == ready
+    assert (made["IngressReady"].status, made["IngressReady"].reason) == ingress
+    assert ("Secret mine" in made["IngressReady"].message) is soon
+
+
+@pytest.mark.parametrize(("bound", "reason"), [("maxReplicas", "TooFewServers"), ("minReplicas", "AtMinimum")])
+def test_a_bound_that_keeps_the_number_is_told_without_figures_that_move(bound: Any, reason: str) -> None:
+    decision = Decision(2, active=True, bound=bound, reason="ByConnections", message="123 connections", memory=Memory())
+    made = by_type(conditions(facts(running(), decision=decision)))
+    assert (made["ScalingLimited"].status, made["ScalingLimited"].reason) == ("True", reason)
+    assert "123" not in made["ScalingLimited"].message + made["ScalingActive"].message
+
+
+def test_without_readings_nothing_is_claimed_about_bounds() -> None:
+    decision = Decision(2, active=False, bound=None, reason="NoReadings", message="blind", memory=Memory())
+    made = by_type(conditions(facts(running(), decision=decision)))
+    assert (made["ScalingActive"].status, made["ScalingLimited"].status) == ("False", "Unknown")
+
+
+def test_paused_scaling_is_told() -> None:
+    made = by_type(conditions(facts(running(), cluster=cluster(paused=True))))
+    assert (made["ScalingActive"].status, made["ScalingActive"].reason) == ("False", "Paused")
+
+
+def test_a_hostname_that_is_taken_is_told_and_both_serve() -> None:
+    made = by_type(conditions(facts(running(), conflict="chat.example.com belongs to the older ChatCluster a")))
+    assert (made["HostnameConflict"].status, made["HostnameConflict"].reason) == ("True", "HostnameTaken")
+    assert made["Ready"].status == "True"

@@ -1,0 +1,45 @@
+"""Two ChatClusters with one hostname: the younger one is told, whoever is asked first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chatoperator.hostnames import Claim, claim, conflict
+from chatoperator.parse import parse
+from tests.support.chatclusters import body
+
+
+def _claim(name: str, created: str, **ingress: Any) -> Claim:
+    raw = body(name=name, ingress=ingress)
+    raw["metadata"]["creationTimestamp"] = created
+    return claim(parse(raw))
+
+
+OLD = _claim("old", "2026-01-01T00:00:00Z", hostnames=["a.example.com", "b.example.com"])
+YOUNG = _claim("young", "2026-02-01T00:00:00Z", hostnames=["b.example.com", "c.example.com"])
+
+
+def test_the_younger_has_the_conflict_and_the_older_has_none() -> None:
+    assert conflict(YOUNG, [YOUNG, OLD]) == "b.example.com belongs to the older ChatCluster old in namespace chat"
+    assert conflict(OLD, [YOUNG, OLD]) is None
+
+
+def test_of_two_made_in_the_same_second_exactly_one_has_it() -> None:
+    twins = [_claim(name, "2026-01-01T00:00:00Z", hostnames=["a.example.com"]) for name in ("b", "a")]
+    assert [conflict(twin, twins) is not None for twin in twins] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("service", "conflicting"),
+    [
+        ({"type": "NodePort", "nodePort": 30443}, False),
+        ({"type": "NodePort"}, False),
+        ({"type": "NodePort", "nodePort": 443}, True),
+        ({"type": "LoadBalancer"}, True),
+    ],
+)
+def test_another_port_is_no_conflict(service: dict[str, Any], *, conflicting: bool) -> None:
+    other = _claim("young", "2026-02-01T00:00:00Z", hostnames=["a.example.com"], service=service)
+    assert (conflict(other, [OLD]) is not None) is conflicting
