@@ -43,6 +43,7 @@ from chatserver.services.devices import Devices
 from chatserver.services.health import Health
 from chatserver.services.limits import Limits
 from chatserver.services.senders import LogSender
+from chatserver.services.sending import MessageSender
 from chatserver.services.webhook import WebhookSender
 from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
@@ -118,6 +119,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         sender=sender,
         limits=limits,
         writer=writer,
+        messages=MessageSender(database, writer, limits, metrics),
         hub=hub,
         deliverer=deliverer,
         bus=bus,

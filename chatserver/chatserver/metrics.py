@@ -86,6 +86,8 @@ class Metrics:
         self.frames_received = Counter(
             "chatserver_frames_received", "WebSocket frames by what they led to", ["action"], registry=self.registry
         )
+        # Looking a label up costs more than counting.
+        self._frames: dict[str, Counter] = {}
         self.closed = Counter(
             "chatserver_connections_closed", "WebSockets the server closed, by code", ["code"], registry=self.registry
         )
@@ -113,6 +115,13 @@ class Metrics:
     def count_rate_limited(self, limit: str) -> None:
         """Count a request that a rate limit refused."""
         self.rate_limited.labels(limit).inc()
+
+    def count_frame(self, action: str) -> None:
+        """Count a frame of a client by what it led to."""
+        counter = self._frames.get(action)
+        if counter is None:
+            counter = self._frames[action] = self.frames_received.labels(action)
+        counter.inc()
 
     def observe_database_call(self, seconds: float, succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
         """Count one call of the database."""

@@ -121,7 +121,7 @@ def test_no_urls(url: str) -> None:
 )
 def test_any_message_is_stored_as_asked_or_refused(message: SendMessage) -> None:
     try:
-        checked = check_message(message, 1, new_client_id=uuid.UUID(int=7))
+        checked = check_message(message, 1, new_client_id=lambda: uuid.UUID(int=7))
     except ChatError as error:
         assert error.status in {404, 422}
     else:

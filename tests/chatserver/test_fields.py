@@ -109,7 +109,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 def test_a_message_is_taken_exactly_when_its_schema_takes_it(body: dict[str, Any]) -> None:
     try:
         message = msgspec.json.decode(msgspec.json.encode(body), type=MessageBody)
-        check_message(message, 1, new_client_id=uuid.UUID(int=7))
+        check_message(message, 1, new_client_id=lambda: uuid.UUID(int=7))
         taken = True
     except (msgspec.ValidationError, ChatError):
         taken = False

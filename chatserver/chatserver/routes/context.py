@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chatserver.services.health import Health
     from chatserver.services.limits import Limits
     from chatserver.services.senders import Sender
+    from chatserver.services.sending import MessageSender
     from chatserver.services.writer import MessageWriter
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
@@ -54,6 +55,7 @@ class Context:
     sender: Sender
     limits: Limits
     writer: MessageWriter
+    messages: MessageSender
     hub: Hub
     deliverer: Deliverer
     bus: Bus

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import structlog
 
 from chatserver import protocol
-from chatserver.errors import ChatError, ServiceUnavailable
+from chatserver.errors import ChatError, InternalError, ServiceUnavailable
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import Ack, Error, Presence, Synced, Welcome, encode_frame
 from chatserver.services import receipts, sync, users
 from chatserver.services.rendering import frame_of_row, rfc3339, view_member
-from chatserver.services.sending import send_counted
 from chatserver.session import (
     Action,
     Close,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from chatserver.connection import Connection
+    from chatserver.model import SentMessage
     from chatserver.routes.context import Context
     from chatserver.routes.websocket import Socket
 
@@ -50,12 +50,16 @@ MAX_WAITING_MARKS = 5000
 class Conversation:
     """One connection from welcome to close; the owner of its socket.
 
+    Args:
+        epoch: of the database, for the welcome.
+
     Nothing here that a frame leads to waits for the database: what has to is a task of its own.
     """
 
     __slots__ = (
         "_connection",
         "_context",
+        "_epoch",
         "_marking",
         "_marks",
         "_session",
@@ -65,9 +69,10 @@ class Conversation:
         "_typing",
     )
 
-    def __init__(self, context: Context, connection: Connection) -> None:
+    def __init__(self, context: Context, connection: Connection, epoch: str) -> None:
         self._context = context
         self._connection = connection
+        self._epoch = epoch
         self._socket: Socket | None = None
         self._session = Session()
         self._marks: dict[int, ReceiptMark] = {}
@@ -76,19 +81,14 @@ class Conversation:
         self._typing: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
 
-    def begin(self, socket: Socket, epoch: str) -> None:
-        """Welcome the client over a socket that has just been accepted.
-
-        Args:
-            socket: made with this conversation as its owner.
-            epoch: of the database.
-        """
+    def opened(self, socket: Socket) -> None:
+        """Welcome the client."""
         context, connection = self._context, self._connection
         self._socket = socket
         context.sockets.add(socket)
         context.hub.add(connection)
         context.deliverer.came(connection.user_id)
-        connection.outbox.put(encode_frame(self._welcome(epoch)))
+        connection.outbox.put(encode_frame(self._welcome()))
         connection.outbox.attach(self._wake)
         log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
@@ -129,7 +129,7 @@ class Conversation:
         # Later, so that all that one commit or one query brings is written at once.
         asyncio.get_running_loop().call_soon(self.flush)
 
-    def _welcome(self, epoch: str) -> Welcome:
+    def _welcome(self) -> Welcome:
         limits = {
             "max_frame_bytes": protocol.MAX_FRAME_BYTES,
             "max_in_flight": protocol.MAX_IN_FLIGHT,
@@ -141,18 +141,18 @@ class Conversation:
             conn_id=self._connection.conn_id,
             server=self._context.settings.server_name,
             server_time=rfc3339(int(time.time() * 1_000_000)),
-            epoch=epoch,
+            epoch=self._epoch,
             limits=limits,
         )
 
     def _act(self, action: Action) -> None:
         connection, context = self._connection, self._context
-        context.metrics.frames_received.labels(type(action).__name__).inc()
+        context.metrics.count_frame(type(action).__name__)
         match action:
             case Reply(frame=frame):
                 connection.outbox.put(encode_frame(frame))
             case SubmitMessage(frame=frame):
-                self._start(self._send(frame))
+                self._send(frame)
             case RunSync(have_seq=have_seq):
                 self._start(self._sync(have_seq))
             case RaiseWatermarks():
@@ -176,10 +176,9 @@ class Conversation:
         task.add_done_callback(self._context.tasks.discard)
         return task
 
-    async def _send(self, frame: protocol.Send) -> None:
-        connection, context = self._connection, self._context
-        client_id = str(uuid.UUID(frame.id))
-        connection.own_ids.add(client_id)
+    def _send(self, frame: protocol.Send) -> None:
+        client_id = frame.id.lower()
+        self._connection.own_ids.add(client_id)
         message = SendMessage(
             to=frame.to,
             chat_id=frame.chat_id,
@@ -190,26 +189,35 @@ class Conversation:
             reply_to=frame.reply_to,
             timestamp=frame.timestamp,
         )
-        try:
-            sent = await send_counted(
-                context.database, context.writer, context.limits, context.metrics, connection.user_id, message
-            )
-        except ChatError as error:
-            connection.own_ids.discard(client_id)
-            refusal = Error(error.code, error.detail, frame.id, error.retry_after_seconds)
-            connection.outbox.put(encode_frame(refusal))
-        except Exception:
-            connection.own_ids.discard(client_id)
-            log.exception("send_failed", conn_id=connection.conn_id)
-            connection.outbox.put(encode_frame(Error("internal_error", ChatError.default_detail, frame.id)))
+        if frame.chat_id is None:
+            self._start(self._send_to(message, frame.id))
         else:
-            if sent.duplicate:
-                connection.own_ids.discard(client_id)
-            created_at = rfc3339(sent.created_at_us)
-            ack = Ack(frame.id, sent.message_id, sent.chat_id, sent.seq, created_at, sent.duplicate)
-            connection.outbox.put(encode_frame(ack))
-        finally:
-            self._session.finished()
+            # The common way has no task: its result comes with its batch.
+            answer = functools.partial(self._answer_send, frame.id, client_id)
+            self._context.messages.submit(self._connection.user_id, message, answer)
+
+    async def _send_to(self, message: SendMessage, frame_id: str) -> None:
+        result: SentMessage | ChatError
+        try:
+            result = await self._context.messages.send(self._connection.user_id, message)
+        except ChatError as error:
+            result = error
+        except Exception:
+            log.exception("send_failed", conn_id=self._connection.conn_id)
+            result = InternalError()
+        self._answer_send(frame_id, frame_id.lower(), result)
+
+    def _answer_send(self, frame_id: str, client_id: str, result: SentMessage | ChatError) -> None:
+        connection = self._connection
+        self._session.finished()
+        if isinstance(result, ChatError) or result.duplicate:
+            connection.own_ids.discard(client_id)
+        if isinstance(result, ChatError):
+            answer: Ack | Error = Error(result.code, result.detail, frame_id, result.retry_after_seconds)
+        else:
+            created_at = rfc3339(result.created_at_us)
+            answer = Ack(frame_id, result.message_id, result.chat_id, result.seq, created_at, result.duplicate)
+        connection.outbox.put(encode_frame(answer))
 
     async def _sync(self, have_seq: dict[int, int]) -> None:
         connection, context = self._connection, self._context

@@ -11,7 +11,6 @@ from chatserver.routes.context import App, Context, Request, authenticate
 from chatserver.routes.parsing import Body, Query, answer, read_body
 from chatserver.services import feed
 from chatserver.services.rendering import view_row, view_sent
-from chatserver.services.sending import send_counted
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -50,8 +49,7 @@ async def post_message(request: Request) -> HTTPResponse:
     """Send a message; answered when it is committed."""
     caller = await authenticate(request)
     body = read_body(request, MessageBody)
-    context = request.app.ctx
-    sent = await send_counted(context.database, context.writer, context.limits, context.metrics, caller.user_id, body)
+    sent = await request.app.ctx.messages.send(caller.user_id, body)
     return answer(view_sent(sent))
 
 

@@ -12,7 +12,7 @@ from chatserver.errors import ServiceUnavailable, Unauthenticated
 from chatserver.routes.context import App, Context, Request, authenticate, bearer_token, request_id
 from chatserver.routes.conversation import Conversation
 from chatserver.routes.parsing import Query
-from chatserver.routes.websocket import Handshake, accept, read_handshake
+from chatserver.routes.upgrade import Handshake, accept, read_handshake
 
 if TYPE_CHECKING:
     from chatserver.model import Principal
@@ -55,18 +55,20 @@ async def _identify(request: Request) -> Principal | None:
         return None
 
 
-class _Refused:
+class _Refusal:
     """The owner of a socket that is closed as soon as it is open."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, code: int, reason: str) -> None:
         self._context = context
+        self._code = code
+        self._reason = reason
         self._socket: Socket | None = None
 
-    def close(self, socket: Socket, code: int, reason: str) -> None:
+    def opened(self, socket: Socket) -> None:
         """Close the socket, which is looked after until it is gone."""
         self._socket = socket
         self._context.sockets.add(socket)
-        socket.close(code, reason)
+        socket.close(self._code, self._reason)
 
     def receive(self, data: str | bytes) -> None:
         """Ignore what is sent before the close is seen."""
@@ -85,10 +87,7 @@ class _Refused:
 
 def _refuse(request: Request, handshake: Handshake, code: int, reason: str) -> None:
     """Accept and close: a page cannot see an HTTP status of an upgrade, but it can see a close code."""
-    owner = _Refused(request.app.ctx)
-    socket = accept(request, handshake, _headers(request), owner)
-    if socket is not None:
-        owner.close(socket, code, reason)
+    accept(request, handshake, _headers(request), _Refusal(request.app.ctx, code, reason))
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -111,16 +110,13 @@ async def handle(request: Request) -> None:
     await context.deliverer.learn(caller.user_id)
     epoch = await context.health.epoch()
     connection = Connection(uuid.uuid4().hex[:16], caller.user_id, caller.device_id)
-    socket = None
+    accepted = False
     try:
         await context.deliverer.claims.claim(context.bus, connection)
-        conversation = Conversation(context, connection)
-        socket = accept(request, handshake, _headers(request), conversation)
+        accepted = accept(request, handshake, _headers(request), Conversation(context, connection, epoch))
     finally:
-        if socket is None:
+        if not accepted:
             context.hub.remove(connection, time.monotonic())
-    if socket is not None:
-        conversation.begin(socket, epoch)
 
 
 # Sanic asks for no answer from a handler with this mark.

@@ -1,35 +1,23 @@
-"""WebSockets: picows on the connections that Sanic accepted; the only importer of picows.
-
-Sanic reads the handshake like any other request, so that one port serves all and routing, tokens and the answers to bad
-handshakes are the same as everywhere. Then picows gets the connection and Sanic forgets it (decision 0006).
-"""
+"""A WebSocket: messages out of frames, pauses, pings, the closing handshake; the only importer of picows."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from picows import WSListener, WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined] # missing in its stub
-from sanic.exceptions import SanicException
-from sanic.server.protocols.http_protocol import HttpProtocol
-from websockets.datastructures import Headers
-from websockets.http11 import Request as WebSocketRequest
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
-from chatserver.errors import BadRequest, UpgradeRequired
-from chatserver.protocol import MAX_FRAME_BYTES, PING_SECONDS, SUBPROTOCOL
+from chatserver.protocol import MAX_FRAME_BYTES, PING_SECONDS
 
 if TYPE_CHECKING:
     from picows import WSFrame, WSTransport, WSUpgradeRequest
     from picows.picows import WSCloseHandshake
 
-    from chatserver.routes.context import Request
 
 # A reader that takes nothing for so long is gone or stuck; its frames would only age.
 WRITE_SECONDS = 20.0
@@ -39,6 +27,9 @@ CLOSE_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
 # What most frames of clients fit in; it grows with the largest frame a client sends, and 10,000 clients have one each.
 READ_BUFFER_BYTES = 2048
+
+# The first byte of a text message in one frame.
+TEXT_FIN = 0x81
 
 # Of RFC 6455, section 7.4.1.
 CLOSE_OK = 1000
@@ -53,21 +44,11 @@ log = structlog.get_logger()
 _LOG = logging.LoggerAdapter(logging.getLogger("picows.server"))
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """A well-formed handshake.
-
-    Attributes:
-        key: what the client sent to be answered.
-        subprotocol: what is agreed on; None when the client offers none.
-    """
-
-    key: str
-    subprotocol: str | None
-
-
 class Owner(Protocol):
     """Whoever talks over a socket."""
+
+    def opened(self, socket: Socket) -> None:
+        """Hear that the handshake is answered, before all else."""
 
     def receive(self, data: str | bytes) -> None:
         """Take a message, text or binary."""
@@ -118,18 +99,19 @@ class Socket(WSListener):
 
     # --- called by the owner
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection, closing ones included."""
-        return self._transport is not None
-
     def write(self, frames: list[bytes]) -> None:
         """Send text messages, in this order."""
         transport = self._transport
         if transport is None or self._closing_since:
             return
+        if len(frames) == 1:
+            # picows writes at once when it can, without the detour over the loop.
+            transport.send(WSMsgType.TEXT, frames[0])
+            return
+        parts: list[bytes] = []
         for frame in frames:
-            transport.send(WSMsgType.TEXT, frame)
+            parts += (_header(len(frame)), frame)
+        transport.underlying_transport.write(b"".join(parts))
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake behind what was written; the first code holds."""
@@ -161,8 +143,9 @@ class Socket(WSListener):
     # --- called by picows
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Note that the handshake is answered."""
+        """Tell the owner."""
         self._transport = transport
+        self._owner.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take a frame; picows has answered pings."""
@@ -249,65 +232,28 @@ class Sockets:
                 socket.look_after(now)
 
 
-def read_handshake(request: Request) -> Handshake:
-    """Check a WebSocket handshake; sends nothing.
+def _header(length: int) -> bytes:
+    """Return what goes before a whole text message of a server (RFC 6455, section 5.2).
 
-    Raises:
-        UpgradeRequired: the request is no WebSocket handshake.
-        BadRequest: it is a malformed one.
+    Example:
+        >>> _header(5).hex(), _header(300).hex()
+        ('8105', '817e012c')
     """
-    if request.headers.get("upgrade", "").lower() != "websocket":
-        raise UpgradeRequired
-    # A client that offers no subprotocol gets the only one there is; one that offers others is refused.
-    offered = [Subprotocol(SUBPROTOCOL)] if "sec-websocket-protocol" in request.headers else None
-    machine = ServerProtocol(subprotocols=offered)
-    answer = machine.accept(_as_websockets_request(request))
-    if answer.status_code != 101:  # noqa: PLR2004 - Switching Protocols
-        raise BadRequest("The WebSocket handshake is malformed.")
-    return Handshake(request.headers["sec-websocket-key"], machine.subprotocol)
+    if length < 126:  # noqa: PLR2004 - of the RFC
+        return bytes((TEXT_FIN, length))
+    if length < 1 << 16:
+        return struct.pack("!BBH", TEXT_FIN, 126, length)
+    return struct.pack("!BBQ", TEXT_FIN, 127, length)
 
 
-def accept(request: Request, handshake: Handshake, headers: dict[str, str], owner: Owner) -> Socket | None:
-    """Answer 101 and give the connection to picows; None when the client has gone meanwhile.
+def make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
+    """Return picows's protocol for a connection; the first bytes it gets shall be the handshake.
 
     Args:
-        request: the upgrade, of which nothing was answered yet.
-        handshake: of that request.
-        headers: of the answer, beside those of the handshake.
-        owner: who talks from now on; ``ended`` is called for it if a socket is returned.
+        socket: what it calls.
+        headers: of the answer, beside those of every handshake.
     """
-    transport = cast("asyncio.Transport", request.transport)
-    http = transport.get_protocol()
-    if not isinstance(http, HttpProtocol):
-        raise SanicException("the connection is no longer HTTP")
-    if transport.is_closing():
-        return None
-    if handshake.subprotocol is not None:
-        headers = headers | {"Sec-WebSocket-Protocol": handshake.subprotocol}
-    socket = Socket(owner)
-    machine = _make_protocol(socket, headers)
-    early = bytes(http.recv_buffer)
-    # Sanic's task for the connection ends with this request; without a transport it closes nothing.
-    http.connections.discard(http)
-    http.transport = None
-    # A transport chooses how it reads when reading starts: into Sanic's buffer or into picows's.
-    transport.pause_reading()
-    transport.set_protocol(machine)
-    machine.connection_made(transport)
-    _feed(machine, _canonical(handshake))
-    if not socket.is_open:
-        transport.abort()
-        return None
-    _feed(machine, early)
-    transport.resume_reading()
-    return socket
 
-
-def _as_websockets_request(request: Request) -> WebSocketRequest:
-    return WebSocketRequest(path=request.path, headers=Headers(request.headers))
-
-
-def _make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
     def choose(_request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
         return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(headers), socket)
 
@@ -331,15 +277,8 @@ def _make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
     )
 
 
-def _canonical(handshake: Handshake) -> bytes:
-    """The handshake for picows, which starts with one: what was checked, and nothing that the client wrote besides."""
-    return (
-        "GET /api/ws HTTP/1.1\r\nHost: chat\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {handshake.key}\r\n\r\n"
-    ).encode()
-
-
-def _feed(machine: WSProtocol, data: bytes) -> None:
+def feed(machine: WSProtocol, data: bytes) -> None:
+    """Give a protocol bytes that were read by somebody else."""
     while data:
         buffer = machine.get_buffer(-1)
         taken = min(len(buffer), len(data))

@@ -18,6 +18,7 @@ from chatserver.storage.database import moment_of
 from chatserver.storage.messages import NewMessage, open_direct_chat
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from chatserver.model import SendMessage, SentMessage
@@ -37,7 +38,7 @@ async def send_message(database: Database, writer: MessageWriter, sender_id: int
         UserNotFound: nobody has the name or number in `to`.
         ChatError: ChatNotFound, NotAMember, Blocked, IdempotencyConflict or ServiceUnavailable.
     """
-    checked = check_message(message, sender_id, new_client_id=uuid.uuid4())
+    checked = check_message(message, sender_id, new_client_id=uuid.uuid4)
     if message.to is not None:
         checked = msgspec.structs.replace(checked, chat_id=await _direct_chat_with(database, sender_id, message.to))
     return await writer.write(checked)
@@ -55,13 +56,13 @@ async def _direct_chat_with(database: Database, sender_id: int, to: str) -> int:
     return chat_id if chat_id is not None else await open_direct_chat(database, sender_id, user_id)
 
 
-def check_message(message: SendMessage, sender_id: int, *, new_client_id: uuid.UUID) -> NewMessage:
+def check_message(message: SendMessage, sender_id: int, *, new_client_id: Callable[[], uuid.UUID]) -> NewMessage:
     """Return the message as it will be stored (with chat_id 0 while only `to` is known).
 
     Args:
         message: as the client asked.
         sender_id: who sends it.
-        new_client_id: the client_id of a message that has none.
+        new_client_id: makes the client_id of a message that has none.
 
     Raises:
         ValidationFailed: a field is wrong. ChatNotFound: a chat_id that no chat can have.
@@ -106,9 +107,9 @@ def content_hash(text: str | None, type_: str, media_url: str | None, reply_to: 
     return hashlib.sha256(msgspec.json.encode([text, type_, media_url, reply_to])).digest()
 
 
-def _check_client_id(client_id: str | None, new_client_id: uuid.UUID) -> str:
+def _check_client_id(client_id: str | None, new_client_id: Callable[[], uuid.UUID]) -> str:
     if client_id is None:
-        return str(new_client_id)
+        return str(new_client_id())
     if not fields.UUID.fullmatch(client_id):
         raise ValidationFailed.of("client_id", "must be a UUID, such as 3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11")
     return client_id.lower()

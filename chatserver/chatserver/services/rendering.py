@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
@@ -153,8 +154,14 @@ def rfc3339(micros: int) -> str:
         >>> rfc3339(1_700_000_000_000_000)
         '2023-11-14T22:13:20.000000Z'
     """
-    moment = datetime.fromtimestamp(micros // MICROSECONDS, UTC).replace(microsecond=micros % MICROSECONDS)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    seconds, fraction = divmod(micros, MICROSECONDS)
+    return f"{_second(seconds)}.{fraction:06}Z"
+
+
+@functools.lru_cache(maxsize=256)
+def _second(seconds: int) -> str:
+    # Most of what is rendered happened within the last second.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _rfc3339_or_none(micros: int | None) -> str | None:

@@ -45,18 +45,26 @@ BATCH_ROWS = 128
 WRITE_SECONDS = 10.0
 """Seconds a send waits at most: the queue in front of it, and its own batch."""
 
+EXPIRY_SECONDS = 0.5
+"""Between two looks for sends that have waited too long: one look at all costs less than a timer for each."""
+
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Pending:
+    """A message on its way; answered once."""
+
     message: NewMessage
-    done: asyncio.Future[SentMessage]
+    on_result: Callable[[SentMessage | ChatError], None]
+    expires_at: float
+    answered: bool = False
 
 
 @dataclass(slots=True)
 class _Lane:
     waiting: deque[_Pending] = field(default_factory=deque)
+    running: list[_Pending] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -93,35 +101,56 @@ class MessageWriter:
         self._tasks = [
             asyncio.create_task(self._run(lane), name=f"writer-{number}") for number, lane in enumerate(self._lanes)
         ]
+        self._tasks.append(asyncio.create_task(self._expire(), name="writer-expiry"))
 
     @property
     def queued_rows(self) -> int:
         """Rows that wait or are being written."""
         return self._queued
 
+    def submit(self, message: NewMessage, on_result: Callable[[SentMessage | ChatError], None]) -> None:
+        """Queue a message.
+
+        Args:
+            message: what to store.
+            on_result: called once, from the event loop: the message is durable; or the reason why it may not be. After
+                ServiceUnavailable it may or may not be stored (the same client_id again tells); after ChatNotFound,
+                NotAMember, Blocked, IdempotencyConflict or ValidationFailed it is not.
+
+        Raises:
+            ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.
+        """
+        self._queue(_Pending(message, on_result, time.monotonic() + WRITE_SECONDS))
+
     async def write(self, message: NewMessage) -> SentMessage:
         """Queue a message and wait until it is durable.
 
         Raises:
-            ServiceUnavailable: the queue is full, the server is closing, or the database is away. The message may or
-                may not be stored: the same client_id again tells.
-            ChatError: ChatNotFound, NotAMember, Blocked, IdempotencyConflict or ValidationFailed: nothing is stored.
+            ChatError: as of ``submit`` and its results.
         """
+        done: asyncio.Future[SentMessage | ChatError] = asyncio.get_running_loop().create_future()
+        pending = _Pending(message, done.set_result, time.monotonic() + WRITE_SECONDS)
+        self._queue(pending)
+        try:
+            result = await done
+        except asyncio.CancelledError:
+            # Whoever asked has gone: the row need not be written any more.
+            pending.answered = True
+            raise
+        if isinstance(result, ChatError):
+            raise result
+        return result
+
+    def _queue(self, pending: _Pending) -> None:
         if self._closing or not self._tasks:
             raise ServiceUnavailable("This server is leaving; connect again.")
         if self._queued >= self._queue_rows:
             raise ServiceUnavailable("Too many messages wait to be stored.")
-        pending = _Pending(message, asyncio.get_running_loop().create_future())
-        lane = self._lanes[message.chat_id % len(self._lanes)]
+        lane = self._lanes[pending.message.chat_id % len(self._lanes)]
         lane.waiting.append(pending)
         lane.wake.set()
         self._queued += 1
         self._idle.clear()
-        try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                return await pending.done
-        except TimeoutError as error:
-            raise ServiceUnavailable("The message could not be stored in time.") from error
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
         """Take no more rows, finish the queued ones, and answer with 503 what the timeout leaves over."""
@@ -146,14 +175,27 @@ class MessageWriter:
             batch = [lane.waiting.popleft() for _ in range(min(BATCH_ROWS, len(lane.waiting)))]
             if not lane.waiting:
                 lane.wake.clear()
-            # Whoever gave up waiting has been told that nothing is known: the row need not be written any more.
-            abandoned = [pending for pending in batch if pending.done.done()]
+            lane.running = batch
+            abandoned = [pending for pending in batch if pending.answered]
             self._finish([(pending, ServiceUnavailable()) for pending in abandoned])
             try:
-                await self._write_batch([pending for pending in batch if not pending.done.done()])
+                await self._write_batch([pending for pending in batch if not pending.answered])
             except asyncio.CancelledError:
-                self._finish([(pending, ServiceUnavailable()) for pending in batch if not pending.done.done()])
+                self._finish([(pending, ServiceUnavailable()) for pending in batch if not pending.answered])
                 raise
+            finally:
+                lane.running = []
+
+    async def _expire(self) -> None:
+        """Answer who has waited too long; their rows still count as queued until their lane comes to them."""
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            now = time.monotonic()
+            for lane in self._lanes:
+                for pending in (*lane.running, *lane.waiting):
+                    if pending.expires_at > now:
+                        break
+                    _answer(pending, ServiceUnavailable("The message could not be stored in time."))
 
     async def _write_batch(self, batch: Sequence[_Pending]) -> None:
         if not batch:
@@ -194,14 +236,20 @@ class MessageWriter:
     def _finish(self, results: Sequence[tuple[_Pending, SentMessage | ChatError]]) -> None:
         for pending, result in results:
             self._queued -= 1
-            if pending.done.done():
-                continue
-            if isinstance(result, ChatError):
-                pending.done.set_exception(result)
-            else:
-                pending.done.set_result(result)
+            _answer(pending, result)
         if self._queued == 0:
             self._idle.set()
+
+
+def _answer(pending: _Pending, result: SentMessage | ChatError) -> None:
+    if pending.answered:
+        return
+    pending.answered = True
+    try:
+        pending.on_result(result)
+    except Exception:
+        # A defect in one answer must not keep the others from theirs.
+        log.exception("answer_failed")
 
 
 def _reason(error: Exception) -> str | None:
