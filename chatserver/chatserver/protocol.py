@@ -197,6 +197,7 @@ class BadFrame(Exception):
     """
 
     MAX_ID_CHARS: ClassVar[int] = 64
+    MAX_DETAIL_CHARS: ClassVar[int] = 300
 
     def __init__(self, code: str, detail: str, frame_id: str | None = None) -> None:
         super().__init__(detail)
@@ -222,7 +223,8 @@ def decode_client_frame(data: str | bytes) -> ClientFrame:
     try:
         return _decoder.decode(data)
     except msgspec.ValidationError as e:
-        raise BadFrame("bad_frame", str(e), _salvage_id(data)) from e
+        # It may quote what was sent.
+        raise BadFrame("bad_frame", str(e)[: BadFrame.MAX_DETAIL_CHARS], _salvage_id(data)) from e
     except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
         raise BadFrame("bad_json", "the frame is not JSON") from e
 
