@@ -10,7 +10,7 @@ from tests.support.findings import told
 
 ALLOWED = Path(__file__).parent / "data" / "skipped.toml"
 
-# No timed assertion: a loaded machine is slow. Where CI is set, hypothesis's own profile for it is the parent, without chance.
+# A loaded machine is slow. Where CI is set, the parent is hypothesis's own profile for it, without chance.
 settings.register_profile("patient", parent=settings.default, deadline=None)
 settings.load_profile("patient")
 
