@@ -141,6 +141,15 @@ async def test_a_sync_that_brings_nothing_new_is_finished_by_rest() -> None:
         assert script.asked == ["/api/chats", f"/api/chats/{CHAT}/messages"]
 
 
+async def test_a_sync_that_was_refused_for_now_is_asked_again() -> None:
+    async with scripted() as (script, live):
+        await script.hear("sync")
+        await script.say({"type": "error", "code": "unavailable", "detail": "", "retry_after_seconds": 1})
+        await script.hear("sync")
+        await script.say(message(1), {"type": "synced", "chats": [{"chat_id": CHAT, "last_seq": 1}], "more": False})
+        assert await taken(live, 1) == [1]
+
+
 async def test_rows_behind_a_hole_come_though_the_chat_is_refused_by_now() -> None:
     async with scripted() as (script, live):
         script.history = {CHAT: HTTPStatus.FORBIDDEN}

@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import random
-from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from chatserver.errors import ChatNotFound, Forbidden, MessageNotFound
 from chatserver.services import changes, chats, feed, groups
-from chatserver.services.rendering import view_row
 from tests.support.people import Server, sign_in
-
-if TYPE_CHECKING:
-    from chatserver.model import MessageRow
+from tests.support.replica import Replica, as_client_sees
 
 pytestmark = pytest.mark.integration
-
-Row = dict[str, Any]
-
-
-class Replica:
-    """A client that applies rows as docs/protocol.md says."""
-
-    def __init__(self) -> None:
-        self.messages: dict[tuple[int, int], Row] = {}
-
-    def apply(self, row: Row) -> None:
-        detail, key = row["detail"] or {}, (row["chat_id"], row["target_seq"])
-        target = self.messages.get(key)
-        if row["kind"] == "message":
-            self.messages[row["chat_id"], row["seq"]] = row
-        elif row["kind"] == "hide":
-            self.messages.pop((detail["target_chat_id"], row["target_seq"]), None)
-        elif target is None:
-            return
-        elif row["kind"] == "edit":
-            target |= {"text": row["text"], "edited_at": row["created_at"]}
-        elif row["kind"] == "delete":
-            target |= {"text": None, "media_url": None, "reactions": [], "deleted_at": row["created_at"]}
-        elif row["kind"] == "reaction":
-            users = {user: entry["emoji"] for entry in target["reactions"] for user in entry["user_ids"]}
-            users.pop(row["from_id"], None)
-            if detail["action"] == "added":
-                users[row["from_id"]] = detail["emoji"]
-            target["reactions"] = [
-                {"emoji": emoji, "user_ids": sorted(user for user in users if users[user] == emoji)}
-                for emoji in sorted(set(users.values()))
-            ]
-
-
-def as_client_sees(row: MessageRow) -> Row:
-    row_as_json: Row = json.loads(msgspec.json.encode(view_row(row)))
-    return row_as_json
 
 
 class Following:

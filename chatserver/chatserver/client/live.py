@@ -19,7 +19,7 @@ from chatserver.client.connection import (
     close_later,
     open_socket,
 )
-from chatserver.client.model import Ack, ChatClientError, Item, Problem, ReceiptUpdate, SignedOut
+from chatserver.client.model import RETRYABLE_CODES, Ack, ChatClientError, Item, Problem, ReceiptUpdate, SignedOut
 from chatserver.client.order import RowOrder
 from chatserver.client.rest import RestClient
 
@@ -258,7 +258,12 @@ class LiveClient:
         self._take(Item(ack.chat_id, ack.seq, "message", own=True, row=row))
 
     def _refused(self, frame: dict[str, Any]) -> None:
-        pending = self._outbox.get(frame.get("id", ""))
+        if "id" not in frame:
+            if frame["code"] in RETRYABLE_CODES:
+                # The sync, most likely: without it, what was missed would stay away until its chat goes on.
+                self._spawn(self._sync_later(frame.get("retry_after_seconds") or RETRY_SECONDS))
+            return
+        pending = self._outbox.get(frame["id"])
         if pending is None or pending.acked.done():
             return
         problem = Problem(0, frame["code"], frame.get("detail", ""), frame.get("retry_after_seconds"))
@@ -266,6 +271,10 @@ class LiveClient:
             self._spawn(self._transmit_later(pending, problem.retry_after_seconds or 1.0))
         else:
             pending.acked.set_exception(problem)
+
+    async def _sync_later(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+        await self._sync()
 
     async def _transmit_later(self, pending: _Pending, seconds: float) -> None:
         await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret

@@ -1,0 +1,237 @@
+"""Chatservers in one event loop: all of their parts on a real database but HTTP, and a bus and sockets to play with."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from chatserver.app import make_context
+from chatserver.connection import Connection
+from chatserver.errors import ChatError, InternalError
+from chatserver.metrics import Metrics
+from chatserver.model import Hint
+from chatserver.routes.conversation import Conversation
+from chatserver.routes.websocket import Socket
+from chatserver.settings import read_settings
+from chatserver.storage.database import Database
+from tests.support.server import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from chatserver.model import Principal
+    from chatserver.storage.database import Listener
+
+POOL_SIZE = 4
+Frame = dict[str, Any]
+
+
+class Air:
+    """Where every NOTIFY of the database is heard, once; what servers get of it, and when, the test decides."""
+
+    def __init__(self, read_dsn: Callable[[], str]) -> None:
+        self._database = Database(read_dsn, server_name="air", pool_size=1)
+        self._numbers = itertools.count(1)
+        self._marks: dict[str, asyncio.Event] = {}
+        self._listener: Listener | None = None
+        self.servers: list[ChatServer] = []
+
+    async def open(self) -> None:
+        """Begin to listen."""
+        await self._database.open()
+        self._listener = await self._database.listen(self._hear)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._listener is not None:
+            self._listener.close()
+        await self._database.close()
+
+    def _hear(self, payload: str) -> None:
+        if payload in self._marks:
+            self._marks.pop(payload).set()
+            return
+        for server in self.servers:
+            if server.bus.listening:
+                server.bus.waiting.append(Hint.decode(payload))
+
+    async def catch_up(self) -> None:
+        """Return when everything that is committed by now has been heard: hints come in the order of commits."""
+        mark = f"mark {next(self._numbers)}"
+        heard = self._marks[mark] = asyncio.Event()
+        await self._database.notify([mark])
+        await heard.wait()
+
+
+class PlayedBus:
+    """One server's end of the bus (`chatserver.bus.Bus`).
+
+    Attributes:
+        waiting: hints that were sent and have not reached the server.
+        listening: False: the connection is lost, and the server knows it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.waiting: list[Hint] = []
+        self.listening = True
+        self._database = database
+
+    def is_healthy(self) -> bool:
+        """As of `Bus`."""
+        return self.listening
+
+    async def publish(self, hint: Hint) -> None:
+        """As of `Bus`."""
+        await self._database.notify(hint.encode())
+
+    async def run(self) -> None:
+        """As of `Bus`; nothing is to be done, since hints are handed over by hand."""
+
+
+class ChatServer:
+    """One chatserver without its listener, from start to kill.
+
+    Attributes:
+        failures: what no test may see: errors that are nobody's answer.
+        refusals: codes of errors that callers were told.
+    """
+
+    def __init__(self, read_dsn: Callable[[], str], name: str, air: Air) -> None:
+        self.context = make_context(
+            read_settings(environment(read_dsn(), CHAT_SERVER_NAME=name, CHAT_DATABASE_POOL_SIZE=POOL_SIZE)), Metrics()
+        )
+        self.database = self.context.database
+        self.bus = PlayedBus(self.database)
+        self.context.bus = self.bus
+        self.failures: list[BaseException] = []
+        self.refusals: list[str] = []
+        self._air = air
+        self._work: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take part."""
+        context = self.context
+        await self.database.open()
+        context.writer.start()
+        self._loops = [
+            asyncio.create_task(context.deliverer.run()),
+            asyncio.create_task(context.deliverer.run_healing(self.bus)),
+        ]
+        self._air.servers.append(self)
+
+    async def kill(self) -> None:
+        """End without a word: statements under way may be committed or not, nobody is answered."""
+        self._air.servers.remove(self)
+        pool = self.database._pool
+        assert pool is not None
+        pool.terminate()
+        tasks = [*self._work, *self.context.tasks, *self._loops, *self.context.writer._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.database.close()
+
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Let a call of a user run beside others; what it refuses is noted."""
+        task = asyncio.create_task(self._answer(work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _answer(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except InternalError as error:
+            self.failures.append(error)
+        except ChatError as error:
+            self.refusals.append(error.code)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            self.failures.append(error)
+
+    async def quiet(self) -> None:
+        """Return when all that was begun is answered."""
+        while work := self._work | self.context.tasks:
+            await asyncio.wait(work)
+
+    def hear(self, hint: Hint) -> None:
+        """Get a hint."""
+        self.context.deliverer.hear(hint)
+
+    def lose_bus(self) -> None:
+        """Lose the connection of LISTEN, and what was on the way with it."""
+        self.bus.listening = False
+        self.bus.waiting.clear()
+
+    def regain_bus(self) -> None:
+        """Listen again, on a new connection that tells nothing of what was before."""
+        self.bus.listening = True
+        self.bus.waiting.clear()
+        self.context.deliverer.hints_were_missed()
+
+
+class PlayedSocket(Socket):
+    """A socket whose peer reads when the test says so.
+
+    Attributes:
+        written: frames that were written and not taken.
+        close_code: what the server closed it with.
+    """
+
+    def __init__(self, owner: Conversation) -> None:
+        super().__init__(owner)
+        self.paused = True
+        self.written: list[bytes] = []
+        self.close_code: int | None = None
+
+    def write(self, frames: list[bytes]) -> None:
+        """Keep frames."""
+        self.written += frames
+
+    def close(self, code: int, reason: str) -> None:  # noqa: ARG002 - as of Socket
+        """Note the code."""
+        self.close_code = code
+
+
+class Wire:
+    """A device's connection to one server: frames go in, frames come out when they are taken."""
+
+    def __init__(self, server: ChatServer, principal: Principal) -> None:
+        self.server = server
+        self._connection = Connection(uuid.uuid4().hex[:16], principal.user_id, principal.device_id)
+        self._conversation = Conversation(server.context, self._connection)
+        self._socket = PlayedSocket(self._conversation)
+
+    async def open(self) -> None:
+        """Connect, as routes/socket.py does.
+
+        Raises:
+            ServiceUnavailable: the database is away.
+        """
+        context = self.server.context
+        await context.deliverer.learn(self._connection.user_id)
+        await context.deliverer.claims.claim(self.server.bus, self._connection)
+        self._conversation.begin(self._socket, "epoch")
+
+    def close(self) -> None:
+        """Go away in a way that the server notices."""
+        self._conversation.ended(self.close_code or 0)
+
+    @property
+    def close_code(self) -> int | None:
+        """The code that the server ends the connection with, once all frames before it are taken."""
+        return self._socket.close_code
+
+    def take(self) -> list[Frame]:
+        """Return the frames that wait."""
+        self._socket.paused = False
+        self._conversation.flush()
+        self._socket.paused = True
+        written, self._socket.written = self._socket.written, []
+        return [json.loads(frame) for frame in written]
+
+    def submit(self, frame: Frame) -> None:
+        """Send a frame to the server, which begins to carry it out."""
+        self._conversation.receive(json.dumps(frame))

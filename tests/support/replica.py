@@ -1,0 +1,73 @@
+"""A client's copy of chats, made by applying rows as docs/protocol.md says, to be compared with fetching afresh."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from chatserver.services.rendering import view_row
+
+if TYPE_CHECKING:
+    from chatserver.model import MessageRow
+
+Row = dict[str, Any]
+"""A row as in `GET /api/messages`."""
+
+
+class Replica:
+    """The messages that a client shows.
+
+    Attributes:
+        messages: by (chat_id, seq).
+    """
+
+    def __init__(self) -> None:
+        self.messages: dict[tuple[int, int], Row] = {}
+        self._hidden: set[tuple[int, int]] = set()
+
+    def apply(self, row: Row) -> None:
+        """Take a row; those of a chat in the order of their seq."""
+        detail, key = row["detail"] or {}, (row["chat_id"], row["target_seq"])
+        target = self.messages.get(key)
+        if row["kind"] == "message":
+            if (row["chat_id"], row["seq"]) not in self._hidden:
+                self.messages[row["chat_id"], row["seq"]] = row
+        elif row["kind"] == "hide":
+            # It is in another chat than its target, which may still be waiting behind a hole.
+            self._hidden.add((detail["target_chat_id"], row["target_seq"]))
+            self.messages.pop((detail["target_chat_id"], row["target_seq"]), None)
+        elif target is None:
+            return
+        elif row["kind"] == "edit":
+            target |= {"text": row["text"], "edited_at": row["created_at"]}
+        elif row["kind"] == "delete":
+            target |= {"text": None, "media_url": None, "reactions": [], "deleted_at": row["created_at"]}
+        elif row["kind"] == "reaction":
+            users = {user: entry["emoji"] for entry in target["reactions"] for user in entry["user_ids"]}
+            users.pop(row["from_id"], None)
+            if detail["action"] == "added":
+                users[row["from_id"]] = detail["emoji"]
+            target["reactions"] = [
+                {"emoji": emoji, "user_ids": sorted(user for user in users if users[user] == emoji)}
+                for emoji in sorted(set(users.values()))
+            ]
+
+
+def as_client_sees(row: MessageRow) -> Row:
+    """Return a row of the services as the JSON that a client gets."""
+    row_as_json: Row = json.loads(msgspec.json.encode(view_row(row)))
+    return row_as_json
+
+
+def row_of_event(frame: Row) -> Row:
+    """Return an `event` frame, which has the members of `detail` beside its own, as the row it tells of."""
+    return {
+        "target_seq": None,
+        "text": None,
+        **frame,
+        "from_id": frame["by"],
+        "created_at": frame["at"],
+        "detail": frame,
+    }
