@@ -201,7 +201,7 @@ class Wire:
     def __init__(self, server: ChatServer, principal: Principal) -> None:
         self.server = server
         self._connection = Connection(uuid.uuid4().hex[:16], principal.user_id, principal.device_id)
-        self._conversation = Conversation(server.context, self._connection)
+        self._conversation = Conversation(server.context, self._connection, "epoch")
         self._socket = PlayedSocket(self._conversation)
 
     async def open(self) -> None:
@@ -213,7 +213,7 @@ class Wire:
         context = self.server.context
         await context.deliverer.learn(self._connection.user_id)
         await context.deliverer.claims.claim(self.server.bus, self._connection)
-        self._conversation.begin(self._socket, "epoch")
+        self._conversation.opened(self._socket)
 
     def close(self) -> None:
         """Go away in a way that the server notices."""
