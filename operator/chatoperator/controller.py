@@ -54,7 +54,8 @@ class Controller:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to sweep, and to look between the sweeps whether the chats still answer."""
+        """Begin, as the leader, to sweep, and to look between the sweeps whether the chats still answer."""
+        self._swept_at = self._monotonic()
         self._tasks = [
             asyncio.create_task(self._sweep_forever(), name="sweep"),
             asyncio.create_task(self._pulse_forever(), name="pulse"),
@@ -81,16 +82,18 @@ class Controller:
         """Seconds since the last complete sweep."""
         return self._monotonic() - self._swept_at
 
-    def check_alive(self) -> float:
-        """The age of the last sweep in seconds.
+    def check_alive(self) -> str:
+        """How this process is, in words. A standby is alive; of the leader the age of its last sweep tells.
 
         Raises:
             OperatorError: It is too old.
         """
+        if not self._tasks:
+            return "standing by"
         age = self.sweep_age_seconds()
         if age > SWEEP_AGE_MAX_SECONDS:
             raise OperatorError(f"the last sweep was {age:.0f} s ago")
-        return age
+        return f"the last sweep was {age:.0f} s ago"
 
     async def _run(self, key: Key) -> None:
         with metrics.RECONCILE_SECONDS.time():

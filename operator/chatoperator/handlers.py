@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
-from chatoperator.errors import OperatorError
 from chatoperator.manifests.metadata import GROUP, MANAGED_SELECTOR, VERSION
 
 if TYPE_CHECKING:
@@ -42,13 +41,6 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
     @kopf.on.cleanup(registry=made)
     async def stop(**_: Any) -> None:
         await controller.stop()
-
-    @kopf.on.probe(id="sweep_age_seconds", registry=made)
-    async def alive(**_: Any) -> float:
-        try:
-            return controller.check_alive()
-        except OperatorError as error:
-            raise kopf.PermanentError(str(error)) from error
 
     @kopf.on.event(GROUP, VERSION, "chatclusters", registry=made)
     async def chatcluster_changed(namespace: str | None, name: str | None, **_: Any) -> None:

@@ -12,6 +12,7 @@ APPLIES = Counter("chatcluster_apply_total", "Objects applied, by kind.", ["kind
 DESIRED_REPLICAS = Gauge("chatcluster_desired_replicas", "Chatservers wanted.", ["namespace", "name"])
 CONNECTIONS = Gauge("chatcluster_connections", "Open WebSockets over all chatservers.", ["namespace", "name"])
 READY = Gauge("chatcluster_ready", "1 where the condition Ready is True.", ["namespace", "name"])
+LEADING = Gauge("chatcluster_leading", "1 in the operator process that holds the Lease.")
 LAST_SWEEP = Gauge("chatcluster_last_sweep_timestamp_seconds", "Unix time of the last complete sweep.")
 
 

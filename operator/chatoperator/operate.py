@@ -1,10 +1,11 @@
-"""The operator's process: connects, watches and reconciles until it is told to stop."""
+"""The operator's process: stands by, leads, watches and reconciles until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,7 @@ import aiohttp
 import kopf
 import structlog
 
-from chatoperator import handlers
+from chatoperator import handlers, health, metrics
 from chatoperator.controller import Controller
 from chatoperator.errors import KubeError
 from chatoperator.kube import connect
@@ -21,7 +22,7 @@ from chatoperator.probe import Prober
 from chatoperator.reconcile import Reconciler
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube
+    from chatoperator.kube import Kube, Lease
     from chatoperator.settings import Settings
 
 CRD_WAIT_SECONDS = 2
@@ -30,14 +31,20 @@ CRD_WAIT_SECONDS = 2
 PROBE_CONNECTIONS = 64
 """Requests to the data plane at a time."""
 
+EXIT_LEASE_LOST = 3
+
 log = structlog.get_logger(__name__)
 
 
 async def run(configured: Settings) -> None:
-    """Reconcile ChatClusters until the process is told to stop."""
+    """Stand by until this process holds the Lease, then reconcile ChatClusters until it is told to stop.
+
+    A process that loses the Lease ends at once: another one may already reconcile.
+    """
+    # As process 1 of a container it would not hear SIGTERM otherwise; Kopf replaces this once it runs.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cast("Any", asyncio.current_task()).cancel)
     connector = aiohttp.TCPConnector(limit=PROBE_CONNECTIONS, force_close=True)
     async with connect(os.environ.get("KUBECONFIG")) as kube, aiohttp.ClientSession(connector=connector) as session:
-        await _wait_for_crd(kube, configured)
         reconciler = Reconciler(
             kube,
             Prober(session),
@@ -46,16 +53,39 @@ async def run(configured: Settings) -> None:
             now=lambda: dt.datetime.now(dt.UTC),
         )
         controller = Controller(reconciler, monotonic=time.monotonic, unix_time=time.time)
-        log.info("started", version=configured.version, watch_namespace=configured.watch_namespace)
-        await kopf.operator(
-            registry=handlers.registry(controller),
-            # Kopf would ask for the process's user name, and a container's user has none.
-            identity=cast("Any", configured.pod_name),
-            standalone=True,
-            clusterwide=configured.watch_namespace is None,
-            namespaces=[configured.watch_namespace] if configured.watch_namespace else [],
-            liveness_endpoint=f"http://0.0.0.0:{configured.health_port}/healthz",
-        )
+        async with health.serving(configured.health_port, controller.check_alive):
+            await _wait_for_crd(kube, configured)
+            lease = kube.lease(configured.namespace, configured.lease_name, configured.pod_name)
+            log.info("standing by", version=configured.version, lease=configured.lease_name)
+            await lease.acquire()
+            log.info("leading", version=configured.version, watch_namespace=configured.watch_namespace)
+            await _lead(lease, controller, configured)
+
+
+async def _lead(lease: Lease, controller: Controller, configured: Settings) -> None:
+    metrics.LEADING.set(1)
+    operating = asyncio.create_task(_operate(controller, configured))
+    keeping = asyncio.create_task(lease.keep())
+    await asyncio.wait({operating, keeping}, return_when=asyncio.FIRST_COMPLETED)
+    if not operating.done():
+        log.error("lost the lease", lease=configured.lease_name)
+        # Not by way of cancelling what runs, which could take its time.
+        os._exit(EXIT_LEASE_LOST)
+    keeping.cancel()
+    await asyncio.wait({keeping})
+    await lease.release()
+    operating.result()
+
+
+async def _operate(controller: Controller, configured: Settings) -> None:
+    await kopf.operator(
+        registry=handlers.registry(controller),
+        # Kopf would ask for the process's user name, and a container's user has none.
+        identity=cast("Any", configured.pod_name),
+        standalone=True,
+        clusterwide=configured.watch_namespace is None,
+        namespaces=[configured.watch_namespace] if configured.watch_namespace else [],
+    )
 
 
 async def _wait_for_crd(kube: Kube, configured: Settings) -> None:

@@ -22,6 +22,7 @@ class Settings:
         image_pull_policy: Of every container in the data plane.
         namespace: The operator's own.
         pod_name: The operator's own.
+        lease_name: Of the Lease, in the operator's own namespace, whose holder reconciles.
         watch_namespace: The one namespace to serve; None for the whole cluster.
         cluster_domain: DNS domain of the Kubernetes cluster.
         health_port: Where kubelet asks whether the operator lives.
@@ -34,6 +35,7 @@ class Settings:
     image_pull_policy: str
     namespace: str
     pod_name: str
+    lease_name: str
     watch_namespace: str | None
     cluster_domain: str
     health_port: int
@@ -57,6 +59,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         image_pull_policy=_choice(environment, "CHATOPERATOR_IMAGE_PULL_POLICY", ("IfNotPresent", "Always", "Never")),
         namespace=_required(environment, "CHATOPERATOR_NAMESPACE"),
         pod_name=environment.get("POD_NAME", "chatoperator"),
+        lease_name=environment.get("CHATOPERATOR_LEASE_NAME") or "chatcluster-operator",
         watch_namespace=environment.get("CHATOPERATOR_WATCH_NAMESPACE") or None,
         cluster_domain=environment.get("CHATOPERATOR_CLUSTER_DOMAIN", "cluster.local"),
         health_port=_port(environment, "CHATOPERATOR_HEALTH_PORT", 8080),

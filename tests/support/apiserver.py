@@ -108,7 +108,7 @@ def running() -> Iterator[ApiServer]:
     log = folder / "build.log"
     etcd = toolchain.ensure("etcd", Stage("etcd"), log) / "etcd"
     kubernetes = toolchain.ensure("kubernetes", Stage("kubernetes"), log)
-    port, etcd_port, peer_port = _free_ports(3)
+    port, etcd_port, peer_port = free_ports(3)
     _write_inputs(folder)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -159,7 +159,8 @@ def _write_inputs(folder: Path) -> None:
     (folder / "audit.json").write_text(json.dumps(AUDIT_POLICY))
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at this moment."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -20,6 +20,7 @@ SETTINGS = Settings(
     image_pull_policy="IfNotPresent",
     namespace="chatcluster-system",
     pod_name="operator-0",
+    lease_name="chatcluster-operator",
     watch_namespace=None,
     cluster_domain="cluster.local",
     health_port=8080,

@@ -113,6 +113,7 @@ class Reconciler:
         conflict = hostnames.conflict(hostnames.claim(cluster), self._claims.values())
         await self._reporter.report(body, cluster, observed, plan, state, conflict=conflict, failure=failure)
         if news is not None:
+            log.warning("event", namespace=namespace, name=name, reason=news.reason, message=news.message)
             await self._reporter.tell(body, state, news)
         if failure is not None:
             raise failure

@@ -135,9 +135,6 @@ class Reporter:
             KubeError: The API server refused it.
         """
         allowance = state.events.spend(self._monotonic())
-        if news.warning:
-            metadata = body["metadata"]
-            log.warning("event", namespace=metadata["namespace"], name=metadata["name"], reason=news.reason)
         if allowance is None:
             return
         state.events = allowance

@@ -27,7 +27,15 @@ def test_helm_finds_nothing_to_complain_about() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["images.registry=no-slash", "images.pullPolicy=Sometimes", "logLevel=LOUD", "unknown=1", "crd.keep=true"]
+    "value",
+    [
+        "images.registry=no-slash",
+        "images.pullPolicy=Sometimes",
+        "logLevel=LOUD",
+        "unknown=1",
+        "crd.keep=true",
+        "replicas=0",
+    ],
 )
 def test_wrong_values_are_refused(value: str) -> None:
     assert helm("template", "x", str(CHART), "--kube-version", KUBERNETES_VERSION, "--set", value).returncode != 0
@@ -51,15 +59,34 @@ def test_one_namespace_needs_no_cluster_role() -> None:
     made = render("watchNamespace=chat")
     kinds = {document["kind"] for document in made}
     assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
-    assert one("Role", made)["metadata"]["namespace"] == "chat"
+    roles = {role["metadata"]["name"]: role["metadata"]["namespace"] for role in made if role["kind"] == "Role"}
+    assert roles == {"chatcluster-operator": "chat", "chatcluster-operator-lease": "chatcluster-system"}
+
+
+def test_one_operator_has_no_budget_and_two_are_kept_apart() -> None:
+    assert "PodDisruptionBudget" not in {document["kind"] for document in render()}
+    made = render("replicas=2")
+    assert one("PodDisruptionBudget", made)["spec"]["maxUnavailable"] == 1
+    deployment = one("Deployment", made)["spec"]
+    assert deployment["replicas"] == 2
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == deployment["selector"]["matchLabels"]
+
+
+def test_the_lease_has_the_name_that_the_role_allows() -> None:
+    made = render()
+    (container,) = one("Deployment", made)["spec"]["template"]["spec"]["containers"]
+    read = settings.read({entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]})
+    assert one("Role", made)["rules"][1]["resourceNames"] == [read.lease_name]
 
 
 def test_the_crd_can_be_left_out() -> None:
     assert "CustomResourceDefinition" not in {document["kind"] for document in render("crd.create=false")}
 
 
-def test_a_real_api_server_accepts_all_of_it_under_restricted(server: ApiServer, namespace: str) -> None:
-    made = render(namespace=namespace)
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_real_api_server_accepts_all_of_it_under_restricted(server: ApiServer, namespace: str, replicas: int) -> None:
+    made = render(f"replicas={replicas}", namespace=namespace)
     items = json.dumps({"apiVersion": "v1", "kind": "List", "items": made})
     done = server.run_kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=items)
     assert done.returncode == 0, done.stderr
