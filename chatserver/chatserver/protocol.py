@@ -26,6 +26,9 @@ PING_SECONDS = 20
 MAX_IN_FLIGHT = 128
 # Frames in a row that only earned an error, after which the connection is taken for broken or hostile.
 MAX_REFUSALS = 500
+# Frames of one connection: at once, as after a long absence, and a second from then on, 2 % of a processor.
+MAX_FRAMES_AT_ONCE = 10_000
+MAX_FRAMES_PER_SECOND = 1000
 # Chats a sync may name, users a presence subscription may name.
 MAX_SYNC_CHATS = 5000
 MAX_SUBSCRIBED_USERS = 1000

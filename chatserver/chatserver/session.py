@@ -90,19 +90,51 @@ class Session:
     Args:
         max_in_flight: sends and syncs that may wait for the database at a time.
         max_refusals: frames in a row that may earn only an error.
+        frames_per_second: frames that may come steadily.
+        frames_at_once: frames that may come after a pause.
     """
 
-    def __init__(self, max_in_flight: int = protocol.MAX_IN_FLIGHT, max_refusals: int = protocol.MAX_REFUSALS) -> None:
+    __slots__ = (
+        "_burst_seconds",
+        "_frame_seconds",
+        "_max_in_flight",
+        "_max_refusals",
+        "_paid_until",
+        "_refusals",
+        "in_flight",
+        "state",
+    )
+
+    def __init__(
+        self,
+        max_in_flight: int = protocol.MAX_IN_FLIGHT,
+        max_refusals: int = protocol.MAX_REFUSALS,
+        *,
+        frames_per_second: int = protocol.MAX_FRAMES_PER_SECOND,
+        frames_at_once: int = protocol.MAX_FRAMES_AT_ONCE,
+    ) -> None:
         self.state = State.OPEN
         self.in_flight = 0
         self._max_in_flight = max_in_flight
         self._max_refusals = max_refusals
         self._refusals = 0
+        self._frame_seconds = 1 / frames_per_second
+        self._burst_seconds = frames_at_once / frames_per_second
+        self._paid_until = 0.0
 
-    def receive(self, data: str | bytes) -> tuple[Action, ...]:
-        """Take a frame as it came and return what to do, in order; a closed session does nothing."""
+    def receive(self, data: str | bytes, now: float) -> tuple[Action, ...]:
+        """Take a frame as it came and return what to do, in order; a closed session does nothing.
+
+        Args:
+            data: text, or a binary message.
+            now: seconds of a monotonic clock.
+        """
         if self.state is State.CLOSED:
             return ()
+        self._paid_until = max(self._paid_until, now) + self._frame_seconds
+        if self._paid_until - now > self._burst_seconds + self._frame_seconds / 2:
+            self.state = State.CLOSED
+            return (Close(protocol.CLOSE_PACE, "too many frames"),)
         if isinstance(data, bytes):
             return self._refuse(Error("bad_frame", "frames are text messages, not binary ones"))
         try:

@@ -141,7 +141,7 @@ def check_session(events: list[str | bytes | None]) -> None:
                 in_flight -= 1
             continue
         was_open = session.state is State.OPEN
-        actions = session.receive(event)
+        actions = session.receive(event, 0.0)
         assert len(actions) == (1 if was_open else 0)
         for action in actions:
             refused = is_refusal(action)

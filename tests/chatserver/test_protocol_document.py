@@ -123,7 +123,7 @@ def test_the_codes_of_frames_alone_are_those_that_a_session_gives() -> None:
     session = Session(max_in_flight=0)
     given = set()
     for data in ("{", "{}", b"{}", json.dumps(send), json.dumps({**send, "chat_id": 1}), json.dumps({"type": "no"})):
-        (action,) = session.receive(data)
+        (action,) = session.receive(data, 0.0)
         assert isinstance(action, Reply)
         assert isinstance(action.frame, protocol.Error)
         given.add((action.frame.code, "yes" if action.frame.retry_after_seconds else "no"))
@@ -153,7 +153,7 @@ def test_the_clients_example_frames_are_read_by_the_decoder_and_use_every_frame(
         decoded = protocol.decode_client_frame(json.dumps(example))
         # The decoder ignores what it does not know; an example must not need that.
         assert set(example) - {"type"} <= set(type(decoded).__struct_encode_fields__)
-        (action,) = Session().receive(json.dumps(example))
+        (action,) = Session().receive(json.dumps(example), 0.0)
         assert not isinstance(action, Close)
         assert not (isinstance(action, Reply) and isinstance(action.frame, protocol.Error)), example
     assert {example["type"] for example in examples} == set(CLIENT_FRAMES)
@@ -325,6 +325,8 @@ def test_the_close_codes_are_the_constants() -> None:
         ("or {} s after it, then 60 s", accounts.RESEND_SECONDS),
         ("The server pings who was silent for {} s", protocol.PING_SECONDS),
         ("or {} frames in a row were refused", protocol.MAX_REFUSALS),
+        ("you sent more than {} frames at once", protocol.MAX_FRAMES_AT_ONCE),
+        ("frames at once and {} a second", protocol.MAX_FRAMES_PER_SECOND),
         ("the code is good for {} s", accounts.CODE_SECONDS),
         ("The token is good for {} days", SETTINGS.session_days),
         ("`{{ticket, expires_in}}`, one use, {} s)", devices.TICKET_SECONDS),

@@ -42,11 +42,11 @@ def send(**fields: object) -> str:
     ],
 )
 def test_each_frame_leads_to_its_action(frame: dict[str, object], action: Action) -> None:
-    assert Session().receive(json.dumps(frame)) == (action,)
+    assert Session().receive(json.dumps(frame), 0.0) == (action,)
 
 
 def test_a_send_is_submitted_as_it_came() -> None:
-    (action,) = Session().receive(send(reply_to=4))
+    (action,) = Session().receive(send(reply_to=4), 0.0)
     assert isinstance(action, SubmitMessage)
     assert (action.frame.id, action.frame.to, action.frame.text, action.frame.reply_to) == (UUID, "ana", "hello", 4)
 
@@ -73,7 +73,7 @@ def test_a_send_is_submitted_as_it_came() -> None:
 )
 def test_a_bad_frame_earns_an_error_that_names_its_send(data: str | bytes, code: str, frame_id: str | None) -> None:
     session = Session()
-    (action,) = session.receive(data)
+    (action,) = session.receive(data, 0.0)
     assert isinstance(action, Reply)
     assert isinstance(action.frame, Error)
     assert (action.frame.code, action.frame.id) == (code, frame_id)
@@ -82,33 +82,33 @@ def test_a_bad_frame_earns_an_error_that_names_its_send(data: str | bytes, code:
 
 def test_more_sends_than_may_wait_are_refused_until_one_is_answered() -> None:
     session = Session(max_in_flight=2)
-    assert all(isinstance(session.receive(send())[0], SubmitMessage) for _ in range(2))
-    (refusal,) = session.receive(send())
+    assert all(isinstance(session.receive(send(), 0.0)[0], SubmitMessage) for _ in range(2))
+    (refusal,) = session.receive(send(), 0.0)
     assert isinstance(refusal, Reply)
     assert isinstance(refusal.frame, Error)
     assert (refusal.frame.code, refusal.frame.id, refusal.frame.retry_after_seconds) == ("overloaded", UUID, 1)
     session.finished()
-    assert isinstance(session.receive(send())[0], SubmitMessage)
+    assert isinstance(session.receive(send(), 0.0)[0], SubmitMessage)
 
 
 def test_a_stream_of_bad_frames_is_closed() -> None:
     session = Session(max_refusals=3)
-    assert all(isinstance(session.receive("x")[0], Reply) for _ in range(3))
-    assert session.receive("x") == (Close(protocol.CLOSE_PACE, "too many refused frames"),)
-    assert session.receive(send()) == ()
+    assert all(isinstance(session.receive("x", 0.0)[0], Reply) for _ in range(3))
+    assert session.receive("x", 0.0) == (Close(protocol.CLOSE_PACE, "too many refused frames"),)
+    assert session.receive(send(), 0.0) == ()
 
 
 def test_a_good_frame_forgives_the_bad_ones_before() -> None:
     session = Session(max_refusals=1)
     for _ in range(5):
-        assert isinstance(session.receive("x")[0], Reply)
-        assert session.receive('{"type": "ping"}') == (Reply(Pong()),)
+        assert isinstance(session.receive("x", 0.0)[0], Reply)
+        assert session.receive('{"type": "ping"}', 0.0) == (Reply(Pong()),)
 
 
 def test_a_closed_session_does_nothing() -> None:
     session = Session()
     session.close()
-    assert session.receive(send()) == ()
+    assert session.receive(send(), 0.0) == ()
 
 
 JSON = st.recursive(
@@ -126,7 +126,7 @@ FRAMES = st.fixed_dictionaries(
 def test_no_frame_crashes_a_session_or_overfills_it(frames: list[str | bytes]) -> None:
     session = Session(max_in_flight=2, max_refusals=4)
     for frame in frames:
-        for action in session.receive(frame):
+        for action in session.receive(frame, 0.0):
             if isinstance(action, Reply):
                 json.loads(protocol.encode_frame(action.frame))
         assert 0 <= session.in_flight <= 2
@@ -137,3 +137,12 @@ def test_sync_positions_survive_the_wire(chats: dict[int, int]) -> None:
     frame = decode_client_frame(json.dumps({"type": "sync", "chats": chats}))
     assert isinstance(frame, protocol.Sync)
     assert frame.chats == chats
+
+
+def test_frames_beyond_the_rate_close_the_connection_and_a_pause_earns_new_ones() -> None:
+    session = Session(frames_per_second=10, frames_at_once=20)
+    ping = '{"type": "ping"}'
+    assert all(session.receive(ping, 5.0) == (Reply(Pong()),) for _ in range(20))
+    assert all(session.receive(ping, 6.0) == (Reply(Pong()),) for _ in range(10))
+    assert session.receive(ping, 6.0) == (Close(protocol.CLOSE_PACE, "too many frames"),)
+    assert session.state is State.CLOSED

@@ -94,7 +94,7 @@ class Conversation:
 
     def receive(self, data: str | bytes) -> None:
         """Act on a frame of the client."""
-        for action in self._session.receive(data):
+        for action in self._session.receive(data, time.monotonic()):
             self._act(action)
 
     def flush(self) -> None:
