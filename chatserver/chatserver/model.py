@@ -192,7 +192,8 @@ class Chat(msgspec.Struct, frozen=True):
         last_at_us: when that chat last changed; the order of the list.
         unread: messages (not events) of others after this user's read_seq.
         left: this user is a former member.
-        members: current members.
+        member_count: how many current members there are; 0 for a former member.
+        members: current members, in a list of chats perhaps not all of them.
     """
 
     chat_id: int
@@ -203,6 +204,7 @@ class Chat(msgspec.Struct, frozen=True):
     last_message: MessageRow | None
     unread: int
     left: bool
+    member_count: int
     members: tuple[Member, ...]
 
 

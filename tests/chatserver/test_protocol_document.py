@@ -37,7 +37,7 @@ BODIES: dict[str, type[Body]] = {
 }
 MEMBER = model.Member(1, "ana", "admin", 0, 0)
 SENT = model.SentMessage(message_id=1, chat_id=1, seq=1, client_id="", created_at_us=0, duplicate=False)
-CHAT = model.Chat(1, "direct", None, 1, 0, None, 0, left=False, members=(MEMBER,))
+CHAT = model.Chat(1, "direct", None, 1, 0, None, 0, left=False, member_count=1, members=(MEMBER,))
 GROUP = model.GroupInfo(1, 1, "", 1, 0, (MEMBER,), 1)
 SETTINGS = read_settings({"CHAT_DATABASE_DSN": "postgresql://nowhere", "CHAT_SECRET_KEY": "a key that only tests use"})
 

@@ -21,6 +21,8 @@ listen_addresses = '127.0.0.1'
 max_connections = 100
 shared_buffers = 64MB
 log_min_messages = warning
+# Who said it, in which database: StatementLog reads it.
+log_line_prefix = '%a|%d|'
 client_connection_check_interval = 2s
 # Tests restart and kill the server; with fsync off an immediate stop still loses nothing while the machine stays up.
 fsync = off

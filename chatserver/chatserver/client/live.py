@@ -156,7 +156,7 @@ class LiveClient:
             frame = msgspec.json.decode(text)
             match frame.get("type"):
                 case "welcome":
-                    await self._greet(frame["server"])
+                    await self._greet(frame["server"], frame.get("limits", {}).get("max_sync_chats"))
                 case "ack":
                     self._acknowledge(frame)
                 case "message":
@@ -178,12 +178,16 @@ class LiveClient:
                     # Of a newer server.
                     pass
 
-    async def _greet(self, server: str) -> None:
+    async def _greet(self, server: str, most_chats: int | None) -> None:
         """Start of a connection: ask for what was missed, repeat what was not acknowledged."""
         self.server = server
         self._errors_in_a_row = 0
         self._synced_at = -1
-        await self._sync()
+        if most_chats is not None and len(self._order.have) > most_chats:
+            # To name some only would bring all others from their beginning.
+            self._spawn(self._heal_all())
+        else:
+            await self._sync()
         for pending in list(self._outbox.values()):
             await self._transmit(pending.frame)
         for chat_id, marks in list(self._marks.items()):

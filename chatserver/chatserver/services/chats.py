@@ -5,26 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatserver.errors import ChatNotFound, ValidationFailed
-from chatserver.model import Chat, ChatPage, HistoryPage
+from chatserver.model import ChatPage, HistoryPage
 from chatserver.services import checks
 from chatserver.services.cursor import decode_place, encode_place
 from chatserver.storage import chats, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chatserver.storage.chats import ChatSummary
+    from chatserver.model import Chat
     from chatserver.storage.database import Database
 
 LIST_MAX = 200
 """Chats of one page at most."""
+
+LIST_MEMBERS_MAX = 50
+"""Members of each chat of a page: 200 full groups, 205,000 members, would be 20 MB; 50 of each are 1 MB. The chat by
+itself has all of them."""
 
 HISTORY_MAX = 1000
 """Rows of one page of history at most."""
 
 
 async def list_chats(database: Database, user_id: int, *, limit: int = 50, cursor: str | None = None) -> ChatPage:
-    """Return the user's chats, the most recently active first.
+    """Return the user's chats, the most recently active first, with up to LIST_MEMBERS_MAX members each: one statement.
 
     Chats that move up while a client pages are not repeated; it learns of them by its feed.
 
@@ -33,45 +35,22 @@ async def list_chats(database: Database, user_id: int, *, limit: int = 50, curso
     """
     checks.check_limit(limit, LIST_MAX)
     below = None if cursor is None else decode_place(cursor, "cursor")
-    found = await chats.summaries(database, user_id, below=below, limit=limit + 1)
+    found = await chats.listed(database, user_id, below=below, limit=limit + 1, most_members=LIST_MEMBERS_MAX)
     page = found[:limit]
     next_cursor = encode_place(page[-1].last_at_us, page[-1].chat_id) if len(found) > limit else None
-    return ChatPage(await _complete(database, page), next_cursor)
-
-
-async def _complete(database: Database, found: Sequence[ChatSummary]) -> tuple[Chat, ...]:
-    """Add members and last messages: two statements for any number of chats."""
-    async with database.connection() as connection:
-        members = await chats.members_of(connection, [item.chat_id for item in found if not item.left])
-    keys = [(item.chat_id, item.last_message_seq) for item in found if item.last_message_seq is not None]
-    last = {row.chat_id: row for row in await messages.rows_at(database, keys)} if keys else {}
-    return tuple(
-        Chat(
-            chat_id=item.chat_id,
-            kind=item.kind,
-            group_name=item.group_name,
-            last_seq=item.last_seq,
-            last_at_us=item.last_at_us,
-            last_message=last.get(item.chat_id),
-            unread=item.unread,
-            left=item.left,
-            members=members.get(item.chat_id, ()),
-        )
-        for item in found
-    )
+    return ChatPage(tuple(page), next_cursor)
 
 
 async def get_chat(database: Database, user_id: int, chat_id: int) -> Chat:
-    """Return one chat.
+    """Return one chat with all of its members.
 
     Raises:
         ChatNotFound: no such chat, or the user was never in it.
     """
-    found = await chats.summaries(database, user_id, chat_id=chat_id) if checks.is_id(chat_id) else []
+    found = await chats.listed(database, user_id, chat_id=chat_id, most_members=None) if checks.is_id(chat_id) else []
     if not found:
         raise ChatNotFound
-    (chat,) = await _complete(database, found)
-    return chat
+    return found[0]
 
 
 async def read_history(

@@ -114,7 +114,7 @@ class MemberView(TypedDict):
 
 
 class ChatView(TypedDict):
-    """A chat as one of its members sees it."""
+    """A chat as one of its members sees it; in a list, `members` are 50 at most, the caller among them."""
 
     chat_id: int
     kind: ChatKind
@@ -124,6 +124,7 @@ class ChatView(TypedDict):
     last_message: RowView | None
     unread: int
     left: bool
+    member_count: int
     members: list[MemberView]
 
 
@@ -280,6 +281,7 @@ def view_chat(chat: Chat) -> ChatView:
         "last_message": None if chat.last_message is None else view_row(chat.last_message),
         "unread": chat.unread,
         "left": chat.left,
+        "member_count": chat.member_count,
         "members": [view_member(member) for member in chat.members],
     }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatserver.model import SyncedChat, SyncResult
+from chatserver.model import SyncResult
 from chatserver.services import checks
 from chatserver.storage import chats, messages, receipts
+from chatserver.storage import sync as storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
     from chatserver.model import Delivery, Receipt, SeqRange
     from chatserver.storage.database import Database
 
-SYNC_ROWS_MAX = 500
-"""Rows of one answer to a sync; the client asks again for more, or fetches history by REST."""
+SYNC_ROWS_MAX = 2500
+"""Rows of one answer to a sync; the client asks again for more, or fetches history by REST. A first sync of 5,000 rows
+is two of them, four statements; 2,500 rows are 2 MB and 30 ms of this process."""
 
+SYNC_BYTES_MAX = 2 << 20
+"""Bytes of texts in one answer, a row more at most: 2,500 texts of the greatest length would be 160 MB."""
 
 SYNC_CHATS_MAX = 1000
 """Chats of one answer to a sync: about 200 KB with two members each; older ones are in ``GET /api/chats``."""
@@ -26,36 +30,16 @@ SYNC_MEMBERS_MAX = 2000
 connection's outbox of 1 MiB, and twelve full groups would not."""
 
 
-def tellable_chats(sizes: Mapping[int, int], most_members: int) -> set[int]:
-    """Return the chats whose members fit into an answer, the smallest chats first.
-
-    Args:
-        sizes: {chat_id: number of its members}, in the order of preference among chats of one size.
-        most_members: members in all.
-
-    Example:
-        >>> sorted(tellable_chats({1: 1000, 2: 2, 3: 1024, 4: 2}, 1100))
-        [1, 2, 4]
-    """
-    told: set[int] = set()
-    total = 0
-    for chat_id, size in sorted(sizes.items(), key=lambda item: item[1]):
-        total += size
-        if total > most_members:
-            break
-        told.add(chat_id)
-    return told
-
-
 async def sync_user(
     database: Database,
     user_id: int,
     have: Mapping[int, int],
     *,
     limit: int = SYNC_ROWS_MAX,
+    most_bytes: int = SYNC_BYTES_MAX,
     most_members: int = SYNC_MEMBERS_MAX,
 ) -> SyncResult:
-    """Return what a client does not have yet, of the chats it names and of those it does not.
+    """Return what a client does not have yet, of the chats it names and of those it does not: two statements.
 
     Rows of a chat come oldest first from have_seq + 1 on (a chat that is not named: from its beginning), so that a
     client that syncs again while `more` has no holes. Chats the user is not in are ignored.
@@ -65,26 +49,14 @@ async def sync_user(
         user_id: who syncs.
         have: chat_id -> the seq up to which the client has everything.
         limit: rows in all.
+        most_bytes: of texts in all; the row that passes it is the last one.
         most_members: members in all; chats beyond it, the largest ones, are told without theirs.
     """
     known = {chat_id: min(max(seq, 0), 2**62) for chat_id, seq in have.items() if checks.is_id(chat_id)}
     # Positions first: a row that is committed in between is then in the rows, or told by its hint.
-    stands = await chats.recent_positions(database, user_id, SYNC_CHATS_MAX)
-    rows = await chats.missed_rows(database, user_id, known, limit + 1)
-    current = [chat_id for chat_id, _, left in stands if not left]
-    async with database.connection() as connection:
-        sizes = await chats.member_counts(connection, current)
-        told = tellable_chats({chat_id: sizes.get(chat_id, 0) for chat_id in current}, most_members)
-        members = await chats.members_of(connection, list(told))
-    untold = set(current) - told
-    return SyncResult(
-        tuple(rows[:limit]),
-        tuple(
-            SyncedChat(chat_id, last_seq, None if chat_id in untold else members.get(chat_id, ()))
-            for chat_id, last_seq, _ in stands
-        ),
-        more=len(rows) > limit,
-    )
+    stands = await storage.stands(database, user_id, most_chats=SYNC_CHATS_MAX, most_members=most_members)
+    rows, more = await storage.missed_rows(database, user_id, known, most_rows=limit, most_bytes=most_bytes)
+    return SyncResult(tuple(rows), tuple(stands), more)
 
 
 async def rows_for(database: Database, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:

@@ -215,6 +215,17 @@ class Database:
         async with self.connection() as connection:
             return await connection.fetch(query, *arguments)
 
+    async def fetch_sized(self, query: LiteralString, *arguments: object) -> list[asyncpg.Record]:
+        """Like `fetch`, planned for these very arguments: for a statement whose limits say how much it joins.
+
+        A plan that is kept for the session knows no `LIMIT $n`, takes the lists for short and compares each of their
+        rows with each (2,500 rows: 800 ms instead of 60). Planning costs 2 ms; so this is not for statements that
+        answer within that.
+        """
+        async with self.connection() as connection:
+            # The unnamed statement is not kept, so that no plan is either.
+            return await (await connection.prepare(query, name="")).fetch(*arguments)
+
     async def fetchrow(self, query: LiteralString, *arguments: object) -> asyncpg.Record | None:
         """Run one statement and return its first row; errors as of `connection`."""
         async with self.connection() as connection:

@@ -186,18 +186,6 @@ def _by_emoji(reactions: dict[int, str]) -> tuple[Reaction, ...]:
     return tuple(Reaction(emoji, tuple(user_ids)) for emoji, user_ids in sorted(users.items()))
 
 
-async def rows_at(database: Database, keys: Sequence[tuple[int, int]]) -> list[MessageRow]:
-    """Return the rows with these (chat_id, seq), in that order; those that do not exist are left out."""
-    records = await database.fetch(
-        "WITH picked AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS k (chat_id, seq)), "
-        + DESCRIBED
-        + "SELECT * FROM described ORDER BY chat_id, seq",
-        [chat_id for chat_id, _ in keys],
-        [seq for _, seq in keys],
-    )
-    return [message_row(record) for record in records]
-
-
 async def history_rows(
     database: Database, user_id: int, chat_id: int, *, after: int, before: int | None, newest: bool, limit: int
 ) -> list[MessageRow]:

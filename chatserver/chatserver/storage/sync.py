@@ -1,0 +1,125 @@
+"""SQL of syncs: where a user's chats stand, and the rows that a client does not have yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatserver.model import MessageRow, SyncedChat
+from chatserver.storage.chats import members_from
+from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, TARGET_SEEN, message_row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatserver.storage.database import Database
+
+_STANDS = """
+WITH mine AS MATERIALIZED (
+    SELECT cm.chat_id, coalesce(cm.left_seq, c.last_seq) AS last_seq, cm.left_seq IS NOT NULL AS gone,
+        row_number() OVER (ORDER BY c.last_at DESC, c.chat_id) AS place
+    FROM chat_members cm JOIN chats c USING (chat_id)
+    WHERE cm.user_id = $1 AND c.last_seq > 0
+    ORDER BY c.last_at DESC, c.chat_id LIMIT $2
+), told AS MATERIALIZED (
+    -- The smallest chats first, as many as fit.
+    SELECT counted.chat_id
+    FROM (
+        SELECT sized.chat_id, sum(sized.size) OVER (ORDER BY sized.size, sized.place ROWS UNBOUNDED PRECEDING) AS total
+        FROM (
+            SELECT mine.chat_id, mine.place, (
+                SELECT count(*) FROM chat_members cm WHERE cm.chat_id = mine.chat_id AND cm.left_seq IS NULL) AS size
+            FROM mine WHERE NOT mine.gone
+        ) sized
+    ) counted
+    WHERE counted.total <= $3
+)
+SELECT mine.chat_id, mine.last_seq, mine.gone OR told.chat_id IS NOT NULL,
+    members.user_ids, members.usernames, members.roles, members.delivered, members.read
+FROM mine
+LEFT JOIN told ON told.chat_id = mine.chat_id
+CROSS JOIN LATERAL (
+    SELECT array_agg(t.user_id) AS user_ids, array_agg(t.username) AS usernames, array_agg(t.role) AS roles,
+        array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read
+    FROM (
+        SELECT cm.*, u.username FROM chat_members cm JOIN users u USING (user_id)
+        WHERE cm.chat_id = told.chat_id AND cm.left_seq IS NULL
+        ORDER BY cm.joined_seq, cm.joined_at, cm.user_id
+    ) t
+) members
+ORDER BY mine.place
+"""
+
+
+async def stands(database: Database, user_id: int, *, most_chats: int, most_members: int) -> list[SyncedChat]:
+    """Return where the user's most recently active chats that hold anything stand, with their members.
+
+    Args:
+        database: where to read.
+        user_id: whose chats.
+        most_chats: chats at most.
+        most_members: members in all; chats beyond it, the largest ones, come without theirs.
+    """
+    records = await database.fetch_sized(_STANDS, user_id, most_chats, most_members)
+    return [SyncedChat(row[0], row[1], members_from(row[3:]) if row[2] else None) for row in records]
+
+
+# The chats come out of their ORDER BY as the outer side of a nested loop, so that rows are found in the order of the
+# result, and chats behind the last row are never looked at. octet_length reads no text: its size stands at its head.
+_MISSED = (
+    """
+WITH found AS MATERIALIZED (
+    SELECT cm.last_at, cm.chat_id, m.seq, m.bytes
+    FROM (
+        SELECT cm.chat_id, cm.joined_seq, cm.absent, c.last_at, coalesce(cm.left_seq, c.last_seq) AS last_seq,
+            greatest(cm.joined_seq, coalesce(h.have_seq, 0)) AS have_seq
+        FROM chat_members cm
+        JOIN chats c USING (chat_id)
+        LEFT JOIN unnest($2::bigint[], $3::bigint[]) AS h (chat_id, have_seq) ON h.chat_id = cm.chat_id
+        WHERE cm.user_id = $1
+            AND coalesce(cm.left_seq, c.last_seq) > greatest(cm.joined_seq, coalesce(h.have_seq, 0))
+        ORDER BY c.last_at DESC, cm.chat_id
+    ) cm CROSS JOIN LATERAL (
+        SELECT m.seq, coalesce(octet_length(CASE WHEN m.kind = 'edit' THEN (
+            SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
+            ELSE m.message_text END), 0) AS bytes
+        FROM messages m
+        WHERE m.chat_id = cm.chat_id AND m.seq > cm.have_seq AND m.seq <= cm.last_seq
+            AND NOT cm.absent @> m.seq
+            """
+    + TARGET_SEEN
+    + """
+        ORDER BY m.seq LIMIT $4 + 1
+    ) m
+    ORDER BY cm.last_at DESC, cm.chat_id, m.seq LIMIT $4 + 1
+), picked AS MATERIALIZED (
+    SELECT f.last_at, f.chat_id, f.seq
+    FROM (
+        SELECT found.*, row_number() OVER sofar AS place, sum(found.bytes) OVER sofar - found.bytes AS bytes_before
+        FROM found WINDOW sofar AS (ORDER BY last_at DESC, chat_id, seq ROWS UNBOUNDED PRECEDING)
+    ) f
+    WHERE f.place <= $4 AND f.bytes_before < $5
+), """
+    + DESCRIBED
+    + """
+SELECT d.*, (SELECT count(*) FROM found) > (SELECT count(*) FROM picked)
+FROM described d JOIN picked p USING (chat_id, seq) ORDER BY p.last_at DESC, d.chat_id, d.seq
+"""
+)
+
+
+async def missed_rows(
+    database: Database, user_id: int, have: Mapping[int, int], *, most_rows: int, most_bytes: int
+) -> tuple[list[MessageRow], bool]:
+    """Return rows above the client's have_seq, chat by chat (the most recently active first), and whether more are.
+
+    Args:
+        database: where to read.
+        user_id: who syncs.
+        have: {chat_id: have_seq}; chats that are not in it count from their beginning.
+        most_rows: rows at most.
+        most_bytes: of texts; the row that passes it is the last one.
+    """
+    records = await database.fetch_sized(
+        _MISSED, user_id, list(have.keys()), list(have.values()), most_rows, most_bytes
+    )
+    return [message_row(record) for record in records], bool(records and records[0][DESCRIBED_COLUMNS])
