@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -13,7 +14,6 @@ import stat
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -97,7 +97,7 @@ def _major_in_path(initdb: Path) -> int:
     return int(digits[-1]) if digits else 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def embedded_postgres(data: Path | None, binaries: Path | None = None) -> Iterator[str]:
     """Run a PostgreSQL for the block, and end it and all of its processes afterwards.
 
@@ -229,7 +229,7 @@ class _Runner:
         # Its output goes to a file: a pipe would be kept open by whatever the program leaves behind.
         with tempfile.TemporaryFile("w+", errors="replace") as output:
             try:
-                result = subprocess.run(  # noqa: S603 - a fixed program, no shell
+                process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
                     [str(self._binaries / program), *arguments],
                     user=self._uid,
                     group=self._gid,
@@ -240,14 +240,18 @@ class _Runner:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    timeout=START_SECONDS,
-                    check=False,
                 )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise EmbeddedPostgresError(f"{program} in {self._binaries} cannot run: {error}.") from error
+            except OSError as error:
+                raise EmbeddedPostgresError(f"{program} in {self._binaries} cannot run: {error.strerror}.") from error
+            try:
+                code = process.wait(START_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise EmbeddedPostgresError(f"{program} took longer than {START_SECONDS} s.") from error
+            finally:
+                _kill_session(process)
             output.seek(0)
             text = output.read()
-        if result.returncode != 0:
+        if code != 0:
             runs_as = f" (run as user {self._user.pw_name}: PostgreSQL refuses root)" if self._user else ""
             raise EmbeddedPostgresError(f"{program} failed{runs_as}:\n{text[-2000:].strip()}")
         return text
@@ -298,9 +302,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     process.send_signal(signal.SIGINT)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        # Its children follow as soon as they see that it is gone.
-        process.kill()
-        process.wait()
+    _kill_session(process)
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a program that leads a session, and wait until the last of it has gone."""
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.poll()
+            time.sleep(POLL_SECONDS)
