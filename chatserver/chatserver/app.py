@@ -37,7 +37,9 @@ from chatserver.routes import (
 )
 from chatserver.routes import socket as ws
 from chatserver.routes.context import App, Context
+from chatserver.services import housekeeping
 from chatserver.services.accounts import Accounts
+from chatserver.services.deletion import Deletions
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from chatserver.services.health import Health
@@ -117,6 +119,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         devices=devices_service,
         accounts=accounts,
         sender=sender,
+        deletions=Deletions(database, devices_service),
         limits=limits,
         writer=writer,
         messages=MessageSender(database, writer, limits, metrics),
@@ -219,6 +222,8 @@ async def _running(context: Context) -> AsyncIterator[None]:
         "schema": context.health.watch_schema(),
         "sockets": context.sockets.run(),
         "codes": context.sender.run(),
+        "deletions": context.deletions.run(),
+        "housekeeping": housekeeping.run(context.database, context.devices, audit_days=context.settings.audit_days),
         "gauges": _measure(context),
     }
     tasks = [asyncio.create_task(_forever(name, work), name=name) for name, work in loops.items()]

@@ -77,11 +77,11 @@ class InvalidCode(ChatError):
 
 
 class Blocked(ChatError):
-    """One of the two members of a direct chat has blocked the other."""
+    """One of the two members of a direct chat has blocked the other, or deleted their account."""
 
     code = "blocked"
     status = 403
-    default_detail = "One of you has blocked the other; no messages can be sent in this chat."
+    default_detail = "One of you has blocked the other, or deleted their account; no messages can be sent in this chat."
 
 
 class NotAMember(ChatError):

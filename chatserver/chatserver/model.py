@@ -7,7 +7,7 @@ Times are integers of microseconds since 1970 (``*_us``): exact, ordered, free o
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal, LiteralString
 
 import msgspec
 
@@ -18,6 +18,9 @@ HINT_CHANNEL = "chat_hints"
 
 HINT_MAX_BYTES = 7900
 """Bytes of one encoded hint; PostgreSQL refuses NOTIFY payloads of 8,000 bytes and more."""
+
+DELETED_NAME: Final[LiteralString] = "deleted user"
+"""What rows of a deleted account have for a name; no username has a space in it."""
 
 ChatKind = Literal["direct", "group", "self"]
 EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block"]

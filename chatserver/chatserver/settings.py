@@ -80,6 +80,7 @@ class Settings:
         requests_per_address_per_minute: the same of one client address; 0: no limit, since behind SNAT all clients
             share one.
         session_days: life of a device's token.
+        audit_days: life of an event of the audit log.
         max_connections: hard cap of WebSockets on this server.
         allowed_origins: browser origins allowed beside ``Origin == Host``.
         trusted_proxy_hops: X-Forwarded-For entries from the right that our own proxies wrote.
@@ -106,6 +107,7 @@ class Settings:
     requests_per_device_per_minute: int = 1200
     requests_per_address_per_minute: int = 0
     session_days: int = 90
+    audit_days: int = 90
     max_connections: int = 10_000
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxy_hops: int = 1
@@ -280,6 +282,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         requests_per_device_per_minute=reader.integer("REQUESTS_PER_DEVICE_PER_MINUTE", 1200, least=0, most=10**9),
         requests_per_address_per_minute=reader.integer("REQUESTS_PER_ADDRESS_PER_MINUTE", 0, least=0, most=10**9),
         session_days=reader.integer("SESSION_DAYS", 90, least=1, most=3650),
+        audit_days=reader.integer("AUDIT_DAYS", 90, least=1, most=3650),
         max_connections=reader.integer("MAX_CONNECTIONS", 10_000, least=1, most=10**6),
         allowed_origins=_read_origins(reader),
         trusted_proxy_hops=reader.integer("TRUSTED_PROXY_HOPS", 1, least=0, most=10),

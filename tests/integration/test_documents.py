@@ -176,6 +176,8 @@ async def test_every_answer_is_as_documented(server: ServerProcess, openapi: dic
         await logged_out.ask("DELETE", "/api/auth/session", 204)
         tablet = await sign_in(server, phone_number=ana.phone_number)
         await walk.ask("DELETE", f"/api/devices/{tablet.device_id}", 204)
+        await evey.ask("DELETE", "/api/users/me", 204)
+        await evey.ask("GET", "/api/users/me", 401, "unauthenticated")
 
     seen = set().union(*(one.seen for one in (walk, others, benny, evey, logged_out)))
     walked = {(method, path) for method, path, status in seen if status < 400}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from chatserver.errors import ServiceUnavailable
+from chatserver.errors import RateLimited, ServiceUnavailable
 from chatserver.model import Reaction
 from chatserver.services import changes, chats
+from chatserver.services.accounts import Accounts
 from chatserver.storage.database import Database, StatementFailed
 from chatserver.storage.migrate import SchemaRefused, check_schema, migrate, parse_migrations, read_migrations
 
@@ -58,6 +60,27 @@ async def test_changes_of_messages_come_to_a_database_in_use(
     assert [event.kind for event in events] == ["reaction", "edit"]
     with pytest.raises(StatementFailed):
         await database.execute("UPDATE messages SET kind = 'nonsense'")
+    await database.close()
+
+
+async def test_a_code_that_was_sent_before_the_audit_log_came_signs_in_after(empty_dsn: Callable[[], str]) -> None:
+    await migrate(empty_dsn, 10, read_migrations()[:3])
+    database = await Database(empty_dsn, server_name="a").open()
+    digest = hmac.digest(b"k" * 32, b"+15550000001:123456", "sha256")
+    await database.execute(
+        "INSERT INTO auth_codes (phone_number, code_hmac, tries_left, expires_at) "
+        "VALUES ('+15550000001', $1, 5, now() + interval '5 minutes')",
+        digest,
+    )
+    await database.execute("INSERT INTO users (phone_number, username, username_key) VALUES ('+15550000001', 'A', 'a')")
+    assert await migrate(empty_dsn, 10) == NAMES[3:]
+    accounts = Accounts(database, secret_key=b"k" * 32)
+    with pytest.raises(RateLimited):
+        await accounts.request_code("+15550000001", "192.0.2.1")
+    session = await accounts.create_session("+15550000001", "123456")
+    assert session.user.username == "A"
+    with pytest.raises(StatementFailed):
+        await database.execute("UPDATE users SET phone_number = NULL")
     await database.close()
 
 

@@ -76,8 +76,7 @@ async def create_session(request: Request) -> HTTPResponse:
 async def delete_session(request: Request) -> HTTPResponse:
     """Log this device out."""
     caller = await authenticate(request)
-    await request.app.ctx.devices.revoke(caller.user_id, caller.device_id)
-    log.info("signed_out", user_id=caller.user_id, device_id=caller.device_id)
+    await request.app.ctx.devices.revoke(caller.user_id, caller.device_id, by_device_id=caller.device_id)
     return no_content()
 
 

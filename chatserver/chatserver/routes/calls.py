@@ -149,6 +149,7 @@ CALLS: tuple[Call, ...] = (
         answer=UserView,
         errors=(UsernameTaken, UserNotFound),
     ),
+    Call("DELETE /api/users/me", "deleteMe", "Delete the caller's account, for good.", status=204),
     Call(
         "GET /api/users",
         "findUser",

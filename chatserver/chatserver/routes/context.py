@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chatserver.metrics import Metrics
     from chatserver.model import Principal
     from chatserver.services.accounts import Accounts
+    from chatserver.services.deletion import Deletions
     from chatserver.services.delivery import Deliverer
     from chatserver.services.devices import Devices
     from chatserver.services.health import Health
@@ -53,6 +54,7 @@ class Context:
     devices: Devices
     accounts: Accounts
     sender: Sender
+    deletions: Deletions
     limits: Limits
     writer: MessageWriter
     messages: MessageSender

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-import structlog
-
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import answer, no_content, path_id
 from chatserver.services.rendering import view_device
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
-
-log = structlog.get_logger()
 
 TICKET_SECONDS = 30
 
@@ -36,8 +32,7 @@ async def revoke_device(request: Request, device_id: str) -> HTTPResponse:
     """Sign a device out; its sockets close on every server."""
     caller = await authenticate(request)
     number = path_id(device_id, "device_id")
-    await request.app.ctx.devices.revoke(caller.user_id, number)
-    log.info("device_revoked", user_id=caller.user_id, device_id=number, by_device_id=caller.device_id)
+    await request.app.ctx.devices.revoke(caller.user_id, number, by_device_id=caller.device_id)
     return no_content()
 
 

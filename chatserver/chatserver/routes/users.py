@@ -8,7 +8,7 @@ import msgspec
 
 from chatserver import fields
 from chatserver.routes.context import App, Request, authenticate
-from chatserver.routes.parsing import Body, Query, answer, path_id, read_body
+from chatserver.routes.parsing import Body, Query, answer, no_content, path_id, read_body
 from chatserver.services import users
 from chatserver.services.rendering import view_user
 
@@ -39,6 +39,13 @@ async def patch_me(request: Request) -> HTTPResponse:
     return answer(view_user(user, to_user_id=caller.user_id))
 
 
+async def delete_me(request: Request) -> HTTPResponse:
+    """Delete the caller's account."""
+    caller = await authenticate(request)
+    await request.app.ctx.deletions.delete_account(caller)
+    return no_content()
+
+
 async def get_user(request: Request, user_id: str) -> HTTPResponse:
     """Return a profile by id."""
     caller = await authenticate(request)
@@ -60,5 +67,6 @@ def add_routes(app: App) -> None:
     """Route this file's calls."""
     app.add_route(get_me, "/api/users/me", {"GET"}, name="me")
     app.add_route(patch_me, "/api/users/me", {"PATCH"}, name="me_patch")
+    app.add_route(delete_me, "/api/users/me", {"DELETE"}, name="me_delete")
     app.add_route(find_user, "/api/users", {"GET"}, name="users")
     app.add_route(get_user, "/api/users/<user_id:str>", {"GET"}, name="user")

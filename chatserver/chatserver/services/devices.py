@@ -14,7 +14,9 @@ from chatserver.errors import DeviceNotFound, Unauthenticated
 from chatserver.model import Hint
 from chatserver.services import checks
 from chatserver.services.accounts import TOKEN_BYTES, secret_hash
+from chatserver.services.audit import audited
 from chatserver.storage import accounts
+from chatserver.storage.audit import AuditEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -71,15 +73,26 @@ class Devices:
         """Return the user's signed-in devices, the newest first."""
         return await accounts.devices_of(self._database, user_id)
 
-    async def revoke(self, user_id: int, device_id: int) -> None:
+    async def revoke(self, user_id: int, device_id: int, *, by_device_id: int | None = None) -> None:
         """End a device's session (also for logging out), and tell all servers so that its sockets close.
+
+        Args:
+            user_id: whose device it is.
+            device_id: the device.
+            by_device_id: the device that asks for it, for the audit log.
 
         Raises:
             DeviceNotFound: the user has no such device.
         """
         hints = Hint(self._database.server_name, revoked=(device_id,)).encode()
-        if not checks.is_id(device_id) or not await accounts.revoke_device(self._database, user_id, device_id, hints):
+        if not checks.is_id(device_id):
             raise DeviceNotFound
+        async with audited(self._database) as (connection, trail):
+            if not await accounts.revoke_device(connection, user_id, device_id, hints):
+                raise DeviceNotFound
+            action = "signed_out" if by_device_id == device_id else "device_revoked"
+            detail = {} if by_device_id in {None, device_id} else {"by_device_id": by_device_id}
+            await trail.add(AuditEvent(action=action, user_id=user_id, device_id=device_id, detail=detail))
         self.forget([device_id])
 
     def forget(self, device_ids: Iterable[int]) -> None:

@@ -17,12 +17,15 @@ from chatserver.errors import (
 from chatserver.fields import GROUP_MEMBERS_MAX
 from chatserver.model import GroupInfo, Role
 from chatserver.services import checks
+from chatserver.services.audit import audited
 from chatserver.storage import accounts, chats, groups
+from chatserver.storage.audit import AuditEvent
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from chatserver.services.audit import Trail
     from chatserver.storage.database import Connection, Database
     from chatserver.storage.groups import LockedGroup
 
@@ -44,7 +47,7 @@ async def create_group(database: Database, user_id: int, group_name: str, member
     if len(members) > GROUP_MEMBERS_MAX:
         raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
     keys = [_member_key(member, f"members[{number}]") for number, member in enumerate(members)]
-    async with database.transaction() as connection:
+    async with audited(database) as (connection, trail):
         known = await accounts.user_ids(connection, keys, keys)
         unknown = [number for number, key in enumerate(keys) if key not in known]
         if unknown:
@@ -65,7 +68,12 @@ async def create_group(database: Database, user_id: int, group_name: str, member
             detail={"action": "created", "group_name": name, "user_ids": others},
         )
         await groups.hint_members(connection, database.server_name, group_id, [user_id, *others])
+        await trail.add(_act("group_created", user_id, group_id, members=len(others) + 1))
         return await _describe(connection, group_id, seq)
+
+
+def _act(action: str, user_id: int, group_id: int, **detail: object) -> AuditEvent:
+    return AuditEvent(action=action, user_id=user_id, chat_id=group_id, detail=detail)
 
 
 def _member_key(member: str, path: str) -> str:
@@ -88,8 +96,8 @@ async def _describe(connection: Connection, group_id: int, seq: int | None) -> G
 @asynccontextmanager
 async def _change(
     database: Database, user_id: int, group_id: int, *, admin: bool = True
-) -> AsyncIterator[tuple[Connection, LockedGroup]]:
-    """Open a transaction in which the group stands still and the caller may change it.
+) -> AsyncIterator[tuple[Connection, LockedGroup, Trail]]:
+    """Open a transaction in which the group stands still and the caller may change it, with its audit trail.
 
     Raises:
         ChatNotFound: no such group, or a stranger asks. NotAMember: a former member asks.
@@ -97,7 +105,7 @@ async def _change(
     """
     if not checks.is_id(group_id):
         raise ChatNotFound
-    async with database.transaction() as connection:
+    async with audited(database) as (connection, trail):
         group = await groups.lock_group(connection, group_id)
         own = await groups.membership(connection, group_id, user_id)
         if group is None or own is None:
@@ -106,7 +114,7 @@ async def _change(
             raise NotAMember
         if admin and own.role != "admin":
             raise NotAnAdmin
-        yield connection, group
+        yield connection, group, trail
 
 
 async def _append(
@@ -123,7 +131,7 @@ async def get_group(database: Database, user_id: int, group_id: int) -> GroupInf
     Raises:
         ChatNotFound, NotAMember.
     """
-    async with _change(database, user_id, group_id, admin=False) as (connection, _):
+    async with _change(database, user_id, group_id, admin=False) as (connection, _, _trail):
         return await _describe(connection, group_id, None)
 
 
@@ -134,12 +142,13 @@ async def rename_group(database: Database, user_id: int, group_id: int, group_na
         ValidationFailed, ChatNotFound, NotAMember, NotAnAdmin.
     """
     name = checks.check_name(group_name, "group_name")
-    async with _change(database, user_id, group_id) as (connection, group):
+    async with _change(database, user_id, group_id) as (connection, group, trail):
         seq = None
         if name != group.group_name:
             await groups.rename(connection, group_id, name)
             detail: dict[str, object] = {"action": "renamed", "group_name": name}
             seq = await _append(connection, database, group_id, user_id, "group", detail)
+            await trail.add(_act("group_renamed", user_id, group_id))
         return await _describe(connection, group_id, seq)
 
 
@@ -149,7 +158,7 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
     Raises:
         UserNotFound, ChatNotFound, NotAMember, NotAnAdmin; ValidationFailed: the group is full; Blocked.
     """
-    async with _change(database, user_id, group_id) as (connection, group):
+    async with _change(database, user_id, group_id) as (connection, group, trail):
         if not checks.is_id(member_id) or not await groups.user_exists(connection, member_id):
             raise UserNotFound
         there = await groups.membership(connection, group_id, member_id)
@@ -164,6 +173,7 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
         detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}
         seq = await _append(connection, database, group_id, user_id, "member", detail)
         await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        await trail.add(_act("group_member_added", user_id, group_id, member_id=member_id))
         return await _describe(connection, group_id, seq)
 
 
@@ -175,7 +185,7 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
     Raises:
         UserNotFound: not a member. ChatNotFound, NotAMember, NotAnAdmin.
     """
-    async with _change(database, user_id, group_id, admin=member_id != user_id) as (connection, _):
+    async with _change(database, user_id, group_id, admin=member_id != user_id) as (connection, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None or there.left_seq is not None:
             raise UserNotFound
@@ -186,11 +196,14 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
             await groups.set_role(connection, group_id, heir, "admin")
             promoted: dict[str, object] = {"action": "role", "user_ids": [heir], "role": "admin"}
             await _append(connection, database, group_id, user_id, "member", promoted)
+            await trail.add(_act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
         detail: dict[str, object] = {"action": "left" if member_id == user_id else "removed", "user_ids": [member_id]}
         seq = await _append(connection, database, group_id, user_id, "member", detail)
         # The event that tells of it is the last row they read.
         await groups.end_membership(connection, group_id, member_id, seq)
         await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        action = "group_left" if member_id == user_id else "group_member_removed"
+        await trail.add(_act(action, user_id, group_id, member_id=member_id))
         return await _describe(connection, group_id, seq)
 
 
@@ -202,7 +215,7 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
     """
     if role not in get_args(Role):
         raise ValidationFailed.of("role", "must be admin or member")
-    async with _change(database, user_id, group_id) as (connection, _):
+    async with _change(database, user_id, group_id) as (connection, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None or there.left_seq is not None:
             raise UserNotFound
@@ -213,4 +226,5 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
             await groups.set_role(connection, group_id, member_id, role)
             detail: dict[str, object] = {"action": "role", "user_ids": [member_id], "role": role}
             seq = await _append(connection, database, group_id, user_id, "member", detail)
+            await trail.add(_act("group_role_set", user_id, group_id, member_id=member_id, role=role))
         return await _describe(connection, group_id, seq)

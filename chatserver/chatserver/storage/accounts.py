@@ -38,7 +38,9 @@ def _user(record: Record) -> User:
 
 async def user_by_id(database: Database, user_id: int) -> User | None:
     """Return the account with this id."""
-    record = await database.fetchrow(f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = $1", user_id)
+    record = await database.fetchrow(
+        f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = $1 AND deleted_at IS NULL", user_id
+    )
     return None if record is None else _user(record)
 
 
@@ -99,7 +101,7 @@ async def update_profile(
         record = await database.fetchrow(
             "UPDATE users SET username = coalesce($2, username), username_key = coalesce($3, username_key), "
             "profile_picture_url = CASE WHEN $4 THEN $5 ELSE profile_picture_url END "
-            f"WHERE user_id = $1 RETURNING {_USER_COLUMNS}",
+            f"WHERE user_id = $1 AND deleted_at IS NULL RETURNING {_USER_COLUMNS}",
             user_id,
             username[0] if username else None,
             username[1] if username else None,
@@ -123,6 +125,7 @@ async def record_last_seen(database: Database, user_ids: Sequence[int]) -> None:
     await database.execute(
         # Locked in order: two servers may report the same users at once.
         "WITH seen AS MATERIALIZED (SELECT user_id FROM users WHERE user_id = ANY ($1::bigint[]) "
+        "AND deleted_at IS NULL "
         "ORDER BY user_id FOR NO KEY UPDATE) "
         "UPDATE users u SET last_seen = now() FROM seen WHERE u.user_id = seen.user_id",
         list(user_ids),
@@ -209,9 +212,9 @@ async def devices_of(database: Database, user_id: int) -> list[Device]:
     return [Device(row[0], row[1], micros(row[2]), micros(row[3]), micros(row[4])) for row in records]
 
 
-async def revoke_device(database: Database, user_id: int, device_id: int, hints: Sequence[str]) -> bool:
+async def revoke_device(connection: Connection, user_id: int, device_id: int, hints: Sequence[str]) -> bool:
     """End a device's session and send the hints with it; returns whether there was one."""
-    record = await database.fetchrow(
+    record = await connection.fetchrow(
         "WITH ended AS (UPDATE devices SET revoked_at = now() "
         f"WHERE user_id = $1 AND device_id = $2 AND {_ALIVE} RETURNING device_id) "
         "SELECT count(*), (SELECT count(pg_notify('chat_hints', hint)) FROM unnest($3::text[]) AS hint, ended) "

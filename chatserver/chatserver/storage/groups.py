@@ -141,7 +141,9 @@ async def longest_standing(connection: Connection, group_id: int, user_id: int) 
 
 async def user_exists(connection: Connection, user_id: int) -> bool:
     """Return whether there is such an account."""
-    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM users WHERE user_id = $1)", user_id)
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM users WHERE user_id = $1 AND deleted_at IS NULL)", user_id
+    )
     return found
 
 

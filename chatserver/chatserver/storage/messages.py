@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, LiteralString
 
 import msgspec
 
-from chatserver.model import Delivery, MessageRow, Reaction, SeqRange
+from chatserver.model import DELETED_NAME, Delivery, MessageRow, Reaction, SeqRange
 from chatserver.storage.database import micros, micros_or_none
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ async def open_direct_chat(database: Database, user_id: int, other_id: int) -> i
     return int(record[0]) if record is not None else 0
 
 
-DESCRIBED: Final[LiteralString] = """
+DESCRIBED: Final[LiteralString] = (
+    """
 marks AS MATERIALIZED (
     -- The two lowest watermarks a chat: the lowest that is not the sender's is then known for each sender.
     SELECT cm.chat_id,
@@ -111,8 +112,13 @@ marks AS MATERIALIZED (
     GROUP BY cm.chat_id
 ), described AS (
     SELECT m.chat_id, m.seq, m.kind, m.target_seq, m.message_id, m.sender_id,
-        coalesce(sender.username, sender.phone_number) AS from_name,
-        coalesce(other.username, other.phone_number) AS to_name,
+        coalesce(sender.username, sender.phone_number, '"""
+    + DELETED_NAME
+    + """') AS from_name,
+        CASE WHEN other.user_id IS NOT NULL THEN coalesce(
+            other.username, other.phone_number, '"""
+    + DELETED_NAME
+    + """') END AS to_name,
         -- An edit shows its target's text of now, so that what was deleted or replaced is kept nowhere. A subquery
         -- and no join: the other kinds, which are nearly all rows, do not pay for it.
         CASE WHEN m.kind = 'edit' THEN (
@@ -133,6 +139,7 @@ marks AS MATERIALIZED (
     LEFT JOIN users other ON other.user_id = CASE WHEN d.user_lo = m.sender_id THEN d.user_hi ELSE d.user_lo END
 )
 """
+)
 """CTEs that turn `picked (chat_id, seq)` into `described`, whose columns `message_row` reads in this order."""
 
 TARGET_SEEN: Final[LiteralString] = """

@@ -1,0 +1,52 @@
+"""What every server does now and then: deletes old audit events, and writes when devices were last used."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from chatserver.errors import ServiceUnavailable
+from chatserver.storage import audit
+
+if TYPE_CHECKING:
+    from chatserver.services.devices import Devices
+    from chatserver.storage.database import Database
+
+log = structlog.get_logger()
+
+PERIOD_SECONDS: Final = 60.0
+"""Seconds between two rounds: `last_used_at` of a device is behind by so much."""
+
+AUDIT_BATCH: Final = 1000
+"""Audit events deleted by one statement: some 10 ms."""
+
+AUDIT_BATCHES: Final = 10
+"""Statements a round: together with the batch 10,000 events a minute and server, more than sign-ins make."""
+
+
+async def run(database: Database, devices: Devices, *, audit_days: int) -> None:
+    """Tidy up every PERIOD_SECONDS until cancelled."""
+    while True:
+        await asyncio.sleep(PERIOD_SECONDS)
+        try:
+            await devices.flush_used()
+            await delete_old_events(database, audit_days)
+        except ServiceUnavailable:
+            log.warning("housekeeping_waits_for_database")
+
+
+async def delete_old_events(database: Database, audit_days: int) -> int:
+    """Delete audit events older than so many days, a bounded number of them; returns how many.
+
+    Raises:
+        ServiceUnavailable: the database is away.
+    """
+    deleted = 0
+    for _ in range(AUDIT_BATCHES):
+        batch = await audit.delete_old_events(database, audit_days, AUDIT_BATCH)
+        deleted += batch
+        if batch < AUDIT_BATCH:
+            break
+    return deleted

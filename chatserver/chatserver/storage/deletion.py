@@ -1,0 +1,102 @@
+"""SQL of deleting an account: steps of a transaction, and the list of what is still to be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chatserver.model import HINT_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatserver.storage.database import Connection, Database
+
+
+class PendingDeletion(msgspec.Struct, frozen=True):
+    """A deleted account that may still be a member of groups."""
+
+    user_id: int
+    age_seconds: float
+
+
+async def anonymise(connection: Connection, user_id: int) -> str | None:
+    """Take everything from an account that tells whose it is; returns its number, None when there is no account.
+
+    Whoever signs in with the number meanwhile waits for this transaction, and then makes another account.
+    """
+    phone_number: str | None = await connection.fetchval(
+        "SELECT phone_number FROM users WHERE user_id = $1 FOR UPDATE", user_id
+    )
+    if phone_number is None:
+        return None
+    await connection.execute(
+        "UPDATE users SET phone_number = NULL, username = NULL, username_key = NULL, profile_picture_url = NULL, "
+        "last_seen = NULL, deleted_at = now() WHERE user_id = $1",
+        user_id,
+    )
+    await connection.execute("INSERT INTO account_deletions (user_id) VALUES ($1)", user_id)
+    await connection.execute("DELETE FROM auth_codes WHERE phone_number = $1", phone_number)
+    return phone_number
+
+
+async def end_devices(connection: Connection, user_id: int) -> list[int]:
+    """End the sessions of all devices of a user and forget the devices' names; returns those that were living."""
+    await connection.execute(
+        "DELETE FROM ws_tickets WHERE device_id IN (SELECT device_id FROM devices WHERE user_id = $1)", user_id
+    )
+    records = await connection.fetch(
+        # Locked in order, as by those who write when devices were last used.
+        "SELECT device_id, revoked_at IS NULL FROM devices WHERE user_id = $1 ORDER BY device_id FOR NO KEY UPDATE",
+        user_id,
+    )
+    await connection.execute(
+        "UPDATE devices SET device_name = NULL, revoked_at = coalesce(revoked_at, now()) WHERE user_id = $1", user_id
+    )
+    return [record[0] for record in records if record[1]]
+
+
+async def close_direct_chats(connection: Connection, user_id: int) -> None:
+    """Let nobody send to a user any more: as if the user had blocked all others with whom they share a chat.
+
+    Not in the transaction of `anonymise`: it looks at the others' rows, and two who delete their accounts at the same
+    moment would wait for each other.
+    """
+    await connection.execute(
+        "INSERT INTO blocks (blocker_id, blocked_id) "
+        "SELECT $1, CASE WHEN d.user_lo = $1 THEN d.user_hi ELSE d.user_lo END "
+        "FROM chat_members cm JOIN direct_chats d USING (chat_id) WHERE cm.user_id = $1 AND d.user_lo <> d.user_hi "
+        "ON CONFLICT DO NOTHING",
+        user_id,
+    )
+
+
+async def send_hints(connection: Connection, hints: Sequence[str]) -> None:
+    """Tell all servers when the transaction commits."""
+    await connection.execute("SELECT pg_notify($1, hint) FROM unnest($2::text[]) AS hint", HINT_CHANNEL, list(hints))
+
+
+async def pending(database: Database, limit: int) -> list[PendingDeletion]:
+    """Return deleted accounts that may still be members of groups, the oldest first."""
+    records = await database.fetch(
+        "SELECT user_id, extract(epoch FROM now() - deleted_at)::float8 FROM account_deletions "
+        "ORDER BY deleted_at, user_id LIMIT $1",
+        limit,
+    )
+    return [PendingDeletion(record[0], record[1]) for record in records]
+
+
+async def groups_of(database: Database, user_id: int) -> list[int]:
+    """Return the groups that a user is a member of."""
+    records = await database.fetch(
+        "SELECT g.group_id FROM chat_members cm JOIN groups g ON g.group_id = cm.chat_id "
+        "WHERE cm.user_id = $1 AND cm.left_seq IS NULL ORDER BY g.group_id",
+        user_id,
+    )
+    return [record[0] for record in records]
+
+
+async def finish(database: Database, user_id: int) -> None:
+    """Take an account off the list."""
+    await database.execute("DELETE FROM account_deletions WHERE user_id = $1", user_id)
