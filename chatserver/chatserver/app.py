@@ -222,8 +222,10 @@ async def _running(context: Context) -> AsyncIterator[None]:
         "schema": context.health.watch_schema(),
         "sockets": context.sockets.run(),
         "codes": context.sender.run(),
-        "deletions": context.deletions.run(),
-        "housekeeping": housekeeping.run(context.database, context.devices, audit_days=context.settings.audit_days),
+        "deletions": _once_migrated(context, context.deletions.run()),
+        "housekeeping": _once_migrated(
+            context, housekeeping.run(context.database, context.devices, audit_days=context.settings.audit_days)
+        ),
         "gauges": _measure(context),
     }
     tasks = [asyncio.create_task(_forever(name, work), name=name) for name, work in loops.items()]
@@ -245,6 +247,15 @@ async def _forever(name: str, work: Coroutine[None, None, None]) -> None:
     except Exception:
         log.exception("loop_failed", loop=name)
         signal.raise_signal(signal.SIGTERM)
+
+
+async def _once_migrated(context: Context, work: Coroutine[None, None, None]) -> None:
+    """Run work that reads tables without being asked to: before the first migration there are none."""
+    try:
+        await context.health.schema_ready.wait()
+        await work
+    finally:
+        work.close()
 
 
 async def _measure(context: Context) -> None:

@@ -43,7 +43,7 @@ OF_THE_SERVICES = re.compile(
     r"phone_number|username|to|members\[\d+\]|media_url|profile_picture_url|emoji|since|cursor"
     r"|chats|role|reply_to|user_id|text"
 )
-SIGNS_OUT = ("deleteSession", "revokeDevice")
+SIGNS_OUT = ("deleteSession", "revokeDevice", "deleteMe")
 
 
 def read_document(request: pytest.FixtureRequest, *, deterministic: bool) -> Any:

@@ -35,15 +35,16 @@ class Health:
         started: the API's port is open.
         draining: SIGTERM has come.
         refusing: the drain's pass over the clients has begun; new sockets go elsewhere.
+        schema_ready: set once the database has been seen to have this code's schema.
     """
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self.started = False
         self.draining = False
         self.refusing = False
+        self.schema_ready = asyncio.Event()
         self._database = database
         self._metrics = metrics
-        self._schema_ok = False
         self._probed_at = -PROBE_SECONDS
         self._database_ok = False
         self._lock = asyncio.Lock()
@@ -70,7 +71,7 @@ class Health:
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                     await self._database.ping()
-                self._database_ok = self._schema_ok
+                self._database_ok = self.schema_ready.is_set()
             except (ServiceUnavailable, TimeoutError):
                 self._database_ok = False
             self._probed_at = time.monotonic()
@@ -91,15 +92,15 @@ class Health:
     async def watch_schema(self) -> None:
         """Return when the database has the schema that this code needs; log once why it has not."""
         said = ""
-        while not self._schema_ok:
+        while not self.schema_ready.is_set():
             try:
                 await check_schema(self._database)
-                self._schema_ok = True
+                self.schema_ready.set()
             except ServiceUnavailable:
                 reason = "The database is away."
             except SchemaRefused as error:
                 reason = str(error)
-            if not self._schema_ok:
+            if not self.schema_ready.is_set():
                 if reason != said:
                     log.warning("schema_not_ready", reason=reason)
                     said = reason
