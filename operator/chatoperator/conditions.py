@@ -187,8 +187,8 @@ def _progressing(facts: Facts) -> Condition:
 def _webhook_words(cluster: ChatCluster) -> str:
     name = cluster.auth.webhook.secret_name if cluster.auth.webhook else ""
     return (
-        f"Secret {name} of auth.otp.webhook.secretName is missing or has no key secret; create it. "
-        "Chatservers that run keep running, new ones wait for it"
+        f"Secret {name} of auth.otp.webhook.secretName is missing or has no key secret of at least 16 bytes; "
+        "create it. Chatservers that run keep running, new ones wait for it"
     )
 
 

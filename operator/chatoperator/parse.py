@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any, cast
 
 from chatoperator.errors import SpecError
@@ -9,12 +10,14 @@ from chatoperator.spec import (
     LISTEN_CONNECTIONS_PER_SERVER,
     MAX_CONNECTIONS_DEFAULT,
     RESERVED_CONNECTIONS,
+    AddressLimits,
     Auth,
     ChatCluster,
     Chatserver,
     Database,
     Ingress,
     Limits,
+    PodTemplate,
     Resources,
     Scaling,
     Service,
@@ -129,8 +132,30 @@ def _ingress(raw: Mapping[str, Any]) -> Ingress:
             annotations=dict(_mapping(service, "annotations")),
         ),
         tls_secret_name=tls.get("secretName"),
+        limits=_address_limits(_mapping(raw, "limits")),
         resources=_resources(raw),
     )
+
+
+def _address_limits(raw: Mapping[str, Any]) -> AddressLimits:
+    path = "ingress.limits"
+    trusted = tuple(str(network) for network in raw.get("trustedProxies") or ())
+    for network in trusted:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise SpecError(
+                f"{path}.trustedProxies", f"{network!r} is neither an address nor a network such as 10.0.0.0/8"
+            ) from None
+    return AddressLimits(
+        requests_per_second_per_address=_optional(raw, "requestsPerSecondPerIP", path),
+        connections_per_address=_optional(raw, "connectionsPerIP", path),
+        trusted_proxies=trusted,
+    )
+
+
+def _optional(raw: Mapping[str, Any], key: str, path: str) -> int | None:
+    return None if raw.get(key) is None else _integer(raw, key, 1, f"{path}.{key}", 1)
 
 
 def _chatserver(raw: Mapping[str, Any]) -> Chatserver:
@@ -142,6 +167,19 @@ def _chatserver(raw: Mapping[str, Any]) -> Chatserver:
         scaling=_scaling(_mapping(raw, "scaling")),
         drain_seconds=_integer(raw, "drainSeconds", 30, "chatserver.drainSeconds", 10),
         resources=_resources(raw),
+        env={str(entry["name"]): str(entry.get("value", "")) for entry in raw.get("env") or ()},
+        pod_template=_pod_template(_mapping(raw, "podTemplate")),
+    )
+
+
+def _pod_template(raw: Mapping[str, Any]) -> PodTemplate:
+    return PodTemplate(
+        labels=dict(_mapping(raw, "labels")),
+        annotations=dict(_mapping(raw, "annotations")),
+        node_selector=dict(_mapping(raw, "nodeSelector")),
+        tolerations=tuple(raw.get("tolerations") or ()),
+        affinity=dict(_mapping(raw, "affinity")),
+        topology_spread_constraints=tuple(raw.get("topologySpreadConstraints") or ()),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,21 @@ class Service:
 
 
 @dataclass(frozen=True)
+class AddressLimits:
+    """What one client address may do at all proxies together; None is no limit.
+
+    Attributes:
+        requests_per_second_per_address: Over ten seconds.
+        connections_per_address: Requests and WebSockets that are open at once.
+        trusted_proxies: Addresses and networks whose X-Forwarded-For names the client.
+    """
+
+    requests_per_second_per_address: int | None
+    connections_per_address: int | None
+    trusted_proxies: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Ingress:
     """HAProxy. `tls_secret_name` is None for a self-signed certificate."""
 
@@ -57,6 +72,7 @@ class Ingress:
     allowed_origins: tuple[str, ...]
     service: Service
     tls_secret_name: str | None
+    limits: AddressLimits
     resources: Resources
 
 
@@ -77,14 +93,28 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class PodTemplate:
+    """What the user adds to the chatservers' pods, as Kubernetes writes it. Empty is as it comes."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    node_selector: Mapping[str, str]
+    tolerations: tuple[Mapping[str, Any], ...]
+    affinity: Mapping[str, Any]
+    topology_spread_constraints: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class Chatserver:
-    """The chatservers."""
+    """The chatservers. `env` holds further environment variables by name."""
 
     image: str | None
     target_connections_per_server: int
     scaling: Scaling
     drain_seconds: int
     resources: Resources
+    env: Mapping[str, str]
+    pod_template: PodTemplate
 
     @property
     def max_connections(self) -> int:

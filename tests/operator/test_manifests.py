@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from typing import Any
 
 import pytest
@@ -49,6 +50,32 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 },
                 "limits": {"codesPerNumberPerHour": 3, "requestsPerAddressPerMinute": 6_000},
             }
+        },
+        {},
+    ),
+    "pod-template-and-limits": (
+        {
+            "ingress": {
+                "replicas": 2,
+                "limits": {
+                    "requestsPerSecondPerIP": 5,
+                    "connectionsPerIP": 20,
+                    "trustedProxies": ["10.0.0.0/8", "2001:db8::1"],
+                },
+            },
+            "chatserver": {
+                "env": [{"name": "CHAT_LOG_LEVEL", "value": "DEBUG"}, {"name": "CHAT_HTTP_PORT", "value": "1"}],
+                "podTemplate": {
+                    "labels": {"team": "chat", "app.kubernetes.io/component": "mine"},
+                    "annotations": {"sidecar.istio.io/inject": "false"},
+                    "nodeSelector": {"pool": "chat"},
+                    "tolerations": [{"key": "chat", "operator": "Exists"}],
+                    "affinity": {"podAntiAffinity": {}},
+                    "topologySpreadConstraints": [
+                        {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+                    ],
+                },
+            },
         },
         {},
     ),
@@ -180,6 +207,38 @@ def test_a_new_image_or_volume_is_a_new_migration() -> None:
     assert name() != name(database_identity="claim:other")
     assert name() != name(images=type(inputs().images)("chatserver:2", "postgres:1", "haproxy:1"))
     assert name() == name(images=type(inputs().images)("chatserver:1", "postgres:2", "haproxy:2"))
+
+
+def test_nothing_of_the_users_replaces_what_the_operator_relies_on() -> None:
+    spec, _ = CASES["pod-template-and-limits"]
+    template = _pods(**spec)["demo-chatserver"]
+    before = _pods()["demo-chatserver"]
+    assert before["metadata"]["labels"].items() <= template["metadata"]["labels"].items()
+    environment = {entry["name"]: entry.get("value") for entry in template["spec"]["containers"][0]["env"]}
+    assert environment["CHAT_LOG_LEVEL"] == "DEBUG"
+    assert environment["CHAT_HTTP_PORT"] == "8080"
+    assert len(environment) == len(template["spec"]["containers"][0]["env"]), "the API server refuses a name twice"
+    (spread,) = template["spec"]["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "rack"
+    assert spread["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    job = next(pod for name, pod in _pods(**spec).items() if "-migrate-" in name)
+    assert job["spec"]["nodeSelector"] == {"pool": "chat"}
+
+
+def test_the_crd_refuses_every_variable_that_the_operator_sets() -> None:
+    crd = yaml.safe_load((ROOT / "crds" / "chatcluster.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    (rule,) = schema["chatserver"]["properties"]["env"]["x-kubernetes-validations"]
+    webhook, _ = CASES["webhook"]
+    ours = {entry["name"] for entry in _pods(**webhook)["demo-chatserver"]["spec"]["containers"][0]["env"]}
+    assert set(re.findall(r"'(\w+)'", rule["rule"])) == ours
+
+
+def test_an_address_limit_is_shared_by_the_proxies() -> None:
+    made = desired(cluster(ingress={"replicas": 3, "limits": {"connectionsPerIP": 10}}), inputs())
+    (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
+    assert "sc0_conn_cur(clients) gt 4 }" in config["data"]["haproxy.cfg"]
+    assert "http_req_rate(clients)" not in config["data"]["haproxy.cfg"]
 
 
 def test_no_secret_is_outside_secrets() -> None:

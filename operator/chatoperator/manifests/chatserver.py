@@ -92,7 +92,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
-        "env": [*_database_environment(), *_serve_environment(cluster)],
+        "env": _environment(cluster),
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.chatserver.resources),
         "securityContext": container_security(),
         "startupProbe": http_probe("/livez", "http", period_seconds=1, failures=120),
@@ -117,14 +117,18 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": SURGE}},
             "selector": {"matchLabels": selector(cluster.name, "chatserver")},
             "template": {
-                "metadata": {"labels": labels(cluster.name, "chatserver")},
-                "spec": pod_spec(
-                    user_id=SERVICE_USER_ID,
-                    containers=[container],
-                    volumes=[*_volumes(cluster), *webhook_volumes],
-                    termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
-                    spread_over=selector(cluster.name, "chatserver"),
-                ),
+                "metadata": _pod_metadata(cluster),
+                "spec": {
+                    **pod_spec(
+                        user_id=SERVICE_USER_ID,
+                        containers=[container],
+                        volumes=[*_volumes(cluster), *webhook_volumes],
+                        termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
+                        spread_over=selector(cluster.name, "chatserver"),
+                    ),
+                    **_spread(cluster),
+                    **_scheduling(cluster),
+                },
             },
         },
     }
@@ -161,6 +165,8 @@ def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_
                 volumes=_volumes(cluster),
                 termination_grace_seconds=30,
             ),
+            # It has to find a node where the servers find theirs.
+            **_scheduling(cluster),
             "restartPolicy": "OnFailure",
         },
     }
@@ -182,6 +188,43 @@ def _database_environment() -> list[Manifest]:
         {"name": "CHAT_DATABASE_DSN_FILE", "value": "/etc/chatcluster/database/dsn"},
         {"name": "CHAT_SECRET_KEY_FILE", "value": "/etc/chatcluster/chatserver/secret-key"},
     ]
+
+
+def _environment(cluster: ChatCluster) -> list[Manifest]:
+    """Ours, and after it the user's, of which none may replace ours."""
+    ours = [*_database_environment(), *_serve_environment(cluster)]
+    names = {entry["name"] for entry in ours}
+    theirs = cluster.chatserver.env.items()
+    return [*ours, *({"name": name, "value": value} for name, value in theirs if name not in names)]
+
+
+def _pod_metadata(cluster: ChatCluster) -> Manifest:
+    """Ours win: labels tie the pods to the parts, and HAProxy finds them by those."""
+    wanted = cluster.chatserver.pod_template
+    made: Manifest = {"labels": {**wanted.labels, **labels(cluster.name, "chatserver")}}
+    if wanted.annotations:
+        made["annotations"] = dict(wanted.annotations)
+    return made
+
+
+def _scheduling(cluster: ChatCluster) -> Manifest:
+    """What of the pod spec says where pods may run."""
+    wanted = cluster.chatserver.pod_template
+    made = {
+        "nodeSelector": dict(wanted.node_selector),
+        "tolerations": [dict(toleration) for toleration in wanted.tolerations],
+        "affinity": dict(wanted.affinity),
+    }
+    return {name: value for name, value in made.items() if value}
+
+
+def _spread(cluster: ChatCluster) -> Manifest:
+    """The user's constraints in place of ours; one without a selector is about the chatservers."""
+    wanted = cluster.chatserver.pod_template.topology_spread_constraints
+    if not wanted:
+        return {}
+    own = {"labelSelector": {"matchLabels": selector(cluster.name, "chatserver")}}
+    return {"topologySpreadConstraints": [{**own, **constraint} for constraint in wanted]}
 
 
 def _serve_environment(cluster: ChatCluster) -> list[Manifest]:

@@ -60,6 +60,21 @@ PROBLEMS = (
 NOT_FOUND = Problem(404, "not_found", "Not Found", "There is nothing at this address.")
 
 
+LIMIT_WINDOW_SECONDS = 10
+"""Requests are counted over this time, so that a page that loads ten things at once is no flood."""
+
+LIMIT_ENTRIES = 200_000
+"""Client addresses that are counted at once, about 150 bytes each; the oldest make room."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client address may do at this proxy; None is no limit."""
+
+    requests_per_second: int | None = None
+    connections: int | None = None
+
+
 @dataclass(frozen=True)
 class Route:
     """What the configuration is made from.
@@ -69,11 +84,15 @@ class Route:
         https_port: Port that clients use for HTTPS, as the redirect has to name it.
         hsts: Whether to promise browsers HTTPS for a year. Never with a self-signed certificate: browsers would then
             refuse to let people pass its warning.
+        limits: Of each client address.
+        trusted_proxies: Networks of the proxies in front, whose X-Forwarded-For names the client.
     """
 
     servers: str
     https_port: int
     hsts: bool
+    limits: Limits = Limits()
+    trusted_proxies: tuple[str, ...] = ()
 
 
 def problem_body(problem: Problem) -> str:
@@ -104,6 +123,7 @@ def render(route: Route) -> str:
     No `on-marked-down shutdown-sessions`: a database outage marks every server down, and its WebSockets must live.
     """
     errors = "\n".join(_http_error(problem) for problem in PROBLEMS)
+    client = _client_address(route.trusted_proxies)
     port = "" if route.https_port == 443 else f":{route.https_port}"  # noqa: PLR2004 - HTTPS's own port
     hsts = '\n    http-after-response set-header Strict-Transport-Security "max-age=31536000"' if route.hsts else ""
     return f"""\
@@ -168,7 +188,7 @@ frontend http
 
 frontend https
     bind :{HTTPS_PORT} ssl crt {CERTIFICATE_FILE} alpn h2,http/1.1
-    # Replaced, not appended to: what clients claim about themselves is not true.
+{client}    # Replaced, not appended to: what clients claim about themselves is not true.
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https
     http-request del-header Forwarded
@@ -178,7 +198,7 @@ frontend https
     http-request set-var(txn.path) path
     http-request set-var(txn.method) method
     http-after-response set-header X-Request-Id %[var(txn.request_id)] unless {{ res.hdr(x-request-id) -m found }}{hsts}
-{_deny_metrics()}
+{_enforce(route.limits)}{_deny_metrics()}
     default_backend chatserver
 
 backend chatserver
@@ -189,13 +209,48 @@ backend chatserver
     default-server check inter {CHECK_INTERVAL_SECONDS}s fall {CHECK_FALL} rise 1 resolvers cluster init-addr none
     server-template chat {SERVER_SLOTS} _http._tcp.{route.servers}
 
-frontend statistics
+{_counters(route.limits)}frontend statistics
     bind :{STATISTICS_PORT}
     monitor-uri /healthz
     option dontlog-normal
     http-request use-service prometheus-exporter if {{ path /metrics }}
     http-request return status 404
 """
+
+
+def _client_address(trusted_proxies: tuple[str, ...]) -> str:
+    """Of requests through a trusted proxy the client is whom that proxy saw: the last entry, which it added itself."""
+    if not trusted_proxies:
+        return ""
+    networks = " ".join(trusted_proxies)
+    return (
+        f"    http-request set-src req.hdr_ip(x-forwarded-for,-1) if {{ src {networks} }} "
+        "{ req.hdr(x-forwarded-for) -m found }\n"
+    )
+
+
+def _counters(limits: Limits) -> str:
+    """A table of client addresses: their requests of late, and what they have open at this moment."""
+    if limits == Limits():
+        return ""
+    return f"""\
+backend clients
+    stick-table type ipv6 size {LIMIT_ENTRIES} expire 60s store http_req_rate({LIMIT_WINDOW_SECONDS}s),conn_cur
+
+"""
+
+
+def _enforce(limits: Limits) -> str:
+    """Refuse with 429 what is over a limit. A request is open until it is answered, a WebSocket until it ends."""
+    if limits == Limits():
+        return ""
+    lines = ["    http-request track-sc0 src table clients"]
+    if limits.requests_per_second is not None:
+        most = limits.requests_per_second * LIMIT_WINDOW_SECONDS
+        lines.append(f"    http-request deny deny_status 429 if {{ sc0_http_req_rate(clients) gt {most} }}")
+    if limits.connections is not None:
+        lines.append(f"    http-request deny deny_status 429 if {{ sc0_conn_cur(clients) gt {limits.connections} }}")
+    return "\n".join(lines) + "\n"
 
 
 def _deny_metrics() -> str:

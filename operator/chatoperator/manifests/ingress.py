@@ -26,7 +26,7 @@ from chatoperator.manifests.pod import (
 
 if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.spec import ChatCluster
+    from chatoperator.spec import ChatCluster, Ingress
 
 DEFAULT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
 DEFAULT_LIMITS = {"cpu": "2", "memory": "1Gi"}
@@ -73,6 +73,8 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
         servers=f"{service_host(cluster, 'chatserver')}.{cluster_domain}",
         https_port=https_port,
         hsts=cluster.ingress.tls_secret_name is not None,
+        limits=_limits(cluster.ingress),
+        trusted_proxies=cluster.ingress.limits.trusted_proxies,
     )
     return {
         "apiVersion": "v1",
@@ -80,6 +82,19 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
         "metadata": metadata(cluster, part_name(cluster.name, "ingress"), "ingress"),
         "data": {"haproxy.cfg": haproxy.render(route)},
     }
+
+
+def _limits(wanted: Ingress) -> haproxy.Limits:
+    """Each proxy's share of the limits: Kubernetes spreads a client's connections over all of them."""
+    return haproxy.Limits(
+        requests_per_second=_share(wanted.limits.requests_per_second_per_address, wanted.replicas),
+        connections=_share(wanted.limits.connections_per_address, wanted.replicas),
+    )
+
+
+def _share(limit: int | None, proxies: int) -> int | None:
+    """Rounded up: 5 over 2 proxies -> 3 each."""
+    return None if limit is None else -(-limit // proxies)
 
 
 def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Manifest, tls_digest: str) -> Manifest:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
 
+WEBHOOK_KEY_BYTES = 16
+"""Fewest that chatservers take as the key that signs requests to the webhook."""
+
 SECRET_BYTES = 32
 """256 random bits for each password and key."""
 
@@ -47,7 +50,7 @@ class Plan:
         version: The release to run.
         certificate_ends: When the user's certificate ends; None where the operator makes it or it cannot be told.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
-        webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
+        webhook_secret_present: Whether the webhook's Secret holds a usable key; None where there is no webhook.
     """
 
     inputs: Inputs
@@ -130,7 +133,7 @@ def make_plan(
         certificate_ends=certificates.ends(users.certificate) if users else None,
         external_secret_present=None if external is None else secret_text(external_secret, "dsn") is not None,
         webhook_secret_present=(
-            None if webhook is None else secret_text(named.get(webhook.secret_name), WEBHOOK_KEY) is not None
+            None if webhook is None else _signs(secret_text(named.get(webhook.secret_name), WEBHOOK_KEY))
         ),
     )
 
@@ -190,6 +193,11 @@ def _database_identity(external: str | None, external_secret: Manifest | None, c
             return None
         return f"external:{external_secret['metadata']['uid']}:{external_secret['metadata']['resourceVersion']}"
     return f"claim:{claim['metadata']['uid']}" if claim is not None else None
+
+
+def _signs(key: str | None) -> bool:
+    """Whether a chatserver takes a key to sign with; with a shorter one it does not start."""
+    return key is not None and len(key.strip().encode()) >= WEBHOOK_KEY_BYTES
 
 
 def _image_of(deployment: Manifest) -> str:

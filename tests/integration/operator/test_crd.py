@@ -33,6 +33,10 @@ def _merged(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 HOOK = {"url": "https://sms.example.com/codes", "secretName": "codes"}
 
 
+def _server(**changed: Any) -> dict[str, Any]:
+    return {"spec": {"chatserver": changed}}
+
+
 def _hook(**changed: Any) -> dict[str, Any]:
     return {"spec": {"auth": {"otp": {"sender": "Webhook", "webhook": {**HOOK, **changed}}}}}
 
@@ -65,6 +69,12 @@ def _hook(**changed: Any) -> dict[str, Any]:
         ({"spec": {"ingress": {"tls": {"secretName": "mine"}}}}, "secretName belongs to mode Secret"),
         ({"spec": {"ingress": {"hostnames": ["Chat.example.com"]}}}, "hostnames"),
         ({"spec": {"chatserver": {"drainSeconds": 9}}}, "greater than or equal to 10"),
+        (_server(env=[{"name": "CHAT_HTTP_PORT", "value": "1"}]), "must not set what the operator sets by itself"),
+        (_server(env=[{"name": "A"}, {"name": "A"}]), "Duplicate value"),
+        (_server(podTemplate={"labels": {"app.kubernetes.io/name": "x"}}), "must not begin with app.kubernetes.io/"),
+        (_server(podTemplate={"annotations": {"chatcluster.io/x": "y"}}), "must not begin with chatcluster.io/"),
+        ({"spec": {"ingress": {"limits": {"trustedProxies": ["proxy.example.com"]}}}}, "trustedProxies"),
+        ({"spec": {"ingress": {"limits": {"connectionsPerIP": 0}}}}, "greater than or equal to 1"),
         ({"spec": {"database": {"parameters": {"Work Mem": "1MB"}}}}, "names of PostgreSQL parameters"),
         ({"spec": {"database": {"storage": {"size": "0"}}}}, "size"),
         ({"metadata": {"name": "n" * 41}}, "at most 40 characters"),

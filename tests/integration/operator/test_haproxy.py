@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import re
 import socket
 import ssl
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -16,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from chatoperator.certificates import ensure
-from chatoperator.manifests.haproxy import ADMIN_SOCKET, CERTIFICATE_FILE, Route, render
+from chatoperator.manifests.haproxy import ADMIN_SOCKET, CERTIFICATE_FILE, Limits, Route, render
 from tests.support.cluster import until
 from tests.support.haproxy import program, running
 
@@ -63,6 +65,13 @@ class Front:
 
 @pytest.fixture
 async def front(tmp_path: Path) -> AsyncIterator[Front]:
+    async with _running(tmp_path, ROUTE) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def _running(tmp_path: Path, route: Route) -> AsyncIterator[Front]:
+    """HAProxy with the configuration of a route, and the server behind it."""
     made = ensure(None, None, ("localhost", "127.0.0.1"), dt.datetime.now(dt.UTC))
     (tmp_path / "tls.crt").write_text(made.server.certificate)
     (tmp_path / "tls.key").write_text(made.server.key)
@@ -75,7 +84,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", behind).start()
     configuration = tmp_path / "haproxy.cfg"
-    configuration.write_text(_local(render(ROUTE), tmp_path, http, https, statistics, behind))
+    configuration.write_text(_local(render(route), tmp_path, http, https, statistics, behind))
     front.log = configuration.with_suffix(".log")
     with running(configuration):
 
@@ -114,21 +123,28 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.mark.parametrize("hsts", [True, False])
-@pytest.mark.parametrize("port", [443, 30443])
-def test_haproxy_accepts_the_configuration_as_it_is(tmp_path: Path, hsts: bool, port: int) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(ROUTE.servers, 443, hsts=True),
+        Route(ROUTE.servers, 30443, hsts=False),
+        Route(ROUTE.servers, 443, hsts=True, limits=Limits(100, None)),
+        Route(ROUTE.servers, 443, hsts=True, limits=Limits(None, 5), trusted_proxies=("10.0.0.0/8", "2001:db8::/32")),
+    ],
+)
+def test_haproxy_accepts_the_configuration_as_it_is(tmp_path: Path, route: Route) -> None:
     made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
     (tmp_path / "tls.crt").write_text(made.server.certificate)
     (tmp_path / "tls.key").write_text(made.server.key)
     configuration = tmp_path / "haproxy.cfg"
-    text = render(Route(ROUTE.servers, port, hsts))
+    text = render(route)
     configuration.write_text(text.replace(CERTIFICATE_FILE, str(tmp_path / "tls.crt")))
     binary, environment = program()
     done = subprocess.run(
         [str(binary), "-c", "-f", str(configuration)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("Strict-Transport-Security" in text) is hsts
+    assert ("Strict-Transport-Security" in text) is route.hsts
 
 
 async def test_clients_cannot_choose_their_address_and_every_answer_has_a_request_id(front: Front) -> None:
@@ -193,6 +209,54 @@ async def test_the_log_is_json_without_queries(front: Front) -> None:
     (line,) = [line for line in lines if line["path"] == "/find"]
     assert (line["event"], line["method"], line["status"], line["server"]) == ("request", "GET", 200, "chat1")
     assert "secret" not in front.log.read_text()
+
+
+TRUSTING = replace(ROUTE, trusted_proxies=("127.0.0.0/8",))
+
+
+def _from(client: str) -> dict[str, str]:
+    """The header of a request that a proxy on this machine passes on; its client claimed another address before."""
+    return {"X-Forwarded-For": f"192.0.2.66, {client}"}
+
+
+async def test_a_trusted_proxy_names_the_client_by_the_last_entry_that_it_added(tmp_path: Path) -> None:
+    async with _running(tmp_path, TRUSTING) as front:
+        for client in ("203.0.113.1", "203.0.113.2", "2001:db8::1"):
+            # Over one connection, as proxies do.
+            await front.client.get(f"{front.https}/x", headers=_from(client))
+        await front.client.get(f"{front.https}/x")
+        seen = [request.headers["X-Forwarded-For"] for request in front.seen]
+    assert seen == ["203.0.113.1", "203.0.113.2", "2001:db8::1", "127.0.0.1"]
+
+
+async def test_too_many_requests_of_one_address_are_refused_and_others_pass(tmp_path: Path) -> None:
+    async with _running(tmp_path, replace(TRUSTING, limits=Limits(requests_per_second=2))) as front:
+        answers = [await front.client.get(f"{front.https}/x", headers=_from("203.0.113.1")) for _ in range(25)]
+        other = await front.client.get(f"{front.https}/x", headers=_from("203.0.113.2"))
+    statuses = [answer.status_code for answer in answers]
+    # Twenty in ten seconds are two a second.
+    assert statuses[:20] == [200] * 20
+    assert set(statuses[20:]) == {429}
+    assert other.status_code == httpx.codes.OK
+    refused = answers[-1]
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.headers["Retry-After"] == "5"
+    assert refused.json()["code"] == "rate_limited"
+    assert refused.headers["X-Request-Id"]
+    assert len(front.seen) == 21, "what is refused never reaches a server"
+
+
+async def test_open_sockets_of_one_address_are_counted_until_they_end(tmp_path: Path) -> None:
+    async with _running(tmp_path, replace(ROUTE, limits=Limits(connections=3))) as front:
+        sockets = [await _open_websocket(front) for _ in range(3)]
+        answer = await front.client.get(f"{front.https}/x")
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+        for reader, writer in sockets:
+            assert await _echo(reader, writer, b"open ones live on") == b"open ones live on"
+        sockets[0][1].close()
+        await front.status_is(200)
+        for _, writer in sockets[1:]:
+            writer.close()
 
 
 async def _open_websocket(front: Front) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -339,9 +339,10 @@ async def test_a_missing_key_of_the_webhook_is_told_and_found_once_it_is_there(o
     webhook = {"url": "https://sms.example.com/codes", "secretName": "codes"}
     operator.chatcluster["spec"]["auth"] = {"otp": {"sender": "Webhook", "webhook": webhook}}
     await operator.brought_up()
-    for wrong in (None, "other"):
+    for wrong in (None, "other=0123456789abcdef", "secret=short"):
+        operator.kubectl("delete", "secret", "codes", "--ignore-not-found")
         if wrong:
-            operator.kubectl("create", "secret", "generic", "codes", f"--from-literal={wrong}=0123456789abcdef")
+            operator.kubectl("create", "secret", "generic", "codes", f"--from-literal={wrong}")
         await operator.reconcile()
         progressing = await operator.condition("Progressing")
         assert (progressing["status"], progressing["reason"]) == ("False", "WebhookSecretMissing")
