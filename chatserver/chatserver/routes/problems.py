@@ -39,6 +39,17 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _SILENT_ROUTES = frozenset({"/livez", "/readyz"})
 
 
+# Of every answer that does not say otherwise, as the page does: it is data, for the client alone that asked, and
+# nothing that a browser should show, keep, guess about or tell others of.
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
 _TRANSLATIONS: tuple[tuple[type[exceptions.SanicException], type[ChatError]], ...] = (
     (exceptions.NotFound, NotFound),
     (exceptions.MethodNotAllowed, MethodNotAllowed),
@@ -145,8 +156,8 @@ def _finish(request: Request, response: HTTPResponse) -> None:
     context = request.app.ctx
     response.headers["X-Request-Id"] = request_id(request)
     response.headers["X-Chat-Server"] = context.settings.server_name
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.setdefault("Cache-Control", "no-store")
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if context.health.draining and isinstance(request.stream, Http):
         # A proxy that keeps this connection would send its next request to a server that is gone.
         request.stream.keep_alive = False
