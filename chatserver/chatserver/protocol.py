@@ -4,7 +4,8 @@ A frame is one JSON object in a text message; ``type`` names it. Unknown fields 
 an ``error``. Answers to ``send`` may come in another order than the sends: match them by ``id``.
 
 The connection that sent a message gets its ``ack`` and no ``message`` frame for it; the sender's other devices and all
-other members get the ``message``. Within a chat, a connection sees ``seq`` ascending and each row once.
+other members get the ``message``. Within a chat, a connection sees ``seq`` ascending and each row once,
+until it syncs again: what was on its way then comes twice.
 """
 
 from __future__ import annotations

@@ -51,6 +51,9 @@ STEPS = 60
 NOT_COMPARED = ("status", "from", "to", "timestamp", "message_id", "reply_to", "media_url")
 """Of a row: what its sender's own device makes up from the ack, and `status`, which receipts change."""
 
+CHANGEABLE = ("text", "reactions", "edited_at", "deleted_at")
+"""A former member sees messages as they are now, and is not told what changed since."""
+
 # How long the loop runs after a step: not at all, for a statement or two, for most of what was begun.
 pauses = st.sampled_from([0.0, 0.001, 0.004, 0.015])
 numbers = st.integers(0, 63)
@@ -78,6 +81,7 @@ class Interleavings(RuleBasedStateMachine):
         self._polled: list[Replica] = []
         self._rows_polled: list[list[tuple[int, int]]] = []
         self._watermarks: dict[tuple[int, int], tuple[int, int]] = {}
+        self._left: set[tuple[int, int]] = set()
         self._ended: list[ChatServer] = []
         self._texts = 0
         self._group = self._direct = 0
@@ -116,7 +120,7 @@ class Interleavings(RuleBasedStateMachine):
             firsts.add(owner)
             self._handsets.append(Handset(session))
         self._cursors = [None] * USERS
-        self._polled = [Replica() for _ in range(USERS)]
+        self._polled = [Replica(user_id) for user_id in self._users]
         self._rows_polled = [[] for _ in range(USERS)]
         self._group = (await groups.create_group(self._database, self._users[0], "team", self._names[1:3])).chat_id
         for place, handset in enumerate(self._handsets):
@@ -343,6 +347,9 @@ class Interleavings(RuleBasedStateMachine):
         for user in range(USERS):
             while await self._poll(user, self._servers[user % SERVERS], 100):
                 pass
+            for chat_id in self._polled[user].stale:
+                page = await chats.read_history(self._database, self._users[user], chat_id, limit=chats.HISTORY_MAX)
+                self._polled[user].refresh([as_client_sees(row) for row in page.rows])
         await self._compare()
 
     async def _lacking(self, place: int) -> str:
@@ -374,27 +381,38 @@ class Interleavings(RuleBasedStateMachine):
         return [record[0] for record in records]
 
     async def _compare(self) -> None:
+        records = await self._database.fetch(
+            "SELECT user_id, chat_id FROM chat_members WHERE user_id = ANY ($1::bigint[]) AND left_seq IS NOT NULL",
+            self._users,
+        )
+        self._left = {(record[0], record[1]) for record in records}
         fresh = {user_id: await self._fetch(user_id) for user_id in self._users}
         for place, handset in enumerate(self._handsets):
             assert not handset.doubled, f"device {place} was given rows twice or out of order on one connection"
             assert not handset.failed, handset.failed
             assert not handset.unlike, f"device {place} was given two places for one message"
             assert len(handset.handed_on) == len(set(handset.handed_on))
-            expected = {key: _essence(row) for key, row in fresh[handset.user_id].items() if row["kind"] == "message"}
-            assert {key: _essence(row) for key, row in handset.replica.messages.items()} == expected, f"device {place}"
+            assert self._shown(handset.replica, handset.user_id) == fresh[handset.user_id], f"device {place}"
         for user, user_id in enumerate(self._users):
             assert len(self._rows_polled[user]) == len(set(self._rows_polled[user])), "the feed gave a row twice"
-            expected = {key: _essence(row) for key, row in fresh[user_id].items() if row["kind"] == "message"}
-            assert {key: _essence(row) for key, row in self._polled[user].messages.items()} == expected, f"user {user}"
+            assert self._shown(self._polled[user], user_id) == fresh[user_id], f"user {user}"
         await self._compare_acknowledged()
 
     async def _fetch(self, user_id: int) -> dict[tuple[int, int], Row]:
-        """What a new device sees."""
-        return {
-            (chat_id, row.seq): as_client_sees(row)
-            for chat_id in await self._chats_of(user_id)
-            for row in (await chats.read_history(self._database, user_id, chat_id, limit=1000)).rows
-        }
+        """What a new device shows."""
+        replica = Replica()
+        for chat_id in await self._chats_of(user_id):
+            page = await chats.read_history(self._database, user_id, chat_id, limit=chats.HISTORY_MAX)
+            replica.refresh([as_client_sees(row) for row in page.rows])
+        return self._shown(replica, user_id)
+
+    def _shown(self, replica: Replica, user_id: int) -> dict[tuple[int, int], Row]:
+        """What a replica says of each message, but what it cannot know."""
+        shown = {}
+        for place, row in replica.messages.items():
+            unknown = {*NOT_COMPARED, *(CHANGEABLE if (user_id, place[0]) in self._left else ())}
+            shown[place] = {name: value for name, value in row.items() if name not in unknown}
+        return shown
 
     async def _compare_acknowledged(self) -> None:
         records = await self._database.fetch(
@@ -415,10 +433,6 @@ class Interleavings(RuleBasedStateMachine):
             self.totals.update(server.refusals)
         self.totals["kills"] += len(self._ended)
         self.totals["worlds"] += 1
-
-
-def _essence(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in NOT_COMPARED}
 
 
 def _new_name() -> str:

@@ -140,7 +140,10 @@ async def test_every_acknowledged_message_is_at_every_recipient_once_and_in_orde
                 if time.monotonic() - started >= scale.soak_seconds:
                     break
             account = await crowd.finish()
-            tell(f"{account}, longest way to a recipient {crowd.longest_delivery_seconds():.1f} s")
+            tell(
+                f"{account} (from {crowd.longest_gap_began() - started:.0f} s on), "
+                f"longest way to a recipient {crowd.longest_delivery_seconds():.1f} s"
+            )
     assert account.clean, account
     assert account.refused == 0
 

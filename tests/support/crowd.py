@@ -38,17 +38,17 @@ Place = tuple[int, int, str]
 
 
 class RoamingClient(RestClient):
-    """A device that meets another server at each connection and each call, as behind a load balancer."""
+    """A device that meets the next server at each connection and each call, as behind a load balancer."""
 
     def __init__(self, urls: Sequence[str], chance: random.Random, signed_in: RestClient) -> None:
-        self._urls = urls
-        self._chance = chance
+        first = chance.randrange(len(urls))
+        self._next = itertools.cycle([*urls[first:], *urls[:first]])
         super().__init__(urls[0], signed_in.token, signed_in.user_id, signed_in.username)
 
     @property
     def base_url(self) -> str:
-        """A server by chance."""
-        return self._chance.choice(self._urls)
+        """The next server."""
+        return next(self._next)
 
     @base_url.setter
     def base_url(self, _: str) -> None:
@@ -57,7 +57,7 @@ class RoamingClient(RestClient):
     async def request(
         self, method: str, path: str, body: Any = None, *, params: dict[str, Any] | None = None, wait_seconds: float = 0
     ) -> httpx.Response:
-        """As of `RestClient`, by any server."""
+        """As of `RestClient`, by the next server."""
         return await super().request(method, self.base_url + path, body, params=params, wait_seconds=wait_seconds)
 
 
@@ -84,6 +84,7 @@ class Person:
     devices: list[Device]
     refused: int = 0
     gap_seconds: float = 0.0
+    gap_began: float = 0.0
 
 
 class Crowd:
@@ -171,7 +172,8 @@ class Crowd:
                 person.refused += 1
             else:
                 self.acked_at[ack.chat_id, ack.seq, text] = time.monotonic()
-            person.gap_seconds = max(person.gap_seconds, time.monotonic() - started)
+            if time.monotonic() - started > person.gap_seconds:
+                person.gap_seconds, person.gap_began = time.monotonic() - started, started
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), self._period_seconds)
             if self._stopped.is_set():
@@ -185,6 +187,10 @@ class Crowd:
         """Return how many messages acknowledged since then have not reached all devices of all members."""
         expected = self._expected({place for place, at in self.acked_at.items() if at >= since})
         return sum(len(device.forgotten(expected[device])) for device in self.devices)
+
+    def longest_gap_began(self) -> float:
+        """Return when the longest wait for an ack began, on the monotonic clock."""
+        return max(self.people, key=lambda person: person.gap_seconds).gap_began
 
     def longest_delivery_seconds(self, since: float = 0) -> float:
         """Return the longest time from an ack since then to a recipient's device."""

@@ -48,7 +48,7 @@ class Handset:
         self.user_id = session.user.user_id
         self._principal = Principal(session.user.user_id, session.device_id)
         self.order = RowOrder()
-        self.replica = Replica()
+        self.replica = Replica(self.user_id)
         self.outbox: dict[str, Frame] = {}
         self.sent: list[Frame] = []
         self.acked: dict[str, tuple[int, int]] = {}
@@ -60,6 +60,8 @@ class Handset:
         self.handed_on: list[tuple[int, int]] = []
         self._newest: dict[int, int] = {}
         self._syncing = False
+        self._syncs = 0
+        self._followed: set[int] = set()
 
     # --- the connection
 
@@ -67,7 +69,8 @@ class Handset:
         """Connect, sync, and repeat what was not acknowledged."""
         wire = Wire(server, self._principal)
         await wire.open()
-        self.wire, self._newest, self._syncing = wire, {}, False
+        self.wire, self._newest, self._syncing, self._syncs = wire, {}, False, 0
+        self._followed = wire.followed_chats()
         self.sync()
         self.repeat_unacknowledged()
 
@@ -78,9 +81,10 @@ class Handset:
         self.wire = None
 
     def sync(self) -> None:
-        """Ask for what is missing, unless that is being answered: rows that were asked for twice come twice."""
+        """Ask for what is missing, unless that is being answered."""
         if self.wire is not None and not self._syncing:
             self._syncing = True
+            self._syncs += 1
             self.wire.submit({"type": "sync", "chats": {str(chat): seq for chat, seq in self.order.have.items()}})
 
     def send(self, chat_id: int, text: str) -> None:
@@ -155,7 +159,9 @@ class Handset:
 
     def _take_row(self, row: Row) -> None:
         chat_id, seq = row["chat_id"], row["seq"]
-        if seq <= self._newest.get(chat_id, 0):
+        # What is on its way when a connection syncs again is asked for again. And the hub repeats what a sync brought
+        # of a chat that it hears of only later.
+        if seq <= self._newest.get(chat_id, 0) and self._syncs == 1 and chat_id in self._followed:
             self.doubled.append((chat_id, seq))
         self._newest[chat_id] = max(seq, self._newest.get(chat_id, 0))
         self._hand_on(self.order.take(self._item(row)))
@@ -201,6 +207,12 @@ class Handset:
             self._hand_on(self.order.fill(chat_id, [self._item(as_client_sees(row)) for row in page.rows]))
             if not page.rows:
                 self._hand_on(self.order.skip_hole(chat_id, asked_about))
+        if chat_id in self.replica.stale:
+            self.replica.stale.discard(chat_id)
+            page = await chats.read_history(server.database, self.user_id, chat_id, limit=chats.HISTORY_MAX)
+            # What is not handed on yet comes in its turn.
+            have = self.order.have.get(chat_id, 0)
+            self.replica.refresh([as_client_sees(row) for row in page.rows if row.seq <= have])
 
     def unread(self, chat_id: int) -> int:
         """Return how many messages of others it shows as unread."""

@@ -21,10 +21,13 @@ class Replica:
 
     Attributes:
         messages: by (chat_id, seq).
+        stale: chats to be fetched afresh: the user is back in them, and was not told what changed meanwhile.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, user_id: int = 0) -> None:
         self.messages: dict[tuple[int, int], Row] = {}
+        self.stale: set[int] = set()
+        self._user_id = user_id
         self._hidden: set[tuple[int, int]] = set()
 
     def apply(self, row: Row) -> None:
@@ -38,6 +41,9 @@ class Replica:
             # It is in another chat than its target, which may still be waiting behind a hole.
             self._hidden.add((detail["target_chat_id"], row["target_seq"]))
             self.messages.pop((detail["target_chat_id"], row["target_seq"]), None)
+        elif row["kind"] == "member":
+            if detail["action"] == "added" and self._user_id in detail["user_ids"]:
+                self.stale.add(row["chat_id"])
         elif target is None:
             return
         elif row["kind"] == "edit":
@@ -53,6 +59,13 @@ class Replica:
                 {"emoji": emoji, "user_ids": sorted(user for user in users if users[user] == emoji)}
                 for emoji in sorted(set(users.values()))
             ]
+
+    def refresh(self, rows: list[Row]) -> None:
+        """Take messages of a history as they are now."""
+        for row in rows:
+            place = (row["chat_id"], row["seq"])
+            if row["kind"] == "message" and place not in self._hidden:
+                self.messages[place] = row
 
 
 def as_client_sees(row: MessageRow) -> Row:
