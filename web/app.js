@@ -48,13 +48,20 @@ $("#ask-code").addEventListener("submit", async (event) => {
   fail("sign-in");
   try {
     const phone_number = new FormData(event.target).get("phone_number").trim();
-    const answer = await api.call("POST", "/api/auth/code", { phone_number });
-    $("#enter-code").hidden = false;
-    $("#development").hidden = !answer.dev_code;
-    $("#enter-code [name=code]").value = answer.dev_code || "";
-    $("#enter-code [name=code]").focus();
-  } catch (error) { fail("sign-in", error); }
+    askForCode((await api.call("POST", "/api/auth/code", { phone_number })).dev_code);
+  } catch (error) {
+    fail("sign-in", error);
+    // The number was just sent a code, before the page was loaded again perhaps: it can still be used.
+    if (error.code === "rate_limited") askForCode();
+  }
 });
+
+function askForCode(shown = "") {
+  $("#enter-code").hidden = false;
+  $("#development").hidden = !shown;
+  $("#enter-code [name=code]").value = shown;
+  $("#enter-code [name=code]").focus();
+}
 
 $("#enter-code").addEventListener("submit", async (event) => {
   event.preventDefault();

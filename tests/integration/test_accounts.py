@@ -16,7 +16,7 @@ from chatserver.errors import (
     ValidationFailed,
 )
 from chatserver.model import Hint
-from chatserver.services import users
+from chatserver.services import housekeeping, users
 from chatserver.services.accounts import CODE_SECONDS, Accounts
 from chatserver.services.devices import AUTHENTICATION_SECONDS, Devices
 from tests.support.people import Server, new_number, sign_in
@@ -272,6 +272,21 @@ async def test_database_holds_no_token_code_or_ticket_in_the_clear(server: Serve
     for secret in (ada.token, ticket, request.code):
         assert secret not in text
         assert secret.encode().hex() not in text
+
+
+async def test_a_server_writes_when_devices_were_last_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "PERIOD_SECONDS", 0.01)
+    ada = await sign_in(server.database, "Ada")
+    await server.database.execute("UPDATE devices SET last_used = now() - interval '1 day'")
+    devices = Devices(server.database)
+    (before,) = await devices.list_devices(ada.user.user_id)
+    await devices.authenticate(ada.token)
+    running = asyncio.create_task(housekeeping.run(server.database, devices, audit_days=90))
+    async with asyncio.timeout(30):
+        while (await devices.list_devices(ada.user.user_id))[0].last_used_us == before.last_used_us:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_last_seen_is_written_in_batches(server: Server) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from playwright.async_api import Page, Route, WebSocketRoute, async_playwright, expect
 
@@ -78,6 +79,21 @@ async def test_a_ticket_that_is_too_old_is_replaced_and_a_dead_session_signs_out
         await page.route("**/api/ws-ticket", lambda r: r.fulfill(status=201, json={"ticket": "x", "expires_in": 30}))
         await page.reload()
         await page.get_by_role("button", name="Send me a code").wait_for()
+
+
+async def test_who_asks_again_too_early_can_still_use_the_code_they_have(server: ServerProcess) -> None:
+    number = f"+1415{uuid.uuid4().int % 10**7:07d}"
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        code = (await http.post("/api/auth/code", json={"phone_number": number})).json()["dev_code"]
+    async with a_page() as page:
+        await page.goto(f"{server.url}/")
+        await page.get_by_label("Phone number").fill(number)
+        await page.get_by_role("button", name="Send me a code").click()
+        await page.get_by_text("A code for this number was just sent").wait_for()
+        await page.locator("#enter-code [name=code]").fill(code)
+        await page.get_by_label("Username").fill("ana")
+        await page.get_by_role("button", name="Sign in").click()
+        await page.get_by_text("on one").wait_for()
 
 
 async def test_a_page_that_the_server_does_not_allow_says_so_and_stays_away(server: ServerProcess) -> None:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from chatserver.services import webhook
 from chatserver.services.senders import CodeMessage
@@ -72,6 +80,61 @@ async def metrics_with(server: ServerProcess, line: str) -> str:
         while line not in (text := (await http.get(server.metrics_url)).text):
             await asyncio.sleep(0.05)
     return text
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_over_tls_only_a_gateway_that_proves_who_it_is_gets_codes(
+    read_dsn: Callable[[], str],
+    tmp_path: Path,
+    trusted: bool,  # noqa: FBT001 - a table
+) -> None:
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    settings = {"SSL_CERT_FILE": str(certificate)} if trusted else {}
+    with (
+        Gateway(tls=context) as gateway,
+        ServerProcess(
+            read_dsn(),
+            "one",
+            CHAT_OTP_SENDER="Webhook",
+            CHAT_OTP_WEBHOOK_URL=gateway.url,
+            CHAT_OTP_WEBHOOK_SECRET=SECRET,
+            **settings,
+        ) as server,
+    ):
+        server.wait_ready()
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+            assert (await http.post("/api/auth/code", json=BODY)).status_code == 202
+        if trusted:
+            assert_signed((await asyncio.to_thread(gateway.wait_for, 1))[0])
+            return
+        server.terminate()
+        assert await asyncio.to_thread(server.wait, 60) == 0
+        assert gateway.posted == []
+
+
+def make_certificate(folder: Path) -> Path:
+    """Return a file with a certificate for 127.0.0.1, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file = folder / "gateway.pem"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    return file
 
 
 async def test_failures_of_the_gateway_are_tried_again_as_the_same_message(read_dsn: Callable[[], str]) -> None:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
 HANG = 0
@@ -34,9 +35,10 @@ class Gateway:
 
     Args:
         statuses: of its answers, in order; the last one goes on for ever.
+        tls: what it proves who it is with; None: plain HTTP.
     """
 
-    def __init__(self, statuses: Sequence[int] = (204,)) -> None:
+    def __init__(self, statuses: Sequence[int] = (204,), *, tls: ssl.SSLContext | None = None) -> None:
         self.posted: list[Posted] = []
         self._statuses = list(statuses)
         self._closing = threading.Event()
@@ -67,7 +69,9 @@ class Gateway:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/codes?key=in-the-url"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}/codes?key=in-the-url"
 
     def __enter__(self) -> Self:
         self._thread.start()
