@@ -43,9 +43,7 @@ async def full_server(
     with ServerProcess(dsn, "s1") as process:
         process.wait_ready()
         device = await sign_in(process, "Ada")
-        async with running_server(read_dsn, "filler") as filler:
-            await fill_chats(filler.database, device.user_id, chats=chats, messages_each=MESSAGES_EACH)
-            await filler.database.execute("ANALYZE")
+        await fill_chats(read_dsn, device.user_id, chats=chats, messages_each=MESSAGES_EACH)
         async with device.http(process) as http:
             await http.get("/api/chats", params={"limit": 1})
         yield process, device, log
@@ -84,7 +82,7 @@ async def test_first_sync_takes_at_most_five_statements(postgres: PostgresCluste
 async def test_syncs_one_after_another_bring_every_message_once(read_dsn: Callable[[], str]) -> None:
     async with running_server(read_dsn) as server:
         me = (await sign_in_person(server.database, "Ada")).user.user_id
-        await fill_chats(server.database, me, chats=CHATS, messages_each=MESSAGES_EACH)
+        await fill_chats(read_dsn, me, chats=CHATS, messages_each=MESSAGES_EACH)
         have: dict[int, int] = {}
         rows = 0
         while True:
@@ -117,10 +115,10 @@ async def test_long_texts_end_an_answer_early_and_the_next_goes_on(server: Serve
     assert [len((await sync.sync_user(server.database, me, {}, most_bytes=1)).rows)] == [1]
 
 
-async def test_page_of_full_groups_is_bounded_and_names_the_caller(server: Server) -> None:
+async def test_page_of_full_groups_is_bounded_and_names_the_caller(server: Server, read_dsn: Callable[[], str]) -> None:
     me = (await sign_in_person(server.database, "Ada")).user.user_id
-    await fill_chats(server.database, me, chats=1100, messages_each=1)
-    await fill_groups(server.database, me, groups=20, members=1024)
+    await fill_chats(read_dsn, me, chats=1100, messages_each=1)
+    await fill_groups(read_dsn, me, groups=20, members=1024)
     page = await chats.list_chats(server.database, me, limit=20)
     assert {(chat.kind, chat.member_count) for chat in page.chats} == {("group", 1024)}
     for chat in page.chats:

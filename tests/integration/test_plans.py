@@ -9,10 +9,15 @@ import pytest
 from chatserver.model import ReceiptMark, SeqRange
 from chatserver.services import blocks, changes, chats, feed, receipts, sync, users
 from chatserver.services.devices import Devices
+from tests.support.filling import fill_chats, fill_strangers
+from tests.support.findings import tell
 from tests.support.people import Server, running_server, sign_in
+from tests.support.plans import PlanLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from tests.support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.integration
 
@@ -86,3 +91,81 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
         for _ in range(8):
             await everything()
         assert await scans(server) == before
+
+
+# The indexes by which each statement that clients or servers send all the time must find its rows.
+HOT: dict[str, set[str]] = {
+    "sign-in by token": {"devices_token_hash_key"},
+    "send": {"chats_pkey", "chat_members_pkey", "messages_chat_id_sender_id_client_id_key", "blocks_pkey"},
+    "open a direct chat": {"direct_chats_pkey"},
+    "push": {"messages_pkey", "chat_members_pkey", "users_pkey"},
+    "receipts": {"chat_members_pkey", "chats_pkey"},
+    "healed receipts": {"chat_members_pkey", "receipts_pkey"},
+    "positions": {"chat_members_user_id", "chats_pkey"},
+    "poll": {"chat_members_user_id", "chats_pkey"},
+    "poll with news": {"chat_members_user_id", "chats_pkey", "messages_pkey"},
+    "poll from the beginning": {"chat_members_user_id", "chats_pkey", "messages_pkey"},
+    "sync": {"chat_members_user_id", "chats_pkey", "messages_pkey"},
+    "list with unread": {"chat_members_user_id", "chats_pkey", "messages_pkey", "chat_members_pkey", "users_pkey"},
+    "one chat with unread": {"chats_pkey", "messages_pkey", "chat_members_pkey", "users_pkey"},
+    "newest history": {"chat_members_pkey", "messages_pkey"},
+    "older history": {"chat_members_pkey", "messages_pkey"},
+    "later history": {"chat_members_pkey", "messages_pkey"},
+}
+
+
+async def test_each_hot_statement_goes_by_its_indexes(postgres: PostgresCluster, read_dsn: Callable[[], str]) -> None:
+    plans = PlanLog(postgres, read_dsn().rsplit("/", 1)[1], "chatserver planned")
+    async with running_server(read_dsn, "filler") as filler:
+        ada, bob = await sign_in(filler.database, "Ada"), await sign_in(filler.database, "Bob")
+        me, other = ada.user.user_id, bob.user.user_id
+        chat_id = (await filler.send(me, "first", to="Bob")).chat_id
+    await fill_chats(read_dsn, me, chats=300, messages_each=20)
+    await fill_strangers(read_dsn, chats=20_000, messages_each=5)
+    async with running_server(read_dsn, "planned", pool_size=1) as server:
+        database, devices = server.database, Devices(server.database)
+        since = (await feed.read_feed(database, me, limit=1000, since=str(2**33))).next_since
+
+        async def authenticate() -> None:
+            devices.forget([ada.device_id])
+            await devices.authenticate(ada.token)
+
+        async def poll_with_news() -> None:
+            await server.send(other, "news", chat_id=chat_id)
+            await feed.read_feed(database, me, since=since)
+
+        async def mark() -> None:
+            sent = await server.send(me, "x", chat_id=chat_id)
+            plans.forget()
+            await receipts.mark(database, other, {chat_id: ReceiptMark(read_seq=sent.seq)})
+
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "sign-in by token": authenticate,
+            "send": lambda: server.send(me, "x", chat_id=chat_id),
+            "open a direct chat": lambda: server.send(me, "x", to="Bob"),
+            "push": lambda: sync.rows_for(database, [SeqRange(chat_id, 1, 3)], [me, other]),
+            "receipts": mark,
+            "healed receipts": lambda: sync.receipts_of(database, [chat_id], within_seconds=30),
+            "positions": lambda: sync.positions(database, [me]),
+            "poll": lambda: feed.read_feed(database, me, since=since),
+            "poll with news": poll_with_news,
+            "poll from the beginning": lambda: feed.read_feed(database, me),
+            "sync": lambda: sync.sync_user(database, me, {chat_id: 2}),
+            "list with unread": lambda: chats.list_chats(database, me),
+            "one chat with unread": lambda: chats.get_chat(database, me, chat_id),
+            "newest history": lambda: chats.read_history(database, me, chat_id),
+            "older history": lambda: chats.read_history(database, me, chat_id, before=3),
+            "later history": lambda: chats.read_history(database, me, chat_id, after=1),
+        }
+        assert calls.keys() == HOT.keys()
+        for name, call in calls.items():
+            used: set[str | None] = set()
+            # Five plans are made for the values, then one is kept for all: both kinds count.
+            for _ in range(7):
+                plans.forget()
+                await call()
+                accesses = [access for access in plans.accesses() if access.table in TABLES]
+                assert [access for access in accesses if not access.bounded] == [], name
+                used |= {access.index for access in accesses}
+            assert used >= HOT[name], (name, HOT[name] - used)
+            tell(f"{name}: {', '.join(sorted(filter(None, used)))}")
