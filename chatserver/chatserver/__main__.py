@@ -40,7 +40,7 @@ def _serve(settings: Settings) -> int:
 def _migrate(settings: Settings) -> int:
     log = structlog.get_logger()
     try:
-        applied = asyncio.run(migrate(settings.read_database_dsn, settings.migrate_wait_seconds))
+        applied = asyncio.run(migrate(settings.read_listen_dsn, settings.migrate_wait_seconds))
     except ServiceUnavailable:
         log.error("database_away", waited_seconds=settings.migrate_wait_seconds)  # noqa: TRY400 - as below
         return EXIT_FAILED

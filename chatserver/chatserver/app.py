@@ -82,6 +82,8 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         settings.read_database_dsn,
         server_name=settings.server_name,
         pool_size=settings.database_pool_size,
+        read_listen_dsn=settings.read_listen_dsn,
+        pooled=settings.database_pooler != "none",
         on_seconds=metrics.observe_database_call,
     )
     hub = Hub()

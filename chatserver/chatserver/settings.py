@@ -15,6 +15,7 @@ PREFIX = "CHAT_"
 # PostgreSQL's default limit is 100 connections, and a pool must leave room for LISTEN and for other servers.
 MAX_POOL_SIZE = 90
 MIN_DRAIN_SECONDS = 1
+POOLERS = ("none", "transaction")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # 256 bits, the output size of the HMAC's SHA-256; a shorter key is the weakest part of the code's protection.
 MIN_SECRET_KEY_BYTES = 16
@@ -63,6 +64,10 @@ class Settings:
     Attributes:
         database_dsn: PostgreSQL DSN, or None when ``database_dsn_file`` holds it.
         database_dsn_file: file with the DSN, read again at each new connection.
+        database_listen_dsn: DSN of PostgreSQL itself, for LISTEN and migrations; None: in a file, or the same.
+        database_listen_dsn_file: file with that DSN.
+        database_pooler: what the DSN leads to: ``none``, PostgreSQL itself; ``transaction``, a pooler such as PgBouncer
+            that gives a connection for the length of a transaction.
         secret_key: HMAC key for sign-in codes, the same on all servers.
         database_pool_size: connections kept for queries, beside one for LISTEN.
         http_host: address the API listens on.
@@ -92,6 +97,9 @@ class Settings:
     database_dsn: str | None = field(repr=False)
     database_dsn_file: Path | None
     secret_key: bytes = field(repr=False)
+    database_listen_dsn: str | None = field(default=None, repr=False)
+    database_listen_dsn_file: Path | None = None
+    database_pooler: str = "none"
     database_pool_size: int = 8
     http_host: str = "0.0.0.0"  # noqa: S104 - a pod's own address, reached through its Service
     http_port: int = 8080
@@ -124,6 +132,16 @@ class Settings:
         if self.database_dsn_file is not None:
             return self.database_dsn_file.read_text(encoding="utf-8").strip()
         return self.database_dsn or ""
+
+    def read_listen_dsn(self) -> str:
+        """Return the DSN for what needs a session of its own: LISTEN, and the lock of migrations.
+
+        Raises:
+            OSError: as of `read_database_dsn`.
+        """
+        if self.database_listen_dsn_file is not None:
+            return self.database_listen_dsn_file.read_text(encoding="utf-8").strip()
+        return self.database_listen_dsn or self.read_database_dsn()
 
 
 class _Reader:
@@ -162,14 +180,29 @@ class _Reader:
 
 
 def _read_dsn(reader: _Reader) -> tuple[str | None, Path | None]:
-    dsn, path = reader.optional("DATABASE_DSN"), reader.optional("DATABASE_DSN_FILE")
+    dsn, path = _read_dsn_or_file(reader, "DATABASE_DSN")
     if (dsn is None) == (path is None):
         raise SettingsError(f"set exactly one of {PREFIX}DATABASE_DSN and {PREFIX}DATABASE_DSN_FILE")
-    if path is None:
-        return dsn, None
-    if not Path(path).is_file():
-        raise SettingsError(f"{PREFIX}DATABASE_DSN_FILE names {path}, which is not a readable file")
-    return None, Path(path)
+    return dsn, path
+
+
+def _read_listen_dsn(reader: _Reader, pooler: str) -> tuple[str | None, Path | None]:
+    dsn, path = _read_dsn_or_file(reader, "DATABASE_LISTEN_DSN")
+    if dsn is not None and path is not None:
+        raise SettingsError(f"set at most one of {PREFIX}DATABASE_LISTEN_DSN and {PREFIX}DATABASE_LISTEN_DSN_FILE")
+    if pooler != "none" and dsn is None and path is None:
+        raise SettingsError(
+            f"{PREFIX}DATABASE_POOLER={pooler} needs {PREFIX}DATABASE_LISTEN_DSN(_FILE): the DSN of PostgreSQL itself, "
+            "since LISTEN does not work through the pooler"
+        )
+    return dsn, path
+
+
+def _read_dsn_or_file(reader: _Reader, name: str) -> tuple[str | None, Path | None]:
+    path = reader.optional(f"{name}_FILE")
+    if path is not None and not Path(path).is_file():
+        raise SettingsError(f"{PREFIX}{name}_FILE names {path}, which is not a readable file")
+    return reader.optional(name), None if path is None else Path(path)
 
 
 def _read_secret_key(reader: _Reader, *, required: bool) -> bytes:
@@ -260,11 +293,16 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
     """
     reader = _Reader(environ)
     dsn, dsn_file = _read_dsn(reader)
+    pooler = reader.choice("DATABASE_POOLER", "none", POOLERS)
+    listen_dsn, listen_dsn_file = _read_listen_dsn(reader, pooler)
     otp_sender = reader.choice("OTP_SENDER", "Log", OTP_SENDERS)
     drain_seconds = reader.integer("DRAIN_SECONDS", 30, least=MIN_DRAIN_SECONDS, most=3600)
     return Settings(
         database_dsn=dsn,
         database_dsn_file=dsn_file,
+        database_listen_dsn=listen_dsn,
+        database_listen_dsn_file=listen_dsn_file,
+        database_pooler=pooler,
         secret_key=_read_secret_key(reader, required=needs_secret_key),
         database_pool_size=reader.integer("DATABASE_POOL_SIZE", 8, least=1, most=MAX_POOL_SIZE),
         http_host=reader.text("HTTP_HOST", "0.0.0.0"),  # noqa: S104 - see the field

@@ -57,6 +57,20 @@ def test_secrets_do_not_show_in_the_repr() -> None:
     assert GOOD["CHAT_SECRET_KEY"] not in repr(settings)
 
 
+def test_a_pooler_needs_the_dsn_of_postgresql_itself(tmp_path: Path) -> None:
+    pooled = {**GOOD, "CHAT_DATABASE_POOLER": "transaction"}
+    with pytest.raises(SettingsError, match="CHAT_DATABASE_LISTEN_DSN"):
+        read_settings(pooled)
+    settings = read_settings({**pooled, "CHAT_DATABASE_LISTEN_DSN": "postgresql://direct"})
+    assert settings.read_listen_dsn() == "postgresql://direct"
+    assert settings.read_database_dsn() == GOOD["CHAT_DATABASE_DSN"]
+    file = tmp_path / "dsn"
+    file.write_text("postgresql://in-a-file\n")
+    settings = read_settings({**pooled, "CHAT_DATABASE_LISTEN_DSN_FILE": str(file)})
+    assert settings.read_listen_dsn() == "postgresql://in-a-file"
+    assert read_settings(GOOD).read_listen_dsn() == GOOD["CHAT_DATABASE_DSN"]
+
+
 def test_the_dsn_file_is_read_at_each_use(tmp_path: Path) -> None:
     file = tmp_path / "dsn"
     file.write_text("postgresql://old\n")

@@ -38,6 +38,9 @@ STATEMENT_SECONDS = 4.0
 CALL_SECONDS = 5.0
 """Seconds one call may take in all; then its connection is cut, which also ends the wait for a silent server."""
 
+CACHED_STATEMENTS = 200
+"""Prepared statements a connection keeps: all that there are here, with room."""
+
 CONNECT_SECONDS = 2.0
 """Seconds to connect, TLS and password included."""
 
@@ -104,6 +107,9 @@ class Database:
     Args:
         read_dsn: returns the DSN; called at each new connection, so that a rotated password works.
         pool_size: connections at most.
+        read_listen_dsn: the same for the connection that listens; None: `read_dsn`.
+        pooled: `read_dsn` leads to a pooler in transaction mode, through which a session keeps nothing from one
+            transaction to the next: no settings, no prepared statements, no LISTEN.
         server_name: this server's name: the origin of the hints it sends, and PostgreSQL's application_name.
         on_seconds: told how long each call took and whether it succeeded, for metrics.
     """
@@ -114,10 +120,14 @@ class Database:
         *,
         server_name: str,
         pool_size: int = 8,
+        read_listen_dsn: Callable[[], str] | None = None,
+        pooled: bool = False,
         on_seconds: Callable[[float, bool], None] | None = None,
     ) -> None:
         self.server_name = server_name
         self._read_dsn = read_dsn
+        self._read_listen_dsn = read_listen_dsn or read_dsn
+        self._pooled = pooled
         self._pool_size = pool_size
         self._on_seconds = on_seconds
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -130,6 +140,9 @@ class Database:
                 max_size=self._pool_size,
                 connect=self._connect,
                 reset=_keep_session,
+                # Without prepared statements each is planned for its arguments, and by statistics: no kept plan can
+                # be wrong, so that _SESSION is not needed there.
+                statement_cache_size=0 if self._pooled else CACHED_STATEMENTS,
                 command_timeout=STATEMENT_SECONDS,
             )
         return self
@@ -155,6 +168,8 @@ class Database:
         except ValueError as error:
             # A half-written DSN file: the next try may find a whole one.
             raise ConnectionError("the DSN cannot be used") from error
+        if self._pooled:
+            return connection
         try:
             await connection.execute(_SESSION, timeout=CONNECT_SECONDS)
         except BaseException:
@@ -223,6 +238,8 @@ class Database:
         answer within that.
         """
         async with self.connection() as connection:
+            if self._pooled:
+                return await connection.fetch(query, *arguments)
             # The unnamed statement is not kept, so that no plan is either.
             return await (await connection.prepare(query, name="")).fetch(*arguments)
 
@@ -268,7 +285,7 @@ class Database:
         try:
             async with asyncio.timeout(CONNECT_SECONDS * 2):
                 connection = await connect(
-                    self._read_dsn(),
+                    self._read_listen_dsn(),
                     application_name=f"chatserver {self.server_name} listen",
                     command_timeout=STATEMENT_SECONDS,
                 )
