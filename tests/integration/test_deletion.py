@@ -14,6 +14,7 @@ from chatserver.services import blocks, chats, groups, users
 from chatserver.services.checks import check_username
 from chatserver.services.deletion import SETTLE_SECONDS, Deletions
 from chatserver.services.devices import Devices
+from chatserver.storage.database import single_connection
 from tests.support.devices import sign_in as sign_in_at
 from tests.support.people import Server, sign_in
 from tests.support.server import ServerProcess
@@ -162,6 +163,37 @@ async def test_a_server_that_died_on_the_way_is_followed_by_another(server: Serv
     )
     await other.sweep()
     assert await server.database.fetch("SELECT FROM account_deletions") == []
+
+
+async def test_a_group_that_somebody_holds_keeps_nobody_from_leaving_the_others(
+    server: Server, read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
+    held, free = [
+        (await groups.create_group(server.database, bob.user.user_id, name, ["Ada"])).group_id for name in "ab"
+    ]
+    deleting = deletions(server)
+    await deleting.delete_account(principal(ada))
+    await server.database.execute(
+        "UPDATE account_deletions SET deleted_at = now() - make_interval(secs => $1)", SETTLE_SECONDS
+    )
+    async with single_connection(read_dsn, "holder") as holder, holder.transaction():
+        await holder.execute("SELECT FROM chats WHERE chat_id = $1 FOR UPDATE", held)
+        with monkeypatch.context() as patched:
+            patched.setattr("chatserver.storage.database.STATEMENT_SECONDS", 2.0)
+            patched.setattr("chatserver.storage.database.CALL_SECONDS", 2.0)
+            await deleting.sweep()
+        memberships = await server.database.fetch(
+            "SELECT chat_id FROM chat_members WHERE user_id = $1 AND left_seq IS NULL", ada.user.user_id
+        )
+        assert [row[0] for row in memberships] == [held]
+        assert len(await server.database.fetch("SELECT FROM account_deletions")) == 1
+    assert free != held
+    await deleting.sweep()
+    assert await server.database.fetch("SELECT FROM account_deletions") == []
+    assert [
+        member.username for member in (await groups.get_group(server.database, bob.user.user_id, held)).members
+    ] == ["Bob"]
 
 
 async def test_deleting_twice_or_two_at_once_ends_in_order(server: Server) -> None:

@@ -93,18 +93,32 @@ class Deletions:
         """Leave the groups of deleted accounts, and forget the deletions after which nothing can come any more.
 
         Raises:
-            ServiceUnavailable: the database is away, or somebody holds a group for long; the next sweep goes on.
+            ServiceUnavailable: the database is away; the next sweep goes on.
         """
         for account in await deletion.pending(self._database, SWEEP_ACCOUNTS):
             async with self._database.transaction() as connection:
                 await deletion.close_direct_chats(connection, account.user_id)
-            for group_id in await deletion.groups_of(self._database, account.user_id):
-                try:
-                    await groups.remove_member(self._database, account.user_id, group_id, account.user_id)
-                except ServiceUnavailable:
-                    raise
-                except ChatError as error:
-                    # Another server or an admin was faster.
-                    log.debug("group_left_meanwhile", chat_id=group_id, code=error.code)
-            if account.age_seconds >= SETTLE_SECONDS:
+            left = [
+                await self._leave(group_id, account.user_id)
+                for group_id in await deletion.groups_of(self._database, account.user_id)
+            ]
+            if all(left) and account.age_seconds >= SETTLE_SECONDS:
                 await deletion.finish(self._database, account.user_id)
+
+    async def _leave(self, group_id: int, user_id: int) -> bool:
+        """Leave a group; returns whether it is left.
+
+        Raises:
+            ServiceUnavailable: the database is away.
+        """
+        try:
+            await groups.remove_member(self._database, user_id, group_id, user_id)
+        except ServiceUnavailable:
+            # Somebody may hold this group for long; that keeps nobody from leaving the others.
+            await self._database.ping()
+            log.warning("group_not_left_yet", chat_id=group_id)
+            return False
+        except ChatError as error:
+            # Another server or an admin was faster.
+            log.debug("group_left_meanwhile", chat_id=group_id, code=error.code)
+        return True
