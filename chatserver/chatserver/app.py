@@ -13,7 +13,6 @@ from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
 from sanic.http.constants import HTTP
-from sanic.server.protocols.http_protocol import HttpProtocol
 
 from chatserver.bus import PostgresBus
 from chatserver.drain import Drain
@@ -37,6 +36,7 @@ from chatserver.routes import (
 )
 from chatserver.routes import socket as ws
 from chatserver.routes.context import App, Context
+from chatserver.routes.lingering import LingeringHttpProtocol
 from chatserver.services import housekeeping
 from chatserver.services.accounts import Accounts
 from chatserver.services.deletion import Deletions
@@ -279,7 +279,7 @@ async def _listening(app: App, settings: Settings) -> AsyncIterator[int]:
     port: int = listener.getsockname()[1]
     server = await app.create_server(
         sock=listener,
-        protocol=HttpProtocol,
+        protocol=LingeringHttpProtocol,
         backlog=BACKLOG,
         # The port opens below, when the routes are ready.
         asyncio_server_kwargs={"start_serving": False},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -295,3 +296,31 @@ async def test_an_unknown_setting_value_ends_the_start_with_its_name(read_dsn: C
         assert "CHAT_DRAIN_SECONDS" in server.log_text()
     finally:
         server.__exit__()
+
+
+def send_too_much(server: ServerProcess, sent_bytes: int) -> socket.socket:
+    """Claim a large body and send a part of it, of which the server takes 320 KiB."""
+    host, port = server.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=30)
+    head = f"POST /api/auth/code HTTP/1.1\r\nHost: {host}\r\nContent-Length: {10**9}\r\n\r\n"
+    client.sendall(head.encode() + b"x" * sent_bytes)
+    return client
+
+
+def test_a_client_that_sends_on_after_a_refusal_still_reads_it(shared: ServerProcess) -> None:
+    with send_too_much(shared, 400_000) as client:
+        # The answer is there, and the server done with it.
+        assert client.recv(1, socket.MSG_PEEK) == b"H"
+        for _ in range(40):
+            client.sendall(b"x" * 100_000)
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"too_large"' in answer
+
+
+def test_a_client_that_sends_without_end_is_cut(shared: ServerProcess) -> None:
+    with send_too_much(shared, 400_000) as client, pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+        client.sendall(b"x" * 10**8)

@@ -26,6 +26,7 @@ from chatserver.errors import (
     UpgradeRequired,
 )
 from chatserver.routes.context import client_address, request_id
+from chatserver.routes.lingering import LingeringHttpProtocol
 
 if TYPE_CHECKING:
     from chatserver.routes.context import App, Request
@@ -129,6 +130,10 @@ class ProblemHandler(ErrorHandler):
         if error.status == InternalError.status:
             log.error("request_failed", request_id=request_id(request), exc_info=exception)
         answer = problem(error, request)
+        if isinstance(exception, exceptions.PayloadTooLarge) and isinstance(request.stream, Http):
+            connection = request.stream.protocol
+            if isinstance(connection, LingeringHttpProtocol):
+                connection.linger()
         if isinstance(exception, exceptions.MethodNotAllowed):
             answer.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
         return answer
