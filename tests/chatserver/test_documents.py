@@ -131,7 +131,7 @@ def test_a_call_tells_its_problems_headers_and_security(method: str, path: str, 
             assert schema["properties"]["status"] == {"const": int(status)}
             documented |= set(schema["properties"]["code"]["enum"])
     assert documented == {kind.code for kind in problems_of(call)}
-    assert ("unavailable" in documented) == (path not in {"/livez", "/openapi.json", "/asyncapi.json"})
+    assert ("unavailable" in documented) == (path not in {"/livez", "/openapi.json", "/asyncapi.json", "/docs"})
     assert ("unauthenticated" in documented) == call.signed_in
 
 

@@ -76,6 +76,7 @@ GET /livez                                                         200      200 
 GET /readyz                                                        200      200    200    200     200   200     200
 GET /openapi.json                                                  200      200    200    200     200   200     200
 GET /asyncapi.json                                                 200      200    200    200     200   200     200
+GET /docs                                                          200      200    200    200     200   200     200
 """
 CODES = {
     "401": "unauthenticated",

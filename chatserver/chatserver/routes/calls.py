@@ -56,7 +56,8 @@ class Call:
         operation: unique name, from which clients' generators make a function's.
         summary: one sentence.
         status: of the good answer.
-        answer: type of the good answer's JSON; None when it has no body.
+        answer: type or schema of the good answer's body; None when it has none.
+        media: of the good answer's body.
         body: type of the request's JSON.
         texts: types of those parameters of the path that are no ids.
         query: parameters of the query; an unknown one is refused where there are any.
@@ -72,6 +73,7 @@ class Call:
     _: KW_ONLY
     status: int = 200
     answer: Any = None
+    media: str = "application/json"
     body: type[Body] | None = None
     texts: Mapping[str, Any] = field(default_factory=dict)
     query: tuple[Parameter, ...] = ()
@@ -340,6 +342,16 @@ CALLS: tuple[Call, ...] = (
         "getAsyncapi",
         "Return the AsyncAPI document of the WebSocket.",
         answer=_DOCUMENT,
+        headers=_ETAG,
+        signed_in=False,
+        database=False,
+    ),
+    Call(
+        "GET /docs",
+        "getDocs",
+        "Return this document and the WebSocket's as a page for people.",
+        answer={"type": "string"},
+        media="text/html; charset=utf-8",
         headers=_ETAG,
         signed_in=False,
         database=False,

@@ -1,4 +1,4 @@
-"""The API's own descriptions for machines: ``/openapi.json`` and ``/asyncapi.json``, made once at the start."""
+"""The API's own descriptions: ``/openapi.json``, ``/asyncapi.json``, and ``/docs`` for people; made at the start."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chatserver.routes import docs
 from chatserver.routes.asyncapi import make_asyncapi
 from chatserver.routes.openapi import make_openapi
 from chatserver.routes.page import serve_content
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def add_routes(app: App) -> None:
     """Route the documents."""
-    documents = {"openapi": make_openapi(), "asyncapi": make_asyncapi()}
-    for name, document in documents.items():
+    openapi, asyncapi = make_openapi(), make_asyncapi()
+    for name, document in {"openapi": openapi, "asyncapi": asyncapi}.items():
         handler = serve_content(msgspec.json.encode(document), "application/json")
         app.add_route(handler, f"/{name}.json", {"GET"}, name=name)
+    docs.add_routes(app, openapi, asyncapi)

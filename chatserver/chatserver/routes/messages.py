@@ -24,7 +24,7 @@ DEFAULT_LIMIT = 100
 
 
 class MessageBody(Body, SendMessage, frozen=True):
-    """``POST /api/messages``."""
+    """``POST /api/messages``: to one of `to` and `chat_id`; the `type` text needs a `text`, others a `media_url`."""
 
     # A field that is null counts as missing.
     rules: ClassVar[dict[str, Any]] = {

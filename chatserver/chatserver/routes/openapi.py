@@ -168,7 +168,8 @@ def _problem(status: int, kinds: list[type[ChatError]]) -> Schema:
 def _answer(call: Call, refs: dict[int, Schema]) -> Schema:
     answer: Schema = {"description": HTTPStatus(call.status).phrase, "headers": _headers(call.headers)}
     if call.answer is not None:
-        answer["content"] = _json(refs[id(call.answer)] if is_type(call.answer) else call.answer)
+        schema = refs[id(call.answer)] if is_type(call.answer) else call.answer
+        answer["content"] = {call.media: {"schema": schema}}
     return answer
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sanic.response import HTTPResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     from chatserver.routes.context import App, Request
@@ -41,15 +41,17 @@ _TYPES = {
 }
 
 
-def serve_content(content: bytes, content_type: str) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
+def serve_content(
+    content: bytes, content_type: str, headers: Mapping[str, str] = SECURITY_HEADERS
+) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
     """Return a handler that answers with this content, or 304 to who has it."""
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
     async def handler(request: Request) -> HTTPResponse:
-        headers = {**SECURITY_HEADERS, "ETag": etag}
+        tagged = {**headers, "ETag": etag}
         if request.headers.get("if-none-match") == etag:
-            return HTTPResponse(None, 304, headers)
-        return HTTPResponse(content, 200, headers, content_type)
+            return HTTPResponse(None, 304, tagged)
+        return HTTPResponse(content, 200, tagged, content_type)
 
     return handler
 
