@@ -29,6 +29,7 @@ pytestmark = pytest.mark.integration
 # admin     of the group
 # revoked   the member, on a device that was signed out
 # nobody    no token
+# The last row leaves nobody to ask.
 MATRIX = """
 call                                                               stranger member former blocked admin revoked nobody
 POST /api/auth/code                                                202      202    202    202     202   202     202
@@ -77,6 +78,7 @@ GET /readyz                                                        200      200 
 GET /openapi.json                                                  200      200    200    200     200   200     200
 GET /asyncapi.json                                                 200      200    200    200     200   200     200
 GET /docs                                                          200      200    200    200     200   200     200
+DELETE /api/users/me                                               204      204    204    204     204   401     401
 """
 CODES = {
     "401": "unauthenticated",
