@@ -11,6 +11,9 @@ from chatserver.client.rest import RestClient
 PING_SECONDS = 10.0
 """A half-open connection is noticed after two of these."""
 
+CLOSE_SECONDS = 1.0
+"""For the other end's part of a closing handshake; one that does not answer any more is waited for in vain."""
+
 MAX_FRAME_BYTES = 1 << 20
 """Far beyond a message: the answer to a sync names up to 1,000 chats and 2,000 members."""
 
@@ -34,6 +37,7 @@ def open_socket(rest: RestClient) -> connect:
         ping_interval=PING_SECONDS,
         ping_timeout=PING_SECONDS,
         open_timeout=PING_SECONDS,
+        close_timeout=CLOSE_SECONDS,
         max_size=MAX_FRAME_BYTES,
         proxy=None,
     )
