@@ -58,6 +58,11 @@ def test_failed_scrapes_never_scale_down(connections: tuple[int | None, ...]) ->
     assert not decision.active
 
 
+def test_a_third_without_a_reading_is_not_blindness() -> None:
+    assert decide(servers(1, 1, None), 3, POLICY, Memory(), now=100, settled=True).active
+    assert not decide(servers(1, None, None, 1, 1), 5, POLICY, Memory(), now=100, settled=True).active
+
+
 def test_clients_of_leaving_servers_are_expected_back() -> None:
     leaving = Server(name="leaving", started=True, terminating=True, connections=15_000)
     decision = decide([*servers(9_000), leaving], 1, POLICY, Memory(), now=100, settled=False)
@@ -100,6 +105,14 @@ def test_down_waits_for_the_window_after_a_scale_up() -> None:
     memory = decide(servers(25), 1, policy, Memory(), now=0, settled=True).memory
     assert decide(servers(1, 1, 1), 3, policy, memory, now=59, settled=True).replicas == 3
     assert decide(servers(1, 1, 1), 3, policy, memory, now=61, settled=True).replicas == 2
+
+
+def test_even_a_lowered_maximum_waits_for_the_window_after_a_scale_up() -> None:
+    high = Policy(target=10, min_replicas=1, max_replicas=10, stabilization_seconds=60)
+    low = Policy(target=10, min_replicas=1, max_replicas=2, stabilization_seconds=60)
+    memory = decide(servers(50), 1, high, Memory(), now=0, settled=True).memory
+    assert decide(servers(*[1] * 5), 5, low, memory, now=59, settled=True).replicas == 5
+    assert decide(servers(*[1] * 5), 5, low, memory, now=61, settled=True).replicas == 4
 
 
 def test_down_one_a_minute_or_a_tenth_of_the_servers() -> None:

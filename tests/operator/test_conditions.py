@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from chatoperator.autoscaler import Decision, Memory
 from chatoperator.conditions import Condition, Ends, Facts, conditions
 from chatoperator.observed import Answer, Observed, Pod
 from tests.support.chatclusters import cluster
+from tests.support.cluster import ROOT
 
 
 def workload(name: str, ready: int, wanted: int) -> dict[str, Any]:
@@ -166,3 +168,16 @@ def test_a_hostname_that_is_taken_is_told_and_both_serve() -> None:
     made = by_type(conditions(facts(running(), conflict="chat.example.com belongs to the older ChatCluster a")))
     assert (made["HostnameConflict"].status, made["HostnameConflict"].reason) == ("True", "HostnameTaken")
     assert made["Ready"].status == "True"
+
+
+def test_every_reason_is_explained_to_admins() -> None:
+    """The reasons that the code can give are those of docs/operations/conditions.md."""
+    source = ast.parse((ROOT / "operator" / "chatoperator" / "conditions.py").read_text())
+    calls = [node for node in ast.walk(source) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Condition"]
+    assert len(calls) > 30
+    given = {call.args[2].value for call in calls if isinstance(call.args[2], ast.Constant)}
+    rows = (ROOT / "docs" / "operations" / "conditions.md").read_text().splitlines()
+    explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
+    # By name elsewhere: the autoscaler's reasons, the scaling mode, how many pods are ready.
+    computed = {"ByConnections", "NoReadings", "External", "Disabled", "PartlyReady", "NotReady", "NotAnswering"}
+    assert given | computed == explained

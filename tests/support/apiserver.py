@@ -98,7 +98,9 @@ class ApiServer:
 
     def audit(self) -> list[dict[str, Any]]:
         """All requests so far, oldest first."""
-        return [json.loads(line) for line in (self.folder / "audit.log").read_text().splitlines() if line]
+        # The last line may still be on its way.
+        *lines, _ = (self.folder / "audit.log").read_text().split("\n")
+        return [json.loads(line) for line in lines]
 
 
 @contextlib.contextmanager

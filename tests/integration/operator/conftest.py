@@ -34,8 +34,8 @@ def server() -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def namespace(server: ApiServer) -> str:
-    """A fresh namespace that refuses pods which are not restricted."""
+def namespace(server: ApiServer) -> Iterator[str]:
+    """A fresh namespace that refuses pods which are not restricted; its ChatClusters end with the test."""
     name = f"chat-{next(_numbers)}"
     manifest = {
         "apiVersion": "v1",
@@ -43,7 +43,9 @@ def namespace(server: ApiServer) -> str:
         "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
     assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(manifest)).returncode == 0
-    return name
+    yield name
+    # Otherwise operators of later tests, which serve all namespaces, would reconcile them too.
+    server.run_kubectl("delete", "cc", "--all", "-n", name)
 
 
 @pytest.fixture

@@ -91,7 +91,8 @@ async def test_a_chat_that_flaps_fills_no_event_log(operator: Operator) -> None:
 
 
 async def test_two_chatclusters_with_one_hostname_both_serve_and_the_younger_is_told(operator: Operator) -> None:
-    operator.chatcluster["spec"]["ingress"] = {"hostnames": ["chat.example.com"]}
+    hostname = f"{operator.namespace}.example.com"
+    operator.chatcluster["spec"]["ingress"] = {"hostnames": [hostname]}
     await operator.brought_up()
     younger = copy.deepcopy(operator.chatcluster)
     younger["metadata"]["name"] = "younger"
@@ -109,7 +110,7 @@ async def test_two_chatclusters_with_one_hostname_both_serve_and_the_younger_is_
             (made,) = [c for c in live["status"]["conditions"] if c["type"] == "HostnameConflict"]
             found[key[1]] = made["status"]
             if made["status"] == "True":
-                assert "chat.example.com belongs to the older ChatCluster demo" in made["message"]
+                assert f"{hostname} belongs to the older ChatCluster demo" in made["message"]
         return found
 
     assert await conflicts() == {"demo": "False", "younger": "True"}
