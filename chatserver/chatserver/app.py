@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ from chatserver.routes.context import App, Context
 from chatserver.routes.lingering import LingeringHttpProtocol
 from chatserver.services import housekeeping
 from chatserver.services.accounts import Accounts
+from chatserver.services.balancing import Balancer
 from chatserver.services.deletion import Deletions
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
@@ -76,6 +78,10 @@ SEND_CODES_SECONDS = 5.0
 GAUGE_SECONDS = 1.0
 
 
+class LoopFailed(Exception):
+    """A defect ended a loop that should run to the end; its traceback is in the log."""
+
+
 def make_context(settings: Settings, metrics: Metrics) -> Context:
     """Make the parts; nothing connects or runs yet."""
     database = Database(
@@ -87,6 +93,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         on_seconds=metrics.observe_database_call,
     )
     hub = Hub()
+    health = Health(database, metrics)
     devices_service = Devices(database)
     deliverer = Deliverer(database, devices_service, hub, metrics)
     bus = PostgresBus(
@@ -128,7 +135,16 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         hub=hub,
         deliverer=deliverer,
         bus=bus,
-        health=Health(database, metrics),
+        health=health,
+        balancer=Balancer(
+            database,
+            hub,
+            health,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            percent_per_second=settings.shed_percent_per_second,
+            on_shed=metrics.shed.inc,
+            chance=random.Random(),  # noqa: S311 - whom to ask is no secret
+        ),
     )
 
 
@@ -178,12 +194,18 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
 
     Raises:
         OSError: a port is taken.
+        LoopFailed: a defect ended one of the loops, and the server has drained.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
+    failed: list[str] = []
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
         (hurry if stop.is_set() else stop).set()
+
+    def on_failed(loop_name: str) -> None:
+        failed.append(loop_name)
+        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
@@ -192,7 +214,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
     metrics_server = MetricsServer(metrics, settings.http_host, settings.metrics_port)
     metrics_server.start()
     try:
-        async with _running(context), _listening(make_app(context), settings) as port:
+        async with _running(context, on_failed), _listening(make_app(context), settings) as port:
             log.info("serving", port=port, metrics_port=metrics_server.port)
             if on_serving is not None:
                 on_serving(port)
@@ -209,10 +231,12 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
     finally:
         metrics_server.stop()
     log.info("stopped")
+    if failed:
+        raise LoopFailed(", ".join(failed))
 
 
 @contextlib.asynccontextmanager
-async def _running(context: Context) -> AsyncIterator[None]:
+async def _running(context: Context, on_failed: Callable[[str], None]) -> AsyncIterator[None]:
     """Run the parts that work beside requests."""
     await context.database.open()
     context.writer.start()
@@ -228,9 +252,11 @@ async def _running(context: Context) -> AsyncIterator[None]:
         "housekeeping": _once_migrated(
             context, housekeeping.run(context.database, context.devices, audit_days=context.settings.audit_days)
         ),
+        "heartbeat": _once_migrated(context, context.balancer.run_heartbeat()),
+        "shedding": context.balancer.run_shedding(),
         "gauges": _measure(context),
     }
-    tasks = [asyncio.create_task(_forever(name, work), name=name) for name, work in loops.items()]
+    tasks = [asyncio.create_task(_forever(name, work, on_failed), name=name) for name, work in loops.items()]
     try:
         yield
     finally:
@@ -242,13 +268,13 @@ async def _running(context: Context) -> AsyncIterator[None]:
         await context.database.close()
 
 
-async def _forever(name: str, work: Coroutine[None, None, None]) -> None:
+async def _forever(name: str, work: Coroutine[None, None, None], on_failed: Callable[[str], None]) -> None:
     """Run a loop; a defect in one ends the process, so that it is restarted instead of limping."""
     try:
         await work
     except Exception:
         log.exception("loop_failed", loop=name)
-        signal.raise_signal(signal.SIGTERM)
+        on_failed(name)
 
 
 async def _once_migrated(context: Context, work: Coroutine[None, None, None]) -> None:

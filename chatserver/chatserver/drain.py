@@ -13,7 +13,6 @@ from chatserver.protocol import CLOSE_RESTART, Reconnect, encode_frame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatserver.connection import Connection
     from chatserver.hub import Hub
     from chatserver.services.health import Health
     from chatserver.services.writer import MessageWriter
@@ -23,6 +22,8 @@ log = structlog.get_logger()
 
 # The end of drainSeconds that no client is told to use: writes finish in it and the last sockets close.
 CLOSING_SECONDS = 5.0
+# Of that, for the last clients' own closing handshakes: those who leave by themselves need no 1012.
+LATE_SHARE = 0.25
 # Sends are answered as soon as the writer is closed; watermarks may be waiting for a database that is away.
 ANSWERS_SECONDS = 0.5
 # Between looks at whether everybody has left.
@@ -73,21 +74,24 @@ class Drain:
         self._hurry = hurry
 
     async def run(self) -> None:
-        """Turn unready, ask every client to leave, finish writes, close who stayed."""
+        """Turn unready, wait for the proxies to notice, ask every client to leave, finish writes, close who stayed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.drain_seconds
         self._health.begin_drain()
-        self._hub.wake_polls()
         log.info("drain_begins", connections=len(self._hub.connections))
         await self._pause(self._settings.readiness_notice_seconds)
+        # Polls are answered only now: before, they would have come straight back.
         self._health.refusing = True
-        connections = list(self._hub.connections.values())
+        self._hub.wake_polls()
         closing_seconds = min(CLOSING_SECONDS, self._settings.drain_seconds / 2)
         window_seconds = max(0.0, deadline - closing_seconds - loop.time())
-        self._ask_to_leave(connections, window_seconds)
         leave_by = loop.time() + window_seconds
-        while self._hub.connections and loop.time() < leave_by and not self._hurry.is_set():  # noqa: ASYNC110 - three conditions
+        asked = self._ask_to_leave(set(), window_seconds)
+        stay_until = leave_by + closing_seconds * LATE_SHARE
+        while self._hub.connections and loop.time() < stay_until and not self._hurry.is_set():
             await asyncio.sleep(POLL_SECONDS)
+            # A handshake that had begun before ends after the first pass.
+            asked = self._ask_to_leave(asked, leave_by - loop.time())
         await self._writer.close(timeout_seconds=max(1.0, deadline - 2 - loop.time()))
         if self._answers:
             # The acks of what was just written go out ahead of the closes.
@@ -95,24 +99,26 @@ class Drain:
         await self._close_rest(max(1.0, deadline - loop.time()))
         log.info("drain_ends")
 
-    def _ask_to_leave(self, connections: list[Connection], window_seconds: float) -> None:
+    def _ask_to_leave(self, asked: set[str], window_seconds: float) -> set[str]:
+        """Ask whoever was not asked; return all that are here."""
+        connections = [c for c in self._hub.connections.values() if c.conn_id not in asked]
         # Shuffled: neighbours in the list came at the same time, mostly from the same place.
         random.shuffle(connections)
         values = [random.random() for _ in connections]  # noqa: S311 - jitter, not a secret
         for connection, after_ms in zip(
-            connections, reconnect_delays_ms(len(connections), window_seconds, values), strict=True
+            connections, reconnect_delays_ms(len(connections), max(0.0, window_seconds), values), strict=True
         ):
             connection.outbox.put(encode_frame(Reconnect(after_ms)))
+        return set(self._hub.connections)
 
     async def _close_rest(self, timeout_seconds: float) -> None:
-        left = list(self._hub.connections.values())
-        if left:
-            log.info("drain_closes", connections=len(left))
-        for connection in left:
-            connection.outbox.close(CLOSE_RESTART, "the server restarts")
+        log.info("drain_closes", connections=len(self._hub.connections))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
-        while self._hub.connections and loop.time() < deadline:  # noqa: ASYNC110 - two conditions
+        while self._hub.connections and loop.time() < deadline:
+            # Again and again, for the same reason; of orders the first holds.
+            for connection in self._hub.connections.values():
+                connection.outbox.close(CLOSE_RESTART, "the server restarts")
             await asyncio.sleep(POLL_SECONDS)
 
     async def _pause(self, seconds: float) -> None:

@@ -35,6 +35,7 @@ class Metrics:
     Attributes:
         connections: open WebSockets.
         draining: 1 from SIGTERM on.
+        shed: clients that were asked to leave because this server had more than its share.
         messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``limited``, ``unavailable``.
         codes: ``sent``, ``failed`` (given up), ``refused`` (the sender's queue was full: 503).
         rate_limited: refusals by limit: ``messages``, ``device``, ``address``, ``codes``.
@@ -48,6 +49,9 @@ class Metrics:
         GCCollector(registry=self.registry)
         self.connections = Gauge("chatserver_connections", "Open WebSockets", registry=self.registry)
         self.draining = Gauge("chatserver_draining", "1 while the server drains", registry=self.registry)
+        self.shed = Counter(
+            "chatserver_shed", "Clients asked to leave for a server with fewer connections", registry=self.registry
+        )
         self.messages = Counter("chatserver_messages", "Sends by result", ["result"], registry=self.registry)
         for result in ("stored", "duplicate", "rejected", "limited", "unavailable"):
             self.messages.labels(result)

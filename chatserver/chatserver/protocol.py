@@ -171,7 +171,7 @@ class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_def
 
 
 class Reconnect(Frame, frozen=True, tag="reconnect"):
-    """The server leaves: connect anew after this many milliseconds."""
+    """The server leaves or has too many connections: connect anew after this many milliseconds."""
 
     after_ms: int
 

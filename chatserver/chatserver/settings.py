@@ -76,6 +76,9 @@ class Settings:
         server_name: name in ``X-Chat-Server`` and ``welcome``.
         drain_seconds: time from SIGTERM's notice to the last closed socket.
         readiness_notice_seconds: time after ``/readyz`` turns 503 until the proxy has noticed.
+        heartbeat_seconds: between two tellings of the other servers how many connections this one has.
+        shed_percent_per_second: of its connections, which a server with more than its share asks to leave in a second;
+            0: it never does.
         otp_sender: how codes reach people: ``Log`` (development: shown to whoever asks) or ``Webhook``.
         otp_webhook: where the sender ``Webhook`` posts them to; None with ``Log``.
         codes_per_address_per_hour: sign-in codes one client address may ask for.
@@ -107,6 +110,8 @@ class Settings:
     server_name: str = ""
     drain_seconds: int = 30
     readiness_notice_seconds: float = 5
+    heartbeat_seconds: float = 5
+    shed_percent_per_second: float = 1
     otp_sender: str = "Log"
     otp_webhook: Webhook | None = None
     codes_per_address_per_hour: int = 1000
@@ -311,6 +316,8 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         server_name=reader.text("SERVER_NAME", socket.gethostname()),
         drain_seconds=drain_seconds,
         readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", 5, least=0, most=drain_seconds),
+        heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", 5, least=0.1, most=60),
+        shed_percent_per_second=reader.number("SHED_PERCENT_PER_SECOND", 1, least=0, most=100),
         otp_sender=otp_sender,
         # Migrations send no codes, and their Job has no key to sign with.
         otp_webhook=_read_webhook(reader) if otp_sender == "Webhook" and needs_secret_key else None,

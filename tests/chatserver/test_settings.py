@@ -13,6 +13,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     settings = read_settings(GOOD)
     assert (settings.http_port, settings.metrics_port, settings.database_pool_size) == (8080, 9090, 8)
     assert (settings.drain_seconds, settings.readiness_notice_seconds) == (30, 5)
+    assert (settings.heartbeat_seconds, settings.shed_percent_per_second) == (5, 1)
     assert (settings.max_connections, settings.trusted_proxy_hops, settings.session_days) == (10_000, 1, 90)
     assert settings.web_root is None
 
@@ -27,6 +28,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         ("DATABASE_POOL_SIZE", "0"),
         ("DRAIN_SECONDS", "-1"),
         ("READINESS_NOTICE_SECONDS", "31"),
+        ("HEARTBEAT_SECONDS", "0"),
+        ("SHED_PERCENT_PER_SECOND", "101"),
         ("OTP_SENDER", "Pigeon"),
         ("CODES_PER_NUMBER_PER_HOUR", "0"),
         ("MESSAGES_PER_USER_PER_MINUTE", "-1"),

@@ -101,6 +101,44 @@ async def test_a_second_sigterm_hurries_the_drain(read_dsn: Callable[[], str]) -
         assert await asyncio.to_thread(server.wait, 30) == 0
 
 
+async def test_a_defect_in_a_loop_drains_and_ends_the_process_with_an_exit_code(
+    postgres: PostgresCluster, read_dsn: Callable[[], str]
+) -> None:
+    with ServerProcess(read_dsn(), "one", CHAT_HEARTBEAT_SECONDS=0.2) as server:
+        server.wait_ready()
+        ana = await sign_in(server)
+        async with ana.socket(server) as a:
+            # No outage, which every loop outlives: a statement that can never work.
+            postgres.sql("DROP TABLE servers", read_dsn().rsplit("/", 1)[1])
+            await a.of_type("reconnect")
+            assert await a.close_code() == 1012
+        assert await asyncio.to_thread(server.wait, 30) == 1
+        assert [event["loop"] for event in server.events() if event["event"] == "loop_failed"] == ["heartbeat"]
+        assert server.events()[-1]["loops"] == "heartbeat"
+
+
+async def test_a_poll_is_answered_when_the_proxies_have_noticed_and_not_before(read_dsn: Callable[[], str]) -> None:
+    with ServerProcess(read_dsn(), "one", CHAT_READINESS_NOTICE_SECONDS=4) as server:
+        server.wait_ready()
+        ana = await sign_in(server)
+        # A socket that ignores what it is asked, so that the server is still there.
+        async with ana.socket(server) as a, ana.http(server) as http:
+            polling = asyncio.create_task(http.get("/api/messages", params={"wait": 60}))
+            server.terminate()
+            await eventually(lambda: "drain_begins" in server.log_text())
+            assert (await get(server, "/readyz?exclude=database")).status_code == 503
+            again = asyncio.create_task(http.get("/api/messages", params={"wait": 60}))
+            first, _ = await asyncio.wait(
+                (asyncio.create_task(a.of_type("reconnect")), polling, again), return_when=asyncio.FIRST_COMPLETED
+            )
+            assert first
+            assert "drain_closes" not in server.log_text()
+            for poll in (polling, again):
+                answer = await asyncio.wait_for(poll, 20)
+                assert (answer.status_code, answer.json()) == (200, [])
+            assert (await http.get("/api/messages", params={"wait": 60})).json() == []
+
+
 async def test_a_sigterm_during_the_start_ends_it(read_dsn: Callable[[], str]) -> None:
     server = ServerProcess(read_dsn(), "one")
     server.spawn()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chatserver.metrics import Metrics
     from chatserver.model import Principal
     from chatserver.services.accounts import Accounts
+    from chatserver.services.balancing import Balancer
     from chatserver.services.deletion import Deletions
     from chatserver.services.delivery import Deliverer
     from chatserver.services.devices import Devices
@@ -62,6 +63,7 @@ class Context:
     deliverer: Deliverer
     bus: Bus
     health: Health
+    balancer: Balancer
     sockets: Sockets = field(default_factory=Sockets)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 

@@ -71,7 +71,7 @@ async def _poll(
     context: Context, user_id: int, *, since: str | None, limit: int, events: bool, wait_seconds: int
 ) -> Page:
     """Read a page; while it is empty, read again whenever something arrives, until the time is over or a drain."""
-    if not wait_seconds or context.health.draining:
+    if not wait_seconds or context.health.refusing:
         return await feed.read_feed(context.database, user_id, since=since, limit=limit, events=events)
     deadline = time.monotonic() + wait_seconds
     await context.deliverer.learn(user_id)
@@ -82,7 +82,7 @@ async def _poll(
             arrived.clear()
             page = await feed.read_feed(context.database, user_id, since=since, limit=limit, events=events)
             left_seconds = deadline - time.monotonic()
-            if page.rows or left_seconds <= 0 or context.health.draining:
+            if page.rows or left_seconds <= 0 or context.health.refusing:
                 return page
             since = page.next_since
             try:

@@ -34,7 +34,7 @@ class Health:
     Attributes:
         started: the API's port is open.
         draining: SIGTERM has come.
-        refusing: the drain's pass over the clients has begun; new sockets go elsewhere.
+        refusing: the proxies no longer send anybody: the drain asks its clients to leave, and new ones go elsewhere.
         schema_ready: set once the database has been seen to have this code's schema.
     """
 
