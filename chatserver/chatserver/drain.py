@@ -80,6 +80,7 @@ class Drain:
         self._health.begin_drain()
         log.info("drain_begins", connections=len(self._hub.connections))
         await self._pause(self._settings.readiness_notice_seconds)
+        log.info("drain_asks", connections=len(self._hub.connections))
         # Polls are answered only now: before, they would have come straight back.
         self._health.refusing = True
         self._hub.wake_polls()
