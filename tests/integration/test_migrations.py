@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import uuid
 from typing import TYPE_CHECKING
 
+import httpx
 import msgspec
 import pytest
 
@@ -13,12 +15,16 @@ from chatserver.errors import RateLimited, ServiceUnavailable
 from chatserver.model import Reaction
 from chatserver.services import changes, chats
 from chatserver.services.accounts import Accounts
-from chatserver.storage.database import Database, StatementFailed
+from chatserver.storage.database import Database, StatementFailed, single_connection
 from chatserver.storage.migrate import SchemaRefused, check_schema, migrate, parse_migrations, read_migrations
+from tests.support.devices import sign_in as device_of
+from tests.support.people import Server, running_server
+from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chatserver.model import MessageRow
     from tests.support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.integration
@@ -149,3 +155,117 @@ async def test_waits_for_the_database_and_gives_up(postgres: PostgresCluster, em
     finally:
         await asyncio.to_thread(postgres.start)
     assert await waiting == NAMES
+
+
+# What a release knows of the schema is the list of its migrations and the highest number in it; nothing else of it
+# decides whether it serves. So an older or newer release stands here for this code with fewer or more migrations.
+
+
+@pytest.mark.parametrize("first", range(2, len(NAMES)))
+async def test_each_migration_runs_while_servers_work_and_keeps_every_message(
+    empty_dsn: Callable[[], str], first: int
+) -> None:
+    known = read_migrations()
+    await migrate(empty_dsn, 10, known[:first])
+    async with single_connection(empty_dsn, "filling") as connection:
+        # By SQL alone: calls of this code may need columns that are not there yet.
+        await connection.execute(
+            "INSERT INTO users (phone_number) SELECT '+1555000' || lpad(n::text, 4, '0') FROM generate_series(1, 3) n"
+        )
+        chat_id: int = await connection.fetchval("SELECT open_direct_chat('old', 1, 2)")
+        stored = await connection.fetch(_APPEND, *_batch(chat_id, "before", 300))
+    before = [(row[0], row[1]) for row in stored]
+    stop = asyncio.Event()
+    during: list[int] = []
+
+    async def old_server() -> None:
+        """What a server of that release sends: its calls of the functions that were there then."""
+        async with single_connection(empty_dsn, "old") as connection:
+            while not stop.is_set():
+                rows = await connection.fetch(_APPEND, *_batch(chat_id, "during", 3))
+                during.extend(row[1] for row in rows)
+
+    working = asyncio.create_task(old_server())
+    while len(during) < 6:
+        await asyncio.sleep(0.01)
+    for number in range(first + 1, len(known) + 1):
+        assert await migrate(empty_dsn, 10, known[:number]) == [NAMES[number - 1]]
+        reached = len(during)
+        while len(during) < reached + 6:
+            assert not working.done(), working.exception()
+            await asyncio.sleep(0.01)
+    stop.set()
+    await working
+    async with running_server(empty_dsn) as server:
+        rows = await read_all(server, 1, chat_id)
+    assert [(row.message_id, row.seq, row.text) for row in rows[:300]] == [
+        (message_id, seq, f"before {seq}") for message_id, seq in before
+    ]
+    assert [row.seq for row in rows] == list(range(1, 301 + len(during)))
+    assert sorted(during) == [row.seq for row in rows[300:]]
+
+
+_APPEND = (
+    "SELECT o_message_id, o_seq FROM append_messages('old', $1::bigint[], $2::bigint[], $3::uuid[], $4::bytea[], "
+    "$5::text[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[]) ORDER BY o_ord"
+)
+
+
+def _batch(chat_id: int, text: str, rows: int) -> list[list[object]]:
+    return [
+        [chat_id] * rows, [1] * rows, [uuid.uuid4() for _ in range(rows)], [b"x"] * rows,
+        [f"{text} {number}" for number in range(1, rows + 1)], ["text"] * rows,
+        [None] * rows, [None] * rows, [None] * rows,
+    ]  # fmt: skip
+
+
+async def read_all(server: Server, user_id: int, chat_id: int) -> list[MessageRow]:
+    """Return the whole history of a chat."""
+    rows: list[MessageRow] = []
+    more = True
+    while more:
+        after = rows[-1].seq if rows else 0
+        page = await chats.read_history(server.database, user_id, chat_id, after=after, limit=1000)
+        rows += page.rows
+        more = page.more
+    return rows
+
+
+async def test_old_servers_serve_on_after_a_migration_whose_new_version_failed(empty_dsn: Callable[[], str]) -> None:
+    await migrate(empty_dsn, 10)
+    known = read_migrations()
+    newer = msgspec.structs.replace(
+        known[-1], number=len(known) + 1, name="0099_add_things.sql", oldest_code=1, checksum="new",
+        sql="CREATE TABLE things (thing_id bigint PRIMARY KEY); ALTER TABLE messages ADD COLUMN thing_id bigint;",
+    )  # fmt: skip
+    with ServerProcess(empty_dsn(), "old-1") as process:
+        process.wait_ready()
+        ana, ben = await device_of(process, "ana"), await device_of(process, "ben")
+        async with ana.socket(process) as socket, ben.socket(process) as other:
+            await socket.message("before", to="ben")
+            # The new release migrates while the old one has open connections, and then fails to start.
+            assert await migrate(empty_dsn, 10, (*known, newer)) == [newer.name]
+            await socket.message("after", to="ben")
+            assert (await other.text("after"))["seq"] == 2
+    # All old servers are gone at once, and come back to a schema that they do not know.
+    with ServerProcess(empty_dsn(), "old-2") as first, ServerProcess(empty_dsn(), "old-3") as second:
+        first.wait_ready()
+        second.wait_ready()
+        async with ana.socket(first) as socket, ben.socket(second) as other:
+            await other.send(type="sync", chats={})
+            await other.of_type("synced")
+            await socket.message("later", to="ben")
+            await other.text("later")
+            assert [seq for _, seq in other.rows()] == [1, 2, 3]
+    excluding = msgspec.structs.replace(
+        newer, number=newer.number + 1, name="0100_drop_things.sql", oldest_code=newer.number, checksum="drop",
+        sql="DROP TABLE things",
+    )  # fmt: skip
+    await migrate(empty_dsn, 10, (*known, newer, excluding))
+    with ServerProcess(empty_dsn(), "too-old") as refused:
+        while not [event for event in refused.events() if event["event"] == "schema_not_ready"]:
+            await asyncio.sleep(0.05)
+        async with ana.http(refused) as http:
+            assert (await http.get("/readyz")).status_code == httpx.codes.SERVICE_UNAVAILABLE
+        (event,) = [event for event in refused.events() if event["event"] == "schema_not_ready"]
+        assert "Run a newer release" in event["reason"]
