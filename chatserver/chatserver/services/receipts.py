@@ -1,38 +1,146 @@
-"""Receipts: how far each member got and read, as watermarks that only rise."""
+"""Receipts: how far each member got and read, as watermarks that only rise; stored in batches over all users.
+
+Watermarks only rise, so that the marks of many calls can be merged and stored in any order. A batch is what came while
+the last one was stored, or within COLLECT_SECONDS of the first call.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import copy
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from chatserver.errors import ValidationFailed
+from chatserver.errors import ServiceUnavailable, ValidationFailed
 from chatserver.services import checks
 from chatserver.storage.receipts import WatermarkRaise, raise_watermarks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from chatserver.model import Receipt, ReceiptMark
     from chatserver.storage.database import Database
 
+COLLECT_SECONDS = 0.002
+"""Seconds a batch is collected after its first call: as of messages."""
+
+BATCH_MARKS = 1000
+"""Marks of a batch at which no further call is added: 13 NOTIFY payloads, and some 20 ms of PostgreSQL."""
+
+BATCHES_IN_FLIGHT = 2
+"""So that one that waits for somebody's lock does not hold all; each takes one connection of the pool."""
+
+QUEUE_MARKS = 20_000
+"""Marks that may wait; beyond it a call is answered with 503."""
+
+STORE_SECONDS = 10.0
+"""Seconds a call waits at most: the queue in front of it, and its own batch."""
+
+
+@dataclass(slots=True)
+class _Call:
+    raises: Sequence[WatermarkRaise]
+    done: asyncio.Future[list[Receipt]]
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The calls of one server that wait for the database."""
+
+    calls: deque[_Call] = field(default_factory=deque)
+    marks: int = 0
+    collecting: bool = False
+    batches: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def store(self, database: Database, raises: Sequence[WatermarkRaise]) -> list[Receipt]:
+        """Wait until the marks are stored; returns what the batch changed."""
+        if self.marks and self.marks + len(raises) > QUEUE_MARKS:
+            raise ServiceUnavailable("Too many receipts wait to be stored.")
+        call = _Call(raises, asyncio.get_running_loop().create_future())
+        self.calls.append(call)
+        self.marks += len(raises)
+        if not self.collecting and len(self.batches) < BATCHES_IN_FLIGHT:
+            self.collecting = True
+            task = asyncio.create_task(self._run(database), name="receipts")
+            self.batches.add(task)
+            task.add_done_callback(self.batches.discard)
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await call.done
+        except TimeoutError as error:
+            raise ServiceUnavailable("The receipts could not be stored in time.") from error
+
+    async def _run(self, database: Database) -> None:
+        try:
+            await asyncio.sleep(COLLECT_SECONDS)
+        finally:
+            self.collecting = False
+        while self.calls:
+            await self._store_batch(database, self._take())
+
+    def _take(self) -> list[_Call]:
+        batch: list[_Call] = []
+        size = 0
+        while self.calls and size < BATCH_MARKS:
+            call = self.calls.popleft()
+            self.marks -= len(call.raises)
+            # Whoever gave up waiting has been told that nothing is known.
+            if not call.done.done():
+                batch.append(call)
+                size += len(call.raises)
+        return batch
+
+    @staticmethod
+    async def _store_batch(database: Database, batch: Sequence[_Call]) -> None:
+        if not batch:
+            return
+        try:
+            changed = await raise_watermarks(database, [item for call in batch for item in call.raises])
+        except asyncio.CancelledError:
+            _fail(batch, ServiceUnavailable())
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            _fail(batch, error)
+        else:
+            for call in batch:
+                if not call.done.done():
+                    call.done.set_result(changed)
+
+
+def _fail(batch: Sequence[_Call], error: Exception) -> None:
+    for call in batch:
+        if not call.done.done():
+            call.done.set_exception(copy.copy(error))
+
+
+_queues: WeakKeyDictionary[Database, _Queue] = WeakKeyDictionary()
+"""One for each database of this process: batches go over all users."""
+
 
 async def mark(database: Database, user_id: int, marks: Mapping[int, ReceiptMark]) -> list[Receipt]:
-    """Raise the user's watermarks in many chats with one statement, and hint what changed to all servers.
+    """Raise the user's watermarks in many chats, in one statement with those of others, and hint what changed.
 
     Values beyond the chat's last row are lowered to it; a smaller one than before changes nothing; reading implies
     having got. Chats the user is not in are ignored: a client may be told late that it was removed.
     Nothing is written and nobody is told when nothing changes.
 
     Returns:
-        The watermarks that changed (and only those).
+        The user's watermarks in these chats that changed (and only those).
 
     Raises:
         ValidationFailed: a negative number.
+        ServiceUnavailable: too many wait, or the database is away; the same call again does no harm.
     """
     raises = []
     for chat_id, item in marks.items():
-        for field, seq in (("delivered_seq", item.delivered_seq), ("read_seq", item.read_seq)):
+        for field_name, seq in (("delivered_seq", item.delivered_seq), ("read_seq", item.read_seq)):
             if seq is not None and not 0 <= seq < 2**63:
-                raise ValidationFailed.of(f"chats.{chat_id}.{field}", "must be a seq")
+                raise ValidationFailed.of(f"chats.{chat_id}.{field_name}", "must be a seq")
         if checks.is_id(chat_id):
             raises.append(WatermarkRaise(user_id, chat_id, item.delivered_seq or 0, item.read_seq or 0))
-    return await raise_watermarks(database, raises) if raises else []
+    if not raises:
+        return []
+    changed = await _queues.setdefault(database, _Queue()).store(database, raises)
+    return [receipt for receipt in changed if receipt.user_id == user_id and receipt.chat_id in marks]
