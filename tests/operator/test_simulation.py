@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
@@ -143,3 +145,15 @@ def test_wrong_arguments_are_refused_in_words(
         main(["simulate", *arguments])
     assert refused.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_the_simulator_needs_none_of_the_operators_libraries() -> None:
+    """A plain `uv run chatoperator simulate` has none of them."""
+    hidden = ["aiohttp", "cryptography", "kopf", "kubernetes", "prometheus_client", "structlog", "yaml"]
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
+        "from chatoperator.__main__ import main; main(['simulate', '--synthetic', 'day'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "chatservers     2 to 8" in done.stdout
