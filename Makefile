@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check fix format lint types unit integration e2e e2e-chat e2e-machine integration-machine soak test purge
+.PHONY: help up status url logs down check fix format lint types unit integration e2e e2e-chat e2e-machine integration-machine soak bench test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ e2e-chat: | $(UV)
 
 e2e-machine: | $(UV)
 	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider
+
+bench: | $(UV) ## what a chatserver can do on this machine, beside what the machine itself can do (QUICK=1: some minutes)
+	@$(RUN) python -m bench $(if $(QUICK),--quick,--report)
 
 # One lane waits for the cluster most of the time, so that the other one has the processor.
 test: check ## everything CI runs

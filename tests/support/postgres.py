@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pwd
@@ -45,9 +46,14 @@ def find_binaries() -> Path:
 
 
 class PostgresCluster:
-    """One cluster in a temporary folder; use it as a context manager."""
+    """One cluster in a temporary folder; use it as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        settings: lines of postgresql.conf that outdo those for tests.
+    """
+
+    def __init__(self, settings: str = "") -> None:
+        self._settings = settings
         self.binaries = find_binaries()
         # Short: a unix socket's path has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="chat-pg-"))
@@ -111,7 +117,8 @@ class PostgresCluster:
             "--data-checksums", "--no-sync", *locale,
         )  # fmt: skip
         with (self.data / "postgresql.conf").open("a") as file:
-            file.write(_CONFIGURATION + f"port = {self.port}\nunix_socket_directories = '{self.folder}'\n")
+            file.write(f"{_CONFIGURATION}{self._settings}\n")
+            file.write(f"port = {self.port}\nunix_socket_directories = '{self.folder}'\n")
 
     def start(self) -> None:
         """Start the cluster and wait until it takes connections."""
@@ -131,10 +138,16 @@ class PostgresCluster:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
+        for process in self.processes():
+            # A backend may have ended since.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def processes(self) -> list[int]:
+        """Return the ids of all of its processes, the first one's first."""
         leader = int((self.data / "postmaster.pid").read_text().split()[0])
         tasks = Path(f"/proc/{leader}/task/{leader}/children")
-        for process in (leader, *map(int, tasks.read_text().split())):
-            os.kill(process, number)
+        return [leader, *map(int, tasks.read_text().split())]
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement with psql and return its bare output."""
