@@ -33,6 +33,7 @@ async def test_the_readmes_commands_work_and_leave_nothing(tmp_path: Path) -> No
     assert re.search(r"^Chat is ready: https://127\.0\.0\.1:\d+/$", printed, re.MULTILINE)
     assert '"status": "read"' in printed
     assert re.search(r"^demo +True", printed, re.MULTILINE)
+    assert re.search(r"^Ready for \d+[smh]", printed, re.MULTILINE), "the plugin's status"
     assert "minReplicas" in printed
     assert re.search(r"^chatserver_connections \d", printed, re.MULTILINE)
     assert left(paths, before) == []

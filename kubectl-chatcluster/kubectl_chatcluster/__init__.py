@@ -1,0 +1,1 @@
+"""The kubectl plugin `kubectl chatcluster`: what an admin asks about a ChatCluster, through the user's own kubectl."""

@@ -1,0 +1,180 @@
+"""`kubectl chatcluster status | connections | drain | logs | support-bundle`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_chatcluster import bundle, connections, gather, journal, logs, status
+from kubectl_chatcluster import drain as draining
+from kubectl_chatcluster.archive import FILE_MODE, pack
+from kubectl_chatcluster.errors import Misuse, PluginError
+from kubectl_chatcluster.kubectl import find
+from kubectl_chatcluster.names import OPERATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubectl_chatcluster.kubectl import Kubectl
+
+FLAGS = ("namespace", "context", "cluster", "user", "kubeconfig", "as", "as-group", "as-uid", "server")
+"""kubectl's own, passed on to it."""
+
+DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
+UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
+
+NOT_READY, INTERRUPTED = 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command `kubectl-chatcluster`, which kubectl runs for `kubectl chatcluster`."""
+    parsed = parser().parse_args(arguments)
+    try:
+        sys.exit(parsed.run(find(kubectl_flags(parsed)), parsed))
+    except PluginError as error:
+        sys.stderr.write(f"kubectl chatcluster: {error}\n")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # `| head` has seen enough; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    shared = argparse.ArgumentParser(add_help=False)
+    passed = shared.add_argument_group("kubectl's own flags, passed on to it")
+    for flag in FLAGS:
+        short = ("-n",) if flag == "namespace" else ()
+        action = "append" if flag == "as-group" else "store"
+        passed.add_argument(*short, f"--{flag}", dest=f"flag_{flag}", metavar=flag.upper(), action=action)
+    made = argparse.ArgumentParser(prog="kubectl chatcluster", description="Looks after ChatClusters.")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, told: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=told, description=told, parents=[shared], allow_abbrev=False)
+
+    one = command("status", "what works, what does not, and why; exit status 1 while the ChatCluster is not Ready")
+    _add_name(one)
+    one.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    one.set_defaults(run=_status)
+    one = command("connections", "connections of each chatserver, as it counts them at this moment")
+    _add_name(one)
+    one.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    one.set_defaults(run=_connections)
+    one = command(
+        "drain", "make one chatserver leave, within the disruption budget, and wait until its clients have moved"
+    )
+    one.add_argument("server", metavar="SERVER", help="name of the chatserver's pod")
+    one.add_argument("--timeout", type=_duration, metavar="90s", help="default: the pod's grace period and a minute")
+    one.set_defaults(run=_drain)
+    one = command("logs", "what all pods wrote, merged, newest last")
+    _add_name(one)
+    one.add_argument(
+        "--component", choices=["chatserver", "ingress", "postgres", "migrate", OPERATOR], help="only this one"
+    )
+    one.add_argument("--since", type=_since, metavar="5m", help="only newer lines")
+    one.add_argument("--tail", type=int, default=1000, metavar="N", help="newest lines a pod (%(default)s); -1: all")
+    one.add_argument(
+        "-o", "--output", choices=["text", "raw"], default="text", help="raw: the lines as they were written"
+    )
+    one.set_defaults(run=_logs)
+    one = command("support-bundle", "all that helps to find a fault in one file, without secrets and phone numbers")
+    _add_name(one)
+    one.add_argument("--output", type=Path, metavar="FILE", help="default: chatcluster-NAMESPACE-NAME-TIME.tar.gz here")
+    one.set_defaults(run=_support_bundle)
+    return made
+
+
+def _add_name(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", metavar="NAME", help="the ChatCluster; not needed where there is only one")
+
+
+def kubectl_flags(parsed: argparse.Namespace) -> list[str]:
+    """The user's flags as kubectl takes them."""
+    made = []
+    for flag in FLAGS:
+        given = getattr(parsed, f"flag_{flag}")
+        made += [f"--{flag}={one}" for one in (given if isinstance(given, list) else [given]) if one is not None]
+    return made
+
+
+def _duration(text: str) -> float:
+    if not DURATION.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 30s, 5m or 1h30m")
+    parts = re.findall(r"([\d.]+)(ms|h|m|s)", text)
+    return sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
+
+
+def _since(text: str) -> str:
+    _duration(text)
+    return text
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _status(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    picture = gather.picture(kubectl, gather.chat(kubectl, parsed.name))
+    sys.stdout.write(status.as_json(picture) if parsed.output == "json" else status.as_text(picture, _now()))
+    return 0 if picture.chat.ready else NOT_READY
+
+
+def _connections(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    picture = gather.picture(kubectl, gather.chat(kubectl, parsed.name))
+    render = connections.as_json(picture) if parsed.output == "json" else connections.as_text(picture, _now())
+    sys.stdout.write(render)
+    return 0
+
+
+def _drain(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    draining.drain(kubectl, parsed.server, timeout_seconds=parsed.timeout, say=_say)
+    return 0
+
+
+def _logs(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    # The operator's logs can be read without any ChatCluster: that is when they are needed most.
+    body = {} if parsed.component == OPERATOR and parsed.name is None else gather.chat(kubectl, parsed.name)
+    wanted, unseen = journal.sources(kubectl, body, parsed.component)
+    options = [f"--tail={parsed.tail}", *([f"--since={parsed.since}"] if parsed.since else [])]
+    read = journal.read(kubectl, wanted, *options)
+    for line in logs.merge([logs.split(log.printed, log.source.part, log.source.pod.name) for log in read]):
+        _say(line.text if parsed.output == "raw" else logs.readable(line))
+    unseen += [f"{log.source.pod.name}: {log.error}" for log in read if log.error is not None]
+    if not wanted and not unseen:
+        unseen.append(f"there are no pods of {parsed.component or 'this ChatCluster'} yet")
+    for why in unseen:
+        sys.stderr.write(f"kubectl chatcluster: not shown: {why}\n")
+    return 1 if unseen and not any(log.printed for log in read) else 0
+
+
+def _support_bundle(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    now, body = _now(), gather.chat(kubectl, parsed.name)
+    folder = f"chatcluster-{body['metadata']['namespace']}-{body['metadata']['name']}-{now:%Y%m%dT%H%M%SZ}"
+    path = parsed.output or Path(f"{folder}.tar.gz")
+    if path.exists():
+        raise Misuse(f"{path} exists already; choose another --output")
+    files = bundle.collect(kubectl, body, now)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as out:
+            out.write(pack(files, folder, now))
+    except OSError as error:
+        raise Misuse(f"{path} cannot be written: {error.strerror}; choose another --output") from error
+    _say(f"{path}: {len(files)} files, without secrets; missing.txt in it says what could not be read")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What can go wrong in the plugin, with what to do about it."""
+
+from __future__ import annotations
+
+
+class PluginError(Exception):
+    """Base of the plugin's own errors; the text names the remedy.
+
+    Attributes:
+        code: Stable word for tests and scripts.
+        exit_status: Of the process.
+    """
+
+    code = "PluginError"
+    exit_status = 1
+
+
+class Misuse(PluginError):
+    """The command line asks for something that does not exist."""
+
+    code = "Misuse"
+    exit_status = 2
+
+
+class NoSuchChat(PluginError):
+    """There is no such ChatCluster, or more than one to choose from."""
+
+    code = "NoSuchChat"
+
+
+class NotAServer(PluginError):
+    """The pod to drain is none of a ChatCluster's chatservers."""
+
+    code = "NotAServer"
+
+
+class NotNow(PluginError):
+    """The cluster refuses the eviction at this moment; the same command may succeed later."""
+
+    code = "NotNow"
+
+
+class NotGone(PluginError):
+    """The server had not left by the end of the time given."""
+
+    code = "NotGone"
+
+
+class KubectlError(PluginError):
+    """The kubectl program failed.
+
+    Attributes:
+        reason: Kubernetes' word for it, such as `NotFound`; empty where there is none.
+    """
+
+    code = "KubectlError"
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the object does not exist."""
+        return self.reason == "NotFound"
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the user has no right to it."""
+        return self.reason == "Forbidden"
