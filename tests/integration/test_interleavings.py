@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from chatserver.services import changes, chats, feed, groups
+from chatserver.services import blocks, changes, chats, feed, groups
 from chatserver.storage.database import Database
 from tests.support.findings import tell
 from tests.support.handset import Handset
@@ -57,6 +57,7 @@ CHANGEABLE = ("text", "reactions", "edited_at", "deleted_at")
 # How long the loop runs after a step: not at all, for a statement or two, for most of what was begun.
 pauses = st.sampled_from([0.0, 0.001, 0.004, 0.015])
 numbers = st.integers(0, 63)
+counts = st.integers(1, 3)
 servers = st.integers(0, SERVERS - 1)
 users = st.integers(0, USERS - 1)
 devices = st.integers(0, len(DEVICES) - 1)
@@ -84,6 +85,7 @@ class Interleavings(RuleBasedStateMachine):
         self._left: set[tuple[int, int]] = set()
         self._ended: list[ChatServer] = []
         self._texts = 0
+        self._blocked: set[tuple[int, int]] = set()
         self._group = self._direct = 0
 
     def _run(self, work: Coroutine[Any, Any, object], pause: float = 0) -> None:
@@ -152,15 +154,20 @@ class Interleavings(RuleBasedStateMachine):
         for handset in handsets:
             handset.read()
 
-    @rule(device=devices, in_group=st.booleans(), count=st.integers(1, 3), pause=pauses)
-    def send(self, device: int, *, in_group: bool, count: int, pause: float) -> None:
-        """Write messages."""
-        self._run(self._send(device, self._group if in_group else self._direct, count), pause)
+    @rule(device=devices, where=st.sampled_from(["group", "direct", "to"]), other=users, count=counts, pause=pauses)
+    def send(self, device: int, where: str, other: int, count: int, pause: float) -> None:
+        """Write messages, to whom there may be no chat yet as well."""
+        targets: dict[str, dict[str, object]] = {
+            "group": {"chat_id": self._group},
+            "direct": {"chat_id": self._direct},
+            "to": {"to": self._names[other]},
+        }
+        self._run(self._send(device, targets[where], count), pause)
 
-    async def _send(self, device: int, chat_id: int, count: int) -> None:
+    async def _send(self, device: int, target: dict[str, object], count: int) -> None:
         for _ in range(count):
             self._texts += 1
-            self._handsets[device].send(chat_id, f"text {self._texts}")
+            self._handsets[device].send(f"text {self._texts}", **target)
 
     @rule(device=devices, place=numbers, sync=st.booleans(), pause=pauses)
     def again(self, device: int, place: int, *, sync: bool, pause: float) -> None:
@@ -198,14 +205,18 @@ class Interleavings(RuleBasedStateMachine):
         self._call(server, chosen, pause)
 
     @rule(
-        user=users, other=users, server=servers, act=st.sampled_from(["add", "add", "remove", "leave", "role"]),
-        pause=pauses,
+        user=users, other=users, server=servers, pause=pauses,
+        act=st.sampled_from(["add", "add", "remove", "leave", "role", "block"]),
     )  # fmt: skip
     def change_group(self, user: int, other: int, server: int, act: str, pause: float) -> None:
-        """Add, remove, leave, make an admin."""
+        """Add, remove, leave, make an admin; block, or end it."""
         database, user_id, other_id = self._servers[server].database, self._users[user], self._users[other]
         if act == "add":
             self._call(server, groups.add_member(database, user_id, self._group, other_id), pause)
+        elif act == "block":
+            self._blocked ^= {(user, other)}
+            blocked = (user, other) in self._blocked
+            self._call(server, blocks.set_block(database, user_id, other_id, blocked=blocked), pause)
         elif act == "role":
             self._call(server, groups.set_role(database, user_id, self._group, other_id, "admin"), pause)
         else:

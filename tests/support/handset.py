@@ -87,10 +87,10 @@ class Handset:
             self._syncs += 1
             self.wire.submit({"type": "sync", "chats": {str(chat): seq for chat, seq in self.order.have.items()}})
 
-    def send(self, chat_id: int, text: str) -> None:
-        """Write a message; it stays until it is acknowledged."""
+    def send(self, text: str, **target: object) -> None:
+        """Write a message to a `chat_id` or `to` a name; it stays until it is acknowledged."""
         client_id = str(uuid.uuid4())
-        frame: Frame = {"type": "send", "id": client_id, "chat_id": chat_id, "text": text}
+        frame: Frame = {"type": "send", "id": client_id, "text": text, **target}
         self.outbox[client_id] = frame
         self.sent.append(frame)
         if self.wire is not None:
@@ -172,6 +172,7 @@ class Handset:
             self.unlike.append(frame["id"])
         sent = self.outbox.pop(frame["id"], None)
         if sent is not None:
+            self._learn_chat(sent.get("to"), frame["chat_id"])
             row = {
                 **_BLANK,
                 "chat_id": frame["chat_id"],
@@ -182,6 +183,13 @@ class Handset:
                 "created_at": frame["created_at"],
             }
             self._hand_on(self.order.take(self._item(row)))
+
+    def _learn_chat(self, to: str | None, chat_id: int) -> None:
+        """Repeat what went to the same name with the chat's id from here on."""
+        for frame in self.sent:
+            if to is not None and frame.get("to") == to:
+                del frame["to"]
+                frame["chat_id"] = chat_id
 
     def _item(self, row: Row) -> Item:
         return Item(row["chat_id"], row["seq"], row["kind"], own=row["from_id"] == self.user_id, row=row)
