@@ -41,14 +41,15 @@ class RoamingClient(RestClient):
     """A device that meets the next server at each connection and each call, as behind a load balancer."""
 
     def __init__(self, urls: Sequence[str], chance: random.Random, signed_in: RestClient) -> None:
-        first = chance.randrange(len(urls))
-        self._next = itertools.cycle([*urls[first:], *urls[:first]])
+        # Not copied: a test may take a server out that has left.
+        self._urls = urls
+        self._turns = itertools.count(chance.randrange(len(urls)))
         super().__init__(urls[0], signed_in.token, signed_in.user_id, signed_in.username)
 
     @property
     def base_url(self) -> str:
         """The next server."""
-        return next(self._next)
+        return self._urls[next(self._turns) % len(self._urls)]
 
     @base_url.setter
     def base_url(self, _: str) -> None:
