@@ -126,7 +126,7 @@ def _evict(kubectl: Kubectl, namespace: str, pod: Pod) -> None:
 
 def budget_words(kubectl: Kubectl, namespace: str, name: str) -> str:
     """What a disruption budget says of itself, and what to do about it."""
-    remedy = "Try again when all servers are ready (kubectl chatcluster status), or raise minReplicas"
+    remedy = "Try again when all servers are ready: kubectl chatcluster status"
     try:
         status = kubectl.get("poddisruptionbudgets", name, namespace).get("status") or {}
     except KubectlError:

@@ -35,6 +35,9 @@ ASSIGNED = re.compile(
 )
 """`password=x`, `password: x`, `"password": "x"`, `?token=x`, also inside a string with escaped quotes."""
 
+QUERY = re.compile(r"(?P<name>[?&](?:key|sig|code|auth|access)=)[^\s&\"'\\]+", re.IGNORECASE)
+"""Names that are harmless elsewhere, but not in a URL."""
+
 PHONE = re.compile(r"(?<![\w.])(?P<plus>\+|%2B)(?P<digits>[1-9](?:[ .()/-]{0,2}\d){6,14})(?!\d)", re.IGNORECASE)
 """E.164 and how people write it: + and 7 to 15 digits."""
 
@@ -53,6 +56,7 @@ def text(value: str) -> str:
     made = USER_INFO.sub(rf"\g<scheme>\g<user>:{REDACTED}@", made)
     made = BEARER.sub(rf"\g<kind> {REDACTED}", made)
     made = JWT.sub(REDACTED, made)
+    made = QUERY.sub(rf"\g<name>{REDACTED}", made)
     # Before names and values: the value of `phone=+1 415 555 0101` would end at its first space.
     made = PHONE.sub(_masked, made)
     return ASSIGNED.sub(_assigned, made)

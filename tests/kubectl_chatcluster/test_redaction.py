@@ -30,6 +30,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJrYW5hcmllbiJ9.c2lnbmF0dXJl"
         f"authorization: Basic {CANARY}==",
         f"GET /api/ws?ticket={CANARY}&x=1 HTTP/1.1",
         f"GET /x?access_token={CANARY}",
+        f"https://sms.example.com/send?to=ana&key={CANARY}&x=1",
         f'{{"token": "{CANARY}", "user_id": 7}}',
         f'{{\\"password\\": \\"{CANARY}\\"}}',
         f"--password={CANARY}",
@@ -54,6 +55,7 @@ def test_a_planted_secret_never_gets_into_a_text_file(planted: str, path: str) -
         {"tokens": [{"token": CANARY}]},
         {"message": f"dial postgres://u:{CANARY}@h"},
         {"password": [CANARY]},
+        {"webhook": {"url": f"https://sms.example.com/send?key={CANARY}"}},
         {f"postgres://u:{CANARY}@h": 1},
     ],
 )
