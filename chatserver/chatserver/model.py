@@ -23,7 +23,7 @@ DELETED_NAME: Final[LiteralString] = "deleted user"
 """What rows of a deleted account have for a name; no username has a space in it."""
 
 ChatKind = Literal["direct", "group", "self"]
-EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block"]
+EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block", "profile"]
 MessageType = Literal["text", "image", "video", "audio", "document"]
 Role = Literal["admin", "member"]
 Status = Literal["sent", "delivered", "read"]

@@ -16,7 +16,7 @@ from chatserver.errors import (
     ValidationFailed,
 )
 from chatserver.model import Hint
-from chatserver.services import housekeeping, users
+from chatserver.services import feed, housekeeping, users
 from chatserver.services.accounts import CODE_SECONDS, Accounts
 from chatserver.services.devices import AUTHENTICATION_SECONDS, Devices
 from tests.support.people import Server, new_number, sign_in
@@ -199,6 +199,12 @@ async def test_username_is_unique_without_case_and_a_clash_leaves_the_code_usabl
         server.database, session.user.user_id, users.ProfileChange(profile_picture_url=None)
     )
     assert (cleared.username, cleared.profile_picture_url) == ("BOB", None)
+    # Other devices hear that something changed, and never from a refused change.
+    told = (await feed.read_feed(server.database, session.user.user_id, events=True)).rows
+    assert [(row.kind, row.seq, row.detail) for row in told] == [
+        ("profile", 1, {"fields": ["username", "profile_picture_url"]}),
+        ("profile", 2, {"fields": ["profile_picture_url"]}),
+    ]
     found = await users.find_user(server.database, username="bob")
     assert found == await users.find_user(server.database, phone_number=session.user.phone_number) == cleared
     assert found == await users.get_user(server.database, session.user.user_id)

@@ -9,7 +9,9 @@ import msgspec
 from chatserver import fields
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.services import checks
-from chatserver.storage import accounts
+from chatserver.storage import accounts, blocks
+from chatserver.storage.database import StatementFailed
+from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +60,9 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
 
 
 async def update_profile(database: Database, user_id: int, change: ProfileChange) -> User:
-    """Change the profile and return it.
+    """Change the profile, tell the user's other devices by a row in their own chat, and return it.
+
+    The row says which fields changed, not to what: it stays when the account is deleted.
 
     Raises:
         ValidationFailed: a field is malformed. UsernameTaken: another account has it.
@@ -70,10 +74,27 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
     if change.profile_picture_url is not msgspec.UNSET:
         url = change.profile_picture_url
         picture = (None if url is None else checks.check_url(url, "profile_picture_url"),)
-    user = await accounts.update_profile(database, user_id, username=username, picture=picture)
-    if user is None:
-        raise UserNotFound
-    return user
+    given = {"username": username, "profile_picture_url": picture}
+    changed = [field for field, value in given.items() if value is not None]
+    if not changed:
+        return await get_user(database, user_id)
+    try:
+        async with database.transaction() as connection:
+            self_id = await blocks.lock_self_chat(connection, database.server_name, user_id)
+            user = await accounts.update_profile(connection, user_id, username=username, picture=picture)
+            if user is None:
+                raise UserNotFound
+            await append_event(
+                connection,
+                database.server_name,
+                chat_id=self_id,
+                sender_id=user_id,
+                kind="profile",
+                detail={"fields": changed},
+            )
+            return user
+    except StatementFailed as error:
+        raise accounts.username_taken(error) from error
 
 
 async def record_last_seen(database: Database, user_ids: Iterable[int]) -> None:

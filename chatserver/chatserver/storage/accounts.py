@@ -86,7 +86,7 @@ async def direct_chat_by_username(database: Database, user_id: int, key: str) ->
 
 
 async def update_profile(
-    database: Database,
+    connection: Connection,
     user_id: int,
     *,
     username: tuple[str, str] | None,
@@ -95,21 +95,18 @@ async def update_profile(
     """Set username (with its key) and picture where given; returns None when there is no such user.
 
     Raises:
-        UsernameTaken: another account has this key.
+        StatementFailed: at the transaction's end; see `username_taken`.
     """
-    try:
-        record = await database.fetchrow(
-            "UPDATE users SET username = coalesce($2, username), username_key = coalesce($3, username_key), "
-            "profile_picture_url = CASE WHEN $4 THEN $5 ELSE profile_picture_url END "
-            f"WHERE user_id = $1 AND deleted_at IS NULL RETURNING {_USER_COLUMNS}",
-            user_id,
-            username[0] if username else None,
-            username[1] if username else None,
-            picture is not None,
-            picture[0] if picture else None,
-        )
-    except StatementFailed as error:
-        raise username_taken(error) from error
+    record = await connection.fetchrow(
+        "UPDATE users SET username = coalesce($2, username), username_key = coalesce($3, username_key), "
+        "profile_picture_url = CASE WHEN $4 THEN $5 ELSE profile_picture_url END "
+        f"WHERE user_id = $1 AND deleted_at IS NULL RETURNING {_USER_COLUMNS}",
+        user_id,
+        username[0] if username else None,
+        username[1] if username else None,
+        picture is not None,
+        picture[0] if picture else None,
+    )
     return None if record is None else _user(record)
 
 
