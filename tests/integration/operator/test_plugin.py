@@ -174,6 +174,11 @@ async def test_drain_keeps_to_the_disruption_budget_and_to_chatservers(operator:
         assert "belongs to no ChatCluster" in plugin.refused("drain", "stranger")
         live = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
         assert [pod["metadata"].get("deletionTimestamp") for pod in live] == [None, None]
+        _budget(operator, 1)
+        said = plugin.refused("drain", "demo-chatserver-a", "--timeout=1s")
+        assert "demo-chatserver-a is still there after 1 s, with 0 connections when it last answered" in said
+        assert "run the same command again" in said
+        assert "is leaving already" in plugin.run("drain", "demo-chatserver-a", "--timeout=1s").stdout
 
 
 async def test_drain_follows_a_server_until_its_clients_have_moved(operator: Operator, plugin: Plugin) -> None:
