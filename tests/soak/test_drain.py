@@ -112,9 +112,7 @@ async def test_all_sockets_leave_a_draining_server_in_time_spread_and_lose_nothi
                 account = await crowd.finish()
             _tell(flock, began, took_seconds, scale)
             cpu_seconds = staying.metric("process_cpu_seconds_total")
-            tell(
-                f"processor time of the server that stayed: {cpu_seconds:.1f} s, of this test: {time.process_time():.1f} s"
-            )
+            tell(f"CPU: the server that stayed {cpu_seconds:.1f} s, this test {time.process_time():.1f} s")
             tell(account)
             assert exit_code == 0
             assert answers == [[]] * scale.polls
