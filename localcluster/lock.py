@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import time
@@ -18,9 +19,6 @@ MARK = "CHATCLUSTER_STEP_OF"
 
 TAKE_OVER_SECONDS = 10
 
-_held: list[TextIO] = []
-"""Open lock files: the kernel releases them when this process ends, however it ends."""
-
 
 def acquire(paths: ClusterPaths, *, take_over: bool) -> None:
     """Become the only process that works on this cluster, and end what a killed predecessor left running.
@@ -33,7 +31,7 @@ def acquire(paths: ClusterPaths, *, take_over: bool) -> None:
         LocalClusterError: another one works on it.
     """
     paths.root.mkdir(parents=True, exist_ok=True)
-    # Closed by the end of the process. "a+": it may hold the id of another process.
+    # "a+": it may hold the id of another process.
     lock = (paths.root / f"{paths.name}.lock").open("a+")
     if not _try(lock):
         if not take_over:
@@ -55,7 +53,8 @@ def acquire(paths: ClusterPaths, *, take_over: bool) -> None:
     lock.truncate(0)
     lock.write(f"{os.getpid()} {own.start_ticks if own else 0}")
     lock.flush()
-    _held.append(lock)
+    # Kept open until then; the kernel releases it too, however this process ends.
+    atexit.register(lock.close)
     os.environ[MARK] = str(paths.state)
     # kind, docker, go or mmdebstrap of a killed `make up`: orphans by now, and about to interfere.
     process.end(process.find_by_environment(MARK, str(paths.state)), grace_seconds=2)
