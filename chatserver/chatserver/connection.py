@@ -129,6 +129,7 @@ class Connection:
         conn_id: name of the connection in ``welcome`` and the logs.
         own_ids: client ids of this connection's sends whose rows have not come by: it gets their ack, not the rows.
         held: rows that came during a sync, by chat; None when no sync runs.
+        ahead: how far a sync has brought it chats that the hub does not follow for its user yet.
         watched: users whose presence it is told.
         published: the other servers were told of it.
         announced: this server has heard that, too: what it hears of the same device from here on is newer.
@@ -140,6 +141,7 @@ class Connection:
     outbox: Outbox = field(default_factory=Outbox)
     own_ids: set[str] = field(default_factory=set)
     held: dict[int, list[tuple[int, bytes]]] | None = None
+    ahead: dict[int, int] = field(default_factory=dict)
     watched: frozenset[int] = frozenset()
     published: bool = False
     announced: bool = False

@@ -193,8 +193,11 @@ class Hub:
             return
         self.follow(user_id, chat_id, after_seq)
         feed = self._feeds[chat_id]
-        if after_seq < feed.pushed_seq:
-            feed.positions.update(dict.fromkeys(user.connections, after_seq))
+        for connection in user.connections:
+            # A sync may have been faster than the news.
+            seq = max(after_seq, connection.ahead.pop(chat_id, 0))
+            if seq != feed.pushed_seq:
+                feed.positions[connection] = seq
 
     def unfollow(self, user_id: int, chat_id: int) -> None:
         """Stop pushing a chat to a user."""
@@ -327,8 +330,11 @@ class Hub:
                 if seq > reached.get(chat_id, 0):
                     connection.outbox.put(frame)
         for chat_id, seq in reached.items():
-            feed = self._feeds.get(chat_id)
-            if feed is not None and seq > feed.positions.get(connection, feed.pushed_seq):
+            if not self.follows(connection.user_id, chat_id):
+                connection.ahead[chat_id] = seq
+                continue
+            feed = self._feeds[chat_id]
+            if seq > feed.positions.get(connection, feed.pushed_seq):
                 feed.positions[connection] = seq
 
     # --- presence

@@ -163,6 +163,23 @@ def test_a_sync_ahead_of_the_hints_is_not_repeated() -> None:
     assert received(other) == [3, 4, 5]
 
 
+@pytest.mark.parametrize("is_followed_by_another", [False, True])
+def test_a_sync_that_was_faster_than_the_news_of_a_chat_is_not_repeated(is_followed_by_another: bool) -> None:  # noqa: FBT001
+    hub, who, other = Hub(), connection(1), connection(2)
+    hub.add(who)
+    if is_followed_by_another:
+        hub.add(other)
+        hub.follow(2, CHAT, 0)
+        push(hub, 2, [2])
+    hub.begin_sync(who)
+    who.outbox.put(b"1")
+    who.outbox.put(b"2")
+    hub.end_sync(who, {CHAT: 2})
+    hub.join(1, CHAT, 0)
+    push(hub, 3)
+    assert received(who) == [1, 2, 3]
+
+
 @given(st.lists(st.tuples(st.sampled_from(["commit", "hint", "begin", "end", "late"]), st.integers(1, 3)), max_size=30))
 def test_every_interleaving_is_ascending_without_doubles_and_complete(steps: list[tuple[str, int]]) -> None:
     _interleave(steps)

@@ -61,7 +61,6 @@ class Handset:
         self._newest: dict[int, int] = {}
         self._syncing = False
         self._syncs = 0
-        self._followed: set[int] = set()
 
     # --- the connection
 
@@ -70,7 +69,6 @@ class Handset:
         wire = Wire(server, self._principal)
         await wire.open()
         self.wire, self._newest, self._syncing, self._syncs = wire, {}, False, 0
-        self._followed = wire.followed_chats()
         self.sync()
         self.repeat_unacknowledged()
 
@@ -159,9 +157,8 @@ class Handset:
 
     def _take_row(self, row: Row) -> None:
         chat_id, seq = row["chat_id"], row["seq"]
-        # What is on its way when a connection syncs again is asked for again. And the hub repeats what a sync brought
-        # of a chat that it hears of only later.
-        if seq <= self._newest.get(chat_id, 0) and self._syncs == 1 and chat_id in self._followed:
+        # What is on its way when a connection syncs again is asked for again.
+        if seq <= self._newest.get(chat_id, 0) and self._syncs == 1:
             self.doubled.append((chat_id, seq))
         self._newest[chat_id] = max(seq, self._newest.get(chat_id, 0))
         self._hand_on(self.order.take(self._item(row)))

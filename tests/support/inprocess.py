@@ -224,11 +224,6 @@ class Wire:
         """The code that the server ends the connection with, once all frames before it are taken."""
         return self._socket.close_code
 
-    def followed_chats(self) -> set[int]:
-        """Return the chats of which the server pushes rows to this user by now."""
-        hub, user_id = self.server.context.hub, self._connection.user_id
-        return {chat_id for chat_id in hub.followed_chats() if hub.follows(user_id, chat_id)}
-
     def take(self) -> list[Frame]:
         """Return the frames that wait."""
         self._socket.paused = False
