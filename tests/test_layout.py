@@ -56,3 +56,10 @@ def test_every_dependency_is_pinned() -> None:
 def test_no_file_names_where_the_checkout_lies() -> None:
     naming = [path for path in tracked() if str(ROOT).encode() in (ROOT / path).read_bytes()]
     assert not naming
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [int(page.name[:4]) for page in pages]
+    assert numbers == list(range(1, len(pages) + 1))
+    assert all(page.read_text().startswith(f"# {number}. ") for number, page in zip(numbers, pages, strict=True))

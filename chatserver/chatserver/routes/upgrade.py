@@ -1,6 +1,6 @@
 """The upgrade to a WebSocket: Sanic reads the handshake, then picows gets the connection and Sanic forgets it.
 
-One port serves all, and routing, tokens and the answers to bad handshakes are the same as everywhere (decision 0008).
+One port serves all, and routing, tokens and the answers to bad handshakes are the same as everywhere (decision 0006).
 """
 
 from __future__ import annotations
