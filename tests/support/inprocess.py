@@ -129,7 +129,10 @@ class ChatServer:
         pool = self.database._pool
         assert pool is not None
         pool.terminate()
-        tasks = [*self._work, *self.context.tasks, *self._loops, *self.context.writer._tasks]
+        writer = self.context.writer
+        writer._waiting.clear()
+        assert writer._expiry is not None
+        tasks = [*self._work, *self.context.tasks, *self._loops, *writer._running, writer._expiry]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,8 +1,8 @@
 """The group-committing writer: collects the sends of this server and commits them in few transactions.
 
-Lanes by chat: rows of one chat are always in the same lane, so that two batches of one server never wait for
-each other's chat locks. Each lane commits one batch at a time: what came while the last one ran, or within
-COLLECT_SECONDS of the first row.
+What comes while nothing is being written is written at once; what comes meanwhile is collected until that commit is
+done, so that batches are as large as the load makes them and nobody waits for a clock. When many wait, or somebody
+waits long, further batches go beside it. No two of them hold rows of one chat: they would wait for each other's locks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import copy
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,11 +36,14 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Database
     from chatserver.storage.messages import AppendResult, NewMessage
 
-COLLECT_SECONDS = 0.002
-"""Seconds a lane collects after its first row: below what a person notices, and 8 rows a batch at 4,000/s."""
-
 BATCH_ROWS = 128
-"""Rows of one batch at most: the rate hardly rises beyond (FACTS.md), a failed one is redone row by row."""
+"""Rows of one batch at most: the rate hardly rises beyond, a failed one is redone row by row."""
+
+EAGER_ROWS = 64
+"""Waiting rows that are worth a batch beside those under way."""
+
+PATIENCE_SECONDS = 0.005
+"""Seconds after which a waiting row gets a batch beside those under way: a commit that takes longer may be stuck."""
 
 WRITE_SECONDS = 10.0
 """Seconds a send waits at most: the queue in front of it, and its own batch."""
@@ -57,15 +60,8 @@ class _Pending:
 
     message: NewMessage
     on_result: Callable[[SentMessage | ChatError], None]
-    expires_at: float
+    queued_at: float
     answered: bool = False
-
-
-@dataclass(slots=True)
-class _Lane:
-    waiting: deque[_Pending] = field(default_factory=deque)
-    running: list[_Pending] = field(default_factory=list)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class MessageWriter:
@@ -73,8 +69,8 @@ class MessageWriter:
 
     Args:
         database: where to write.
-        lanes: batches in flight at most; each takes one connection of the pool.
-        queue_rows: rows waiting at most, over all lanes; beyond it a send is answered with 503.
+        in_flight: batches in flight at most; each takes one connection of the pool.
+        queue_rows: rows waiting at most; beyond it a send is answered with 503.
         on_batch: told the rows and the seconds of each batch, for metrics.
     """
 
@@ -82,26 +78,27 @@ class MessageWriter:
         self,
         database: Database,
         *,
-        lanes: int = 4,
+        in_flight: int = 4,
         queue_rows: int = 10_000,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._database = database
         self._queue_rows = queue_rows
         self._on_batch = on_batch
-        self._lanes = [_Lane() for _ in range(lanes)]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._in_flight = in_flight
+        self._waiting: deque[_Pending] = deque()
+        self._running: dict[asyncio.Task[None], list[_Pending]] = {}
+        self._busy_chats: set[int] = set()
+        self._look: asyncio.Handle | None = None
+        self._expiry: asyncio.Task[None] | None = None
         self._queued = 0
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     def start(self) -> None:
-        """Start the lanes; call it in the running event loop."""
-        self._tasks = [
-            asyncio.create_task(self._run(lane), name=f"writer-{number}") for number, lane in enumerate(self._lanes)
-        ]
-        self._tasks.append(asyncio.create_task(self._expire(), name="writer-expiry"))
+        """Begin to take messages; call it in the running event loop."""
+        self._expiry = asyncio.create_task(self._expire(), name="writer-expiry")
 
     @property
     def queued_rows(self) -> int:
@@ -120,7 +117,7 @@ class MessageWriter:
         Raises:
             ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.
         """
-        self._queue(_Pending(message, on_result, time.monotonic() + WRITE_SECONDS))
+        self._queue(_Pending(message, on_result, time.monotonic()))
 
     async def write(self, message: NewMessage) -> SentMessage:
         """Queue a message and wait until it is durable.
@@ -129,7 +126,7 @@ class MessageWriter:
             ChatError: as of ``submit`` and its results.
         """
         done: asyncio.Future[SentMessage | ChatError] = asyncio.get_running_loop().create_future()
-        pending = _Pending(message, done.set_result, time.monotonic() + WRITE_SECONDS)
+        pending = _Pending(message, done.set_result, time.monotonic())
         self._queue(pending)
         try:
             result = await done
@@ -142,15 +139,16 @@ class MessageWriter:
         return result
 
     def _queue(self, pending: _Pending) -> None:
-        if self._closing or not self._tasks:
+        if self._closing or self._expiry is None:
             raise ServiceUnavailable("This server is leaving; connect again.")
         if self._queued >= self._queue_rows:
             raise ServiceUnavailable("Too many messages wait to be stored.")
-        lane = self._lanes[pending.message.chat_id % len(self._lanes)]
-        lane.waiting.append(pending)
-        lane.wake.set()
+        self._waiting.append(pending)
         self._queued += 1
         self._idle.clear()
+        if self._look is None or len(self._waiting) == EAGER_ROWS:
+            # When the loop comes round: what other clients have sent by then goes along.
+            self._look_in(0.0)
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
         """Take no more rows, finish the queued ones, and answer with 503 what the timeout leaves over."""
@@ -160,40 +158,80 @@ class MessageWriter:
                 await self._idle.wait()
         except TimeoutError:
             log.warning("writer_closed_with_rows_left", rows=self._queued)
-        for task in self._tasks:
+        tasks = [*self._running, *([] if self._expiry is None else [self._expiry])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in self._lanes:
-            self._finish([(pending, ServiceUnavailable()) for pending in lane.waiting])
-            lane.waiting.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._look is not None:
+            self._look.cancel()
+        self._finish([(pending, ServiceUnavailable()) for pending in self._waiting])
+        self._waiting.clear()
 
-    async def _run(self, lane: _Lane) -> None:
-        while True:
-            await lane.wake.wait()
-            if len(lane.waiting) < BATCH_ROWS:
-                await asyncio.sleep(COLLECT_SECONDS)
-            batch = [lane.waiting.popleft() for _ in range(min(BATCH_ROWS, len(lane.waiting)))]
-            if not lane.waiting:
-                lane.wake.clear()
-            lane.running = batch
-            abandoned = [pending for pending in batch if pending.answered]
-            self._finish([(pending, ServiceUnavailable()) for pending in abandoned])
-            try:
-                await self._write_batch([pending for pending in batch if not pending.answered])
-            except asyncio.CancelledError:
-                self._finish([(pending, ServiceUnavailable()) for pending in batch if not pending.answered])
-                raise
-            finally:
-                lane.running = []
+    def _look_in(self, seconds: float) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(seconds, self._start_batches) if seconds else loop.call_soon(self._start_batches)
+
+    def _start_batches(self) -> None:
+        """Write what waits, as far as it is time to; else look again when it is."""
+        self._look = None
+        while self._waiting and len(self._running) < self._in_flight:
+            wait_seconds = self._seconds_to_wait()
+            if wait_seconds > 0:
+                self._look_in(wait_seconds)
+                return
+            batch = self._take()
+            if not batch:
+                # All of them are of chats that are being written; the end of that looks again.
+                return
+            chat_ids = {pending.message.chat_id for pending in batch}
+            self._busy_chats |= chat_ids
+            task = asyncio.create_task(self._run(batch, chat_ids), name="write-batch")
+            self._running[task] = batch
+
+    def _seconds_to_wait(self) -> float:
+        if not self._running or len(self._waiting) >= EAGER_ROWS:
+            return 0.0
+        return self._waiting[0].queued_at + PATIENCE_SECONDS - time.monotonic()
+
+    def _take(self) -> list[_Pending]:
+        """Return the first rows whose chats are not being written; the others keep their places."""
+        batch: list[_Pending] = []
+        others: list[_Pending] = []
+        while self._waiting and len(batch) < BATCH_ROWS:
+            pending = self._waiting.popleft()
+            if pending.answered:
+                # Whoever gave up waiting has been told that nothing is known: the row need not be written any more.
+                self._finish([(pending, ServiceUnavailable())])
+            elif pending.message.chat_id in self._busy_chats:
+                others.append(pending)
+            else:
+                batch.append(pending)
+        self._waiting.extendleft(reversed(others))
+        return batch
+
+    async def _run(self, batch: list[_Pending], chat_ids: set[int]) -> None:
+        try:
+            await self._write_batch(batch)
+        finally:
+            # After a cancellation; those that have their answer are no longer counted.
+            self._finish([(pending, ServiceUnavailable()) for pending in batch if not pending.answered])
+            self._busy_chats -= chat_ids
+            task = asyncio.current_task()
+            if task is not None:
+                self._running.pop(task, None)
+            if self._waiting:
+                self._look_in(0.0)
 
     async def _expire(self) -> None:
-        """Answer who has waited too long; their rows still count as queued until their lane comes to them."""
+        """Answer who has waited too long; their rows still count as queued until their turn comes."""
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
-            now = time.monotonic()
-            for lane in self._lanes:
-                for pending in (*lane.running, *lane.waiting):
-                    if pending.expires_at > now:
+            queued_before = time.monotonic() - WRITE_SECONDS
+            for rows in (*self._running.values(), self._waiting):
+                for pending in rows:
+                    if pending.queued_at > queued_before:
                         break
                     _answer(pending, ServiceUnavailable("The message could not be stored in time."))
 
@@ -207,7 +245,7 @@ class MessageWriter:
             await self._divide(batch, error)
         except ServiceUnavailable as error:
             self._finish([(pending, copy.copy(error)) for pending in batch])
-        except Exception as error:  # noqa: BLE001 - whatever one row provokes, the lane must serve the others
+        except Exception as error:  # noqa: BLE001 - whatever one row provokes, the writer must serve the others
             # Without the traceback's text: PostgreSQL quotes values in it, and values are messages.
             log.error("batch_refused", rows=len(batch), error=type(error).__name__, reason=_reason(error))  # noqa: TRY400
             await self._divide(batch, InternalError())
