@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check fix format lint types unit integration e2e e2e-chat e2e-machine integration-machine soak bench test purge
+.PHONY: help up status url logs down check fix format lint types unit tools integration e2e e2e-chat e2e-machine integration-machine soak bench test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,10 @@ types: | $(UV) ## mypy, strict
 unit: | $(UV) ## tests without I/O
 	@$(RUN) pytest -q tests -m "not integration and not e2e and not soak"
 
-integration: | $(UV) ## tests on a real PostgreSQL and a real API server
+tools: | $(UV)
 	@$(RUN) python -m localcluster --name integration tools
+
+integration: tools ## tests on a real PostgreSQL and a real API server
 	@$(RUN) pytest -q tests -m integration
 
 soak: | $(UV) ## many clients on real servers with real faults, many requests (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
@@ -70,7 +72,7 @@ bench: | $(UV) ## what a chatserver can do on this machine, beside what the mach
 	@$(RUN) python -m bench $(if $(QUICK),--quick,--report)
 
 # One lane waits for the cluster most of the time, so that the other one has the processor.
-test: check ## everything CI runs
+test: check tools ## everything CI runs
 	@$(MAKE) -j2 e2e-chat integration-machine
 
 integration-machine: integration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -77,7 +78,19 @@ def ensure(module: str, stage: Stage, log: Path) -> Path:
         return target
     if shutil.which("go") is None:
         raise LocalClusterError(f"{module} must be built and `go` is not on the PATH", remedy=_REMEDY_GO)
-    stage.detail = f"building {module} from its Go modules"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / "lock").open("w") as lock:
+        stage.detail = "waiting for what another command builds"
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.is_dir():
+            stage.detail = f"building {module} from its Go modules"
+            _build(module, target, log)
+    return target
+
+
+def _build(module: str, target: Path, log: Path) -> None:
+    # One at a time, or they would take each other's folders for what a killed build left.
+    _forget_older(module)
     building = target.with_name(f"{target.name}.building-{os.getpid()}")
     building.mkdir(parents=True)
     try:
@@ -92,11 +105,9 @@ def ensure(module: str, stage: Stage, log: Path) -> Path:
         if module in _RENAMED:
             was, becomes = _RENAMED[module]
             (building / was).rename(building / becomes)
-        _forget_older(module)
         building.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return target
 
 
 def cached(module: str, program: str) -> Path | None:
@@ -142,7 +153,7 @@ def _target(module: str) -> Path:
 
 def _forget_older(module: str) -> None:
     """Remove other versions, and what a killed build left."""
-    pattern = re.compile(rf"{re.escape(module)}-[0-9a-f]{{12}}(\.building-(?!{os.getpid()}$)\d+)?")
+    pattern = re.compile(rf"{re.escape(module)}-[0-9a-f]{{12}}(\.building-\d+)?")
     for entry in (cache_root() / "bin").iterdir():
         if pattern.fullmatch(entry.name):
             shutil.rmtree(entry, ignore_errors=True)
