@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check fix format lint types unit tools integration e2e e2e-chat e2e-machine integration-machine soak bench test purge
+.PHONY: help up status url logs down check fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine machine-after-integration soak bench test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,13 @@ unit: | $(UV) ## tests without I/O
 tools: | $(UV)
 	@$(RUN) python -m localcluster --name integration tools
 
-integration: tools ## tests on a real PostgreSQL and a real API server
-	@$(RUN) pytest -q tests -m integration
+integration: tools integration-chatserver integration-operator ## tests on a real PostgreSQL and a real API server
+
+integration-chatserver: | $(UV)
+	@$(RUN) pytest -q tests -m integration --ignore=tests/integration/operator --durations=8
+
+integration-operator: | $(UV)
+	@$(RUN) pytest -q tests/integration/operator -m integration --durations=8
 
 soak: | $(UV) ## many clients on real servers with real faults, many requests (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
 	@$(RUN) pytest -q tests -m soak
@@ -71,11 +76,11 @@ e2e-machine: | $(UV)
 bench: | $(UV) ## what a chatserver can do on this machine, beside what the machine itself can do (QUICK=1: some minutes)
 	@$(RUN) python -m bench $(if $(QUICK),--quick,--report)
 
-# One lane waits for the cluster most of the time, so that the other one has the processor.
+# All of them mostly wait. What is left on the machine is looked at when no API server of the tests is.
 test: check tools ## everything CI runs
-	@$(MAKE) -j2 e2e-chat integration-machine
+	@$(MAKE) -j3 e2e-chat machine-after-integration
 
-integration-machine: integration
+machine-after-integration: integration-chatserver integration-operator
 	@$(MAKE) e2e-machine
 
 $(CACHE)/uv/bin/uv:
