@@ -29,6 +29,9 @@ STOP_SECONDS = 10
 POLL_SECONDS = 0.02
 """Seconds between looks at a starting PostgreSQL."""
 
+REAP_SECONDS = 5
+"""Seconds to wait for killed processes; they run no more, but whoever adopted them may be slow to take note."""
+
 OLDEST_MAJOR: Final = 15
 BUILTIN_LOCALE_MAJOR: Final = 17
 """The first major version with the builtin locale provider, which the cluster's PostgreSQL uses too."""
@@ -309,8 +312,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:
     """End what is left of a program that leads a session, and wait until the last of it has gone."""
+    deadline = time.monotonic() + REAP_SECONDS
     with contextlib.suppress(ProcessLookupError):
-        while True:
+        while time.monotonic() < deadline:
             os.killpg(process.pid, signal.SIGKILL)
             process.poll()
             time.sleep(POLL_SECONDS)
