@@ -55,6 +55,8 @@ class DevServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # As a terminal starts it: who runs these tests in the background may have Ctrl-C ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs
             )
 
     def text(self) -> str:
