@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.manifests.metadata import (
+    CERTIFICATE_HASH_ANNOTATION,
     COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
     KIND,
@@ -59,6 +60,7 @@ class Pod:
     trouble: str | None
     deletion_cost: str | None
     credentials_digest: str | None
+    certificate_digest: str | None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def pod(raw: Manifest) -> Pod:
         trouble=_trouble(status, containers),
         deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
+        certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),
     )
 
 

@@ -36,6 +36,7 @@ def proxy(address: str, *, ready: bool = True, terminating: bool = False) -> Pod
         trouble=None,
         deletion_cost=None,
         credentials_digest=None,
+        certificate_digest=None,
     )
 
 

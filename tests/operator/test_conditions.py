@@ -75,6 +75,7 @@ def test_ready_says_which_part_is_broken_and_why() -> None:
         trouble="ImagePullBackOff: no such image",
         deletion_cost=None,
         credentials_digest=None,
+        certificate_digest=None,
     )
     made = by_type(conditions(facts(replace(running(postgres=0), pods=(broken,)), ok=False)))
     assert made["Ready"].reason == "NotReady"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import yaml
 
 from chatoperator.manifests import desired, migrate_job
 from chatoperator.parse import parse
-from tests.support.chatclusters import body, cluster, inputs
+from tests.support.chatclusters import SELF_SIGNED, body, cluster, inputs
 from tests.support.cluster import ROOT
 
 GOLDEN = ROOT / "tests" / "operator" / "data"
@@ -86,10 +87,20 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+class _Readable(yaml.SafeDumper):
+    """Files within ConfigMaps line by line, so that a diff shows what changed in them."""
+
+
+_Readable.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_manifests_are_as_reviewed(case: str) -> None:
     spec, changed = CASES[case]
-    made = yaml.safe_dump_all(desired(cluster(**spec), inputs(**changed)), sort_keys=False, width=120)
+    made = yaml.dump_all(desired(cluster(**spec), inputs(**changed)), Dumper=_Readable, sort_keys=False, width=120)
     path = GOLDEN / f"{case}.yaml"
     if os.environ.get("CHATCLUSTER_WRITE_GOLDEN"):
         path.write_text(made)
@@ -162,6 +173,15 @@ def test_scaling_never_reaches_haproxy() -> None:
         )
         ingress = next(m for m in made if m["kind"] == "Deployment" and m["metadata"]["name"] == "demo-ingress")
         assert ingress["spec"]["template"] == before
+
+
+def test_a_certificate_never_rolls_haproxy() -> None:
+    before, *others = (
+        desired(cluster(), inputs(tls_digest=digest, self_signed=made))
+        for digest, made in (("1", SELF_SIGNED), ("2", replace(SELF_SIGNED, server=SELF_SIGNED.authority)))
+    )
+    deployments = [[m for m in made if m["kind"] == "Deployment"] for made in (before, *others)]
+    assert deployments[0] == deployments[1]
 
 
 def test_credentials_and_volume_are_owned_under_delete_alone() -> None:

@@ -60,7 +60,7 @@ def service(kind: str, **spec: Any) -> dict[str, Any]:
     ],
 )
 def test_the_url_is_where_people_reach_the_chat(kind: str, hostnames: list[str], wanted: str | None) -> None:
-    node = Pod("demo-ingress-1", "ingress", "10.0.0.1", "192.0.2.7", True, True, False, None, None, None)  # noqa: FBT003
+    node = Pod("demo-ingress-1", "ingress", "10.0.0.1", "192.0.2.7", True, True, False, None, None, None, None)  # noqa: FBT003
     made = cluster(ingress={"hostnames": hostnames, "service": {"type": kind}})
     assert url(made, service(kind), (node,)) == wanted
 

@@ -1,50 +1,85 @@
-"""HAProxy for tests: the machine's own, or Debian's package unpacked into the cache, never installed."""
+"""HAProxy for tests: the machine's own if new enough, else the image's, unpacked into the cache, never installed."""
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from localcluster.bootstrap import DEFAULT_MIRROR, apt_settings, sources
+from localcluster.images import BASE_SUITE
 from localcluster.paths import cache_root
 
-PACKAGES = ("haproxy", "liblua5.3-0", "liblua5.4-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-8-0")
-"""The program and the libraries beside Debian's base that its releases link against."""
+OLDEST = (3, 0)
+"""What the image has."""
+
+PACKAGES = (
+    *("haproxy", "libc6", "libcap2", "libcrypt1", "libgcc-s1", "libjemalloc2", "liblua5.4-0", "libopentracing1"),
+    *("libopentracing-c-wrapper0t64", "libpcre2-8-0", "libssl3t64", "libstdc++6", "zlib1g", "libzstd1"),
+)
+"""The program and all that it links against: this machine's C library may be older than the image's."""
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-def program() -> tuple[Path, dict[str, str]]:
-    """HAProxy and the environment it needs.
+def program() -> Path:
+    """HAProxy, as a program that can be started.
 
     Raises:
         FileNotFoundError: It is neither here nor to be had from Debian's archive.
     """
     found = shutil.which("haproxy")
-    if found:
-        return Path(found), dict(os.environ)
-    folder = cache_root() / "haproxy-deb"
-    if not (folder / "usr" / "sbin" / "haproxy").exists():
+    if found and _version(found) >= OLDEST:
+        return Path(found)
+    folder = cache_root() / f"haproxy-{BASE_SUITE}"
+    if not (folder / "haproxy").exists():
         _unpack(folder)
-    libraries = sorted({str(path.parent) for path in (folder / "usr" / "lib").rglob("*.so*")})
-    return folder / "usr" / "sbin" / "haproxy", {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}
+    return folder / "haproxy"
+
+
+def _version(path: str) -> tuple[int, int]:
+    printed = subprocess.run([path, "-v"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"version (\d+)\.(\d+)", printed)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _unpack(folder: Path) -> None:
     building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    building.mkdir(parents=True)
+    (building / "lists" / "partial").mkdir(parents=True)
     try:
-        for package in PACKAGES:
-            # Some of these exist in one Debian release only; what HAProxy really lacks shows when it starts.
-            subprocess.run(
-                ["apt-get", "-o", "APT::Sandbox::User=root", "download", package],
-                cwd=building,
-                capture_output=True,
-                check=False,
+        mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR)
+        lines = [line.replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in sources(BASE_SUITE, mirror)]
+        (building / "sources.list").write_text("\n".join(lines) + "\n")
+        settings = {
+            "APT::Sandbox::User": "root",
+            "Dir::Etc::SourceList": f"{building}/sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::State::Lists": f"{building}/lists",
+            "Dir::Cache": str(building),
+        }
+        written = [f'{name} "{value}";' for name, value in settings.items()]
+        (building / "apt.conf").write_text("\n".join([apt_settings(), *written, ""]))
+        environment = {**os.environ, "APT_CONFIG": str(building / "apt.conf")}
+        for command in (["update", "-qq"], ["download", "-qq", *PACKAGES]):
+            done = subprocess.run(
+                ["apt-get", *command], cwd=building, env=environment, capture_output=True, text=True, check=False
             )
+            if done.returncode != 0:
+                raise FileNotFoundError(f"no HAProxy {OLDEST} here, and none from {mirror}: {done.stderr[-500:]}")
         for archive in building.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", archive.name, "."], cwd=building, check=True)
-        if not (building / "usr" / "sbin" / "haproxy").exists():
-            raise FileNotFoundError("no HAProxy here: install Debian's package 'haproxy', or run apt-get update")
+            subprocess.run(["dpkg", "-x", archive.name, "root"], cwd=building, check=True)
+            archive.unlink()
+        shutil.rmtree(building / "lists")
+        (loader,) = (building / "root" / "usr" / "lib").glob("*-linux-gnu*/ld-linux*")
+        library = folder / loader.parent.relative_to(building)
+        # As its own name: a master that is told to reload starts itself again.
+        (building / "haproxy").write_text(
+            f'#!/bin/sh\nexec {library}/{loader.name} --library-path {library} --argv0 "$0" '
+            f'{folder}/root/usr/sbin/haproxy "$@"\n'
+        )
+        (building / "haproxy").chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
     finally:
@@ -54,12 +89,9 @@ def _unpack(folder: Path) -> None:
 @contextlib.contextmanager
 def running(configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
     """HAProxy with a configuration, until the end of the block; its log is beside it."""
-    binary, environment = program()
     log = configuration.with_suffix(".log")
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [str(binary), "-W", "-db", "-f", str(configuration)], stdout=out, stderr=out, env=environment
-        )
+        process = subprocess.Popen([str(program()), "-W", "-db", "-f", str(configuration)], stdout=out, stderr=out)
         try:
             yield process
         finally:

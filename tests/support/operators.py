@@ -28,6 +28,7 @@ class Operator:
         self.namespace = chatcluster["metadata"]["namespace"]
         self.prober = FakeProber()
         self.seconds = 0.0
+        self.later = dt.timedelta()
         self.restart()
 
     def restart(self, **settings: Any) -> None:
@@ -38,7 +39,7 @@ class Operator:
             self.prober,  # type: ignore[arg-type]
             changed,
             monotonic=lambda: self.seconds,
-            now=lambda: dt.datetime.now(dt.UTC),
+            now=lambda: dt.datetime.now(dt.UTC) + self.later,
         )
 
     async def reconcile(self, times: int = 1) -> None:
@@ -94,9 +95,9 @@ class Operator:
         await self.migrated()
         await self.reconcile(2)
 
-    def pod(self, name: str) -> None:
-        """What the kubelet would report of a chatserver that has started."""
-        template = json.loads(self.kubectl("get", "deployment", "demo-chatserver", "-o", "json"))["spec"]["template"]
+    def pod(self, name: str, part: str = "chatserver") -> None:
+        """What the kubelet would report of a part's pod that has started."""
+        template = json.loads(self.kubectl("get", "deployment", f"demo-{part}", "-o", "json"))["spec"]["template"]
         made = {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -41,7 +41,7 @@ class Inputs:
         cluster_domain: DNS domain of the Kubernetes cluster.
         credentials: Passwords and keys, made once.
         self_signed: The certificate, where the operator makes it.
-        tls_digest: Changes with the certificate that HAProxy serves; None while a named Secret is missing.
+        tls_digest: Changes with the certificate that HAProxy is to serve; None while its Secret holds none.
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         volume_usable: False while an old claim is still being deleted.
         database_identity: Changes when the database does; None while there is none.
@@ -142,7 +142,6 @@ def _ingress(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
                 image=inputs.images.haproxy,
                 pull_policy=inputs.pull_policy,
                 config=config,
-                tls_digest=inputs.tls_digest,
             )
         )
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib import resources
 
 CHECK_INTERVAL_SECONDS = 2
 """Between two active checks of a server."""
@@ -29,7 +30,15 @@ HTTP_PORT = 8080
 HTTPS_PORT = 8443
 STATISTICS_PORT = 8404
 CERTIFICATE_FILE = "/etc/haproxy/tls/tls.crt"
+KEY_FILE = "/etc/haproxy/tls/tls.key"
 ADMIN_SOCKET = "/run/haproxy/admin.sock"
+
+CONFIG_FOLDER = "/usr/local/etc/haproxy"
+SCRIPT_NAME = "certificates.lua"
+
+SCRIPT = resources.files("chatoperator.manifests").joinpath(SCRIPT_NAME).read_text()
+"""What serves a changed certificate without a reload. It comes with the configuration rather than with the image, so
+that any HAProxy image with Lua will do."""
 
 RETRY_AFTER_SECONDS = 5
 """What 429 and 503 tell clients to wait: two check intervals and a bit."""
@@ -135,6 +144,7 @@ global
     nbthread 2
     hard-stop-after {HARD_STOP_AFTER_SECONDS}s
     stats socket {ADMIN_SOCKET} mode 600 level admin
+    lua-load {CONFIG_FOLDER}/{SCRIPT_NAME} {CERTIFICATE_FILE} {KEY_FILE} {ADMIN_SOCKET}
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
     ssl-default-bind-curves X25519:P-256
     ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20

@@ -62,7 +62,7 @@ def service(cluster: ChatCluster) -> Manifest:
 
 
 def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) -> Manifest:
-    """haproxy.cfg.
+    """haproxy.cfg and its script.
 
     Args:
         cluster: The ChatCluster.
@@ -80,7 +80,7 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(cluster, part_name(cluster.name, "ingress"), "ingress"),
-        "data": {"haproxy.cfg": haproxy.render(route)},
+        "data": {"haproxy.cfg": haproxy.render(route), haproxy.SCRIPT_NAME: haproxy.SCRIPT},
     }
 
 
@@ -97,15 +97,14 @@ def _share(limit: int | None, proxies: int) -> int | None:
     return None if limit is None else -(-limit // proxies)
 
 
-def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Manifest, tls_digest: str) -> Manifest:
-    """The HAProxy pods.
+def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Manifest) -> Manifest:
+    """The HAProxy pods. Their template does not follow the certificate: HAProxy re-reads it.
 
     Args:
         cluster: The ChatCluster.
         image: Image to run.
         pull_policy: imagePullPolicy.
         config: The ConfigMap made by config_map().
-        tls_digest: Changes with the certificate.
     """
     name = part_name(cluster.name, "ingress")
     container: Manifest = {
@@ -127,7 +126,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
         },
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_ENDPOINTS_SECONDS}}},
         "volumeMounts": [
-            {"name": "config", "mountPath": "/usr/local/etc/haproxy", "readOnly": True},
+            {"name": "config", "mountPath": haproxy.CONFIG_FOLDER, "readOnly": True},
             {"name": "tls", "mountPath": "/etc/haproxy/tls", "readOnly": True},
             {"name": "run", "mountPath": "/run/haproxy"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
@@ -157,7 +156,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
             "template": {
                 "metadata": {
                     "labels": labels(cluster.name, "ingress"),
-                    "annotations": {CONFIG_HASH_ANNOTATION: digest([config["data"], tls_digest])},
+                    "annotations": {CONFIG_HASH_ANNOTATION: digest(config["data"])},
                 },
                 "spec": pod_spec(
                     user_id=SERVICE_USER_ID,

@@ -31,6 +31,9 @@ CREDENTIALS_HASH_ANNOTATION = f"{GROUP}/credentials-hash"
 """On the postgres pod template it rolls the pod, whose start sets the role's password; on running chatserver pods it
 only makes kubelet refresh the mounted Secret at once, because chatservers re-read it at each new connection."""
 
+CERTIFICATE_HASH_ANNOTATION = f"{GROUP}/certificate-hash"
+"""On running HAProxy pods: makes kubelet refresh the mounted certificate at once, which HAProxy re-reads."""
+
 SCHEMA_ANNOTATION = f"{GROUP}/schema"
 """On the chatserver Deployment: the migrate Job after which its template was applied."""
 

@@ -10,7 +10,12 @@ import structlog
 from chatoperator import metrics
 from chatoperator.errors import KubeError
 from chatoperator.manifests import desired
-from chatoperator.manifests.metadata import COMPONENT_LABEL, CREDENTIALS_HASH_ANNOTATION, digest
+from chatoperator.manifests.metadata import (
+    CERTIFICATE_HASH_ANNOTATION,
+    COMPONENT_LABEL,
+    CREDENTIALS_HASH_ANNOTATION,
+    digest,
+)
 from chatoperator.observed import job_state
 from chatoperator.reconcile.scale import mark_victims
 from chatoperator.reconcile.state import Applied
@@ -60,6 +65,7 @@ class Actor:
             mark_victims(self._kube, cluster, observed, plan.inputs.replicas, state),
             self._apply_all(cluster, observed, plan, state),
             self._refresh_credentials(cluster, observed, plan),
+            self._refresh_certificate(cluster, observed, plan),
             self._tidy_jobs(cluster, observed, plan),
         ):
             try:
@@ -102,6 +108,13 @@ class Actor:
         for server in observed.component("chatserver"):
             if not server.terminating and server.credentials_digest != wanted:
                 await self._kube.annotate("Pod", cluster.namespace, server.name, {CREDENTIALS_HASH_ANNOTATION: wanted})
+
+    async def _refresh_certificate(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+        """Touch running HAProxy pods after a new certificate, likewise."""
+        wanted = plan.inputs.tls_digest
+        for proxy in observed.component("ingress"):
+            if wanted is not None and not proxy.terminating and proxy.certificate_digest != wanted:
+                await self._kube.annotate("Pod", cluster.namespace, proxy.name, {CERTIFICATE_HASH_ANNOTATION: wanted})
 
     async def _tidy_jobs(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
         """Remove the migrate Jobs of earlier images, and a failed one after a while, so that it is tried again."""

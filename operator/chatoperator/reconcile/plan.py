@@ -93,10 +93,10 @@ def make_plan(
     self_signed, users = None, None
     if cluster.ingress.tls_secret_name is None:
         self_signed = _self_signed(cluster, observed, settings, now)
-        tls_digest: str | None = digest(self_signed.server.certificate)
+        served: Certificate | None = self_signed.server
     else:
         users = _pair(named.get(cluster.ingress.tls_secret_name), "tls.crt", "tls.key")
-        tls_digest = digest(users.certificate) if users else None
+        served = users
     claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
     usable = not leaving(claim, cluster.uid)
     inputs = Inputs(
@@ -105,7 +105,8 @@ def make_plan(
         cluster_domain=settings.cluster_domain,
         credentials=_credentials(cluster, observed),
         self_signed=self_signed,
-        tls_digest=tls_digest,
+        # With the key, so that one that is put right later is noticed; a hash of a key gives nothing away.
+        tls_digest=digest([served.certificate, served.key]) if served else None,
         https_port=_https_port(cluster, observed),
         volume_usable=usable,
         database_identity=_database_identity(external, external_secret, claim if usable else None),

@@ -1,0 +1,104 @@
+"""A changed certificate in a real HAProxy: served within seconds by the same process, and no connection notices."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from chatoperator.certificates import RENEW_BEFORE_DAYS, SERVER_DAYS, ensure
+from chatoperator.manifests.credentials import Certificate
+from tests.support.cluster import until
+from tests.support.findings import tell
+from tests.support.front import NAMES, PATIENCE_SECONDS, echo, in_front, open_websocket
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.front import Front
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def front(tmp_path: Path) -> AsyncIterator[Front]:
+    async with in_front(tmp_path) as made:
+        yield made
+
+
+def _renewed(front: Front) -> Certificate:
+    """What the operator makes of the present certificate when it is due."""
+    due = dt.datetime.now(dt.UTC) + dt.timedelta(days=SERVER_DAYS - RENEW_BEFORE_DAYS + 1)
+    return ensure(front.made.authority, front.made.server, NAMES, due).server
+
+
+def _serial(pair: Certificate) -> int:
+    return x509.load_pem_x509_certificate(pair.certificate.encode()).serial_number
+
+
+async def _served(front: Front, pair: Certificate) -> float:
+    async def there() -> bool:
+        return await front.serial() == _serial(pair)
+
+    return await until(there, f"the new certificate is served: {front.log_text()}", PATIENCE_SECONDS, poll_seconds=0.1)
+
+
+async def test_a_new_certificate_is_served_and_cuts_nothing(front: Front) -> None:
+    assert await front.serial() == _serial(front.made.server)
+    sockets = [await open_websocket(front) for _ in range(20)]
+    held = asyncio.create_task(front.client.get(f"{front.https}/held"))
+    before = await front.workers()
+    renewed = _renewed(front)
+    front.put(renewed)
+    took = await _served(front, renewed)
+    tell(f"a new certificate is served after {took:.1f} s")
+    for reader, writer in sockets:
+        assert await echo(reader, writer, b"still here") == b"still here"
+        writer.close()
+    front.let_go.set()
+    assert (await held).text == "from the server"
+    assert await front.workers() == before
+    assert [line["result"] for line in front.logged("certificate")] == ["served", "served"]
+    assert f"{_serial(renewed):X}" in front.logged("certificate")[-1]["message"]
+
+
+async def test_a_pair_that_does_not_fit_is_told_once_and_the_old_one_stays_until_it_fits(front: Front) -> None:
+    old, renewed = front.made.server, _renewed(front)
+    for number, broken in enumerate(
+        (
+            Certificate(renewed.certificate, old.key),
+            Certificate("nonsense", "nonsense"),
+            Certificate(renewed.certificate[:200], renewed.key),
+            Certificate(renewed.certificate, ""),
+        ),
+        start=1,
+    ):
+        front.put(broken)
+
+        async def refused(number: int = number) -> bool:
+            return len([line for line in front.logged("certificate") if line["result"] == "refused"]) == number
+
+        await until(refused, f"the pair is refused: {front.log_text()}", PATIENCE_SECONDS, poll_seconds=0.1)
+        assert await front.serial() == _serial(old)
+    front.put(renewed)
+    await _served(front, renewed)
+    assert len(front.logged("certificate")) == 6, "each once, however often it is tried"
+    assert "PRIVATE" not in front.log_text()
+    for line in (*old.key.splitlines(), *renewed.key.splitlines()):
+        assert line not in front.log_text()
+
+
+async def test_a_chain_with_remarks_and_empty_lines_is_served_whole(front: Front) -> None:
+    """As openssl's tools write them; an empty line would end the command that hands it over."""
+    renewed = _renewed(front)
+    chain = f"Bag Attributes\n\n{renewed.certificate}\n\nissued by\n{front.made.authority.certificate}\n\n".replace(
+        "\n", "\r\n"
+    )
+    front.put(Certificate(chain, f"\n{renewed.key}\n\n"))
+    await _served(front, renewed)
+    shown = await front.command("show ssl cert", str(front.folder / "tls.crt"))
+    assert "Chain Issuer: /CN=ChatCluster self-signed authority" in shown
