@@ -16,6 +16,7 @@ CHILDREN = (
     ("apps", "v1", "statefulsets"),
     ("batch", "v1", "jobs"),
     ("policy", "v1", "poddisruptionbudgets"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
     ("", "v1", "services"),
     ("", "v1", "configmaps"),
     ("", "v1", "secrets"),

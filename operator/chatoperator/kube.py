@@ -62,6 +62,7 @@ KINDS = {
     "Event": Kind("", "v1", "events"),
     "Job": Kind("batch", "v1", "jobs"),
     "PodDisruptionBudget": Kind("policy", "v1", "poddisruptionbudgets"),
+    "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
 }
 """Fixed here rather than discovered: discovery costs requests at start and caches its answers in a file."""
 
@@ -74,6 +75,7 @@ CHILD_KINDS = (
     "PersistentVolumeClaim",
     "Job",
     "PodDisruptionBudget",
+    "NetworkPolicy",
 )
 """What the operator makes, beside Events."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from chatoperator.errors import SpecError
 from chatoperator.spec import (
@@ -17,6 +18,7 @@ from chatoperator.spec import (
     Database,
     Ingress,
     Limits,
+    NetworkPolicies,
     PodTemplate,
     Resources,
     Scaling,
@@ -80,6 +82,7 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
         chatserver=_chatserver(_mapping(spec, "chatserver")),
         database=_database(_mapping(spec, "database")),
         auth=_auth(_mapping(spec, "auth")),
+        network_policies=_network_policies(_mapping(spec, "networkPolicies")),
     )
     if cluster.pool_size < 1:
         raise _too_few_connections(cluster)
@@ -141,17 +144,19 @@ def _address_limits(raw: Mapping[str, Any]) -> AddressLimits:
     path = "ingress.limits"
     trusted = tuple(str(network) for network in raw.get("trustedProxies") or ())
     for network in trusted:
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            raise SpecError(
-                f"{path}.trustedProxies", f"{network!r} is neither an address nor a network such as 10.0.0.0/8"
-            ) from None
+        _network(network, f"{path}.trustedProxies")
     return AddressLimits(
         requests_per_second_per_address=_optional(raw, "requestsPerSecondPerIP", path),
         connections_per_address=_optional(raw, "connectionsPerIP", path),
         trusted_proxies=trusted,
     )
+
+
+def _network(text: str, path: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise SpecError(path, f"{text!r} is neither an address nor a network such as 10.0.0.0/8") from None
 
 
 def _optional(raw: Mapping[str, Any], key: str, path: str) -> int | None:
@@ -262,11 +267,19 @@ def _webhook(otp: Mapping[str, Any]) -> Webhook | None:
     if not webhook:
         return None
     url = str(webhook.get("url", ""))
-    if not url.startswith("https://") or "@" in url:
+    if not url.startswith("https://") or "@" in url or not _has_usable_port(url):
         raise SpecError("auth.otp.webhook.url", "it must be an https URL without credentials")
     if not webhook.get("secretName"):
         raise SpecError("auth.otp.webhook.secretName", "name the Secret whose key secret signs the requests")
     return Webhook(url=url, secret_name=str(webhook["secretName"]))
+
+
+def _has_usable_port(url: str) -> bool:
+    """Whether a URL names no port, or one up to 65535."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _limits(raw: Mapping[str, Any]) -> Limits:
@@ -280,6 +293,18 @@ def _limits(raw: Mapping[str, Any]) -> Limits:
         requests_per_device_per_minute=limit("requestsPerDevicePerMinute", 1200),
         requests_per_address_per_minute=limit("requestsPerAddressPerMinute", 0, minimum=0),
     )
+
+
+def _network_policies(raw: Mapping[str, Any]) -> NetworkPolicies:
+    path = "networkPolicies.metricsFrom"
+    peers = tuple(raw.get("metricsFrom") or ())
+    for peer in peers:
+        block = peer.get("ipBlock")
+        if (block is None) != bool(peer.get("podSelector") is not None or peer.get("namespaceSelector") is not None):
+            raise SpecError(path, "each entry needs a podSelector, a namespaceSelector or both, or an ipBlock alone")
+        for network in (block["cidr"], *(block.get("except") or ())) if block else ():
+            _network(network, path)
+    return NetworkPolicies(enabled=bool(raw.get("enabled", True)), metrics_from=peers)
 
 
 def _resources(raw: Mapping[str, Any]) -> Resources:

@@ -164,6 +164,14 @@ class Auth:
 
 
 @dataclass(frozen=True)
+class NetworkPolicies:
+    """Whether there are NetworkPolicies, and who beside the operator may read metrics (NetworkPolicyPeers)."""
+
+    enabled: bool
+    metrics_from: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class ChatCluster:
     """A parsed ChatCluster."""
 
@@ -179,6 +187,7 @@ class ChatCluster:
     chatserver: Chatserver
     database: Database
     auth: Auth
+    network_policies: NetworkPolicies
 
     @property
     def pool_size(self) -> int:

@@ -57,7 +57,12 @@ def test_every_field_of_the_spec_is_bounded() -> None:
 def test_every_parent_has_an_empty_default() -> None:
     """Otherwise neither nested defaults nor rules run. What is listed must stay absent where it is not wanted."""
     parents = [path for path, field in SPEC if field.get("properties") and "default" not in field]
-    assert parents == ["spec.database.external", "spec.auth.otp.webhook"]
+    peer = "spec.networkPolicies.metricsFrom[]"
+    assert parents == [
+        "spec.database.external",
+        "spec.auth.otp.webhook",
+        *(f"{peer}.{part}" for part in ("podSelector", "namespaceSelector", "ipBlock")),
+    ]
 
 
 def test_every_rule_has_a_sentence() -> None:

@@ -82,7 +82,21 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "external-database": (
         {"database": {"external": {"secretName": "mine"}}},
-        {"database_identity": "external:0000-secret:1"},
+        {"database_identity": "external:0000-secret:1", "external_ports": (5433,)},
+    ),
+    "metrics-from": (
+        {
+            "networkPolicies": {
+                "metricsFrom": [
+                    {
+                        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+                        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+                    },
+                    {"ipBlock": {"cidr": "10.1.0.0/16", "except": ["10.1.9.0/24"]}},
+                ]
+            }
+        },
+        {},
     ),
 }
 

@@ -65,6 +65,8 @@ def inputs(**changed: Any) -> Inputs:
         "database_identity": "claim:0000-claim",
         "server_template": ServerTemplate(image=IMAGES.chatserver, schema="demo-migrate-0123456789"),
         "replicas": 2,
+        "operator_namespace": "chatcluster-system",
+        "external_ports": (),
         **changed,
     }
     return Inputs(**made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests import chatserver, credentials, ingress, postgres
+from chatoperator.manifests import chatserver, credentials, ingress, networkpolicy, postgres
 from chatoperator.manifests.pod import disruption_budget
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Inputs:
         database_identity: Changes when the database does; None while there is none.
         server_template: What the chatservers may run; None before the first migration has succeeded.
         replicas: Decided number of chatservers.
+        operator_namespace: Where the operator runs, which reads the chatservers' metrics.
+        external_ports: TCP ports of the external database; empty where they cannot be told.
     """
 
     images: Images
@@ -60,11 +62,16 @@ class Inputs:
     database_identity: str | None
     server_template: ServerTemplate | None
     replicas: int
+    operator_namespace: str
+    external_ports: tuple[int, ...]
 
 
 def desired(cluster: ChatCluster, inputs: Inputs) -> tuple[Manifest, ...]:
     """Everything to apply now, in order: what pods wait for comes before the pods."""
     return (
+        *networkpolicy.policies(
+            cluster, operator_namespace=inputs.operator_namespace, external_ports=inputs.external_ports
+        ),
         *_secrets(cluster, inputs),
         *_database(cluster, inputs),
         *_servers(cluster, inputs),

@@ -1,4 +1,4 @@
-"""Writes what differs: children by server-side apply, touched pods, old Jobs."""
+"""Writes what differs: children by server-side apply, touched pods, old Jobs and NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class Actor:
             self._refresh_credentials(cluster, observed, plan),
             self._refresh_certificate(cluster, observed, plan),
             self._tidy_jobs(cluster, observed, plan),
+            self._remove_policies(cluster, observed, plan),
         ):
             try:
                 await step
@@ -125,6 +126,14 @@ class Actor:
             if stale or (job_state(child) == "Failed" and self._failed_for(child) > MIGRATE_RETRY_SECONDS):
                 await self._kube.delete("Job", cluster.namespace, name)
                 log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind="Job", child=name)
+
+    async def _remove_policies(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+        """Remove the NetworkPolicies that are no longer wished for: what they deny would stay denied."""
+        wanted = {made["metadata"]["name"] for made in desired(cluster, plan.inputs) if made["kind"] == "NetworkPolicy"}
+        for kind, name in observed.children:
+            if kind == "NetworkPolicy" and name not in wanted:
+                await self._kube.delete("NetworkPolicy", cluster.namespace, name)
+                log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind=kind, child=name)
 
     def _failed_for(self, job: Manifest) -> float:
         """Seconds since a Job failed."""

@@ -21,6 +21,7 @@ from chatoperator.manifests.metadata import (
     service_host,
     tls_secret_name,
 )
+from chatoperator.manifests.networkpolicy import database_ports
 from chatoperator.observed import job_state, leaving, schema_of, secret_text
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def make_plan(
         database_identity=_database_identity(external, external_secret, claim if usable else None),
         server_template=None,
         replicas=0,
+        operator_namespace=settings.namespace,
+        external_ports=database_ports(secret_text(external_secret, "dsn") or ""),
     )
     job = migrate_job(cluster, inputs)
     job_name = job["metadata"]["name"] if job is not None else None

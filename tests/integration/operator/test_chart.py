@@ -80,6 +80,15 @@ def test_the_lease_has_the_name_that_the_role_allows() -> None:
     assert one("Role", made)["rules"][1]["resourceNames"] == [read.lease_name]
 
 
+def test_metrics_are_for_the_own_namespace_and_whom_the_values_name() -> None:
+    made = render("networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=sre")
+    policy = one("NetworkPolicy", made)["spec"]
+    assert policy["podSelector"]["matchLabels"] == one("Deployment", made)["spec"]["selector"]["matchLabels"]
+    (rule,) = policy["ingress"]
+    assert rule["from"] == [{"podSelector": {}}, {"namespaceSelector": {"matchLabels": {"team": "sre"}}}]
+    assert "NetworkPolicy" not in {document["kind"] for document in render("networkPolicy.enabled=false")}
+
+
 def test_the_crd_can_be_left_out() -> None:
     assert "CustomResourceDefinition" not in {document["kind"] for document in render("crd.create=false")}
 

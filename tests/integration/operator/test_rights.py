@@ -169,6 +169,7 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
         ("configmap", "demo-ingress"),
         ("secret", "demo-database"),
         ("pdb", "demo-ingress"),
+        ("networkpolicy", "demo-postgres"),
     ):
         found = await admin.get(kind, name)
         assert found is not None
@@ -186,6 +187,14 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
 
     await until(tidied, "the old Job is gone", PATIENCE_SECONDS)
     await _scale_down(admin, prober)
+
+    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"networkPolicies":{"enabled":false}}}')
+
+    async def opened() -> bool:
+        # kubectl prints nothing for no objects.
+        return not (await admin.get("networkpolicies") or {"items": []})["items"]
+
+    await until(opened, "the NetworkPolicies are gone", PATIENCE_SECONDS)
 
     requests = [entry for entry in server.audit()[earlier:] if entry["user"]["username"] == OPERATOR_USER]
     refused = [(entry["verb"], entry["requestURI"]) for entry in requests if entry["responseStatus"]["code"] == 403]

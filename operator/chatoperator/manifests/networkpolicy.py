@@ -1,0 +1,149 @@
+"""Who may talk to whom: one NetworkPolicy a part, which denies what it does not name, in both directions.
+
+They act where the cluster's network enforces them. kubelet's probes always pass: what a node sends to its own pods is
+allowed by definition. Policies add up, so that a user's own can allow more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from chatoperator.manifests import chatserver, haproxy, postgres
+from chatoperator.manifests.metadata import metadata, part_name, selector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from chatoperator.manifests.metadata import Manifest, Part
+    from chatoperator.spec import ChatCluster, NetworkPolicies
+
+DNS_PORTS = (53, 5353)
+"""To anywhere: DNS may be a pod, the node itself or a link-local address. Policies see the pod's port, and OpenShift's
+DNS pods listen on 5353."""
+
+HTTPS_PORT = 443
+"""Of a webhook's URL without a port."""
+
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+"""Kubernetes itself sets it on every namespace."""
+
+LISTEN_DSN_VARIABLE = "CHAT_DATABASE_LISTEN_DSN"
+"""With a pooler in front, chatservers have a second address of the database, which may have another port."""
+
+
+def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: Sequence[int]) -> list[Manifest]:
+    """The policies of all parts; none where the spec does not want them.
+
+    Args:
+        cluster: The ChatCluster.
+        operator_namespace: Where the operator runs, which reads the chatservers' metrics.
+        external_ports: Of the external database, by database_ports(); empty where they cannot be told.
+    """
+    if not cluster.network_policies.enabled:
+        return []
+    scrapers = _scrapers(cluster.network_policies, operator_namespace)
+    database = _to_database(cluster, external_ports)
+    made = [
+        _policy(
+            cluster,
+            "ingress",
+            ingress=[
+                _rule("from", [], haproxy.HTTP_PORT, haproxy.HTTPS_PORT),
+                _rule("from", scrapers, haproxy.STATISTICS_PORT),
+            ],
+            egress=[_to_dns(), _rule("to", [_pods(cluster, "chatserver")], chatserver.HTTP_PORT)],
+        ),
+        _policy(
+            cluster,
+            "chatserver",
+            ingress=[
+                _rule("from", [_pods(cluster, "ingress")], chatserver.HTTP_PORT),
+                _rule("from", scrapers, chatserver.METRICS_PORT),
+            ],
+            egress=[_to_dns(), database, *_to_webhook(cluster)],
+        ),
+        _policy(cluster, "migrate", ingress=[], egress=[_to_dns(), database]),
+    ]
+    if cluster.database.external_secret_name is None:
+        clients = [_pods(cluster, "chatserver"), _pods(cluster, "migrate")]
+        made.append(_policy(cluster, "postgres", ingress=[_rule("from", clients, postgres.PORT)], egress=[]))
+    return made
+
+
+def database_ports(dsn: str) -> tuple[int, ...]:
+    """TCP ports that a PostgreSQL URL names: `postgresql://chat@a:5433,b/chat` -> (5432, 5433).
+
+    Returns:
+        Ascending; empty where it cannot be told.
+    """
+    try:
+        parts = urlsplit(dsn)
+        query = parse_qs(parts.query)
+        if parts.scheme not in {"postgres", "postgresql"}:
+            return ()
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        named = [port for text in query.get("port", []) for port in text.split(",")]
+        found = [int(port) for port in named or (_port_of(host) for host in hosts)]
+    except ValueError:
+        return ()
+    return tuple(sorted(set(found)))
+
+
+def _port_of(host: str) -> str:
+    """The port of `host:port`, `[::1]:port` or `host`."""
+    port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+    return port or str(postgres.PORT)
+
+
+def _policy(cluster: ChatCluster, part: Part, *, ingress: Sequence[Manifest], egress: Sequence[Manifest]) -> Manifest:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(cluster, part_name(cluster.name, part), part),
+        "spec": {
+            "podSelector": {"matchLabels": selector(cluster.name, part)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": list(ingress),
+            "egress": list(egress),
+        },
+    }
+
+
+def _rule(direction: str, peers: Sequence[Manifest], *ports: int, protocols: Iterable[str] = ("TCP",)) -> Manifest:
+    """One rule; no peers are all, no ports are all."""
+    made: Manifest = {direction: list(peers)} if peers else {}
+    if ports:
+        made["ports"] = [{"protocol": protocol, "port": port} for port in ports for protocol in protocols]
+    return made
+
+
+def _pods(cluster: ChatCluster, part: Part) -> Manifest:
+    """A part's pods, in the ChatCluster's namespace alone."""
+    return {"podSelector": {"matchLabels": selector(cluster.name, part)}}
+
+
+def _scrapers(wanted: NetworkPolicies, operator_namespace: str) -> list[Manifest]:
+    operator = {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: operator_namespace}}}
+    return [operator, *(dict(peer) for peer in wanted.metrics_from)]
+
+
+def _to_dns() -> Manifest:
+    return _rule("to", [], *DNS_PORTS, protocols=("UDP", "TCP"))
+
+
+def _to_database(cluster: ChatCluster, external_ports: Sequence[int]) -> Manifest:
+    if cluster.database.external_secret_name is None:
+        return _rule("to", [_pods(cluster, "postgres")], postgres.PORT)
+    # Anywhere: its address is a name, which policies do not know.
+    listen_dsn = cluster.chatserver.env.get(LISTEN_DSN_VARIABLE)
+    addresses = [external_ports, *([database_ports(listen_dsn)] if listen_dsn else [])]
+    ports = {port for some in addresses for port in some} if all(addresses) else set()
+    return _rule("to", [], *sorted(ports))
+
+
+def _to_webhook(cluster: ChatCluster) -> list[Manifest]:
+    """To anywhere, at the port of its URL: the address is a name, which policies do not know."""
+    if cluster.auth.webhook is None:
+        return []
+    return [_rule("to", [], urlsplit(cluster.auth.webhook.url).port or HTTPS_PORT)]
