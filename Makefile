@@ -15,8 +15,8 @@ LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: | $(UV) ## a local Kubernetes, the images, the operator and a chat you can open (NAME=other for a second one)
-	@$(LOCALCLUSTER) up
+up: | $(UV) ## a local Kubernetes, the images, the operator and a chat you can open (NAME=other for a second one, NODES=2)
+	@$(LOCALCLUSTER) up $(if $(NODES),--nodes $(NODES))
 
 status: | $(UV) ## what runs, and the chat's address
 	@$(LOCALCLUSTER) status

@@ -16,6 +16,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default=DEFAULT_NAME, help="several clusters can stand side by side")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="make or repair the cluster, the images, the operator and the chat")
+    up.add_argument("--nodes", type=int, help="how many nodes; by default those of the cluster that is there, or one")
     until = up.add_mutually_exclusive_group()
     until.add_argument("--cluster-only", action="store_true", help="stop when Kubernetes works")
     until.add_argument("--no-chat", action="store_true", help="stop when the operator runs")
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     match options.command:
         case "up":
             lock.acquire(paths, take_over=False)
-            up.up(paths, cluster_only=options.cluster_only, chat=not options.no_chat)
+            up.up(paths, nodes=options.nodes, cluster_only=options.cluster_only, chat=not options.no_chat)
         case "tools":
             up.build_test_tools(paths)
         case "down":

@@ -1,20 +1,21 @@
-"""The project's own images: built by `docker build` from the one Dockerfile, given to the cluster's node."""
+"""The project's own images: built by `docker build` from the one Dockerfile, given to the cluster's nodes."""
 
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcluster import engine as engines
-from localcluster import kindcluster
+from localcluster import nodestore
 from localcluster.bootstrap import bootstrap
 from localcluster.host import BOOTSTRAP_PACKAGES, require_programs, require_root
 from localcluster.paths import REPO_ROOT, cache_root
 from localcluster.progress import LocalClusterError, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from localcluster.engine import Engine
     from localcluster.kindcluster import KindCluster
@@ -40,7 +41,7 @@ BUILD_SECONDS = 900
 
 
 def ensure_images(cluster: KindCluster) -> str:
-    """Have the images of this source tree on the node; nothing is built or copied that is there already.
+    """Have the images of this source tree on every node; nothing is built or copied that is there already.
 
     Returns:
         The images' tag.
@@ -51,8 +52,8 @@ def ensure_images(cluster: KindCluster) -> str:
     tag = source_tag(REPO_ROOT)
     wanted = [image_name(target, tag) for target in TARGETS]
     with Stage("images " + ", ".join(TARGETS)) as stage:
-        if set(wanted) <= kindcluster.images_on_node(cluster):
-            stage.note = f"tag {tag} is on the node"
+        if set(wanted) <= nodestore.images_on_all_nodes(cluster):
+            stage.note = f"tag {tag} is there"
             return tag
         with engines.build_engine(cluster.paths, stage) as builder:
             log = cluster.paths.logs / "images.log"
@@ -60,7 +61,7 @@ def ensure_images(cluster: KindCluster) -> str:
             for target in TARGETS:
                 stage.detail = f"docker build --target {target}"
                 _build(builder, target, tag, base, log)
-            stage.detail = "copying the images to the node"
+            stage.detail = "copying the images to the nodes"
             _load(cluster, builder, wanted)
             _forget_others(builder, wanted, log)
         stage.note = f"tag {tag}"
@@ -149,20 +150,25 @@ def _build(builder: Engine, target: str, tag: str, base: str, log: Path) -> None
 
 def _load(cluster: KindCluster, builder: Engine, wanted: list[str]) -> None:
     if not builder.private:
-        kindcluster.load_from_engine(cluster, wanted)
+        nodestore.load_from_engine(cluster, wanted)
         return
-    present = kindcluster.images_on_node(cluster)
+    identities = {name: builder.query("image", "inspect", "--format", "{{.Id}}", name) for name in wanted}
+    with ThreadPoolExecutor() as threads:
+        for copied in [threads.submit(_load_node, cluster, node, builder, identities) for node in cluster.nodes]:
+            copied.result()
+
+
+def _load_node(cluster: KindCluster, node: str, builder: Engine, identities: Mapping[str, str | None]) -> None:
+    present = nodestore.images_on_node(cluster, node)
     missing = []
-    for name in wanted:
-        identity = builder.query("image", "inspect", "--format", "{{.Id}}", name)
+    for name, identity in identities.items():
         # Another tag of the same image: containerd's CRI plugin keeps it under its identity, too.
         if identity in present:
-            kindcluster.tag_on_node(cluster, identity, name)
+            nodestore.tag_on_node(cluster, node, identity, name)
         else:
             missing.append(name)
-    if not missing:
-        return
-    kindcluster.copy_images(cluster, builder, missing)
+    if missing:
+        nodestore.copy_images(cluster, node, builder, missing)
 
 
 def _forget_others(builder: Engine, wanted: list[str], log: Path) -> None:

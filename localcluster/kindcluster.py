@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcluster import nodeimage, process, toolchain
+from localcluster import process, toolchain
 from localcluster.cgroups import is_version_2
+from localcluster.kindconfig import NODE_PORT, configuration
 from localcluster.lock import MARK
 from localcluster.paths import REPO_ROOT
 from localcluster.progress import LocalClusterError, Stage, deadline
@@ -23,47 +24,30 @@ if TYPE_CHECKING:
     from localcluster.paths import ClusterPaths
     from localcluster.ports import Ports
 
-NODE_PORT = 30443
-"""The node port of the chat's ingress in the local cluster's manifests."""
-
 API_PORT = 6443
 
 CREATE_SECONDS = 300
-"""Seconds for `kind create cluster`; 20 to 40 s is usual on two cores."""
+"""Seconds for `kind create cluster`; 20 to 40 s is usual on two cores, and 15 s more for each further node."""
 
 READY_SECONDS = 180
-"""Seconds until the node and the system pods are ready."""
+"""Seconds until the nodes and the system pods are ready."""
 
 MANIFESTS = Path(__file__).parent / "manifests"
 
 _REMEDY = "look at the log; `make down` and `make up` start afresh"
 
-_KUBELET_ON_CGROUP_1 = """\
-- |
-  kind: KubeletConfiguration
-  apiVersion: kubelet.config.k8s.io/v1beta1
-  cgroupDriver: cgroupfs
-  failCgroupV1: false
-  resolvConf: /kind/resolv.conf
-"""
 
-_KUBELET_ON_CGROUP_2 = """\
-- |
-  kind: KubeletConfiguration
-  apiVersion: kubelet.config.k8s.io/v1beta1
-  resolvConf: /kind/resolv.conf
-"""
+@dataclass(frozen=True)
+class Made:
+    """What `kind create cluster` was told when it made the cluster that is there.
 
-_OWN_VERSIONS = f"""\
-- |
-  kind: ClusterConfiguration
-  apiVersion: kubeadm.k8s.io/v1beta3
-  etcd:
-    local:
-      imageTag: {nodeimage.ETCD_TAG}
-  dns:
-    imageTag: {nodeimage.COREDNS_TAG}
-"""
+    Attributes:
+        own_node: the node image was built here, not pulled.
+        nodes: how many.
+    """
+
+    own_node: bool
+    nodes: int
 
 
 @dataclass(frozen=True)
@@ -71,15 +55,20 @@ class KindCluster:
     """One cluster and the programs to handle it.
 
     Attributes:
-        own_node: the node image was built here, not pulled.
+        made: how many nodes, and of which image.
     """
 
     paths: ClusterPaths
     engine: Engine
     ports: Ports
-    own_node: bool
+    made: Made
     kind: Path
     kubectl: Path
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The containers that are its nodes, the control plane first."""
+        return self.paths.nodes(self.made.nodes)
 
     @property
     def log(self) -> Path:
@@ -115,56 +104,33 @@ def kubectl_argv(kubectl: Path, paths: ClusterPaths, *arguments: str | Path) -> 
     return [kubectl, "--kubeconfig", paths.kubeconfig, *arguments]
 
 
-def configuration(paths: ClusterPaths, ports: Ports, *, own_node: bool, cgroup_2: bool) -> str:
-    """The kind configuration as YAML.
-
-    Args:
-        paths: gives the name.
-        ports: published on 127.0.0.1 by the engine.
-        own_node: the node image is the one built here; it brings its own pod network and versions.
-        cgroup_2: the machine has the unified hierarchy.
-    """
-    lines = [
-        "kind: Cluster",
-        "apiVersion: kind.x-k8s.io/v1alpha4",
-        f"name: {paths.kind_name}",
-        "networking:",
-        "  ipFamily: ipv4",
-        '  apiServerAddress: "127.0.0.1"',
-        f"  apiServerPort: {ports.api}",
-        *(["  disableDefaultCNI: true"] if own_node else []),
-        "nodes:",
-        "- role: control-plane",
-        f'  image: "{nodeimage.reference() if own_node else nodeimage.KINDEST_NODE}"',
-        "  extraPortMappings:",
-        f'  - {{containerPort: {NODE_PORT}, hostPort: {ports.chat}, listenAddress: "127.0.0.1"}}',
-    ]
-    patches = ""
-    if own_node:
-        patches = "kubeadmConfigPatches:\n" + (_KUBELET_ON_CGROUP_2 if cgroup_2 else _KUBELET_ON_CGROUP_1)
-        patches += _OWN_VERSIONS
-    return "\n".join(lines) + "\n" + patches
-
-
-def existing_own_node(paths: ClusterPaths, engine: Engine) -> bool | None:
-    """Whether the existing cluster has a node image of our own.
+def existing(paths: ClusterPaths, engine: Engine) -> Made | None:
+    """The cluster that is there.
 
     Returns:
-        None if `kind create cluster` never came to its end, or the node is gone.
+        None if `kind create cluster` never came to its end, or the control plane is gone, and with it all there was.
+
+    Raises:
+        LocalClusterError: another node was removed, which kind cannot replace.
     """
     try:
-        made = json.loads((paths.state / "created").read_text())
-        own_node = bool(made["own_node"])
+        stored = json.loads((paths.state / "created").read_text())
+        made = Made(own_node=bool(stored["own_node"]), nodes=int(stored.get("nodes", 1)))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError):
-        own_node = True
-    return own_node if node_state(engine, paths) is not None else None
+        made = Made(own_node=True, nodes=1)
+    if node_state(engine, paths.node) is None:
+        return None
+    gone = [node for node in paths.nodes(made.nodes) if node_state(engine, node) is None]
+    if gone:
+        raise LocalClusterError(f"node {gone[0]} was removed", remedy=f"`make down NAME={paths.name}`, then `make up`")
+    return made
 
 
-def node_state(engine: Engine, paths: ClusterPaths) -> str | None:
-    """Docker's word for the node container (running, exited, ...), or None if there is none."""
-    return engine.query("container", "inspect", "--format", "{{.State.Status}}", paths.node)
+def node_state(engine: Engine, node: str) -> str | None:
+    """Docker's word for a node's container (running, exited, ...), or None if there is none."""
+    return engine.query("container", "inspect", "--format", "{{.State.Status}}", node)
 
 
 def create(cluster: KindCluster) -> None:
@@ -176,8 +142,9 @@ def create(cluster: KindCluster) -> None:
     (cluster.paths.state / "created").unlink(missing_ok=True)
     cluster.run_kind("delete", "cluster", "--name", cluster.paths.kind_name, timeout_seconds=120)
     configured = cluster.paths.state / "kind.yaml"
+    made = cluster.made
     configured.write_text(
-        configuration(cluster.paths, cluster.ports, own_node=cluster.own_node, cgroup_2=is_version_2())
+        configuration(cluster.paths, cluster.ports, nodes=made.nodes, own_node=made.own_node, cgroup_2=is_version_2())
     )
     try:
         cluster.run_kind(
@@ -188,13 +155,18 @@ def create(cluster: KindCluster) -> None:
     except LocalClusterError:
         _keep_node_logs(cluster)
         raise
-    (cluster.paths.state / "created").write_text(json.dumps({"own_node": cluster.own_node}))
+    (cluster.paths.state / "created").write_text(json.dumps(asdict(made)))
 
 
 def restart(cluster: KindCluster) -> None:
-    """Start the node of a stopped or crashed cluster."""
-    if node_state(cluster.engine, cluster.paths) != "running":
-        cluster.engine.docker("start", cluster.paths.node, log=cluster.log)
+    """Start the nodes of a stopped or crashed cluster that do not run."""
+    # The control plane first: Docker gives out the lowest free address, and others know the API server by its own.
+    for node in cluster.nodes:
+        state = node_state(cluster.engine, node)
+        if state == "paused":
+            cluster.engine.docker("unpause", node, log=cluster.log)
+        elif state != "running":
+            cluster.engine.docker("start", node, log=cluster.log)
     if not cluster.paths.kubeconfig.exists():
         cluster.run_kind(
             *["export", "kubeconfig", "--name", cluster.paths.kind_name],
@@ -204,7 +176,7 @@ def restart(cluster: KindCluster) -> None:
 
 
 def node_address(cluster: KindCluster) -> str:
-    """The node's address on the engine's network.
+    """The control plane's address on the engine's network.
 
     Raises:
         LocalClusterError: the node does not run.
@@ -212,7 +184,7 @@ def node_address(cluster: KindCluster) -> str:
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     address = cluster.engine.query("container", "inspect", "--format", template, cluster.paths.node)
     if not address:
-        raise LocalClusterError("the node has no address", remedy=_REMEDY, log=cluster.log)
+        raise LocalClusterError("the control plane has no address", remedy=_REMEDY, log=cluster.log)
     return address
 
 
@@ -245,7 +217,7 @@ def ensure_relay(cluster: KindCluster) -> None:
 
 
 def wait_ready(cluster: KindCluster, stage: Stage) -> None:
-    """Wait for the API and the node, and hand it what the system still lacks.
+    """Wait for the API and the nodes, and hand it what the system still lacks.
 
     Raises:
         LocalClusterError: not within the time limit.
@@ -255,10 +227,12 @@ def wait_ready(cluster: KindCluster, stage: Stage) -> None:
         stage.detail = "waiting for the Kubernetes API"
         while cluster.query("get", "--raw", "/readyz", timeout_seconds=10) != "ok":
             wait.sleep(0.5)
-    with deadline(READY_SECONDS, "the node does not become ready", _REMEDY, cluster.log) as wait:
-        stage.detail = "waiting for the node"
+    if cluster.made.nodes > 1:
+        _prepare_for_several_nodes(cluster)
+    with deadline(READY_SECONDS, "not every node becomes ready", _REMEDY, cluster.log) as wait:
+        stage.detail = "waiting for the nodes"
         # After a crash the API still tells of a readiness from before it: the heartbeat must be newer.
-        while not _node_is_ready(cluster, since=started):
+        while not _nodes_are_ready(cluster, since=started):
             wait.sleep(0.5)
     stage.detail = "installing metrics-server and cluster DNS"
     if cluster.engine.private:
@@ -297,65 +271,43 @@ SYSTEM_WORKLOADS = (
 )
 
 
-def _node_is_ready(cluster: KindCluster, since: float) -> bool:
-    template = '{range .items[0].status.conditions[?(@.type=="Ready")]}{.status} {.lastHeartbeatTime}{end}'
+def _prepare_for_several_nodes(cluster: KindCluster) -> None:
+    """Let nodes find each other, and keep volumes on the one that can be neither drained nor lost without an end."""
+    if cluster.made.own_node:
+        cluster.run_kubectl("apply", "-f", MANIFESTS / "nodes-see-each-other.yaml")
+        for node in cluster.nodes:
+            cluster.engine.docker("exec", node, "systemctl", "enable", "--now", "pod-routes", log=cluster.log)
+    if not cluster.query("get", "storageclass", "standard", "-o", "jsonpath={.allowedTopologies}"):
+        # Its fields are immutable.
+        cluster.run_kubectl("replace", "--force", "-f", MANIFESTS / "volumes-on-control-plane.yaml")
+
+
+def _nodes_are_ready(cluster: KindCluster, since: float) -> bool:
+    each = '{.status} {.lastHeartbeatTime}{"\\n"}'
+    template = '{range .items[*].status.conditions[?(@.type=="Ready")]}' + each + "{end}"
     answer = cluster.query("get", "nodes", "-o", f"jsonpath={template}", timeout_seconds=10)
-    if not answer:
-        return False
-    status, _, heartbeat = answer.partition(" ")
+    reports = (answer or "").splitlines()
+    return len(reports) == cluster.made.nodes and all(_is_fresh_and_ready(report, since) for report in reports)
+
+
+def _is_fresh_and_ready(report: str, since: float) -> bool:
+    status, _, heartbeat = report.partition(" ")
     if status != "True":
         return False
-    age = time.mktime(time.strptime(heartbeat, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
-    return age >= since - FRESH_SECONDS
+    at = time.mktime(time.strptime(heartbeat, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    return at >= since - FRESH_SECONDS
 
 
 FRESH_SECONDS = 330
 """Seconds between the kubelet's unchanged status reports (five minutes, plus a margin)."""
 
 
-def copy_images(cluster: KindCluster, source: Engine, references: list[str]) -> None:
-    """Give the node images of another engine, without a file in between: what `kind load image-archive` does with one.
-
-    Raises:
-        LocalClusterError: a side of the pipe failed.
-    """
-    importer = ["ctr", "--namespace=k8s.io", "images", "import", "--all-platforms", "--digests", "-"]
-    process.pipe(
-        ["docker", "save", *references],
-        ["docker", "exec", "--interactive", cluster.paths.node, *importer],
-        environments=(source.env(), cluster.engine.env()),
-        log=cluster.log,
-        timeout_seconds=CREATE_SECONDS,
-    )
-
-
-def load_from_engine(cluster: KindCluster, references: list[str]) -> None:
-    """Give the node images that this engine has."""
-    cluster.run_kind(
-        "load", "docker-image", *references, "--name", cluster.paths.kind_name, timeout_seconds=CREATE_SECONDS
-    )
-
-
-def images_on_node(cluster: KindCluster) -> set[str]:
-    """References of the images that the node has, with `docker.io/library/` left out."""
-    listed = cluster.engine.query("exec", cluster.paths.node, "ctr", "-n", "k8s.io", "images", "list", "-q") or ""
-    return {line.removeprefix("docker.io/library/") for line in listed.splitlines()}
-
-
-def tag_on_node(cluster: KindCluster, identity: str, name: str) -> None:
-    """Give an image of the node another name."""
-    command = ["ctr", "-n", "k8s.io", "images", "tag", "--force", identity, f"docker.io/library/{name}"]
-    cluster.engine.docker("exec", cluster.paths.node, *command, log=cluster.log)
-
-
 def _keep_node_logs(cluster: KindCluster) -> None:
-    for arguments in (
-        ["logs", cluster.paths.node],
-        ["exec", cluster.paths.node, "journalctl", "--no-pager", "-n", "300"],
-    ):
-        text = cluster.engine.query(*arguments)
-        with cluster.log.open("a") as output:
-            output.write(f"--- docker {' '.join(arguments)}\n{text or '(nothing)'}\n")
+    for node in cluster.nodes:
+        for arguments in (["logs", node], ["exec", node, "journalctl", "--no-pager", "-n", "300"]):
+            text = cluster.engine.query(*arguments)
+            with cluster.log.open("a") as output:
+                output.write(f"--- docker {' '.join(arguments)}\n{text or '(nothing)'}\n")
 
 
 def toolchain_for(stage: Stage, log: Path) -> Mapping[str, Path]:

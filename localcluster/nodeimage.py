@@ -53,6 +53,9 @@ NODE_PACKAGES = (
 LOAD_SECONDS = 600
 """Seconds to give an engine the node image; about 10 s is usual."""
 
+KEPT_ARCHIVES = 2
+"""Node images kept as files: two checkouts of different releases would else undo each other's work."""
+
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 
 ETCD_TAG = "3.6.12-0"
@@ -169,7 +172,8 @@ def save(engine: Engine, log: Path) -> None:
     """Write the node image of this engine to `archive()` and remove it and its parts from the engine."""
     target = archive()
     _made(target.parent)
-    for older in target.parent.iterdir():
+    newest_first = sorted(target.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for older in newest_first[KEPT_ARCHIVES - 1 :]:
         older.unlink()
     partial = target.with_suffix(".partial")
     engine.docker("save", "--output", partial, reference(), log=log, timeout_seconds=BOOTSTRAP_SECONDS)

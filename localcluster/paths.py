@@ -19,6 +19,9 @@ MAX_NAME_LENGTH = 30
 
 _NAME = re.compile(rf"[a-z0-9]([a-z0-9-]{{0,{MAX_NAME_LENGTH - 2}}}[a-z0-9])?")
 
+MAX_NODES = 5
+"""More of them than two cores can carry."""
+
 # Folders of .local that are no cluster's state.
 _RESERVED = frozenset({"engine", "logs"})
 
@@ -80,8 +83,18 @@ class ClusterPaths:
 
     @property
     def node(self) -> str:
-        """The container that is the cluster's only node."""
+        """The container that is the node with the control plane: the only one, or the first."""
         return f"{self.kind_name}-control-plane"
+
+    def nodes(self, count: int) -> tuple[str, ...]:
+        """The containers that are the nodes of a cluster with so many, the control plane first, as kind names them.
+
+        Example:
+            Three nodes of `other` -> `chatcluster-other-control-plane`, `chatcluster-other-worker`,
+            `chatcluster-other-worker2`.
+        """
+        workers = (f"{self.kind_name}-worker{number if number > 1 else ''}" for number in range(1, count))
+        return (self.node, *workers)
 
     @property
     def cgroup(self) -> str:

@@ -54,7 +54,10 @@ def purge() -> None:
 
 def _delete_from_users_engine(paths: ClusterPaths, stage: Stage) -> None:
     users = engines.users_engine()
-    if users is None or users.query("container", "inspect", paths.node) is None:
+    # Whatever of it is left: an interrupted removal may have taken the control plane and not the others.
+    of_cluster = f"label=io.x-k8s.kind.cluster={paths.kind_name}"
+    nodes = users.query("container", "ls", "--all", "--quiet", "--filter", of_cluster) if users else None
+    if users is None or not nodes:
         return
     log = paths.logs / "down.log"
     kind = toolchain.kind(stage, log)
@@ -63,7 +66,7 @@ def _delete_from_users_engine(paths: ClusterPaths, stage: Stage) -> None:
         log=log,
         timeout_seconds=120,
         env=users.env(),
-        remedy=f"`docker rm --force --volumes {paths.node}`",
+        remedy=f"`docker rm --force --volumes $(docker ps -aq --filter {of_cluster})`",
     )
 
 

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING
 from localcluster import deploy, images, kindcluster, nodeimage, ports, toolchain
 from localcluster import engine as engines
 from localcluster.host import ENGINE_PACKAGES, require_programs, require_root
-from localcluster.kindcluster import KindCluster
-from localcluster.progress import Stage, say
+from localcluster.kindcluster import KindCluster, Made
+from localcluster.paths import MAX_NODES
+from localcluster.progress import LocalClusterError, Stage, say
 
 if TYPE_CHECKING:
     from localcluster.engine import Engine
     from localcluster.paths import ClusterPaths
 
 
-def bring_up_cluster(paths: ClusterPaths) -> KindCluster:
+def bring_up_cluster(paths: ClusterPaths, nodes: int | None = None) -> KindCluster:
     """A Kubernetes cluster that works, made or repaired.
 
+    Args:
+        paths: the cluster.
+        nodes: how many; None: as many as it has, or one.
+
     Raises:
-        LocalClusterError: a step failed.
+        LocalClusterError: a step failed, or the cluster that is there has another number of nodes.
     """
+    check_nodes(nodes)
     users = engines.users_engine()
     if users is None:
         require_root("no Docker Engine answers, so a private one is started")
@@ -31,14 +37,15 @@ def bring_up_cluster(paths: ClusterPaths) -> KindCluster:
     with Stage("container engine") as stage:
         engine = users or engines.start_private(paths.engine, paths.cgroup, paths.logs / "engine.log")
         stage.note = "a private one" if engine.private else "yours"
-    own_node = kindcluster.existing_own_node(paths, engine)
-    is_there = own_node is not None
-    if own_node is None:
-        own_node = ensure_node_image(paths, engine)
+    made = kindcluster.existing(paths, engine)
+    is_there = made is not None
+    if made is None:
+        made = Made(own_node=ensure_node_image(paths, engine), nodes=nodes or 1)
+    check_nodes(nodes, made, paths)
     cluster = KindCluster(
-        paths=paths, engine=engine, ports=chosen, own_node=own_node, kind=tools["kind"], kubectl=tools["kubectl"]
+        paths=paths, engine=engine, ports=chosen, made=made, kind=tools["kind"], kubectl=tools["kubectl"]
     )
-    with Stage(f"Kubernetes cluster {paths.kind_name}") as stage:
+    with Stage(f"Kubernetes cluster {paths.kind_name}" + (f", {made.nodes} nodes" if made.nodes > 1 else "")) as stage:
         if is_there:
             stage.note = "it was there"
             kindcluster.restart(cluster)
@@ -48,6 +55,28 @@ def bring_up_cluster(paths: ClusterPaths) -> KindCluster:
         kindcluster.ensure_relay(cluster)
         kindcluster.wait_ready(cluster, stage)
     return cluster
+
+
+def check_nodes(wanted: int | None, made: Made | None = None, paths: ClusterPaths | None = None) -> None:
+    """Refuse a number of nodes that cannot be had.
+
+    Args:
+        wanted: what the user asks for; None: whatever there is.
+        made: the cluster that is there.
+        paths: its names.
+
+    Raises:
+        LocalClusterError: out of bounds, or not what the cluster has: kind adds and removes no nodes.
+    """
+    if wanted is None:
+        return
+    if not 1 <= wanted <= MAX_NODES:
+        raise LocalClusterError(f"NODES={wanted} cannot be had", remedy=f"choose 1 to {MAX_NODES}")
+    if made is not None and paths is not None and made.nodes != wanted:
+        raise LocalClusterError(
+            f"cluster {paths.name} has {made.nodes} node{'s' if made.nodes > 1 else ''}; NODES={wanted} is asked for",
+            remedy=f"leave NODES out to keep it, or `make down NAME={paths.name}` first, which deletes its data",
+        )
 
 
 def build_test_tools(paths: ClusterPaths) -> None:
@@ -91,18 +120,19 @@ def ensure_node_image(paths: ClusterPaths, engine: Engine) -> bool:
     return True
 
 
-def up(paths: ClusterPaths, *, cluster_only: bool, chat: bool) -> None:
+def up(paths: ClusterPaths, *, nodes: int | None, cluster_only: bool, chat: bool) -> None:
     """Everything that `make up` does.
 
     Args:
         paths: the cluster.
+        nodes: how many; None: as many as it has, or one.
         cluster_only: stop when Kubernetes works.
         chat: apply the example and wait until it answers.
 
     Raises:
         LocalClusterError: a step failed.
     """
-    cluster = bring_up_cluster(paths)
+    cluster = bring_up_cluster(paths, nodes)
     if cluster_only:
         kindcluster.wait_for_system(cluster)
         say(f"Kubernetes is ready: export KUBECONFIG={paths.kubeconfig}")

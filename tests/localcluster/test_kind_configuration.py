@@ -8,16 +8,18 @@ import pytest
 import yaml
 
 from localcluster import nodeimage, toolchain
-from localcluster.kindcluster import configuration
-from localcluster.paths import REPO_ROOT, ClusterPaths
+from localcluster.kindconfig import POD_RANGE, configuration
+from localcluster.paths import MAX_NODES, REPO_ROOT, ClusterPaths
 from localcluster.ports import Ports
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def rendered(*, own_node: bool, cgroup_2: bool) -> dict[str, Any]:
-    text = configuration(ClusterPaths.of("e2e"), Ports(chat=8444, api=16444), own_node=own_node, cgroup_2=cgroup_2)
+def rendered(*, own_node: bool, cgroup_2: bool, nodes: int = 1) -> dict[str, Any]:
+    text = configuration(
+        ClusterPaths.of("e2e"), Ports(chat=8444, api=16444), nodes=nodes, own_node=own_node, cgroup_2=cgroup_2
+    )
     parsed: dict[str, Any] = yaml.safe_load(text)
     return parsed
 
@@ -43,6 +45,25 @@ def test_a_pulled_node_image_is_plain_kind() -> None:
     assert parsed["nodes"][0]["image"] == nodeimage.KINDEST_NODE
     assert "kubeadmConfigPatches" not in parsed
     assert "disableDefaultCNI" not in parsed["networking"]
+
+
+@pytest.mark.parametrize("own_node", [True, False])
+@pytest.mark.parametrize("nodes", [1, 2, MAX_NODES])
+def test_all_nodes_are_of_one_image_and_carry_pods(*, own_node: bool, nodes: int) -> None:
+    parsed = rendered(own_node=own_node, cgroup_2=True, nodes=nodes)
+    assert [node["role"] for node in parsed["nodes"]] == ["control-plane", *["worker"] * (nodes - 1)]
+    assert len({node["image"] for node in parsed["nodes"]}) == 1
+    assert all("extraPortMappings" not in node for node in parsed["nodes"][1:])
+    # kind itself takes the taint away where there is but one node.
+    registration = patches(parsed).get("InitConfiguration", {}).get("nodeRegistration")
+    assert registration == ({"taints": []} if nodes > 1 else None)
+
+
+def test_the_nodes_know_the_range_of_all_pods() -> None:
+    """Their script keeps what goes there from leaving by the default route."""
+    script = (nodeimage.NODE_FOLDER / "rootfs" / "usr" / "local" / "bin" / "pod-network").read_text()
+    assert f"readonly pods={POD_RANGE}\n" in script
+    assert rendered(own_node=True, cgroup_2=True)["networking"]["podSubnet"] == POD_RANGE
 
 
 def test_the_kubelet_accepts_cgroup_1_only_where_that_is_what_there_is() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from localcluster import ports
-from localcluster.paths import ClusterPaths, InvalidNameError, known_names
+from localcluster.paths import MAX_NODES, ClusterPaths, InvalidNameError, known_names
 from localcluster.progress import LocalClusterError
 
 if TYPE_CHECKING:
@@ -27,8 +27,15 @@ def test_a_name_that_is_no_host_name_is_refused_with_a_remedy(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["a", "e2e", "a-b", "a" * 30])
-def test_the_node_is_a_host_name(name: str) -> None:
-    assert len(ClusterPaths.of(name).node) <= 63
+def test_every_node_is_a_host_name_of_its_own(name: str) -> None:
+    nodes = ClusterPaths.of(name).nodes(MAX_NODES)
+    assert len(set(nodes)) == MAX_NODES
+    assert all(len(node) <= 63 for node in nodes)
+
+
+def test_nodes_have_the_names_that_kind_gives_them() -> None:
+    assert ClusterPaths.of("e2e").nodes(1) == ("chatcluster-e2e-control-plane",)
+    assert ClusterPaths.of("e2e").nodes(3)[1:] == ("chatcluster-e2e-worker", "chatcluster-e2e-worker2")
 
 
 def test_two_checkouts_have_different_cgroups(tmp_path: Path) -> None:
