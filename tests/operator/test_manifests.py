@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from chatoperator.manifests import desired, migrate_job
+from chatoperator.manifests.pod import LOST_NODE_SECONDS, tolerations
 from chatoperator.parse import parse
 from tests.support.chatclusters import SELF_SIGNED, body, cluster, inputs
 from tests.support.cluster import ROOT
@@ -127,6 +128,51 @@ def _pods(**spec: Any) -> dict[str, dict[str, Any]]:
         for manifest in desired(cluster(**spec), inputs())
         if "template" in manifest.get("spec", {})
     }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ours"),
+    [
+        ([], {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}),
+        (
+            [{"key": "chat", "operator": "Exists", "effect": "NoExecute"}],
+            {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"},
+        ),
+        (
+            [{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 600}],
+            {"node.kubernetes.io/not-ready"},
+        ),
+        ([{"operator": "Exists"}], set()),
+        (
+            [{"operator": "Exists", "effect": "NoSchedule"}],
+            {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"},
+        ),
+    ],
+)
+def test_pods_leave_a_lost_node_soon_unless_the_user_says_when(wanted: list[dict[str, Any]], ours: set[str]) -> None:
+    made = tolerations(wanted)
+    assert made[: len(wanted)] == wanted
+    assert {one["key"] for one in made[len(wanted) :]} == ours
+    assert all(one["tolerationSeconds"] == LOST_NODE_SECONDS for one in made[len(wanted) :])
+
+
+@pytest.mark.parametrize("name", ["demo-chatserver", "demo-ingress"])
+def test_pods_are_kept_apart_also_where_nodes_know_no_zone(name: str) -> None:
+    """A node that lacks the label of one of several constraints is scored by none of them."""
+    spec = _pods()[name]["spec"]
+    (spread,) = spec["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["labelSelector"]["matchLabels"].items() <= _pods()[name]["metadata"]["labels"].items()
+    (wish,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert wish["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    assert wish["podAffinityTerm"]["labelSelector"] == spread["labelSelector"]
+
+
+def test_the_database_waits_for_its_node_as_long_as_kubernetes_does() -> None:
+    """Its volume may be there alone; another pod could not start anyway while this one may still run."""
+    pods = _pods()
+    leave = {name for name, template in pods.items() if "tolerations" in template["spec"]}
+    assert leave == {"demo-chatserver", "demo-ingress"}
 
 
 def test_every_pod_is_restricted_and_has_no_token_but_limits() -> None:

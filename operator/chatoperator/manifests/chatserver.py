@@ -23,6 +23,7 @@ from chatoperator.manifests.pod import (
     http_probe,
     pod_spec,
     resources,
+    tolerations,
 )
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
                     ),
                     **_spread(cluster),
                     **_scheduling(cluster),
+                    "tolerations": tolerations(cluster.chatserver.pod_template.tolerations),
                 },
             },
         },

@@ -22,6 +22,7 @@ from chatoperator.manifests.pod import (
     http_probe,
     pod_spec,
     resources,
+    tolerations,
 )
 
 if TYPE_CHECKING:
@@ -158,13 +159,16 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
                     "labels": labels(cluster.name, "ingress"),
                     "annotations": {CONFIG_HASH_ANNOTATION: digest(config["data"])},
                 },
-                "spec": pod_spec(
-                    user_id=SERVICE_USER_ID,
-                    containers=[container],
-                    volumes=volumes,
-                    termination_grace_seconds=TERMINATION_GRACE_SECONDS,
-                    spread_over=selector(cluster.name, "ingress"),
-                ),
+                "spec": {
+                    **pod_spec(
+                        user_id=SERVICE_USER_ID,
+                        containers=[container],
+                        volumes=volumes,
+                        termination_grace_seconds=TERMINATION_GRACE_SECONDS,
+                        spread_over=selector(cluster.name, "ingress"),
+                    ),
+                    "tolerations": tolerations(),
+                },
             },
         },
     }

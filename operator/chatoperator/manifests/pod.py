@@ -18,6 +18,12 @@ SERVICE_USER_ID = 10001
 POSTGRES_USER_ID = 999
 """User and group of the postgres image, Debian's number for it."""
 
+LOST_NODE_SECONDS = 30
+"""Stateless pods are replaced this long after Kubernetes has given their node up, which takes it 50 s by itself. Its
+default is 300 s, in which the other servers would carry all clients. A shorter cut of the network moves nothing."""
+
+LOST_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
 SECRET_FILE_MODE = 0o440
 """Readable by the pod's group only (fsGroup)."""
 
@@ -80,17 +86,59 @@ def pod_spec(
         "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
     }
     if spread_over is not None:
-        spec["topologySpreadConstraints"] = [
+        spec |= _apart(spread_over)
+    return spec
+
+
+def _apart(pods: Mapping[str, str]) -> Manifest:
+    """Keep pods with these labels on different nodes, and in different zones, as far as it goes.
+
+    Soft: a cluster with one node, or one left, still runs the chat.
+    """
+    return {
+        "topologySpreadConstraints": [
             {
                 "maxSkew": 1,
-                "topologyKey": topology_key,
-                # Soft: a cluster with one node, or one left, still runs the chat.
+                "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": dict(spread_over)},
+                "labelSelector": {"matchLabels": dict(pods)},
+                # A rollout spreads the new pods by themselves: those they replace are leaving.
+                "matchLabelKeys": ["pod-template-hash"],
             }
-            for topology_key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
-        ]
-    return spec
+        ],
+        # Not a second constraint: nodes without the zone's label would then count for neither, and in a cluster without
+        # zones all pods may end on one node.
+        "affinity": {
+            "podAntiAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "weight": 100,
+                        "podAffinityTerm": {
+                            "labelSelector": {"matchLabels": dict(pods)},
+                            "topologyKey": "topology.kubernetes.io/zone",
+                        },
+                    }
+                ]
+            }
+        },
+    }
+
+
+def tolerations(wanted: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """The tolerations of a stateless part: the user's, and for a lost node ours where the user says nothing of it.
+
+    Args:
+        wanted: The user's.
+    """
+    # Where two fit, Kubernetes takes the shorter time: ours would undo the user's.
+    said = {str(one.get("key") or "") for one in wanted if one.get("effect") in (None, "", "NoExecute")}
+    ours = [
+        {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
+        for taint in LOST_NODE_TAINTS
+        # Without a key it is about every taint.
+        if not said & {taint, ""}
+    ]
+    return [*(dict(one) for one in wanted), *ours]
 
 
 def http_probe(path: str, port: str, *, period_seconds: int, failures: int, timeout_seconds: int = 3) -> Manifest:
@@ -109,5 +157,10 @@ def disruption_budget(cluster: ChatCluster, component: Part) -> Manifest:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(cluster, part_name(cluster.name, component), component),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(cluster.name, component)}},
+        "spec": {
+            "maxUnavailable": 1,
+            # A pod that does not work keeps no node from being drained; nobody would miss it.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": selector(cluster.name, component)},
+        },
     }
