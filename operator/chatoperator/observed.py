@@ -46,6 +46,7 @@ class Pod:
 
     Attributes:
         started: Its container has passed the startup probe, so that it has been ready once.
+        lost: It should have gone, and its node does not say that it has: nothing is known of it.
         trouble: Why a container waits or died, in Kubernetes' words; None where all is well.
         deletion_cost: The annotation's text; None where it is absent.
     """
@@ -57,6 +58,7 @@ class Pod:
     ready: bool
     started: bool
     terminating: bool
+    lost: bool
     trouble: str | None
     deletion_cost: str | None
     credentials_digest: str | None
@@ -88,8 +90,8 @@ class Observed:
         return tuple(pod for pod in self.pods if pod.component == part)
 
 
-def pod(raw: Manifest) -> Pod:
-    """Read a pod as the API server gives it."""
+def pod(raw: Manifest, *, lost: bool = False) -> Pod:
+    """Read a pod as the API server gives it; `lost` says whether that is news of a node that is lost."""
     metadata, status = raw["metadata"], raw.get("status", {})
     annotations = metadata.get("annotations") or {}
     containers = status.get("containerStatuses") or []
@@ -101,11 +103,17 @@ def pod(raw: Manifest) -> Pod:
         ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         started=bool(containers) and all(container.get("started") for container in containers),
         terminating="deletionTimestamp" in metadata,
-        trouble=_trouble(status, containers),
+        lost=lost,
+        trouble=_lost(raw) if lost else _trouble(status, containers),
         deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
         certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),
     )
+
+
+def _lost(raw: Manifest) -> str:
+    node, leaves_by = raw.get("spec", {}).get("nodeName"), raw["metadata"]["deletionTimestamp"]
+    return f"NodeLost: node {node} should have removed it by {leaves_by}; repair the node, or delete the Node for good"
 
 
 def _trouble(status: Mapping[str, Any], containers: list[Manifest]) -> str | None:

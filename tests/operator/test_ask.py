@@ -33,6 +33,7 @@ def proxy(address: str, *, ready: bool = True, terminating: bool = False) -> Pod
         ready=ready,
         started=True,
         terminating=terminating,
+        lost=False,
         trouble=None,
         deletion_cost=None,
         credentials_digest=None,

@@ -72,6 +72,7 @@ def test_ready_says_which_part_is_broken_and_why() -> None:
         ready=False,
         started=False,
         terminating=False,
+        lost=False,
         trouble="ImagePullBackOff: no such image",
         deletion_cost=None,
         credentials_digest=None,

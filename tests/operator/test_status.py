@@ -60,7 +60,20 @@ def service(kind: str, **spec: Any) -> dict[str, Any]:
     ],
 )
 def test_the_url_is_where_people_reach_the_chat(kind: str, hostnames: list[str], wanted: str | None) -> None:
-    node = Pod("demo-ingress-1", "ingress", "10.0.0.1", "192.0.2.7", True, True, False, None, None, None, None)  # noqa: FBT003
+    node = Pod(
+        name="demo-ingress-1",
+        component="ingress",
+        address="10.0.0.1",
+        host_address="192.0.2.7",
+        ready=True,
+        started=True,
+        terminating=False,
+        lost=False,
+        trouble=None,
+        deletion_cost=None,
+        credentials_digest=None,
+        certificate_digest=None,
+    )
     made = cluster(ingress={"hostnames": hostnames, "service": {"type": kind}})
     assert url(made, service(kind), (node,)) == wanted
 

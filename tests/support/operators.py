@@ -95,14 +95,20 @@ class Operator:
         await self.migrated()
         await self.reconcile(2)
 
-    def pod(self, name: str, part: str = "chatserver") -> None:
-        """What the kubelet would report of a part's pod that has started."""
+    def pod(self, name: str, part: str = "chatserver", node: str | None = None) -> None:
+        """What the kubelet would report of a part's pod that has started.
+
+        Args:
+            name: Of the pod.
+            part: What it is one of.
+            node: Where it runs; its deletion then waits for a kubelet, and there is none.
+        """
         template = json.loads(self.kubectl("get", "deployment", f"demo-{part}", "-o", "json"))["spec"]["template"]
         made = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "labels": template["metadata"]["labels"]},
-            "spec": template["spec"],
+            "spec": {**template["spec"], **({"nodeName": node} if node else {})},
         }
         self.kubectl("create", "-f", "-", stdin=json.dumps(made))
         self.patch_status(

@@ -40,7 +40,7 @@ class Reconciler:
         prober: The running parts.
         settings: The operator's settings.
         monotonic: Seconds that never go back, for intervals.
-        now: The time with its zone, for certificates and status.
+        now: The time with its zone, for what others have dated: certificates, deletions, status.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Reconciler:
             self._forget(key)
             return
         state = self._states.setdefault(key, State())
-        observed = await observe(self._kube, namespace, name)
+        observed = await observe(self._kube, namespace, name, self._now())
         try:
             cluster = parse(body)
             named = await named_secrets(self._kube, cluster)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from chatoperator.kube import CHILD_KINDS
@@ -22,8 +23,19 @@ if TYPE_CHECKING:
     from chatoperator.spec import ChatCluster
 
 
-async def observe(kube: Kube, namespace: str, name: str) -> Observed:
+LOST_AFTER_SECONDS = 30
+"""A pod that is to go is killed when its grace ends, and kubelet says so within seconds. Later than this nobody says it
+any more: the node is lost, and the pod stays Terminating until it comes back or its Node is deleted."""
+
+
+async def observe(kube: Kube, namespace: str, name: str, now: dt.datetime) -> Observed:
     """The children and pods of a ChatCluster.
+
+    Args:
+        kube: The API server.
+        namespace: Of the ChatCluster.
+        name: Of the ChatCluster.
+        now: The time with its zone.
 
     Raises:
         KubeError: The API server did not answer.
@@ -48,7 +60,16 @@ async def observe(kube: Kube, namespace: str, name: str) -> Observed:
             child = await kube.get(kind, namespace, child_name)
             if child is not None:
                 children[kind, child_name] = child
-    return Observed(children=children, pods=tuple(pod(raw) for raw in pods))
+    return Observed(children=children, pods=tuple(pod(raw, lost=is_lost(raw, now)) for raw in pods))
+
+
+def is_lost(pod: Manifest, now: dt.datetime) -> bool:
+    """Whether a pod should have gone and its node does not say that it has."""
+    # The API server sets it to the end of the pod's grace.
+    leaves_by = pod["metadata"].get("deletionTimestamp")
+    if leaves_by is None:
+        return False
+    return now - dt.datetime.fromisoformat(leaves_by) > dt.timedelta(seconds=LOST_AFTER_SECONDS)
 
 
 async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:

@@ -48,7 +48,9 @@ async def tick(
         return
     state.ticked_at, state.ticked_generation = now, cluster.generation
     servers = observed.component("chatserver")
-    addresses = {server.name: server.address for server in servers if server.address and server.started}
+    addresses = {
+        server.name: server.address for server in servers if server.address and server.started and not server.lost
+    }
     state.readings = await prober.readings(addresses)
     scaling = cluster.chatserver.scaling
     if scaling.mode != "Internal" or cluster.paused:
@@ -87,7 +89,8 @@ def _settled(cluster: ChatCluster, observed: Observed, current: int) -> bool:
         live is not None
         and not rolling(live)
         and ready_replicas(live) >= current
-        and not any(server.terminating for server in observed.component("chatserver"))
+        # A server on a lost node may never be gone: its clients are, and nobody waits for it.
+        and not any(server.terminating and not server.lost for server in observed.component("chatserver"))
     )
 
 

@@ -13,6 +13,7 @@ from cryptography import x509
 from chatoperator.errors import KubeError
 from chatoperator.manifests.metadata import KIND, SCHEMA_ANNOTATION
 from chatoperator.observed import DELETION_COST_ANNOTATION, Answer, Reading
+from chatoperator.reconcile.observe import LOST_AFTER_SECONDS
 from tests.support.chatclusters import SETTINGS
 
 if TYPE_CHECKING:
@@ -258,7 +259,29 @@ async def test_the_server_with_the_fewest_connections_goes(operator: Operator) -
     assert costs == {"demo-chatserver-a": None, "demo-chatserver-b": "-100", "demo-chatserver-c": None}
 
 
+async def test_a_server_on_a_lost_node_holds_the_others_only_as_long_as_it_could_be_draining(
+    operator: Operator,
+) -> None:
+    await _three_servers(operator)
+    operator.pod("demo-chatserver-lost", node="lost")
+    operator.kubectl("delete", "pod", "demo-chatserver-lost", "--grace-period=1", "--wait=false")
+    operator.patch({"chatserver": {"scaling": {"minReplicas": 1}}})
+    await operator.reconcile(2)
+    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 3
+    operator.later = dt.timedelta(seconds=LOST_AFTER_SECONDS + 5)
+    await operator.reconcile()
+    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 2
+    assert (await operator.condition("ScalingActive"))["status"] == "True"
+
+
 async def _three_servers_of_which_two_are_wanted(operator: Operator) -> None:
+    await _three_servers(operator)
+    operator.patch({"chatserver": {"scaling": {"minReplicas": 1}}})
+    await operator.reconcile()
+    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 2
+
+
+async def _three_servers(operator: Operator) -> None:
     operator.chatcluster["spec"]["chatserver"] = {
         "targetConnectionsPerServer": 10,
         "scaling": {"minReplicas": 3, "scaleDownStabilizationSeconds": 0},
@@ -272,9 +295,6 @@ async def _three_servers_of_which_two_are_wanted(operator: Operator) -> None:
     operator.patch_status("deployment", "demo-chatserver", {"observedGeneration": generation, **replicas})
     operator.prober.connections = {name: Reading(count, draining=False) for name, count in counts.items()}
     await operator.reconcile()
-    operator.patch({"chatserver": {"scaling": {"minReplicas": 1}}})
-    await operator.reconcile()
-    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 2
 
 
 async def test_a_number_changed_by_hand_is_undone(operator: Operator) -> None:
