@@ -1,4 +1,4 @@
-"""Keeps reconciles coming: wakes from watches, a sweep every 15 s, and the age of the last sweep for liveness."""
+"""Keeps reconciles coming: wakes from watches, a sweep every 15 s, and what tells whether the operator lives."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import structlog
 
 from chatoperator import metrics
 from chatoperator.errors import OperatorError
-from chatoperator.manifests.metadata import INSTANCE_LABEL
 from chatoperator.workqueue import WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from chatoperator.manifests.metadata import Manifest
     from chatoperator.reconcile import Reconciler
     from chatoperator.workqueue import Key
 
@@ -24,6 +24,9 @@ SWEEP_SECONDS = 15
 
 SWEEP_AGE_MAX_SECONDS = 90
 """Several sweeps in a row failed or hang: kubelet should start the operator anew."""
+
+SILENT_MAX_SECONDS = 150
+"""Each watch ends by itself every 30 s, and one that was cut is begun anew after 35 s."""
 
 PULSE_SECONDS = 4
 """Between two looks whether the chats still answer. With it Ready turns False within 10 s, a reconcile included."""
@@ -54,9 +57,10 @@ class Controller:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin, as the leader, to sweep, and to look between the sweeps whether the chats still answer."""
+        """Begin, as the leader, to watch and to sweep, and to look between sweeps whether the chats still answer."""
         self._swept_at = self._monotonic()
         self._tasks = [
+            asyncio.create_task(self._reconciler.cache.run(self._queue.wake), name="cache"),
             asyncio.create_task(self._sweep_forever(), name="sweep"),
             asyncio.create_task(self._pulse_forever(), name="pulse"),
         ]
@@ -69,30 +73,34 @@ class Controller:
                 await task
         await self._queue.close()
 
-    def wake(self, namespace: str | None, name: str | None) -> None:
-        """Reconcile a ChatCluster soon."""
-        if namespace and name:
-            self._queue.wake((namespace, name))
+    def changed(self, news: str | None, chatcluster: Manifest) -> None:
+        """Take what a watch says of a ChatCluster, and reconcile it soon.
 
-    def wake_owner(self, namespace: str | None, labels: Mapping[str, str]) -> None:
-        """Reconcile the ChatCluster that a child with these labels belongs to."""
-        self.wake(namespace, labels.get(INSTANCE_LABEL))
+        Args:
+            news: ADDED, MODIFIED or DELETED; None where it was listed.
+            chatcluster: As the API server has it, or had it last.
+        """
+        for key in self._reconciler.cache.told(news, chatcluster):
+            self._queue.wake(key)
 
     def sweep_age_seconds(self) -> float:
         """Seconds since the last complete sweep."""
         return self._monotonic() - self._swept_at
 
     def check_alive(self) -> str:
-        """How this process is, in words. A standby is alive; of the leader the age of its last sweep tells.
+        """How this process is, in words. A standby is alive; of the leader its last sweep and its watches tell.
 
         Raises:
-            OperatorError: It is too old.
+            OperatorError: It has not swept, or not heard from a watch, for too long.
         """
         if not self._tasks:
             return "standing by"
         age = self.sweep_age_seconds()
         if age > SWEEP_AGE_MAX_SECONDS:
             raise OperatorError(f"the last sweep was {age:.0f} s ago")
+        silent = self._reconciler.cache.silent_seconds()
+        if silent > SILENT_MAX_SECONDS:
+            raise OperatorError(f"a watch was silent for {silent:.0f} s")
         return f"the last sweep was {age:.0f} s ago"
 
     async def _run(self, key: Key) -> None:
@@ -109,7 +117,7 @@ class Controller:
         while True:
             try:
                 for key in await self._reconciler.keys():
-                    self._queue.wake(key)
+                    self._queue.wake(key, urgent=False)
             except OperatorError as error:
                 log.warning("sweep failed", error=str(error))
             else:

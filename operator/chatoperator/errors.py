@@ -66,3 +66,9 @@ class KubeError(OperatorError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class OutdatedError(OperatorError):
+    """What a reconcile began with is not so any more; the next one begins with what is."""
+
+    code = "Outdated"

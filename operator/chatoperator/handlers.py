@@ -1,4 +1,4 @@
-"""Every Kopf decorator. Kopf gives the watches; each event only wakes the reconcile of the ChatCluster it concerns."""
+"""Every Kopf decorator. Kopf runs the process and watches ChatClusters; an event only wakes a reconcile."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
-from chatoperator.manifests.metadata import GROUP, MANAGED_SELECTOR, VERSION
+from chatoperator.manifests.metadata import GROUP, VERSION
 
 if TYPE_CHECKING:
     from chatoperator.controller import Controller
-
-CHILDREN = (
-    ("apps", "v1", "deployments"),
-    ("apps", "v1", "statefulsets"),
-    ("batch", "v1", "jobs"),
-    ("policy", "v1", "poddisruptionbudgets"),
-    ("networking.k8s.io", "v1", "networkpolicies"),
-    ("", "v1", "services"),
-    ("", "v1", "configmaps"),
-    ("", "v1", "secrets"),
-    ("", "v1", "persistentvolumeclaims"),
-    ("", "v1", "pods"),
-)
-"""(group, version, plural) of what the operator makes, and of the pods that come of it."""
 
 
 def registry(controller: Controller) -> kopf.OperatorRegistry:
@@ -44,19 +30,14 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
         await controller.stop()
 
     @kopf.on.event(GROUP, VERSION, "chatclusters", registry=made)
-    async def chatcluster_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        controller.wake(namespace, name)
+    async def chatcluster_changed(event: kopf.RawEvent, **_: Any) -> None:
+        controller.changed(event["type"], dict(event["object"]))
 
-    async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
-        controller.wake_owner(namespace, labels)
-
-    for resource in CHILDREN:
-        kopf.on.event(*resource, id=resource[-1], registry=made)(child_changed)
     return made
 
 
 def tune(settings: kopf.OperatorSettings) -> None:
-    """Kopf's settings that have held elsewhere, and server-side selectors for all that is not ours."""
+    """Kopf's settings that have held elsewhere, for the one kind it watches."""
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
@@ -74,5 +55,3 @@ def tune(settings: kopf.OperatorSettings) -> None:
     settings.peering.standalone = True
     # The CRD is there before Kopf starts, so that watching CRDs and namespaces needs no rights.
     settings.scanning.disabled = True
-    for group, version, plural in CHILDREN:
-        settings.watching.label_selectors[group, version, plural] = MANAGED_SELECTOR

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from chatoperator.spec import ChatCluster
 
 HTTPS_PORT = 443
+
+Key = tuple[str, str]
+"""(namespace, name) of a ChatCluster."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,3 +53,42 @@ def conflict(own: Claim, others: Iterable[Claim]) -> str | None:
         return None
     shared = sorted(hostname for hostname, _ in older[0].addresses & own.addresses)
     return f"{', '.join(shared)} belongs to the older ChatCluster {older[0].name} in namespace {older[0].namespace}"
+
+
+class Claims:
+    """The claims of all ChatClusters, found by address: a thousand of them need not look at each other."""
+
+    def __init__(self) -> None:
+        self._claims: dict[Key, Claim] = {}
+        self._claimants: dict[tuple[str, int], set[Claim]] = {}
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether a ChatCluster's claim is known."""
+        return key in self._claims
+
+    def put(self, claim: Claim) -> None:
+        """Take a ChatCluster's claim in place of its last one."""
+        key = (claim.namespace, claim.name)
+        if self._claims.get(key) == claim:
+            return
+        self.remove(key)
+        self._claims[key] = claim
+        for address in claim.addresses:
+            self._claimants.setdefault(address, set()).add(claim)
+
+    def remove(self, key: Key) -> None:
+        """Forget a ChatCluster that is gone, or whose spec claims nothing."""
+        claim = self._claims.pop(key, None)
+        for address in claim.addresses if claim else ():
+            self._claimants[address] -= {claim}
+            if not self._claimants[address]:
+                del self._claimants[address]
+
+    def keep(self, keys: Collection[Key]) -> None:
+        """Forget all ChatClusters but these."""
+        for key in self._claims.keys() - set(keys):
+            self.remove(key)
+
+    def conflict(self, own: Claim) -> str | None:
+        """As the function of that name, with all that are known."""
+        return conflict(own, set().union(*(self._claimants.get(address, ()) for address in own.addresses)))

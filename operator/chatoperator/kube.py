@@ -1,4 +1,4 @@
-"""The Kubernetes API as the operator uses it: the one importer of `kubernetes`."""
+"""Requests to the Kubernetes API, as plain JSON objects: with `lease.py` the only importer of `kubernetes`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import asyncio
 import contextlib
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import client, config
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.resource import Resource
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
+from chatoperator import metrics
 from chatoperator.errors import KubeError
-from chatoperator.manifests.metadata import GROUP, KIND, VERSION
+from chatoperator.kinds import KINDS
+from chatoperator.lease import Lease
+from chatoperator.manifests.metadata import KIND
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 
     from chatoperator.manifests.metadata import Manifest
 
@@ -32,75 +29,48 @@ FIELD_MANAGER = "chatcluster-operator"
 REQUEST_TIMEOUT_SECONDS = 30
 """An API server that takes longer is as good as gone; the reconcile is tried again."""
 
-LEASE_SECONDS, RENEW_WITHIN_SECONDS, RENEW_EVERY_SECONDS = 10, 7, 2
-"""A leader that died is replaced after 10 to 12 s; one that cannot renew for 7 s stops before another one may start."""
+CONNECT_TIMEOUT_SECONDS = 10
+"""To an API server whose address answers nothing at all."""
 
-LEASE_REQUEST_SECONDS = 3
-"""A request about the Lease that hangs must not outlive it."""
+REQUESTS_AT_A_TIME = 16
+"""More would only queue in the API server, which gives its other clients fair shares; first come, first served."""
 
-NOT_FOUND, CONFLICT = 404, 409
+PAGE_OBJECTS = 250
+"""Of a list at a time: 250 ChatClusters are about 2.5 MB of text, and ten times that while they are parsed."""
 
+WATCH_SECONDS = 30
+"""A watch ends after this time and is begun anew where it ended, which costs next to nothing. One that was cut
+without a word is noticed by it."""
 
-@dataclass(frozen=True)
-class Kind:
-    """Where the API serves a kind. All of them are namespaced."""
+WATCH_GRACE_SECONDS = 5
+"""For the API server to end a watch by itself before it counts as cut."""
 
-    group: str
-    version: str
-    plural: str
+TRIES, RETRY_AFTER_MAX_SECONDS = 4, 10
+"""A request that the API server turned away with 429 is sent again after the time it asked for, but not for ever."""
 
+NOT_FOUND, CONFLICT, GONE, TOO_MANY = 404, 409, 410, 429
 
-KINDS = {
-    KIND: Kind(GROUP, VERSION, "chatclusters"),
-    "Deployment": Kind("apps", "v1", "deployments"),
-    "StatefulSet": Kind("apps", "v1", "statefulsets"),
-    "Service": Kind("", "v1", "services"),
-    "ConfigMap": Kind("", "v1", "configmaps"),
-    "Secret": Kind("", "v1", "secrets"),
-    "PersistentVolumeClaim": Kind("", "v1", "persistentvolumeclaims"),
-    "Pod": Kind("", "v1", "pods"),
-    "Event": Kind("", "v1", "events"),
-    "Job": Kind("batch", "v1", "jobs"),
-    "PodDisruptionBudget": Kind("policy", "v1", "poddisruptionbudgets"),
-    "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
-}
-"""Fixed here rather than discovered: discovery costs requests at start and caches its answers in a file."""
+Items = list["Manifest"]
 
-CHILD_KINDS = (
-    "Deployment",
-    "StatefulSet",
-    "Service",
-    "ConfigMap",
-    "Secret",
-    "PersistentVolumeClaim",
-    "Job",
-    "PodDisruptionBudget",
-    "NetworkPolicy",
-)
-"""What the operator makes, beside Events."""
+Page = tuple[Items, str]
+"""Some of a list's objects, and the list's resourceVersion."""
+
+Event = tuple[str, "Manifest"]
+"""A watch's news: ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
 
 
 class Kube:
-    """Requests to the API server, as plain JSON objects.
+    """Requests to the API server.
 
     Every method raises KubeError where the API server refuses or does not answer.
+
+    Args:
+        api: Knows the address and how to prove who this is.
     """
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
-        self._dynamic = DynamicClient(api)  # type: ignore[no-untyped-call]
-        self._resources = {
-            name: Resource(  # type: ignore[no-untyped-call]
-                prefix="apis" if kind.group else "api",
-                group=kind.group,
-                api_version=kind.version,
-                kind=name,
-                namespaced=True,
-                name=kind.plural,
-                client=self._dynamic,
-            )
-            for name, kind in KINDS.items()
-        }
+        self._turn = asyncio.Semaphore(REQUESTS_AT_A_TIME)
 
     def lease(self, namespace: str, name: str, identity: str) -> Lease:
         """A seat for one operator process among several.
@@ -110,173 +80,202 @@ class Kube:
             name: Of the Lease.
             identity: Of this process.
         """
-        return Lease(_LeaseLock(name, namespace, identity, self._api))
+        return Lease(self._api, namespace, name, identity)
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object, or None where it does not exist."""
-        try:
-            return await self._request("get", self._path(kind, namespace, name))
-        except KubeError as error:
-            if error.status == NOT_FOUND:
-                return None
-            raise
+        return await _none_where_gone(self._request("GET", _path(kind, namespace, name)))
 
-    async def list(self, kind: str, namespace: str | None = None, selector: str | None = None) -> list[Manifest]:
+    async def list(self, kind: str, namespace: str | None = None, selector: str | None = None) -> Items:
         """Objects of a kind in one namespace, or in all for None."""
-        answer = await self._request("get", self._path(kind, namespace), label_selector=selector)
-        return cast("list[Manifest]", answer.get("items", []))
+        return [found async for items, _ in self.pages(kind, namespace, selector) for found in items]
 
-    async def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side apply of a whole object; the operator wins conflicts over its own fields."""
+    async def pages(self, kind: str, namespace: str | None = None, selector: str | None = None) -> AsyncIterator[Page]:
+        """The same bit by bit, as it was at one moment; each page with that moment's resourceVersion, to watch from.
+
+        Raises:
+            KubeError: Also with status 410, where the moment was too long ago for the rest.
+        """
+        more: str | None = None
+        while more != "":
+            query = {"labelSelector": selector, "limit": str(PAGE_OBJECTS), "continue": more}
+            answer = await self._request("GET", _path(kind, namespace), query)
+            more = answer["metadata"].get("continue") or ""
+            yield cast("Items", answer.get("items") or []), answer["metadata"]["resourceVersion"]
+
+    async def watch(
+        self, kind: str, namespace: str | None, selector: str | None, resource_version: str
+    ) -> AsyncIterator[Event]:
+        """What happens to the objects of a kind after a resourceVersion; ends by itself after WATCH_SECONDS.
+
+        Raises:
+            KubeError: With status 410 where the API server no longer knows what happened since then; with 0 where
+                nothing was heard, not even the end.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        path = _path(kind, namespace)
+        with _translated("WATCH", path):
+            response = await self._send("GET", path, query, seconds=WATCH_SECONDS + WATCH_GRACE_SECONDS)
+            async with response:
+                async for line in response.content:
+                    news = json.loads(line)
+                    if news["type"] == "ERROR":
+                        status = news["object"]
+                        raise KubeError(f"WATCH {path}: {status.get('message')}", status=int(status.get("code") or 0))
+                    yield news["type"], news["object"]
+
+    async def apply(self, manifest: Manifest, *, resource_version: str | None = None) -> Manifest:
+        """Server-side apply of a whole object; the operator wins conflicts over its own fields.
+
+        Args:
+            manifest: The object.
+            resource_version: Refuse with 409 where the live object is another than this one. None: whatever it is.
+        """
         metadata = manifest["metadata"]
+        if resource_version is not None:
+            manifest = {**manifest, "metadata": {**metadata, "resourceVersion": resource_version}}
         return await self._request(
-            "patch",
-            self._path(manifest["kind"], metadata["namespace"], metadata["name"]),
+            "PATCH",
+            _path(manifest["kind"], metadata["namespace"], metadata["name"]),
+            {"fieldManager": FIELD_MANAGER, "force": "true"},
             body=manifest,
             content_type="application/apply-patch+yaml",
-            field_manager=FIELD_MANAGER,
-            force_conflicts=True,
         )
 
-    async def annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
-        """Set annotations, and remove those that are None. An object that is gone is no error."""
-        with contextlib.suppress(_Gone):
-            await self._merge(self._path(kind, namespace, name), {"metadata": {"annotations": dict(annotations)}})
+    async def annotate(
+        self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]
+    ) -> Manifest | None:
+        """Set annotations, and remove those that are None.
 
-    async def patch_status(self, namespace: str, name: str, status: Manifest) -> None:
-        """Merge into a ChatCluster's status. A ChatCluster that is gone is no error."""
-        with contextlib.suppress(_Gone):
-            await self._merge(self._path(KIND, namespace, name) + "/status", {"status": status})
+        Returns:
+            The object as it is now; None where it is gone, which is no error.
+        """
+        return await self._merge(_path(kind, namespace, name), {"metadata": {"annotations": dict(annotations)}})
+
+    async def patch_status(self, namespace: str, name: str, status: Manifest, *, uid: str) -> Manifest | None:
+        """Merge into a ChatCluster's status.
+
+        Args:
+            namespace: Of the ChatCluster.
+            name: Of the ChatCluster.
+            status: What changes.
+            uid: Of the ChatCluster that is meant; another one of the same name is refused with 409.
+
+        Returns:
+            The ChatCluster as it is now; None where it is gone, which is no error.
+        """
+        return await self._merge(_path(KIND, namespace, name) + "/status", {"metadata": {"uid": uid}, "status": status})
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and, in the background, what it owns."""
-        with contextlib.suppress(_Gone):
-            await self._request(
-                "delete", self._path(kind, namespace, name), propagation_policy="Background", gone_is_fine=True
-            )
+        """Delete an object and, in the background, what it owns. One that is gone is no error."""
+        path = _path(kind, namespace, name)
+        await _none_where_gone(self._request("DELETE", path, {"propagationPolicy": "Background"}))
 
     async def create_event(self, event: Manifest) -> None:
         """Create a core/v1 Event."""
-        await self._request("post", self._path("Event", event["metadata"]["namespace"]), body=event)
+        await self._request("POST", _path("Event", event["metadata"]["namespace"]), body=event)
 
-    def _path(self, kind: str, namespace: str | None, name: str | None = None) -> str:
-        return str(self._resources[kind].path(name=name, namespace=namespace))  # type: ignore[no-untyped-call]
+    async def _merge(self, path: str, body: Manifest) -> Manifest | None:
+        query, content_type = {"fieldManager": FIELD_MANAGER}, "application/merge-patch+json"
+        return await _none_where_gone(self._request("PATCH", path, query, body=body, content_type=content_type))
 
-    async def _merge(self, path: str, body: Manifest) -> None:
-        await self._request(
-            "patch",
-            path,
-            body=body,
-            content_type="application/merge-patch+json",
-            field_manager=FIELD_MANAGER,
-            gone_is_fine=True,
-        )
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None] | None = None,
+        *,
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+    ) -> Manifest:
+        async with self._turn:
+            with _translated(method, path):
+                response = await self._send(
+                    method, path, query or {}, seconds=REQUEST_TIMEOUT_SECONDS, body=body, content_type=content_type
+                )
+                async with response:
+                    return cast("Manifest", json.loads(await response.read()))
 
-    async def _request(self, method: str, path: str, *, gone_is_fine: bool = False, **parameters: Any) -> Manifest:
-        try:
-            answer = await self._dynamic.request(
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None],
+        *,
+        seconds: float,
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        """An answer whose body is still to be read. What was turned away for now is sent again."""
+        for last in (False,) * (TRIES - 1) + (True,):
+            # Without the body, which the client would copy value by value.
+            verb, url, headers, _, _ = await self._api.param_serialize(
                 method,
                 path,
-                # Fresh ones each time: the client fills the defaults it is not given in place.
-                query_params=[],
-                header_params={},
-                serializer=lambda _, data: data,
-                _request_timeout=REQUEST_TIMEOUT_SECONDS,
-                **parameters,
+                query_params=[(name, value) for name, value in query.items() if value is not None],
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                auth_settings=["BearerToken"],
             )
-        except ApiException as error:
-            if gone_is_fine and error.status == NOT_FOUND:
-                raise _Gone from error
-            raise KubeError(f"{method} {path}: {_reason(error)}", status=error.status or 0) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise KubeError(f"{method} {path}: {type(error).__name__}: {error}") from error
-        return cast("Manifest", answer)
-
-
-class Lease:
-    """Leadership: at most one holder at a time.
-
-    Args:
-        lock: The Lease in the API server.
-    """
-
-    def __init__(self, lock: _LeaseLock) -> None:
-        self._lock = lock
-        # Its run() would go on after the leader's work has ended; the two halves of it are what is needed.
-        self._election = LeaderElection(
-            Config(
-                lock=lock,
-                lease_duration=LEASE_SECONDS,
-                renew_deadline=RENEW_WITHIN_SECONDS,
-                retry_period=RENEW_EVERY_SECONDS,
-                onstarted_leading=_nothing,
-                onstopped_leading=_nothing,
+            answer = await self._api.call_api(
+                verb,
+                url,
+                headers,
+                body,
+                _request_timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT_SECONDS),
             )
-        )
-
-    async def acquire(self) -> None:
-        """Wait until this process holds the Lease."""
-        await self._election.acquire()
-
-    async def keep(self) -> None:
-        """Renew the Lease; returns when it is lost."""
-        await self._election.renew_loop()
-
-    async def release(self) -> None:
-        """Give the Lease back, so that a standby need not wait until it runs out."""
-        await self._lock.release()
+            response = cast("aiohttp.ClientResponse", answer.response)
+            metrics.REQUESTS.labels(method=method, status=str(response.status)).inc()
+            if response.ok:
+                return response
+            text = await response.text(errors="replace")
+            if response.status != TOO_MANY or last:
+                raise KubeError(f"{method} {path}: {_reason(response, text)}", status=response.status)
+            await asyncio.sleep(_retry_after(response))
+        raise AssertionError("the last try returns or raises")
 
 
-async def _nothing() -> None:
-    """What the election would start and stop by itself."""
+def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
+    where = KINDS[kind]
+    prefix = f"/apis/{where.group}/{where.version}" if where.group else f"/api/{where.version}"
+    inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{prefix}{inside}/{where.plural}" + (f"/{quote(name, safe='')}" if name else "")
 
 
-class _LeaseLock(LeaseLock):
-    """A Lease whose requests end in time, and for which an API server that does not answer is a refusal."""
-
-    async def get(self, name: str, namespace: str) -> Any:
-        try:
-            async with asyncio.timeout(LEASE_REQUEST_SECONDS):
-                return await super().get(name, namespace)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return False, ApiException(status=0, reason=f"{type(error).__name__}: {error}")
-
-    async def create(self, name: str, namespace: str, election_record: Any) -> bool:
-        # The library's own passes a parameter that its own client refuses.
-        lease = client.V1Lease(metadata=client.V1ObjectMeta(name=name), spec=self.update_lease(election_record))
-        return await self._tried(self.api_instance.create_namespaced_lease(namespace, lease))
-
-    async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
-        return await self._tried(super().update(name, namespace, updated_record))
-
-    async def release(self) -> None:
-        """Empty the holder's name, where it is this process's."""
-        found, _ = await self.get(self.name, self.namespace)
-        lease: Any = self.lease_reference
-        if not found or lease.spec.holder_identity != self.identity:
-            return
-        lease.spec.holder_identity = ""
-        await self._tried(self.api_instance.replace_namespaced_lease(self.name, self.namespace, lease))
-
-    @staticmethod
-    async def _tried(request: Coroutine[Any, Any, Any]) -> bool:
-        try:
-            async with asyncio.timeout(LEASE_REQUEST_SECONDS):
-                return bool(await request)
-        except (ApiException, aiohttp.ClientError, TimeoutError, OSError):
-            return False
+@contextlib.contextmanager
+def _translated(method: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise KubeError(f"{method} {path}: {type(error).__name__}: {error}") from error
 
 
-class _Gone(Exception):
-    """The object does not exist."""
+async def _none_where_gone(request: Coroutine[Any, Any, Manifest]) -> Manifest | None:
+    try:
+        return await request
+    except KubeError as error:
+        if error.status == NOT_FOUND:
+            return None
+        raise
 
 
-def _reason(error: ApiException) -> str:
+def _reason(response: aiohttp.ClientResponse, text: str) -> str:
     """What the API server said, without headers and tracebacks."""
     try:
-        return str(json.loads(error.body or "")["message"])
+        return str(json.loads(text)["message"])
     except (TypeError, ValueError, KeyError):
-        return f"{error.status} {error.reason}"
+        return f"{response.status} {response.reason}"
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    """Seconds that the API server asks to wait; 1 where it does not say."""
+    asked = response.headers.get("Retry-After", "")
+    return min(float(asked) if asked.isdecimal() else 1.0, RETRY_AFTER_MAX_SECONDS)
 
 
 @contextlib.asynccontextmanager

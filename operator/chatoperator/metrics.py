@@ -8,6 +8,10 @@ RECONCILES = Counter("chatcluster_reconcile_total", "Reconciles by how they ende
 RECONCILE_SECONDS = Histogram(
     "chatcluster_reconcile_seconds", "Time a reconcile took.", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 )
+REQUESTS = Counter("chatcluster_kube_requests_total", "Requests to the API server.", ["method", "status"])
+RELISTS = Counter("chatcluster_cache_lists_total", "Lists that the cache had to make.", ["kind"])
+CACHED = Gauge("chatcluster_cache_objects", "Objects in the cache.")
+QUEUED = Gauge("chatcluster_queued", "ChatClusters that wait to be reconciled.")
 APPLIES = Counter("chatcluster_apply_total", "Objects applied, by kind.", ["kind"])
 DESIRED_REPLICAS = Gauge("chatcluster_desired_replicas", "Chatservers wanted.", ["namespace", "name"])
 CONNECTIONS = Gauge("chatcluster_connections", "Open WebSockets over all chatservers.", ["namespace", "name"])

@@ -14,6 +14,7 @@ import kopf
 import structlog
 
 from chatoperator import handlers, health, metrics
+from chatoperator.cache import Cache
 from chatoperator.controller import Controller
 from chatoperator.errors import KubeError
 from chatoperator.kube import connect
@@ -22,7 +23,8 @@ from chatoperator.probe import Prober
 from chatoperator.reconcile import Reconciler
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube, Lease
+    from chatoperator.kube import Kube
+    from chatoperator.lease import Lease
     from chatoperator.settings import Settings
 
 CRD_WAIT_SECONDS = 2
@@ -47,6 +49,7 @@ async def run(configured: Settings) -> None:
     async with connect(os.environ.get("KUBECONFIG")) as kube, aiohttp.ClientSession(connector=connector) as session:
         reconciler = Reconciler(
             kube,
+            Cache(kube, configured.watch_namespace, monotonic=time.monotonic),
             Prober(session),
             configured,
             monotonic=time.monotonic,

@@ -10,8 +10,21 @@ import aiohttp
 import pytest
 
 from chatoperator import health
-from chatoperator.controller import SWEEP_AGE_MAX_SECONDS, Controller
+from chatoperator.controller import SILENT_MAX_SECONDS, SWEEP_AGE_MAX_SECONDS, Controller
 from chatoperator.errors import KubeError, OperatorError
+
+
+class Cache:
+    """Watches nothing, and heard of it so long ago."""
+
+    def __init__(self) -> None:
+        self.silent = 0.0
+
+    def silent_seconds(self) -> float:
+        return self.silent
+
+    async def run(self, _: Any) -> None:
+        await asyncio.Event().wait()
 
 
 class Reconciler:
@@ -21,6 +34,7 @@ class Reconciler:
 
     def __init__(self) -> None:
         self.away = False
+        self.cache = Cache()
 
     async def keys(self) -> list[tuple[str, str]]:
         if self.away:
@@ -51,6 +65,9 @@ async def test_a_standby_lives_for_ever_and_a_leader_by_its_sweeps() -> None:
         clock.seconds += SWEEP_AGE_MAX_SECONDS
         await asyncio.sleep(0)
         assert controller.check_alive() == f"the last sweep was {SWEEP_AGE_MAX_SECONDS} s ago"
+        reconciler.cache.silent = SILENT_MAX_SECONDS + 1
+        with pytest.raises(OperatorError, match="a watch was silent for 151 s"):
+            controller.check_alive()
         clock.seconds += 1
         with pytest.raises(OperatorError, match="the last sweep was 91 s ago"):
             controller.check_alive()

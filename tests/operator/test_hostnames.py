@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.hostnames import Claim, claim, conflict
+from chatoperator.hostnames import Claim, Claims, claim, conflict
 from chatoperator.parse import parse
 from tests.support.chatclusters import body
 
@@ -43,3 +43,17 @@ def test_of_two_made_in_the_same_second_exactly_one_has_it() -> None:
 def test_another_port_is_no_conflict(service: dict[str, Any], *, conflicting: bool) -> None:
     other = _claim("young", "2026-02-01T00:00:00Z", hostnames=["a.example.com"], service=service)
     assert (conflict(other, [OLD]) is not None) is conflicting
+
+
+def test_claims_are_found_by_address_and_go_with_their_chatcluster() -> None:
+    claims = Claims()
+    for one in (OLD, YOUNG):
+        claims.put(one)
+    assert claims.conflict(YOUNG) == conflict(YOUNG, [OLD, YOUNG])
+    assert claims.conflict(OLD) is None
+    claims.put(_claim("old", OLD.created, hostnames=["a.example.com"]))
+    assert claims.conflict(YOUNG) is None
+    claims.put(OLD)
+    claims.keep([("chat", "young")])
+    assert claims.conflict(YOUNG) is None
+    assert ("chat", "old") not in claims

@@ -94,3 +94,39 @@ async def test_a_failure_is_reported_and_tried_again_until_it_succeeds() -> None
     queue.wake(ONE)
     await work.ran(5)
     await queue.close()
+
+
+async def test_only_so_many_run_at_once_and_what_happened_goes_before_what_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workqueue, "RUNS_AT_A_TIME", 3)
+    work = Work()
+    queue = WorkQueue(work, work.report)
+    due = [("chat", f"due-{number}") for number in range(10)]
+    for key in due:
+        queue.wake(key, urgent=False)
+    await work.ran(3)
+    await asyncio.sleep(0.05)
+    assert work.running == set(due[:3])
+    queue.wake(ONE)
+    queue.wake(due[8])
+    await asyncio.sleep(0.05)
+    work.release.set()
+    await work.ran(11)
+    await asyncio.sleep(0.05)
+    assert work.runs == [*due[:3], due[8], ONE, *due[3:8], due[9]]
+    await queue.close()
+
+
+async def test_a_sweep_makes_nobody_wait_who_failed_and_forgets_nobody() -> None:
+    work = Work()
+    work.release.set()
+    work.failures = 1
+    queue = WorkQueue(work, work.report)
+    queue.wake(ONE, urgent=False)
+    for _ in range(20):
+        queue.wake(ONE, urgent=False)
+        await asyncio.sleep(0.005)
+    assert len(work.runs) >= 2
+    assert not work.overlapped
+    await queue.close()

@@ -7,6 +7,7 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.cache import Cache
 from chatoperator.manifests.metadata import KIND
 from chatoperator.reconcile import Reconciler
 from tests.support.chatclusters import SETTINGS, FakeProber
@@ -34,18 +35,22 @@ class Operator:
     def restart(self, **settings: Any) -> None:
         """What a new operator process knows: nothing."""
         changed = type(SETTINGS)(**{**SETTINGS.__dict__, **settings})
+        self.cache = Cache(self.kube, self.namespace, monotonic=lambda: self.seconds)
         self.reconciler = Reconciler(
             self.kube,
+            self.cache,
             self.prober,  # type: ignore[arg-type]
             changed,
             monotonic=lambda: self.seconds,
             now=lambda: dt.datetime.now(dt.UTC) + self.later,
         )
 
-    async def reconcile(self, times: int = 1) -> None:
+    async def reconcile(self, times: int = 1, *, name: str = "demo", seconds: float = 15) -> None:
+        """Reconcile, each time so much later and with a cache that has just been filled."""
         for _ in range(times):
-            self.seconds += 15
-            await self.reconciler.reconcile((self.namespace, "demo"))
+            self.seconds += seconds
+            await self.cache.refill()
+            await self.reconciler.reconcile((self.namespace, name))
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         done = self.server.run_kubectl(*arguments, "-n", self.namespace, stdin=stdin)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator import hostnames, metrics
-from chatoperator.errors import KubeError, SpecError
+from chatoperator.errors import OutdatedError, SpecError
+from chatoperator.hostnames import Claims
+from chatoperator.kube import CONFLICT
 from chatoperator.manifests.metadata import KIND
 from chatoperator.parse import parse
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.act import Actor
 from chatoperator.reconcile.ask import pulse
-from chatoperator.reconcile.observe import named_secrets, observe
+from chatoperator.reconcile.observe import confirmed, named_secrets, observe
 from chatoperator.reconcile.plan import make_plan
 from chatoperator.reconcile.report import Reporter
 from chatoperator.reconcile.state import State
@@ -23,11 +25,16 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
-    from chatoperator.hostnames import Claim
+    from chatoperator.cache import Cache
+    from chatoperator.errors import KubeError
     from chatoperator.kube import Kube
+    from chatoperator.manifests.metadata import Manifest
     from chatoperator.probe import Prober
     from chatoperator.settings import Settings
     from chatoperator.workqueue import Key
+
+CONFLICTS_TOLD = 3
+"""Conflicts in a row until status says so: then something else writes all the time, or keeps an object from going."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +44,7 @@ class Reconciler:
 
     Args:
         kube: The API server.
+        cache: What it has told.
         prober: The running parts.
         settings: The operator's settings.
         monotonic: Seconds that never go back, for intervals.
@@ -46,6 +54,7 @@ class Reconciler:
     def __init__(
         self,
         kube: Kube,
+        cache: Cache,
         prober: Prober,
         settings: Settings,
         *,
@@ -57,21 +66,31 @@ class Reconciler:
         self._settings = settings
         self._monotonic = monotonic
         self._now = now
-        self._actor = Actor(kube, monotonic=monotonic, now=now)
-        self._reporter = Reporter(kube, prober, settings, monotonic=monotonic, now=now)
+        self._cache = cache
+        self._actor = Actor(kube, cache, monotonic=monotonic, now=now)
+        self._reporter = Reporter(kube, cache, prober, settings, monotonic=monotonic, now=now)
         self._states: dict[Key, State] = {}
-        self._claims: dict[Key, Claim] = {}
+        self._claims = Claims()
+
+    @property
+    def cache(self) -> Cache:
+        """What reconciles look at."""
+        return self._cache
 
     async def keys(self) -> list[Key]:
-        """All ChatClusters there are, for the sweep."""
-        found = await self._kube.list(KIND, self._settings.watch_namespace)
-        self._claims = {}
-        for raw in found:
-            # A wrong spec claims nothing; its reconcile tells what is wrong.
-            with contextlib.suppress(SpecError):
-                claim = hostnames.claim(parse(raw))
-                self._claims[claim.namespace, claim.name] = claim
-        return [(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in found]
+        """All ChatClusters there are, for the sweep.
+
+        Raises:
+            KubeError: The API server did not answer.
+        """
+        keys = await self._cache.list_chatclusters()
+        for key in self._states.keys() - set(keys):
+            self._forget(key)
+        self._claims.keep(keys)
+        for key in keys:
+            if key not in self._claims:
+                self._claim(self._cache.chatcluster(key))
+        return keys
 
     @property
     def known(self) -> int:
@@ -88,19 +107,22 @@ class Reconciler:
         Raises:
             KubeError: The API server refused something; status says what, and the reconcile is to be tried again.
         """
+        await self._cache.filled()
         namespace, name = key
-        body = await self._kube.get(KIND, namespace, name)
+        body = self._cache.chatcluster(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             # Its children follow by garbage collection.
             self._forget(key)
             return
         state = self._states.setdefault(key, State())
-        observed = await observe(self._kube, namespace, name, self._now())
+        observed = observe(self._cache, key, self._now())
         try:
             cluster = parse(body)
+            observed = await confirmed(self._cache, cluster, observed)
             named = await named_secrets(self._kube, cluster)
             plan = make_plan(cluster, body, observed, named, self._settings, self._now())
         except SpecError as error:
+            self._claims.remove(key)
             await self._reporter.refuse(body, observed, state, spec_error=str(error))
             return
         news = scale.wrongly_removed(observed, state)
@@ -109,8 +131,13 @@ class Reconciler:
         plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
         failure: KubeError | None = None
         if not cluster.paused:
+            if self._actor.pending(cluster, observed, plan, state):
+                await self._still_wished(body)
             failure = await self._actor.act(cluster, observed, plan, state)
-        conflict = hostnames.conflict(hostnames.claim(cluster), self._claims.values())
+        self._tell_only_lasting_conflicts(state, failure)
+        claim = hostnames.claim(cluster)
+        self._claims.put(claim)
+        conflict = self._claims.conflict(claim)
         await self._reporter.report(body, cluster, observed, plan, state, conflict=conflict, failure=failure)
         if news is not None:
             log.warning("event", namespace=namespace, name=name, reason=news.reason, message=news.message)
@@ -118,7 +145,43 @@ class Reconciler:
         if failure is not None:
             raise failure
 
+    async def _still_wished(self, body: Manifest) -> None:
+        """Look at the ChatCluster itself before anything is written in its name: the cache may lag behind.
+
+        Children of a ChatCluster that was deleted and made anew would get an owner that is gone, and go with it.
+
+        Raises:
+            OutdatedError: It has changed or is gone.
+            KubeError: The API server did not answer.
+        """
+        metadata = body["metadata"]
+        live = await self._cache.look_again(KIND, metadata["namespace"], metadata["name"])
+        seen = None if live is None else (live["metadata"]["uid"], live["metadata"]["generation"])
+        if seen != (metadata["uid"], metadata["generation"]):
+            raise OutdatedError(f"ChatCluster {metadata['name']} changed meanwhile")
+
+    @staticmethod
+    def _tell_only_lasting_conflicts(state: State, failure: KubeError | None) -> None:
+        """A conflict means that something changed meanwhile: looking again cures it, and nobody need hear of it.
+
+        Raises:
+            KubeError: The conflict, to be tried again.
+        """
+        if failure is None or failure.status != CONFLICT:
+            state.conflicts = 0
+            return
+        state.conflicts += 1
+        if state.conflicts < CONFLICTS_TOLD:
+            raise failure
+
+    def _claim(self, body: Manifest | None) -> None:
+        # A wrong spec claims nothing; its reconcile tells what is wrong.
+        with contextlib.suppress(SpecError):
+            if body is not None:
+                self._claims.put(hostnames.claim(parse(body)))
+
     def _forget(self, key: Key) -> None:
+        self._claims.remove(key)
         if self._states.pop(key, None) is not None:
             metrics.forget(*key)
             log.info("forgotten", namespace=key[0], name=key[1])

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from chatoperator import metrics
 from chatoperator.errors import KubeError
+from chatoperator.kube import CONFLICT
 from chatoperator.manifests import desired
 from chatoperator.manifests.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
     COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
-    digest,
 )
 from chatoperator.observed import job_state
 from chatoperator.reconcile.scale import mark_victims
 from chatoperator.reconcile.state import Applied
+from chatoperator.reconcile.wishes import content, wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from chatoperator.cache import Cache
     from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.observed import Observed
+    from chatoperator.observed import Observed, Pod
     from chatoperator.reconcile.plan import Plan
     from chatoperator.reconcile.state import State
+    from chatoperator.reconcile.wishes import Wish
     from chatoperator.spec import ChatCluster
 
 APPLY_ALL_SECONDS = 600
@@ -44,12 +48,16 @@ class Actor:
 
     Args:
         kube: The API server.
+        cache: Told what the API server answered.
         monotonic: Seconds that never go back, for intervals.
         now: The time with its zone, to compare with the API server's.
     """
 
-    def __init__(self, kube: Kube, *, monotonic: Callable[[], float], now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self, kube: Kube, cache: Cache, *, monotonic: Callable[[], float], now: Callable[[], dt.datetime]
+    ) -> None:
         self._kube = kube
+        self._cache = cache
         self._monotonic = monotonic
         self._now = now
 
@@ -62,12 +70,12 @@ class Actor:
         failures: list[KubeError] = []
         for step in (
             # First of all: from the new number on, Kubernetes removes servers at once.
-            mark_victims(self._kube, cluster, observed, plan.inputs.replicas, state),
+            mark_victims(self._kube, self._cache, cluster, observed, plan.inputs.replicas, state),
             self._apply_all(cluster, observed, plan, state),
             self._refresh_credentials(cluster, observed, plan),
             self._refresh_certificate(cluster, observed, plan),
             self._tidy_jobs(cluster, observed, plan),
-            self._remove_policies(cluster, observed, plan),
+            self._remove_policies(cluster, observed, plan, state),
         ):
             try:
                 await step
@@ -75,28 +83,50 @@ class Actor:
                 failures.append(error)
         return failures[0] if failures else None
 
-    async def _apply_all(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
-        failures: list[KubeError] = []
-        for manifest in desired(cluster, plan.inputs):
-            key = (manifest["kind"], manifest["metadata"]["name"])
-            wanted, now = digest(manifest), self._monotonic()
+    def pending(
+        self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State
+    ) -> dict[tuple[str, str], Wish]:
+        """What is to be applied, by (kind, name)."""
+        now, found = self._monotonic(), {}
+        for wish in wishes(cluster, plan.inputs, state):
+            key = (wish.kind, wish.name)
             live, last = observed.child(*key), state.applied.get(key)
-            if (
-                live is not None
-                and last is not None
-                and last.digest == wanted
-                and last.resource_version == live["metadata"]["resourceVersion"]
-                and now - last.at < APPLY_ALL_SECONDS
-            ):
+            if live is None or last is None or last.digest != wish.digest or now - last.at >= APPLY_ALL_SECONDS:
+                found[key] = wish
                 continue
+            version = live["metadata"]["resourceVersion"]
+            if version == last.resource_version:
+                continue
+            # A status that moves on, a volume that is bound: none of it is the operator's.
+            if content(live, wish) == last.content:
+                state.applied[key] = replace(last, resource_version=version)
+            else:
+                found[key] = wish
+        return found
+
+    async def _apply_all(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
+        pending, failures = self.pending(cluster, observed, plan, state), list[KubeError]()
+        for manifest in desired(cluster, plan.inputs) if pending else ():
+            key = (manifest["kind"], manifest["metadata"]["name"])
+            if key not in pending:
+                continue
+            live = observed.child(*key)
             try:
-                applied = await self._kube.apply(manifest)
+                # A Secret's content comes from the live one. If that is another by now, this would undo its change.
+                since = live["metadata"]["resourceVersion"] if live is not None and key[0] == "Secret" else None
+                applied = await self._kube.apply(manifest, resource_version=since)
             except KubeError as error:
                 failures.append(error)
+                if error.status == CONFLICT:
+                    await self._cache.look_again(key[0], cluster.namespace, key[1])
                 continue
-            state.applied[key] = Applied(wanted, applied["metadata"]["resourceVersion"], now)
+            self._cache.note(applied)
+            version = applied["metadata"]["resourceVersion"]
+            state.applied[key] = Applied(
+                pending[key].digest, version, content(applied, pending[key]), self._monotonic()
+            )
             metrics.APPLIES.labels(kind=key[0]).inc()
-            if live is None or live["metadata"]["resourceVersion"] != applied["metadata"]["resourceVersion"]:
+            if live is None or live["metadata"]["resourceVersion"] != version:
                 log.info("applied", namespace=cluster.namespace, name=cluster.name, kind=key[0], child=key[1])
         if failures:
             raise failures[0]
@@ -108,14 +138,17 @@ class Actor:
         wanted = plan.inputs.credentials.database_digest
         for server in observed.component("chatserver"):
             if not server.terminating and server.credentials_digest != wanted:
-                await self._kube.annotate("Pod", cluster.namespace, server.name, {CREDENTIALS_HASH_ANNOTATION: wanted})
+                await self._touch(cluster, server, {CREDENTIALS_HASH_ANNOTATION: wanted})
 
     async def _refresh_certificate(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
         """Touch running HAProxy pods after a new certificate, likewise."""
         wanted = plan.inputs.tls_digest
         for proxy in observed.component("ingress"):
             if wanted is not None and not proxy.terminating and proxy.certificate_digest != wanted:
-                await self._kube.annotate("Pod", cluster.namespace, proxy.name, {CERTIFICATE_HASH_ANNOTATION: wanted})
+                await self._touch(cluster, proxy, {CERTIFICATE_HASH_ANNOTATION: wanted})
+
+    async def _touch(self, cluster: ChatCluster, pod: Pod, annotations: Mapping[str, str]) -> None:
+        self._cache.note(await self._kube.annotate("Pod", cluster.namespace, pod.name, annotations))
 
     async def _tidy_jobs(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
         """Remove the migrate Jobs of earlier images, and a failed one after a while, so that it is tried again."""
@@ -127,9 +160,9 @@ class Actor:
                 await self._kube.delete("Job", cluster.namespace, name)
                 log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind="Job", child=name)
 
-    async def _remove_policies(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+    async def _remove_policies(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
         """Remove the NetworkPolicies that are no longer wished for: what they deny would stay denied."""
-        wanted = {made["metadata"]["name"] for made in desired(cluster, plan.inputs) if made["kind"] == "NetworkPolicy"}
+        wanted = {wish.name for wish in wishes(cluster, plan.inputs, state) if wish.kind == "NetworkPolicy"}
         for kind, name in observed.children:
             if kind == "NetworkPolicy" and name not in wanted:
                 await self._kube.delete("NetworkPolicy", cluster.namespace, name)

@@ -1,26 +1,29 @@
-"""Reads what there is: one ChatCluster's children, and the Secrets that its user provides."""
+"""Reads what there is from the cache, makes sure of it where that matters, and reads the user's own Secrets."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatoperator.kube import CHILD_KINDS
 from chatoperator.manifests.metadata import (
+    ca_secret_name,
     chatserver_secret_name,
     claim_name,
     database_secret_name,
-    instance_selector,
+    tls_secret_name,
 )
 from chatoperator.observed import Observed, pod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chatoperator.cache import Cache
     from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.spec import ChatCluster
+    from chatoperator.workqueue import Key
 
 
 LOST_AFTER_SECONDS = 30
@@ -28,39 +31,19 @@ LOST_AFTER_SECONDS = 30
 any more: the node is lost, and the pod stays Terminating until it comes back or its Node is deleted."""
 
 
-async def observe(kube: Kube, namespace: str, name: str, now: dt.datetime) -> Observed:
-    """The children and pods of a ChatCluster.
+def observe(cache: Cache, key: Key, now: dt.datetime) -> Observed:
+    """The children and pods of a ChatCluster, as the cache has them.
 
     Args:
-        kube: The API server.
-        namespace: Of the ChatCluster.
-        name: Of the ChatCluster.
+        cache: What the API server has told.
+        key: The ChatCluster.
         now: The time with its zone.
-
-    Raises:
-        KubeError: The API server did not answer.
     """
-    instance = instance_selector(name)
-    *lists, pods = await asyncio.gather(
-        *(kube.list(kind, namespace, instance) for kind in CHILD_KINDS),
-        kube.list("Pod", namespace, instance),
+    there = cache.owned(key)
+    return Observed(
+        children={place: raw for place, raw in there.items() if place[0] != "Pod"},
+        pods=tuple(pod(raw, lost=is_lost(raw, now)) for (kind, _), raw in there.items() if kind == "Pod"),
     )
-    children = {
-        (kind, child["metadata"]["name"]): {**child, "kind": kind}
-        for kind, found in zip(CHILD_KINDS, lists, strict=True)
-        for child in found
-    }
-    # By name too: a Secret or claim whose labels were lost must never be taken for absent.
-    for kind, child_name in (
-        ("Secret", database_secret_name(name)),
-        ("Secret", chatserver_secret_name(name)),
-        ("PersistentVolumeClaim", claim_name(name)),
-    ):
-        if (kind, child_name) not in children:
-            child = await kube.get(kind, namespace, child_name)
-            if child is not None:
-                children[kind, child_name] = child
-    return Observed(children=children, pods=tuple(pod(raw, lost=is_lost(raw, now)) for raw in pods))
 
 
 def is_lost(pod: Manifest, now: dt.datetime) -> bool:
@@ -70,6 +53,36 @@ def is_lost(pod: Manifest, now: dt.datetime) -> bool:
     if leaves_by is None:
         return False
     return now - dt.datetime.fromisoformat(leaves_by) > dt.timedelta(seconds=LOST_AFTER_SECONDS)
+
+
+async def confirmed(cache: Cache, cluster: ChatCluster, observed: Observed) -> Observed:
+    """The same, but that what cannot be made a second time is absent only where the API server itself says so.
+
+    A watch may be late, and a Secret whose labels were lost is in no watch at all; a password made anew would lock
+    the servers out of their database.
+
+    Raises:
+        KubeError: The API server did not answer.
+    """
+    missing = [key for key in _irreplaceable(cluster) if key not in observed.children]
+    if not missing:
+        return observed
+    found = await asyncio.gather(*(cache.look_again(kind, cluster.namespace, name) for kind, name in missing))
+    there = {key: raw for key, raw in zip(missing, found, strict=True) if raw is not None}
+    return replace(observed, children={**observed.children, **there})
+
+
+def _irreplaceable(cluster: ChatCluster) -> list[tuple[str, str]]:
+    """(kind, name) of the children whose content is made once."""
+    names = [("Secret", chatserver_secret_name(cluster.name))]
+    if cluster.database.external_secret_name is None:
+        names += [
+            ("Secret", database_secret_name(cluster.name)),
+            ("PersistentVolumeClaim", claim_name(cluster.name)),
+        ]
+    if cluster.ingress.tls_secret_name is None:
+        names += [("Secret", ca_secret_name(cluster.name)), ("Secret", tls_secret_name(cluster.name))]
+    return names
 
 
 async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:

@@ -10,6 +10,7 @@ import structlog
 
 from chatoperator import metrics, status
 from chatoperator.conditions import Ends, Facts, conditions
+from chatoperator.errors import OutdatedError
 from chatoperator.events import event, turned
 from chatoperator.manifests.metadata import part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
@@ -18,6 +19,7 @@ from chatoperator.reconcile.ask import ask, targets
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from chatoperator.cache import Cache
     from chatoperator.errors import KubeError
     from chatoperator.events import News
     from chatoperator.kube import Kube
@@ -40,6 +42,7 @@ class Reporter:
 
     Args:
         kube: The API server.
+        cache: Told what the API server answered.
         prober: The running parts.
         settings: The operator's settings.
         monotonic: Seconds that never go back, for the number of Events.
@@ -49,6 +52,7 @@ class Reporter:
     def __init__(
         self,
         kube: Kube,
+        cache: Cache,
         prober: Prober,
         settings: Settings,
         *,
@@ -56,6 +60,7 @@ class Reporter:
         now: Callable[[], dt.datetime],
     ) -> None:
         self._kube = kube
+        self._cache = cache
         self._prober = prober
         self._settings = settings
         self._monotonic = monotonic
@@ -93,6 +98,7 @@ class Reporter:
 
         Raises:
             KubeError: The API server refused the status or an Event.
+            OutdatedError: The spec has changed meanwhile.
         """
         behind = plan.version != self._settings.version
         state.targets, state.certificate_ends = targets(body, observed), plan.certificate_ends
@@ -163,7 +169,8 @@ class Reporter:
         changed = {key: value for key, value in wanted.items() if held.get(key) != value}
         if not changed:
             return
-        await self._kube.patch_status(metadata["namespace"], facts.name, changed)
+        patched = await self._kube.patch_status(metadata["namespace"], facts.name, changed, uid=metadata["uid"])
+        self._cache.note(patched)
         for condition in status.transitions(held.get("conditions") or [], made):
             log.info(
                 "condition",
@@ -176,6 +183,9 @@ class Reporter:
             )
             if status.deserves_event(condition, held.get("conditions") or []):
                 await self.tell(body, state, turned(condition))
+        if patched is not None and patched["metadata"]["generation"] != metadata["generation"]:
+            # The cache holds the new spec already, so that no watch will wake anybody for it.
+            raise OutdatedError(f"ChatCluster {facts.name} changed meanwhile")
 
 
 def _show(namespace: str, name: str, wanted: Mapping[str, Any]) -> None:

@@ -8,14 +8,15 @@ import structlog
 
 from chatoperator import autoscaler
 from chatoperator.events import News
-from chatoperator.manifests import desired
-from chatoperator.manifests.metadata import digest, part_name
+from chatoperator.manifests.metadata import part_name
 from chatoperator.observed import DELETION_COST_ANNOTATION, ready_replicas, rolling
 from chatoperator.reconcile.state import Removal
+from chatoperator.reconcile.wishes import wishes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chatoperator.cache import Cache
     from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed, Pod, Reading
@@ -97,9 +98,9 @@ def _settled(cluster: ChatCluster, observed: Observed, current: int) -> bool:
 def _about_to_roll(cluster: ChatCluster, plan: Plan, state: State) -> bool:
     """Whether this very reconcile changes the servers' template, or may do so: a new operator does not know yet."""
     key = ("Deployment", part_name(cluster.name, "chatserver"))
-    wanted = [made for made in desired(cluster, plan.inputs) if (made["kind"], made["metadata"]["name"]) == key]
+    wanted = [wish.digest for wish in wishes(cluster, plan.inputs, state) if (wish.kind, wish.name) == key]
     last = state.applied.get(key)
-    return last is None or [last.digest] != [digest(made) for made in wanted]
+    return last is None or [last.digest] != wanted
 
 
 def replicas(cluster: ChatCluster, body: Manifest, observed: Observed, state: State) -> int:
@@ -120,7 +121,9 @@ def replicas(cluster: ChatCluster, body: Manifest, observed: Observed, state: St
     return int((body.get("status") or {}).get("desiredReplicas") or cluster.chatserver.scaling.min_replicas)
 
 
-async def mark_victims(kube: Kube, cluster: ChatCluster, observed: Observed, wanted: int, state: State) -> None:
+async def mark_victims(
+    kube: Kube, cache: Cache, cluster: ChatCluster, observed: Observed, wanted: int, state: State
+) -> None:
     """Before servers are removed, tell Kubernetes which: those with the fewest connections.
 
     Raises:
@@ -139,7 +142,7 @@ async def mark_victims(kube: Kube, cluster: ChatCluster, observed: Observed, wan
     for name, server in servers.items():
         cost = VICTIM_COST if name in chosen else None
         if server.deletion_cost != cost:
-            await kube.annotate("Pod", cluster.namespace, name, {DELETION_COST_ANNOTATION: cost})
+            cache.note(await kube.annotate("Pod", cluster.namespace, name, {DELETION_COST_ANNOTATION: cost}))
     log.info("removing", namespace=cluster.namespace, name=cluster.name, servers=list(chosen))
 
 

@@ -11,23 +11,43 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from chatoperator.autoscaler import Decision, Memory
+    from chatoperator.manifests import Inputs
     from chatoperator.observed import Reading
     from chatoperator.probe import Target
+    from chatoperator.reconcile.wishes import Wish
+    from chatoperator.spec import ChatCluster
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Applied:
     """One object as it was last applied.
 
     Attributes:
         digest: Of the manifest.
-        resource_version: What the API server answered.
+        resource_version: What the API server answered, or a later one that said the same.
+        content: Hash of what the answer said where the manifest says something.
         at: Seconds of a monotonic clock.
     """
 
     digest: str
     resource_version: str
+    content: str
     at: float
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What there should be, kept so that a sweep that finds nothing new need not render it again.
+
+    Attributes:
+        cluster: What it was rendered from.
+        inputs: What else.
+        all: One for each object, in the order of their making.
+    """
+
+    cluster: ChatCluster
+    inputs: Inputs
+    all: tuple[Wish, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,8 @@ class State:
 
     Attributes:
         applied: By (kind, name).
+        wishes: Of the last reconcile.
+        conflicts: Reconciles in a row that wrote on the ground of what had changed meanwhile.
         memory: The autoscaler's; None before its first tick and in modes External and Disabled.
         decision: The autoscaler's last; None likewise.
         ticked_at: When the servers were last read, in seconds of a monotonic clock.
@@ -62,6 +84,8 @@ class State:
     """
 
     applied: dict[tuple[str, str], Applied] = field(default_factory=dict)
+    wishes: Wishes | None = None
+    conflicts: int = 0
     memory: Memory | None = None
     decision: Decision | None = None
     ticked_at: float | None = None

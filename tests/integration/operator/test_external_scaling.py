@@ -46,7 +46,7 @@ async def test_what_an_hpa_reads_is_never_late(external: Operator) -> None:
     """`status.replicas` follows the Deployment at each reconcile, and the selector selects the servers' pods."""
     for count in (2, 3, 4):
         external.patch_status("deployment", "demo-chatserver", {"replicas": count, "readyReplicas": count - 1})
-        await external.reconciler.reconcile((external.namespace, "demo"))
+        await external.reconcile(seconds=0)
         assert _scale(external)["status"]["replicas"] == count
     external.pod("demo-chatserver-a")
     selected = external.kubectl("get", "pods", "-l", _scale(external)["status"]["selector"], "-o", "name")

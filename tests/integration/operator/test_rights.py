@@ -13,6 +13,7 @@ import kopf
 import pytest
 
 from chatoperator import handlers
+from chatoperator.cache import Cache
 from chatoperator.controller import Controller
 from chatoperator.kube import connect
 from chatoperator.observed import Reading
@@ -126,6 +127,7 @@ async def prober(
     async with connect(str(kubeconfig)) as kube:
         reconciler = Reconciler(
             kube,
+            Cache(kube, None, monotonic=time.monotonic),
             fake,  # type: ignore[arg-type]
             SETTINGS,
             monotonic=time.monotonic,

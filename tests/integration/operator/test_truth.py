@@ -104,8 +104,7 @@ async def test_two_chatclusters_with_one_hostname_both_serve_and_the_younger_is_
         keys = [key for key in await operator.reconciler.keys() if key[0] == operator.namespace]
         found = {}
         for key in keys:
-            operator.seconds += 15
-            await operator.reconciler.reconcile(key)
+            await operator.reconcile(name=key[1])
             live = await operator.get(KIND, key[1])
             (made,) = [c for c in live["status"]["conditions"] if c["type"] == "HostnameConflict"]
             found[key[1]] = made["status"]

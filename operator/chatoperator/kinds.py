@@ -1,0 +1,41 @@
+"""The kinds of objects that the operator deals with: where the API serves them. A new kind of child is added here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatoperator.manifests.metadata import GROUP, KIND, VERSION
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the API serves a kind. All of them are namespaced."""
+
+    group: str
+    version: str
+    plural: str
+
+
+CHILDREN = {
+    "Deployment": Kind("apps", "v1", "deployments"),
+    "StatefulSet": Kind("apps", "v1", "statefulsets"),
+    "Service": Kind("", "v1", "services"),
+    "ConfigMap": Kind("", "v1", "configmaps"),
+    "Secret": Kind("", "v1", "secrets"),
+    "PersistentVolumeClaim": Kind("", "v1", "persistentvolumeclaims"),
+    "Job": Kind("batch", "v1", "jobs"),
+    "PodDisruptionBudget": Kind("policy", "v1", "poddisruptionbudgets"),
+    "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
+}
+"""What the operator makes, beside Events. A cluster that does not serve one of them is taken to have none of it."""
+
+KINDS = {
+    **CHILDREN,
+    KIND: Kind(GROUP, VERSION, "chatclusters"),
+    "Pod": Kind("", "v1", "pods"),
+    "Event": Kind("", "v1", "events"),
+}
+"""Fixed here rather than discovered: discovery costs requests at start and caches its answers in a file."""
+
+FOLLOWED = (*CHILDREN, "Pod")
+"""What the cache lists and watches, by the operator's own label. ChatClusters are Kopf's to watch."""

@@ -1,0 +1,81 @@
+"""What one ChatCluster's objects should say, as hashes, and what the live ones say in the same places. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chatoperator.manifests import desired
+from chatoperator.manifests.metadata import digest
+from chatoperator.reconcile.state import Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.manifests import Inputs
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.reconcile.state import State
+    from chatoperator.spec import ChatCluster
+
+OTHERWISE_COMPARED = {"apiVersion", "kind", "metadata", "spec"}
+"""Fields of an object that are not compared as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One object that there should be.
+
+    Attributes:
+        kind: Of the object.
+        name: Of the object.
+        digest: Of its manifest.
+        places: Where the manifest says something: names of its fields, of those of its spec, of labels, of annotations.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    places: tuple[tuple[str, ...], ...]
+
+
+def wishes(cluster: ChatCluster, inputs: Inputs, state: State) -> tuple[Wish, ...]:
+    """One wish for each object, in the order of their making; those of the last time where nothing has changed."""
+    held = state.wishes
+    if held is None or held.inputs != inputs or held.cluster != cluster:
+        held = Wishes(cluster, inputs, tuple(_wish(manifest) for manifest in desired(cluster, inputs)))
+        state.wishes = held
+    return held.all
+
+
+def _wish(manifest: Manifest) -> Wish:
+    metadata = manifest["metadata"]
+    places = (
+        manifest.keys() - OTHERWISE_COMPARED,
+        manifest.get("spec", {}).keys(),
+        metadata.get("labels", {}).keys(),
+        metadata.get("annotations", {}).keys(),
+    )
+    return Wish(manifest["kind"], metadata["name"], digest(manifest), tuple(tuple(sorted(names)) for names in places))
+
+
+def content(live: Manifest, wish: Wish) -> str:
+    """Hash of what a live object says where its manifest says something.
+
+    Kubernetes fills in defaults and writes quantities its own way, so that this is compared with what the API server
+    answered to an apply and not with the manifest. Status, and what others add, do not count.
+    """
+    metadata = live["metadata"]
+    fields, spec, labels, annotations = wish.places
+    return digest(
+        [
+            _some(live, fields),
+            _some(live.get("spec"), spec),
+            _some(metadata.get("labels"), labels),
+            _some(metadata.get("annotations"), annotations),
+            metadata.get("ownerReferences"),
+        ]
+    )
+
+
+def _some(whole: Mapping[str, Any] | None, names: tuple[str, ...]) -> list[Any]:
+    return [(whole or {}).get(name) for name in names]
