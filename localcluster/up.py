@@ -85,8 +85,8 @@ def build_test_tools(paths: ClusterPaths) -> None:
     Raises:
         LocalClusterError: a build failed.
     """
-    with Stage("tools: etcd, kube-apiserver and Helm") as stage:
-        for module in ("etcd", "kubernetes"):
+    with Stage("tools: etcd, kube-apiserver, CoreDNS and Helm") as stage:
+        for module in ("etcd", "kubernetes", "coredns"):
             toolchain.ensure(module, stage, paths.logs / "tools.log")
         toolchain.helm(stage, paths.logs / "tools.log")
 

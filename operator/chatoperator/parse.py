@@ -133,6 +133,7 @@ def _ingress(raw: Mapping[str, Any]) -> Ingress:
                 ),
             ),
             annotations=dict(_mapping(service, "annotations")),
+            proxy_protocol_from=_networks(service, "proxyProtocolFrom", "ingress.service"),
         ),
         tls_secret_name=tls.get("secretName"),
         limits=_address_limits(_mapping(raw, "limits")),
@@ -142,14 +143,18 @@ def _ingress(raw: Mapping[str, Any]) -> Ingress:
 
 def _address_limits(raw: Mapping[str, Any]) -> AddressLimits:
     path = "ingress.limits"
-    trusted = tuple(str(network) for network in raw.get("trustedProxies") or ())
-    for network in trusted:
-        _network(network, f"{path}.trustedProxies")
     return AddressLimits(
         requests_per_second_per_address=_optional(raw, "requestsPerSecondPerIP", path),
         connections_per_address=_optional(raw, "connectionsPerIP", path),
-        trusted_proxies=trusted,
+        trusted_proxies=_networks(raw, "trustedProxies", path),
     )
+
+
+def _networks(raw: Mapping[str, Any], key: str, path: str) -> tuple[str, ...]:
+    networks = tuple(str(network) for network in raw.get(key) or ())
+    for network in networks:
+        _network(network, f"{path}.{key}")
+    return networks
 
 
 def _network(text: str, path: str) -> None:

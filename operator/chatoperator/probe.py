@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +32,9 @@ METRICS_BYTES_MAX = 4 * 1024 * 1024
 
 OK = 200
 
+HEADER_WITHOUT_CLIENT = b"PROXY UNKNOWN\r\n"
+"""What a load balancer's own health checks send (PROXY protocol, version 1): the client is who connects."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -42,12 +46,14 @@ class Target:
         authority: PEM of the authority to trust; None trusts any certificate, since a user's may not cover
             names inside the cluster.
         port: Of the Service.
+        headed: Whether HAProxy expects headers of the PROXY protocol from some networks: the operator may be in them.
     """
 
     address: str
     server_name: str
     authority: str | None
     port: int = 443
+    headed: bool = False
 
 
 class Prober:
@@ -95,7 +101,14 @@ class Prober:
         return await self.ask_once(target)
 
     async def ask_once(self, target: Target) -> Answer:
-        """The same with one try."""
+        """The same with one try; where HAProxy expects headers of the PROXY protocol, with one and without."""
+        answer = await self._ask_plainly(target)
+        if answer.ok or not target.headed:
+            return answer
+        headed = await _ask_with_header(target)
+        return headed if headed.ok else answer
+
+    async def _ask_plainly(self, target: Target) -> Answer:
         host = f"[{target.address}]" if ":" in target.address else target.address
         try:
             async with self._session.get(
@@ -106,11 +119,35 @@ class Prober:
                 timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_SECONDS),
                 allow_redirects=False,
             ) as answer:
-                if answer.status == OK:
-                    return Answer(ok=True, message="A request through the ingress was answered")
-                return Answer(ok=False, message=f"A request through the ingress was answered with {answer.status}")
+                return _answered(answer.status)
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+
+
+async def _ask_with_header(target: Target) -> Answer:
+    """The same request by hand: aiohttp sends nothing before TLS."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection(target.address, target.port)
+            try:
+                writer.write(HEADER_WITHOUT_CLIENT)
+                await writer.start_tls(_context(target.authority), server_hostname=target.server_name)
+                writer.write(
+                    f"GET /readyz HTTP/1.1\r\nHost: {target.server_name}\r\nConnection: close\r\n\r\n".encode()
+                )
+                status = await reader.readline()
+            finally:
+                writer.close()
+    except (TimeoutError, OSError) as error:
+        return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+    match = re.match(rb"HTTP/1\.1 (\d{3}) ", status)
+    return _answered(int(match[1])) if match else Answer(ok=False, message="A request through the ingress was cut off")
+
+
+def _answered(status: int) -> Answer:
+    if status == OK:
+        return Answer(ok=True, message="A request through the ingress was answered")
+    return Answer(ok=False, message=f"A request through the ingress was answered with {status}")
 
 
 def parse_reading(page: str) -> Reading | None:

@@ -39,12 +39,17 @@ class Resources:
 
 @dataclass(frozen=True)
 class Service:
-    """The Service in front of HAProxy."""
+    """The Service in front of HAProxy.
+
+    Attributes:
+        proxy_protocol_from: Addresses and networks of load balancers that begin connections with a PROXY header.
+    """
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
     node_port: int | None
     external_traffic_policy: Literal["Cluster", "Local"]
     annotations: Mapping[str, str]
+    proxy_protocol_from: tuple[str, ...]
 
 
 @dataclass(frozen=True)

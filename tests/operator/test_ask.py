@@ -1,13 +1,17 @@
 """What a reconcile asks the running parts; the rest of it is tested on a real API server."""
 
+import base64
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
+from chatoperator.manifests.haproxy import render
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.probe import Target
 from chatoperator.reconcile.ask import ask, targets
 from tests.support.chatclusters import body
+from tests.support.front import ROUTE
 
 SERVICE = {"spec": {"clusterIP": "192.0.2.1"}}
 
@@ -59,3 +63,43 @@ async def test_ready_rests_on_the_service_and_on_every_proxy_behind_it(silent: s
     answer = await ask(cast("Any", proxies), targets(body(), observed))
     assert answer.ok is ok
     assert sorted(proxies.asked) == [("192.0.2.1", 443), ("192.0.2.11", 8443), ("192.0.2.12", 8443)]
+
+
+def _deployment(secret: str, **status: int) -> dict[str, Any]:
+    """HAProxy's Deployment, which mounts a Secret."""
+    volumes = [{"name": "tls", "secret": {"secretName": secret}}]
+    counts = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, **status}
+    spec = {"replicas": 2, "template": {"spec": {"volumes": volumes}}}
+    return {"metadata": {"generation": 1}, "spec": spec, "status": counts}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "trusted"),
+    [
+        (_deployment("demo-ingress-tls"), "the authority"),
+        (_deployment("mine"), None),
+        (_deployment("demo-ingress-tls", updatedReplicas=1), None),
+        (None, None),
+    ],
+    ids=["own", "the user's, after another mode", "some pods still serve the one before", "none"],
+)
+def test_the_own_authority_is_asked_for_only_where_the_own_certificate_is_served(
+    deployment: dict[str, Any] | None, trusted: str | None
+) -> None:
+    secret = {"data": {"ca.crt": base64.b64encode(b"the authority").decode()}}
+    children = {("Service", "demo-ingress"): SERVICE, ("Secret", "demo-ingress-tls"): secret}
+    if deployment is not None:
+        children["Deployment", "demo-ingress"] = deployment
+    observed = Observed(children=children, pods=(proxy("192.0.2.11"),))
+    assert [target.authority for target in targets(body(), observed)] == [trusted, trusted]
+
+
+def test_a_header_is_offered_where_haproxy_expects_them_of_some() -> None:
+    for networks, headed in ((("10.0.0.0/8",), True), ((), False)):
+        text = render(replace(ROUTE, proxy_protocol_from=networks))
+        children = {
+            ("Service", "demo-ingress"): SERVICE,
+            ("ConfigMap", "demo-ingress"): {"data": {"haproxy.cfg": text}},
+        }
+        observed = Observed(children=children, pods=(proxy("192.0.2.11"),))
+        assert [target.headed for target in targets(body(), observed)] == [headed, headed]

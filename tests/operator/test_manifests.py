@@ -81,6 +81,20 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "loadbalancer": (
+        {
+            "ingress": {
+                "replicas": 3,
+                "service": {
+                    "type": "LoadBalancer",
+                    "externalTrafficPolicy": "Local",
+                    "annotations": {"example.com/load-balancer-proxy-protocol": "*"},
+                    "proxyProtocolFrom": ["192.0.2.0/24", "2001:db8::1"],
+                },
+            },
+        },
+        {},
+    ),
     "external-database": (
         {"database": {"external": {"secretName": "mine"}}},
         {"database_identity": "external:0000-secret:1", "external_ports": (5433,)},
@@ -319,6 +333,26 @@ def test_an_address_limit_is_shared_by_the_proxies() -> None:
     (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
     assert "sc0_conn_cur(clients) gt 4 }" in config["data"]["haproxy.cfg"]
     assert "http_req_rate(clients)" not in config["data"]["haproxy.cfg"]
+
+
+@pytest.mark.parametrize(("proxies", "share"), [(1, 12_500), (2, 12_500), (3, 6_250), (20, 658)])
+def test_a_servers_connections_are_shared_so_that_one_proxy_can_be_away(proxies: int, share: int) -> None:
+    made = desired(cluster(ingress={"replicas": proxies}), inputs())
+    (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
+    assert f"default-server maxconn {share}\n" in config["data"]["haproxy.cfg"]
+
+
+def test_two_proxies_stand_apart_and_leave_one_at_a_time() -> None:
+    made = {(m["kind"], m["metadata"]["name"]): m for m in desired(cluster(), inputs())}
+    proxies, budget = made["Deployment", "demo-ingress"]["spec"], made["PodDisruptionBudget", "demo-ingress"]["spec"]
+    assert proxies["replicas"] == 2
+    spread = {rule["topologyKey"]: rule for rule in proxies["template"]["spec"]["topologySpreadConstraints"]}
+    assert "kubernetes.io/hostname" in spread
+    for rule in spread.values():
+        assert rule["maxSkew"] == 1
+        assert rule["labelSelector"]["matchLabels"].items() <= proxies["template"]["metadata"]["labels"].items()
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, proxies["selector"])
+    assert proxies["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
 def test_no_secret_is_outside_secrets() -> None:

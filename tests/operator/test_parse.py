@@ -53,6 +53,7 @@ def test_the_least_that_is_valid_has_every_default() -> None:
         ({"auth": {"otp": {"sender": "Webhook", "webhook": HOOK}, "limits": {"codesPerNumberPerHour": 0}}},
          "auth.limits.codesPerNumberPerHour"),
         ({"ingress": {"limits": {"trustedProxies": ["10.0.0.0/33"]}}}, "ingress.limits.trustedProxies"),
+        ({"ingress": {"service": {"proxyProtocolFrom": ["10.0.0.300"]}}}, "ingress.service.proxyProtocolFrom"),
         ({"ingress": {"limits": {"connectionsPerIP": 0}}}, "ingress.limits.connectionsPerIP"),
         ({"deletionPolicy": "Perhaps"}, "deletionPolicy"),
     ],

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
     from chatoperator.manifests.credentials import Certificate, SelfSigned
 
-ROUTE = Route(servers="demo-chatserver.chat.svc.cluster.local", https_port=30443, hsts=False)
+ROUTE = Route(
+    servers="demo-chatserver.chat.svc.cluster.local",
+    servers_port=8080,
+    server_connections=12_500,
+    https_port=30443,
+    hsts=False,
+)
 
 NAMES = ("localhost", "127.0.0.1")
 
@@ -160,9 +166,9 @@ def at_home(text: str, folder: Path) -> str:
     return text
 
 
-def write_files(folder: Path) -> SelfSigned:
+def write_files(folder: Path, made: SelfSigned | None = None) -> SelfSigned:
     """What a HAProxy pod has mounted beside its configuration: a certificate, and the script."""
-    made = ensure(None, None, NAMES, dt.datetime.now(dt.UTC))
+    made = made or ensure(None, None, NAMES, dt.datetime.now(dt.UTC))
     (folder / "tls.crt").write_text(made.server.certificate)
     (folder / "tls.key").write_text(made.server.key)
     (folder / SCRIPT_NAME).write_text(SCRIPT)
@@ -170,18 +176,33 @@ def write_files(folder: Path) -> SelfSigned:
 
 
 @contextlib.asynccontextmanager
-async def in_front(folder: Path, route: Route = ROUTE) -> AsyncIterator[Front]:
-    """HAProxy with the configuration of a route, and the server behind it."""
-    front = Front(folder, write_files(folder))
+async def in_front(
+    folder: Path, route: Route = ROUTE, *, made: SelfSigned | None = None, plain: bool = True, **sooner: str
+) -> AsyncIterator[Front]:
+    """HAProxy with the configuration of a route, and the server behind it.
+
+    Args:
+        folder: For its files.
+        route: What the configuration is made from.
+        made: The certificate; one like the operator's otherwise.
+        plain: Whether it answers this machine without a header of the PROXY protocol.
+        sooner: Times to put in the place of the configuration's, such as `queue="1s"`.
+    """
+    front = Front(folder, write_files(folder, made))
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", front.answer)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", front.behind).start()
-    front.configuration.write_text(front.local(route))
+    text = front.local(route)
+    for name, value in sooner.items():
+        text, count = re.subn(rf"timeout {name} \w+", f"timeout {name} {value}", text)
+        assert count == 1
+    front.configuration.write_text(text)
     with running(front.configuration) as front.process:
         await front.listens()
-        await front.status_is(200)
+        if plain:
+            await front.status_is(200)
         front.seen.clear()
         yield front
     await front.client.aclose()

@@ -89,19 +89,26 @@ class Route:
     """What the configuration is made from.
 
     Attributes:
-        servers: DNS name of the headless Service, without the leading SRV labels.
+        servers: DNS name of the headless Service.
+        servers_port: Port of the servers.
+        server_connections: Requests and WebSockets that this proxy has open at one server at once; more wait.
         https_port: Port that clients use for HTTPS, as the redirect has to name it.
         hsts: Whether to promise browsers HTTPS for a year. Never with a self-signed certificate: browsers would then
             refuse to let people pass its warning.
         limits: Of each client address.
         trusted_proxies: Networks of the proxies in front, whose X-Forwarded-For names the client.
+        proxy_protocol_from: Networks of the load balancers in front, which begin each connection with a header of the
+            PROXY protocol that names the client.
     """
 
     servers: str
+    servers_port: int
+    server_connections: int
     https_port: int
     hsts: bool
     limits: Limits = Limits()
     trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol_from: tuple[str, ...] = ()
 
 
 def problem_body(problem: Problem) -> str:
@@ -133,6 +140,7 @@ def render(route: Route) -> str:
     """
     errors = "\n".join(_http_error(problem) for problem in PROBLEMS)
     client = _client_address(route.trusted_proxies)
+    header = _expect_header(route.proxy_protocol_from)
     port = "" if route.https_port == 443 else f":{route.https_port}"  # noqa: PLR2004 - HTTPS's own port
     hsts = '\n    http-after-response set-header Strict-Transport-Security "max-age=31536000"' if route.hsts else ""
     return f"""\
@@ -179,7 +187,8 @@ defaults
 
 resolvers cluster
     parse-resolv-conf
-    # SRV answers of many servers exceed 512 bytes (haproxy#1421).
+    # Addresses of all servers in one answer: 16 bytes each, 28 of IPv6, whatever the names. SRV answers repeat the
+    # servers' names: those of 50 to 110 fill these 8 KB, and HAProxy would not hear of the others (haproxy#1421).
     accepted_payload_size 8192
     resolve_retries 3
     timeout resolve 1s
@@ -193,12 +202,12 @@ resolvers cluster
 
 frontend http
     bind :{HTTP_PORT}
-    http-request deny deny_status 400 unless {{ req.hdr(host) -m found }}
+{header}    http-request deny deny_status 400 unless {{ req.hdr(host) -m found }}
     http-request redirect code 308 location https://%[req.hdr(host),regsub(:[0-9]+$,)]{port}%[pathq]
 
 frontend https
     bind :{HTTPS_PORT} ssl crt {CERTIFICATE_FILE} alpn h2,http/1.1
-{client}    # Replaced, not appended to: what clients claim about themselves is not true.
+{header}{client}    # Replaced, not appended to: what clients claim about themselves is not true.
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https
     http-request del-header Forwarded
@@ -217,7 +226,8 @@ backend chatserver
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host chatserver hdr User-Agent haproxy-check
     http-check expect status 200
     default-server check inter {CHECK_INTERVAL_SECONDS}s fall {CHECK_FALL} rise 1 resolvers cluster init-addr none
-    server-template chat {SERVER_SLOTS} _http._tcp.{route.servers}
+    default-server maxconn {route.server_connections}
+    server-template chat {SERVER_SLOTS} {route.servers}:{route.servers_port}
 
 {_counters(route.limits)}frontend statistics
     bind :{STATISTICS_PORT}
@@ -237,6 +247,19 @@ def _client_address(trusted_proxies: tuple[str, ...]) -> str:
         f"    http-request set-src req.hdr_ip(x-forwarded-for,-1) if {{ src {networks} }} "
         "{ req.hdr(x-forwarded-for) -m found }\n"
     )
+
+
+def expects_header(configuration: str) -> bool:
+    """Whether a rendered haproxy.cfg expects headers of the PROXY protocol from some networks."""
+    return _EXPECT_HEADER in configuration
+
+
+_EXPECT_HEADER = "tcp-request connection expect-proxy layer4"
+
+
+def _expect_header(networks: tuple[str, ...]) -> str:
+    """A connection from these networks begins with a header, of version 1 or 2; with one, any other is refused."""
+    return f"    {_EXPECT_HEADER} if {{ src {' '.join(networks)} }}\n" if networks else ""
 
 
 def _counters(limits: Limits) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.manifests import haproxy
+from chatoperator.manifests.chatserver import HTTP_PORT
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
     digest,
@@ -72,10 +73,13 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
     """
     route = haproxy.Route(
         servers=f"{service_host(cluster, 'chatserver')}.{cluster_domain}",
+        servers_port=HTTP_PORT,
+        server_connections=_server_connections(cluster),
         https_port=https_port,
         hsts=cluster.ingress.tls_secret_name is not None,
         limits=_limits(cluster.ingress),
         trusted_proxies=cluster.ingress.limits.trusted_proxies,
+        proxy_protocol_from=cluster.ingress.service.proxy_protocol_from,
     )
     return {
         "apiVersion": "v1",
@@ -83,6 +87,15 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
         "metadata": metadata(cluster, part_name(cluster.name, "ingress"), "ingress"),
         "data": {"haproxy.cfg": haproxy.render(route), haproxy.SCRIPT_NAME: haproxy.SCRIPT},
     }
+
+
+def _server_connections(cluster: ChatCluster) -> int:
+    """Each proxy's share of what a server takes: 12,500 over 3 proxies -> 6,250 each; over 2 or 1 -> 12,500.
+
+    Made for one proxy less than there are: while one is away the others carry its clients. The server's own cap holds
+    over all of them.
+    """
+    return -(-cluster.chatserver.max_connections // max(1, cluster.ingress.replicas - 1))
 
 
 def _limits(wanted: Ingress) -> haproxy.Limits:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.haproxy import HTTPS_PORT
+from chatoperator.manifests.haproxy import HTTPS_PORT, expects_header
 from chatoperator.manifests.metadata import part_name, tls_secret_name
-from chatoperator.observed import Answer, secret_text
+from chatoperator.observed import Answer, rolling, secret_text
 from chatoperator.probe import Target
 
 if TYPE_CHECKING:
@@ -32,14 +32,27 @@ def targets(body: Manifest, observed: Observed) -> tuple[Target, ...]:
     address = service["spec"].get("clusterIP") if service else None
     if not address or address == "None":
         return ()
-    authority = secret_text(observed.child("Secret", tls_secret_name(name)), "ca.crt")
+    authority = _authority(name, observed)
     server_name = f"{part_name(name, 'ingress')}.{namespace}.svc"
+    config = observed.child("ConfigMap", part_name(name, "ingress")) or {}
+    headed = expects_header((config.get("data") or {}).get("haproxy.cfg", ""))
     proxies = [
-        Target(proxy.address, server_name, authority, HTTPS_PORT)
+        Target(proxy.address, server_name, authority, HTTPS_PORT, headed)
         for proxy in observed.component("ingress")
         if proxy.ready and not proxy.terminating and proxy.address
     ]
-    return (Target(address, server_name, authority), *proxies)
+    return (Target(address, server_name, authority, headed=headed), *proxies)
+
+
+def _authority(name: str, observed: Observed) -> str | None:
+    """Who issued what the proxies serve, if it is the operator. Its Secret alone is no sign: it outlives its use."""
+    proxies = observed.workload(name, "ingress")
+    if proxies is None or rolling(proxies):
+        return None
+    volumes = proxies["spec"]["template"]["spec"].get("volumes") or []
+    mounted = {(volume.get("secret") or {}).get("secretName") for volume in volumes}
+    own = tls_secret_name(name)
+    return secret_text(observed.child("Secret", own), "ca.crt") if own in mounted else None
 
 
 async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:

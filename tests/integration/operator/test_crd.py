@@ -74,6 +74,7 @@ def _hook(**changed: Any) -> dict[str, Any]:
         (_server(podTemplate={"labels": {"app.kubernetes.io/name": "x"}}), "must not begin with app.kubernetes.io/"),
         (_server(podTemplate={"annotations": {"chatcluster.io/x": "y"}}), "must not begin with chatcluster.io/"),
         ({"spec": {"ingress": {"limits": {"trustedProxies": ["proxy.example.com"]}}}}, "trustedProxies"),
+        ({"spec": {"ingress": {"service": {"proxyProtocolFrom": ["any"]}}}}, "proxyProtocolFrom"),
         ({"spec": {"ingress": {"limits": {"connectionsPerIP": 0}}}}, "greater than or equal to 1"),
         ({"spec": {"database": {"parameters": {"Work Mem": "1MB"}}}}, "names of PostgreSQL parameters"),
         ({"spec": {"database": {"storage": {"size": "0"}}}}, "size"),

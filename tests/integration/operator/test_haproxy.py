@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import re
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import aiohttp
 import httpx
 import pytest
 
+from chatoperator.certificates import ensure
 from chatoperator.manifests.haproxy import Limits, Route, render
+from chatoperator.probe import Prober, Target
 from tests.support.cluster import until
-from tests.support.front import PATIENCE_SECONDS, ROUTE, at_home, echo, in_front, open_websocket, write_files
+from tests.support.front import NAMES, PATIENCE_SECONDS, ROUTE, at_home, echo, in_front, open_websocket, write_files
 from tests.support.haproxy import program
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from tests.support.front import Front
@@ -33,10 +38,10 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
 @pytest.mark.parametrize(
     "route",
     [
-        Route(ROUTE.servers, 443, hsts=True),
-        Route(ROUTE.servers, 30443, hsts=False),
-        Route(ROUTE.servers, 443, hsts=True, limits=Limits(100, None)),
-        Route(ROUTE.servers, 443, hsts=True, limits=Limits(None, 5), trusted_proxies=("10.0.0.0/8", "2001:db8::/32")),
+        ROUTE,
+        replace(ROUTE, https_port=443, hsts=True),
+        replace(ROUTE, limits=Limits(100, None), proxy_protocol_from=("10.0.0.0/8", "2001:db8::1")),
+        replace(ROUTE, limits=Limits(None, 5), trusted_proxies=("10.0.0.0/8", "2001:db8::/32")),
     ],
 )
 def test_haproxy_accepts_the_configuration_as_it_is(tmp_path: Path, route: Route) -> None:
@@ -72,6 +77,31 @@ async def test_http_is_sent_to_the_port_that_serves_https(front: Front) -> None:
     assert answer.headers["Location"] == "https://chat.example.com:30443/a/b?c=d"
 
 
+async def test_http_goes_to_https_without_a_port_where_that_is_443(tmp_path: Path) -> None:
+    async with in_front(tmp_path, replace(ROUTE, https_port=443)) as front:
+        for host, wanted in (("chat.example.com", "chat.example.com"), ("[2001:db8::1]:80", "[2001:db8::1]")):
+            answer = await front.client.get(f"{front.http}/a", headers={"Host": host})
+            assert answer.headers["Location"] == f"https://{wanted}/a"
+        reader, writer = await asyncio.open_connection("localhost", front.http_port)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        nowhere = (await reader.read()).decode()
+        writer.close()
+    assert nowhere.startswith(("HTTP/1.0 400", "HTTP/1.1 400"))
+    assert '"code":"bad_request"' in nowhere
+
+
+async def test_every_answer_promises_https_where_the_certificate_is_the_users(tmp_path: Path) -> None:
+    route = replace(ROUTE, hsts=True, limits=Limits(requests_per_second=1))
+    async with in_front(tmp_path, route) as front:
+        answers = [await front.client.get(f"{front.https}{path}") for path in ("/x", "/metrics")]
+        answers += [await front.client.get(f"{front.https}/x") for _ in range(12)]
+        redirect = await front.client.get(f"{front.http}/x")
+    assert {answer.status_code for answer in answers} == {200, 404, 429}
+    assert {answer.headers["Strict-Transport-Security"] for answer in answers} == {"max-age=31536000"}
+    # Browsers must not heed it there, and it says nothing about the port that is not HTTPS.
+    assert "Strict-Transport-Security" not in redirect.headers
+
+
 async def test_metrics_never_pass(front: Front) -> None:
     for path in ("/metrics", "/metrics/", "/metrics?x=1"):
         answer = await front.client.get(front.https + path)
@@ -97,6 +127,26 @@ async def test_without_a_server_clients_get_a_problem_and_open_sockets_live_on(f
     await front.status_is(200)
     assert await echo(reader, writer, b"and now") == b"and now"
     writer.close()
+
+
+async def test_what_a_full_server_cannot_take_waits_and_is_then_refused(tmp_path: Path) -> None:
+    async with in_front(tmp_path, replace(ROUTE, server_connections=1), queue="700ms") as front:
+        held = asyncio.create_task(front.client.get(f"{front.https}/held"))
+        await until(lambda: _reached(front, "/held"), "the first request is at the server", PATIENCE_SECONDS)
+        refused = await front.client.get(f"{front.https}/second")
+        waiting = asyncio.create_task(front.client.get(f"{front.https}/third"))
+        front.let_go.set()
+        assert (await held).status_code == httpx.codes.OK
+        assert (await waiting).status_code == httpx.codes.OK
+    assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.headers["Retry-After"] == "5"
+    assert refused.json()["code"] == "unavailable"
+    assert [request.path for request in front.seen] == ["/held", "/third"]
+
+
+async def _reached(front: Front, path: str) -> bool:
+    return any(request.path == path for request in front.seen)
 
 
 async def test_the_log_is_json_without_queries(front: Front) -> None:
@@ -127,6 +177,84 @@ async def test_a_trusted_proxy_names_the_client_by_the_last_entry_that_it_added(
         await front.client.get(f"{front.https}/x")
         seen = [request.headers["X-Forwarded-For"] for request in front.seen]
     assert seen == ["203.0.113.1", "203.0.113.2", "2001:db8::1", "127.0.0.1"]
+
+
+async def test_whoever_a_trusted_proxy_did_not_add_is_not_believed(tmp_path: Path) -> None:
+    """Lines of its own that a client sends before the proxy's, and words that are no address."""
+    async with in_front(tmp_path, TRUSTING) as front:
+        twice = [("X-Forwarded-For", "192.0.2.66"), ("X-Forwarded-For", "203.0.113.1")]
+        await front.client.get(f"{front.https}/x", headers=twice)
+        await front.client.get(f"{front.https}/x", headers={"X-Forwarded-For": "203.0.113.1, unknown"})
+        seen = [request.headers.getall("X-Forwarded-For") for request in front.seen]
+    assert seen == [["203.0.113.1"], ["127.0.0.1"]]
+
+
+BALANCER, HEADED = "127.9.0.1", replace(ROUTE, proxy_protocol_from=("127.9.0.0/16",))
+
+VERSION_1 = b"PROXY TCP4 203.0.113.7 192.0.2.1 40000 443\r\n"
+
+VERSION_2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes([203, 0, 113, 8, 192, 0, 2, 1]) + b"\x9c\x40\x01\xbb"
+
+
+async def test_a_named_load_balancer_names_the_client_by_a_proxy_header(tmp_path: Path) -> None:
+    async with in_front(tmp_path, replace(HEADED, limits=Limits(requests_per_second=1))) as front:
+        for header in (VERSION_1, VERSION_2):
+            assert await _status(front, BALANCER, header) == httpx.codes.OK
+        statuses = [await _status(front, BALANCER, VERSION_1) for _ in range(12)]
+        assert await _status(front, BALANCER, VERSION_2) == httpx.codes.OK, "limits count each client by itself"
+        redirected = await _status(front, BALANCER, VERSION_1, tls=False)
+        seen = [request.headers["X-Forwarded-For"] for request in front.seen]
+    assert statuses[-1] == httpx.codes.TOO_MANY_REQUESTS
+    assert seen[:2] == ["203.0.113.7", "203.0.113.8"]
+    assert redirected == httpx.codes.PERMANENT_REDIRECT
+
+
+async def test_a_proxy_header_is_required_of_load_balancers_and_refused_of_all_others(tmp_path: Path) -> None:
+    async with in_front(tmp_path, HEADED) as front:
+        assert await _status(front, BALANCER, b"") is None
+        for header in (VERSION_1, VERSION_2):
+            assert await _status(front, "127.0.0.1", header) is None
+            assert await _status(front, "127.0.0.1", header, tls=False) in {None, 400}
+        assert await _status(front, "127.0.0.1", b"") == httpx.codes.OK
+    assert [request.headers["X-Forwarded-For"] for request in front.seen] == ["127.0.0.1"]
+
+
+async def test_the_operator_asks_with_a_proxy_header_where_one_is_expected_of_it(tmp_path: Path) -> None:
+    route = replace(ROUTE, proxy_protocol_from=("127.0.0.0/8",))
+    async with in_front(tmp_path, route, plain=False) as front, aiohttp.ClientSession() as session:
+        target = Target("127.0.0.1", "localhost", front.made.authority.certificate, front.https_port, headed=True)
+        prober = Prober(session)
+
+        async def well() -> bool:
+            return (await prober.ask_once(target)).ok
+
+        await until(well, "the operator is answered", PATIENCE_SECONDS)
+        stranger = ensure(None, None, NAMES, dt.datetime.now(dt.UTC)).authority.certificate
+        assert not (await prober.ask_once(replace(target, authority=stranger))).ok
+        front.ready = False
+        await until(lambda: _not(well), "the operator is told of an outage", PATIENCE_SECONDS)
+
+
+async def _not(condition: Callable[[], Awaitable[bool]]) -> bool:
+    return not await condition()
+
+
+async def _status(front: Front, source: str, header: bytes, *, tls: bool = True) -> int | None:
+    """The status of a request from an address of this machine whose connection begins with a header; None where the
+    connection is refused."""
+    port = front.https_port if tls else front.http_port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    try:
+        writer.write(header)
+        if tls:
+            await writer.start_tls(front.trusting(), server_hostname="localhost")
+        writer.write(b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        head = await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)
+    except OSError:
+        return None
+    finally:
+        writer.close()
+    return int(head.split()[1]) if head else None
 
 
 async def test_too_many_requests_of_one_address_are_refused_and_others_pass(tmp_path: Path) -> None:
