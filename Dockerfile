@@ -44,7 +44,8 @@ EXPOSE 8080 9090
 ENTRYPOINT ["chatoperator"]
 CMD ["run"]
 
-FROM ${BASE_IMAGE} AS postgres
+# With Python, which its agent is written in: the layer is the other images' own.
+FROM python AS postgres
 # Without the first line of the RUN, Debian's package makes a cluster of its own in the image.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends postgresql-common \

@@ -246,6 +246,7 @@ async def _running(context: Context, on_failed: Callable[[str], None]) -> AsyncI
         "healing": context.deliverer.run_healing(context.bus),
         "presence": context.deliverer.run_presence(context.bus),
         "schema": context.health.watch_schema(),
+        "room": context.health.watch_room(),
         "sockets": context.sockets.run(),
         "codes": context.sender.run(),
         "deletions": _once_migrated(context, context.deletions.run()),
@@ -293,6 +294,7 @@ async def _measure(context: Context) -> None:
         size, idle = context.database.connection_counts()
         context.metrics.pool_size.set(size)
         context.metrics.pool_idle.set(idle)
+        context.metrics.show_login(context.settings.database_role())
         await asyncio.sleep(GAUGE_SECONDS)
 
 

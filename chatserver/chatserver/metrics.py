@@ -30,7 +30,7 @@ METRICS_PATH = "/metrics"
 
 
 class Metrics:
-    """This server's metrics; no label holds anything a user chose.
+    """This server's metrics; no label holds anything a user of the chat chose.
 
     Attributes:
         connections: open WebSockets.
@@ -110,6 +110,13 @@ class Metrics:
             buckets=REQUEST_BUCKETS_SECONDS,
             registry=self.registry,
         )
+        self.volume_full = Gauge(
+            "chatserver_database_volume_full", "1 while the database's volume has no room", registry=self.registry
+        )
+        self.database_login = Gauge(
+            "chatserver_database_login", "1 for the role that the DSN names now", ["role"], registry=self.registry
+        )
+        self._login: str | None = None
         self.database_up = Gauge("chatserver_database_up", "1 while the database answers", registry=self.registry)
 
     def count_code(self, result: str) -> None:
@@ -126,6 +133,13 @@ class Metrics:
         if counter is None:
             counter = self._frames[action] = self.frames_received.labels(action)
         counter.inc()
+
+    def show_login(self, role: str) -> None:
+        """Show which role the DSN names: after a rotation the operator waits for it."""
+        if role != self._login:
+            self.database_login.clear()
+            self.database_login.labels(role).set(1)
+            self._login = role
 
     def observe_database_call(self, seconds: float, succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
         """Count one call of the database."""

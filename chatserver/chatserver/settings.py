@@ -138,6 +138,13 @@ class Settings:
             return self.database_dsn_file.read_text(encoding="utf-8").strip()
         return self.database_dsn or ""
 
+    def database_role(self) -> str:
+        """Return the role that the DSN names now, of a URL; empty where it cannot be told."""
+        try:
+            return urlsplit(self.read_database_dsn()).username or ""
+        except (OSError, ValueError):
+            return ""
+
     def read_listen_dsn(self) -> str:
         """Return the DSN for what needs a session of its own: LISTEN, and the lock of migrations.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chatoperator.autoscaler import Bound, Decision
-    from chatoperator.manifests.metadata import Part
+    from chatoperator.manifests.metadata import Manifest, Part
     from chatoperator.observed import Answer, Observed
     from chatoperator.spec import ChatCluster
 
@@ -65,6 +65,10 @@ class Facts:
         spec_error: What is wrong with the spec.
         failure: What the API server refused.
         upgrade: The release that the operator brings, where another one runs.
+        parameters_refused: PostgreSQL's words against the parameters; None where it has none.
+        parameters_checked: Whether PostgreSQL has looked at the parameters, or cannot be asked.
+        claim_refusal: The API server's words against a larger volume; None where it took it.
+        rotating: Whether the database's passwords are being rotated.
     """
 
     name: str
@@ -83,6 +87,10 @@ class Facts:
     spec_error: str | None = None
     failure: str | None = None
     upgrade: str | None = None
+    parameters_refused: str | None = None
+    parameters_checked: bool = True
+    claim_refusal: str | None = None
+    rotating: bool = False
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
@@ -109,6 +117,8 @@ def _database(facts: Facts) -> Condition:
     if facts.external_secret_present is False:
         message = "The Secret of database.external.secretName is missing or has no key dsn; create it"
         return Condition(kind, "False", "SecretMissing", message)
+    if facts.answer.volume_full:
+        return Condition(kind, "False", "VolumeFull", _full_words(facts))
     if facts.external_secret_present is True:
         if facts.answer.ok:
             return Condition(kind, "True", "Reachable", "The chatservers reach the external database")
@@ -118,6 +128,15 @@ def _database(facts: Facts) -> Condition:
         message = f"PersistentVolumeClaim {claim_name(facts.name)} is being deleted; waiting until it is gone"
         return Condition(kind, "False", "VolumeLeaving", message)
     return _workload(facts, "postgres", kind)
+
+
+def _full_words(facts: Facts) -> str:
+    if facts.external_secret_present is True:
+        return "The external database's volume is full: messages are refused, reading goes on. Make room there"
+    return (
+        "The database's volume is full: messages are refused, reading goes on. Raise spec.database.storage.size; where "
+        "its storage class cannot grow volumes, move the data to a larger one (docs/operations/database.md)"
+    )
 
 
 def _chatserver(facts: Facts) -> Condition:
@@ -160,28 +179,83 @@ def _workload(facts: Facts, part: Part, kind: str) -> Condition:
 
 
 def _progressing(facts: Facts) -> Condition:
-    """The first of these that holds."""
-    job = facts.observed.child("Job", facts.migrate_job_name) if facts.migrate_job_name else None
-    parts: tuple[Part, ...] = ("postgres", "chatserver", "ingress")
-    moving = [part for part in parts if rolling(facts.observed.workload(facts.name, part))]
+    """What keeps the spec from being followed, or what is on its way."""
+    return (
+        _stopped(facts)
+        or _moving(facts)
+        or Condition("Progressing", "False", "Settled", "Everything is as the spec asks")
+    )
+
+
+def _stopped(facts: Facts) -> Condition | None:
+    """The first of these that holds: somebody has to do something, or has said that nothing is to be done."""
     kind = "Progressing"
+    job = facts.observed.child("Job", facts.migrate_job_name) if facts.migrate_job_name else None
     if facts.spec_error is not None:
-        made = Condition(kind, "False", "InvalidSpec", f"{facts.spec_error}. What runs is left as it is")
-    elif facts.failure is not None:
+        return Condition(kind, "False", "InvalidSpec", f"{facts.spec_error}. What runs is left as it is")
+    made: Condition | None = None
+    if facts.failure is not None:
         made = Condition(kind, "False", "ApplyFailed", facts.failure)
     elif facts.cluster is not None and facts.cluster.paused:
         made = Condition(kind, "False", "Paused", "spec.paused is true: nothing is changed")
     elif facts.webhook_secret_present is False and facts.cluster is not None:
         made = Condition(kind, "False", "WebhookSecretMissing", _webhook_words(facts.cluster))
+    elif facts.parameters_refused is not None:
+        made = Condition(kind, "False", "ParametersRefused", _parameters_words(facts.parameters_refused))
+    elif facts.claim_refusal is not None:
+        made = Condition(kind, "False", "VolumeNotExpandable", _growth_words(facts, facts.claim_refusal))
     elif not facts.migrated and job_state(job) == "Failed":
         made = Condition(kind, "False", "MigrationFailed", _migration_words(facts))
-    elif not facts.migrated:
-        made = Condition(kind, "True", "Migrating", _migration_words(facts))
-    elif moving:
-        made = Condition(kind, "True", "Rolling", f"Changing {', '.join(moving)}")
-    else:
-        made = Condition(kind, "False", "Settled", "Everything is as the spec asks")
     return made
+
+
+def _moving(facts: Facts) -> Condition | None:
+    """The first of these that holds: it goes on by itself."""
+    parts: tuple[Part, ...] = ("postgres", "chatserver", "ingress")
+    rolls = [part for part in parts if rolling(facts.observed.workload(facts.name, part))]
+    growing = _growing(facts.observed.child("PersistentVolumeClaim", claim_name(facts.name)))
+    kind = "Progressing"
+    if not facts.migrated:
+        return Condition(kind, "True", "Migrating", _migration_words(facts))
+    if rolls:
+        return Condition(kind, "True", "Rolling", f"Changing {', '.join(rolls)}")
+    if not facts.parameters_checked:
+        return Condition(kind, "True", "ApplyingParameters", "PostgreSQL is asked whether it takes the parameters")
+    if growing is not None:
+        return Condition(kind, "True", "VolumeResizing", growing)
+    if facts.rotating:
+        return Condition(kind, "True", "RotatingCredentials", "The database's passwords are being rotated")
+    return None
+
+
+def _parameters_words(refused: str) -> str:
+    return (
+        f"PostgreSQL refuses spec.database.parameters: {refused}. It runs on with the last good ones; "
+        "correct or remove what it names"
+    )
+
+
+def _growth_words(facts: Facts, refusal: str) -> str:
+    size = facts.cluster.database.storage_size if facts.cluster else ""
+    return (
+        f"The volume cannot grow to spec.database.storage.size ({size}): {refusal}. All else runs on. Set "
+        "allowVolumeExpansion: true in its storage class where the driver can do it, and it is tried again within "
+        "ten minutes; otherwise move the data to a larger volume (docs/operations/database.md)"
+    )
+
+
+def _growing(claim: Manifest | None) -> str | None:
+    """What a volume that grows waits for; None where none does."""
+    if claim is None:
+        return None
+    status = claim.get("status") or {}
+    wanted = claim["spec"]["resources"]["requests"]["storage"]
+    holding = {condition["type"] for condition in status.get("conditions") or [] if condition["status"] == "True"}
+    if "FileSystemResizePending" in holding:
+        return f"The volume has grown to {wanted}; its file system follows when the database's pod is next on its node"
+    if "Resizing" in holding:
+        return f"The volume grows to {wanted}"
+    return None
 
 
 def _webhook_words(cluster: ChatCluster) -> str:

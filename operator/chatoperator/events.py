@@ -15,7 +15,17 @@ GOOD_WHEN_FALSE = frozenset(
 )
 """Conditions whose False is no warning."""
 
-WARNINGS = frozenset({"InvalidSpec", "ApplyFailed", "MigrationFailed", "WebhookSecretMissing", "HostnameTaken"})
+WARNINGS = frozenset(
+    {
+        "InvalidSpec",
+        "ApplyFailed",
+        "MigrationFailed",
+        "WebhookSecretMissing",
+        "HostnameTaken",
+        "ParametersRefused",
+        "VolumeNotExpandable",
+    }
+)
 """Reasons that are warnings whatever their condition."""
 
 MESSAGE_LENGTH_MAX = 1024

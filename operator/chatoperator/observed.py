@@ -26,18 +26,41 @@ DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 
 @dataclass(frozen=True)
 class Reading:
-    """What one chatserver says of itself."""
+    """What one chatserver says of itself; `login` is the role that its DSN names, None where it does not say."""
 
     connections: int
     draining: bool
+    login: str | None = None
+
+
+@dataclass(frozen=True)
+class AgentReport:
+    """What the agent beside PostgreSQL says.
+
+    Attributes:
+        credentials: Revision of the passwords that PostgreSQL has; None before the first.
+        configuration: Revision of the parameters that were checked last; None before the first.
+        refused: PostgreSQL's words against them; None where they count.
+    """
+
+    credentials: str | None
+    configuration: str | None
+    refused: str | None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one real HTTPS request through the ingress Service."""
+    """What came of one real HTTPS request through the ingress Service.
+
+    Attributes:
+        ok: The chat works, writes included.
+        message: For people.
+        volume_full: A server answered that its database's volume is full.
+    """
 
     ok: bool
     message: str
+    volume_full: bool = False
 
 
 @dataclass(frozen=True)

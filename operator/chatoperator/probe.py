@@ -1,8 +1,9 @@
-"""Asks the running parts: chatservers for their connections, the ingress Service for an answer over HTTPS."""
+"""Asks the running parts: chatservers, PostgreSQL's agent, and over HTTPS the ingress Service for an answer."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import ssl
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from chatoperator.manifests.chatserver import METRICS_PORT
-from chatoperator.observed import Answer, Reading
+from chatoperator.manifests.postgres import AGENT_PORT, AGENT_STATUS_PATH
+from chatoperator.observed import AgentReport, Answer, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,15 @@ ANSWER_TIMEOUT_SECONDS = 5
 ANSWER_TRIES = 3
 """A server that has begun to drain answers /readyz with 503 for the seconds until HAProxy has noticed; the chat is
 well, and the next request goes to another server."""
+
+AGENT_BYTES_MAX = 64 * 1024
+"""More is not an agent's report."""
+
+AGENT_WORDS_MAX = 500
+"""Characters of PostgreSQL's words that are passed on."""
+
+BODY_BYTES_MAX = 4096
+"""Of the answer of /readyz."""
 
 METRICS_BYTES_MAX = 4 * 1024 * 1024
 """More is not a chatserver's metrics page."""
@@ -75,22 +86,31 @@ class Prober:
         found = await asyncio.gather(*(self._reading(addresses[name]) for name in names))
         return dict(zip(names, found, strict=True))
 
+    async def agent(self, address: str) -> AgentReport | None:
+        """Ask the agent beside PostgreSQL; None where it gives no report."""
+        page = await self._page(address, AGENT_PORT, AGENT_STATUS_PATH, AGENT_BYTES_MAX)
+        return None if page is None else parse_report(page)
+
     async def _reading(self, address: str) -> Reading | None:
+        page = await self._page(address, METRICS_PORT, "/metrics", METRICS_BYTES_MAX)
+        return None if page is None else parse_reading(page)
+
+    async def _page(self, address: str, port: int, path: str, bytes_max: int) -> str | None:
         host = f"[{address}]" if ":" in address else address
         try:
             async with self._session.get(
-                f"http://{host}:{METRICS_PORT}/metrics",
+                f"http://{host}:{port}{path}",
                 timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS),
                 allow_redirects=False,
             ) as answer:
                 if answer.status != OK:
                     return None
-                page = await answer.content.read(METRICS_BYTES_MAX)
-                while not answer.content.at_eof() and len(page) < METRICS_BYTES_MAX:
-                    page += await answer.content.read(METRICS_BYTES_MAX - len(page))
+                page = await answer.content.read(bytes_max)
+                while not answer.content.at_eof() and len(page) < bytes_max:
+                    page += await answer.content.read(bytes_max - len(page))
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
-        return parse_reading(page.decode(errors="replace"))
+        return page.decode(errors="replace")
 
     async def ask(self, target: Target) -> Answer:
         """GET /readyz through the ingress Service: TLS, HAProxy, a chatserver and its database."""
@@ -119,7 +139,7 @@ class Prober:
                 timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_SECONDS),
                 allow_redirects=False,
             ) as answer:
-                return _answered(answer.status)
+                return _answered(answer.status, await answer.content.read(BODY_BYTES_MAX))
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
 
@@ -136,29 +156,72 @@ async def _ask_with_header(target: Target) -> Answer:
                     f"GET /readyz HTTP/1.1\r\nHost: {target.server_name}\r\nConnection: close\r\n\r\n".encode()
                 )
                 status = await reader.readline()
+                body = await _body(reader)
             finally:
                 writer.close()
     except (TimeoutError, OSError) as error:
         return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
     match = re.match(rb"HTTP/1\.1 (\d{3}) ", status)
-    return _answered(int(match[1])) if match else Answer(ok=False, message="A request through the ingress was cut off")
+    return (
+        _answered(int(match[1]), body)
+        if match
+        else Answer(ok=False, message="A request through the ingress was cut off")
+    )
 
 
-def _answered(status: int) -> Answer:
+async def _body(reader: asyncio.StreamReader) -> bytes:
+    try:
+        await reader.readuntil(b"\r\n\r\n")
+        return await reader.read(BODY_BYTES_MAX)
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return b""
+
+
+def _answered(status: int, body: bytes) -> Answer:
     if status == OK:
-        return Answer(ok=True, message="A request through the ingress was answered")
+        return parse_answer(body)
     return Answer(ok=False, message=f"A request through the ingress was answered with {status}")
+
+
+def parse_answer(body: bytes) -> Answer:
+    """What the good answer of a server says: it may serve and yet be unable to store anything."""
+    try:
+        writes = json.loads(body).get("writes")
+    except (ValueError, AttributeError):
+        writes = None
+    if writes == "volume_full":
+        message = "A request through the ingress was answered, but the database's volume is full: nothing can be sent"
+        return Answer(ok=False, message=message, volume_full=True)
+    return Answer(ok=True, message="A request through the ingress was answered")
+
+
+def parse_report(page: str) -> AgentReport | None:
+    """Read what PostgreSQL's agent says; None where it is no report."""
+    try:
+        raw = json.loads(page)
+        texts = [raw[key] for key in ("credentials", "configuration", "refused")]
+    except (ValueError, TypeError, KeyError):
+        return None
+    if not all(text is None or isinstance(text, str) for text in texts):
+        return None
+    credentials, configuration, refused = texts
+    return AgentReport(credentials, configuration, refused[:AGENT_WORDS_MAX] if refused is not None else None)
 
 
 def parse_reading(page: str) -> Reading | None:
     """Read a chatserver's metrics page; None where it does not hold both figures."""
     values: dict[str, float] = {}
+    login: str | None = None
     try:
         for family in text_string_to_metric_families(page):
             # A family can be announced without a sample: that is silence, not 0.
             if family.samples and family.name in {"chatserver_connections", "chatserver_draining"}:
                 values[family.name] = sum(sample.value for sample in family.samples)
-        return Reading(connections=int(values["chatserver_connections"]), draining=values["chatserver_draining"] > 0)
+            if family.samples and family.name == "chatserver_database_login":
+                login = family.samples[0].labels.get("role") or None
+        return Reading(
+            connections=int(values["chatserver_connections"]), draining=values["chatserver_draining"] > 0, login=login
+        )
     except (KeyError, ValueError, OverflowError):
         return None
 

@@ -272,7 +272,7 @@ def test_credentials_and_volume_are_owned_under_delete_alone() -> None:
 def test_the_dsn_quotes_the_password() -> None:
     secret = next(m for m in desired(cluster(), inputs()) if m["metadata"]["name"] == "demo-database")
     dsn = base64.b64decode(secret["data"]["dsn"]).decode()
-    assert dsn == "postgresql://chat:p%40ss%2Fword@demo-postgres.chat.svc:5432/chat"
+    assert dsn == "postgresql://chat_a:p%40ss%2Fword@demo-postgres.chat.svc:5432/chat"
 
 
 def test_what_is_not_known_yet_is_left_out() -> None:

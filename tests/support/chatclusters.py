@@ -6,7 +6,8 @@ from typing import Any
 
 from chatoperator.manifests import Images, Inputs, ServerTemplate
 from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
-from chatoperator.observed import Answer, Reading
+from chatoperator.manifests.logins import Logins
+from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.parse import parse
 from chatoperator.probe import Target
 from chatoperator.settings import Settings
@@ -57,11 +58,15 @@ def inputs(**changed: Any) -> Inputs:
         "images": IMAGES,
         "pull_policy": "IfNotPresent",
         "cluster_domain": "cluster.local",
-        "credentials": Credentials(database_password="p@ss/word", chatserver_key="key"),
+        "credentials": Credentials(
+            logins=Logins("chat_a", {"chat_a": "p@ss/word", "chat_b": "another p@ss"}), chatserver_key="key"
+        ),
         "self_signed": SELF_SIGNED,
         "tls_digest": "0123456789",
         "https_port": 443,
         "volume_usable": True,
+        "volume_size": None,
+        "config_digest": "0123456789",
         "database_identity": "claim:0000-claim",
         "server_template": ServerTemplate(image=IMAGES.chatserver, schema="demo-migrate-0123456789"),
         "replicas": 2,
@@ -79,10 +84,15 @@ class FakeProber:
         self.connections: dict[str, Reading | None] = {}
         self.answer = Answer(ok=False, message="nothing runs in this test")
         self.asked: list[Target] = []
+        self.report: AgentReport | None = None
 
     async def readings(self, addresses: Mapping[str, str]) -> dict[str, Reading | None]:
         """By pod name, what the test set; None where it set nothing."""
         return {name: self.connections.get(name) for name in addresses}
+
+    async def agent(self, address: str) -> AgentReport | None:  # noqa: ARG002 - there is one agent
+        """What the test set."""
+        return self.report
 
     async def ask(self, target: Target) -> Answer:
         """What the test set."""

@@ -108,7 +108,8 @@ class Operator:
             part: What it is one of.
             node: Where it runs; its deletion then waits for a kubelet, and there is none.
         """
-        template = json.loads(self.kubectl("get", "deployment", f"demo-{part}", "-o", "json"))["spec"]["template"]
+        kind = "statefulset" if part == "postgres" else "deployment"
+        template = json.loads(self.kubectl("get", kind, f"demo-{part}", "-o", "json"))["spec"]["template"]
         made = {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -50,13 +50,16 @@ class PostgresCluster:
 
     Args:
         settings: lines of postgresql.conf that outdo those for tests.
+        superuser: its name.
+        parent: folder to make the temporary folder in; None: the system's.
     """
 
-    def __init__(self, settings: str = "") -> None:
+    def __init__(self, settings: str = "", *, superuser: str = "chat", parent: Path | None = None) -> None:
         self._settings = settings
+        self.superuser = superuser
         self.binaries = find_binaries()
         # Short: a unix socket's path has at most 107 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix="chat-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="chat-pg-", dir=parent))
         self.data = self.folder / "data"
         self.port = _free_port()
         self._numbers = itertools.count(1)
@@ -83,7 +86,7 @@ class PostgresCluster:
 
     def dsn(self, database: str = "postgres") -> str:
         """Return the DSN of a database, over TCP so that connections can break like in a cluster."""
-        return f"postgresql://chat@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{self.superuser}@127.0.0.1:{self.port}/{database}"
 
     def _run(self, program: str, *arguments: str) -> str:
         # A daemon that inherits a pipe would keep it open: output goes to a file.
@@ -113,7 +116,7 @@ class PostgresCluster:
         # The builtin provider came with PostgreSQL 17.
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if version >= 17 else ["--locale=C"]
         self._run(
-            "initdb", "--pgdata", str(self.data), "--username=chat", "--auth=trust", "--encoding=UTF8",
+            "initdb", "--pgdata", str(self.data), f"--username={self.superuser}", "--auth=trust", "--encoding=UTF8",
             "--data-checksums", "--no-sync", *locale,
         )  # fmt: skip
         with (self.data / "postgresql.conf").open("a") as file:

@@ -314,9 +314,9 @@ CALLS: tuple[Call, ...] = (
     Call(
         "GET /readyz",
         "readyz",
-        "Answer 200 when the server and its database can serve.",
+        "Answer 200 when the server and its database can serve; `writes` says whether anything can be stored.",
         query=(Parameter("exclude", {"const": "database"}, "Answer whatever the database does."),),
-        answer=health.HealthAnswer,
+        answer=health.ReadyAnswer,
         signed_in=False,
     ),
     Call(

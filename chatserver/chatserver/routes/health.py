@@ -19,19 +19,29 @@ class HealthAnswer(TypedDict):
     status: Literal["ok"]
 
 
+class ReadyAnswer(TypedDict):
+    """The server serves; whether it can store anything is in `writes`."""
+
+    status: Literal["ok"]
+    writes: Literal["ok", "volume_full"]
+
+
 async def livez(_request: Request) -> HTTPResponse:
     """Answer while the event loop turns."""
     return answer(HealthAnswer(status="ok"))
 
 
 async def readyz(request: Request) -> HTTPResponse:
-    """Answer 200 when requests can be served; with ``exclude=database``, whatever the database does."""
+    """Answer 200 when requests can be served; with ``exclude=database``, whatever the database does.
+
+    A full volume is no reason to turn away who only reads: it is told in the body.
+    """
     excluded = Query(request, ("exclude",)).text("exclude")
     if excluded not in {None, "database"}:
         raise ValidationFailed.of("exclude", "must be database")
     health = request.app.ctx.health
     if health.is_serving() if excluded else await health.is_ready():
-        return answer(HealthAnswer(status="ok"))
+        return answer(ReadyAnswer(status="ok", writes="volume_full" if health.volume_full else "ok"))
     raise ServiceUnavailable(
         "The server is draining." if health.draining else "The server is starting, or its database is away."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import structlog
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.services.feed import read_epoch
+from chatserver.storage.database import VolumeFull
 from chatserver.storage.migrate import SchemaRefused, check_schema
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ log = structlog.get_logger()
 PROBE_SECONDS = 1.0
 # A frozen database must turn the probe to 503 before the prober gives up on the answer.
 PROBE_TIMEOUT_SECONDS = 1.5
+# Between looks for room on the database's volume, each a few milliseconds of its processor. HAProxy and the operator
+# look every few seconds too, and Ready has to turn within ten.
+ROOM_SECONDS = 3.0
 # A failover that gives the database another epoch cuts connections anyway; until then one look serves many.
 EPOCH_SECONDS = 5.0
 # Between looks at a schema that is not there yet.
@@ -36,6 +41,7 @@ class Health:
         draining: SIGTERM has come.
         refusing: the proxies no longer send anybody: the drain asks its clients to leave, and new ones go elsewhere.
         schema_ready: set once the database has been seen to have this code's schema.
+        volume_full: the database answers, but its volume has no room: nothing can be stored.
     """
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
@@ -43,6 +49,7 @@ class Health:
         self.draining = False
         self.refusing = False
         self.schema_ready = asyncio.Event()
+        self.volume_full = False
         self._database = database
         self._metrics = metrics
         self._probed_at = -PROBE_SECONDS
@@ -77,6 +84,25 @@ class Health:
             self._probed_at = time.monotonic()
             self._metrics.database_up.set(self._database_ok)
             return self._database_ok
+
+    async def watch_room(self) -> None:
+        """Keep looking whether the database's volume has room; runs until cancelled.
+
+        Beside the probe, which must be quick. Servers with a full volume stay ready, since they serve what needs no
+        room; but they say so.
+        """
+        while True:
+            with contextlib.suppress(ServiceUnavailable):
+                full = False
+                try:
+                    await self._database.find_room()
+                except VolumeFull:
+                    full = True
+                if full != self.volume_full:
+                    log.warning("volume_full" if full else "volume_has_room")
+                self.volume_full = full
+                self._metrics.volume_full.set(full)
+            await asyncio.sleep(ROOM_SECONDS)
 
     async def epoch(self) -> str:
         """Return which history of the database the cursors and numbers given out belong to.

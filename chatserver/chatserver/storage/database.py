@@ -49,6 +49,10 @@ class Contended(ServiceUnavailable):
     """Another transaction held a lock for too long, or PostgreSQL broke a deadlock: the same call can succeed now."""
 
 
+class VolumeFull(ServiceUnavailable):
+    """PostgreSQL's volume has no room left: what needs none still works."""
+
+
 class StatementFailed(Exception):
     """PostgreSQL refused a statement for what it holds, not for its own state.
 
@@ -84,6 +88,8 @@ def _translate(error: Exception) -> Exception:
         sqlstate = str(getattr(error, "sqlstate", None) or "XX000")
         if sqlstate.startswith(("40", "55P03")):
             return Contended()
+        if sqlstate == "53100":
+            return VolumeFull()
         if sqlstate.startswith(_UNAVAILABLE_CLASSES):
             return ServiceUnavailable()
         return StatementFailed(sqlstate, getattr(error, "constraint_name", None))
@@ -254,14 +260,36 @@ class Database:
             return await connection.execute(query, *arguments)
 
     async def ping(self) -> None:
-        """Check that PostgreSQL answers and takes writes.
+        """Check that PostgreSQL answers and takes writes, or would if its volume were not full.
 
         Raises:
             ServiceUnavailable: it does not.
         """
-        row = await self.fetchrow("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool")
+        # A database that refuses writes because its volume is nearly full is no standby: it can be read.
+        row = await self.fetchrow(
+            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+            " AND current_setting('chatcluster.volume_full', true) IS DISTINCT FROM 'on'"
+        )
         if row is None or row[0]:
             raise ServiceUnavailable("The database takes no writes.")
+
+    async def find_room(self) -> None:
+        """Check that PostgreSQL's volume has room for what a write may need: for ROOM_BYTES.
+
+        Where an agent watches the volume, its word counts too: it refuses writes while there is still some room.
+
+        A sort that does not fit into its memory goes to a file on the volume, which leaves nothing behind: no WAL, no
+        row, no dead version of one. A row would prove nothing, as there may be room for it in a page that exists.
+
+        Raises:
+            VolumeFull: it has not.
+            ServiceUnavailable: the database is away.
+        """
+        async with self.connection() as connection:
+            # One message of several statements is one transaction, which SET LOCAL ends with.
+            await connection.execute(_FIND_ROOM)
+            if await connection.fetchval("SELECT current_setting('chatcluster.volume_full', true)") == "on":
+                raise VolumeFull
 
     async def notify(self, payloads: Iterable[str]) -> None:
         """Send hints to all servers, this one included (typing, presence, revocations).
@@ -345,7 +373,7 @@ class Listener:
 async def connect(
     dsn: str, *, application_name: str, command_timeout: float | None = None, **arguments: Any
 ) -> asyncpg.Connection[asyncpg.Record]:
-    """Open one connection within CONNECT_SECONDS, to a server that takes writes.
+    """Open one connection within CONNECT_SECONDS, to a server that is no standby.
 
     Raises:
         OSError: nothing answers, or not in time (TimeoutError).
@@ -357,7 +385,7 @@ async def connect(
         timeout=CONNECT_SECONDS,
         command_timeout=command_timeout,
         server_settings={"application_name": application_name},
-        target_session_attrs=SessionAttribute.read_write,
+        target_session_attrs=SessionAttribute.primary,
         **arguments,
     )
     return connection
@@ -396,6 +424,16 @@ _SESSION: Final = """
 statement here is made of index lookups: without this, a scan or a hash that was right for ten rows is kept for 400,000
 (rows_for: 0.6 ms became 37 ms) until the statistics are renewed. The cost of a lookup is that of an index that is in
 memory or on a solid disk: at the default, 4, a whole index was read to join a user's 300 chats."""
+
+ROOM_BYTES = 1024 * 1024
+"""PostgreSQL makes a table longer by up to half of this at once."""
+
+_FIND_ROOM: Final = """
+    SET LOCAL work_mem = '64kB';
+    SELECT count(*) FROM (
+        SELECT repeat(chr(65 + n % 26), 8000) AS page FROM generate_series(1, 132) AS n ORDER BY page OFFSET 0) AS pages
+"""
+"""132 pages of 8,000 characters, a MiB."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -44,6 +44,9 @@ class Inputs:
         tls_digest: Changes with the certificate that HAProxy is to serve; None while its Secret holds none.
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         volume_usable: False while an old claim is still being deleted.
+        volume_size: Of the volume as it is; None where there is none yet, so that it will be as the spec asks.
+        config_digest: Changes with the parameters that restart PostgreSQL; None while it is found out whether
+            PostgreSQL takes them, which the StatefulSet waits for.
         database_identity: Changes when the database does; None while there is none.
         server_template: What the chatservers may run; None before the first migration has succeeded.
         replicas: Decided number of chatservers.
@@ -59,6 +62,8 @@ class Inputs:
     tls_digest: str | None
     https_port: int | None
     volume_usable: bool
+    volume_size: str | None
+    config_digest: str | None
     database_identity: str | None
     server_template: ServerTemplate | None
     replicas: int
@@ -104,15 +109,17 @@ def _secrets(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
 def _database(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
     if cluster.database.external_secret_name is not None:
         return []
-    made = [postgres.config_map(cluster), postgres.service(cluster)]
+    size = inputs.volume_size or cluster.database.storage_size
+    made = [postgres.config_map(cluster, volume_size=size), postgres.service(cluster)]
     if inputs.volume_usable:
         made.append(postgres.claim(cluster))
+    if inputs.volume_usable and inputs.config_digest is not None:
         made.append(
             postgres.stateful_set(
                 cluster,
                 image=inputs.images.postgres,
                 pull_policy=inputs.pull_policy,
-                credentials_digest=inputs.credentials.database_digest,
+                config_digest=inputs.config_digest,
             )
         )
     return made

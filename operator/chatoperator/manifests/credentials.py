@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from chatoperator.manifests.logins import (
+    OWNER,
+    PASSWORD_PREFIX,
+    REQUEST_ANNOTATION,
+    SINCE_ANNOTATION,
+    STAGE_ANNOTATION,
+)
 from chatoperator.manifests.metadata import (
     Part,
     ca_secret_name,
@@ -21,18 +28,18 @@ from chatoperator.manifests.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chatoperator.manifests.logins import Logins
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.spec import ChatCluster
 
 DATABASE_NAME = "chat"
-DATABASE_USER = "chat"
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What is made once and then kept."""
+    """What is made once and then kept, but for the database's passwords, which are rotated."""
 
-    database_password: str
+    logins: Logins
     chatserver_key: str
 
     def __repr__(self) -> str:
@@ -40,9 +47,14 @@ class Credentials:
         return "Credentials(...)"
 
     @property
-    def database_digest(self) -> str:
-        """Changes with the password. The password has 256 random bits, so that its hash gives nothing away."""
-        return digest(["database-password", self.database_password])
+    def dsn_digest(self) -> str:
+        """Changes with what chatservers read of the database's Secret."""
+        return digest(["dsn", self.chatserver_key, self.logins.active, self.logins.password])
+
+    @property
+    def revision(self) -> str:
+        """Changes with any of the database's passwords; its agent repeats what PostgreSQL has."""
+        return self.logins.revision(self.chatserver_key)
 
 
 @dataclass(frozen=True)
@@ -79,21 +91,35 @@ def _secret(
 
 
 def database_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:
-    """Credentials of the database; they share the fate of its volume."""
+    """Credentials of the database; they share the fate of its volume.
+
+    People and chatservers read username, password and dsn, which are the active login's; the rest is for PostgreSQL's
+    agent and for the operator itself.
+    """
     host = service_host(cluster, "postgres")
-    password = quote(credentials.database_password, safe="")
-    return _secret(
+    logins = credentials.logins
+    made = _secret(
         cluster,
         database_secret_name(cluster.name),
         "postgres",
         {
-            "username": DATABASE_USER,
-            "password": credentials.database_password,
+            "username": logins.active,
+            "password": logins.password,
             "database": DATABASE_NAME,
-            "dsn": f"postgresql://{DATABASE_USER}:{password}@{host}:5432/{DATABASE_NAME}",
+            "dsn": f"postgresql://{logins.active}:{quote(logins.password, safe='')}@{host}:5432/{DATABASE_NAME}",
+            "owner": OWNER,
+            "revision": credentials.revision,
+            **{PASSWORD_PREFIX + role: password for role, password in sorted(logins.passwords.items())},
         },
         owned=not cluster.retain,
     )
+    annotations = {
+        REQUEST_ANNOTATION: logins.request,
+        STAGE_ANNOTATION: logins.stage if logins.stage != "settled" else None,
+        SINCE_ANNOTATION: str(logins.since) if logins.stage != "settled" else None,
+    }
+    told = {name: value for name, value in annotations.items() if value is not None}
+    return {**made, "metadata": {**made["metadata"], **({"annotations": told} if told else {})}}
 
 
 def chatserver_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:

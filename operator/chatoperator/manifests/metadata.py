@@ -28,8 +28,8 @@ CONFIG_HASH_ANNOTATION = f"{GROUP}/config-hash"
 """On pod templates: rolls pods when configuration changes that the process cannot re-read."""
 
 CREDENTIALS_HASH_ANNOTATION = f"{GROUP}/credentials-hash"
-"""On the postgres pod template it rolls the pod, whose start sets the role's password; on running chatserver pods it
-only makes kubelet refresh the mounted Secret at once, because chatservers re-read it at each new connection."""
+"""On running pods, never in their templates: each change makes kubelet refresh at once what is mounted there and
+re-read in place. On chatservers it is the DSN's, on PostgreSQL that of its passwords and parameters."""
 
 CERTIFICATE_HASH_ANNOTATION = f"{GROUP}/certificate-hash"
 """On running HAProxy pods: makes kubelet refresh the mounted certificate at once, which HAProxy re-reads."""

@@ -67,7 +67,11 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
     ]
     if cluster.database.external_secret_name is None:
         clients = [_pods(cluster, "chatserver"), _pods(cluster, "migrate")]
-        made.append(_policy(cluster, "postgres", ingress=[_rule("from", clients, postgres.PORT)], egress=[]))
+        allowed = [
+            _rule("from", clients, postgres.PORT),
+            _rule("from", [_namespace(operator_namespace)], postgres.AGENT_PORT),
+        ]
+        made.append(_policy(cluster, "postgres", ingress=allowed, egress=[]))
     return made
 
 
@@ -124,8 +128,12 @@ def _pods(cluster: ChatCluster, part: Part) -> Manifest:
 
 
 def _scrapers(wanted: NetworkPolicies, operator_namespace: str) -> list[Manifest]:
-    operator = {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: operator_namespace}}}
-    return [operator, *(dict(peer) for peer in wanted.metrics_from)]
+    return [_namespace(operator_namespace), *(dict(peer) for peer in wanted.metrics_from)]
+
+
+def _namespace(name: str) -> Manifest:
+    """All pods of a namespace."""
+    return {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: name}}}
 
 
 def _to_dns() -> Manifest:

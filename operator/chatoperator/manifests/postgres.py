@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.credentials import DATABASE_NAME, DATABASE_USER
+from chatoperator.manifests import tuning
+from chatoperator.manifests.credentials import DATABASE_NAME
+from chatoperator.manifests.logins import OWNER
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
-    CREDENTIALS_HASH_ANNOTATION,
     claim_name,
     database_secret_name,
     digest,
@@ -16,6 +17,7 @@ from chatoperator.manifests.metadata import (
     part_name,
     selector,
 )
+from chatoperator.manifests.parameters import restart_digest
 from chatoperator.manifests.pod import (
     POSTGRES_USER_ID,
     SECRET_FILE_MODE,
@@ -30,14 +32,24 @@ if TYPE_CHECKING:
     from chatoperator.spec import ChatCluster
 
 PORT = 5432
+AGENT_PORT = 8010
+"""Where the operator asks what the agent has done; nothing there is secret."""
+
+AGENT_STATUS_PATH = "/status"
+
+CONFIG_FILE, REVISION_KEY = "postgresql.conf", "revision"
+"""Keys of the ConfigMap. The agent repeats the revision of what PostgreSQL has taken over or refused."""
 
 DEFAULT_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
 DEFAULT_LIMITS = {"cpu": "2", "memory": "1Gi"}
 """For a first chat. Production examples raise both."""
 
+AGENT_REQUESTS = {"cpu": "5m", "memory": "32Mi"}
+AGENT_LIMITS = {"cpu": "500m", "memory": "128Mi"}
+"""A small Python, and for moments psql or a server that only reads its configuration."""
+
 DEFAULT_PARAMETERS = {
     "max_connections": str(MAX_CONNECTIONS_DEFAULT),
-    "shared_buffers": "128MB",
     # Half-open clients after a node dies: found after 30 + 3 x 10 s instead of two hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
@@ -55,20 +67,37 @@ STARTUP_FAILURES = 360
 """Times 5 s: half an hour for crash recovery before kubelet restarts it into the same recovery."""
 
 
-def config_map(cluster: ChatCluster) -> Manifest:
-    """postgresql.conf, included by the image's own configuration."""
-    parameters = {**DEFAULT_PARAMETERS, **cluster.database.parameters}
-    lines = [f"{name} = '{_quoted(value)}'" for name, value in sorted(parameters.items())]
+def parameters(cluster: ChatCluster, *, volume_size: str) -> dict[str, str]:
+    """All that the operator says in postgresql.conf; the user's word is the last.
+
+    Args:
+        cluster: The ChatCluster.
+        volume_size: Of the volume as it is, which may be less than the spec asks.
+    """
+    limits = resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.database.resources)["limits"]
+    derived = tuning.derive(memory=limits["memory"], cpu=limits["cpu"], volume=volume_size)
+    return {**DEFAULT_PARAMETERS, **derived, **cluster.database.parameters}
+
+
+def config_map(cluster: ChatCluster, *, volume_size: str) -> Manifest:
+    """postgresql.conf, which counts once PostgreSQL has found it to be right."""
+    wanted = parameters(cluster, volume_size=volume_size)
+    text = "".join(f"{name} = '{_quoted(value)}'\n" for name, value in sorted(wanted.items()))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(cluster, part_name(cluster.name, "postgres"), "postgres"),
-        "data": {"postgresql.conf": "\n".join(lines) + "\n"},
+        "data": {CONFIG_FILE: text, REVISION_KEY: digest(text)},
     }
 
 
 def _quoted(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
+
+
+def config_digest(cluster: ChatCluster, *, volume_size: str) -> str:
+    """Changes with the parameters that only a restart brings."""
+    return restart_digest(parameters(cluster, volume_size=volume_size))
 
 
 def claim(cluster: ChatCluster) -> Manifest:
@@ -95,20 +124,22 @@ def service(cluster: ChatCluster) -> Manifest:
         "metadata": metadata(cluster, part_name(cluster.name, "postgres"), "postgres"),
         "spec": {
             "type": "ClusterIP",
+            # There is one PostgreSQL; nothing is won by hiding it while its agent, which makes the pod whole, restarts.
+            "publishNotReadyAddresses": True,
             "selector": selector(cluster.name, "postgres"),
             "ports": [{"name": "postgresql", "port": PORT, "targetPort": "postgresql", "protocol": "TCP"}],
         },
     }
 
 
-def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, credentials_digest: str) -> Manifest:
-    """One PostgreSQL on the claim.
+def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_digest: str) -> Manifest:
+    """One PostgreSQL on the claim, and beside it the agent that keeps its passwords and parameters as mounted.
 
     Args:
         cluster: The ChatCluster.
         image: Image to run.
         pull_policy: imagePullPolicy.
-        credentials_digest: Changes with the password, which the image sets at start.
+        config_digest: Changes with the parameters that only a restart brings.
     """
     name = part_name(cluster.name, "postgres")
     config_name = name
@@ -138,6 +169,17 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, credenti
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
         ],
     }
+    agent: Manifest = {
+        "name": "agent",
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "args": ["agent"],
+        "ports": [{"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"}],
+        "env": [dict(variable) for variable in container["env"]],
+        "resources": {"requests": dict(AGENT_REQUESTS), "limits": dict(AGENT_LIMITS)},
+        "securityContext": container_security(),
+        "volumeMounts": [dict(mount) for mount in container["volumeMounts"] if mount["name"] != "shm"],
+    }
     volumes: list[Manifest] = [
         {"name": "data", "persistentVolumeClaim": {"claimName": claim_name(cluster.name)}},
         {
@@ -162,14 +204,11 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, credenti
             "template": {
                 "metadata": {
                     "labels": labels(cluster.name, "postgres"),
-                    "annotations": {
-                        CONFIG_HASH_ANNOTATION: digest(config_map(cluster)["data"]),
-                        CREDENTIALS_HASH_ANNOTATION: credentials_digest,
-                    },
+                    "annotations": {CONFIG_HASH_ANNOTATION: config_digest},
                 },
                 "spec": pod_spec(
                     user_id=POSTGRES_USER_ID,
-                    containers=[container],
+                    containers=[container, agent],
                     volumes=volumes,
                     termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                 ),
@@ -180,5 +219,5 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, credenti
 
 def _ready_probe() -> Manifest:
     # By name: as the superuser, which pg_isready would ask as, TCP is refused, and each refusal is a line in the log.
-    asking = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", DATABASE_USER, "-d", DATABASE_NAME]
+    asking = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", OWNER, "-d", DATABASE_NAME]
     return {"exec": {"command": asking}, "timeoutSeconds": 5}

@@ -15,9 +15,9 @@ from chatoperator.manifests.metadata import KIND
 from chatoperator.parse import parse
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.act import Actor
-from chatoperator.reconcile.ask import pulse
+from chatoperator.reconcile.ask import pulse, report_of_agent
 from chatoperator.reconcile.observe import confirmed, named_secrets, observe
-from chatoperator.reconcile.plan import make_plan
+from chatoperator.reconcile.plan import Told, make_plan
 from chatoperator.reconcile.report import Reporter
 from chatoperator.reconcile.state import State
 
@@ -120,7 +120,8 @@ class Reconciler:
             cluster = parse(body)
             observed = await confirmed(self._cache, cluster, observed)
             named = await named_secrets(self._kube, cluster)
-            plan = make_plan(cluster, body, observed, named, self._settings, self._now())
+            told = Told(await report_of_agent(self._prober, observed), state.readings)
+            plan = make_plan(cluster, body, observed, named, self._settings, self._now(), told)
         except SpecError as error:
             self._claims.remove(key)
             await self._reporter.refuse(body, observed, state, spec_error=str(error))
@@ -129,6 +130,7 @@ class Reconciler:
         plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
         await scale.tick(self._prober, cluster, observed, plan, state, now=self._monotonic())
         plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
+        state.waiting = plan.waiting and not cluster.paused
         failure: KubeError | None = None
         if not cluster.paused:
             if self._actor.pending(cluster, observed, plan, state):

@@ -16,10 +16,11 @@ from chatoperator.manifests.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
     COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
+    digest,
 )
 from chatoperator.observed import job_state
 from chatoperator.reconcile.scale import mark_victims
-from chatoperator.reconcile.state import Applied
+from chatoperator.reconcile.state import Applied, Refusal
 from chatoperator.reconcile.wishes import content, wishes
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 APPLY_ALL_SECONDS = 600
 """Everything is applied this often even where nothing seems to differ: fields that others added to ours are undone."""
+
+REFUSED = frozenset({403, 422})
+"""Statuses with which the API server refuses a size: what admission forbids, what validation finds wrong."""
 
 MIGRATE_RETRY_SECONDS = 60
 """A failed migrate Job is kept this long for its logs, then made anew."""
@@ -72,7 +76,7 @@ class Actor:
             # First of all: from the new number on, Kubernetes removes servers at once.
             mark_victims(self._kube, self._cache, cluster, observed, plan.inputs.replicas, state),
             self._apply_all(cluster, observed, plan, state),
-            self._refresh_credentials(cluster, observed, plan),
+            self._refresh_mounts(cluster, observed, plan),
             self._refresh_certificate(cluster, observed, plan),
             self._tidy_jobs(cluster, observed, plan),
             self._remove_policies(cluster, observed, plan, state),
@@ -91,6 +95,9 @@ class Actor:
         for wish in wishes(cluster, plan.inputs, state):
             key = (wish.kind, wish.name)
             live, last = observed.child(*key), state.applied.get(key)
+            refusal = state.claim_refusal if wish.kind == "PersistentVolumeClaim" else None
+            if refusal is not None and refusal.digest == wish.digest and now - refusal.at < APPLY_ALL_SECONDS:
+                continue
             if live is None or last is None or last.digest != wish.digest or now - last.at >= APPLY_ALL_SECONDS:
                 found[key] = wish
                 continue
@@ -116,11 +123,16 @@ class Actor:
                 since = live["metadata"]["resourceVersion"] if live is not None and key[0] == "Secret" else None
                 applied = await self._kube.apply(manifest, resource_version=since)
             except KubeError as error:
+                if key[0] == "PersistentVolumeClaim" and live is not None and error.status in REFUSED:
+                    await self._keep_size(manifest, live, error, state)
+                    continue
                 failures.append(error)
                 if error.status == CONFLICT:
                     await self._cache.look_again(key[0], cluster.namespace, key[1])
                 continue
             self._cache.note(applied)
+            if key[0] == "PersistentVolumeClaim":
+                state.claim_refusal = None
             version = applied["metadata"]["resourceVersion"]
             state.applied[key] = Applied(
                 pending[key].digest, version, content(applied, pending[key]), self._monotonic()
@@ -131,14 +143,33 @@ class Actor:
         if failures:
             raise failures[0]
 
-    async def _refresh_credentials(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
-        """Touch running chatservers after a new password, so that kubelet refreshes their mounted Secret at once."""
+    async def _keep_size(self, claim: Manifest, live: Manifest, error: KubeError, state: State) -> None:
+        """After a refusal to grow: apply all else of the claim, and remember the refusal.
+
+        Raises:
+            KubeError: It was not about the size.
+        """
+        size = live["spec"]["resources"]["requests"]["storage"]
+        kept = {**claim, "spec": {**claim["spec"], "resources": {"requests": {"storage": size}}}}
+        if kept == claim:
+            raise error
+        self._cache.note(await self._kube.apply(kept))
+        state.claim_refusal = Refusal(digest(claim), _reason(error), self._monotonic())
+        log.warning("volume not grown", claim=claim["metadata"]["name"], error=str(error))
+
+    async def _refresh_mounts(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+        """Touch running pods after a change of what they re-read in place, so that kubelet brings it at once."""
         if cluster.database.external_secret_name is not None:
             return
-        wanted = plan.inputs.credentials.database_digest
-        for server in observed.component("chatserver"):
-            if not server.terminating and server.credentials_digest != wanted:
-                await self._touch(cluster, server, {CREDENTIALS_HASH_ANNOTATION: wanted})
+        credentials = plan.inputs.credentials
+        wanted = {
+            "chatserver": credentials.dsn_digest,
+            "postgres": digest([credentials.revision, credentials.dsn_digest, plan.config_revision]),
+        }
+        for pod in observed.pods:
+            mark = wanted.get(pod.component)
+            if mark is not None and not pod.terminating and pod.credentials_digest != mark:
+                await self._touch(cluster, pod, {CREDENTIALS_HASH_ANNOTATION: mark})
 
     async def _refresh_certificate(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
         """Touch running HAProxy pods after a new certificate, likewise."""
@@ -172,3 +203,8 @@ class Actor:
         """Seconds since a Job failed."""
         times = [c["lastTransitionTime"] for c in job["status"]["conditions"] if c["type"] == "Failed"]
         return (self._now() - dt.datetime.fromisoformat(times[0])).total_seconds()
+
+
+def _reason(error: KubeError) -> str:
+    """The API server's own words, without the request."""
+    return str(error).rsplit(" is forbidden: ", maxsplit=1)[-1]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.observed import Observed
+    from chatoperator.observed import AgentReport, Observed
     from chatoperator.probe import Prober
     from chatoperator.reconcile.state import State
     from chatoperator.workqueue import Key
@@ -67,8 +67,18 @@ async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:
     return next((answer for answer in answers if not answer.ok), answers[0])
 
 
+async def report_of_agent(prober: Prober, observed: Observed) -> AgentReport | None:
+    """What the agent of a healthy PostgreSQL says; one that is not healthy is not waited for."""
+    for pod in observed.component("postgres"):
+        if pod.ready and not pod.terminating and pod.address:
+            return await prober.agent(pod.address)
+    return None
+
+
 async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -> list[Key]:
     """The ChatClusters whose Ready may have turned since their last reconcile: one request each, to the Service.
+
+    And those that wait for what no event tells of.
 
     Args:
         prober: Asks.
@@ -77,9 +87,9 @@ async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -
     """
     held = {key: state for key, state in states.items() if state.targets}
     answers = await asyncio.gather(*(prober.ask_once(state.targets[0]) for state in held.values()))
-    turned = []
+    turned = [key for key, state in states.items() if state.waiting]
     for (key, state), answer in zip(held.items(), answers, strict=True):
         over = state.certificate_ends is not None and state.certificate_ends <= now
-        if (answer.ok and not over) != state.ready:
+        if (answer.ok and not over) != state.ready and not state.waiting:
             turned.append(key)
     return turned

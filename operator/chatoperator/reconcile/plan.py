@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from chatoperator import certificates, status
 from chatoperator.errors import SpecError
-from chatoperator.manifests import Images, Inputs, ServerTemplate, migrate_job
+from chatoperator.manifests import Images, Inputs, ServerTemplate, logins, migrate_job, postgres
 from chatoperator.manifests.chatserver import WEBHOOK_KEY
 from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.manifests.metadata import (
+    CONFIG_HASH_ANNOTATION,
     ca_secret_name,
     chatserver_secret_name,
     claim_name,
@@ -22,14 +23,14 @@ from chatoperator.manifests.metadata import (
     tls_secret_name,
 )
 from chatoperator.manifests.networkpolicy import database_ports
-from chatoperator.observed import job_state, leaving, schema_of, secret_text
+from chatoperator.observed import annotation, job_state, leaving, schema_of, secret_text
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.observed import Observed
+    from chatoperator.observed import AgentReport, Observed, Reading
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
 
@@ -38,6 +39,19 @@ WEBHOOK_KEY_BYTES = 16
 
 SECRET_BYTES = 32
 """256 random bits for each password and key."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the running parts say of themselves.
+
+    Attributes:
+        agent: PostgreSQL's agent; None where it gives no report.
+        readings: The chatservers by pod name, as they were read last.
+    """
+
+    agent: AgentReport | None = None
+    readings: Mapping[str, Reading | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,9 @@ class Plan:
         certificate_ends: When the user's certificate ends; None where the operator makes it or it cannot be told.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
         webhook_secret_present: Whether the webhook's Secret holds a usable key; None where there is no webhook.
+        config_revision: Of the parameters; None for an external database.
+        parameters_refused: PostgreSQL's words against the parameters; None where it has none.
+        parameters_checked: Whether PostgreSQL has looked at them; True where it cannot be asked.
     """
 
     inputs: Inputs
@@ -61,6 +78,16 @@ class Plan:
     certificate_ends: dt.datetime | None
     external_secret_present: bool | None
     webhook_secret_present: bool | None
+    config_revision: str | None
+    parameters_refused: str | None
+    parameters_checked: bool
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is under way that no event tells of: a rotation, or a check of the parameters."""
+        if self.config_revision is None:
+            return False
+        return not self.parameters_checked or self.inputs.credentials.logins.stage != "settled"
 
     def with_replicas(self, replicas: int) -> Plan:
         """The same plan with another number of chatservers."""
@@ -74,6 +101,7 @@ def make_plan(
     named: Mapping[str, Manifest | None],
     settings: Settings,
     now: dt.datetime,
+    told: Told,
 ) -> Plan:
     """Everything that one reconcile wishes for; its number of chatservers is still 0.
 
@@ -84,6 +112,7 @@ def make_plan(
         named: The user's Secrets by name.
         settings: The operator's own.
         now: The time with its zone, for certificates.
+        told: What the running parts say.
 
     Raises:
         SpecError: The spec names a release that this operator does not bring.
@@ -100,16 +129,20 @@ def make_plan(
         served = users
     claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
     usable = not leaving(claim, cluster.uid)
+    volume_size = _size(claim) if usable else None
+    revision = None if external else _config_revision(cluster, volume_size)
     inputs = Inputs(
         images=images,
         pull_policy=settings.image_pull_policy,
         cluster_domain=settings.cluster_domain,
-        credentials=_credentials(cluster, observed),
+        credentials=_credentials(cluster, body, observed, told, int(now.timestamp())),
         self_signed=self_signed,
         # With the key, so that one that is put right later is noticed; a hash of a key gives nothing away.
         tls_digest=digest([served.certificate, served.key]) if served else None,
         https_port=_https_port(cluster, observed),
         volume_usable=usable,
+        volume_size=volume_size,
+        config_digest=None if external else _config_digest(cluster, observed, told.agent, volume_size, revision),
         database_identity=_database_identity(external, external_secret, claim if usable else None),
         server_template=None,
         replicas=0,
@@ -139,6 +172,9 @@ def make_plan(
         webhook_secret_present=(
             None if webhook is None else _signs(secret_text(named.get(webhook.secret_name), WEBHOOK_KEY))
         ),
+        config_revision=revision,
+        parameters_refused=told.agent.refused if told.agent and told.agent.configuration == revision else None,
+        parameters_checked=told.agent is None or told.agent.configuration == revision,
     )
 
 
@@ -159,14 +195,66 @@ def _release(cluster: ChatCluster, body: Manifest, settings: Settings) -> tuple[
     )
 
 
-def _credentials(cluster: ChatCluster, observed: Observed) -> Credentials:
-    """What the Secrets hold; what they lack is made new, which the database's next start then takes over."""
-    password = secret_text(observed.child("Secret", database_secret_name(cluster.name)), "password")
-    key = secret_text(observed.child("Secret", chatserver_secret_name(cluster.name)), "secret-key")
+def _credentials(cluster: ChatCluster, body: Manifest, observed: Observed, told: Told, now_seconds: int) -> Credentials:
+    """What the Secrets hold, a rotation's next step included; what they lack is made new."""
+    secret = observed.child("Secret", database_secret_name(cluster.name))
+    held = secret_text(observed.child("Secret", chatserver_secret_name(cluster.name)), "secret-key")
+    key = held or _new_secret()
+    servers = observed.component("chatserver")
+    followed = [None if server.terminating else told.readings.get(server.name) for server in servers]
     return Credentials(
-        database_password=password or secrets.token_urlsafe(SECRET_BYTES),
-        chatserver_key=key or secrets.token_urlsafe(SECRET_BYTES),
+        logins=logins.advance(
+            logins.read(
+                lambda name: secret_text(secret, name), ((secret or {}).get("metadata") or {}).get("annotations") or {}
+            ),
+            request=annotation(body, logins.REQUEST_ANNOTATION),
+            signs=logins.Signs(
+                applied=told.agent.credentials if told.agent else None,
+                followed=tuple(reading.login if reading else None for reading in followed),
+            ),
+            salt=key,
+            now=now_seconds,
+            new_password=_new_secret,
+        ),
+        chatserver_key=key,
     )
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def _size(claim: Manifest | None) -> str | None:
+    """What the API server has granted: a wish for more may have been refused."""
+    if claim is None:
+        return None
+    return str(claim["spec"]["resources"]["requests"]["storage"])
+
+
+def _config_revision(cluster: ChatCluster, volume_size: str | None) -> str:
+    made = postgres.config_map(cluster, volume_size=volume_size or cluster.database.storage_size)
+    return str(made["data"][postgres.REVISION_KEY])
+
+
+def _config_digest(
+    cluster: ChatCluster, observed: Observed, agent: AgentReport | None, volume_size: str | None, revision: str | None
+) -> str | None:
+    """What the StatefulSet's template says of parameters that restart it.
+
+    A healthy database is restarted only for what it is known to start with. One that is not healthy is: its entrypoint
+    tries what is new, and it may be the cure.
+
+    Returns:
+        The wanted one, or the live one where PostgreSQL refuses the wanted; None until it is known whether it does.
+    """
+    wanted = postgres.config_digest(cluster, volume_size=volume_size or cluster.database.storage_size)
+    template = ((observed.workload(cluster.name, "postgres") or {}).get("spec") or {}).get("template")
+    live = annotation(template, CONFIG_HASH_ANNOTATION)
+    if live is None or live == wanted or agent is None:
+        return wanted
+    if agent.configuration != revision:
+        return None
+    return live if agent.refused is not None else wanted
 
 
 def _self_signed(cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime) -> SelfSigned:

@@ -118,6 +118,10 @@ class Reporter:
             tls_present=plan.inputs.tls_digest is not None,
             failure=str(failure) if failure else None,
             upgrade=self._settings.version if behind else None,
+            parameters_refused=plan.parameters_refused,
+            parameters_checked=plan.parameters_checked,
+            claim_refusal=state.claim_refusal.message if state.claim_refusal else None,
+            rotating=plan.config_revision is not None and plan.inputs.credentials.logins.stage != "settled",
         )
         service = observed.child("Service", part_name(cluster.name, "ingress"))
         figures = {

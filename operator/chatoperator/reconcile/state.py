@@ -63,6 +63,21 @@ class Removal:
     chosen: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """An object that the API server refused.
+
+    Attributes:
+        digest: Of the manifest.
+        message: Its words.
+        at: Seconds of a monotonic clock.
+    """
+
+    digest: str
+    message: str
+    at: float
+
+
 @dataclass
 class State:
     """The memory of one ChatCluster.
@@ -81,6 +96,8 @@ class State:
         removal: The servers that were marked last, until as many have gone.
         events: How many more Events there may be.
         readings: What they answered, by pod name; None where one gave no reading.
+        claim_refusal: What the API server said against a larger volume; None where it took it.
+        waiting: Something is under way that no event tells of, so that the next pulse has to look.
     """
 
     applied: dict[tuple[str, str], Applied] = field(default_factory=dict)
@@ -96,3 +113,5 @@ class State:
     removal: Removal | None = None
     events: Allowance = field(default_factory=Allowance)
     readings: dict[str, Reading | None] = field(default_factory=dict)
+    claim_refusal: Refusal | None = None
+    waiting: bool = False

@@ -1,0 +1,189 @@
+"""`prepare` makes roles and database once, for the entrypoint; `run` keeps them and the parameters as mounted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postgresagent import configuration, report, roles, volume
+from postgresagent.configuration import Outcome, Places
+from postgresagent.server import Server, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+ROUND_SECONDS = 1.0
+"""Between two looks at the mounted files."""
+
+VERIFY_SECONDS = 30.0
+"""Between two looks at the roles while no file has changed: what others changed in the database is undone."""
+
+SOCKETS = Path("/var/run/postgresql")
+
+PORT = 8010
+"""Where the operator asks."""
+
+
+class Agent:
+    """Brings the server to what is mounted, round by round.
+
+    Args:
+        secret: Folder of the mounted Secret.
+        places: Files of the configuration.
+        server: PostgreSQL's programs.
+    """
+
+    def __init__(self, secret: Path, places: Places, server: Server) -> None:
+        self._secret = secret
+        self._places = places
+        self._server = server
+        self._seen: dict[str, Any] = {}
+        self._verified_at = -VERIFY_SECONDS
+        self._revision: str | None = None
+        self._outcome: Outcome | None = None
+        self._full: bool | None = None
+
+    def status(self) -> dict[str, Any]:
+        """What the operator is told: the revisions that count, and what PostgreSQL says against a configuration."""
+        outcome = self._outcome
+        return {
+            "credentials": self._revision,
+            "configuration": outcome.revision if outcome else None,
+            "refused": outcome.refused if outcome else None,
+            "volume_full": self._full,
+        }
+
+    def round(self, now: float) -> None:
+        """Do what has to be done now; a part that fails does not keep the other one from being tried.
+
+        Args:
+            now: Seconds of a monotonic clock.
+        """
+        # First: the others may want to write.
+        self._tried("volume", (), self.watch_volume, again=True)
+        verify = now - self._verified_at >= VERIFY_SECONDS
+        if self._tried("roles", (self._secret,), self.keep_roles, again=verify) and verify:
+            self._verified_at = now
+        self._tried("configuration", (self._places.candidate, self._places.refused), self.take_configuration)
+
+    def watch_volume(self) -> None:
+        """Have the server refuse writes while the volume is nearly full.
+
+        Raises:
+            ServerError, OSError: It cannot be done now.
+        """
+        was = configuration.read(self._places.full) == volume.REFUSING
+        full = volume.is_full(volume.look(self._places.data), was_full=was)
+        if full == was and full == self._full:
+            return
+        if full != was:
+            configuration.replace(self._places.full, volume.REFUSING if full else "")
+        self._server.run(["SELECT pg_reload_conf()"])
+        if full or was:
+            log("error" if full else "info", "volume full" if full else "volume has room")
+        self._full = full
+
+    def keep_roles(self) -> None:
+        """Bring roles and database to what the Secret says.
+
+        Raises:
+            SecretIncomplete, ServerError: It cannot be done now.
+        """
+        wanted = roles.wanted(self._secret)
+        statements = roles.statements(wanted, roles.found(self._server.ask(roles.QUESTION)))
+        if statements:
+            self._server.run(statements)
+            log("info", "roles brought up to date", statements=len(statements))
+        self._revision = wanted.revision
+
+    def take_configuration(self) -> None:
+        """Check a changed configuration, and have the server read it.
+
+        Raises:
+            ServerError: It cannot be done now.
+        """
+        # First of all: while the server starts, its file is the entrypoint's.
+        self._server.run(["SELECT"])
+        outcome = configuration.take(self._places, self._server)
+        if outcome is None:
+            return
+        if outcome.refused is None:
+            # Also where the file is as it was: the server may have missed the last signal.
+            self._server.run(["SELECT pg_reload_conf()"])
+        if outcome != self._outcome:
+            log("error" if outcome.refused else "info", "configuration", refused=outcome.refused)
+        self._outcome = outcome
+
+    def _tried(self, what: str, paths: Sequence[Path], step: Callable[[], None], *, again: bool = False) -> bool:
+        """Whether a step has been done for what its files hold, now or before."""
+        seen = [_contents(path) for path in paths]
+        if self._seen.get(what) == seen and not again:
+            return True
+        try:
+            step()
+        except (ServerError, roles.SecretIncomplete, OSError, UnicodeDecodeError) as error:
+            if self._seen.get(f"{what} failed") != str(error):
+                log("warning", f"{what} not done yet", error=str(error))
+            self._seen[f"{what} failed"] = str(error)
+            return False
+        self._seen[what] = seen
+        self._seen.pop(f"{what} failed", None)
+        return True
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """A file, or a mounted folder's files; what kubelet keeps beside them starts with two dots."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return {file.name: file.read_bytes() for file in files if file.is_file() and file.name[0] != "."}
+
+
+def log(level: str, event: str, **fields: object) -> None:
+    """One line of JSON."""
+    sys.stderr.write(json.dumps({"event": event, "level": level, "logger": "postgres-agent", **fields}) + "\n")
+    sys.stderr.flush()
+
+
+def make(environment: Mapping[str, str]) -> Agent:
+    """An agent for the image's own places; libpq's variables in the environment may name another server."""
+    data = Path(environment["PGDATA"])
+    places = Places(
+        candidate=Path("/etc/chatcluster/postgres"),
+        base=Path("/opt/postgres/postgresql.conf"),
+        accepted=data.parent / "accepted.conf",
+        full=data.parent / "full.conf",
+        refused=SOCKETS / "refused",
+        data=data,
+    )
+    server = Server({"PGHOST": str(SOCKETS), "PGUSER": "postgres", "PGDATABASE": "postgres", **environment})
+    return Agent(Path("/etc/chatcluster/database"), places, server)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the commands; returns the process's exit code."""
+    agent = make(os.environ)
+    if arguments == ["prepare"]:
+        try:
+            agent.keep_roles()
+        except (ServerError, roles.SecretIncomplete) as error:
+            log("error", "roles and database were not made", error=str(error))
+            return 1
+        return 0
+    if arguments != ["run"]:
+        sys.stderr.write("usage: python3 -m postgresagent prepare | run\n")
+        return 2
+    # A container's first process ignores signals that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    report.serve(PORT, agent.status)
+    log("info", "serving", port=PORT)
+    while True:
+        agent.round(time.monotonic())
+        time.sleep(ROUND_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""Which statements bring roles and database to what the Secret says. Pure: what is right already is left alone.
+
+All objects belong to one owner that nobody logs in as. Two roles that act as the owner are logged in as in turn, so
+that a password can change while the other one is in use. Before there were two, people logged in as the owner itself;
+as long as the Secret has a password for it, it still can be.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from postgresagent import verifiers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PASSWORD_PREFIX = "password."  # noqa: S105 - a key of the Secret: password.chat_a
+OWNER_KEY, DATABASE_KEY, REVISION_KEY = "owner", "database", "revision"
+
+QUESTION = """
+SELECT json_build_object(
+    'roles', (SELECT json_object_agg(rolname, json_build_object('login', rolcanlogin, 'verifier', rolpassword,
+                  'settings', coalesce(setconfig, '{}')))
+              FROM pg_authid LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0),
+    'memberships', (SELECT json_agg(json_build_array(member::regrole::text, roleid::regrole::text))
+                    FROM pg_auth_members),
+    'databases', (SELECT json_agg(datname) FROM pg_database))
+"""
+"""What found() reads."""
+
+
+class SecretIncomplete(Exception):
+    """The mounted Secret lacks a key; names it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the Secret says.
+
+    Attributes:
+        owner: The role that owns the database and all in it.
+        database: Its name.
+        passwords: By the name of each role that may log in; the owner among them where it may.
+        revision: The operator's word for this state, to be repeated to it.
+    """
+
+    owner: str
+    database: str
+    passwords: Mapping[str, str]
+    revision: str
+
+    def __repr__(self) -> str:
+        """Show no password: this may reach a log."""
+        return f"Wanted(revision={self.revision!r})"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What PostgreSQL has: roles as QUESTION describes them, (member, role) pairs, names of databases."""
+
+    roles: Mapping[str, Mapping[str, Any]]
+    memberships: frozenset[tuple[str, str]]
+    databases: frozenset[str]
+
+
+def wanted(folder: Path) -> Wanted:
+    """Read the mounted Secret.
+
+    Raises:
+        SecretIncomplete: A key is missing or empty.
+    """
+
+    def value(key: str) -> str:
+        path = folder / key
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if not text:
+            raise SecretIncomplete(f"{path} is missing or empty: mount the database Secret there")
+        return text
+
+    names = [path.name.removeprefix(PASSWORD_PREFIX) for path in sorted(folder.glob(f"{PASSWORD_PREFIX}*"))]
+    if not names:
+        # A Secret with one role, as people make by hand.
+        return Wanted(value("username"), value(DATABASE_KEY), {value("username"): value("password")}, "")
+    passwords = {name: value(PASSWORD_PREFIX + name) for name in names}
+    return Wanted(value(OWNER_KEY), value(DATABASE_KEY), passwords, value(REVISION_KEY))
+
+
+def found(answer: Mapping[str, Any]) -> Found:
+    """What QUESTION's answer says."""
+    return Found(
+        roles=answer["roles"],
+        memberships=frozenset((member.strip('"'), role.strip('"')) for member, role in answer["memberships"] or ()),
+        databases=frozenset(answer["databases"]),
+    )
+
+
+def statements(want: Wanted, have: Found) -> list[str]:
+    """What is to be run, in order; nothing where all is as wanted."""
+    made = [*_owner(want, have)]
+    for name, password in want.passwords.items():
+        if name != want.owner:
+            made += _login(name, password, want.owner, have)
+    if want.database not in have.databases:
+        database, owner = _name(want.database), _name(want.owner)
+        made += [f"CREATE DATABASE {database} OWNER {owner}", f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"]
+    return made
+
+
+def _owner(want: Wanted, have: Found) -> list[str]:
+    owner, password, live = _name(want.owner), want.passwords.get(want.owner), have.roles.get(want.owner)
+    made = [] if live else [f"CREATE ROLE {owner} NOLOGIN"]
+    if password is None:
+        if live and (live["login"] or live["verifier"]):
+            made.append(f"ALTER ROLE {owner} NOLOGIN PASSWORD NULL")
+    elif not (live and live["login"] and verifiers.matches(live["verifier"], password)):
+        made.append(f"ALTER ROLE {owner} LOGIN PASSWORD {_verifier(password)}")
+    return made
+
+
+def _login(name: str, password: str, owner: str, have: Found) -> list[str]:
+    role, live = _name(name), have.roles.get(name)
+    made = [] if live else [f"CREATE ROLE {role} LOGIN"]
+    if (name, owner) not in have.memberships:
+        made.append(f"GRANT {_name(owner)} TO {role}")
+    # From its first statement on a session is the owner, whichever role logged in: whatever it makes is the owner's.
+    if f"role={owner}" not in (live or {}).get("settings", ()):
+        made.append(f"ALTER ROLE {role} SET role = {_text(owner)}")
+    # The password last: whoever can log in finds all the rest.
+    if not (live and live["login"] and verifiers.matches(live["verifier"], password)):
+        made.append(f"ALTER ROLE {role} LOGIN PASSWORD {_verifier(password)}")
+    return made
+
+
+def _verifier(password: str) -> str:
+    return _text(verifiers.make(password, secrets.token_bytes(verifiers.SALT_BYTES)))
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,82 @@
+"""The server beside the agent: its programs, run with arguments and texts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+SECONDS = 10
+"""A program that takes longer hangs; it is run again in the next round."""
+
+_QUIET = """
+SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1;
+SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET default_transaction_read_only = off;
+"""
+"""No statement of the agent's is logged, whatever the user's parameters are: verifiers are among them."""
+
+
+class ServerError(Exception):
+    """A program did not do what it should; the text has its own words."""
+
+
+class Server:
+    """PostgreSQL's programs.
+
+    Args:
+        environment: For them; libpq's variables say where the server is.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def ask(self, question: str) -> Any:
+        """The JSON that one statement answers.
+
+        Raises:
+            ServerError: The server does not answer.
+        """
+        return json.loads(self._psql(f"{question};"))
+
+    def run(self, statements: Iterable[str]) -> None:
+        """Run statements one by one until the first that fails.
+
+        Raises:
+            ServerError: One was refused, or the server does not answer.
+        """
+        self._psql("".join(f"{statement};\n" for statement in statements))
+
+    def check_configuration(self, config_file: Path, data: Path) -> str | None:
+        """What PostgreSQL says against a configuration; None where it takes it. Nothing is started.
+
+        Raises:
+            ServerError: It cannot be asked.
+        """
+        done = self._run(["postgres", "-D", str(data), "-c", f"config_file={config_file}", "-C", "config_file"])
+        return None if done.returncode == 0 else done.stderr
+
+    def _psql(self, text: str) -> str:
+        done = self._run(
+            ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"], _QUIET + text
+        )
+        if done.returncode != 0:
+            raise ServerError(done.stderr.strip() or f"psql ended with {done.returncode}")
+        return done.stdout
+
+    def _run(self, command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                command,
+                input=text,
+                env=dict(self._environment),
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except (subprocess.TimeoutExpired, OSError) as error:
+            raise ServerError(f"{command[0]}: {error}") from error

@@ -1,0 +1,323 @@
+"""The postgres image's agent, its reserve for WAL and the derived parameters, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from chatoperator.manifests.credentials import Credentials, database_secret
+from chatoperator.manifests.logins import Logins
+from chatoperator.manifests.parameters import AT_START_ONLY
+from chatoperator.manifests.postgres import config_map
+from chatoperator.observed import secret_text
+from postgresagent.__main__ import Agent
+from postgresagent.configuration import Places
+from postgresagent.server import Server
+from tests.support.chatclusters import cluster as chatcluster
+from tests.support.cluster import ROOT
+from tests.support.postgres import PostgresCluster
+from tests.support.volume import fill, small_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+HBA = "local all all trust\nhost all root all trust\nhost all all all scram-sha-256\n"
+"""Tests ask as the superuser `root`; everybody else comes with a password, as in the image."""
+
+AS_POSTGRES = """#!/bin/sh
+for argument; do
+  case $argument in config_file=*) chmod -R a+rX "$(dirname "${argument#config_file=}")" ;; esac
+done
+exec setpriv --reuid=postgres --regid=postgres --clear-groups "$REAL/postgres" "$@"
+"""
+"""PostgreSQL's programs refuse to run as root, as whom tests may run; in the image nobody is root."""
+
+
+class Pod:
+    """A PostgreSQL whose configuration and roles come as in the image, and what is mounted beside it."""
+
+    def __init__(self, postgres: PostgresCluster) -> None:
+        self.postgres = postgres
+        self.secret, self.config = postgres.folder / "secret", postgres.folder / "config"
+        self.accepted, self.full = postgres.folder / "accepted.conf", postgres.folder / "full.conf"
+        base = postgres.folder / "base.conf"
+        # Not the file that the server has by now: it includes what is accepted already.
+        base.write_text(f"port = {postgres.port}\ninclude_if_exists '{self.accepted}'\n")
+        for folder in (self.secret, self.config):
+            folder.mkdir()
+        with (postgres.data / "postgresql.conf").open("a") as file:
+            file.write(f"hba_file = '{postgres.folder}/hba.conf'\n")
+            file.write(f"include_if_exists '{self.accepted}'\ninclude_if_exists '{self.full}'\n")
+        (postgres.folder / "hba.conf").write_text(HBA)
+        self.places = Places(self.config, base, self.accepted, self.full, postgres.folder / "refused", postgres.data)
+        self.clock = 0.0
+        postgres.stop()
+        postgres.start()
+        # libpq's variables and the PATH, as the image has them.
+        environment = {
+            "PATH": f"{_programs(postgres)}:{os.environ['PATH']}",
+            "REAL": str(postgres.binaries),
+            "PGHOST": str(postgres.folder),
+            "PGPORT": str(postgres.port),
+            "PGUSER": postgres.superuser,
+            "PGDATABASE": "postgres",
+        }
+        self.agent = Agent(self.secret, self.places, Server(environment))
+
+    def mount(self, folder: Path, keys: dict[str, str]) -> None:
+        for path in folder.iterdir():
+            path.unlink()
+        for name, text in keys.items():
+            (folder / name).write_text(text)
+
+    def mount_logins(self, logins: Logins) -> str:
+        """Mount the operator's own Secret; returns its revision."""
+        credentials = Credentials(logins, "key")
+        secret = database_secret(chatcluster(), credentials)
+        self.mount(self.secret, {key: secret_text(secret, key) or "" for key in secret["data"]})
+        return credentials.revision
+
+    def mount_parameters(self, **parameters: str) -> str:
+        """Mount the operator's own ConfigMap; returns its revision."""
+        made = config_map(chatcluster(database={"parameters": parameters}), volume_size="1Gi")
+        self.mount(self.config, made["data"])
+        return str(made["data"]["revision"])
+
+    def round(self) -> None:
+        self.clock += 1
+        self.agent.round(self.clock)
+
+    async def logged_in(self, role: str, password: str, statement: str = "SELECT current_user") -> object:
+        connection = await asyncpg.connect(
+            host="127.0.0.1", port=self.postgres.port, user=role, password=password, database="chat"
+        )
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    def remove(self) -> None:
+        """What this test made in the shared server."""
+        self.postgres.sql("DROP DATABASE IF EXISTS chat")
+        for role in ("chat_a", "chat_b", "chat"):
+            self.postgres.sql(f"DROP ROLE IF EXISTS {role}")
+        for path in (self.secret, self.config, self.postgres.folder / "bin"):
+            shutil.rmtree(path, ignore_errors=True)
+        for file in (self.accepted, self.full, self.places.refused):
+            file.unlink(missing_ok=True)
+
+    async def refused(self, role: str, password: str) -> bool:
+        try:
+            await self.logged_in(role, password)
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            return True
+        return False
+
+
+def _programs(postgres: PostgresCluster) -> str:
+    if os.geteuid() != 0:
+        return str(postgres.binaries)
+    folder = postgres.folder / "bin"
+    folder.mkdir()
+    program = folder / "postgres"
+    program.write_text(AS_POSTGRES)
+    program.chmod(0o755)
+    return f"{folder}:{postgres.binaries}"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[PostgresCluster]:
+    """One server for the tests of this file, whose owner of everything is not yet there."""
+    with PostgresCluster(superuser="root") as made:
+        yield made
+
+
+@pytest.fixture
+def pod(cluster: PostgresCluster) -> Iterator[Pod]:
+    made = Pod(cluster)
+    yield made
+    made.remove()
+
+
+FIRST = Logins("chat_a", {"chat_a": "first a", "chat_b": "first b"})
+
+
+async def test_a_new_server_gets_roles_that_act_as_the_owner_of_everything(pod: Pod) -> None:
+    revision = pod.mount_logins(FIRST)
+    pod.round()
+    assert pod.agent.status()["credentials"] == revision
+    assert await pod.logged_in("chat_a", "first a", "CREATE TABLE made ()") is None
+    assert pod.postgres.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'made'", "chat") == "chat"
+    assert await pod.logged_in("chat_b", "first b", "DROP TABLE made") is None
+    assert await pod.logged_in("chat_b", "first b") == "chat"
+    assert await pod.refused("chat", "first a")
+    before = pod.postgres.sql("SELECT pg_current_wal_lsn()")
+    pod.clock += 100
+    pod.round()
+    assert pod.postgres.sql("SELECT pg_current_wal_lsn()") == before, "what is right is not written again"
+
+
+async def test_a_rotation_leaves_open_connections_and_refuses_the_old_password(pod: Pod) -> None:
+    pod.mount_logins(FIRST)
+    pod.round()
+    old = await asyncpg.connect(
+        host="127.0.0.1", port=pod.postgres.port, user="chat_a", password="first a", database="chat"
+    )
+    try:
+        pod.mount_logins(replace(FIRST, passwords={**FIRST.passwords, "chat_b": "second b"}))
+        pod.round()
+        assert not await pod.refused("chat_a", "first a"), "both are good while servers change over"
+        assert not await pod.refused("chat_b", "second b")
+        pod.mount_logins(Logins("chat_b", {"chat_a": "second a", "chat_b": "second b"}))
+        pod.round()
+        assert await pod.refused("chat_a", "first a")
+        assert await pod.refused("chat_b", "first b")
+        assert await old.fetchval("SELECT 1") == 1
+    finally:
+        await old.close()
+
+
+async def test_an_old_volume_keeps_its_login_until_the_servers_have_another(pod: Pod) -> None:
+    """Its one role owns everything and is logged in as."""
+    pod.postgres.sql("CREATE ROLE chat LOGIN PASSWORD 'old'")
+    pod.postgres.sql("CREATE DATABASE chat OWNER chat")
+    await pod.logged_in("chat", "old", "CREATE TABLE from_before ()")
+    pod.mount_logins(Logins("chat", {"chat": "old", "chat_a": "a", "chat_b": "b"}, "preparing"))
+    pod.round()
+    assert not await pod.refused("chat", "old")
+    assert await pod.logged_in("chat_a", "a", "DROP TABLE from_before") is None
+    pod.mount_logins(Logins("chat_a", {"chat_a": "a", "chat_b": "b"}))
+    pod.round()
+    assert await pod.refused("chat", "old")
+    assert not await pod.refused("chat_a", "a")
+
+
+async def test_what_others_did_to_a_role_is_undone(pod: Pod) -> None:
+    pod.mount_logins(FIRST)
+    pod.round()
+    for damage in (
+        "ALTER ROLE chat_a PASSWORD 'theirs'",
+        "ALTER ROLE chat_a NOLOGIN",
+        "ALTER ROLE chat_a RESET role",
+        "REVOKE chat FROM chat_a",
+        "DROP ROLE chat_b",
+    ):
+        pod.postgres.sql(damage)
+        pod.clock += 100
+        pod.round()
+        assert await pod.logged_in("chat_a", "first a") == "chat", damage
+        assert await pod.logged_in("chat_b", "first b") == "chat", damage
+
+
+async def test_no_password_reaches_the_servers_log(pod: Pod) -> None:
+    pod.mount_logins(FIRST)
+    pod.mount_parameters(log_statement="all", log_min_duration_statement="0", log_min_error_statement="debug5")
+    pod.round()
+    pod.mount_logins(replace(FIRST, passwords={"chat_a": "canary a", "chat_b": "canary b"}))
+    pod.round()
+    assert not await pod.refused("chat_a", "canary a")
+    log = (pod.postgres.folder / "postgres.log").read_text()
+    assert "canary" not in log
+    assert "SCRAM-SHA-256" not in log
+
+
+def test_parameters_are_taken_over_in_place_unless_they_are_wrong(pod: Pod) -> None:
+    pod.mount_logins(FIRST)
+    revision = pod.mount_parameters(work_mem="5MB")
+    pod.round()
+    assert pod.agent.status() | {"credentials": None} == {
+        "credentials": None,
+        "configuration": revision,
+        "refused": None,
+        "volume_full": False,
+    }
+    assert pod.postgres.sql("SHOW work_mem") == "5MB"
+    for wrong, words in (
+        ({"work_mem": "banana"}, 'invalid value for parameter "work_mem": "banana"'),
+        ({"no_such": "1"}, 'unrecognized configuration parameter "no_such"'),
+        ({"timezone": "Nowhere/Land"}, 'invalid value for parameter "TimeZone": "Nowhere/Land"'),
+        ({"block_size": "8192"}, 'parameter "block_size" cannot be changed'),
+    ):
+        revision = pod.mount_parameters(**wrong)
+        pod.round()
+        status = pod.agent.status()
+        assert status["configuration"] == revision
+        assert words in status["refused"]
+        assert pod.postgres.sql("SHOW work_mem") == "5MB"
+        assert "banana" not in pod.accepted.read_text()
+    pod.mount_parameters(work_mem="6MB")
+    pod.round()
+    assert pod.agent.status()["refused"] is None
+    assert pod.postgres.sql("SHOW work_mem") == "6MB"
+
+
+def test_what_the_server_did_not_start_with_stays_refused_until_it_changes(pod: Pod) -> None:
+    """The entrypoint says so: no check can know how much memory there is."""
+    pod.mount_logins(FIRST)
+    revision = pod.mount_parameters(shared_buffers="900GB")
+    pod.places.refused.write_text(f"{revision}\nFATAL:  could not map anonymous shared memory\n")
+    pod.round()
+    assert pod.agent.status()["refused"] == "could not map anonymous shared memory"
+    assert not pod.accepted.exists()
+    pod.mount_parameters(shared_buffers="1GB")
+    pod.round()
+    assert pod.agent.status()["refused"] is None
+
+
+def test_a_server_that_is_away_is_waited_for(pod: Pod) -> None:
+    revision = pod.mount_logins(FIRST)
+    pod.mount_parameters()
+    pod.postgres.stop()
+    pod.round()
+    assert pod.agent.status() == {"credentials": None, "configuration": None, "refused": None, "volume_full": None}
+    assert not pod.accepted.exists(), "while the server starts, the file is the entrypoint's"
+    pod.postgres.start()
+    pod.round()
+    assert pod.agent.status()["credentials"] == revision
+
+
+def test_the_list_of_what_needs_a_restart_is_postgres_own(cluster: PostgresCluster) -> None:
+    rows = cluster.sql("SELECT name, context FROM pg_settings").splitlines()
+    contexts = dict(row.split("|") for row in rows)
+    assert len(contexts) > 300
+    assert {name for name, context in contexts.items() if context == "postmaster"} <= AT_START_ONLY
+    assert {contexts[name] for name in AT_START_ONLY & contexts.keys()} == {"postmaster"}
+
+
+def test_wal_needs_no_room_that_it_has_not_got_from_the_start() -> None:
+    """Twice as much of it as max_wal_size is written while the volume has no room for one more file of it."""
+    with small_volume(mebibytes=256) as volume:
+        settings = "max_wal_size = 64MB\nmin_wal_size = 64MB\n"
+        with PostgresCluster(settings, superuser="root", parent=volume) as postgres:
+            postgres.stop()
+            environment = {"PATH": f"{_programs(postgres)}:{os.environ['PATH']}", "REAL": str(postgres.binaries)}
+            config = volume / "config" / "postgresql.conf"
+            config.parent.mkdir()
+            config.write_text(f"include '{postgres.data}/postgresql.conf'\n")
+            reserve = [str(ROOT / "images" / "postgres" / "reserve-wal"), str(postgres.data), str(config)]
+            subprocess.run(reserve, env=environment, check=True)
+            owner, segments = (postgres.data / "PG_VERSION").stat(), list((postgres.data / "pg_wal").glob("0*"))
+            assert [file.stat().st_size for file in segments] == [16 * 1024 * 1024] * 4
+            for file in segments:
+                os.chown(file, owner.st_uid, owner.st_gid)
+            postgres.start()
+            leader, start = postgres.processes()[0], postgres.sql("SELECT pg_current_wal_lsn()")
+            fill(volume, leave_mebibytes=8)
+            written = 0
+            while written < 128 * 1024 * 1024:
+                # As rows that are replaced in place are, it is WAL and nothing else.
+                postgres.sql(
+                    "SELECT pg_logical_emit_message(true, '', repeat('x', 1000000)) FROM generate_series(1, 8)"
+                )
+                written = int(postgres.sql(f"SELECT pg_current_wal_lsn() - '{start}'"))
+            assert postgres.processes()[0] == leader
+            assert "PANIC" not in (postgres.folder / "postgres.log").read_text()
