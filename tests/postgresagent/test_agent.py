@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from postgresagent import configuration, report, roles, verifiers
+from postgresagent.volume import Space, is_full
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,3 +115,20 @@ def test_the_report_is_for_its_path_alone() -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "free_mib", "was_full", "expected"),
+    [
+        (10 * 1024, 200, False, True),
+        (10 * 1024, 250, False, False),
+        (10 * 1024, 250, True, True),
+        (10 * 1024, 310, True, False),
+        (256, 31, False, True),
+        (256, 33, False, False),
+        (10 * 1024 * 1024, 1023, False, True),
+        (10 * 1024 * 1024, 1025, False, False),
+    ],
+)
+def test_full_is_when_the_reserve_begins(*, size_mib: int, free_mib: int, was_full: bool, expected: bool) -> None:
+    assert is_full(Space(size_mib * 1024**2, free_mib * 1024**2), was_full=was_full) is expected
