@@ -95,7 +95,8 @@ def test_no_password_is_part_of_a_statement() -> None:
             ),
             'unrecognized configuration parameter "a"',
         ),
-        ("postgres: too many\n", "too many"),
+        ('LOG:  skipping missing configuration file "/x"\npostgres: too many\n', "too many"),
+        ('LOG:  starting PostgreSQL 17\nFATAL:  could not access file "nope"\n', 'could not access file "nope"'),
         ("FATAL:  could not map\nDETAIL:  no memory\nHINT:  less\n", "could not map; no memory; less"),
     ],
 )

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 FILE, REVISION_KEY = "postgresql.conf", "revision"
 
-_WORDS = re.compile(r"^.*?(?:LOG|ERROR|FATAL|DETAIL|HINT): +(.*)$", re.MULTILINE)
+_WORDS = re.compile(r"^(?:.*?(LOG|ERROR|FATAL|PANIC|DETAIL|HINT): +|postgres: )(.*)$", re.MULTILINE)
 _PLACE = re.compile(r' in file "[^"]*" line \d+')
-_SUMMARY = re.compile(r"^configuration file .* contains errors")
+_IDLE = re.compile(r"configuration file .* contains errors|skipping missing configuration file")
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,11 @@ def words(output: str) -> str:
     `2026-11-25 15:00:00 UTC [7] LOG:  unrecognized configuration parameter "a" in file "/x" line 3` and the summary
     that follows -> `unrecognized configuration parameter "a"`.
     """
-    said = [_PLACE.sub("", text).strip() for text in _WORDS.findall(output)]
-    return "; ".join(text for text in said if not _SUMMARY.match(text)) or output.strip().removeprefix("postgres: ")
+    said = [(level, _PLACE.sub("", text).strip()) for level, text in _WORDS.findall(output)]
+    telling = [(level, text) for level, text in said if not _IDLE.match(text)]
+    # Where a start failed, what it logged before is no reason; a wrong line is a LOG before the FATAL summary.
+    reasons = [text for level, text in telling if level != "LOG"] or [text for _, text in telling]
+    return "; ".join(reasons) or output.strip()
 
 
 def _check(text: str, places: Places, server: Server) -> str | None:
