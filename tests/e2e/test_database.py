@@ -14,6 +14,7 @@ PATIENCE_SECONDS = 180
 
 
 async def test_two_rotations_and_a_wrong_parameter_go_unnoticed(cluster: Cluster) -> None:
+    await until(lambda: _progressing(cluster, "Settled"), "nothing rolls any more", PATIENCE_SECONDS)
     before = await _pods(cluster)
     async with Ledger(cluster.url, tls=cluster.insecure) as ledger:
         first = await _login(cluster)
@@ -86,5 +87,6 @@ async def _pods(cluster: Cluster) -> str:
         pod["metadata"]["uid"]: [container["restartCount"] for container in pod["status"]["containerStatuses"]]
         for pod in found
         if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "migrate"
+        and "deletionTimestamp" not in pod["metadata"]
     }
     return json.dumps(seen, sort_keys=True)
