@@ -51,9 +51,13 @@ POSTGRES_OWNED_PARAMETERS = frozenset(
         "restore_command",
         "ssl_passphrase_command",
         "password_encryption",
+        # Without them what was acknowledged can be lost.
+        "synchronous_commit",
+        "fsync",
+        "full_page_writes",
     }
 )
-"""Parameters that would break what the operator relies on, or run commands in the database's container."""
+"""Parameters that would break what the operator or the chat relies on, or run commands in the database's container."""
 
 
 def parse(body: Mapping[str, Any]) -> ChatCluster:

@@ -260,6 +260,16 @@ def test_parameters_are_taken_over_in_place_unless_they_are_wrong(pod: Pod) -> N
     assert pod.postgres.sql("SHOW work_mem") == "6MB"
 
 
+@pytest.mark.parametrize(("memory", "volume"), [("64Mi", "256Mi"), ("1Gi", "10Gi"), ("256Gi", "4Ti")])
+def test_derived_parameters_are_ones_that_postgres_takes(pod: Pod, memory: str, volume: str) -> None:
+    sized = chatcluster(database={"resources": {"limits": {"memory": memory, "cpu": "8"}}})
+    pod.mount(pod.config, config_map(sized, volume_size=volume)["data"])
+    pod.round()
+    assert pod.agent.status()["refused"] is None
+    assert pod.postgres.sql("SHOW synchronous_commit") == "on"
+    assert pod.postgres.sql("SHOW jit") == "off"
+
+
 def test_what_the_server_did_not_start_with_stays_refused_until_it_changes(pod: Pod) -> None:
     """The entrypoint says so: no check can know how much memory there is."""
     pod.mount_logins(FIRST)

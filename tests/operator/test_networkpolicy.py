@@ -66,6 +66,11 @@ def policies(inputs_changed: dict[str, Any] | None = None, **spec: Any) -> list[
         (IMPOSTOR, POSTGRES, 5432, False),
         (NEIGHBOUR, POSTGRES, 5432, False),
         (SERVER, POSTGRES, 22, False),
+        # The operator asks PostgreSQL's agent, and nobody else does.
+        (OPERATOR, POSTGRES, 8010, True),
+        (SERVER, POSTGRES, 8010, False),
+        (STRANGER, POSTGRES, 8010, False),
+        (MONITOR, POSTGRES, 8010, False),
         # The operator and whom the spec names read metrics.
         (OPERATOR, SERVER, 9090, True),
         (OPERATOR, INGRESS, 8404, True),

@@ -37,6 +37,8 @@ def test_the_least_that_is_valid_has_every_default() -> None:
         ({"ingress": {"tls": {"mode": "Secret"}}}, "ingress.tls.secretName"),
         ({"ingress": {"service": {"nodePort": 30443}}}, "ingress.service.nodePort"),
         ({"database": {"parameters": {"port": "1"}}}, "database.parameters.port"),
+        ({"database": {"parameters": {"synchronous_commit": "off"}}}, "database.parameters.synchronous_commit"),
+        ({"database": {"parameters": {"fsync": "off"}}}, "database.parameters.fsync"),
         ({"database": {"parameters": {"work_mem": "1MB\nport = 1"}}}, "database.parameters.work_mem"),
         ({"database": {"parameters": {"max_connections": "lots"}}}, "database.parameters.max_connections"),
         ({"database": {"external": {}}}, "database.external.secretName"),

@@ -232,7 +232,10 @@ def _size(claim: Manifest | None) -> str | None:
 
 
 def _config_revision(cluster: ChatCluster, volume_size: str | None) -> str:
-    made = postgres.config_map(cluster, volume_size=volume_size or cluster.database.storage_size)
+    try:
+        made = postgres.config_map(cluster, volume_size=volume_size or cluster.database.storage_size)
+    except ValueError as error:
+        raise SpecError("database.resources.limits", f"{error}: write it like 4Gi or 500m") from error
     return str(made["data"][postgres.REVISION_KEY])
 
 
