@@ -73,8 +73,8 @@ e2e-chat: | $(UV)
 e2e-machine: | $(UV)
 	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider
 
-bench: | $(UV) ## what a chatserver can do on this machine, beside what the machine itself can do (QUICK=1: some minutes)
-	@$(RUN) python -m bench $(if $(QUICK),--quick,--report)
+bench: | $(UV) ## our chat beside its peers and what the machine can do at all, as a report in docs/benchmarks (QUICK=1: under 15 minutes)
+	@$(RUN) python -m bench --size $(if $(QUICK),quick,full)
 
 # All of them mostly wait. What is left on the machine is looked at when no API server of the tests is.
 test: check tools ## everything CI runs

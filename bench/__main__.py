@@ -6,100 +6,69 @@ Absolute figures are noise on a machine that does other work too. The ratios are
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import platform
-import subprocess
+import resource
 import sys
-import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from bench import scenarios
-from bench.machine import DURABLE, running
-from bench.report import render
-
-if TYPE_CHECKING:
-    from bench.scenarios import Row, Sizes
+from bench.peers import programs
+from bench.plan import PARTS, Plan
+from bench.report import drawings, render
+from bench.sizes import QUICK, SMOKE, Sizes
 
 ROOT = Path(__file__).parents[1]
 LATEST = ROOT / ".local" / "bench" / "latest.json"
-REPORT = ROOT / "docs" / "benchmarks" / "latest.md"
+REPORTS = ROOT / "docs" / "benchmarks"
 
 
 def main() -> int:
-    """Measure, write, print the ratios."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few minutes, with fewer steps")
-    parser.add_argument("--report", action="store_true", help=f"also write {REPORT.relative_to(ROOT)}")
-    options = parser.parse_args()
-    figures = asyncio.run(_measure(scenarios.QUICK if options.quick else scenarios.Sizes()))
-    LATEST.parent.mkdir(parents=True, exist_ok=True)
-    LATEST.write_text(json.dumps(figures, indent=2) + "\n")
-    if options.report:
-        REPORT.parent.mkdir(parents=True, exist_ok=True)
-        REPORT.write_text(render(figures))
+    """Measure, write, print the ratios; 1 if something could not be carried out."""
+    options = _options()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if options.fetch or (not options.no_peers and _may_fetch()):
+        for failure in programs.fetch():
+            print(f"not to be had: {failure}", file=sys.stderr)
+    if options.fetch:
+        return 1 if programs.missing() else 0
+    sizes = {"quick": QUICK, "smoke": SMOKE}.get(options.size, Sizes())
+    plan = Plan(sizes, peers=not options.no_peers, only=options.only)
+    figures = plan.run(" ".join(["python -m bench", *sys.argv[1:]]))
+    _write(figures, options.output or REPORTS, LATEST if options.output is None else options.output / "latest.json")
     print(json.dumps(figures["ratios"], indent=2))
-    return 0
+    return 1 if figures["failed"] else 0
 
 
-async def _measure(sizes: Sizes) -> dict[str, Any]:
-    parts: dict[str, list[Row]] = {}
-
-    def done(name: str, rows: list[Row], started: float) -> None:
-        parts[name] = rows
-        print(f"==> {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
-        for row in rows:
-            print(f"    {row}", file=sys.stderr)
-
-    with running() as machine:
-        for name, scenario in (
-            ("physical limit", scenarios.physical_limit),
-            ("throughput", scenarios.throughput),
-            ("memory", scenarios.memory),
-        ):
-            started = time.monotonic()
-            done(name, await scenario(machine, sizes), started)
-        started = time.monotonic()
-        half = max(row["messages/s"] for row in parts["throughput"]) / 2
-        done("latency", await scenarios.latency(machine, sizes, (*sizes.rates, half)), started)
-        version = machine.postgres.sql("SHOW server_version")
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "--short", "HEAD"),
-        "machine": {"processors": _processors(), "python": platform.python_version(), "postgresql": version},
-        "settings": DURABLE.strip().splitlines(),
-        "parts": parts,
-        "ratios": _ratios(parts),
-    }
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--size", choices=("full", "quick", "smoke"), default="full", help="quick: the same in under 15 minutes"
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--no-peers", action="store_true", help="our chat alone")
+    parser.add_argument("--fetch", action="store_true", help="download what the peers need, and end")
+    parser.add_argument("--output", type=Path, help="folder for the report; else docs/benchmarks and .local/bench")
+    return parser.parse_args()
 
 
-def _ratios(parts: dict[str, list[Row]]) -> dict[str, float]:
-    inserts, commits = parts["physical limit"]
-    best = max(row["messages/s"] for row in parts["throughput"])
-    half = parts["latency"][-1]
-    return {
-        "durable_vs_pgbench": round(best / inserts["per_second"], 3),
-        "durable_per_second": best,
-        "pgbench_per_second": round(inserts["per_second"]),
-        "p50_ms_at_half_rate": half["delivered"]["p50"],
-        "p99_ms_at_half_rate": half["delivered"]["p99"],
-        "p99_at_half_rate_vs_bare_commit": round(half["delivered"]["p99"] / commits["p99"], 2),
-        "kib_per_idle_connection": parts["memory"][-1]["KiB each"],
-    }
+def _may_fetch() -> bool:
+    """Ask, where there is somebody to ask: about 100 MB are downloaded into the cache; nothing is installed."""
+    wanted = programs.missing()
+    if not wanted or not sys.stdin.isatty():
+        return bool(wanted)
+    print(f"The peers need {'; '.join(wanted)}: about 100 MB, unpacked below the cache, not installed.")
+    return input("Download it? [Y/n] ").strip().lower() in {"", "y", "yes"}
 
 
-def _processors() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
+def _write(figures: dict[str, object], folder: Path, latest: Path) -> None:
+    for target in (folder, latest.parent):
+        target.mkdir(parents=True, exist_ok=True)
+    latest.write_text(json.dumps(figures, indent=2) + "\n")
+    (folder / "latest.md").write_text(render(figures))
+    parts = figures["parts"]
+    if isinstance(parts, dict):
+        for name, drawing in drawings(parts).items():
+            (folder / f"{name}.svg").write_text(drawing)
 
 
 if __name__ == "__main__":

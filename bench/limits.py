@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import time
@@ -10,11 +11,15 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from bench import latencies
+from bench.usage import cpu_seconds
+
 if TYPE_CHECKING:
-    from bench.machine import Machine
+    from bench.measure import Row
+    from tests.support.postgres import PostgresCluster
 
 TABLE = """
-CREATE TABLE single_row (
+CREATE TABLE IF NOT EXISTS single_row (
     message_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     sender_id    bigint NOT NULL,
     receiver_id  bigint NOT NULL,
@@ -31,34 +36,28 @@ INSERT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Inserts:
-    """The best that pgbench reached.
+class Target:
+    """A database that only these measurements use."""
 
-    Attributes:
-        per_second: committed rows.
-        database_us: microseconds of the database's processors a row.
-    """
-
-    clients: int
-    per_second: float
-    database_us: float
+    postgres: PostgresCluster
+    database: str
 
 
-def fastest_inserts(machine: Machine, seconds: int, clients: tuple[int, ...]) -> Inserts:
-    """Insert rows one by one with several numbers of clients; returns the best."""
-    machine.postgres.sql(TABLE, machine.database)
-    script = machine.postgres.folder / "insert.sql"
+def inserts(target: Target, seconds: float, clients: tuple[int, ...]) -> list[Row]:
+    """Insert rows one by one with several numbers of clients."""
+    target.postgres.sql(TABLE, target.database)
+    script = target.postgres.folder / "insert.sql"
     random = "\\set a random(1, 1000000)\n\\set b random(1, 1000000)\n"
     script.write_text(f"{random}{INSERT.format(sender=':a', receiver=':b')};\n")
-    return max((_insert(machine, str(script), seconds, count) for count in clients), key=lambda best: best.per_second)
+    return [_insert(target, str(script), max(1, round(seconds)), count) for count in clients]
 
 
-def _insert(machine: Machine, script: str, seconds: int, clients: int) -> Inserts:
-    before = machine.usage().database
+def _insert(target: Target, script: str, seconds: int, clients: int) -> Row:
+    before = cpu_seconds(target.postgres.processes())
     done = subprocess.run(
         [
             *("pgbench", "--no-vacuum", "--protocol=prepared", "--file", script, "--time", str(seconds)),
-            *("--client", str(clients), "--jobs", "2", machine.postgres.dsn(machine.database)),
+            *("--client", str(clients), "--jobs", str(min(2, clients)), target.postgres.dsn(target.database)),
         ],
         capture_output=True,
         text=True,
@@ -69,13 +68,23 @@ def _insert(machine: Machine, script: str, seconds: int, clients: int) -> Insert
     rows = re.search(r"actually processed: (\d+)", done.stdout)
     if found is None or rows is None:
         raise RuntimeError(f"pgbench said something else:\n{done.stdout}")
-    used = machine.usage().database - before
-    return Inserts(clients, float(found[1]), 1e6 * used / int(rows[1]))
+    used = cpu_seconds(target.postgres.processes()) - before
+    return {
+        "clients": clients,
+        "per_second": float(found[1]),
+        "cpu us": {"database": round(1e6 * used / int(rows[1]))},
+    }
 
 
-async def bare_commits_us(machine: Machine, count: int) -> list[int]:
-    """Microseconds of each of many commits of one row, one after the other on one connection."""
-    connection = await asyncpg.connect(machine.postgres.dsn(machine.database))
+def bare_commits(target: Target, count: int) -> list[Row]:
+    """Time commits of one row each, one after the other on one connection."""
+    target.postgres.sql(TABLE, target.database)
+    taken = asyncio.run(_commits_us(target, count))
+    return [{"commits": count, "ms": latencies.percentiles(latencies.encode(taken))}]
+
+
+async def _commits_us(target: Target, count: int) -> list[int]:
+    connection = await asyncpg.connect(target.postgres.dsn(target.database))
     try:
         taken = []
         for _ in range(count):

@@ -1,6 +1,7 @@
-"""The load generator, a process of its own: clients on WebSockets that send at a rate, or as fast as they are answered.
+"""The load generator, a process of its own: clients that send at a rate, or as fast as they are answered.
 
-python -m bench.load result.json < order.json
+python -m bench.load: reads an order from the first line of stdin, connects, writes a line, waits for a line with the
+time to begin at, carries the order out, and writes its result. It ends with its stdin.
 
 Open loop: every message has a time at which it is due, and its latencies count from then, however late it was sent: a
 server that stalls is charged for all that were due meanwhile (no coordinated omission).
@@ -9,230 +10,196 @@ server that stalls is charged for all that were due meanwhile (no coordinated om
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import resource
+import ssl
 import sys
 import time
-from pathlib import Path
-from typing import Literal, cast
+from array import array
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from bench import latencies, schedule
+from bench.orders import Connected, Order, Result
+from bench.wires import http, matrix, websocket, xmpp
+
+if TYPE_CHECKING:
+    from bench.orders import Person
+    from bench.wires import Connect, Connection
 
 TICK_SECONDS = 0.001
 """Between two looks at what is due."""
 
 CONNECTS_AT_ONCE = 64
+"""By each process, but in the mode ``sync``, where all at once is the point."""
 
-SETTLE_SECONDS = 30.0
+SETTLE_SECONDS = 60.0
 """Longest wait after the last send for what is missing."""
 
-_ACK = b'{"type":"ack","id":"'
-_MESSAGE = b'{"type":"message"'
-_CLIENT_ID = b'"client_id":"'
-_UUID_CHARS = 36
+RETRY_SECONDS = 0.2
+"""Before a connection that was refused is tried again, in the mode ``sync``; the next waits are longer."""
 
-
-class Person(msgspec.Struct, frozen=True):
-    """A signed-in device.
-
-    Attributes:
-        chat_id: where it sends; 0: it only listens.
-    """
-
-    token: str
-    chat_id: int = 0
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What to do.
-
-    Attributes:
-        mode: ``open``: ``rate`` messages a second for ``seconds``; ``closed``: each sender keeps ``window`` messages on
-            the way for ``seconds``; ``idle``: connect, say so with a line, and stay until stdin ends.
-        run: a number that no other order on the same database has.
-    """
-
-    url: str
-    people: list[Person]
-    mode: Literal["open", "closed", "idle"]
-    run: int
-    seconds: float = 0.0
-    rate: float = 0.0
-    window: int = 0
-    text: str = "Are you coming to the market with us this afternoon?"
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What became of it; latencies in microseconds, from when a message was due.
-
-    Attributes:
-        seconds: from the first message due to the last acknowledged.
-        lateness_us: how late the generator itself was in sending, to tell its own limits from the server's.
-        refused: sends that were answered by an error.
-    """
-
-    sent: int
-    acked: int
-    delivered: int
-    refused: int
-    seconds: float
-    cpu_seconds: float
-    acked_us: list[int]
-    delivered_us: list[int]
-    lateness_us: list[int]
-
-
-class Client(WSListener):
-    """One connection."""
-
-    def __init__(self, run: Run, person: Person) -> None:
-        self.run = run
-        self.person = person
-        self.transport: WSTransport | None = None
-        self.on_the_way = 0
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        """Keep the transport."""
-        self.transport = transport
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - picows's name
-        """Nothing can be sent any more."""
-        self.transport = None
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Count an ack, a message or a refusal."""
-        if frame.msg_type == WSMsgType.CLOSE:
-            transport.disconnect()
-        if frame.msg_type != WSMsgType.TEXT:
-            return
-        data = frame.get_payload_as_bytes()
-        if data.startswith(_ACK):
-            self.run.acked(self, _number(data, len(_ACK)))
-        elif data.startswith(_MESSAGE):
-            self.run.delivered(_number(data, data.index(_CLIENT_ID) + len(_CLIENT_ID)))
-        elif data.startswith(b'{"type":"error"'):
-            self.run.refused(self)
-
-    def send(self, number: int) -> None:
-        """Send a message whose client_id holds its number."""
-        if self.transport is None:
-            raise ConnectionError("the server has closed a connection of the generator")
-        self.on_the_way += 1
-        self.transport.send(WSMsgType.TEXT, self.run.frame(number, self.person.chat_id))
-
-
-def _number(data: bytes, start: int) -> int:
-    return int(data[start + _UUID_CHARS - 12 : start + _UUID_CHARS], 16)
+CONNECT: dict[str, Connect] = {
+    "chat": websocket.connect,
+    "rest": http.connect,
+    "xmpp": xmpp.connect,
+    "matrix": matrix.connect,
+}
 
 
 class Run:
     """One order being carried out."""
 
     def __init__(self, order: Order) -> None:
-        self._order = order
-        self._prefix = b'{"type":"send","id":"%08x-0000-4000-8000-' % order.run
-        self._suffix = b'","text":%s,"chat_id":' % msgspec.json.encode(order.text)
-        self._due_ns: list[int] = []
-        self._acked_us: list[int] = []
-        self._delivered_us: list[int] = []
-        self._lateness_us: list[int] = []
+        self.order = order
+        self.tls = ssl.create_default_context(cafile=order.authority) if order.authority else None
+        self._connect_one = CONNECT[order.wire]
+        self._acked_us = array("q")
+        self._delivered_us = array("q")
+        self._late_us = array("q")
+        self._sent = 0
         self._refused = 0
+        self._started_us = 0
+        self._expected = 0
         self._last_ack_ns = 0
         self._closed_until_ns = 0
-        self._clients: list[Client] = []
+        self._failure: BaseException | None = None
+        self._senders: list[Connection] = []
+        self._reached: dict[int, int] = {}
 
-    def frame(self, number: int, chat_id: int) -> bytes:
-        """Return the frame of the message of this number."""
-        return b"%s%012x%s%d}" % (self._prefix, number, self._suffix, chat_id)
-
-    def acked(self, client: Client, number: int) -> None:
+    def acked(self, connection: Connection, due_us: int) -> None:
         """Note an ack, and send the next message in a closed loop."""
-        self._last_ack_ns = time.monotonic_ns()
-        self._acked_us.append((self._last_ack_ns - self._due_ns[number]) // 1000)
-        client.on_the_way -= 1
-        if self._last_ack_ns < self._closed_until_ns:
-            self._send(client, self._last_ack_ns)
+        self._last_ack_ns = now_ns = time.monotonic_ns()
+        self._acked_us.append(now_ns // 1000 - due_us)
+        self._expected += self._reached[id(connection)]
+        if now_ns < self._closed_until_ns:
+            self._send(connection, now_ns)
 
-    def delivered(self, number: int) -> None:
-        """Note a message at its recipient."""
-        self._delivered_us.append((time.monotonic_ns() - self._due_ns[number]) // 1000)
+    def delivered(self, due_us: int) -> None:
+        """Note a message at its recipient; one of an earlier load, which some servers tell again, is none of these."""
+        if due_us >= self._started_us:
+            self._delivered_us.append(time.monotonic_ns() // 1000 - due_us)
 
-    def refused(self, client: Client) -> None:
+    def refused(self, connection: Connection) -> None:  # noqa: ARG002 - any of them
         """Note a refusal."""
         self._refused += 1
-        client.on_the_way -= 1
 
-    async def carry_out(self) -> Result | None:
-        """Connect everybody and do what was ordered; None after ``idle``."""
-        order = self._order
-        await self._connect()
-        if order.mode == "idle":
-            print(len(self._clients), flush=True)
-            await asyncio.to_thread(sys.stdin.read)
-            return None
-        senders = [client for client in self._clients if client.person.chat_id]
+    def failed(self, error: BaseException) -> None:
+        """Remember the first thing that went wrong with a connection."""
+        self._failure = self._failure or error
+
+    async def connect(self) -> int:
+        """Connect everybody, a few at a time; returns how many."""
+        gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
+
+        async def one(person: Person, url: str) -> Connection:
+            async with gate:
+                return await self._connect_one(self, person, url)
+
+        places = list(self._places())
+        made = await asyncio.gather(*(one(person, url) for person, url, _ in places))
+        for connection, (person, _, reached) in zip(made, places, strict=True):
+            if person.target:
+                self._senders.append(connection)
+                self._reached[id(connection)] = reached
+        return len(made)
+
+    def _places(self) -> list[tuple[Person, str, int]]:
+        """Return each person, its server, and how many others its messages reach."""
+        urls, order = self.order.urls, self.order
+        turns = itertools.count(order.process)
+        places = []
+        for party in order.parties:
+            turn = next(turns)
+            for place, person in enumerate(party):
+                server = turn + place if order.spread else turn
+                places.append((person, urls[server % len(urls)], len(party) - 1))
+        return places
+
+    async def carry_out(self, started_ns: int) -> Result:
+        """Do what was ordered, from that time of the monotonic clock on."""
+        await asyncio.sleep(max(0.0, (started_ns - time.monotonic_ns()) / 1e9))
         cpu = _cpu_seconds()
-        started_ns = time.monotonic_ns()
-        if order.mode == "open":
-            await self._at_rate(senders, started_ns)
+        # What a sync brings was due at no time.
+        self._started_us = 0 if self.order.mode == "sync" else started_ns // 1000
+        if self.order.mode == "sync":
+            await self._sync(started_ns)
+        elif self.order.mode == "open":
+            await self._at_rate(started_ns)
         else:
-            self._closed_until_ns = started_ns + int(order.seconds * 1e9)
-            for client in senders:
-                for _ in range(order.window):
-                    self._send(client, time.monotonic_ns())
-            await asyncio.sleep(order.seconds)
+            await self._at_once(started_ns)
         await self._settle()
+        cpu_seconds = _cpu_seconds() - cpu
         return Result(
-            sent=len(self._due_ns),
+            sent=self._sent,
             acked=len(self._acked_us),
             delivered=len(self._delivered_us),
             refused=self._refused,
             seconds=(self._last_ack_ns - started_ns) / 1e9,
-            cpu_seconds=_cpu_seconds() - cpu,
-            acked_us=self._acked_us,
-            delivered_us=self._delivered_us,
-            lateness_us=self._lateness_us,
+            cpu_seconds=cpu_seconds,
+            acked_us=latencies.encode(self._acked_us),
+            # A sync brings old rows: when they were due means nothing.
+            delivered_us=latencies.encode(() if self.order.mode == "sync" else self._delivered_us),
+            late_us=latencies.encode(self._late_us),
         )
 
-    async def _connect(self) -> None:
-        gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
-
-        async def connect(person: Person) -> Client:
-            async with gate:
-                _, listener = await ws_connect(
-                    lambda: Client(self, person),
-                    f"{self._order.url}/api/ws",
-                    extra_headers={"Authorization": f"Bearer {person.token}"},
-                )
-            return cast("Client", listener)
-
-        self._clients = await asyncio.gather(*map(connect, self._order.people))
-
-    async def _at_rate(self, senders: list[Client], started_ns: int) -> None:
-        turns = itertools.cycle(senders)
-        total = int(self._order.rate * self._order.seconds)
-        gap_ns = 1e9 / self._order.rate
+    async def _at_rate(self, started_ns: int) -> None:
+        order = self.order
+        turns = itertools.cycle(self._senders)
+        total = schedule.own_count(order.rate, order.seconds, order.process, order.processes)
         number = 0
-        while number < total:
+        while number < total and self._failure is None:
             now_ns = time.monotonic_ns()
-            while number < total and (due_ns := started_ns + int(number * gap_ns)) <= now_ns:
+            while number < total:
+                due_ns = schedule.due_ns(started_ns, order.rate, number, order.process, order.processes)
+                if due_ns > now_ns:
+                    break
                 self._send(next(turns), due_ns)
                 number += 1
             await asyncio.sleep(TICK_SECONDS)
 
-    def _send(self, client: Client, due_ns: int) -> None:
-        number = len(self._due_ns)
-        self._due_ns.append(due_ns)
-        client.send(number)
-        self._lateness_us.append((time.monotonic_ns() - due_ns) // 1000)
+    async def _at_once(self, started_ns: int) -> None:
+        self._closed_until_ns = started_ns + int(self.order.seconds * 1e9)
+        for sender in self._senders:
+            for _ in range(self.order.window):
+                self._send(sender, time.monotonic_ns())
+        await asyncio.sleep(self.order.seconds)
+
+    async def _sync(self, started_ns: int) -> None:
+        async def one(person: Person, url: str) -> None:
+            for tries in itertools.count(1):
+                try:
+                    await self._connect_one(self, person, url)
+                except OSError:
+                    self._refused += 1
+                    await asyncio.sleep(RETRY_SECONDS * tries)
+                else:
+                    break
+            self._last_ack_ns = time.monotonic_ns()
+            self._acked_us.append((self._last_ack_ns - started_ns) // 1000)
+
+        places = self._places()
+        self._sent = len(places)
+        await asyncio.wait_for(asyncio.gather(*(one(person, url) for person, url, _ in places)), self.order.seconds)
+
+    def _send(self, connection: Connection, due_ns: int) -> None:
+        self._sent += 1
+        due_us = due_ns // 1000
+        connection.send(schedule.key(self._sent, self.order.process, due_us), due_us)
+        self._late_us.append((time.monotonic_ns() - due_ns) // 1000)
 
     async def _settle(self) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
+            if self._failure is not None:
+                raise self._failure
             answered = len(self._acked_us) + self._refused
-            if answered >= len(self._due_ns) and len(self._delivered_us) >= len(self._acked_us):
+            if self.order.mode == "sync":
+                return
+            if answered >= self._sent and len(self._delivered_us) >= self._expected:
                 return
             await asyncio.sleep(0.02)
 
@@ -242,14 +209,30 @@ def _cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+async def _serve(order: Order) -> None:
+    started = time.monotonic()
+    run = Run(order)
+    connections = 0 if order.mode == "sync" else await run.connect()
+    # What there is now stays; nothing of a load makes cycles.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    _say(Connected(connections, time.monotonic() - started))
+    line = await asyncio.to_thread(sys.stdin.readline)
+    if line.strip():
+        _say(await run.carry_out(int(line)))
+        await asyncio.to_thread(sys.stdin.read)
+
+
+def _say(what: msgspec.Struct) -> None:
+    print(msgspec.json.encode(what).decode(), flush=True)
+
+
 def main() -> None:
-    """Read an order from the first line of stdin, write its result to the file that is named."""
+    """Carry out the order on stdin."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    order = msgspec.json.decode(sys.stdin.readline(), type=Order)
-    result = uvloop.run(Run(order).carry_out())
-    if result is not None:
-        Path(sys.argv[1]).write_bytes(msgspec.json.encode(result))
+    uvloop.run(_serve(msgspec.json.decode(sys.stdin.readline(), type=Order)))
 
 
 if __name__ == "__main__":

@@ -1,46 +1,128 @@
-"""The report of a run, in Markdown."""
+"""The report of a run: Markdown, and the plots that it shows. Pure."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from bench import plots
+from bench.ratios import OURS, PEERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TITLES = {
+    "inserts": "The physical limit: pgbench, durable single-row inserts",
+    "commits": "The physical limit: bare commits, one after the other on one connection",
+    "memory": "A: memory of idle connections that are signed in",
+    "most": "C: most durable messages a second",
+    "latency": "B: latency at fixed rates",
+    "herd": "D: thousands reconnect at once",
+    "groups": "E: large groups",
+    "rest": "F: sends by REST",
+    "first sync": "G: the first sync of a new device",
+    "chain": "H: the whole chain",
+    "servers": "I: more server processes",
+    "stored": "I: more stored messages",
+}
+"""Of the parts, in the order of the report."""
 
 
-def render(figures: dict[str, Any]) -> str:
+def render(figures: Mapping[str, Any]) -> str:
     """Return the report of the figures of one run."""
-    machine = figures["machine"]
+    machine, parts = figures["machine"], figures["parts"]
     lines = [
         "# Benchmark",
         "",
-        f"{figures['at']}, commit {figures['commit']}: {machine['processors']}, Python {machine['python']},",
-        f"PostgreSQL {machine['postgresql']}. Made by `make bench`;",
-        "server, database and generator share the processors.",
-        "Ratios are of things measured in this one run; compare absolute figures with nothing else.",
+        f"{figures['at']}, commit {figures['commit']}, `{figures['command']}`, {figures['minutes']} minutes.",
+        "[How it is measured](README.md).",
         "",
-        f"PostgreSQL: `{'`, `'.join(figures['settings'])}`. Times in milliseconds unless a name says otherwise.",
+        *(f"- {name}: {value}" for name, value in machine.items()),
+        f"- PostgreSQL's settings: `{'`, `'.join(figures['settings'])}`",
+        *(f"- not measured: {name}: {reason}" for name, reason in figures["skipped"].items()),
+        *(f"- FAILED: {name}: {reason}" for name, reason in figures["failed"].items()),
+        "",
+        "Server, database, proxy and generator share the processors. Ratios are of things measured in this one run;",
+        "compare absolute figures with nothing else. Milliseconds unless a name says otherwise.",
         "",
         "| ratio | |",
         "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in figures["ratios"].items()),
+        *(f"| {name} | {'not measured' if value is None else value} |" for name, value in figures["ratios"].items()),
+        "",
+        *(f"![{name}]({name}.svg)" for name in drawings(parts)),
     ]
-    for name, rows in figures["parts"].items():
-        lines += ["", f"## {name.capitalize()}", ""]
-        groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for row in map(_flat, rows):
-            groups.setdefault(tuple(row), []).append(row)
-        for titles, group in groups.items():
-            lines += [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
-            lines += [f"| {' | '.join(_cell(row[title]) for title in titles)} |" for row in group]
-            lines.append("")
+    for part, title in TITLES.items():
+        if part in parts:
+            lines += ["", f"## {title}", "", *_tables(parts[part])]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """Return the plots of a run, each an SVG document by its name; what was not measured is not drawn."""
+    found = {}
+    most = _best_rows(parts)
+    if most:
+        per_second = {"pgbench, single rows": {"": max(row["per_second"] for row in parts.get("inserts", ()))}} if (
+            parts.get("inserts")
+        ) else {}  # fmt: skip
+        per_second |= {name: {"": row["messages/s"]} for name, row in most.items()}
+        found["throughput"] = plots.bars("Durable messages a second (logarithmic)", per_second, logarithmic=True)
+        found["cpu"] = plots.bars(
+            "Processor microseconds a message, server and database (logarithmic)",
+            {name: {"": row["cpu us"]["server"] + row["cpu us"]["database"]} for name, row in most.items()},
+            logarithmic=True,
+        )
+    latency = {
+        f"{name} {place}": [(row["rate"], row["delivered"][place]) for row in rows]
+        for name, rows in _by_subject(parts.get("latency", ())).items()
+        if len(rows) > 1
+        for place in ("p50", "p99")
+    }
+    if latency:
+        found["latency"] = plots.lines("Milliseconds from due to delivered", "messages a second", latency)
+    memory = {
+        f"{name}, {rows[-1]['connections']:,}": {"": rows[-1]["KiB each"]}
+        for name, rows in _by_subject(parts.get("memory", ())).items()
+    }
+    if memory:
+        found["memory"] = plots.bars("KiB of server memory an idle connection", memory)
+    return found
+
+
+def _best_rows(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:
+    by_subject = _by_subject(parts.get("most", ()))
+    return {
+        name: max(by_subject[name], key=lambda row: float(row["messages/s"]))
+        for name in (OURS, *PEERS)
+        if name in by_subject
+    }
+
+
+def _by_subject(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["subject"], []).append(row)
+    return found
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in map(_flat, rows):
+        groups.setdefault(tuple(row), []).append(row)
+    for titles, group in groups.items():
+        lines += [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+        lines += [f"| {' | '.join(_cell(row[title]) for title in titles)} |" for row in group]
+        lines.append("")
+    return lines
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row without nested ones: `acked: {p50: 1}` becomes `acked p50: 1`."""
     flat: dict[str, Any] = {}
     for title, value in row.items():
         if isinstance(value, dict):
             flat |= {f"{title} {inner}": value[inner] for inner in value}
-        else:
+        elif not isinstance(value, bool):
             flat[title] = value
     return flat
 

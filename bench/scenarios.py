@@ -1,147 +1,208 @@
-"""The scenarios: each loads the machine in one way and returns a row of figures."""
+"""Scenarios on our chat alone: each loads it in one way and returns rows. A, B and C are in `bench.measure`."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import statistics
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hdrh.histogram import HdrHistogram
-
-from bench.limits import bare_commits_us, fastest_inserts
-from bench.load import Order, Result
-from bench.machine import Usage, next_run
+from bench import latencies, machine
+from bench.fleet import Fleet
+from bench.measure import GENERATORS, loaded, ordered, since, used, warm_up
+from bench.orders import Person
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-    from bench.load import Person
-    from bench.machine import Machine
+    from bench.machine import Chat
+    from bench.measure import Row
+    from bench.sizes import Sizes
+    from tests.support.postgres import PostgresCluster
 
-HIGHEST_US = 120_000_000
-"""Of the histograms: two minutes."""
+GROUP_SENDERS = 16
+"""Members who write; the others listen."""
 
-Row = dict[str, Any]
+HISTORY = 20
+"""Messages in each chat of those who reconnect."""
+
+MISSED = 3
+"""Of them, that each has not seen."""
+
+STEADY_RATE = 500.0
+"""Messages a second between those who stay while the others reconnect."""
+
+HERD_SECONDS = 60.0
+"""Longest wait until everybody who reconnects is synced."""
+
+FIRST_SYNCS = 10
+"""One after the other, each by another user."""
+
+MESSAGES_A_CHAT = 1000
+"""Where many are stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much of everything.
+def herd(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
+    """D: thousands connect at once to a server and sync, while others go on writing there.
 
-    Attributes:
-        rates: messages a second, open loop.
-        idle: connections.
-        pairs: senders and as many recipients.
-        windows: messages each sender keeps on the way in the closed loop; the best counts.
+    Their own server has been killed: nothing has told them apart, and nothing spreads them.
     """
-
-    rates: tuple[int, ...] = (500, 1000, 2000, 5000)
-    idle: tuple[int, ...] = (1000, 5000, 9000)
-    pairs: int = 100
-    seconds: int = 20
-    windows: tuple[int, ...] = (1, 4, 16)
-    pgbench_clients: tuple[int, ...] = (16, 32, 64)
-    commits: int = 3000
-
-
-QUICK = Sizes(rates=(1000,), idle=(2000,), pairs=50, seconds=8, windows=(4, 16), pgbench_clients=(32,), commits=1000)
-
-
-class RowsDiffer(AssertionError):
-    """The database does not hold what was acknowledged: the figures mean nothing."""
-
-
-async def physical_limit(machine: Machine, sizes: Sizes) -> list[Row]:
-    """What the same PostgreSQL does with single rows."""
-    inserts = fastest_inserts(machine, sizes.seconds, sizes.pgbench_clients)
-    commits = await bare_commits_us(machine, sizes.commits)
+    with machine.chat(postgres) as chat:
+        steady = chat.pairs(sizes.pairs)
+        crowd = [
+            [Person(person.token, have={chat_id: seq - MISSED for chat_id, seq in person.have.items()})]
+            for pair in chat.filling.pairs((sizes.herd + 1) // 2, HISTORY)
+            for person in _both_ways(pair)
+        ][: sizes.herd]
+        calm = loaded(chat, ordered(chat, steady, mode="open", seconds=sizes.seconds, rate=STEADY_RATE))
+        with machine.chat(postgres, database=chat.database) as doomed, contextlib.ExitStack() as leaving:
+            leaving.enter_context(Fleet(ordered(doomed, crowd, mode="hold"), GENERATORS))
+            staying = ordered(chat, steady, mode="open", seconds=sizes.herd_seconds, rate=STEADY_RATE)
+            with (
+                Fleet(staying, 1) as stayers,
+                Fleet(ordered(chat, crowd, mode="sync", seconds=HERD_SECONDS), GENERATORS) as comers,
+            ):
+                before = used(chat)
+                stayers.go()
+                time.sleep(1)
+                doomed.servers[0].signal(signal.SIGKILL)
+                comers.go()
+                synced = comers.result()
+                stayed = stayers.result()
+                cpu = since(before, chat)
+    if synced.delivered != len(crowd) * MISSED or stayed.delivered != stayed.sent:
+        raise RuntimeError(f"{synced.delivered} of {len(crowd) * MISSED} missed messages came")
+    times = latencies.percentiles(synced.acked_us)
     return [
-        {"what": "pgbench, durable single-row inserts", **asdict(inserts)},
-        {"what": "bare commits, one connection", **_percentiles(commits)},
+        {
+            "clients": len(crowd),
+            "synced ms": times,
+            "all synced s": round(times["max"] / 1000, 2),
+            "tried again": synced.refused,
+            "steady users' ms": latencies.percentiles(stayed.delivered_us),
+            "before ms": latencies.percentiles(calm.result.delivered_us),
+            "cpu s": {who: round(used_up, 1) for who, used_up in cpu.items()},
+        }
     ]
 
 
-async def latency(machine: Machine, sizes: Sizes, rates: Sequence[float]) -> list[Row]:
-    """B: from the moment a message is due to its ack, and to its recipient, at fixed rates."""
-    people = await machine.pairs(sizes.pairs)
+def _both_ways(pair: list[Person]) -> Iterator[Person]:
+    """Each of a pair as somebody who only listens, and has what the second of them has."""
+    for person in pair:
+        yield Person(person.token, have=pair[1].have)
+
+
+def groups(chat: Chat, sizes: Sizes) -> list[Row]:
+    """E: messages to large groups, as fast as they are acknowledged and at half of that."""
     rows = []
-    for rate in rates:
-        order = Order(machine.servers[0].ws_url, people, "open", next_run(), seconds=sizes.seconds, rate=rate)
-        result, used = _loaded(machine, order)
+    for members in sizes.groups:
+        party = [chat.filling.group(members, GROUP_SENDERS)]
+        most = loaded(chat, ordered(chat, party, mode="closed", seconds=sizes.seconds, window=1))
+        rate = max(1.0, most.acked_per_second / 2)
+        half = loaded(chat, ordered(chat, party, mode="open", seconds=sizes.seconds, rate=rate))
+        rows += [
+            {
+                "members": members,
+                "load": load,
+                "messages/s": round(measured.acked_per_second, 1),
+                "deliveries/s": round(measured.result.delivered / measured.result.seconds),
+                "acked": latencies.percentiles(measured.result.acked_us),
+                "delivered": latencies.percentiles(measured.result.delivered_us),
+                "cpu us a delivery": {
+                    who: round(1e6 * seconds / measured.result.delivered, 1) for who, seconds in measured.cpu.items()
+                },
+            }
+            for load, measured in (("most", most), ("half", half))
+        ]
+    return rows
+
+
+def rest_sends(chat: Chat, sizes: Sizes) -> list[Row]:
+    """F: sends by REST, as fast as they are answered and at 1,000/s or half of that."""
+    pairs = chat.pairs(sizes.pairs)
+    chat.wire = "rest"
+    try:
+        most = loaded(chat, ordered(chat, pairs, mode="closed", seconds=sizes.seconds, window=1))
+        rate = min(1000.0, most.acked_per_second / 2)
+        steady = loaded(chat, ordered(chat, pairs, mode="open", seconds=sizes.seconds, rate=rate))
+    finally:
+        chat.wire = "chat"
+    return [
+        {
+            "load": load,
+            "messages/s": round(measured.acked_per_second),
+            **measured.times(),
+            **measured.costs(),
+        }
+        for load, measured in (("most", most), (f"{rate:.0f}/s", steady))
+    ]
+
+
+def first_sync(chat: Chat, sizes: Sizes) -> list[Row]:
+    """G: new devices of users with many chats: from connecting to having all messages, one device after the other."""
+    rows = []
+    for chats, messages_each in sizes.first_syncs:
+        users = chat.filling.stars(FIRST_SYNCS, chats, messages_each)
+        taken, cpu = [], []
+        for user in users:
+            before = used(chat)
+            with Fleet(ordered(chat, [[user]], mode="sync", seconds=HERD_SECONDS), 1) as fleet:
+                fleet.go()
+                result = fleet.result()
+            cpu.append(since(before, chat))
+            if result.delivered != chats * messages_each:
+                raise RuntimeError(f"{result.delivered} of {chats * messages_each} messages came")
+            taken.append(result.seconds * 1000)
         rows.append(
             {
-                "rate": round(rate),
-                "acked": _percentiles(result.acked_us),
-                "delivered": _percentiles(result.delivered_us),
-                "generator late": _percentiles(result.lateness_us),
-                **_cost(result, used),
+                "chats": chats,
+                "messages": chats * messages_each,
+                "ms": {"p50": round(statistics.median(taken), 1), "max": round(max(taken), 1)},
+                "cpu ms": {who: round(1000 * statistics.fmean(one[who] for one in cpu), 1) for who in cpu[0]},
             }
         )
     return rows
 
 
-async def throughput(machine: Machine, sizes: Sizes) -> list[Row]:
-    """C: committed and delivered messages a second, as fast as they are acknowledged."""
-    people = await machine.pairs(sizes.pairs)
+def more_servers(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
+    """I: the same load on several server processes; senders and recipients are on different ones."""
     rows = []
-    for window in sizes.windows:
-        order = Order(machine.servers[0].ws_url, people, "closed", next_run(), seconds=sizes.seconds, window=window)
-        result, used = _loaded(machine, order)
-        rows.append(
-            {
-                "window": window,
-                "messages/s": round(result.acked / result.seconds),
-                "acked": _percentiles(result.acked_us),
-                "delivered": _percentiles(result.delivered_us),
-                **_cost(result, used),
-            }
-        )
+    for count in sizes.servers:
+        with machine.chat(postgres, count) as chat:
+            rows.append({"servers": count, **_most_and_steady(chat, chat.pairs(sizes.pairs), sizes)})
     return rows
 
 
-async def memory(machine: Machine, sizes: Sizes) -> list[Row]:
-    """A: the server's memory for each authenticated connection that does nothing."""
-    people: list[Person] = await machine.people(max(sizes.idle))
+def more_messages(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
+    """I: the same load with many messages stored, in the chats that are written to as in others."""
     rows = []
-    for count in sizes.idle:
-        before = machine.resident_kib()
-        started = time.monotonic()
-        with machine.connected(people[:count]):
-            took = time.monotonic() - started
-            held = machine.resident_kib() - before
-        rows.append({"connections": count, "KiB each": round(held / count, 1), "connected in s": round(took, 1)})
+    for stored in sizes.stored:
+        with machine.chat(postgres) as chat:
+            chats = max(sizes.pairs, stored // MESSAGES_A_CHAT)
+            started = time.monotonic()
+            pairs = chat.filling.pairs(chats, stored // chats)
+            filled = time.monotonic() - started
+            size = postgres.sql(f"SELECT pg_size_pretty(pg_database_size('{chat.database}'))", chat.database)
+            # Chats everywhere in the tables, not only the first.
+            spread = pairs[:: len(pairs) // sizes.pairs][: sizes.pairs]
+            figures = _most_and_steady(chat, spread, sizes)
+            database = chat.database
+        postgres.sql(f"DROP DATABASE {database}")
+        rows.append({"stored": chats * (stored // chats), "size": size, "filled in s": round(filled), **figures})
     return rows
 
 
-def _loaded(machine: Machine, order: Order) -> tuple[Result, Usage]:
-    stored, before = machine.stored(), machine.usage()
-    result = machine.load(order)
-    after = machine.usage()
-    new = machine.stored() - stored
-    if new != result.acked or result.delivered != result.acked:
-        raise RowsDiffer(f"{result.acked} acknowledged, {new} stored, {result.delivered} delivered")
-    return result, Usage(after.server - before.server, after.database - before.database)
-
-
-def _cost(result: Result, used: Usage) -> Row:
-    """Microseconds of processor a message, and what was refused."""
-    each = {"server": used.server, "database": used.database, "generator": result.cpu_seconds}
+def _most_and_steady(chat: Chat, pairs: list[list[Person]], sizes: Sizes) -> Row:
+    window = sizes.windows[-1]
+    spread = len(chat.servers) > 1
+    warm_up(chat, pairs, sizes.warm_up_seconds)
+    most = loaded(chat, ordered(chat, pairs, mode="closed", seconds=sizes.seconds, window=window, spread=spread))
+    at_1000 = loaded(chat, ordered(chat, pairs, mode="open", seconds=sizes.seconds, rate=1000.0, spread=spread))
+    times = at_1000.times()
     return {
-        "messages": result.acked,
-        "refused": result.refused,
-        "cpu us": {who: round(1e6 * seconds / result.acked) for who, seconds in each.items()},
-    }
-
-
-def _percentiles(values_us: list[int]) -> Row:
-    """Milliseconds at the usual places."""
-    histogram = HdrHistogram(1, HIGHEST_US, 3)
-    for value in values_us:
-        histogram.record_value(max(1, value))
-    return {
-        "p50": histogram.get_value_at_percentile(50) / 1000,
-        "p99": histogram.get_value_at_percentile(99) / 1000,
-        "p99.9": histogram.get_value_at_percentile(99.9) / 1000,
-        "mean": round(statistics.fmean(values_us) / 1000, 3),
+        "messages/s": round(most.acked_per_second),
+        "cpu us": most.costs()["cpu us"],
+        "acked at 1,000/s": times["acked"],
+        "delivered at 1,000/s": times["delivered"],
     }

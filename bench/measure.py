@@ -1,0 +1,171 @@
+"""One load on one subject, and what it used; the scenarios put these together."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import latencies
+from bench.fleet import Fleet
+from bench.orders import Order, Result
+from bench.usage import cpu_seconds, resident_kib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.orders import Person
+    from bench.subjects import Subject
+
+Row = dict[str, Any]
+
+GENERATORS = 2
+"""Processes: enough for any server on the same machine, and no more than it has processors."""
+
+WARM_UP_CONNECTIONS = 20
+"""Opened and closed before memory is measured: what the first connections make, later ones find."""
+
+
+class RowsDiffer(AssertionError):
+    """The database does not hold what was acknowledged: the figures mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A load that was carried out.
+
+    Attributes:
+        cpu: seconds of processor by who used them: server, database, proxy, generator.
+    """
+
+    result: Result
+    cpu: dict[str, float]
+
+    @property
+    def acked_per_second(self) -> float:
+        """Committed messages a second."""
+        return self.result.acked / self.result.seconds
+
+    def costs(self) -> Row:
+        """Microseconds of processor a message, and what was refused."""
+        return {
+            "messages": self.result.acked,
+            "refused": self.result.refused,
+            "cpu us": {who: round(1e6 * seconds / self.result.acked) for who, seconds in self.cpu.items()},
+        }
+
+    def times(self) -> Row:
+        """Milliseconds to the acknowledgement and to the recipient, and how late the generator was."""
+        return {
+            "acked": latencies.percentiles(self.result.acked_us),
+            "delivered": latencies.percentiles(self.result.delivered_us),
+            "generator late": latencies.percentiles(self.result.late_us),
+        }
+
+
+def ordered(subject: Subject, parties: list[list[Person]], **order: Any) -> Order:
+    """Return an order for a subject."""
+    return Order(wire=subject.wire, urls=subject.urls, authority=subject.authority, parties=parties, **order)
+
+
+def loaded(subject: Subject, order: Order, generators: int = GENERATORS) -> Measured:
+    """Carry an order out.
+
+    Raises:
+        RowsDiffer: the database has more or fewer new messages than were acknowledged, or recipients have.
+    """
+    stored = subject.stored()
+    with Fleet(order, generators) as fleet:
+        before = used(subject)
+        fleet.go()
+        result = fleet.result()
+        cpu = since(before, subject)
+    check(order, result, subject.stored() - stored)
+    return Measured(result, cpu | {"generator": result.cpu_seconds})
+
+
+def check(order: Order, result: Result, new: int) -> None:
+    """Compare what was acknowledged with what is stored and what was delivered."""
+    reached = {len(party) - 1 for party in order.parties}
+    expected = result.acked * reached.pop() if len(reached) == 1 else result.delivered
+    if result.acked == 0 or new != result.acked or result.delivered != expected:
+        raise RowsDiffer(
+            f"{result.sent} sent, {result.acked} acknowledged, {result.refused} refused, {new} stored, "
+            f"{result.delivered} of {expected} delivered"
+        )
+
+
+def used(subject: Subject) -> dict[str, float]:
+    """Return seconds of processor that each kind of process has used."""
+    return {who: cpu_seconds(pids) for who, pids in subject.processes().items()}
+
+
+def since(before: dict[str, float], subject: Subject) -> dict[str, float]:
+    """Return what was used since."""
+    return {who: seconds - before[who] for who, seconds in used(subject).items()}
+
+
+def warm_up(subject: Subject, pairs: list[list[Person]], seconds: float) -> None:
+    """Load a subject shortly: caches, plans and pools are then as in one that has run for long."""
+    loaded(subject, ordered(subject, pairs, mode="closed", seconds=seconds, window=1))
+
+
+def at_rates(subject: Subject, pairs: list[list[Person]], rates: Sequence[float], seconds: float) -> list[Row]:
+    """B: latencies at fixed rates, open loop."""
+    rows = []
+    for rate in rates:
+        measured = loaded(subject, ordered(subject, pairs, mode="open", seconds=seconds, rate=rate))
+        rows.append({"subject": subject.name, "rate": round(rate), **measured.times(), **measured.costs()})
+    return rows
+
+
+def at_most(subject: Subject, pairs: list[list[Person]], windows: Sequence[int], seconds: float) -> list[Row]:
+    """C: messages a second, as fast as they are acknowledged."""
+    rows = []
+    for window in windows:
+        measured = loaded(subject, ordered(subject, pairs, mode="closed", seconds=seconds, window=window))
+        per_second = round(measured.acked_per_second)
+        times = measured.times()
+        rows.append(
+            {
+                "subject": subject.name,
+                "senders": len(pairs),
+                "window": window,
+                "messages/s": per_second,
+                "acked": times["acked"],
+                "delivered": times["delivered"],
+                **measured.costs(),
+            }
+        )
+    return rows
+
+
+def idle_memory(subject: Subject, counts: Sequence[int], generators: int = GENERATORS) -> list[Row]:
+    """A: the server's memory for each connection that is signed in and does nothing.
+
+    Connections are added to those that are there: memory that ended connections leave would hide the next ones'.
+    """
+    people = subject.people(max(counts))
+    with Fleet(ordered(subject, [[one] for one in people[:WARM_UP_CONNECTIONS]], mode="hold"), 1):
+        pass
+    servers = subject.processes()["server"]
+    empty = resident_kib(servers)
+    rows = []
+    with contextlib.ExitStack() as held:
+        open_now = 0
+        for count in sorted(counts):
+            before = used(subject)
+            added = [[one] for one in people[open_now:count]]
+            fleet = held.enter_context(Fleet(ordered(subject, added, mode="hold"), generators))
+            cpu = since(before, subject)
+            rows.append(
+                {
+                    "subject": subject.name,
+                    "connections": count,
+                    "KiB each": round((resident_kib(servers) - empty) / count, 1),
+                    "connected/s": round(len(added) / fleet.connect_seconds),
+                    "cpu us a connection": {who: round(1e6 * seconds / len(added)) for who, seconds in cpu.items()},
+                }
+            )
+            open_now = count
+    return rows
