@@ -171,6 +171,7 @@ def whole_chain(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
             "acked": latencies.percentiles(full.acked_us),
             "delivered": latencies.percentiles(full.delivered_us),
             "connected/s": round(count / crowd.connect_seconds),
+            "tried again": crowd.retries,
             "cpu us a connection": {who: round(1e6 * seconds / count) for who, seconds in cpu.items()},
             "KiB each": {"server": round(held[0] / count, 1), "proxy": round(held[1] / count, 1)},
         },

@@ -47,6 +47,7 @@ class Fleet:
 
     Attributes:
         connections: that are open.
+        retries: connections that were refused at first.
         connect_seconds: the slowest process took to open its share.
     """
 
@@ -58,6 +59,7 @@ class Fleet:
         self._members = [_Member(msgspec.structs.replace(order, parties=hand, process=place, processes=len(hands)))
                          for place, hand in enumerate(hands)]  # fmt: skip
         self.connections = 0
+        self.retries = 0
         self.connect_seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -69,6 +71,7 @@ class Fleet:
             self.__exit__()
             raise
         self.connections = sum(one.connections for one in said)
+        self.retries = sum(one.retries for one in said)
         self.connect_seconds = max(one.seconds for one in said)
         return self
 

@@ -40,7 +40,11 @@ SETTLE_SECONDS = 60.0
 """Longest wait after the last send for what is missing."""
 
 RETRY_SECONDS = 0.2
-"""Before a connection that was refused is tried again, in the mode ``sync``; the next waits are longer."""
+"""Before a connection that was refused is tried again; each next wait is so much longer."""
+
+CONNECT_TRIES = 10
+SYNC_TRIES = 100
+"""A herd goes on until the load's time is over."""
 
 CONNECT: dict[str, Connect] = {
     "chat": websocket.connect,
@@ -62,7 +66,9 @@ class Run:
         self._late_us = array("q")
         self._sent = 0
         self._refused = 0
-        self._started_us = 0
+        # Nothing counts before the word to go.
+        self._started_us = sys.maxsize
+        self._retries = 0
         self._expected = 0
         self._last_ack_ns = 0
         self._closed_until_ns = 0
@@ -91,13 +97,14 @@ class Run:
         """Remember the first thing that went wrong with a connection."""
         self._failure = self._failure or error
 
-    async def connect(self) -> int:
-        """Connect everybody, a few at a time; returns how many."""
+    async def connect(self) -> Connected:
+        """Connect everybody, a few at a time."""
+        started = time.monotonic()
         gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
         async def one(person: Person, url: str) -> Connection:
             async with gate:
-                return await self._connect_one(self, person, url)
+                return await self._persist(person, url, CONNECT_TRIES)
 
         places = list(self._places())
         made = await asyncio.gather(*(one(person, url) for person, url, _ in places))
@@ -105,7 +112,19 @@ class Run:
             if person.target:
                 self._senders.append(connection)
                 self._reached[id(connection)] = reached
-        return len(made)
+        return Connected(len(made), self._retries, time.monotonic() - started)
+
+    async def _persist(self, person: Person, url: str, most_tries: int) -> Connection:
+        """Connect, and try again as clients do where that fails."""
+        for tries in itertools.count(1):
+            try:
+                return await self._connect_one(self, person, url)
+            except OSError:
+                if tries == most_tries:
+                    raise
+                self._retries += 1
+                await asyncio.sleep(RETRY_SECONDS * tries)
+        raise AssertionError("counting ends never")
 
     def _places(self) -> list[tuple[Person, str, int]]:
         """Return each person, its server, and how many others its messages reach."""
@@ -121,7 +140,9 @@ class Run:
 
     async def carry_out(self, started_ns: int) -> Result:
         """Do what was ordered, from that time of the monotonic clock on."""
-        await asyncio.sleep(max(0.0, (started_ns - time.monotonic_ns()) / 1e9))
+        # A timer may end a little early.
+        while (early_ns := started_ns - time.monotonic_ns()) > 0:  # noqa: ASYNC110 - no event, a time
+            await asyncio.sleep(early_ns / 1e9)
         cpu = _cpu_seconds()
         # What a sync brings was due at no time.
         self._started_us = 0 if self.order.mode == "sync" else started_ns // 1000
@@ -137,7 +158,7 @@ class Run:
             sent=self._sent,
             acked=len(self._acked_us),
             delivered=len(self._delivered_us),
-            refused=self._refused,
+            refused=self._retries if self.order.mode == "sync" else self._refused,
             seconds=(self._last_ack_ns - started_ns) / 1e9,
             cpu_seconds=cpu_seconds,
             acked_us=latencies.encode(self._acked_us),
@@ -170,14 +191,7 @@ class Run:
 
     async def _sync(self, started_ns: int) -> None:
         async def one(person: Person, url: str) -> None:
-            for tries in itertools.count(1):
-                try:
-                    await self._connect_one(self, person, url)
-                except OSError:
-                    self._refused += 1
-                    await asyncio.sleep(RETRY_SECONDS * tries)
-                else:
-                    break
+            await self._persist(person, url, SYNC_TRIES)
             self._last_ack_ns = time.monotonic_ns()
             self._acked_us.append((self._last_ack_ns - started_ns) // 1000)
 
@@ -210,14 +224,13 @@ def _cpu_seconds() -> float:
 
 
 async def _serve(order: Order) -> None:
-    started = time.monotonic()
     run = Run(order)
-    connections = 0 if order.mode == "sync" else await run.connect()
+    connected = Connected(0, 0, 0.0) if order.mode == "sync" else await run.connect()
     # What there is now stays; nothing of a load makes cycles.
     gc.collect()
     gc.freeze()
     gc.disable()
-    _say(Connected(connections, time.monotonic() - started))
+    _say(connected)
     line = await asyncio.to_thread(sys.stdin.readline)
     if line.strip():
         _say(await run.carry_out(int(line)))

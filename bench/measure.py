@@ -164,6 +164,7 @@ def idle_memory(subject: Subject, counts: Sequence[int], generators: int = GENER
                     "connections": count,
                     "KiB each": round((resident_kib(servers) - empty) / count, 1),
                     "connected/s": round(len(added) / fleet.connect_seconds),
+                    "tried again": fleet.retries,
                     "cpu us a connection": {who: round(1e6 * seconds / len(added)) for who, seconds in cpu.items()},
                 }
             )

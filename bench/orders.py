@@ -61,9 +61,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """Everybody is connected; the generator waits for the word to go."""
+    """Everybody is connected; the generator waits for the word to go.
+
+    Attributes:
+        retries: connections that were refused at first.
+    """
 
     connections: int
+    retries: int
     seconds: float
 
 

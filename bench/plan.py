@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 import sys
@@ -70,10 +71,10 @@ class Plan:
             }
             for part in self._only:
                 if part in whole:
-                    self._part(*whole[part])
-                elif part in alone:
-                    name, scenario = alone[part]
-                    self._on_a_chat(postgres, name, scenario)
+                    name, scenario = whole[part]
+                    self._part(name, scenario)
+            if any(part in alone for part in self._only):
+                self._alone(postgres, [alone[part] for part in self._only if part in alone])
             version = postgres.sql("SHOW server_version")
         return {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,14 +153,12 @@ class Plan:
 
             self._part("latency", at_half)
 
-    def _on_a_chat(
-        self, postgres: PostgresCluster, name: str, scenario: Callable[[machine.Chat, Sizes], list[Row]]
+    def _alone(
+        self, postgres: PostgresCluster, parts: Sequence[tuple[str, Callable[[machine.Chat, Sizes], list[Row]]]]
     ) -> None:
-        def on_a_chat() -> list[Row]:
-            with machine.chat(postgres) as chat:
-                return scenario(chat, self._sizes)
-
-        self._part(name, on_a_chat)
+        with machine.chat(postgres) as chat:
+            for name, scenario in parts:
+                self._part(name, functools.partial(scenario, chat, self._sizes))
 
     def _part(self, name: str, scenario: Callable[[], list[Row]]) -> list[Row]:
         started = time.monotonic()

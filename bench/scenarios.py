@@ -33,11 +33,8 @@ MISSED = 3
 STEADY_RATE = 500.0
 """Messages a second between those who stay while the others reconnect."""
 
-HERD_SECONDS = 60.0
+HERD_SECONDS = 120.0
 """Longest wait until everybody who reconnects is synced."""
-
-FIRST_SYNCS = 10
-"""One after the other, each by another user."""
 
 MESSAGES_A_CHAT = 1000
 """Where many are stored."""
@@ -143,7 +140,7 @@ def first_sync(chat: Chat, sizes: Sizes) -> list[Row]:
     """G: new devices of users with many chats: from connecting to having all messages, one device after the other."""
     rows = []
     for chats, messages_each in sizes.first_syncs:
-        users = chat.filling.stars(FIRST_SYNCS, chats, messages_each)
+        users = chat.filling.stars(sizes.first_sync_users, chats, messages_each)
         taken, cpu = [], []
         for user in users:
             before = used(chat)

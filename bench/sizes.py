@@ -24,6 +24,7 @@ class Sizes:
         herd_seconds: of the steady users' load, within which the others reconnect.
         herd: clients that reconnect at once.
         groups: members.
+        first_sync_users: one after the other.
         first_syncs: chats of a user, and messages in each.
         chain: connections to one chatserver through two HAProxy with TLS.
         stored: messages in the database.
@@ -46,6 +47,7 @@ class Sizes:
     herd: int = 5000
     herd_seconds: float = 15
     groups: tuple[int, ...] = (256, 1024)
+    first_sync_users: int = 10
     first_syncs: tuple[tuple[int, int], ...] = ((50, 50), (1000, 5))
     chain: int = 10_000
     stored: tuple[int, ...] = (10_000, 1_000_000, 10_000_000)
@@ -83,6 +85,7 @@ SMOKE = Sizes(
     herd=20,
     herd_seconds=2,
     groups=(8,),
+    first_sync_users=2,
     first_syncs=((3, 2),),
     chain=20,
     stored=(100,),
@@ -90,4 +93,4 @@ SMOKE = Sizes(
     pgbench_clients=(2,),
     commits=20,
 )
-"""For the test that each of the scenarios still runs; its figures mean nothing."""
+"""For the tests that the scenarios still run; its figures mean nothing."""

@@ -30,8 +30,13 @@ class Connection(Protocol):
 class Account(Protocol):
     """Where connections tell what has happened to them."""
 
-    order: Order
-    tls: ssl.SSLContext | None
+    @property
+    def order(self) -> Order:
+        """What is to be done."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Whom to trust, where an order names an authority."""
 
     def acked(self, connection: Connection, due_us: int) -> None:
         """Note an acknowledgement of the message that was due then."""
