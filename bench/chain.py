@@ -21,7 +21,18 @@ from bench.fleet import Fleet
 from bench.measure import GENERATORS, check, loaded, ordered, since, used
 from bench.usage import resident_kib
 from chatoperator.certificates import ensure
-from chatoperator.manifests.haproxy import ADMIN_SOCKET, CERTIFICATE_FILE, HTTP_PORT, HTTPS_PORT, STATISTICS_PORT, Route
+from chatoperator.manifests.haproxy import (
+    ADMIN_SOCKET,
+    CERTIFICATE_FILE,
+    CONFIG_FOLDER,
+    HTTP_PORT,
+    HTTPS_PORT,
+    KEY_FILE,
+    SCRIPT,
+    SCRIPT_NAME,
+    STATISTICS_PORT,
+    Route,
+)
 from chatoperator.manifests.haproxy import render as render_haproxy
 from tests.support.haproxy import program
 
@@ -86,7 +97,7 @@ def behind_haproxy(chat: Chat) -> Iterator[Chain]:
     Raises:
         FileNotFoundError: HAProxy is neither here nor to be had.
     """
-    binary, environment = program()
+    binary = program()
     made = ensure(None, None, ("localhost", "127.0.0.1"), dt.datetime.now(dt.UTC))
     behind = [server.url.removeprefix("http://") for server in chat.servers]
     with tempfile.TemporaryDirectory(prefix="bench-haproxy-") as name, contextlib.ExitStack() as stack:
@@ -95,7 +106,15 @@ def behind_haproxy(chat: Chat) -> Iterator[Chain]:
         authority.write_text(made.authority.certificate)
         (folder / "tls.crt").write_text(made.server.certificate)
         (folder / "tls.key").write_text(made.server.key)
-        text = render_haproxy(Route("chat.invalid", https_port=443, hsts=False))
+        (folder / SCRIPT_NAME).write_text(SCRIPT)
+        route = Route(
+            "chat.invalid",
+            servers_port=HTTP_PORT,
+            server_connections=machine.MAX_CONNECTIONS // PROXIES,
+            https_port=HTTPS_PORT,
+            hsts=False,
+        )
+        text = render_haproxy(route)
         proxies, urls = [], []
         for place in range(PROXIES):
             configuration = folder / f"haproxy-{place}.cfg"
@@ -104,9 +123,7 @@ def behind_haproxy(chat: Chat) -> Iterator[Chain]:
             configuration.write_text(local(text, folder, place, ports, behind))
             log = stack.enter_context((folder / f"haproxy-{place}.log").open("wb"))
             proxy = stack.enter_context(
-                subprocess.Popen(
-                    [str(binary), "-W", "-db", "-f", str(configuration)], stdout=log, stderr=log, env=environment
-                )
+                subprocess.Popen([str(binary), "-W", "-db", "-f", str(configuration)], stdout=log, stderr=log)
             )
             stack.callback(proxy.terminate)
             proxies.append(proxy)
@@ -117,8 +134,14 @@ def behind_haproxy(chat: Chat) -> Iterator[Chain]:
 
 def local(text: str, folder: Path, place: int, ports: dict[int, int], behind: list[str]) -> str:
     """Return the operator's configuration on this machine's ports and paths, with fixed servers in place of DNS."""
-    text = text.replace(CERTIFICATE_FILE, str(folder / "tls.crt"))
-    text = text.replace(ADMIN_SOCKET, str(folder / f"admin-{place}.sock"))
+    paths = {
+        CERTIFICATE_FILE: folder / "tls.crt",
+        KEY_FILE: folder / "tls.key",
+        ADMIN_SOCKET: folder / f"admin-{place}.sock",
+        f"{CONFIG_FOLDER}/{SCRIPT_NAME}": folder / SCRIPT_NAME,
+    }
+    for path, here in paths.items():
+        text = text.replace(path, str(here))
     for was, now in ports.items():
         text = re.sub(rf"bind :{was}\b", f"bind 127.0.0.1:{now}", text)
     servers = "\n    ".join(f"server chat{number} {address}" for number, address in enumerate(behind, 1))

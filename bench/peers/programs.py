@@ -17,7 +17,7 @@ from localcluster.paths import cache_root
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEBIAN = ("ejabberd", "erlang-p1-pgsql", "prosody", "lua-dbi-postgresql", "haproxy")
+DEBIAN = ("ejabberd", "erlang-p1-pgsql", "prosody", "lua-dbi-postgresql")
 
 PYTHON = ("matrix-synapse==1.163.0", "psycopg2-binary==2.9.13")
 """psycopg2-binary: with PostgreSQL's library in it, so that no compiler is needed."""
