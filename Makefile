@@ -68,7 +68,7 @@ e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a 
 	@$(MAKE) -j2 e2e-chat e2e-machine
 
 e2e-chat: | $(UV)
-	@$(RUN) pytest tests -m "e2e and not machine" -v --durations=10
+	@$(RUN) pytest tests -m "e2e and not machine and not soak" -v --durations=10
 
 e2e-machine: | $(UV)
 	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider

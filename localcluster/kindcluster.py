@@ -229,11 +229,14 @@ def wait_ready(cluster: KindCluster, stage: Stage) -> None:
             wait.sleep(0.5)
     if cluster.made.nodes > 1:
         _prepare_for_several_nodes(cluster)
-    with deadline(READY_SECONDS, "not every node becomes ready", _REMEDY, cluster.log) as wait:
-        stage.detail = "waiting for the nodes"
-        # After a crash the API still tells of a readiness from before it: the heartbeat must be newer.
-        while not _nodes_are_ready(cluster, since=started):
-            wait.sleep(0.5)
+    stage.detail = "waiting for the nodes"
+    try:
+        with deadline(READY_SECONDS, "not every node becomes ready", _REMEDY, cluster.log) as wait:
+            # After a crash the API still tells of a readiness from before it: the heartbeat must be newer.
+            while not _nodes_are_ready(cluster, since=started):
+                wait.sleep(0.5)
+    except LocalClusterError as e:
+        raise _explained(cluster, e) from e
     stage.detail = "installing metrics-server and cluster DNS"
     if cluster.engine.private:
         cluster.run_kubectl("apply", "-f", MANIFESTS / "coredns-no-upstream.yaml")
@@ -280,6 +283,19 @@ def _prepare_for_several_nodes(cluster: KindCluster) -> None:
     if not cluster.query("get", "storageclass", "standard", "-o", "jsonpath={.allowedTopologies}"):
         # Its fields are immutable.
         cluster.run_kubectl("replace", "--force", "-f", MANIFESTS / "volumes-on-control-plane.yaml")
+
+
+def _explained(cluster: KindCluster, failure: LocalClusterError) -> LocalClusterError:
+    """The failure, or the reason that a kubelet gives for it and that only this machine's owner can change."""
+    for node in cluster.nodes:
+        said = cluster.engine.query("exec", node, "journalctl", "--unit=kubelet", "--lines=100", "--output=cat") or ""
+        if "inotify_init: too many open files" in said:
+            return LocalClusterError(
+                f"the clusters on this machine need more inotify instances than root may have; {node} got none",
+                remedy="`make down` one of them, or `sysctl fs.inotify.max_user_instances=512`",
+                log=cluster.log,
+            )
+    return failure
 
 
 def _nodes_are_ready(cluster: KindCluster, since: float) -> bool:

@@ -1,22 +1,10 @@
-"""The e2e cluster: made once a run by the same command that users type, never the user's own."""
-
-import asyncio
-import os
-import re
-import sys
-from collections.abc import Iterator
+"""The end-to-end tests share one cluster, and one loop."""
 
 import pytest
-import pytest_asyncio
 
-from tests.support.cluster import ROOT, Cluster, run, until
-from tests.support.findings import tell
+from tests.support.madecluster import UP_SECONDS, cluster, made, nodes
 
-NAME = "e2e"
-"""`make up NAME=e2e`: its own Kubernetes, so that tests never touch the one a user works with."""
-
-UP_SECONDS = 35 * 60
-"""With empty caches Kubernetes itself is built."""
+__all__ = ["cluster", "made", "nodes"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,39 +15,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"))
             # The first one may have to wait for a cluster to be built.
             item.add_marker(pytest.mark.timeout(UP_SECONDS + 900))
-
-
-@pytest.fixture(scope="session")
-def made(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Make the cluster, or find the one that is there and bring it up to date; CI removes it, a developer keeps it."""
-    printed = asyncio.run(_localcluster("up", timeout_seconds=UP_SECONDS))
-    found = re.search(r"^Chat is ready: (https://127\.0\.0\.1:\d+)/$", printed, re.MULTILINE)
-    assert found, f"`make up` did not end as it promises:\n{printed}"
-    yield Cluster(NAME, ROOT / ".local" / NAME / "kubeconfig", found[1])
-    if request.session.testsfailed:
-        for command in ("status", "logs"):
-            tell(asyncio.run(_localcluster(command, timeout_seconds=60)))
-    if os.environ.get("CI"):
-        asyncio.run(_localcluster("down", timeout_seconds=300))
-
-
-async def _localcluster(command: str, *, timeout_seconds: float) -> str:
-    return await run(sys.executable, "-m", "localcluster", "--name", NAME, command, timeout_seconds=timeout_seconds)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cluster(made: Cluster) -> Cluster:
-    """The cluster with `demo` as the example makes it, Ready; each test starts from there."""
-    await made.kubectl("apply", "-f", str(ROOT / "examples" / "minimal.yaml"))
-    # Apply leaves alone what an earlier test patched in, since the example never had it; null brings the default.
-    await made.patch(dict.fromkeys(("chatserver", "database", "deletionPolicy", "paused")))
-    await made.ready()
-    await until(lambda: _scaled(made), "the default two servers run", 120)
-    await made.ready()
-    return made
-
-
-async def _scaled(cluster: Cluster) -> bool:
-    """Whether there are the example's two servers at least: more go only after a while."""
-    chat = await cluster.get("chatcluster", "demo")
-    return all(chat["status"].get(count, 0) >= 2 for count in ("readyReplicas", "desiredReplicas"))

@@ -107,6 +107,15 @@ class Ledger:
             await user.live.close()
             await user.rest.close()
 
+    async def all_acknowledged(self, timeout_seconds: float) -> float:
+        """Wait until each user has one more message acknowledged; returns the seconds it took."""
+        before = [len(user.acked) for user in self._users]
+
+        async def done() -> bool:
+            return all(len(user.acked) > count for user, count in zip(self._users, before, strict=True))
+
+        return await until(done, "each user's messages are acknowledged", timeout_seconds, poll_seconds=0.2)
+
     async def _write(self, user: _User, to: str) -> None:
         number = 0
         while not self._stopped.is_set():

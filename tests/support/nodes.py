@@ -1,0 +1,133 @@
+"""The nodes of the project's local cluster: killed, cut off from the others, and brought back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from localcluster.engine import Engine, running_engine, users_engine
+from localcluster.paths import ClusterPaths
+from tests.support.cluster import until
+
+if TYPE_CHECKING:
+    from tests.support.cluster import Cluster
+
+COMMAND_SECONDS = 60
+
+READY_SECONDS = 180
+"""Until a node that came back is Ready, on a loaded machine."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Reaches under Kubernetes, to the containers that are its nodes.
+
+    Attributes:
+        first: The node with the control plane, the volumes, and the port that tests connect to.
+        worker: The other one.
+    """
+
+    cluster: Cluster
+    engine: Engine
+    first: str
+    worker: str
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Nodes:
+        """The nodes of a cluster that has two."""
+        paths = ClusterPaths.of(cluster.name)
+        engine = running_engine(paths.engine) or users_engine()
+        assert engine is not None, "no engine answers"
+        first, worker = paths.nodes(2)
+        return cls(cluster, engine, first, worker)
+
+    async def kill(self) -> None:
+        """Kill the worker with all its pods, as a power cut would."""
+        await self._docker("kill", self.worker)
+
+    async def start(self) -> None:
+        """Switch the worker on again."""
+        await self._docker("start", self.worker)
+
+    async def cut(self) -> None:
+        """Drop every packet to and from the worker; what runs there runs on, and hears from nobody."""
+        await self._rules("--insert")
+
+    async def mend(self) -> None:
+        """Undo `cut()`."""
+        await self._rules("--delete")
+
+    async def ready(self) -> float:
+        """Wait until Kubernetes calls the worker ready; returns the seconds it took."""
+        return await until(self.is_ready, f"{self.worker} is Ready", READY_SECONDS)
+
+    async def is_ready(self) -> bool:
+        """Whether Kubernetes calls the worker ready."""
+        node = await self.cluster.get("node", self.worker, namespace="")
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
+
+    async def pods(self, component: str) -> dict[str, list[dict[str, Any]]]:
+        """The pods of a part that are not on their way out, by node."""
+        by_node: dict[str, list[dict[str, Any]]] = {self.first: [], self.worker: []}
+        for pod in await self.cluster.pods(component):
+            by_node.setdefault(pod["spec"].get("nodeName", ""), []).append(pod)
+        return by_node
+
+    async def spread_out(self) -> None:
+        """Have a chatserver and a proxy on each node: Kubernetes spreads pods when they start, and moves none later."""
+        if not await self.is_spread():
+            for part in ("chatserver", "ingress"):
+                await self.cluster.kubectl("rollout", "restart", f"deployment/demo-{part}", "-n", "chat")
+        await until(self.is_spread, "a chatserver and a proxy are on each node", READY_SECONDS)
+        await until(self.is_used, "the proxies have found all servers", READY_SECONDS)
+
+    async def is_spread(self) -> bool:
+        """Whether both nodes have both stateless parts, and all of them work."""
+        ready = True
+        for part in ("chatserver", "ingress"):
+            deployment = await self.cluster.get("deployment", f"demo-{part}")
+            wanted, status = deployment["spec"]["replicas"], deployment["status"]
+            counts = [status.get(count) for count in ("replicas", "updatedReplicas", "readyReplicas")]
+            by_node = await self.pods(part)
+            ready &= counts == [wanted] * 3 and bool(by_node[self.first] and by_node[self.worker])
+        return ready
+
+    async def is_avoided(self) -> bool:
+        """Whether the proxy on the other node sends nobody to the worker's servers any more."""
+        return await self._servers_up() <= len((await self.pods("chatserver"))[self.first])
+
+    async def is_used(self) -> bool:
+        """Whether the proxy on the other node sends people to all servers."""
+        return await self._servers_up() == len(await self.cluster.pods("chatserver"))
+
+    async def clients_of_its_proxies(self) -> int:
+        """Connections of clients that came through the worker's proxies."""
+        proxies = (await self.pods("ingress"))[self.worker]
+        counted = [
+            await self._figures(proxy, "haproxy_frontend_current_sessions", 'proxy="https"') for proxy in proxies
+        ]
+        return int(sum(sum(figures) for figures in counted))
+
+    async def _servers_up(self) -> int:
+        (proxy, *_) = (await self.pods("ingress"))[self.first]
+        return int(sum(await self._figures(proxy, "haproxy_server_status", 'state="UP"')))
+
+    async def _figures(self, proxy: dict[str, Any], metric: str, label: str) -> list[float]:
+        """The figures of a proxy's metric, of all series with a label."""
+        path = f"/api/v1/namespaces/chat/pods/{proxy['metadata']['name']}:8404/proxy/metrics"
+        page = await self.cluster.kubectl("get", "--raw", path)
+        lines = [line for line in page.splitlines() if line.startswith(f"{metric}{{") and label in line]
+        return [float(line.rpartition(" ")[2]) for line in lines]
+
+    async def _rules(self, verb: str) -> None:
+        for table, chain, side in (
+            ("raw", "PREROUTING", "--in-interface"),
+            ("mangle", "POSTROUTING", "--out-interface"),
+        ):
+            rule = ["iptables", "--wait", "--table", table, verb, chain, side, "eth0", "--jump", "DROP"]
+            await self._docker("exec", self.worker, *rule)
+
+    async def _docker(self, *arguments: str) -> None:
+        log = ClusterPaths.of(self.cluster.name).logs / "tests.log"
+        await asyncio.to_thread(self.engine.docker, *arguments, log=log, timeout_seconds=COMMAND_SECONDS)
