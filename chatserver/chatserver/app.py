@@ -46,6 +46,7 @@ from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from chatserver.services.health import Health
 from chatserver.services.limits import Limits
+from chatserver.services.proxies import ProxyWatch, resolve
 from chatserver.services.senders import LogSender
 from chatserver.services.sending import MessageSender
 from chatserver.services.webhook import WebhookSender
@@ -255,6 +256,7 @@ async def _running(context: Context, on_failed: Callable[[str], None]) -> AsyncI
         ),
         "heartbeat": _once_migrated(context, context.balancer.run_heartbeat()),
         "shedding": context.balancer.run_shedding(),
+        "proxies": _watch_proxies(context),
         "gauges": _measure(context),
     }
     tasks = [asyncio.create_task(_forever(name, work, on_failed), name=name) for name, work in loops.items()]
@@ -285,6 +287,21 @@ async def _once_migrated(context: Context, work: Coroutine[None, None, None]) ->
         await work
     finally:
         work.close()
+
+
+async def _watch_proxies(context: Context) -> None:
+    host = context.settings.proxies_host
+    if host is None:
+        return
+    watch = ProxyWatch(
+        context.hub,
+        context.health,
+        lookup=lambda: resolve(host),
+        stay_seconds=context.settings.proxy_stay_seconds,
+        on_asked=context.metrics.proxy_moves.inc,
+        chance=random.Random(),  # noqa: S311 - when each leaves is no secret
+    )
+    await watch.run()
 
 
 async def _measure(context: Context) -> None:

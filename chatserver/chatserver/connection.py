@@ -133,6 +133,7 @@ class Connection:
         watched: users whose presence it is told.
         published: the other servers were told of it.
         announced: this server has heard that, too: what it hears of the same device from here on is newer.
+        proxy: address of whoever opened it, a proxy's as a rule.
     """
 
     conn_id: str
@@ -145,6 +146,7 @@ class Connection:
     watched: frozenset[int] = frozenset()
     published: bool = False
     announced: bool = False
+    proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Metrics:
         connections: open WebSockets.
         draining: 1 from SIGTERM on.
         shed: clients that were asked to leave because this server had more than its share.
+        proxy_moves: clients that were asked to come back through another proxy, since theirs leaves.
         messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``limited``, ``unavailable``.
         codes: ``sent``, ``failed`` (given up), ``refused`` (the sender's queue was full: 503).
         rate_limited: refusals by limit: ``messages``, ``device``, ``address``, ``codes``.
@@ -51,6 +52,9 @@ class Metrics:
         self.draining = Gauge("chatserver_draining", "1 while the server drains", registry=self.registry)
         self.shed = Counter(
             "chatserver_shed", "Clients asked to leave for a server with fewer connections", registry=self.registry
+        )
+        self.proxy_moves = Counter(
+            "chatserver_proxy_moves", "Clients asked to come back through another proxy", registry=self.registry
         )
         self.messages = Counter("chatserver_messages", "Sends by result", ["result"], registry=self.registry)
         for result in ("stored", "duplicate", "rejected", "limited", "unavailable"):

@@ -79,6 +79,8 @@ class Settings:
         heartbeat_seconds: between two tellings of the other servers how many connections this one has.
         shed_percent_per_second: of its connections, which a server with more than its share asks to leave in a second;
             0: it never does.
+        proxies_host: DNS name that has the addresses of all proxies; None: nobody looks when one leaves.
+        proxy_stay_seconds: how long a proxy keeps its connections after its address has gone from DNS.
         otp_sender: how codes reach people: ``Log`` (development: shown to whoever asks) or ``Webhook``.
         otp_webhook: where the sender ``Webhook`` posts them to; None with ``Log``.
         codes_per_address_per_hour: sign-in codes one client address may ask for.
@@ -112,6 +114,8 @@ class Settings:
     readiness_notice_seconds: float = 5
     heartbeat_seconds: float = 5
     shed_percent_per_second: float = 1
+    proxies_host: str | None = None
+    proxy_stay_seconds: float = 25
     otp_sender: str = "Log"
     otp_webhook: Webhook | None = None
     codes_per_address_per_hour: int = 1000
@@ -325,6 +329,8 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", 5, least=0, most=drain_seconds),
         heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", 5, least=0.1, most=60),
         shed_percent_per_second=reader.number("SHED_PERCENT_PER_SECOND", 1, least=0, most=100),
+        proxies_host=reader.optional("PROXIES_HOST"),
+        proxy_stay_seconds=reader.number("PROXY_STAY_SECONDS", 25, least=0, most=3600),
         otp_sender=otp_sender,
         # Migrations send no codes, and their Job has no key to sign with.
         otp_webhook=_read_webhook(reader) if otp_sender == "Webhook" and needs_secret_key else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from chatoperator.manifests.metadata import claim_name, part_name, tls_secret_name
-from chatoperator.observed import job_state, leaving, ready_replicas, rolling
+from chatoperator.observed import job_state, leaving, ready_replicas, refusal, rolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest, Part
     from chatoperator.observed import Answer, Observed
     from chatoperator.spec import ChatCluster
+
+ROLL_BACK = "What ran before goes on serving; correct the spec, or put back what it said"
+"""Old servers and proxies go only when new ones are ready, and new servers come only after their migration."""
 
 Holds = Literal["True", "False", "Unknown"]
 
@@ -172,10 +175,24 @@ def _workload(facts: Facts, part: Part, kind: str) -> Condition:
     ready, wanted = ready_replicas(workload), int(workload["spec"].get("replicas", 1))
     if ready >= wanted:
         return Condition(kind, "True", "AllReady", f"{ready} of {wanted} {part} pods are ready")
-    troubles = [f"{pod.name}: {pod.trouble}" for pod in facts.observed.component(part) if pod.trouble]
+    troubles = _troubles(facts, part)
     reason = "PartlyReady" if ready else "NotReady"
     message = "; ".join([f"{ready} of {wanted} {part} pods are ready", *troubles[:3]])
     return Condition(kind, "False", reason, message)
+
+
+def _troubles(facts: Facts, part: Part) -> list[str]:
+    """What keeps pods of a part from being ready, each in a sentence."""
+    pods = [
+        pod
+        for pod in facts.observed.component(part)
+        if pod.trouble and not pod.ready and (pod.lost or not pod.terminating)
+    ]
+    if part == "migrate":
+        # Not those of another image's Job.
+        pods = [pod for pod in pods if pod.name.startswith(facts.migrate_job_name or "")]
+    refused = refusal(facts.observed.workload(facts.name, part)) if part != "migrate" else None
+    return [*(f"{pod.name}: {pod.trouble}" for pod in pods), *([refused] if refused else [])]
 
 
 def _progressing(facts: Facts) -> Condition:
@@ -211,14 +228,18 @@ def _stopped(facts: Facts) -> Condition | None:
 
 def _moving(facts: Facts) -> Condition | None:
     """The first of these that holds: it goes on by itself."""
-    parts: tuple[Part, ...] = ("postgres", "chatserver", "ingress")
-    rolls = [part for part in parts if rolling(facts.observed.workload(facts.name, part))]
+    kind = "Progressing"
+    if facts.migrated:
+        return _rollout(facts) or _database_change(facts)
+    if _troubles(facts, "migrate"):
+        return Condition(kind, "True", "MigrationFailing", _migration_words(facts))
+    return Condition(kind, "True", "Migrating", _migration_words(facts))
+
+
+def _database_change(facts: Facts) -> Condition | None:
+    """What changes of the database while its pod stays."""
     growing = _growing(facts.observed.child("PersistentVolumeClaim", claim_name(facts.name)))
     kind = "Progressing"
-    if not facts.migrated:
-        return Condition(kind, "True", "Migrating", _migration_words(facts))
-    if rolls:
-        return Condition(kind, "True", "Rolling", f"Changing {', '.join(rolls)}")
     if not facts.parameters_checked:
         return Condition(kind, "True", "ApplyingParameters", "PostgreSQL is asked whether it takes the parameters")
     if growing is not None:
@@ -258,6 +279,35 @@ def _growing(claim: Manifest | None) -> str | None:
     return None
 
 
+def _rollout(facts: Facts) -> Condition | None:
+    """What of the parts is made for the first time, or anew."""
+    parts: tuple[Part, ...] = ("postgres", "chatserver", "ingress")
+    rolls = [part for part in parts if rolling(facts.observed.workload(facts.name, part))]
+    missing = [part_name(facts.name, part) for part in parts if _wanted(facts, part) and not _there(facts, part)]
+    stuck = [words for part in rolls for words in _troubles(facts, part)]
+    if missing:
+        return Condition("Progressing", "True", "Starting", f"Making {', '.join(missing)}")
+    if stuck:
+        return Condition("Progressing", "True", "RolloutFailing", _stuck_words(rolls, stuck))
+    if rolls:
+        return Condition("Progressing", "True", "Rolling", f"Bringing {', '.join(rolls)} to what the spec asks")
+    return None
+
+
+def _wanted(facts: Facts, part: Part) -> bool:
+    return part != "postgres" or facts.external_secret_present is None
+
+
+def _there(facts: Facts, part: Part) -> bool:
+    return facts.observed.workload(facts.name, part) is not None
+
+
+def _stuck_words(moving: Sequence[Part], troubles: Sequence[str]) -> str:
+    # There is one PostgreSQL: its old pod goes first.
+    remedy = "Correct the spec, or put back what it said" if "postgres" in moving else ROLL_BACK
+    return "; ".join([f"New pods of {', '.join(moving)} do not become ready", *troubles[:3], remedy])
+
+
 def _webhook_words(cluster: ChatCluster) -> str:
     name = cluster.auth.webhook.secret_name if cluster.auth.webhook else ""
     return (
@@ -275,8 +325,11 @@ def _migration_words(facts: Facts) -> str:
             f"Job {facts.migrate_job_name} failed; see its pods' logs (kubectl logs job/{facts.migrate_job_name}). "
             "It is tried again by itself"
         )
-    troubles = [pod.trouble for pod in facts.observed.component("migrate") if pod.trouble]
-    return "; ".join([f"Job {facts.migrate_job_name} runs", *troubles[:1]])
+    troubles = _troubles(facts, "migrate")
+    if troubles:
+        look = f"see its logs (kubectl logs job/{facts.migrate_job_name}). {ROLL_BACK}"
+        return "; ".join([f"Job {facts.migrate_job_name} fails and is tried again", troubles[0], look])
+    return f"Job {facts.migrate_job_name} runs"
 
 
 def _scaling(facts: Facts, cluster: ChatCluster) -> tuple[Condition, Condition]:

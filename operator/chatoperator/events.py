@@ -19,14 +19,26 @@ WARNINGS = frozenset(
     {
         "InvalidSpec",
         "ApplyFailed",
+        "MigrationFailing",
         "MigrationFailed",
+        "RolloutFailing",
         "WebhookSecretMissing",
         "HostnameTaken",
+        "TooFewServers",
         "ParametersRefused",
         "VolumeNotExpandable",
     }
 )
 """Reasons that are warnings whatever their condition."""
+
+CHOSEN = frozenset({"External", "Disabled", "Paused"})
+"""Reasons that are somebody's wish, whatever their condition."""
+
+STEPS = frozenset({"Missing", "WaitingForMigration", "NotReady", "PartlyReady", "NotAnswering"})
+"""Reasons between which a part moves while it comes or goes."""
+
+FIGURES = frozenset({"AtMinimum", "WithinBounds"})
+"""Reasons that follow the number of connections all day."""
 
 MESSAGE_LENGTH_MAX = 1024
 """Characters; the API server refuses a longer Event."""
@@ -75,7 +87,9 @@ class Allowance:
 def turned(condition: Mapping[str, str]) -> News:
     """The news of a condition, as status holds it, that turned."""
     bad = condition["reason"] in WARNINGS or (
-        condition["status"] == "False" and condition["type"] not in GOOD_WHEN_FALSE
+        condition["status"] == "False"
+        and condition["type"] not in GOOD_WHEN_FALSE
+        and condition["reason"] not in CHOSEN
     )
     return News(bad, condition["reason"], f"{condition['type']} is {condition['status']}: {condition['message']}")
 

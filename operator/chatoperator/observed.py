@@ -70,7 +70,7 @@ class Pod:
     Attributes:
         started: Its container has passed the startup probe, so that it has been ready once.
         lost: It should have gone, and its node does not say that it has: nothing is known of it.
-        trouble: Why a container waits or died, in Kubernetes' words; None where all is well.
+        trouble: Why a container that is not ready waits or died; None where nothing is known to be wrong.
         deletion_cost: The annotation's text; None where it is absent.
     """
 
@@ -140,14 +140,25 @@ def _lost(raw: Manifest) -> str:
 
 
 def _trouble(status: Mapping[str, Any], containers: list[Manifest]) -> str | None:
+    """In Kubernetes' words, but for a container that ended: those would change with every new try."""
     for container in containers:
-        waiting = container.get("state", {}).get("waiting") or {}
+        state = container.get("state") or {}
+        ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+        if not container.get("ready") and ended.get("exitCode"):
+            return f"container {container['name']} ended with exit code {ended['exitCode']}{_beside(ended)}"
+        waiting = state.get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return _sentence(waiting)
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _sentence(condition)
     return None
+
+
+def _beside(ended: Mapping[str, Any]) -> str:
+    """What is known of an end beside its code: `(OOMKilled)`; `Error` says nothing."""
+    words = [word for word in (ended.get("reason"), ended.get("message")) if word and word != "Error"]
+    return f" ({': '.join(words)})" if words else ""
 
 
 def _sentence(raw: Mapping[str, Any]) -> str:
@@ -193,16 +204,34 @@ def job_state(job: Manifest | None) -> str | None:
 
 
 def rolling(workload: Manifest | None) -> bool:
-    """Whether a Deployment or StatefulSet has not yet brought all its pods to the applied template."""
+    """Whether a Deployment or StatefulSet is on its way to another template than it had, or to its first.
+
+    A pod that died and is replaced, and a change of the number, are no rollout: Kubernetes' own account of it tells
+    them apart. Of a Deployment that is its condition Progressing, of a StatefulSet its two revisions.
+    """
     if workload is None:
         return False
     status = workload.get("status") or {}
-    wanted = workload["spec"].get("replicas", 1)
+    under_way = [
+        condition
+        for condition in status.get("conditions") or []
+        if condition.get("type") == "Progressing" and condition.get("reason") != "NewReplicaSetAvailable"
+    ]
     return bool(
         status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0)
-        or status.get("updatedReplicas", 0) < wanted
         or status.get("replicas", 0) > status.get("updatedReplicas", 0)
+        or status.get("currentRevision") != status.get("updateRevision")
+        or under_way
     )
+
+
+def refusal(workload: Manifest | None) -> str | None:
+    """Why a Deployment's pods cannot even be made (a quota, an admission), or have not come up in ten minutes."""
+    for condition in ((workload or {}).get("status") or {}).get("conditions") or []:
+        failed = condition.get("type") == "ReplicaFailure" and condition.get("status") == "True"
+        if failed or condition.get("reason") == "ProgressDeadlineExceeded":
+            return _sentence(condition)
+    return None
 
 
 def ready_replicas(workload: Manifest | None) -> int:

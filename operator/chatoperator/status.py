@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.events import GOOD_WHEN_FALSE, WARNINGS
+from chatoperator.events import FIGURES, GOOD_WHEN_FALSE, STEPS, WARNINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ def merge(
 
 
 def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The conditions that deserve an Event: those whose status or reason is new."""
+    """The conditions that turned: those whose status or reason is new."""
     before = {condition["type"]: (condition["status"], condition["reason"]) for condition in previous}
     return [
         condition
@@ -58,13 +58,22 @@ def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[
 
 
 def deserves_event(condition: Mapping[str, Any], previous: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a condition that turned is worth an Event.
+    """Whether a condition that turned is worth an Event: together they shall read as a story.
 
-    Unknown is no news, and neither is a new ChatCluster's condition that says that something is not the case.
+    Unknown is no news. Nor is what a new ChatCluster has not yet or is not, a step between two of the same status that
+    needs nobody (no pod ready, one of two ready), or which way the connections lean within the bounds.
     """
-    new = all(before["type"] != condition["type"] for before in previous)
-    quiet = condition["type"] in GOOD_WHEN_FALSE and condition["reason"] not in WARNINGS
-    return condition["status"] != "Unknown" and not (new and quiet and condition["status"] == "False")
+    if condition["status"] == "Unknown":
+        return False
+    if condition["reason"] in WARNINGS:
+        return True
+    before = next((held for held in previous if held["type"] == condition["type"]), None)
+    if condition["reason"] in FIGURES:
+        return before is not None and before["reason"] in WARNINGS
+    if before is None:
+        unusual = "True" if condition["type"] in GOOD_WHEN_FALSE else "False"
+        return condition["status"] == unusual and condition["reason"] not in STEPS
+    return condition["status"] != before["status"] or not {before["reason"], condition["reason"]} <= STEPS
 
 
 def url(cluster: ChatCluster, service: Manifest | None, pods: Sequence[Pod]) -> str | None:

@@ -7,6 +7,7 @@ import uuid
 from chatserver.client import RestClient
 from tests.support.cluster import Cluster, until
 from tests.support.ledger import sign_in
+from tests.support.readiness import healthy
 
 WRITERS = 4
 MESSAGES_EACH = 25
@@ -46,18 +47,20 @@ async def test_a_poller_misses_nothing_behind_a_long_transaction(cluster: Cluste
     poller = asyncio.create_task(poll())
     first = await slow.send("the chat's first", client_id=str(uuid.uuid4()), to=reader.username)
     held = asyncio.create_task(
-        _psql(cluster, HOLD_A_MESSAGE.format(chat_id=first["chat_id"], sender_id=slow.user_id, seconds=HELD_SECONDS))
+        cluster.psql(HOLD_A_MESSAGE.format(chat_id=first["chat_id"], sender_id=slow.user_id, seconds=HELD_SECONDS))
     )
     started = time.monotonic()
     await until(lambda: _held(cluster), "the transaction is open", 15)
-    chats = await asyncio.gather(*(_write(writer, reader, read) for writer in writers))
-    assert time.monotonic() - started < HELD_SECONDS, "the writers were to be done while the transaction is open"
-    await held
-    finished.set()
-    await asyncio.wait_for(poller, 30)
+    # Half a minute of load is also the smoke version of test_healthy.py.
+    async with healthy(cluster):
+        chats = await asyncio.gather(*(_write(writer, reader, read) for writer in writers))
+        assert time.monotonic() - started < HELD_SECONDS, "the writers were to be done while the transaction is open"
+        await held
+        finished.set()
+        await asyncio.wait_for(poller, 30)
 
     chat_ids = ",".join(str(chat_id) for chat_id in (*chats, first["chat_id"]))
-    stored = await _psql(cluster, f"SELECT chat_id, seq FROM messages WHERE chat_id IN ({chat_ids})")  # noqa: S608
+    stored = await cluster.psql(f"SELECT chat_id, seq FROM messages WHERE chat_id IN ({chat_ids})")  # noqa: S608
     table = [(int(chat_id), int(seq)) for chat_id, seq in (line.split("|") for line in stored.split())]
     assert len(table) == WRITERS * MESSAGES_EACH + 2
     assert len(read) == len(set(read)), "nothing twice"
@@ -80,13 +83,4 @@ async def _write(writer: RestClient, reader: RestClient, read: list[tuple[int, i
 
 
 async def _held(cluster: Cluster) -> bool:
-    return "pg_sleep" in await _psql(cluster, "SELECT query FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-
-
-async def _psql(cluster: Cluster, sql: str) -> str:
-    """Run SQL in the database's pod; rows come as `a|b` lines."""
-    return await cluster.kubectl(
-        *("exec", "-i", "-n", "chat", "demo-postgres-0", "--"),
-        *("psql", "-h", "/var/run/postgresql", "-U", "postgres", "-d", "chat", "-qAtX", "-v", "ON_ERROR_STOP=1"),
-        stdin=sql,
-    )
+    return "pg_sleep" in await cluster.psql("SELECT query FROM pg_stat_activity WHERE wait_event = 'PgSleep'")

@@ -10,7 +10,9 @@ import pytest
 from chatserver.client import Problem
 from tests.support.cluster import Cluster, CommandFailed, until
 from tests.support.findings import tell
+from tests.support.flock import NO_CODE, Door, Flock, devices_sql, make_tokens
 from tests.support.ledger import Account, Ledger, sign_in
+from tests.support.readiness import READY_FALSE_SECONDS, ReadyWatch, answers
 
 BACK_SECONDS = 10
 """A deleted child exists again within it: the promise to the admin."""
@@ -30,26 +32,59 @@ CHILDREN = [
 
 OUTAGE_SECONDS = 60
 
+SOCKETS = 200
+
+CONNECT_SECONDS = 60
+
+LEFT_SECONDS = 90
+"""A leaving proxy has 35 s."""
+
 
 async def test_a_pod_of_each_part_dies(cluster: Cluster) -> None:
-    async with Ledger(cluster.url, tls=cluster.insecure) as ledger:
+    """Those that can leave in order cut no socket: a proxy's clients are moved as those of a server are."""
+    tokens = make_tokens(SOCKETS)
+    await cluster.psql(devices_sql(tokens))
+    async with (
+        Ledger(cluster.url, tls=cluster.insecure) as ledger,
+        Flock(Door(cluster.url.replace("https", "wss", 1)), tokens, tls=cluster.insecure) as flock,
+    ):
+        await flock.all_connected(CONNECT_SECONDS)
+        left = []
         for component in ("chatserver", "ingress", "postgres"):
             victim, *_ = await cluster.pods(component)
-            await cluster.kubectl("delete", "pod", victim["metadata"]["name"], "-n", "chat", "--wait=false")
+            left.append(f"pod/{victim['metadata']['name']}")
+            await cluster.kubectl("delete", left[-1], "-n", "chat", "--wait=false")
             await _replaced(cluster, component, victim["metadata"]["uid"])
             await _still_acknowledging(ledger)
+        # PostgreSQL's has the same name again.
+        await cluster.kubectl("wait", *left[:2], "-n", "chat", "--for=delete", f"--timeout={LEFT_SECONDS}s")
+        await flock.all_connected(CONNECT_SECONDS)
+        by_proxy = await cluster.metric("chatserver", "chatserver_proxy_moves_total")
+        cut = [stay for stay in flock.stays if stay.code == NO_CODE or not stay.asked]
+        tell(
+            f"a server and a proxy left: {len(flock.stays)} times one of {SOCKETS} sockets was moved by reconnect "
+            f"({by_proxy:.0f} sockets because of the proxy, the ledger's among them), {len(cut)} were cut"
+        )
+        assert by_proxy
+        assert not cut
         _verdict(await ledger.finish())
 
 
-async def test_a_chatserver_and_postgres_are_killed_without_warning(cluster: Cluster) -> None:
-    async with Ledger(cluster.url, tls=cluster.insecure) as ledger:
-        for component in ("chatserver", "postgres"):
-            victim, *_ = await cluster.pods(component)
-            await cluster.kubectl(
-                "delete", "pod", victim["metadata"]["name"], "-n", "chat", "--force", "--grace-period=0"
+async def test_all_chatservers_and_postgres_are_killed_without_warning(cluster: Cluster) -> None:
+    """And kept away for a while, in which status says so, and why."""
+    async with Ledger(cluster.url, tls=cluster.insecure) as ledger, ReadyWatch(cluster) as ready:
+        async with cluster.without_new_pods():
+            told = await _false_in_time(
+                cluster, ready, *[p["metadata"]["name"] for p in await cluster.pods("chatserver")]
             )
-            await _replaced(cluster, component, victim["metadata"]["uid"])
-            await _still_acknowledging(ledger)
+            assert "0 of 2 chatserver pods are ready" in told
+            assert "unschedulable" in told
+        await ready.becomes("True", RECOVER_SECONDS)
+        await _still_acknowledging(ledger)
+        victim, *_ = await cluster.pods("postgres")
+        await cluster.kubectl("delete", "pod", victim["metadata"]["name"], "-n", "chat", "--force", "--grace-period=0")
+        await _replaced(cluster, "postgres", victim["metadata"]["uid"])
+        await _still_acknowledging(ledger)
         _verdict(await ledger.finish())
 
 
@@ -69,21 +104,22 @@ async def test_deleted_children_come_back_with_their_replicas(cluster: Cluster) 
 
 
 async def test_postgres_away_for_a_minute_cuts_no_socket(cluster: Cluster) -> None:
-    """Three servers; writes answer 503 with Retry-After, HAProxy keeps its slots, all is well afterwards."""
+    """Three servers; status says so, writes answer 503 with Retry-After, HAProxy keeps its slots; then all is well."""
     await cluster.patch({"chatserver": {"scaling": {"minReplicas": 3}}})
     await cluster.servers(3)
-    await cluster.ready()
+    # Whoever is still on its way out would move clients.
+    await cluster.settled()
     async with (
         await sign_in(cluster.url, tls=cluster.insecure) as ana,
         Ledger(cluster.url, tls=cluster.insecure, pairs=3, messages_per_second=1) as ledger,
+        ReadyWatch(cluster) as ready,
     ):
-        await cluster.patch({"paused": True})
-        await until(lambda: _is(cluster, "Paused"), "the operator is paused", 30)
         closes = [list(client.closes) for client in ledger.clients]
         pods = {pod["metadata"]["uid"] for pod in await cluster.pods("chatserver")}
-        try:
-            await cluster.kubectl("scale", "statefulset", "demo-postgres", "-n", "chat", "--replicas=0")
-            await cluster.kubectl("wait", "pod", "demo-postgres-0", "-n", "chat", "--for=delete", "--timeout=60s")
+        async with cluster.without_new_pods():
+            told = await _false_in_time(cluster, ready, "demo-postgres-0")
+            assert "0 of 1 postgres pods are ready" in told
+            assert "unschedulable" in told
             until_back = time.monotonic() + OUTAGE_SECONDS
             refusals = 0
             while time.monotonic() < until_back:
@@ -95,9 +131,14 @@ async def test_postgres_away_for_a_minute_cuts_no_socket(cluster: Cluster) -> No
                 await asyncio.sleep(2)
             assert refusals > 1
             assert await _slots(cluster) >= 3
-        finally:
-            await cluster.patch({"paused": False})
-        await cluster.ready(RECOVER_SECONDS)
+            assert ready.told[-1].status == "False"
+        began = time.monotonic()
+        back = await answers(cluster, wanted=True, seconds=RECOVER_SECONDS)
+        true = await ready.becomes("True", RECOVER_SECONDS)
+        tell(
+            f"PostgreSQL may come back: answered after {back - began:.1f} s, Ready True {true.at - back:.1f} s later; "
+            f"{ready.writes} writes of the status in this minute"
+        )
         await _still_acknowledging(ledger)
         assert [list(client.closes) for client in ledger.clients] == closes
         assert {pod["metadata"]["uid"] for pod in await cluster.pods("chatserver")} == pods
@@ -141,8 +182,27 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-async def _is(cluster: Cluster, condition: str) -> bool:
-    return (await cluster.condition(condition)).get("status") == "True"
+async def _false_in_time(cluster: Cluster, ready: ReadyWatch, *victims: str) -> str:
+    """Kill pods: Ready turns False soon after people are no longer answered; returns what it says in the end.
+
+    The time counts from the first refused request, not from the kill: how long proxies and servers take to notice is
+    theirs, and on a machine with other work it is long.
+    """
+    refused = asyncio.create_task(answers(cluster, wanted=False, seconds=RECOVER_SECONDS))
+    killed = time.monotonic()
+    await cluster.kubectl("delete", "pod", *victims, "-n", "chat", "--force", "--grace-period=0")
+    failed, told = await asyncio.gather(refused, ready.becomes("False", RECOVER_SECONDS))
+    tell(
+        f"{', '.join(victims)} killed: first request refused after {failed - killed:.1f} s, "
+        f"Ready False {told.at - failed:.1f} s after that ({told.reason}: {told.message})"
+    )
+    assert told.at - failed <= READY_FALSE_SECONDS
+
+    async def explained() -> bool:
+        return "unschedulable" in ready.told[-1].message
+
+    await until(explained, f"Ready says why: {ready.told[-1]}", READY_FALSE_SECONDS * 3)
+    return ready.told[-1].message
 
 
 async def _still_acknowledging(ledger: Ledger) -> None:

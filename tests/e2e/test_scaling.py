@@ -52,3 +52,44 @@ async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> N
         account = await ledger.finish()
         tell(account)
         assert account.clean, account
+
+
+HPA = """
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: demo, namespace: chat}
+spec:
+  scaleTargetRef: {apiVersion: chatcluster.io/v1alpha1, kind: ChatCluster, name: demo}
+  minReplicas: 2
+  maxReplicas: 3
+  metrics:
+    - {type: Resource, resource: {name: cpu, target: {type: AverageValue, averageValue: 1m}}}
+"""
+"""One thousandth of a core a server: any load wants the most."""
+
+
+async def test_kubernetes_own_autoscaler_and_kubectl_scale_move_the_servers(cluster: Cluster) -> None:
+    """By the scale subresource, from what metrics-server measures; the operator follows and does not fight."""
+    await cluster.patch({"chatserver": {"scaling": {"mode": "External", "replicas": 2}}})
+    async with Ledger(cluster.url, tls=cluster.insecure, pairs=1, messages_per_second=5) as ledger:
+        try:
+            await cluster.apply(HPA)
+            took = await until(lambda: _asks(cluster, 3), "the HPA has asked for a third server", SCALED_SECONDS)
+            await cluster.servers(3, SCALED_SECONDS)
+            hpa = await cluster.get("hpa", "demo")
+            measured = hpa["status"]["currentMetrics"][0]["resource"]["current"]["averageValue"]
+            tell(f"an HPA on the ChatCluster asked for a third server after {took:.0f} s, at {measured} of a core each")
+            assert (await cluster.condition("ScalingActive"))["reason"] == "External"
+        finally:
+            await cluster.kubectl("delete", "hpa", "demo", "-n", "chat")
+        await cluster.kubectl("scale", "chatcluster/demo", "-n", "chat", "--replicas=2")
+        took = await until(lambda: _asks(cluster, 2), "two servers are asked for", SCALED_SECONDS, poll_seconds=0.2)
+        tell(f"kubectl scale reached the Deployment after {took:.1f} s")
+        account = await ledger.finish()
+        tell(account)
+        assert account.clean, account
+
+
+async def _asks(cluster: Cluster, replicas: int) -> bool:
+    """Whether the operator asks Kubernetes for this many servers."""
+    return bool((await cluster.get("deployment", "demo-chatserver"))["spec"]["replicas"] == replicas)

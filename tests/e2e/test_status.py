@@ -1,9 +1,15 @@
 """What the admin sees: columns, conditions, refusals in words, restricted pods."""
 
+import datetime as dt
+import json
+import time
+
 import pytest
 
+from chatoperator import certificates
 from tests.support.cluster import Cluster, CommandFailed
 from tests.support.findings import tell
+from tests.support.readiness import READY_FALSE_SECONDS, ReadyWatch
 
 INVALID = """
 apiVersion: chatcluster.io/v1alpha1
@@ -13,6 +19,9 @@ spec:
   chatserver: {{scaling: {scaling}}}
   auth: {{otp: {otp}}}
 """
+
+CERTIFICATE_SECONDS = 15
+"""Enough for kubectl and a reconcile on a busy machine."""
 
 ALLOWED = "{sender: Log, allowDevelopmentCodes: true}"
 
@@ -35,6 +44,35 @@ async def test_conditions_say_what_is_and_for_which_generation(cluster: Cluster)
         assert conditions[kind]["status"] == "True", conditions[kind]
         assert conditions[kind]["observedGeneration"] == chat["metadata"]["generation"]
         assert conditions[kind]["message"]
+
+
+async def test_ready_is_false_soon_after_the_users_certificate_ended(cluster: Cluster) -> None:
+    """Though the chat answers whoever does not look at it, and proxies with the new one are still coming up."""
+    lasts = dt.timedelta(seconds=CERTIFICATE_SECONDS)
+    begins = dt.datetime.now(dt.UTC) - dt.timedelta(days=certificates.SERVER_DAYS) + lasts
+    made = certificates.ensure(None, None, ("localhost",), begins).server
+    ends, now = certificates.ends(made.certificate), dt.datetime.now(dt.UTC)
+    assert ends is not None
+    ends_at = time.monotonic() + (ends - now).total_seconds()
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "short-lived", "namespace": "chat"},
+        "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": made.certificate, "tls.key": made.key},
+    }
+    await cluster.apply(json.dumps(secret))
+    async with ReadyWatch(cluster) as ready:
+        try:
+            await cluster.patch({"ingress": {"tls": {"mode": "Secret", "secretName": "short-lived"}}})
+            told = await ready.becomes("False", CERTIFICATE_SECONDS + 60)
+        finally:
+            await cluster.patch({"ingress": {"tls": None}})
+        tell(f"Ready False {told.at - ends_at:.1f} s after the certificate's end ({told.reason}: {told.message})")
+        assert told.reason == "CertificateExpired"
+        assert "put a new one there" in told.message
+        assert 0 <= told.at - ends_at <= READY_FALSE_SECONDS
+        await ready.becomes("True", READY_FALSE_SECONDS * 3)
 
 
 @pytest.mark.parametrize(

@@ -63,21 +63,25 @@ def test_ready_is_what_the_ingress_answers_and_not_what_pods_claim() -> None:
     assert made["Ready"].reason == "NotAnswering"
 
 
-def test_ready_says_which_part_is_broken_and_why() -> None:
-    broken = Pod(
-        name="demo-postgres-0",
-        component="postgres",
+def unready(name: str, trouble: str, *, terminating: bool = False) -> Pod:
+    return Pod(
+        name=name,
+        component=name.split("-")[1],
         address=None,
         host_address=None,
         ready=False,
         started=False,
-        terminating=False,
+        terminating=terminating,
         lost=False,
-        trouble="ImagePullBackOff: no such image",
+        trouble=trouble,
         deletion_cost=None,
         credentials_digest=None,
         certificate_digest=None,
     )
+
+
+def test_ready_says_which_part_is_broken_and_why() -> None:
+    broken = unready("demo-postgres-0", "ImagePullBackOff: no such image")
     made = by_type(conditions(facts(replace(running(postgres=0), pods=(broken,)), ok=False)))
     assert made["Ready"].reason == "NotReady"
     assert "ImagePullBackOff: no such image" in made["Ready"].message
@@ -110,6 +114,59 @@ def test_a_failed_migration_is_told_with_the_place_to_look() -> None:
     made = by_type(conditions(facts(observed, migrated=False)))["Progressing"]
     assert (made.status, made.reason) == ("False", "MigrationFailed")
     assert "kubectl logs job/demo-migrate-1" in made.message
+
+
+def test_a_migration_that_fails_again_and_again_is_told_with_how_it_ended() -> None:
+    pods = (
+        unready("demo-migrate-0-x", "container migrate ended with exit code 1, of another image"),
+        unready("demo-migrate-1-y", "container migrate ended with exit code 2"),
+    )
+    made = by_type(conditions(facts(replace(running(), pods=pods), migrated=False)))["Progressing"]
+    assert (made.status, made.reason) == ("True", "MigrationFailing")
+    assert "exit code 2; see its logs (kubectl logs job/demo-migrate-1)" in made.message
+    assert "another image" not in made.message
+
+
+def rolling(part: str, **status: Any) -> Observed:
+    """All that is wanted is ready, and a new pod beside it is not."""
+    key = ("StatefulSet" if part == "postgres" else "Deployment", f"demo-{part}")
+    live = running().children[key]
+    moving = {**live, "status": {**live["status"], "updatedReplicas": 1, "replicas": 3, **status}}
+    return replace(running(), children={**running().children, key: moving})
+
+
+@pytest.mark.parametrize(
+    ("part", "remedy"),
+    [
+        ("chatserver", "What ran before goes on serving"),
+        ("ingress", "goes on serving"),
+        ("postgres", "Correct the spec"),
+    ],
+)
+def test_a_rollout_whose_pods_fail_says_why_and_what_to_do(part: str, remedy: str) -> None:
+    pods = (
+        unready(f"demo-{part}-new", "container x ended with exit code 2"),
+        unready(f"demo-{part}-old", "container x ended with exit code 137", terminating=True),
+    )
+    made = by_type(conditions(facts(replace(rolling(part), pods=pods))))
+    assert (made["Progressing"].status, made["Progressing"].reason) == ("True", "RolloutFailing")
+    assert f"demo-{part}-new: container x ended with exit code 2; " in made["Progressing"].message
+    assert remedy in made["Progressing"].message
+    assert "137" not in made["Progressing"].message
+    assert made["Ready"].status == "True"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"},
+        {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "has timed out"},
+    ],
+)
+def test_a_rollout_without_pods_or_without_end_is_told_in_kubernetes_words(condition: dict[str, str]) -> None:
+    made = by_type(conditions(facts(rolling("chatserver", conditions=[condition]))))["Progressing"]
+    assert made.reason == "RolloutFailing"
+    assert f"{condition['reason']}: {condition['message']}" in made.message
 
 
 def test_the_conditions_are_those_that_admins_are_promised() -> None:

@@ -1,4 +1,4 @@
-"""What the operator makes of a pod as the API server gives it."""
+"""What the operator makes of pods and workloads as the API server gives them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from chatoperator.observed import pod
+from chatoperator.observed import pod, rolling
 from chatoperator.reconcile.observe import LOST_AFTER_SECONDS, is_lost
 
 GRACE_ENDS = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)
+
+CRASHED = {"terminated": {"exitCode": 2, "reason": "Error"}}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s restarting failed container"}}
 
 
 def raw(**metadata: str) -> dict[str, Any]:
@@ -42,3 +45,99 @@ def test_a_lost_pod_names_its_node_and_what_can_be_done() -> None:
 def test_a_pod_that_stays_is_not_lost_however_old() -> None:
     assert not is_lost(raw(), GRACE_ENDS + dt.timedelta(days=1000))
     assert not pod(raw()).terminating
+
+
+def trouble(*, ready: bool = False, conditions: Any = (), **container: Any) -> str | None:
+    return pod(
+        {
+            "metadata": {"name": "demo-chatserver-x"},
+            "status": {
+                "conditions": conditions,
+                "containerStatuses": [{"name": "chatserver", "ready": ready, **container}],
+            },
+        }
+    ).trouble
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        pytest.param({"state": CRASHED}, id="has ended"),
+        pytest.param({"state": BACK_OFF, "lastState": CRASHED}, id="waits for the next try"),
+        pytest.param({"state": {"running": {}}, "lastState": CRASHED}, id="tries again"),
+    ],
+)
+def test_a_container_that_keeps_ending_gives_one_sentence_at_every_moment(container: dict[str, Any]) -> None:
+    """Otherwise the condition would turn with every try."""
+    assert trouble(**container) == "container chatserver ended with exit code 2"
+
+
+@pytest.mark.parametrize(
+    ("container", "told"),
+    [
+        ({"state": {"waiting": {"reason": "ContainerCreating"}}}, None),
+        ({"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}, "ErrImagePull: not found"),
+        (
+            {"state": BACK_OFF, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
+            "container chatserver ended with exit code 137 (OOMKilled)",
+        ),
+        (
+            {"state": {"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}}},
+            "container chatserver ended with exit code 128 (StartError: no such file)",
+        ),
+        ({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "lastState": CRASHED}, None),
+        ({"state": {"running": {}}, "lastState": CRASHED, "ready": True}, None),
+    ],
+)
+def test_what_keeps_a_container_from_being_ready(container: dict[str, Any], told: str | None) -> None:
+    assert trouble(**container) == told
+
+
+def test_a_pod_that_finds_no_node_says_so() -> None:
+    nowhere = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    assert trouble(conditions=[nowhere]) == "Unschedulable: 0/1 nodes"
+
+
+WELL = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}
+
+
+def deployment(reason: str = "NewReplicaSetAvailable", **status: int) -> dict[str, Any]:
+    conditions = [{"type": "Progressing", "status": "True", "reason": reason}]
+    return {
+        "metadata": {"generation": 2},
+        "spec": {"replicas": 2},
+        "status": {**WELL, "conditions": conditions, **status},
+    }
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        pytest.param(None, False, id="not there yet"),
+        pytest.param(deployment(), False, id="all is as it should be"),
+        pytest.param(deployment(replicas=1, updatedReplicas=1, readyReplicas=1), False, id="a pod died"),
+        pytest.param(deployment(observedGeneration=1), True, id="Kubernetes has not seen the change yet"),
+        pytest.param(deployment("ReplicaSetUpdated", replicas=3, updatedReplicas=1), True, id="old pods are there"),
+        pytest.param(deployment("ReplicaSetUpdated"), True, id="new ones have to prove themselves"),
+        pytest.param(deployment("NewReplicaSetCreated", replicas=0, updatedReplicas=0), True, id="the first ones"),
+        pytest.param(deployment("ProgressDeadlineExceeded"), True, id="it does not come to an end"),
+    ],
+)
+def test_a_deployment_rolls_until_kubernetes_calls_it_complete(live: dict[str, Any] | None, *, expected: bool) -> None:
+    assert rolling(live) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        pytest.param({"currentRevision": "a", "updateRevision": "a"}, False, id="one revision"),
+        pytest.param({"currentRevision": "a", "updateRevision": "a", "replicas": 0}, False, id="its pod died"),
+        pytest.param({"currentRevision": "a", "updateRevision": "b"}, True, id="two revisions"),
+        pytest.param({"observedGeneration": 1}, True, id="not seen yet"),
+    ],
+)
+def test_a_stateful_set_rolls_while_it_has_two_revisions(status: dict[str, Any], *, expected: bool) -> None:
+    counts = {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
+    counts["updatedReplicas"] = int(status.get("replicas", 1))
+    live = {"metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": {**counts, **status}}
+    assert rolling(live) is expected

@@ -92,16 +92,55 @@ def test_a_node_port_that_is_not_given_out_yet_is_unknown() -> None:
 def test_a_new_chatcluster_tells_what_is_and_not_all_that_is_not() -> None:
     new = [
         Condition("Ready", "False", "Missing", "m"),
+        Condition("DatabaseReady", "False", "SecretMissing", "m"),
+        Condition("ScalingLimited", "True", "AtMinimum", "m"),
         Condition("Paused", "False", "NotPaused", "m"),
         Condition("ScalingActive", "Unknown", "Starting", "m"),
         Condition("DevelopmentCodes", "True", "SenderLog", "m"),
         Condition("Progressing", "False", "InvalidSpec", "m"),
     ]
     made = merge([], new, generation=1, now=SOONER)
-    assert [c["type"] for c in made if deserves_event(c, [])] == ["Ready", "DevelopmentCodes", "Progressing"]
+    assert [c["type"] for c in made if deserves_event(c, [])] == ["DatabaseReady", "DevelopmentCodes", "Progressing"]
     paused = merge(made, [Condition("Paused", "True", "Paused", "m")], generation=1, now=LATER)[0]
     assert deserves_event(paused, made)
     assert deserves_event({**paused, "status": "False"}, [paused])
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        pytest.param(("Ready", "False", "NotReady"), ("Ready", "False", "PartlyReady"), False, id="a step"),
+        pytest.param(("Ready", "False", "NotAnswering"), ("Ready", "True", "Answering"), True, id="well again"),
+        pytest.param(
+            ("Ready", "False", "NotReady"), ("Ready", "False", "CertificateExpired"), True, id="needs somebody"
+        ),
+        pytest.param(
+            ("ScalingLimited", "True", "AtMinimum"), ("ScalingLimited", "False", "WithinBounds"), False, id="load"
+        ),
+        pytest.param(
+            ("ScalingLimited", "False", "WithinBounds"), ("ScalingLimited", "True", "TooFewServers"), True, id="!"
+        ),
+        pytest.param(
+            ("ScalingLimited", "True", "TooFewServers"), ("ScalingLimited", "False", "WithinBounds"), True, id=":"
+        ),
+        pytest.param(
+            ("Progressing", "True", "Migrating"), ("Progressing", "True", "Rolling"), True, id="the next chapter"
+        ),
+        pytest.param(("Progressing", "True", "Rolling"), ("Progressing", "True", "RolloutFailing"), True, id="stuck"),
+    ],
+)
+def test_steps_are_no_news_and_what_needs_somebody_is(
+    was: tuple[str, Any, str], now: tuple[str, Any, str], *, told: bool
+) -> None:
+    before = merge([], [Condition(*was, "m")], generation=1, now=SOONER)
+    (after,) = merge(before, [Condition(*now, "m")], generation=1, now=LATER)
+    assert deserves_event(after, before) is told
+
+
+def test_a_mode_that_somebody_chose_is_no_warning() -> None:
+    for reason, warning in (("External", False), ("Paused", False), ("NoReadings", True)):
+        (made,) = merge([], [Condition("ScalingActive", "False", reason, "m")], generation=1, now=SOONER)
+        assert turned(made).warning is warning
 
 
 def test_whatever_flaps_there_are_at_most_ten_events_an_hour_after_a_burst() -> None:

@@ -1,11 +1,12 @@
 """The project's own local cluster, seen through kubectl."""
 
 import asyncio
+import contextlib
 import json
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,14 @@ class Cluster:
         """Apply a manifest given as text."""
         return await self.kubectl("apply", "-f", "-", stdin=manifest)
 
+    async def psql(self, sql: str, namespace: str = "chat", instance: str = "demo") -> str:
+        """Run SQL in the database's pod; rows come as `a|b` lines."""
+        return await self.kubectl(
+            *("exec", "-i", "-n", namespace, f"{instance}-postgres-0", "--"),
+            *("psql", "-h", "/var/run/postgresql", "-U", "postgres", "-d", "chat", "-qAtX", "-v", "ON_ERROR_STOP=1"),
+            stdin=sql,
+        )
+
     async def patch(self, spec: dict[str, Any], name: str = "demo", namespace: str = "chat") -> None:
         """Merge into a ChatCluster's spec."""
         await self.kubectl(
@@ -85,6 +94,17 @@ class Cluster:
         found = await self.get("pods", namespace=namespace, selector=selector)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
+    async def metric(self, component: str, name: str, port: int = 9090) -> float:
+        """A metric of one part, summed over its pods that are not on their way out and over its labels."""
+        total = 0.0
+        for pod in await self.pods(component):
+            path = f"/api/v1/namespaces/chat/pods/{pod['metadata']['name']}:{port}/proxy/metrics"
+            page = await self.kubectl("get", "--raw", path)
+            total += sum(
+                float(line.split()[-1]) for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
+            )
+        return total
+
     async def servers(self, count: int, timeout_seconds: float = 180) -> None:
         """Wait until the ChatCluster `demo` runs this many chatservers, all ready and none on its way out."""
 
@@ -96,11 +116,46 @@ class Cluster:
 
         await until(running, f"{count} chatservers run", timeout_seconds)
 
+    @contextlib.asynccontextmanager
+    async def without_new_pods(self) -> AsyncIterator[None]:
+        """No node takes new pods: what dies stays away, with Kubernetes' own reason."""
+        nodes = [node["metadata"]["name"] for node in await self.get("nodes")]
+        await self.kubectl("cordon", *nodes)
+        try:
+            yield
+        finally:
+            await self.kubectl("uncordon", *nodes)
+
     async def condition(self, kind: str, name: str = "demo", namespace: str = "chat") -> dict[str, Any]:
         """One condition of a ChatCluster; empty while it has none."""
         chat = await self.get("chatcluster", name, namespace=namespace)
         conditions = (chat or {}).get("status", {}).get("conditions", [])
         return next((one for one in conditions if one["type"] == kind), {})
+
+    async def settled(self, timeout_seconds: float = 300) -> float:
+        """Wait until all is as the spec of `demo` asks now, and nothing is on its way out; returns the seconds."""
+
+        async def done() -> bool:
+            chat = await self.get("chatcluster", "demo")
+            progressing = await self.condition("Progressing")
+            pods = await self.get("pods", selector="app.kubernetes.io/instance=demo")
+            return (
+                progressing.get("observedGeneration") == chat["metadata"]["generation"]
+                and progressing.get("reason") == "Settled"
+                and not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+            )
+
+        return await until(done, "chatcluster/demo is settled", timeout_seconds)
+
+    async def evict(self, pod: str, namespace: str = "chat") -> None:
+        """Ask a pod to leave as a node's drain does, within its disruption budget."""
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+        await self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
     async def ready(self, timeout_seconds: float = 240) -> None:
         """Wait until `demo` is Ready for the spec it has now."""
@@ -130,7 +185,7 @@ async def run(
         stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=_environment() | (env or {}),
+        env=environment() | (env or {}),
         cwd=ROOT,
     )
     try:
@@ -145,7 +200,7 @@ async def run(
     return out.decode()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """A user's shell: without what `make` and `uv run` gave to the tests, with the kubectl that was built."""
     built = toolchain.cached("kubernetes", "kubectl")
     path = os.environ["PATH"] + (f"{os.pathsep}{built.parent}" if built else "")

@@ -17,6 +17,7 @@ from picows import WSError, WSListener, WSMsgType, ws_connect
 from chatserver.services.accounts import secret_hash
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from picows import WSFrame, WSTransport
@@ -45,6 +46,23 @@ class Place:
     server: ServerProcess
     connections: int = 0
     ready: bool = False
+
+    @property
+    def ws_url(self) -> str:
+        """Base of the WebSocket's address."""
+        return self.server.ws_url
+
+
+@dataclass(slots=True)
+class Door:
+    """The one address of an ingress, which sends connections on by itself."""
+
+    ws_url: str
+    connections: int = 0
+
+    def choose(self) -> Door:
+        """Return it."""
+        return self
 
 
 class LeastConnections:
@@ -129,6 +147,7 @@ class _Wire(WSListener):
         self.asked: list[int] = []
         self.code = NO_CODE
         self.by_server = True
+        self.server = ""
         self._transport: WSTransport | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -143,6 +162,7 @@ class _Wire(WSListener):
         elif frame.msg_type == WSMsgType.TEXT:
             told = msgspec.json.decode(frame.get_payload_as_bytes())
             if told["type"] == "welcome" and not self.welcomed.done():
+                self.server = told["server"]
                 self.welcomed.set_result(None)
             elif told["type"] == "reconnect":
                 self.asked.append(told["after_ms"])
@@ -167,11 +187,13 @@ class Flock:
     Attributes:
         stays: connections that ended, in that order.
         arrivals: welcomes, in that order.
+        tls: how to check the other end; None: it speaks no TLS.
         refused: connects that got no welcome, by what came instead.
     """
 
-    proxy: LeastConnections
+    proxy: LeastConnections | Door
     tokens: Sequence[str]
+    tls: ssl.SSLContext | None = None
     stays: list[Stay] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
@@ -195,6 +217,10 @@ class Flock:
         for wire in self._wires.values():
             wire.leave()
 
+    def servers(self) -> list[str]:
+        """Return the server of each open connection."""
+        return [wire.server for wire in self._wires.values()]
+
     async def all_connected(self, seconds: float) -> None:
         """Wait until every device has a connection."""
         async with asyncio.timeout(seconds):
@@ -216,7 +242,7 @@ class Flock:
                     place = self.proxy.choose()
                     place.connections += 1
                     try:
-                        await self._connect(wire, place.server, self.tokens[number])
+                        await self._connect(wire, place.ws_url, self.tokens[number])
                     except BaseException:
                         place.connections -= 1
                         raise
@@ -227,19 +253,18 @@ class Flock:
                 continue
             errors = 0
             self._wires[number] = wire
-            self.arrivals.append(Arrival(number, place.server.name, time.monotonic()))
+            self.arrivals.append(Arrival(number, wire.server, time.monotonic()))
             await wire.gone
             del self._wires[number]
             place.connections -= 1
-            self.stays.append(
-                Stay(number, place.server.name, tuple(wire.asked), wire.code, wire.by_server, time.monotonic())
-            )
+            self.stays.append(Stay(number, wire.server, tuple(wire.asked), wire.code, wire.by_server, time.monotonic()))
 
-    async def _connect(self, wire: _Wire, server: ServerProcess, token: str) -> None:
+    async def _connect(self, wire: _Wire, ws_url: str, token: str) -> None:
         async with asyncio.timeout(CONNECT_SECONDS):
             transport, _ = await ws_connect(
                 lambda: wire,
-                f"{server.ws_url}/api/ws",
+                f"{ws_url}/api/ws",
+                ssl_context=self.tls,
                 websocket_handshake_timeout=CONNECT_SECONDS,
                 read_buffer_init_size=1024,
                 extra_headers={"Authorization": f"Bearer {token}", "Sec-WebSocket-Protocol": "chat.v1"},
@@ -255,7 +280,7 @@ class Flock:
 
 async def fill_devices(database: Database, count: int) -> list[str]:
     """Make that many people with a signed-in device each, and return the devices' tokens."""
-    tokens = [secrets.token_urlsafe(32) for _ in range(count)]
+    tokens = make_tokens(count)
     await database.execute(
         "WITH made AS (INSERT INTO users (phone_number) SELECT '+1778' || lpad(n::text, 7, '0') "
         "FROM generate_series(1, cardinality($1::bytea[])) AS n RETURNING user_id) "
@@ -264,6 +289,26 @@ async def fill_devices(database: Database, count: int) -> list[str]:
         [secret_hash(token) for token in tokens],
     )
     return tokens
+
+
+def make_tokens(count: int) -> list[str]:
+    """Return that many tokens that nobody has."""
+    return [secrets.token_urlsafe(32) for _ in range(count)]
+
+
+def devices_sql(tokens: Sequence[str]) -> str:
+    """Return a statement for psql that makes somebody with a signed-in device for each token."""
+    # Any numbers that nobody has yet: the database stays from one run to the next.
+    first = secrets.randbelow(9 * 10**8) + 10**8
+    hashes = ",".join(f"('\\x{secret_hash(token).hex()}'::bytea)" for token in tokens)
+    return (
+        f"WITH tokens AS (SELECT hash, row_number() OVER () AS n FROM (VALUES {hashes}) AS given (hash)), "  # noqa: S608
+        f"made AS (INSERT INTO users (phone_number) SELECT '+1999' || ({first} + n)::text FROM tokens "
+        "RETURNING user_id), "
+        "numbered AS (SELECT user_id, row_number() OVER (ORDER BY user_id) AS n FROM made) "
+        "INSERT INTO devices (user_id, token_hash, expires_at) "
+        "SELECT user_id, hash, now() + interval '1 day' FROM numbered JOIN tokens USING (n);"
+    )
 
 
 def histogram(seconds: Sequence[float], *, bin_seconds: float = 1.0) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -110,6 +111,8 @@ async def handle(request: Request) -> None:
     await context.deliverer.learn(caller.user_id)
     epoch = await context.health.epoch()
     connection = Connection(uuid.uuid4().hex[:16], caller.user_id, caller.device_id)
+    # Interned: thousands of connections come from a few proxies.
+    connection.proxy = sys.intern(str(request.ip))
     accepted = False
     try:
         await context.deliverer.claims.claim(context.bus, connection)

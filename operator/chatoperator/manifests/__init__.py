@@ -138,13 +138,14 @@ def _servers(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
                 pull_policy=inputs.pull_policy,
                 replicas=inputs.replicas,
                 schema=inputs.server_template.schema,
+                cluster_domain=inputs.cluster_domain,
             )
         )
     return made
 
 
 def _ingress(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
-    made = [ingress.service(cluster), disruption_budget(cluster, "ingress")]
+    made = [ingress.service(cluster), ingress.proxies_service(cluster), disruption_budget(cluster, "ingress")]
     if inputs.https_port is None:
         return made
     config = ingress.config_map(cluster, https_port=inputs.https_port, cluster_domain=inputs.cluster_domain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.haproxy import DISCOVERY_SECONDS, READINESS_NOTICE_SECONDS
+from chatoperator.manifests.haproxy import DISCOVERY_SECONDS, READINESS_NOTICE_SECONDS, STAY_SECONDS
 from chatoperator.manifests.metadata import (
     SCHEMA_ANNOTATION,
     chatserver_secret_name,
@@ -14,6 +14,7 @@ from chatoperator.manifests.metadata import (
     metadata,
     migrate_job_name,
     part_name,
+    proxies_service_name,
     selector,
 )
 from chatoperator.manifests.pod import (
@@ -73,7 +74,9 @@ def service(cluster: ChatCluster) -> Manifest:
     }
 
 
-def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: int, schema: str) -> Manifest:
+def deployment(
+    cluster: ChatCluster, *, image: str, pull_policy: str, replicas: int, schema: str, cluster_domain: str
+) -> Manifest:
     """The chatservers.
 
     Args:
@@ -82,6 +85,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
         pull_policy: imagePullPolicy.
         replicas: The decided number; always set, so that a recreated Deployment starts with it.
         schema: Name of the migrate Job after which this template may run.
+        cluster_domain: DNS domain of the Kubernetes cluster, such as `cluster.local`.
     """
     webhook_volumes, webhook_mounts = _webhook_volume(cluster.auth)
     container: Manifest = {
@@ -93,7 +97,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, replicas: 
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
-        "env": _environment(cluster),
+        "env": _environment(cluster, cluster_domain),
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.chatserver.resources),
         "securityContext": container_security(),
         "startupProbe": http_probe("/livez", "http", period_seconds=1, failures=120),
@@ -192,9 +196,9 @@ def _database_environment() -> list[Manifest]:
     ]
 
 
-def _environment(cluster: ChatCluster) -> list[Manifest]:
+def _environment(cluster: ChatCluster, cluster_domain: str) -> list[Manifest]:
     """Ours, and after it the user's, of which none may replace ours."""
-    ours = [*_database_environment(), *_serve_environment(cluster)]
+    ours = [*_database_environment(), *_serve_environment(cluster, cluster_domain)]
     names = {entry["name"] for entry in ours}
     theirs = cluster.chatserver.env.items()
     return [*ours, *({"name": name, "value": value} for name, value in theirs if name not in names)]
@@ -229,13 +233,16 @@ def _spread(cluster: ChatCluster) -> Manifest:
     return {"topologySpreadConstraints": [{**own, **constraint} for constraint in wanted]}
 
 
-def _serve_environment(cluster: ChatCluster) -> list[Manifest]:
+def _serve_environment(cluster: ChatCluster, cluster_domain: str) -> list[Manifest]:
     values = {
         "CHAT_DATABASE_POOL_SIZE": cluster.pool_size,
         "CHAT_HTTP_PORT": HTTP_PORT,
         "CHAT_METRICS_PORT": METRICS_PORT,
         "CHAT_DRAIN_SECONDS": cluster.chatserver.drain_seconds,
         "CHAT_READINESS_NOTICE_SECONDS": READINESS_NOTICE_SECONDS,
+        # With the domain and the last dot it is one question, not one for each search domain.
+        "CHAT_PROXIES_HOST": f"{proxies_service_name(cluster.name)}.{cluster.namespace}.svc.{cluster_domain}.",
+        "CHAT_PROXY_STAY_SECONDS": STAY_SECONDS,
         "CHAT_MAX_CONNECTIONS": cluster.chatserver.max_connections,
         **_sign_in_environment(cluster.auth),
         "CHAT_SESSION_DAYS": cluster.auth.session_days,

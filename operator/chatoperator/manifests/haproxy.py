@@ -26,6 +26,13 @@ leaving. Fixed by the CRD, not by the object: changing maxReplicas must not rest
 HARD_STOP_AFTER_SECONDS = 30
 """A leaving HAProxy keeps its WebSockets this long after it stopped listening."""
 
+LEAVE_ENDPOINTS_SECONDS = 5
+"""A leaving pod still accepts while the nodes learn that it is gone."""
+
+STAY_SECONDS = LEAVE_ENDPOINTS_SECONDS + HARD_STOP_AFTER_SECONDS - 10
+"""From when a chatserver last found a pod's address in DNS until all its clients should have left. The address is
+there for up to 7 s after the pod began to leave (CoreDNS' cache, and 2 s between two looks), and closing takes time."""
+
 HTTP_PORT = 8080
 HTTPS_PORT = 8443
 STATISTICS_PORT = 8404

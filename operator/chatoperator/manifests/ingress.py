@@ -12,6 +12,7 @@ from chatoperator.manifests.metadata import (
     labels,
     metadata,
     part_name,
+    proxies_service_name,
     selector,
     service_host,
     tls_secret_name,
@@ -34,14 +35,11 @@ DEFAULT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
 DEFAULT_LIMITS = {"cpu": "2", "memory": "1Gi"}
 """10,000 connections with TLS take about 60 KB each."""
 
-LEAVE_ENDPOINTS_SECONDS = 5
-"""A leaving pod still accepts while the nodes learn that it is gone."""
-
 FIND_SERVERS_SECONDS = 5
 """A new pod gets no requests before it has looked servers up and checked them. Not a probe of its servers: in an outage
 of them all it has to answer 503 rather than to refuse connections."""
 
-TERMINATION_GRACE_SECONDS = LEAVE_ENDPOINTS_SECONDS + haproxy.HARD_STOP_AFTER_SECONDS + 10
+TERMINATION_GRACE_SECONDS = haproxy.LEAVE_ENDPOINTS_SECONDS + haproxy.HARD_STOP_AFTER_SECONDS + 10
 
 
 def service(cluster: ChatCluster) -> Manifest:
@@ -61,6 +59,21 @@ def service(cluster: ChatCluster) -> Manifest:
     if wanted.annotations:
         made["annotations"] = dict(wanted.annotations)
     return {"apiVersion": "v1", "kind": "Service", "metadata": made, "spec": spec}
+
+
+def proxies_service(cluster: ChatCluster) -> Manifest:
+    """Headless: the chatservers see in its DNS name when a proxy leaves, with the operator up or down."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(cluster, proxies_service_name(cluster.name), "ingress"),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "selector": selector(cluster.name, "ingress"),
+            "ports": [{"name": "https", "port": haproxy.HTTPS_PORT, "targetPort": "https", "protocol": "TCP"}],
+        },
+    }
 
 
 def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) -> Manifest:
@@ -138,7 +151,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
             **http_probe("/healthz", "metrics", period_seconds=2, failures=2),
             "initialDelaySeconds": FIND_SERVERS_SECONDS,
         },
-        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_ENDPOINTS_SECONDS}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": haproxy.LEAVE_ENDPOINTS_SECONDS}}},
         "volumeMounts": [
             {"name": "config", "mountPath": haproxy.CONFIG_FOLDER, "readOnly": True},
             {"name": "tls", "mountPath": "/etc/haproxy/tls", "readOnly": True},

@@ -46,6 +46,11 @@ def part_name(cluster_name: str, part: Part) -> str:
     return f"{cluster_name}-{part}"
 
 
+def proxies_service_name(cluster_name: str) -> str:
+    """Headless Service whose DNS name has the address of every HAProxy pod that does not leave."""
+    return f"{cluster_name}-ingress-proxies"
+
+
 def database_secret_name(cluster_name: str) -> str:
     """Secret with username, password, database and dsn."""
     return f"{cluster_name}-database"

@@ -182,11 +182,16 @@ class Actor:
         self._cache.note(await self._kube.annotate("Pod", cluster.namespace, pod.name, annotations))
 
     async def _tidy_jobs(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
-        """Remove the migrate Jobs of earlier images, and a failed one after a while, so that it is tried again."""
+        """Remove the migrate Jobs of images that are not wanted, and a failed one after a while: it is tried again.
+
+        The last one that succeeded stays until the wanted one has, too. One that has not would go on trying, and could
+        still change the schema for an image that nobody wants any more.
+        """
         for (kind, name), child in observed.children.items():
             if kind != "Job" or child["metadata"]["labels"].get(COMPONENT_LABEL) != "migrate":
                 continue
-            stale = plan.migrated and name != plan.job_name
+            other = plan.job_name is not None and name != plan.job_name
+            stale = other and (plan.migrated or job_state(child) != "Complete")
             if stale or (job_state(child) == "Failed" and self._failed_for(child) > MIGRATE_RETRY_SECONDS):
                 await self._kube.delete("Job", cluster.namespace, name)
                 log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind="Job", child=name)

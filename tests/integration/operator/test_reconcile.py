@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 CHILDREN = {
     "Deployment": {"demo-chatserver", "demo-ingress"},
     "StatefulSet": {"demo-postgres"},
-    "Service": {"demo-chatserver", "demo-ingress", "demo-postgres"},
+    "Service": {"demo-chatserver", "demo-ingress", "demo-ingress-proxies", "demo-postgres"},
     "ConfigMap": {"demo-ingress", "demo-postgres"},
     "Secret": {"demo-chatserver", "demo-database", "demo-ingress-ca", "demo-ingress-tls"},
     "PersistentVolumeClaim": {"demo-postgres-data"},

@@ -90,6 +90,61 @@ async def test_a_chat_that_flaps_fills_no_event_log(operator: Operator) -> None:
     assert (await operator.condition("Ready"))["status"] == "False", "status goes on telling the truth"
 
 
+async def test_the_events_of_a_life_read_as_a_story(operator: Operator) -> None:
+    """Applied, Ready, changed, broken and why, mended: what people need to know, in this order, and nothing else."""
+    told: set[str] = set()
+
+    def news() -> list[str]:
+        """What was told since the last look; names of Events are made by chance, and so is their order here."""
+        made = {event["metadata"]["uid"]: event["reason"] for event in _events(operator)}
+        new = sorted(reason for uid, reason in made.items() if uid not in told)
+        told.update(made)
+        return new
+
+    async def all_ready() -> None:
+        for kind, name, count in (
+            ("statefulset", "demo-postgres", 1),
+            ("deployment", "demo-ingress", 2),
+            ("deployment", "demo-chatserver", 2),
+        ):
+            counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), count)
+            operator.patch_status(kind, name, {"observedGeneration": 99, **counts})
+        await operator.reconcile()
+
+    operator.create()
+    await operator.reconcile(2)
+    assert news() == ["Migrating", "SenderLog"]
+    operator.prober.answer = BROKEN
+    await operator.migrated()
+    await operator.reconcile(2)
+    assert news() == ["Rolling", "Starting"]
+    await all_ready()
+    assert news() == ["AllReady", "AllReady", "AllReady", "Settled"]
+    operator.prober.answer = WELL
+    await operator.reconcile(3)
+    assert news() == ["Answering"]
+
+    operator.patch({"ingress": {"replicas": 3}, "paused": True})
+    await operator.reconcile()
+    assert news() == ["Paused", "Paused", "Paused"]
+    operator.patch({"ingress": None, "paused": False})
+    await operator.reconcile(2)
+    assert "NotPaused" in news()
+
+    operator.prober.answer = BROKEN
+    operator.patch_status("statefulset", "demo-postgres", {"replicas": 0, "updatedReplicas": 0, "readyReplicas": 0})
+    await operator.reconcile(2)
+    assert news() == ["NotReady", "NotReady"]
+    warnings = [event for event in _events(operator) if event["type"] == "Warning"]
+    assert [event["reason"] for event in warnings] == ["NotReady", "NotReady"]
+    assert any("0 of 1 postgres pods are ready" in event["message"] for event in warnings)
+    operator.prober.answer = WELL
+    await all_ready()
+    assert news() == ["AllReady", "Answering"]
+    await operator.reconcile(5)
+    assert news() == []
+
+
 async def test_two_chatclusters_with_one_hostname_both_serve_and_the_younger_is_told(operator: Operator) -> None:
     hostname = f"{operator.namespace}.example.com"
     operator.chatcluster["spec"]["ingress"] = {"hostnames": [hostname]}
