@@ -158,7 +158,7 @@ class Run:
             sent=self._sent,
             acked=len(self._acked_us),
             delivered=len(self._delivered_us),
-            refused=self._retries if self.order.mode == "sync" else self._refused,
+            refused=self._refused + (self._retries if self.order.mode == "sync" else 0),
             seconds=(self._last_ack_ns - started_ns) / 1e9,
             cpu_seconds=cpu_seconds,
             acked_us=latencies.encode(self._acked_us),

@@ -41,6 +41,10 @@ class _Synced(msgspec.Struct):
     more: bool
 
 
+class _Error(msgspec.Struct):
+    retry_after_seconds: float = 1.0
+
+
 class WebSocket(WSListener):
     """One connection, of which a load needs acks and messages, and a sync everything."""
 
@@ -94,9 +98,19 @@ class WebSocket(WSListener):
             if not msgspec.json.decode(data, type=_Synced).more:
                 self.synced.set_result(None)
                 return
+        elif data.startswith(_ERROR):
+            # The server is busy: it says when to ask again.
+            self._account.refused(self)
+            wait_seconds = msgspec.json.decode(data, type=_Error).retry_after_seconds
+            asyncio.get_running_loop().call_later(wait_seconds, self._ask, transport)
+            return
         elif not data.startswith(_WELCOME):
             return
-        transport.send(WSMsgType.TEXT, msgspec.json.encode({"type": "sync", "chats": self._have}))
+        self._ask(transport)
+
+    def _ask(self, transport: WSTransport) -> None:
+        if self._transport is not None:
+            transport.send(WSMsgType.TEXT, msgspec.json.encode({"type": "sync", "chats": self._have}))
 
     def send(self, key: bytes, due_us: int) -> None:  # noqa: ARG002 - the ack brings the key back
         """Send a message."""
