@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine machine-after-integration soak bench test purge
+.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine machine-after-integration soak bench test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ format: | $(UV) ## fail on unformatted files (`make fix` formats them)
 
 fix: | $(UV) ## format and fix what can be fixed
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
+
+docs: | $(UV) ## make docs/reference/chatcluster.md from the CRD
+	@$(RUN) python -m crds.reference
 
 lint: | $(UV) ## ruff and the import contracts
 	@$(RUN) ruff check . && $(RUN) lint-imports

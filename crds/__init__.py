@@ -1,0 +1,1 @@
+"""The ChatCluster's CRD, and the reference page made from it."""
