@@ -1,11 +1,13 @@
 # Every image of the project, one target each: chatserver, operator, postgres, haproxy.
 # All run as a fixed non-root user on a read-only root file system; what they write goes to volumes.
+# Debian's setuid and setgid bits are cleared in the step that brings them: a later layer would only hide them.
 ARG BASE_IMAGE=debian:trixie-slim
 
 FROM ${BASE_IMAGE} AS python
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
+ && find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 ENV PATH=/opt/chatcluster/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 # uv installs what uv.lock pins, hash by hash; neither it nor pip reaches a final image.
@@ -52,6 +54,7 @@ RUN apt-get update \
  && sed -ri 's/^#?create_main_cluster .*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
  && apt-get install -y --no-install-recommends postgresql-17 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
+ && find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
  && usermod -u 999 postgres && groupmod -g 999 postgres \
  && mkdir -p /var/lib/postgresql/data && chown -R 999:999 /var/lib/postgresql /var/run/postgresql
 ENV PATH=/usr/lib/postgresql/17/bin:$PATH PGDATA=/var/lib/postgresql/data/pgdata LANG=C.UTF-8
@@ -65,7 +68,8 @@ ENTRYPOINT ["/opt/postgres/entrypoint"]
 FROM ${BASE_IMAGE} AS haproxy
 RUN apt-get update \
  && apt-get install -y --no-install-recommends haproxy \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
+ && find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 USER 10001:10001
 EXPOSE 8080 8443 8404
 # Soft stop: no new connections, the open ones end by themselves or at hard-stop-after.
