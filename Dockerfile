@@ -10,7 +10,8 @@ RUN apt-get update \
  && find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 ENV PATH=/opt/chatcluster/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
-# uv installs what uv.lock pins, hash by hash; neither it nor pip reaches a final image.
+# uv installs what uv.lock pins, hash by hash; neither it nor pip reaches a final image,
+# nor uv's lock file, which everybody may write.
 FROM python AS build
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-venv
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
@@ -22,13 +23,13 @@ FROM build AS build-chatserver
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-install-project
 COPY operator/ operator/
 COPY chatserver/ chatserver/
-RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-editable
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-editable && rm -f /opt/chatcluster/.lock
 
 FROM build AS build-operator
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-install-project
 COPY operator/ operator/
 COPY chatserver/ chatserver/
-RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable && rm -f /opt/chatcluster/.lock
 
 FROM python AS chatserver
 COPY --from=build-chatserver /opt/chatcluster /opt/chatcluster
