@@ -95,7 +95,7 @@ async def _another_pod(cluster: Cluster, uid: str) -> None:
     async def answers() -> bool:
         pods = await cluster.pods("postgres")
         states = [status["ready"] for pod in pods for status in pod["status"].get("containerStatuses", [])]
-        return all(pod["metadata"]["uid"] != uid for pod in pods) and states == [True]
+        return bool(states) and all(states) and all(pod["metadata"]["uid"] != uid for pod in pods)
 
     await until(answers, "PostgreSQL answers in another pod", GONE_SECONDS)
 
