@@ -49,6 +49,7 @@ from chatserver.services.limits import Limits
 from chatserver.services.proxies import ProxyWatch, resolve
 from chatserver.services.senders import LogSender
 from chatserver.services.sending import MessageSender
+from chatserver.services.syncing import Syncs
 from chatserver.services.webhook import WebhookSender
 from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
@@ -134,6 +135,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         writer=writer,
         messages=MessageSender(database, writer, limits, metrics),
         hub=hub,
+        syncs=Syncs(database, hub),
         deliverer=deliverer,
         bus=bus,
         health=health,

@@ -186,6 +186,11 @@ class Hub:
         user = self._users.get(user_id)
         return user is not None and chat_id in user.chats
 
+    def count_chats(self, user_id: int) -> int:
+        """Return how many chats are pushed to a user here."""
+        user = self._users.get(user_id)
+        return 0 if user is None else len(user.chats)
+
     def join(self, user_id: int, chat_id: int, after_seq: int) -> None:
         """Follow a chat that the user has just come into, rows after ``after_seq`` included."""
         user = self._users.get(user_id)
@@ -349,6 +354,10 @@ class Hub:
         for user_id in user_ids - connection.watched:
             self._watchers.setdefault(user_id, set()).add(connection)
         connection.watched = user_ids
+
+    def is_watched(self, user_id: int) -> bool:
+        """Whether anybody here is told of the user's presence."""
+        return user_id in self._watchers
 
     def tell_watchers(self, user_id: int, frame: bytes) -> None:
         """Queue a presence frame to those who watch the user."""

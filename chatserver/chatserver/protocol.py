@@ -10,6 +10,7 @@ until it syncs again: what was on its way then comes twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 - msgspec reads the annotations at run time
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -142,7 +143,7 @@ class Receipt(Frame, frozen=True, tag="receipt"):
 class Synced(Frame, frozen=True, tag="synced"):
     """Ends a sync: where each chat stands; with ``more``, ask again or fetch the rest by REST."""
 
-    chats: list[dict[str, Any]]
+    chats: Sequence[msgspec.Raw]
     more: bool
 
 

@@ -169,7 +169,7 @@ def test_the_servers_example_frames_are_what_the_server_encodes() -> None:
             assert set(example) == {"type", "message"}
         else:
             kind = SERVER_FRAMES[example["type"]]
-            decoded = msgspec.convert(example, kind)
+            decoded = msgspec.json.decode(json.dumps(example), type=kind)
             assert json.loads(protocol.encode_frame(decoded)) == example
     assert {example["type"] for example in examples} == set(SERVER_FRAMES) | {"event"}
     (synced,) = [example for example in examples if example["type"] == "synced"]

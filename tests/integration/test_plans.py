@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.hub import Hub
 from chatserver.model import ReceiptMark, SeqRange
 from chatserver.services import blocks, changes, chats, feed, receipts, sync, users
 from chatserver.services.devices import Devices
+from chatserver.services.syncing import Question, Syncs
 from tests.support.filling import fill_chats, fill_strangers
 from tests.support.findings import tell
 from tests.support.people import Server, running_server, sign_in
@@ -40,7 +42,7 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
     async with running_server(read_dsn, pool_size=1) as server:
         database, devices = server.database, Devices(server.database)
         ada, bob = await sign_in(database, "Ada"), await sign_in(database, "Bob")
-        me = ada.user.user_id
+        me, syncs = ada.user.user_id, Syncs(database, Hub())
         sent = await server.send(me, "open", to="Bob")
         since = (await feed.read_feed(database, me)).next_since
 
@@ -57,6 +59,7 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await chats.list_chats(database, me)
             await chats.read_history(database, me, sent.chat_id)
             await sync.sync_user(database, me, {sent.chat_id: 0})
+            await syncs.answer(me, {sent.chat_id: 0})
             await sync.rows_for(database, [SeqRange(sent.chat_id, 1, row.seq)], [me, bob.user.user_id])
             await sync.positions(database, [me])
             await sync.last_seqs(database, [sent.chat_id])
@@ -106,6 +109,7 @@ HOT: dict[str, set[str]] = {
     "poll with news": {"chat_members_user_id", "chats_pkey", "messages_pkey"},
     "poll from the beginning": {"chat_members_user_id", "chats_pkey", "messages_pkey"},
     "sync": {"chat_members_user_id", "chats_pkey", "messages_pkey"},
+    "sync with others": {"chat_members_user_id", "chats_pkey", "chat_members_pkey", "users_pkey", "messages_pkey"},
     "list with unread": {"chat_members_user_id", "chats_pkey", "messages_pkey", "chat_members_pkey", "users_pkey"},
     "one chat with unread": {"chats_pkey", "messages_pkey", "chat_members_pkey", "users_pkey"},
     "newest history": {"chat_members_pkey", "messages_pkey"},
@@ -151,6 +155,7 @@ async def test_each_hot_statement_goes_by_its_indexes(postgres: PostgresCluster,
             "poll with news": poll_with_news,
             "poll from the beginning": lambda: feed.read_feed(database, me),
             "sync": lambda: sync.sync_user(database, me, {chat_id: 2}),
+            "sync with others": lambda: Syncs(database, Hub()).answer_together([Question(other, {chat_id: 2})]),
             "list with unread": lambda: chats.list_chats(database, me),
             "one chat with unread": lambda: chats.get_chat(database, me, chat_id),
             "newest history": lambda: chats.read_history(database, me, chat_id),

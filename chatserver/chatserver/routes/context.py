@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chatserver.services.limits import Limits
     from chatserver.services.senders import Sender
     from chatserver.services.sending import MessageSender
+    from chatserver.services.syncing import Syncs
     from chatserver.services.writer import MessageWriter
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
@@ -60,6 +61,7 @@ class Context:
     writer: MessageWriter
     messages: MessageSender
     hub: Hub
+    syncs: Syncs
     deliverer: Deliverer
     bus: Bus
     health: Health

@@ -13,8 +13,8 @@ from chatserver import protocol
 from chatserver.errors import ChatError, InternalError, ServiceUnavailable
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import Ack, Error, Presence, Synced, Welcome, encode_frame
-from chatserver.services import receipts, sync, users
-from chatserver.services.rendering import frame_of_row, rfc3339, view_member
+from chatserver.services import receipts, users
+from chatserver.services.rendering import rfc3339
 from chatserver.session import (
     Action,
     Close,
@@ -246,23 +246,14 @@ class Conversation:
         connection = self._connection
         brought = 0
         while True:
-            result = await sync.sync_user(self._context.database, connection.user_id, {**have_seq, **reached})
-            for row in result.rows:
+            answer = await self._context.syncs.answer(connection.user_id, {**have_seq, **reached})
+            for chat_id, seq, frame in answer.rows:
                 await connection.outbox.room()
-                connection.outbox.put(frame_of_row(row))
-                reached[row.chat_id] = row.seq
-            brought += len(result.rows)
-            if not result.more or not result.rows or brought >= SYNC_ROWS or connection.outbox.order is not None:
-                break
-        chats = [
-            {
-                "chat_id": chat.chat_id,
-                "last_seq": chat.last_seq,
-                "members": None if chat.members is None else [view_member(member) for member in chat.members],
-            }
-            for chat in result.chats
-        ]
-        return Synced(chats, result.more)
+                connection.outbox.put(frame)
+                reached[chat_id] = seq
+            brought += len(answer.rows)
+            if not answer.more or not answer.rows or brought >= SYNC_ROWS or connection.outbox.order is not None:
+                return Synced(answer.chats, answer.more)
 
     def _mark(self, action: RaiseWatermarks) -> None:
         """Collect watermarks; one call at a time stores what has come meanwhile."""

@@ -17,11 +17,12 @@ from chatserver.errors import ServiceUnavailable
 from chatserver.model import Hint, SeqRange
 from chatserver.protocol import Presence, Receipt, TypingFrom, encode_frame
 from chatserver.services import sync, users
+from chatserver.services.batches import Batches
 from chatserver.services.claims import Claims
 from chatserver.services.rendering import MICROSECONDS, frame_of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from chatserver.bus import Bus
     from chatserver.hub import Hub
@@ -39,6 +40,8 @@ RETRY_SECONDS = 0.5
 # Rows asked of one chat and of all chats by one query: a few MB of texts at most.
 CHAT_ROWS = 500
 QUERY_ROWS = 2000
+# Users who connect or poll, whose chats are asked for by one query: few enough to hold nobody else up.
+LEARNERS_TOGETHER = 100
 # Users asked about by one query of a heal.
 HEAL_USERS = 500
 # Chats whose receipts are asked for by one query of a heal: two probes of an index for each of their members.
@@ -77,6 +80,7 @@ class Deliverer:
         self._receipts: dict[tuple[int, int], tuple[int, int]] = {}
         self._typing: set[tuple[int, int]] = set()
         self._learning: list[dict[int, int]] = []
+        self._lessons = Batches(self._learn, most=LEARNERS_TOGETHER)
         self._typed_at: dict[tuple[int, int], float] = {}
         self._presence: dict[int, bool] = {}
         self._heal_now = asyncio.Event()
@@ -130,21 +134,25 @@ class Deliverer:
             ServiceUnavailable: the database is away.
         """
         self._hub.expect(user_id, time.monotonic())
-        if self._hub.knows(user_id):
-            return
+        if not self._hub.knows(user_id):
+            await self._lessons.ask(user_id)
+
+    async def _learn(self, user_ids: Sequence[int]) -> list[None]:
         # What is committed after the query's snapshot is hinted after this line.
         reached: dict[int, int] = {}
         self._learning.append(reached)
         try:
-            positions = await sync.positions(self._database, [user_id])
+            positions = await sync.positions(self._database, user_ids)
         finally:
             self._learning = [other for other in self._learning if other is not reached]
-        for chat_id, last_seq in positions.get(user_id, {}).items():
-            self._hub.follow(user_id, chat_id, last_seq)
-            if reached.get(chat_id, 0) > last_seq:
-                self._reached[chat_id] = max(reached[chat_id], self._reached.get(chat_id, 0))
-                self._work.set()
-        self._hub.learned(user_id)
+        for user_id, chats in positions.items():
+            for chat_id, last_seq in chats.items():
+                self._hub.follow(user_id, chat_id, last_seq)
+                if reached.get(chat_id, 0) > last_seq:
+                    self._reached[chat_id] = max(reached[chat_id], self._reached.get(chat_id, 0))
+                    self._work.set()
+            self._hub.learned(user_id)
+        return [None] * len(user_ids)
 
     def came(self, user_id: int) -> None:
         """Tell others, soon, that a user is online."""
@@ -342,4 +350,5 @@ class Deliverer:
         self._receipts_until = now
 
     def _tell_presence(self, user_id: int, *, online: bool) -> None:
-        self._hub.tell_watchers(user_id, encode_frame(Presence(user_id, online, None)))
+        if self._hub.is_watched(user_id):
+            self._hub.tell_watchers(user_id, encode_frame(Presence(user_id, online, None)))

@@ -15,6 +15,7 @@ from chatserver.model import Hint
 from chatserver.services import checks
 from chatserver.services.accounts import TOKEN_BYTES, secret_hash
 from chatserver.services.audit import audited
+from chatserver.services.batches import Batches
 from chatserver.storage import accounts
 from chatserver.storage.audit import AuditEvent
 
@@ -29,6 +30,9 @@ TICKET_SECONDS: Final = 30
 
 CACHE_TOKENS: Final = 20_000
 """Tokens remembered at most: twice the connections of one server, some 6 MB."""
+
+LOOKUPS_TOGETHER: Final = 256
+"""Tokens looked up by one statement: thousands of clients come at once after a drain or a failure."""
 
 AUTHENTICATION_SECONDS = 5.0
 """Seconds a looked-up token is believed: the longest a revoked one can live on when its hint was lost."""
@@ -46,6 +50,7 @@ class Devices:
         self._database = database
         self._monotonic = monotonic
         self._seen: dict[bytes, tuple[Principal, float]] = {}
+        self._lookups = Batches(self._look_up, most=LOOKUPS_TOGETHER)
         self._used: set[int] = set()
 
     async def authenticate(self, token: str) -> Principal:
@@ -59,7 +64,7 @@ class Devices:
         token_hash = secret_hash(token)
         principal, until = self._seen.get(token_hash, (None, 0.0))
         if principal is None or now >= until:
-            principal = await accounts.device_by_token(self._database, token_hash)
+            principal = await self._lookups.ask(token_hash)
             if principal is None:
                 self._seen.pop(token_hash, None)
                 raise Unauthenticated
@@ -68,6 +73,10 @@ class Devices:
             self._seen[token_hash] = (principal, now + AUTHENTICATION_SECONDS)
         self._used.add(principal.device_id)
         return principal
+
+    async def _look_up(self, token_hashes: Sequence[bytes]) -> list[Principal | None]:
+        found = await accounts.devices_by_tokens(self._database, token_hashes)
+        return [found.get(token_hash) for token_hash in token_hashes]
 
     async def list_devices(self, user_id: int) -> list[Device]:
         """Return the user's signed-in devices, the newest first."""

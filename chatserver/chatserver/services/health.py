@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.services.batches import Batches
 from chatserver.services.feed import read_epoch
 from chatserver.storage.database import VolumeFull
 from chatserver.storage.migrate import SchemaRefused, check_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chatserver.metrics import Metrics
     from chatserver.storage.database import Database
 
@@ -29,6 +32,8 @@ PROBE_TIMEOUT_SECONDS = 1.5
 ROOM_SECONDS = 3.0
 # A failover that gives the database another epoch cuts connections anyway; until then one look serves many.
 EPOCH_SECONDS = 5.0
+# Connections that wait for the epoch together: all that there can be.
+ASKED_TOGETHER = 100_000
 # Between looks at a schema that is not there yet.
 SCHEMA_RETRY_SECONDS = 1.0
 
@@ -57,6 +62,7 @@ class Health:
         self._lock = asyncio.Lock()
         self._epoch = ""
         self._epoch_at = -EPOCH_SECONDS
+        self._epochs = Batches(self._read_epoch, most=ASKED_TOGETHER)
 
     def begin_drain(self) -> None:
         """Turn unready."""
@@ -111,9 +117,13 @@ class Health:
             ServiceUnavailable: the database is away.
         """
         if time.monotonic() - self._epoch_at >= EPOCH_SECONDS:
-            self._epoch = await read_epoch(self._database)
-            self._epoch_at = time.monotonic()
+            await self._epochs.ask(None)
         return self._epoch
+
+    async def _read_epoch(self, asked: Sequence[None]) -> Sequence[None]:
+        self._epoch = await read_epoch(self._database)
+        self._epoch_at = time.monotonic()
+        return asked
 
     async def watch_schema(self) -> None:
         """Return when the database has the schema that this code needs; log once why it has not."""

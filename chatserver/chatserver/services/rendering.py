@@ -19,6 +19,8 @@ from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
 from chatserver.protocol import Message, encode_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chatserver.model import Change, Chat, Device, GroupInfo, Member, MessageRow, SentMessage, User
 
 MICROSECONDS = 1_000_000
@@ -268,6 +270,16 @@ def view_member(member: Member) -> MemberView:
         "delivered_seq": member.delivered_seq,
         "read_seq": member.read_seq,
     }
+
+
+def view_synced(chat_id: int, last_seq: int, members: Sequence[Member] | None) -> msgspec.Raw:
+    """Return a ``SyncedChatView``, encoded."""
+    view: SyncedChatView = {
+        "chat_id": chat_id,
+        "last_seq": last_seq,
+        "members": None if members is None else [view_member(member) for member in members],
+    }
+    return msgspec.Raw(msgspec.json.encode(view))
 
 
 def view_chat(chat: Chat) -> ChatView:

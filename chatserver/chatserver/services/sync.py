@@ -52,11 +52,16 @@ async def sync_user(
         most_bytes: of texts in all; the row that passes it is the last one.
         most_members: members in all; chats beyond it, the largest ones, are told without theirs.
     """
-    known = {chat_id: min(max(seq, 0), 2**62) for chat_id, seq in have.items() if checks.is_id(chat_id)}
+    known = clean(have)
     # Positions first: a row that is committed in between is then in the rows, or told by its hint.
     stands = await storage.stands(database, user_id, most_chats=SYNC_CHATS_MAX, most_members=most_members)
     rows, more = await storage.missed_rows(database, user_id, known, most_rows=limit, most_bytes=most_bytes)
     return SyncResult(tuple(rows), tuple(stands), more)
+
+
+def clean(have: Mapping[int, int]) -> dict[int, int]:
+    """Return what a client says it has, without what no chat can be and no seq can reach."""
+    return {chat_id: min(max(seq, 0), 2**62) for chat_id, seq in have.items() if checks.is_id(chat_id)}
 
 
 async def rows_for(database: Database, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
@@ -70,7 +75,10 @@ async def rows_for(database: Database, ranges: Sequence[SeqRange], user_ids: Seq
     Returns:
         Ordered by chat and seq; rows that none of the users may see are left out.
     """
-    return await messages.deliveries(database, ranges, user_ids) if ranges and user_ids else []
+    if not ranges or not user_ids:
+        return []
+    async with database.connection() as connection:
+        return await messages.deliveries(connection, ranges, user_ids)
 
 
 async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, dict[int, int]]:

@@ -173,12 +173,13 @@ async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] |
 _ALIVE: Final[LiteralString] = "revoked_at IS NULL AND expires_at > now()"
 
 
-async def device_by_token(database: Database, token_hash: bytes) -> Principal | None:
-    """Return whose living device has this token."""
-    record = await database.fetchrow(
-        f"SELECT user_id, device_id FROM devices WHERE token_hash = $1 AND {_ALIVE}", token_hash
+async def devices_by_tokens(database: Database, token_hashes: Sequence[bytes]) -> dict[bytes, Principal]:
+    """Return whose living devices have these tokens."""
+    records = await database.fetch(
+        f"SELECT token_hash, user_id, device_id FROM devices WHERE token_hash = ANY ($1::bytea[]) AND {_ALIVE}",
+        list(token_hashes),
     )
-    return None if record is None else Principal(record[0], record[1])
+    return {record[0]: Principal(record[1], record[2]) for record in records}
 
 
 async def living_devices(database: Database, device_ids: Sequence[int]) -> set[int]:

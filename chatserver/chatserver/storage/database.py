@@ -231,6 +231,12 @@ class Database:
         async with self.connection() as connection, connection.transaction():
             yield connection
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+        """Lend a connection whose statements in the block all see the same moment; errors as of `connection`."""
+        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+
     async def fetch(self, query: LiteralString, *arguments: object) -> list[asyncpg.Record]:
         """Run one statement and return its rows; errors as of `connection`."""
         async with self.connection() as connection:

@@ -229,9 +229,9 @@ async def history_rows(
     return [message_row(record) for record in records]
 
 
-async def deliveries(database: Database, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
+async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
     """Return the rows of many ranges, each with those of the users who may see it, by chat and seq."""
-    records = await database.fetch(
+    records = await connection.fetch(
         """
         WITH readers AS MATERIALIZED (
             SELECT m.chat_id, m.seq, array_agg(cm.user_id) AS user_ids

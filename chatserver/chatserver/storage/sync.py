@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from chatserver.model import MessageRow, SyncedChat
 from chatserver.storage.chats import members_from
 from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from chatserver.storage.database import Database
+    from chatserver.storage.database import Connection, Database
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """Where a chat stands for one of its users.
+
+    Attributes:
+        last_seq: the newest row that this user may see (a former member: the row of their leaving).
+        joined_seq: rows after it only.
+        gone: this user is a former member.
+        size: its current members.
+    """
+
+    chat_id: int
+    last_seq: int
+    joined_seq: int
+    gone: bool
+    size: int
+
 
 _STANDS = """
 WITH mine AS MATERIALIZED (
@@ -61,6 +81,29 @@ async def stands(database: Database, user_id: int, *, most_chats: int, most_memb
     """
     records = await database.fetch_sized(_STANDS, user_id, most_chats, most_members)
     return [SyncedChat(row[0], row[1], members_from(row[3:]) if row[2] else None) for row in records]
+
+
+_STANDS_OF_MANY = """
+SELECT asked.user_id, mine.chat_id, mine.last_seq, mine.joined_seq, mine.gone, (
+    SELECT count(*) FROM chat_members cm WHERE cm.chat_id = mine.chat_id AND cm.left_seq IS NULL)
+FROM unnest($1::bigint[]) AS asked (user_id)
+CROSS JOIN LATERAL (
+    SELECT cm.chat_id, coalesce(cm.left_seq, c.last_seq) AS last_seq, cm.joined_seq, cm.left_seq IS NOT NULL AS gone,
+        c.last_at
+    FROM chat_members cm JOIN chats c USING (chat_id)
+    WHERE cm.user_id = asked.user_id AND c.last_seq > 0
+    ORDER BY c.last_at DESC, c.chat_id LIMIT $2
+) mine
+ORDER BY asked.user_id, mine.last_at DESC, mine.chat_id
+"""
+
+
+async def stands_of_many(connection: Connection, user_ids: Sequence[int], *, most_chats: int) -> dict[int, list[Stand]]:
+    """Return {user_id: where their most recently active chats that hold anything stand} of those who have any."""
+    found: dict[int, list[Stand]] = {}
+    for user_id, *stand in await connection.fetch(_STANDS_OF_MANY, list(user_ids), most_chats):
+        found.setdefault(user_id, []).append(Stand(*stand))
+    return found
 
 
 # The chats come out of their ORDER BY as the outer side of a nested loop, so that rows are found in the order of the
