@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 from chatserver.errors import ServiceUnavailable, ValidationFailed
@@ -63,9 +63,7 @@ class _Queue:
         self.marks += len(raises)
         if not self.collecting and len(self.batches) < BATCHES_IN_FLIGHT:
             self.collecting = True
-            task = asyncio.create_task(self._run(database), name="receipts")
-            self.batches.add(task)
-            task.add_done_callback(self.batches.discard)
+            self.batches.add(asyncio.create_task(self._run(database), name="receipts"))
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 return await call.done
@@ -73,6 +71,13 @@ class _Queue:
             raise ServiceUnavailable("The receipts could not be stored in time.") from error
 
     async def _run(self, database: Database) -> None:
+        try:
+            await self._store_all(database)
+        finally:
+            # Here and not when the task is done: who has just got an answer may mark again before that.
+            self.batches.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _store_all(self, database: Database) -> None:
         try:
             await asyncio.sleep(COLLECT_SECONDS)
         finally:
