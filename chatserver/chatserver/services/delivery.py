@@ -301,7 +301,10 @@ class Deliverer:
             self._hub.push(chat_range.chat_id, rows.get(chat_range.chat_id, ()), chat_range.last_seq)
 
     async def _deliver_receipts(self) -> None:
-        receipts, typing = dict(self._receipts), set(self._typing)
+        # Of a chat that a heal has just found nobody here is told before the next round has joined them.
+        joining = {chat_id for _, chat_id in self._found}
+        receipts = {key: marks for key, marks in self._receipts.items() if key[0] not in joining}
+        typing = set(self._typing)
         chat_ids = {chat_id for chat_id, _ in (*receipts, *typing)}
         unknown = self._hub.unknown_members(chat_ids)
         if unknown:
@@ -342,7 +345,7 @@ class Deliverer:
         """Tell the watermarks that were raised since the bus was last heard; those told twice do no harm."""
         now = time.monotonic()
         within_seconds = now - self._receipts_until + RECEIPTS_MARGIN_SECONDS
-        chat_ids = self._hub.present_chats()
+        chat_ids = sorted({*self._hub.present_chats(), *(chat_id for _, chat_id in self._found)})
         for start in range(0, len(chat_ids), HEAL_CHATS):
             chunk = chat_ids[start : start + HEAL_CHATS]
             raised = await sync.receipts_of(self._database, chunk, within_seconds=within_seconds)

@@ -1,0 +1,48 @@
+"""What a server heals when it hears the bus again: also of chats that began meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatserver.model import Principal, ReceiptMark
+from chatserver.services import receipts
+from tests.support.inprocess import Air, ChatServer, Wire
+from tests.support.people import Server, sign_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.integration
+
+HEALED_SECONDS = 20
+
+
+async def test_receipts_of_a_chat_that_began_while_the_bus_was_lost_are_told(
+    server: Server, read_dsn: Callable[[], str]
+) -> None:
+    ada, bob = [await sign_in(server.database, name) for name in ("Ada", "Bob")]
+    air = Air(read_dsn)
+    await air.open()
+    deaf = ChatServer(read_dsn, "deaf", air)
+    await deaf.start()
+    try:
+        wire = Wire(deaf, Principal(ada.user.user_id, ada.device_id))
+        await wire.open()
+        deaf.lose_bus()
+        sent = await server.send(ada.user.user_id, "hi", to="Bob")
+        await receipts.mark(server.database, bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=sent.seq)})
+        await air.catch_up()
+        deaf.regain_bus()
+        told = {"message": False, "receipt": False}
+        async with asyncio.timeout(HEALED_SECONDS):
+            while not all(told.values()):
+                for frame in wire.take():
+                    told["message"] |= frame["type"] == "message"
+                    told["receipt"] |= frame["type"] == "receipt" and frame["read_seq"] == sent.seq
+                await asyncio.sleep(0.05)
+    finally:
+        await deaf.kill()
+        await air.close()
