@@ -1,10 +1,15 @@
-"""The front door on the real cluster: a changed certificate is served soon, by the same pods, and nobody is cut off."""
+"""The front door on the real cluster: a changed certificate is served soon, by the same pods, and nobody is cut off.
+
+One of `make soak`'s: `make test` swaps certificates under a real HAProxy alone
+(tests/integration/operator/test_certificates.py).
+"""
 
 import asyncio
 import base64
 import datetime as dt
 import json
 
+import pytest
 from cryptography import x509
 
 from chatoperator.certificates import ensure
@@ -13,8 +18,12 @@ from tests.support.cluster import Cluster, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
 
+pytestmark = pytest.mark.soak
+
 SERVED_SECONDS = 60
 """A changed Secret is served within it: the promise to the admin."""
+
+LEFT_SECONDS = 120
 
 SECRET = "users-certificate"
 
@@ -27,12 +36,12 @@ async def test_a_changed_secret_is_served_by_the_same_pods_and_cuts_nobody(clust
         await cluster.ready()
         proxies = await _restarts(cluster)
         async with Ledger(cluster.url, tls=cluster.insecure) as ledger:
-            closes = [list(client.closes) for client in ledger.clients]
             renewed = _certificate()
             await _put(cluster, renewed)
             took = await _served(cluster, _serial(renewed.certificate))
             account = await ledger.finish()
-            assert [list(client.closes) for client in ledger.clients] == closes, "no socket was cut"
+            closes = {int(code) for client in ledger.clients for code in client.closes}
+            assert closes <= {1000, 1012}, "whoever moves is asked to; nobody is cut"
         tell(f"a changed Secret is served after {took:.1f} s; {account}")
         assert account.clean, account
         assert await _restarts(cluster) == proxies
@@ -93,3 +102,9 @@ async def _rolled(cluster: Cluster) -> None:
 
     await until(seen, "the operator has seen the spec", SERVED_SECONDS)
     await cluster.kubectl("rollout", "status", "deployment/demo-ingress", "-n", "chat", "--timeout=120s")
+
+    async def alone() -> bool:
+        selector = "app.kubernetes.io/instance=demo,app.kubernetes.io/component=ingress"
+        return len(await cluster.get("pods", selector=selector)) == len(await cluster.pods("ingress"))
+
+    await until(alone, "the proxies of before are gone, and whoever came through them has moved", LEFT_SECONDS)

@@ -1,7 +1,13 @@
-"""The servers follow the connections, and nobody is cut but by `reconnect` and 1012."""
+"""The servers follow the connections, and nobody is cut but by `reconnect` and 1012.
+
+The HPA on real metrics is one of `make soak`'s: in `make test` Kubernetes' controller moves the servers of an API
+server alone (tests/integration/operator/test_external_scaling.py).
+"""
 
 import asyncio
 import contextlib
+
+import pytest
 
 from chatserver.client import LiveClient
 from tests.support.cluster import Cluster, until
@@ -68,6 +74,7 @@ spec:
 """One thousandth of a core a server: any load wants the most."""
 
 
+@pytest.mark.soak
 async def test_kubernetes_own_autoscaler_and_kubectl_scale_move_the_servers(cluster: Cluster) -> None:
     """By the scale subresource, from what metrics-server measures; the operator follows and does not fight."""
     await cluster.patch({"chatserver": {"scaling": {"mode": "External", "replicas": 2}}})
