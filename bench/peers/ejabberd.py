@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.orders import Person, Wire
 from bench.peers.process import PeerProcess
 from bench.peers.programs import debian_root
+from bench.peers.xmppserver import XmppServer
 from bench.wires.xmpp import DOMAIN, PASSWORD
 
 if TYPE_CHECKING:
@@ -65,46 +65,18 @@ modules:
 
 
 @dataclass(slots=True)
-class Ejabberd:
+class Ejabberd(XmppServer):
     """A running ejabberd, as a subject."""
 
-    postgres: PostgresCluster
-    database: str
-    process: PeerProcess
     name: str = "ejabberd"
-    wire: Wire = "xmpp"
-    authority: str = ""
-    _accounts: int = field(default=0, init=False)
 
-    @property
-    def urls(self) -> list[str]:
-        """Of its only listener."""
-        return [f"xmpp://127.0.0.1:{self.process.port}"]
-
-    def pairs(self, count: int) -> list[list[Person]]:
-        """Make accounts; senders' begin with s, recipients' with r."""
-        first = self._make_accounts(count)
-        return [[Person(f"s{n}", f"r{n}@{DOMAIN}"), Person(f"r{n}")] for n in range(first, first + count)]
-
-    def people(self, count: int) -> list[Person]:
-        """Make accounts that only connect."""
-        first = self._make_accounts(count)
-        return [Person(f"s{n}") for n in range(first, first + count)]
-
-    def _make_accounts(self, count: int) -> int:
-        first = self._accounts + 1
-        self._accounts += count
-        numbers = f"generate_series({first}, {self._accounts}) AS n"
+    def _make_accounts(self, first: int, last: int) -> None:
+        numbers = f"generate_series({first}, {last}) AS n"
         for letter in "sr":
             self.postgres.sql(
                 f"INSERT INTO users (username, password) SELECT '{letter}' || n, '{PASSWORD}' FROM {numbers}",  # noqa: S608 - numbers and letters of ours
                 self.database,
             )
-        return first
-
-    def processes(self) -> dict[str, list[int]]:
-        """Return the ids of the processes by what they are."""
-        return {"server": [self.process.pid], "database": self.postgres.processes()}
 
     def stored(self) -> int:
         """Return how many messages are in both archives, the sender's and the recipient's."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.orders import Person, Wire
 from bench.peers.process import PeerProcess
 from bench.peers.programs import debian_root
+from bench.peers.xmppserver import XmppServer
 from bench.wires.xmpp import DOMAIN
 
 if TYPE_CHECKING:
@@ -53,40 +53,10 @@ VirtualHost "{domain}"
 
 
 @dataclass(slots=True)
-class Prosody:
+class Prosody(XmppServer):
     """A running Prosody, as a subject."""
 
-    postgres: PostgresCluster
-    database: str
-    process: PeerProcess
     name: str = "Prosody"
-    wire: Wire = "xmpp"
-    authority: str = ""
-    _accounts: int = field(default=0, init=False)
-
-    @property
-    def urls(self) -> list[str]:
-        """Of its only listener."""
-        return [f"xmpp://127.0.0.1:{self.process.port}"]
-
-    def pairs(self, count: int) -> list[list[Person]]:
-        """Name accounts; senders' begin with s, recipients' with r."""
-        first = self._name(count)
-        return [[Person(f"s{n}", f"r{n}@{DOMAIN}"), Person(f"r{n}")] for n in range(first, first + count)]
-
-    def people(self, count: int) -> list[Person]:
-        """Name accounts that only connect."""
-        first = self._name(count)
-        return [Person(f"s{n}") for n in range(first, first + count)]
-
-    def _name(self, count: int) -> int:
-        first = self._accounts + 1
-        self._accounts += count
-        return first
-
-    def processes(self) -> dict[str, list[int]]:
-        """Return the ids of the processes by what they are."""
-        return {"server": [self.process.pid], "database": self.postgres.processes()}
 
     def stored(self) -> int:
         """Return how many messages are in both archives, the sender's and the recipient's."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.wires import Account, Connection
 
 
-_OK = 200
+OK = 200
 
 
 def parse(buffer: bytes) -> tuple[int, bytes, int] | None:
@@ -135,6 +135,18 @@ def encode_request(method: str, path: str, url: str, token: str, body: bytes = b
     return head.encode() + body
 
 
+def told(account: Account, sender: Connection, due_us: int) -> Callable[[int, bytes], None]:
+    """Return what tells the account how the send of a message that was due then was answered."""
+
+    def answered(status: int, _: bytes) -> None:
+        if status == OK:
+            account.acked(sender, due_us)
+        else:
+            account.refused(sender)
+
+    return answered
+
+
 class RestSender:
     """A device that sends by our REST API."""
 
@@ -147,15 +159,10 @@ class RestSender:
 
     def send(self, key: bytes, due_us: int) -> None:
         """Post a message."""
-
-        def answered(status: int, _: bytes) -> None:
-            if status == _OK:
-                self._account.acked(self, due_us)
-            else:
-                self._account.refused(self)
-
         body = b'{"chat_id":%s,"client_id":"%s","text":%s}' % (self._chat_id, key, self._text)
-        self._http.request(encode_request("POST", "/api/messages", self._url, self._token, body), answered)
+        self._http.request(
+            encode_request("POST", "/api/messages", self._url, self._token, body), told(self._account, self, due_us)
+        )
 
     def close(self) -> None:
         """Hang up."""

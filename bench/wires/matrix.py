@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from bench.schedule import KEY, due_us
-from bench.wires.http import HttpConnection, encode_request, open_connection
+from bench.wires.http import OK, HttpConnection, encode_request, open_connection, told
 
 if TYPE_CHECKING:
     from bench.orders import Person
@@ -22,7 +22,6 @@ POLL_MS = 30_000
 """Of a long poll: what Element asks for."""
 
 _API = "/_matrix/client/v3"
-_OK = 200
 
 
 def keys(body: bytes) -> list[bytes]:
@@ -50,16 +49,11 @@ class Sender:
 
     def send(self, key: bytes, due_us: int) -> None:
         """Put a message."""
-
-        def answered(status: int, _: bytes) -> None:
-            if status == _OK:
-                self._account.acked(self, due_us)
-            else:
-                self._account.refused(self)
-
         name = key.decode()
         body = msgspec.json.encode({"msgtype": "m.text", "body": f"{name} {self._account.order.text}"})
-        self._http.request(encode_request("PUT", self._path + name, self._url, self._token, body), answered)
+        self._http.request(
+            encode_request("PUT", self._path + name, self._url, self._token, body), told(self._account, self, due_us)
+        )
 
     def close(self) -> None:
         """Hang up."""
@@ -83,7 +77,7 @@ class Listener:
         self._http.request(encode_request("GET", path, self._url, self._token), self._answered)
 
     def _answered(self, status: int, body: bytes) -> None:
-        if status != _OK:
+        if status != OK:
             self._account.failed(ConnectionError(f"sync was answered by {status}: {body[:200]!r}"))
             return
         # An event may come twice; clients know it by its id.
