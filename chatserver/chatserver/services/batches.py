@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from chatserver.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -62,10 +62,10 @@ class Batches(Generic[Question, Answer]):
             try:
                 answers = await self._answer([question for question, _ in batch])
             except asyncio.CancelledError:
-                _fail(batch, ServiceUnavailable())
+                fail((told for _, told in batch), ServiceUnavailable())
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-                _fail(batch, error)
+                fail((told for _, told in batch), error)
             else:
                 for (_, told), answer in zip(batch, answers, strict=True):
                     if not told.done():
@@ -81,7 +81,8 @@ class Batches(Generic[Question, Answer]):
         return batch
 
 
-def _fail(batch: Sequence[tuple[Question, asyncio.Future[Answer]]], error: Exception) -> None:
-    for _, told in batch:
+def fail(waiting: Iterable[asyncio.Future[Answer]], error: Exception) -> None:
+    """Give each who still waits the error, and a copy of its own: a traceback would grow with all who raise it."""
+    for told in waiting:
         if not told.done():
             told.set_exception(copy.copy(error))

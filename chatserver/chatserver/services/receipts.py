@@ -7,7 +7,6 @@ the last one was stored, or within COLLECT_SECONDS of the first call.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -15,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from chatserver.errors import ServiceUnavailable, ValidationFailed
 from chatserver.services import checks
+from chatserver.services.batches import fail
 from chatserver.storage.receipts import WatermarkRaise, raise_watermarks
 
 if TYPE_CHECKING:
@@ -104,20 +104,14 @@ class _Queue:
         try:
             changed = await raise_watermarks(database, [item for call in batch for item in call.raises])
         except asyncio.CancelledError:
-            _fail(batch, ServiceUnavailable())
+            fail((call.done for call in batch), ServiceUnavailable())
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            _fail(batch, error)
+            fail((call.done for call in batch), error)
         else:
             for call in batch:
                 if not call.done.done():
                     call.done.set_result(changed)
-
-
-def _fail(batch: Sequence[_Call], error: Exception) -> None:
-    for call in batch:
-        if not call.done.done():
-            call.done.set_exception(copy.copy(error))
 
 
 _queues: WeakKeyDictionary[Database, _Queue] = WeakKeyDictionary()

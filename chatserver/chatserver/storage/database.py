@@ -280,7 +280,7 @@ class Database:
             raise ServiceUnavailable("The database takes no writes.")
 
     async def find_room(self) -> None:
-        """Check that PostgreSQL's volume has room for what a write may need: for ROOM_BYTES.
+        """Check that PostgreSQL's volume has room for what a write may need: a MiB.
 
         Where an agent watches the volume, its word counts too: it refuses writes while there is still some room.
 
@@ -431,15 +431,12 @@ statement here is made of index lookups: without this, a scan or a hash that was
 (rows_for: 0.6 ms became 37 ms) until the statistics are renewed. The cost of a lookup is that of an index that is in
 memory or on a solid disk: at the default, 4, a whole index was read to join a user's 300 chats."""
 
-ROOM_BYTES = 1024 * 1024
-"""PostgreSQL makes a table longer by up to half of this at once."""
-
 _FIND_ROOM: Final = """
     SET LOCAL work_mem = '64kB';
     SELECT count(*) FROM (
         SELECT repeat(chr(65 + n % 26), 8000) AS page FROM generate_series(1, 132) AS n ORDER BY page OFFSET 0) AS pages
 """
-"""132 pages of 8,000 characters, a MiB."""
+"""132 pages of 8,000 characters, a MiB: PostgreSQL makes a table longer by up to half of this at once."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
