@@ -70,10 +70,6 @@ class Cache:
         """Seconds since the kind that was longest not heard of was listed or its watch began anew."""
         return self._monotonic() - min(self._heard_at.get(kind, self._started) for kind in FOLLOWED)
 
-    def chatclusters(self) -> list[Key]:
-        """All ChatClusters."""
-        return self._store.chatclusters()
-
     def chatcluster(self, key: Key) -> Manifest | None:
         """A ChatCluster; None where there is none."""
         return self._store.chatcluster(key)
