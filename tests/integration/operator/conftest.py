@@ -12,10 +12,14 @@ import pytest
 from chatoperator.kube import Kube, connect
 from tests.support.apiserver import ApiServer, running
 from tests.support.cluster import ROOT
+from tests.support.front import in_front
 from tests.support.operators import Operator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.support.front import Front
 
 _numbers = itertools.count(1)
 
@@ -71,3 +75,10 @@ def minimal(namespace: str) -> dict[str, Any]:
 def operator(kube: Kube, server: ApiServer, minimal: dict[str, Any]) -> Operator:
     """A reconciler of the ChatCluster `demo`, which the test has still to create."""
     return Operator(kube, server, minimal)
+
+
+@pytest.fixture
+async def front(tmp_path: Path) -> AsyncIterator[Front]:
+    """A real HAProxy with what the operator renders, and a server behind it."""
+    async with in_front(tmp_path) as made:
+        yield made

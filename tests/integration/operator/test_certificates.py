@@ -13,21 +13,12 @@ from chatoperator.certificates import RENEW_BEFORE_DAYS, SERVER_DAYS, ensure
 from chatoperator.manifests.credentials import Certificate
 from tests.support.cluster import until
 from tests.support.findings import tell
-from tests.support.front import NAMES, PATIENCE_SECONDS, echo, in_front, open_websocket
+from tests.support.front import NAMES, PATIENCE_SECONDS, echo, open_websocket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from tests.support.front import Front
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with in_front(tmp_path) as made:
-        yield made
 
 
 def _renewed(front: Front) -> Certificate:

@@ -21,18 +21,12 @@ from tests.support.front import NAMES, PATIENCE_SECONDS, ROUTE, at_home, echo, i
 from tests.support.haproxy import program
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.support.front import Front
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with in_front(tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize(
