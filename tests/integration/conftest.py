@@ -10,6 +10,7 @@ import pytest
 from chatserver.storage.migrate import migrate
 from tests.support.people import Server, running_server
 from tests.support.postgres import PostgresCluster
+from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,6 +36,14 @@ def read_dsn(postgres: PostgresCluster, migrated_template: str) -> Callable[[], 
     """Provider of the DSN of a fresh, migrated database."""
     dsn = postgres.dsn(postgres.create_database(migrated_template))
     return lambda: dsn
+
+
+@pytest.fixture(scope="module")
+def process(postgres: PostgresCluster, migrated_template: str) -> Iterator[ServerProcess]:
+    """One chatserver's process, with a database of its own, for all tests of a file: their people are others."""
+    with ServerProcess(postgres.dsn(postgres.create_database(migrated_template)), "one") as running:
+        running.wait_ready()
+        yield running
 
 
 @pytest.fixture

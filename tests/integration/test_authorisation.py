@@ -15,10 +15,9 @@ from websockets.exceptions import ConnectionClosed
 
 from chatserver.routes.openapi import make_openapi
 from tests.support.devices import WAIT_SECONDS, Device, sign_in
-from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.integration
 
@@ -134,11 +133,8 @@ async def gather_cast(server: ServerProcess) -> Cast:
 
 
 @pytest.fixture(scope="module")
-def cast(postgres: Any, migrated_template: str) -> Iterator[Cast]:
-    dsn = postgres.dsn(postgres.create_database(migrated_template))
-    with ServerProcess(dsn, "one") as running:
-        running.wait_ready()
-        yield asyncio.run(gather_cast(running))
+def cast(process: ServerProcess) -> Cast:
+    return asyncio.run(gather_cast(process))
 
 
 async def make_group(cast: Cast, http: httpx.AsyncClient) -> tuple[int, int]:

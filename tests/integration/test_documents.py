@@ -15,7 +15,7 @@ from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.integration
 
@@ -31,25 +31,17 @@ NOWHERE = {"GET /nowhere", "PUT /api/messages"}
 
 
 @pytest.fixture(scope="module")
-def server(postgres: Any, migrated_template: str) -> Iterator[ServerProcess]:
-    dsn = postgres.dsn(postgres.create_database(migrated_template))
-    with ServerProcess(dsn, "one") as running:
-        running.wait_ready()
-        yield running
+def openapi(process: ServerProcess) -> dict[str, Any]:
+    return fetch(process, "/openapi.json")
 
 
 @pytest.fixture(scope="module")
-def openapi(server: ServerProcess) -> dict[str, Any]:
-    return fetch(server, "/openapi.json")
+def asyncapi(process: ServerProcess) -> dict[str, Any]:
+    return fetch(process, "/asyncapi.json")
 
 
-@pytest.fixture(scope="module")
-def asyncapi(server: ServerProcess) -> dict[str, Any]:
-    return fetch(server, "/asyncapi.json")
-
-
-def fetch(server: ServerProcess, path: str) -> dict[str, Any]:
-    answer = httpx.get(f"{server.url}{path}", trust_env=False)
+def fetch(process: ServerProcess, path: str) -> dict[str, Any]:
+    answer = httpx.get(f"{process.url}{path}", trust_env=False)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
     document: dict[str, Any] = answer.json()
@@ -116,15 +108,15 @@ class Walk:
         return answer
 
 
-async def test_every_answer_is_as_documented(server: ServerProcess, openapi: dict[str, Any]) -> None:
-    ana, ben, eve = await sign_in(server, "ana"), await sign_in(server, "ben"), await sign_in(server, "eve")
-    laptop = await sign_in(server, phone_number=ana.phone_number)
+async def test_every_answer_is_as_documented(process: ServerProcess, openapi: dict[str, Any]) -> None:
+    ana, ben, eve = await sign_in(process, "ana"), await sign_in(process, "ben"), await sign_in(process, "eve")
+    laptop = await sign_in(process, phone_number=ana.phone_number)
     async with (
-        ana.http(server) as http,
-        laptop.http(server) as http_laptop,
-        httpx.AsyncClient(base_url=server.url, trust_env=False) as stranger,
-        ben.http(server) as http_ben,
-        eve.http(server) as http_eve,
+        ana.http(process) as http,
+        laptop.http(process) as http_laptop,
+        httpx.AsyncClient(base_url=process.url, trust_env=False) as stranger,
+        ben.http(process) as http_ben,
+        eve.http(process) as http_eve,
     ):
         walk, others, benny, evey = (
             Walk(openapi, http),
@@ -175,7 +167,7 @@ async def test_every_answer_is_as_documented(server: ServerProcess, openapi: dic
 
         await walk.ask("DELETE", "/api/devices/999999", 404, "device_not_found")
         await logged_out.ask("DELETE", "/api/auth/session", 204)
-        tablet = await sign_in(server, phone_number=ana.phone_number)
+        tablet = await sign_in(process, phone_number=ana.phone_number)
         await walk.ask("DELETE", f"/api/devices/{tablet.device_id}", 204)
         await evey.ask("DELETE", "/api/users/me", 204)
         await evey.ask("GET", "/api/users/me", 401, "unauthenticated")
@@ -265,10 +257,12 @@ async def walk_groups(walk: Walk, benny: Walk, evey: Walk, ben_id: int, eve_id: 
     await evey.ask("GET", f"/api/chats/{made['chat_id']}", 200)
 
 
-async def test_each_call_documents_the_parameters_that_it_knows(server: ServerProcess, openapi: dict[str, Any]) -> None:
+async def test_each_call_documents_the_parameters_that_it_knows(
+    process: ServerProcess, openapi: dict[str, Any]
+) -> None:
     """A refused parameter's problem lists the known ones; a call without a query says nothing of it."""
-    ana = await sign_in(server, "query")
-    async with ana.http(server) as http:
+    ana = await sign_in(process, "query")
+    async with ana.http(process) as http:
         for template, item in openapi["paths"].items():
             for method, operation in item.items():
                 documented = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
@@ -300,8 +294,8 @@ async def test_a_dead_database_is_a_documented_answer(
                 postgres.start()
 
 
-async def test_every_frame_is_as_documented(server: ServerProcess, asyncapi: dict[str, Any]) -> None:
-    fay, gus = await sign_in(server, "fay"), await sign_in(server, "gus")
+async def test_every_frame_is_as_documented(process: ServerProcess, asyncapi: dict[str, Any]) -> None:
+    fay, gus = await sign_in(process, "fay"), await sign_in(process, "gus")
     schemas = closed(asyncapi["components"]["schemas"], but=("EventFrame",))
     sent = asyncapi["operations"]["sendFrames"]["messages"]
     names = {message["$ref"].rpartition("/")[2] for message in sent}
@@ -309,7 +303,7 @@ async def test_every_frame_is_as_documented(server: ServerProcess, asyncapi: dic
         asyncapi["components"]["messages"][name]["name"]: asyncapi["components"]["messages"][name]["payload"]
         for name in names
     }
-    async with fay.socket(server) as one, gus.socket(server) as two:
+    async with fay.socket(process) as one, gus.socket(process) as two:
         chat_id = (await one.message("hello", to="gus"))["chat_id"]
         await two.text("hello")
         await two.send(type="read", chat_id=chat_id, seq=1)
@@ -323,7 +317,7 @@ async def test_every_frame_is_as_documented(server: ServerProcess, asyncapi: dic
         await one.send(type="ping")
         await one.of_type("pong")
         assert (await one.message("nobody hears", to="nobody"))["type"] == "error"
-        async with fay.http(server) as http:
+        async with fay.http(process) as http:
             await http.patch(f"/api/chats/{chat_id}/messages/1", json={"text": "hello again"})
             await http.post("/api/groups", json={"group_name": "Two", "members": ["gus"]})
         await two.until(lambda frame: frame.get("kind") == "edit")

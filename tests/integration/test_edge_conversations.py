@@ -8,12 +8,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.devices import sign_in
-from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
+
+    from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.integration
 
@@ -21,28 +20,19 @@ ASTRONAUT = "\U0001f468\u200d\U0001f680"
 """Three code points that are one emoji."""
 
 
-@pytest.fixture(scope="module")
-def one(postgres: Any, migrated_template: str) -> Iterator[ServerProcess]:
-    """One server for all tests: their people are others."""
-    dsn = postgres.dsn(postgres.create_database(migrated_template))
-    with ServerProcess(dsn, "one") as server:
-        server.wait_ready()
-        yield server
-
-
 def answer_of(call: httpx.Response) -> Any:
     assert call.status_code == 200, call.text
     return call.json()
 
 
-async def test_changes_reach_all_devices_concerned_and_no_other(one: ServerProcess) -> None:
-    ana, ben = await sign_in(one, "ana"), await sign_in(one, "ben")
-    ben_phone = await sign_in(one, phone_number=ben.phone_number)
-    async with ana.socket(one) as at_ana, ben.socket(one) as at_ben, ben_phone.socket(one) as at_phone:
+async def test_changes_reach_all_devices_concerned_and_no_other(process: ServerProcess) -> None:
+    ana, ben = await sign_in(process, "ana"), await sign_in(process, "ben")
+    ben_phone = await sign_in(process, phone_number=ben.phone_number)
+    async with ana.socket(process) as at_ana, ben.socket(process) as at_ben, ben_phone.socket(process) as at_phone:
         ack = await at_ana.message("helo", to="ben")
         chat_id = ack["chat_id"]
         message = f"/api/chats/{chat_id}/messages/1"
-        async with ana.http(one) as by_ana, ben.http(one) as by_ben:
+        async with ana.http(process) as by_ana, ben.http(process) as by_ben:
             assert (answer_of(await by_ana.patch(message, json={"text": "hello"}))) == {
                 "chat_id": chat_id,
                 "seq": 2,
@@ -97,7 +87,7 @@ async def test_changes_reach_all_devices_concerned_and_no_other(one: ServerProce
             seqs = [seq for at_chat, seq in at_phone.rows() if at_chat == chat]
             assert seqs == sorted(set(seqs))
     # A device that was away is healed by a sync.
-    async with ben_phone.socket(one) as socket:
+    async with ben_phone.socket(process) as socket:
         await socket.send(type="sync", chats={str(chat_id): 6, str(hidden["chat_id"]): 0})
         await socket.of_type("synced")
         kinds = [(frame["kind"], frame["seq"]) for frame in socket.frames if frame["type"] == "event"]
@@ -137,7 +127,7 @@ async def test_changes_reach_all_devices_concerned_and_no_other(one: ServerProce
     ],
 )
 async def test_what_is_refused(
-    one: ServerProcess,
+    process: ServerProcess,
     who: str,
     method: str,
     path: str,
@@ -146,11 +136,11 @@ async def test_what_is_refused(
     code: str,
     field: str | None,
 ) -> None:
-    names = {name: await sign_in(one) for name in ("ann", "bea", "eve")}
-    async with names["ann"].http(one) as http:
+    names = {name: await sign_in(process) for name in ("ann", "bea", "eve")}
+    async with names["ann"].http(process) as http:
         sent = await http.post("/api/messages", json={"to": names["bea"].phone_number, "text": "x"})
     chat = f"/api/chats/{sent.json()['chat_id']}"
-    async with names[who].http(one) as http:
+    async with names[who].http(process) as http:
         url = path.format(m=f"{chat}/messages/1", c=chat, bea=names["bea"].user_id)
         answer = await http.request(method, url, json=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
@@ -158,8 +148,8 @@ async def test_what_is_refused(
         assert [error["path"] for error in answer.json()["errors"]] == [field]
 
 
-async def test_each_call_needs_a_token(one: ServerProcess) -> None:
-    ann = await sign_in(one)
+async def test_each_call_needs_a_token(process: ServerProcess) -> None:
+    ann = await sign_in(process)
     ann.token = "nonsense"
     message = "/api/chats/1/messages/1"
     calls = [
@@ -167,6 +157,6 @@ async def test_each_call_needs_a_token(one: ServerProcess) -> None:
         ("PUT", f"{message}/reactions/x"), ("DELETE", f"{message}/reactions/x"),
         ("GET", "/api/blocks"), ("PUT", "/api/blocks/1"), ("DELETE", "/api/blocks/1"),
     ]  # fmt: skip
-    async with ann.http(one) as http:
+    async with ann.http(process) as http:
         for method, path in calls:
             assert (await http.request(method, path)).status_code == 401, path

@@ -76,8 +76,8 @@ async def test_a_retry_may_leave_out_the_empty_text_and_take_the_other_road(one:
             assert (again.json()["seq"], again.json()["duplicate"]) == (ack["seq"], True)
 
 
-async def test_no_answer_carries_an_empty_header(shared: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=shared.url, trust_env=False) as http:
+async def test_no_answer_carries_an_empty_header(process: ServerProcess) -> None:
+    async with httpx.AsyncClient(base_url=process.url, trust_env=False) as http:
         for path in ("/livez", "/nowhere"):
             answer = await http.get(path)
             assert [name for name, value in answer.headers.items() if not value] == []
@@ -124,7 +124,7 @@ async def test_a_group_is_made_sent_to_and_read(one: ServerProcess) -> None:
     ],
 )
 async def test_a_wrong_request_is_a_problem(
-    shared: ServerProcess,
+    process: ServerProcess,
     method: str,
     path: str,
     body: Any,
@@ -132,23 +132,14 @@ async def test_a_wrong_request_is_a_problem(
     code: str,
     field: str | None,
 ) -> None:
-    ana = await sign_in(shared)
-    async with ana.http(shared) as http:
+    ana = await sign_in(process)
+    async with ana.http(process) as http:
         assert_problem(await http.request(method, path, json=body), status, code, field)
 
 
-@pytest.fixture(scope="module")
-def shared(postgres: Any, migrated_template: str) -> Iterator[ServerProcess]:
-    """One server for the whole table: its rows do not touch each other."""
-    dsn = postgres.dsn(postgres.create_database(migrated_template))
-    with ServerProcess(dsn, "one") as server:
-        server.wait_ready()
-        yield server
-
-
-async def test_what_is_no_json_is_400_and_what_is_too_large_413(shared: ServerProcess) -> None:
-    ana = await sign_in(shared)
-    async with ana.http(shared) as http:
+async def test_what_is_no_json_is_400_and_what_is_too_large_413(process: ServerProcess) -> None:
+    ana = await sign_in(process)
+    async with ana.http(process) as http:
         for content in (b"", b"{", b"\xff\xfe", b"[" * 200_000):
             answer = await http.post("/api/messages", content=content)
             assert answer.status_code in {400, 422}, answer.text
@@ -159,17 +150,17 @@ async def test_what_is_no_json_is_400_and_what_is_too_large_413(shared: ServerPr
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic eDp5"}])
 async def test_without_a_good_token_401_says_how_to_authenticate(
-    shared: ServerProcess, headers: dict[str, str]
+    process: ServerProcess, headers: dict[str, str]
 ) -> None:
-    async with httpx.AsyncClient(base_url=shared.url, headers=headers, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=process.url, headers=headers, trust_env=False) as http:
         for path in ("/api/messages", "/api/chats", "/api/users/me", "/api/devices"):
             answer = await http.get(path)
             assert_problem(answer, 401, "unauthenticated")
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_the_callers_request_id_comes_back_if_it_is_sane(shared: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=shared.url, trust_env=False) as http:
+async def test_the_callers_request_id_comes_back_if_it_is_sane(process: ServerProcess) -> None:
+    async with httpx.AsyncClient(base_url=process.url, trust_env=False) as http:
         assert (await http.get("/livez", headers={"X-Request-Id": "abc-123"})).headers["X-Request-Id"] == "abc-123"
         for bad in ("a b", "x" * 65, '"'):
             answer = await http.get("/livez", headers={"X-Request-Id": bad})
@@ -307,8 +298,8 @@ def send_too_much(server: ServerProcess, sent_bytes: int) -> socket.socket:
     return client
 
 
-def test_a_client_that_sends_on_after_a_refusal_still_reads_it(shared: ServerProcess) -> None:
-    with send_too_much(shared, 400_000) as client:
+def test_a_client_that_sends_on_after_a_refusal_still_reads_it(process: ServerProcess) -> None:
+    with send_too_much(process, 400_000) as client:
         # The answer is there, and the server done with it.
         assert client.recv(1, socket.MSG_PEEK) == b"H"
         for _ in range(40):
@@ -321,6 +312,6 @@ def test_a_client_that_sends_on_after_a_refusal_still_reads_it(shared: ServerPro
     assert b'"code":"too_large"' in answer
 
 
-def test_a_client_that_sends_without_end_is_cut(shared: ServerProcess) -> None:
-    with send_too_much(shared, 400_000) as client, pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+def test_a_client_that_sends_without_end_is_cut(process: ServerProcess) -> None:
+    with send_too_much(process, 400_000) as client, pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
         client.sendall(b"x" * 10**8)

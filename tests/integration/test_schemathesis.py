@@ -23,10 +23,11 @@ from chatserver import fields
 from chatserver.routes.calls import CALLS
 from chatserver.routes.openapi import make_openapi
 from tests.support.devices import Device, sign_in
-from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from tests.support.server import ServerProcess
 
 SOAK_EXAMPLES = int(os.environ.get("CHAT_SOAK_EXAMPLES", "200"))
 """Random requests to each operation in a soak, other ones each time: about one second for each of them."""
@@ -95,12 +96,9 @@ async def make_world(server: ServerProcess) -> World:
 
 
 @pytest.fixture(scope="module")
-def world(postgres: Any, migrated_template: str) -> Iterator[World]:
-    dsn = postgres.dsn(postgres.create_database(migrated_template))
-    with ServerProcess(dsn, "one") as running:
-        running.wait_ready()
-        made = asyncio.run(make_world(running))
-        yield made
+def world(process: ServerProcess) -> Iterator[World]:
+    made = asyncio.run(make_world(process))
+    yield made
     for call in CALLS:
         seen = made.answers.get(f"{call.method} {call.path}", {call.status})
         # Else the requests below prove little of the call; a WebSocket takes more than a request of HTTP.

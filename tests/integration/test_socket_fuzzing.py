@@ -8,17 +8,18 @@ import os
 import random
 import struct
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from chatserver.protocol import MAX_FRAME_BYTES
 from tests.support.devices import WAIT_SECONDS, Device, Socket, sign_in
 from tests.support.findings import tell
-from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+
+    from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.integration
 
@@ -106,9 +107,9 @@ class RawSocket:
 
 
 @asynccontextmanager
-async def raw_socket(device: Device, server: ServerProcess) -> AsyncIterator[RawSocket]:
+async def raw_socket(device: Device, process: ServerProcess) -> AsyncIterator[RawSocket]:
     """Open a WebSocket by hand and take its welcome."""
-    host, port = server.url.removeprefix("http://").split(":")
+    host, port = process.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(
         f"GET /api/ws HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -126,17 +127,9 @@ async def raw_socket(device: Device, server: ServerProcess) -> AsyncIterator[Raw
 
 
 @pytest.fixture(scope="module")
-def server(postgres: Any, migrated_template: str) -> Iterator[ServerProcess]:
-    dsn = postgres.dsn(postgres.create_database(migrated_template))
-    with ServerProcess(dsn, "one") as running:
-        running.wait_ready()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def people(server: ServerProcess) -> tuple[Device, Device]:
+def people(process: ServerProcess) -> tuple[Device, Device]:
     async def make() -> tuple[Device, Device]:
-        return await sign_in(server, "fuzzer"), await sign_in(server, "witness")
+        return await sign_in(process, "fuzzer"), await sign_in(process, "witness")
 
     return asyncio.run(make())
 
@@ -210,10 +203,10 @@ BROKEN: dict[str, tuple[bytes, int | None]] = {
 
 @pytest.mark.parametrize(("wire", "code"), BROKEN.values(), ids=BROKEN)
 async def test_a_broken_frame_is_closed_with_its_code(
-    server: ServerProcess, people: tuple[Device, Device], wire: bytes, code: int | None
+    process: ServerProcess, people: tuple[Device, Device], wire: bytes, code: int | None
 ) -> None:
     fuzzer, other = people
-    async with other.socket(server) as witness, raw_socket(fuzzer, server) as socket:
+    async with other.socket(process) as witness, raw_socket(fuzzer, process) as socket:
         socket.writer.write(wire)
         if code is SURVIVES:
             assert await socket.answers()
@@ -222,14 +215,14 @@ async def test_a_broken_frame_is_closed_with_its_code(
         await assert_serves(witness)
 
 
-async def test_a_ping_is_answered_with_its_own_payload(server: ServerProcess, people: tuple[Device, Device]) -> None:
-    async with raw_socket(people[0], server) as socket:
+async def test_a_ping_is_answered_with_its_own_payload(process: ServerProcess, people: tuple[Device, Device]) -> None:
+    async with raw_socket(people[0], process) as socket:
         socket.writer.write(frame(PING, b"x" * 125))
         assert await socket.read() == (PONG, b"x" * 125)
 
 
-async def test_a_frame_is_read_however_its_bytes_arrive(server: ServerProcess, people: tuple[Device, Device]) -> None:
-    async with raw_socket(people[0], server) as socket:
+async def test_a_frame_is_read_however_its_bytes_arrive(process: ServerProcess, people: tuple[Device, Device]) -> None:
+    async with raw_socket(people[0], process) as socket:
         for byte in frame(TEXT, b'{"type": "ping"}' + b" " * 200):
             socket.writer.write(bytes([byte]))
             await socket.writer.drain()
@@ -240,15 +233,15 @@ async def test_a_frame_is_read_however_its_bytes_arrive(server: ServerProcess, p
 
 
 async def test_garbage_and_cut_connections_leave_a_server_that_serves(
-    server: ServerProcess, people: tuple[Device, Device]
+    process: ServerProcess, people: tuple[Device, Device]
 ) -> None:
     """Random bytes, half frames and hung-up connections; nobody else waits longer or is closed."""
     chance = random.Random(SEED)  # noqa: S311 - repeatable, and no secret
     fuzzer, other = people
     ends: dict[int | str, int] = {}
-    async with other.socket(server) as witness:
+    async with other.socket(process) as witness:
         for number in range(60):
-            async with raw_socket(fuzzer, server) as socket:
+            async with raw_socket(fuzzer, process) as socket:
                 good = frame(TEXT, json.dumps({"type": "typing", "chat_id": number + 1}).encode())
                 wire = bytearray(good * chance.randint(1, 4))
                 for _ in range(chance.randint(0, 6)):
@@ -268,4 +261,4 @@ async def test_garbage_and_cut_connections_leave_a_server_that_serves(
                 await assert_serves(witness)
         await assert_serves(witness)
     tell(f"random bytes on a WebSocket, seed {SEED}: connections by close code {ends}")
-    assert '"level":"error"' not in server.log_text().replace(" ", "")
+    assert '"level":"error"' not in process.log_text().replace(" ", "")

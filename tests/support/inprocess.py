@@ -14,7 +14,7 @@ from chatserver.errors import ChatError, InternalError
 from chatserver.metrics import Metrics
 from chatserver.model import Hint
 from chatserver.routes.conversation import Conversation
-from chatserver.routes.websocket import Socket
+from chatserver.routes.websocket import Socket, Sockets
 from chatserver.settings import read_settings
 from chatserver.storage.database import Database
 from tests.support.server import environment
@@ -184,7 +184,7 @@ class PlayedSocket(Socket):
     """
 
     def __init__(self, owner: Conversation) -> None:
-        super().__init__(owner)
+        super().__init__(owner, Sockets())
         self.paused = True
         self.written: list[bytes] = []
         self.close_code: int | None = None

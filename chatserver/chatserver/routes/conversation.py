@@ -85,7 +85,6 @@ class Conversation:
         """Welcome the client."""
         context, connection = self._context, self._connection
         self._socket = socket
-        context.sockets.add(socket)
         context.hub.add(connection)
         context.deliverer.came(connection.user_id)
         connection.outbox.put(encode_frame(self._welcome()))
@@ -115,8 +114,6 @@ class Conversation:
     def ended(self, code: int) -> None:
         """Forget the connection; ``code`` is what this server closed it with, or 0."""
         context, connection = self._context, self._connection
-        if self._socket is not None:
-            context.sockets.discard(self._socket)
         self._socket = None
         self._session.close()
         context.hub.remove(connection, time.monotonic())

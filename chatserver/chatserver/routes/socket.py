@@ -59,16 +59,12 @@ async def _identify(request: Request) -> Principal | None:
 class _Refusal:
     """The owner of a socket that is closed as soon as it is open."""
 
-    def __init__(self, context: Context, code: int, reason: str) -> None:
-        self._context = context
+    def __init__(self, code: int, reason: str) -> None:
         self._code = code
         self._reason = reason
-        self._socket: Socket | None = None
 
     def opened(self, socket: Socket) -> None:
-        """Close the socket, which is looked after until it is gone."""
-        self._socket = socket
-        self._context.sockets.add(socket)
+        """Close the socket."""
         socket.close(self._code, self._reason)
 
     def receive(self, data: str | bytes) -> None:
@@ -80,15 +76,13 @@ class _Refusal:
     def stuck(self) -> None:
         """Nothing is written."""
 
-    def ended(self, code: int) -> None:  # noqa: ARG002 - the owner's interface
-        """Forget the socket."""
-        if self._socket is not None:
-            self._context.sockets.discard(self._socket)
+    def ended(self, code: int) -> None:
+        """Nothing is left to do."""
 
 
 def _refuse(request: Request, handshake: Handshake, code: int, reason: str) -> None:
     """Accept and close: a page cannot see an HTTP status of an upgrade, but it can see a close code."""
-    accept(request, handshake, _headers(request), _Refusal(request.app.ctx, code, reason))
+    accept(request, handshake, _headers(request), _Refusal(code, reason), request.app.ctx.sockets)
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -116,7 +110,9 @@ async def handle(request: Request) -> None:
     accepted = False
     try:
         await context.deliverer.claims.claim(context.bus, connection)
-        accepted = accept(request, handshake, _headers(request), Conversation(context, connection, epoch))
+        accepted = accept(
+            request, handshake, _headers(request), Conversation(context, connection, epoch), context.sockets
+        )
     finally:
         if not accepted:
             context.hub.remove(connection, time.monotonic())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from chatserver.routes.context import Request
-    from chatserver.routes.websocket import Owner
+    from chatserver.routes.websocket import Owner, Sockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ def read_handshake(request: Request) -> Handshake:
     return Handshake(request.headers["sec-websocket-key"], machine.subprotocol)
 
 
-def accept(request: Request, handshake: Handshake, headers: dict[str, str], owner: Owner) -> bool:
+def accept(
+    request: Request, handshake: Handshake, headers: dict[str, str], owner: Owner, open_sockets: Sockets
+) -> bool:
     """Answer 101 and give the connection to picows; False when the client has gone meanwhile.
 
     Args:
@@ -65,6 +67,7 @@ def accept(request: Request, handshake: Handshake, headers: dict[str, str], owne
         handshake: of that request.
         headers: of the answer, beside those of the handshake.
         owner: who talks from now on; hears that the socket is open before this returns.
+        open_sockets: what looks after it.
     """
     transport = cast("asyncio.Transport", request.transport)
     http = transport.get_protocol()
@@ -74,7 +77,7 @@ def accept(request: Request, handshake: Handshake, headers: dict[str, str], owne
         return False
     if handshake.subprotocol is not None:
         headers = headers | {"Sec-WebSocket-Protocol": handshake.subprotocol}
-    machine = make_protocol(Socket(owner), headers)
+    machine = make_protocol(Socket(owner, open_sockets), headers)
     early = bytes(http.recv_buffer)
     # Sanic's task for the connection ends with this request; without a transport it closes nothing.
     http.connections.discard(http)

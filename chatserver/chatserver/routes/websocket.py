@@ -70,6 +70,10 @@ class Owner(Protocol):
 class Socket(WSListener):
     """One WebSocket: messages out of frames, pauses, the closing handshake.
 
+    Args:
+        owner: who talks over it.
+        open_sockets: has it from the handshake to its end.
+
     Attributes:
         paused: the peer reads too slowly; ``Owner.flush`` tells when to go on.
     """
@@ -78,6 +82,7 @@ class Socket(WSListener):
         "_closing_since",
         "_heard_at",
         "_is_text",
+        "_open_sockets",
         "_owner",
         "_partial",
         "_paused_since",
@@ -86,9 +91,10 @@ class Socket(WSListener):
         "paused",
     )
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, open_sockets: Sockets) -> None:
         self.paused = False
         self._owner = owner
+        self._open_sockets = open_sockets
         self._transport: WSTransport | None = None
         self._partial: bytearray | None = None
         self._is_text = False
@@ -145,6 +151,7 @@ class Socket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Tell the owner."""
         self._transport = transport
+        self._open_sockets.add(self)
         self._owner.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -194,6 +201,7 @@ class Socket(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell the owner."""
         self._transport = None
+        self._open_sockets.discard(self)
         closing: WSCloseHandshake | None = transport.close_handshake
         sent = None if closing is None or closing.recv_then_sent else closing.sent
         self._owner.ended(0 if sent is None else int(sent.code))  # type: ignore[call-overload] # an int at run time
