@@ -209,8 +209,3 @@ def _daemon_environment() -> dict[str, str]:
     # dockerd and iptables live in sbin, which a user's PATH may lack.
     kept = {name: value for name, value in os.environ.items() if name != MARK}
     return {**kept, "PATH": f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"}
-
-
-def dockerd_installed() -> bool:
-    """Whether a dockerd could be started."""
-    return shutil.which("dockerd", path=_daemon_environment()["PATH"]) is not None
