@@ -20,7 +20,8 @@ SCALED_SECONDS = 180
 
 DRAIN_SECONDS = 20
 
-CLOSE_RESTART = 1012
+MOVED = {1000, 1012}
+"""How a connection ends whose client was asked to go elsewhere, or whose server leaves."""
 
 
 async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> None:
@@ -44,7 +45,9 @@ async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> N
             # ceil(32 / 11) = 3
             await cluster.patch({"chatserver": {"targetConnectionsPerServer": 11}})
             await cluster.servers(3, SCALED_SECONDS)
-            assert [client.closes for client in ledger.clients] == [[], []], "a scale-up cuts nobody"
+            # A server with more than its share asks some to move.
+            assert {code for client in ledger.clients for code in client.closes} <= {1000}, "a scale-up cuts nobody"
+            assert all(len(client.closes) <= client.reconnects_asked for client in ledger.clients)
 
             async def counted() -> bool:
                 chat = await cluster.get("chatcluster", "demo")
@@ -53,7 +56,7 @@ async def test_servers_follow_the_connections_up_and_down(cluster: Cluster) -> N
             await until(counted, "status.connections shows them", 60)
         await cluster.servers(1, SCALED_SECONDS)
         for client in ledger.clients:
-            moved = [code for code in client.closes if code not in {CLOSE_RESTART, 1000}]
+            moved = [code for code in client.closes if code not in MOVED]
             assert not moved, f"cut by {moved}; asked to move {client.reconnects_asked} times"
         account = await ledger.finish()
         tell(account)
