@@ -21,7 +21,7 @@ from chatoperator.manifests.metadata import (
 from chatoperator.observed import job_state
 from chatoperator.reconcile.scale import mark_victims
 from chatoperator.reconcile.state import Applied, Refusal
-from chatoperator.reconcile.wishes import content, wishes
+from chatoperator.reconcile.wishes import content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +92,7 @@ class Actor:
     ) -> dict[tuple[str, str], Wish]:
         """What is to be applied, by (kind, name)."""
         now, found = self._monotonic(), {}
-        for wish in wishes(cluster, plan.inputs, state):
+        for wish in state.wished(cluster, plan.inputs):
             key = (wish.kind, wish.name)
             live, last = observed.child(*key), state.applied.get(key)
             refusal = state.claim_refusal if wish.kind == "PersistentVolumeClaim" else None
@@ -198,7 +198,7 @@ class Actor:
 
     async def _remove_policies(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
         """Remove the NetworkPolicies that are no longer wished for: what they deny would stay denied."""
-        wanted = {wish.name for wish in wishes(cluster, plan.inputs, state) if wish.kind == "NetworkPolicy"}
+        wanted = {wish.name for wish in state.wished(cluster, plan.inputs) if wish.kind == "NetworkPolicy"}
         for kind, name in observed.children:
             if kind == "NetworkPolicy" and name not in wanted:
                 await self._kube.delete("NetworkPolicy", cluster.namespace, name)

@@ -11,7 +11,6 @@ from chatoperator.events import News
 from chatoperator.manifests.metadata import part_name
 from chatoperator.observed import DELETION_COST_ANNOTATION, ready_replicas, rolling
 from chatoperator.reconcile.state import Removal
-from chatoperator.reconcile.wishes import wishes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +97,7 @@ def _settled(cluster: ChatCluster, observed: Observed, current: int) -> bool:
 def _about_to_roll(cluster: ChatCluster, plan: Plan, state: State) -> bool:
     """Whether this very reconcile changes the servers' template, or may do so: a new operator does not know yet."""
     key = ("Deployment", part_name(cluster.name, "chatserver"))
-    wanted = [wish.digest for wish in wishes(cluster, plan.inputs, state) if (wish.kind, wish.name) == key]
+    wanted = [wish.digest for wish in state.wished(cluster, plan.inputs) if (wish.kind, wish.name) == key]
     last = state.applied.get(key)
     return last is None or [last.digest] != wanted
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chatoperator.events import Allowance
+from chatoperator.reconcile.wishes import wishes
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from chatoperator.manifests import Inputs
     from chatoperator.observed import Reading
     from chatoperator.probe import Target
-    from chatoperator.reconcile.wishes import Wish
+    from chatoperator.reconcile.wishes import Wish, Wishes
     from chatoperator.spec import ChatCluster
 
 
@@ -33,21 +34,6 @@ class Applied:
     resource_version: str
     content: str
     at: float
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What there should be, kept so that a sweep that finds nothing new need not render it again.
-
-    Attributes:
-        cluster: What it was rendered from.
-        inputs: What else.
-        all: One for each object, in the order of their making.
-    """
-
-    cluster: ChatCluster
-    inputs: Inputs
-    all: tuple[Wish, ...]
 
 
 @dataclass(frozen=True)
@@ -115,3 +101,8 @@ class State:
     readings: dict[str, Reading | None] = field(default_factory=dict)
     claim_refusal: Refusal | None = None
     waiting: bool = False
+
+    def wished(self, cluster: ChatCluster, inputs: Inputs) -> tuple[Wish, ...]:
+        """One wish for each object, in the order of their making, and remember them."""
+        self.wishes = wishes(cluster, inputs, self.wishes)
+        return self.wishes.all

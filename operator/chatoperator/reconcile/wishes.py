@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from chatoperator.manifests import desired
 from chatoperator.manifests.metadata import digest
-from chatoperator.reconcile.state import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.manifests import Inputs
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.reconcile.state import State
     from chatoperator.spec import ChatCluster
 
 OTHERWISE_COMPARED = {"apiVersion", "kind", "metadata", "spec"}
@@ -38,13 +36,26 @@ class Wish:
     places: tuple[tuple[str, ...], ...]
 
 
-def wishes(cluster: ChatCluster, inputs: Inputs, state: State) -> tuple[Wish, ...]:
-    """One wish for each object, in the order of their making; those of the last time where nothing has changed."""
-    held = state.wishes
-    if held is None or held.inputs != inputs or held.cluster != cluster:
-        held = Wishes(cluster, inputs, tuple(_wish(manifest) for manifest in desired(cluster, inputs)))
-        state.wishes = held
-    return held.all
+@dataclass(frozen=True)
+class Wishes:
+    """What there should be, kept so that a sweep that finds nothing new need not render it again.
+
+    Attributes:
+        cluster: What it was rendered from.
+        inputs: What else.
+        all: One for each object, in the order of their making.
+    """
+
+    cluster: ChatCluster
+    inputs: Inputs
+    all: tuple[Wish, ...]
+
+
+def wishes(cluster: ChatCluster, inputs: Inputs, held: Wishes | None) -> Wishes:
+    """What there should be; what was held before where nothing has changed."""
+    if held is not None and held.inputs == inputs and held.cluster == cluster:
+        return held
+    return Wishes(cluster, inputs, tuple(_wish(manifest) for manifest in desired(cluster, inputs)))
 
 
 def _wish(manifest: Manifest) -> Wish:
