@@ -8,6 +8,8 @@ NAME ?= default
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/chatcluster
 UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 RUN = $(UV) run --frozen --all-extras
+# Real parts on a busy machine: CI looks twice before it fails, and prints what the first look saw.
+AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
 .PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine machine-after-integration soak bench test purge
@@ -59,10 +61,10 @@ tools: | $(UV)
 integration: tools integration-chatserver integration-operator ## tests on a real PostgreSQL and a real API server
 
 integration-chatserver: | $(UV)
-	@$(RUN) pytest -q tests -m integration --ignore=tests/integration/operator --durations=8
+	@$(RUN) pytest -q tests -m integration --ignore=tests/integration/operator --durations=8 $(AGAIN)
 
 integration-operator: | $(UV)
-	@$(RUN) pytest -q tests/integration/operator -m integration --durations=8
+	@$(RUN) pytest -q tests/integration/operator -m integration --durations=8 $(AGAIN)
 
 soak: | $(UV) ## many clients on real servers with real faults, many requests (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
 	@$(RUN) pytest -q tests -m soak
@@ -71,10 +73,10 @@ e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a 
 	@$(MAKE) -j2 e2e-chat e2e-machine
 
 e2e-chat: | $(UV)
-	@$(RUN) pytest tests -m "e2e and not machine and not soak" -v --durations=10
+	@$(RUN) pytest tests -m "e2e and not machine and not soak" -v --durations=10 $(AGAIN)
 
 e2e-machine: | $(UV)
-	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider
+	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider $(AGAIN)
 
 bench: | $(UV) ## our chat beside its peers and what the machine can do at all, as a report in docs/benchmarks (QUICK=1: under 15 minutes)
 	@$(RUN) python -m bench --size $(if $(QUICK),quick,full)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.findings import told
+from tests.support.findings import tell, told
 
 ALLOWED = Path(__file__).parent / "data" / "skipped.toml"
 
@@ -19,9 +19,12 @@ _skipped: dict[str, str] = {}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note what was skipped, and why."""
+    """Note what was skipped, and why; and what failed before it was run again."""
     if report.skipped and not hasattr(report, "wasxfail"):
         _skipped[report.nodeid] = str(report.longrepr)
+    outcome: str = report.outcome
+    if outcome == "rerun":
+        tell(f"{report.nodeid} failed, and was run again:\n{report.longreprtext}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
