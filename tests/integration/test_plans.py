@@ -8,7 +8,7 @@ import pytest
 
 from chatserver.hub import Hub
 from chatserver.model import ReceiptMark, SeqRange
-from chatserver.services import blocks, changes, chats, feed, receipts, sync, users
+from chatserver.services import blocks, changes, chats, feed, groups, receipts, sync, users
 from chatserver.services.devices import Devices
 from chatserver.services.syncing import Question, Syncs
 from tests.support.filling import fill_chats, fill_strangers
@@ -94,6 +94,33 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
         for _ in range(8):
             await everything()
         assert await scans(server) == before
+
+
+async def test_a_push_reads_its_rows_and_not_the_history_of_their_chats(read_dsn: Callable[[], str]) -> None:
+    async def fetched(server: Server) -> int:
+        await server.database.execute("SELECT pg_stat_force_next_flush()")
+        row = await server.database.fetchrow("SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'messages'")
+        return int(row[0]) if row is not None else 0
+
+    # One connection: it keeps its plan, and statistics of others would arrive later.
+    async with running_server(read_dsn, pool_size=1) as server:
+        database = server.database
+        people = [(await sign_in(database)).user for _ in range(20)]
+        ids = [user.user_id for user in people]
+        members = [user.phone_number for user in people[1:]]
+        chat_id = (await groups.create_group(database, ids[0], "many", members)).chat_id
+        for sent in range(1, 101):
+            last_seq = (await server.send(ids[0], "x", chat_id=chat_id)).seq
+            pushed = SeqRange(chat_id, last_seq, last_seq)
+            [delivery] = await sync.rows_for(database, [pushed], ids)
+            assert sorted(delivery.user_ids) == sorted(ids)
+            if sent == 20:
+                # What PostgreSQL believes of a chat's length from here on is that of a short one.
+                await database.execute("ANALYZE messages, chat_members")
+        before = await fetched(server)
+        await sync.rows_for(database, [pushed], ids)
+        # Once to see who may read it, once for what it says.
+        assert await fetched(server) - before == 2
 
 
 # The indexes by which each statement that clients or servers send all the time must find its rows.

@@ -233,20 +233,29 @@ async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_id
     """Return the rows of many ranges, each with those of the users who may see it, by chat and seq."""
     records = await connection.fetch(
         """
-        WITH readers AS MATERIALIZED (
-            SELECT m.chat_id, m.seq, array_agg(cm.user_id) AS user_ids
+        WITH ranged AS MATERIALIZED (
+            -- First, and by both bounds: joined to the members before, a chat's history was read for each of them.
+            SELECT m.chat_id, m.seq, m.target_seq
             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
             CROSS JOIN LATERAL (
                 SELECT m.chat_id, m.seq, m.target_seq FROM messages m
-                WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq
+                WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq OFFSET 0
             ) m
-            JOIN chat_members cm ON cm.chat_id = m.chat_id AND cm.user_id = ANY ($4::bigint[])
+        ), members AS MATERIALIZED (
+            -- All of a chat's: looking each user up in each chat grows with both.
+            SELECT cm.chat_id, cm.user_id, cm.joined_seq, cm.left_seq, cm.absent FROM chat_members cm
+            WHERE cm.chat_id = ANY (ARRAY(SELECT DISTINCT m.chat_id FROM ranged m))
+        ), readers AS MATERIALIZED (
+            SELECT m.chat_id, m.seq, array_agg(cm.user_id) AS user_ids
+            FROM ranged m
+            JOIN members cm ON cm.chat_id = m.chat_id
                 AND m.seq > cm.joined_seq
                 AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq)
                 AND NOT cm.absent @> m.seq
                 """
         + TARGET_SEEN
         + """
+            WHERE cm.user_id IN (SELECT unnest($4::bigint[]))
             GROUP BY m.chat_id, m.seq
         ), picked AS (SELECT chat_id, seq FROM readers), """
         + DESCRIBED
