@@ -100,6 +100,19 @@ class Operator:
         await self.migrated()
         await self.reconcile(2)
 
+    def rolled_out(self) -> None:
+        """What the controllers report when all pods run."""
+        for kind, name in (
+            ("statefulset", "demo-postgres"),
+            ("deployment", "demo-chatserver"),
+            ("deployment", "demo-ingress"),
+        ):
+            live = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+            counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+            replicas = dict.fromkeys(counts, live["spec"]["replicas"])
+            seen = {"observedGeneration": live["metadata"]["generation"]}
+            self.patch_status(kind, name, seen | replicas)
+
     def pod(self, name: str, part: str = "chatserver", node: str | None = None) -> None:
         """What the kubelet would report of a part's pod that has started.
 

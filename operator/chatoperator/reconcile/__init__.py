@@ -16,7 +16,7 @@ from chatoperator.parse import parse
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.act import Actor
 from chatoperator.reconcile.ask import pulse, report_of_agent
-from chatoperator.reconcile.observe import confirmed, named_secrets, observe
+from chatoperator.reconcile.observe import confirmed, named_secrets, observe, with_writes
 from chatoperator.reconcile.plan import Told, make_plan
 from chatoperator.reconcile.report import Reporter
 from chatoperator.reconcile.state import State
@@ -136,6 +136,8 @@ class Reconciler:
             if self._actor.pending(cluster, observed, plan, state):
                 await self._still_wished(body)
             failure = await self._actor.act(cluster, observed, plan, state)
+            # A change that has just been written is on its way: status must not call the spec followed before it is.
+            observed = with_writes(self._cache, key, observed)
         self._tell_only_lasting_conflicts(state, failure)
         claim = hostnames.claim(cluster)
         self._claims.put(claim)

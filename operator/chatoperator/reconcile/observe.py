@@ -46,6 +46,12 @@ def observe(cache: Cache, key: Key, now: dt.datetime) -> Observed:
     )
 
 
+def with_writes(cache: Cache, key: Key, observed: Observed) -> Observed:
+    """The same children, those that were written meanwhile as the API server answered."""
+    there = {place: raw for place, raw in cache.owned(key).items() if place[0] != "Pod"}
+    return replace(observed, children={**observed.children, **there})
+
+
 def is_lost(pod: Manifest, now: dt.datetime) -> bool:
     """Whether a pod should have gone and its node does not say that it has."""
     # The API server sets it to the end of the pod's grace.

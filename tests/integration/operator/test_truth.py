@@ -66,6 +66,23 @@ async def test_ready_follows_the_chat_between_two_sweeps(operator: Operator) -> 
     assert max(took[1], took[3]) < READY_FALSE_SECONDS
 
 
+async def test_a_change_is_not_called_settled_by_the_reconcile_that_begins_it(operator: Operator) -> None:
+    """Whoever waits for `Progressing` of the new generation would otherwise go on before anything has happened."""
+    await operator.brought_up()
+    operator.rolled_out()
+    await operator.reconcile()
+    assert (await operator.condition("Progressing"))["reason"] == "Settled"
+    operator.patch({"ingress": {"allowedOrigins": ["https://www.example.com"]}, "chatserver": {"drainSeconds": 60}})
+    await operator.reconcile()
+    chat = await operator.get("ChatCluster", "demo")
+    progressing = await operator.condition("Progressing")
+    assert progressing["observedGeneration"] == chat["metadata"]["generation"]
+    assert progressing["reason"] == "Rolling"
+    operator.rolled_out()
+    await operator.reconcile()
+    assert (await operator.condition("Progressing"))["reason"] == "Settled"
+
+
 async def test_an_idle_hour_makes_no_event_and_no_write(operator: Operator) -> None:
     await operator.brought_up()
     operator.prober.answer = WELL
@@ -103,13 +120,7 @@ async def test_the_events_of_a_life_read_as_a_story(operator: Operator) -> None:
         return new
 
     async def all_ready() -> None:
-        for kind, name, count in (
-            ("statefulset", "demo-postgres", 1),
-            ("deployment", "demo-ingress", 2),
-            ("deployment", "demo-chatserver", 2),
-        ):
-            counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), count)
-            operator.patch_status(kind, name, {"observedGeneration": 99, **counts})
+        operator.rolled_out()
         await operator.reconcile()
 
     operator.create()
@@ -118,7 +129,7 @@ async def test_the_events_of_a_life_read_as_a_story(operator: Operator) -> None:
     operator.prober.answer = BROKEN
     await operator.migrated()
     await operator.reconcile(2)
-    assert news() == ["Rolling", "Starting"]
+    assert news() == ["Rolling"]
     await all_ready()
     assert news() == ["AllReady", "AllReady", "AllReady", "Settled"]
     operator.prober.answer = WELL
@@ -133,7 +144,8 @@ async def test_the_events_of_a_life_read_as_a_story(operator: Operator) -> None:
     assert "NotPaused" in news()
 
     operator.prober.answer = BROKEN
-    operator.patch_status("statefulset", "demo-postgres", {"replicas": 0, "updatedReplicas": 0, "readyReplicas": 0})
+    counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    operator.patch_status("statefulset", "demo-postgres", dict.fromkeys(counts, 0))
     await operator.reconcile(2)
     assert news() == ["NotReady", "NotReady"]
     warnings = [event for event in _events(operator) if event["type"] == "Warning"]
