@@ -261,7 +261,8 @@ def _growth_words(facts: Facts, refusal: str) -> str:
     return (
         f"The volume cannot grow to spec.database.storage.size ({size}): {refusal}. All else runs on. Set "
         "allowVolumeExpansion: true in its storage class where the driver can do it, and it is tried again within "
-        "ten minutes; otherwise move the data to a larger volume (docs/operations/database.md)"
+        "ten minutes; otherwise put back status.volumeSize, or move the data to a larger volume "
+        "(docs/operations/database.md)"
     )
 
 
@@ -328,7 +329,7 @@ def _migration_words(facts: Facts) -> str:
     troubles = _troubles(facts, "migrate")
     if troubles:
         look = f"see its logs (kubectl logs job/{facts.migrate_job_name}). {ROLL_BACK}"
-        return "; ".join([f"Job {facts.migrate_job_name} fails and is tried again", troubles[0], look])
+        return "; ".join([f"Job {facts.migrate_job_name} does not succeed and is tried again", troubles[0], look])
     return f"Job {facts.migrate_job_name} runs"
 
 

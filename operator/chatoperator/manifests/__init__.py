@@ -112,7 +112,7 @@ def _database(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
     size = inputs.volume_size or cluster.database.storage_size
     made = [postgres.config_map(cluster, volume_size=size), postgres.service(cluster)]
     if inputs.volume_usable:
-        made.append(postgres.claim(cluster))
+        made.append(postgres.claim(cluster, volume_size=size))
     if inputs.volume_usable and inputs.config_digest is not None:
         made.append(
             postgres.stateful_set(

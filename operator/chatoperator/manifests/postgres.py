@@ -25,6 +25,7 @@ from chatoperator.manifests.pod import (
     pod_spec,
     resources,
 )
+from chatoperator.manifests.quantity import number
 from chatoperator.spec import MAX_CONNECTIONS_DEFAULT
 
 if TYPE_CHECKING:
@@ -100,11 +101,16 @@ def config_digest(cluster: ChatCluster, *, volume_size: str) -> str:
     return restart_digest(parameters(cluster, volume_size=volume_size))
 
 
-def claim(cluster: ChatCluster) -> Manifest:
-    """The volume's claim, applied by the operator itself: a StatefulSet would tie it to its own life and template."""
+def claim(cluster: ChatCluster, *, volume_size: str) -> Manifest:
+    """The volume's claim, applied by the operator itself: a StatefulSet would tie it to its own life and template.
+
+    Args:
+        cluster: The ChatCluster.
+        volume_size: Of the volume as it is. One that is taken over may be larger than the spec asks, and cannot shrink.
+    """
     spec: Manifest = {
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": cluster.database.storage_size}},
+        "resources": {"requests": {"storage": max(cluster.database.storage_size, volume_size, key=number)}},
     }
     if cluster.database.storage_class_name is not None:
         spec["storageClassName"] = cluster.database.storage_class_name

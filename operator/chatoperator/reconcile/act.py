@@ -112,6 +112,7 @@ class Actor:
         return found
 
     async def _apply_all(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
+        self._forget_refusal(cluster, plan, state)
         pending, failures = self.pending(cluster, observed, plan, state), list[KubeError]()
         for manifest in desired(cluster, plan.inputs) if pending else ():
             key = (manifest["kind"], manifest["metadata"]["name"])
@@ -142,6 +143,14 @@ class Actor:
                 log.info("applied", namespace=cluster.namespace, name=cluster.name, kind=key[0], child=key[1])
         if failures:
             raise failures[0]
+
+    @staticmethod
+    def _forget_refusal(cluster: ChatCluster, plan: Plan, state: State) -> None:
+        """Another size, such as the one before, has not been refused."""
+        wished = state.wished(cluster, plan.inputs)
+        claims = {wish.digest for wish in wished if wish.kind == "PersistentVolumeClaim"}
+        if state.claim_refusal is not None and state.claim_refusal.digest not in claims:
+            state.claim_refusal = None
 
     async def _keep_size(self, claim: Manifest, live: Manifest, error: KubeError, state: State) -> None:
         """After a refusal to grow: apply all else of the claim, and remember the refusal.

@@ -126,6 +126,7 @@ class Reporter:
         service = observed.child("Service", part_name(cluster.name, "ingress"))
         figures = {
             "url": status.url(cluster, service, observed.component("ingress")),
+            "volumeSize": plan.inputs.volume_size,
             "desiredReplicas": plan.inputs.replicas,
             "version": plan.version,
             "images": _images(plan),

@@ -47,7 +47,7 @@ async def _running(operator: Operator) -> None:
     operator.pod("demo-chatserver-a")
     operator.pod("demo-postgres-0", part="postgres")
     await _agent_says(operator)
-    _settled(operator)
+    operator.rolled_out()
     await operator.reconcile()
 
 
@@ -166,7 +166,7 @@ async def test_the_volume_grows_and_its_stages_are_told(operator: Operator) -> N
     assert await _size(operator) == "20Gi"
     for stage in ("Resizing", "FileSystemResizePending"):
         operator.patch_status("pvc", CLAIM, {"conditions": [{"type": stage, "status": "True"}]})
-        _settled(operator)
+        operator.rolled_out()
         await operator.reconcile()
         progressing = await operator.condition("Progressing")
         assert (progressing["status"], progressing["reason"]) == ("True", "VolumeResizing"), stage
@@ -200,6 +200,36 @@ async def test_a_class_that_cannot_grow_is_told_and_all_else_goes_on(operator: O
     await operator.reconcile(2)
     assert await _size(operator) == "20Gi"
     assert (await operator.condition("Progressing"))["reason"] != "VolumeNotExpandable"
+
+
+async def test_a_size_that_was_refused_can_be_taken_back(operator: Operator) -> None:
+    await _with_class(operator, "rigid")
+    _bound(operator, "rigid", expandable=False)
+    operator.rolled_out()
+    operator.patch({"database": {"storage": {"size": "20Gi"}}})
+    await operator.reconcile(2)
+    assert (await operator.condition("Progressing"))["reason"] == "VolumeNotExpandable"
+    assert (await operator.status())["volumeSize"] == "10Gi"
+    operator.patch({"database": {"storage": {"size": "10Gi"}}})
+    await operator.reconcile()
+    assert (await operator.condition("Progressing"))["reason"] == "Settled"
+
+
+async def test_a_larger_volume_that_is_taken_over_is_left_as_it_is(operator: Operator) -> None:
+    await _with_class(operator, "expandable")
+    _bound(operator, "expandable", expandable=True)
+    operator.patch({"database": {"storage": {"size": "20Gi"}}})
+    await operator.reconcile(2)
+    operator.patch_status("pvc", CLAIM, {"capacity": {"storage": "20Gi"}})
+    operator.kubectl("delete", "cc", "demo")
+    await operator.reconcile()
+    operator.create()
+    await operator.reconcile(2)
+    operator.rolled_out()
+    await operator.reconcile()
+    assert await _size(operator) == "20Gi"
+    assert (await operator.status())["volumeSize"] == "20Gi"
+    assert (await operator.condition("Progressing"))["reason"] not in ("VolumeNotExpandable", "ApplyFailed")
 
 
 async def test_a_volume_never_shrinks(operator: Operator) -> None:
@@ -249,14 +279,3 @@ def _external(operator: Operator, dsn: str) -> None:
         "stringData": {"dsn": dsn},
     }
     operator.kubectl("apply", "-f", "-", stdin=json.dumps(made))
-
-
-def _settled(operator: Operator) -> None:
-    """What the controllers report when all pods run."""
-    for kind, name, count in (
-        ("statefulset", "demo-postgres", 1),
-        ("deployment", "demo-chatserver", 2),
-        ("deployment", "demo-ingress", 2),
-    ):
-        replicas = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), count)
-        operator.patch_status(kind, name, {"observedGeneration": 9, **replicas})
