@@ -13,6 +13,7 @@ from chatoperator.kube import Kube, connect
 from tests.support.apiserver import ApiServer, running
 from tests.support.cluster import ROOT
 from tests.support.front import in_front
+from tests.support.operator_processes import Operators, allow
 from tests.support.operators import Operator
 
 if TYPE_CHECKING:
@@ -82,3 +83,12 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     """A real HAProxy with what the operator renders, and a server behind it."""
     async with in_front(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def operators(server: ApiServer, namespace: str, tmp_path: Path) -> Iterator[Operators]:
+    """Processes of one namespace, none of which runs yet; all end with the test."""
+    allow(server, namespace)
+    made = Operators(server, namespace, tmp_path)
+    yield made
+    made.close()

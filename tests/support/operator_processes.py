@@ -1,0 +1,142 @@
+"""Operator processes as the image runs them, several for one namespace, on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER, free_ports
+from tests.support.chart import render
+from tests.support.cluster import ROOT, until
+
+if TYPE_CHECKING:
+    import signal
+    from pathlib import Path
+
+    from tests.support.apiserver import ApiServer
+
+PATIENCE_SECONDS = 60
+
+LEASE = "chatcluster-operator"
+
+
+class Process:
+    """One operator process."""
+
+    def __init__(self, server: ApiServer, namespace: str, name: str, folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        (self.port,) = free_ports(1)
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(server.kubeconfig(OPERATOR_TOKEN, OPERATOR_USER)),
+            "CHATOPERATOR_VERSION": "1",
+            "CHATOPERATOR_IMAGE_CHATSERVER": "chatserver:1",
+            "CHATOPERATOR_IMAGE_POSTGRES": "postgres:1",
+            "CHATOPERATOR_IMAGE_HAPROXY": "haproxy:1",
+            "CHATOPERATOR_NAMESPACE": namespace,
+            "CHATOPERATOR_WATCH_NAMESPACE": namespace,
+            "CHATOPERATOR_LEASE_NAME": LEASE,
+            "CHATOPERATOR_HEALTH_PORT": str(self.port),
+            "POD_NAME": name,
+        }
+        environment.pop("KUBERNETES_SERVICE_HOST", None)
+        with self.log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.operator_process"],
+                cwd=ROOT, env=environment, stdout=out, stderr=out,
+            )  # fmt: skip
+
+    def health(self) -> tuple[int, str]:
+        """What kubelet would hear; 0 while nothing listens."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.port}/healthz")
+        except httpx.TransportError:
+            return 0, ""
+        return answer.status_code, answer.text.strip()
+
+    def says(self, event: str) -> bool:
+        return f'"event": "{event}"' in self.log.read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        return await asyncio.to_thread(self._process.wait, PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+
+
+class Operators:
+    """Processes of one namespace, with the rights of the chart and no others."""
+
+    def __init__(self, server: ApiServer, namespace: str, folder: Path) -> None:
+        self.server = server
+        self.namespace = namespace
+        self._folder = folder
+        self._made: list[Process] = []
+
+    def start(self, name: str) -> Process:
+        made = Process(self.server, self.namespace, name, self._folder)
+        self._made.append(made)
+        return made
+
+    async def kubectl(self, *arguments: str, stdin: Any = None) -> str:
+        text = json.dumps(stdin) if stdin is not None else None
+        done = await asyncio.to_thread(self.server.run_kubectl, *arguments, "-n", self.namespace, stdin=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    async def holder(self) -> str:
+        printed = await self.kubectl(
+            "get", "lease", LEASE, "--ignore-not-found", "-o", "jsonpath={.spec.holderIdentity}"
+        )
+        return printed.strip()
+
+    async def leads(self, process: Process) -> float:
+        async def leading() -> bool:
+            return process.says("leading") and await self.holder() == process.name
+
+        return await until(leading, f"{process.name} leads", PATIENCE_SECONDS, poll_seconds=0.2)
+
+    async def stands_by(self, process: Process) -> None:
+        async def standing() -> bool:
+            return await asyncio.to_thread(process.health) == (200, "standing by") and process.says("standing by")
+
+        await until(standing, f"{process.name} stands by", PATIENCE_SECONDS, poll_seconds=0.2)
+
+    async def comes_back(self, service: str) -> float:
+        """Delete a child and wait until it exists again."""
+        await self.kubectl("delete", "service", service)
+
+        async def there() -> bool:
+            return bool((await self.kubectl("get", "service", service, "--ignore-not-found", "-o", "name")).strip())
+
+        return await until(there, f"{service} is back", PATIENCE_SECONDS, poll_seconds=0.2)
+
+    def close(self) -> None:
+        for process in self._made:
+            process.close()
+
+
+def allow(server: ApiServer, namespace: str) -> None:
+    """Give the operators' user the rights of the chart in one namespace, and no others."""
+    made = render(f"watchNamespace={namespace}", namespace=namespace)
+    rules = [document for document in made if document["kind"] in {"Role", "RoleBinding"}]
+    for document in rules:
+        if document["kind"] == "RoleBinding":
+            document["subjects"] = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR_USER}]
+    applied = server.run_kubectl(
+        "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": rules})
+    )
+    assert applied.returncode == 0, applied.stderr
