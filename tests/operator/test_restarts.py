@@ -1,0 +1,79 @@
+"""What a change of the spec restarts is what docs/operations/changes.md says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from chatoperator.manifests import desired, postgres
+from tests.support.chatclusters import cluster, inputs
+from tests.support.cluster import ROOT
+
+ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
+
+PARTS = {"chatservers": "demo-chatserver", "HAProxy": "demo-ingress", "PostgreSQL": "demo-postgres"}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "chatserver.scaling.mode": {"chatserver": {"scaling": {"mode": "External", "replicas": 3}}},
+    "chatserver.scaling.minReplicas": {"chatserver": {"scaling": {"minReplicas": 3}}},
+    "chatserver.scaling.scaleDownStabilizationSeconds": {
+        "chatserver": {"scaling": {"scaleDownStabilizationSeconds": 30}}
+    },
+    "chatserver.scaling.maxReplicas": {"chatserver": {"scaling": {"maxReplicas": 20}}},
+    "chatserver.targetConnectionsPerServer": {"chatserver": {"targetConnectionsPerServer": 10_001}},
+    "chatserver.env": {"chatserver": {"env": [{"name": "CHAT_LOG_LEVEL", "value": "DEBUG"}]}},
+    "chatserver.resources": {"chatserver": {"resources": {"limits": {"memory": "2Gi"}}}},
+    "chatserver.podTemplate": {"chatserver": {"podTemplate": {"labels": {"team": "chat"}}}},
+    "chatserver.drainSeconds": {"chatserver": {"drainSeconds": 60}},
+    "ingress.allowedOrigins": {"ingress": {"allowedOrigins": ["https://www.example.com"]}},
+    "auth": {"auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True}, "sessionDays": 30}},
+    "ingress.hostnames": {"ingress": {"hostnames": ["chat.example.com"]}},
+    "ingress.replicas": {"ingress": {"replicas": 3}},
+    "ingress.limits": {"ingress": {"limits": {"connectionsPerIP": 100}}},
+    "ingress.resources": {"ingress": {"resources": {"limits": {"memory": "2Gi"}}}},
+    "ingress.tls": {"ingress": {"tls": {"mode": "Secret", "secretName": "mine"}}},
+    "ingress.service.annotations": {"ingress": {"service": {"annotations": {"a": "b"}}}},
+    "ingress.service.proxyProtocolFrom": {"ingress": {"service": {"proxyProtocolFrom": ["10.2.0.0/24"]}}},
+    "ingress.service.type": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},
+    "database.storage.size": {"database": {"storage": {"size": "20Gi"}}},
+    "database.resources": {"database": {"resources": {"limits": {"memory": "2Gi"}}}},
+    "database.parameters": {"database": {"parameters": {"max_connections": "400"}}},
+    "networkPolicies": {"networkPolicies": {"enabled": False}},
+    "deletionPolicy": {"deletionPolicy": "Delete"},
+}
+
+
+def documented() -> dict[str, set[str]]:
+    """By field, the workloads that its row names."""
+    page = (ROOT / "docs" / "operations" / "changes.md").read_text()
+    section = page.partition("## What a change restarts\n")[2].partition("\n## ")[0]
+    return {
+        field: {workload for part, workload in PARTS.items() if part in said}
+        for fields, said in ROW.findall(section)
+        for field in re.findall(r"`([^`]+)`", fields)
+    }
+
+
+def templates(**spec: Any) -> dict[str, Any]:
+    """The pod templates by workload."""
+    made = cluster(**spec)
+    # The volume does not grow at once.
+    digest = postgres.config_digest(made, volume_size="10Gi")
+    given = inputs(volume_size="10Gi", config_digest=digest, https_port=made.ingress.service.node_port or 443)
+    return {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]
+        for manifest in desired(made, given)
+        if manifest["kind"] in {"Deployment", "StatefulSet"}
+    }
+
+
+@pytest.mark.parametrize("field", EXAMPLES)
+def test_a_change_restarts_what_the_page_says(field: str) -> None:
+    before, after = templates(), templates(**EXAMPLES[field])
+    assert {name for name in before if before[name] != after[name]} == documented()[field]
+
+
+def test_every_field_of_the_page_is_tried() -> None:
+    assert documented().keys() - {"version"} == EXAMPLES.keys()
