@@ -17,6 +17,10 @@ Bound = Literal["minReplicas", "maxReplicas"]
 TICK_SECONDS = 15
 """Between two decisions, as the Kubernetes HPA has it; the limits below are per tick."""
 
+EARLY_SECONDS = 1
+"""So much before its time a tick may come: sweeps bring it, which are as far apart, and not to the millisecond. Without
+it every other sweep could be a moment too early, and decisions 30 s apart."""
+
 HEADROOM_TENTHS = 9
 """Servers go only when the rest would be at most 90 % full. One-sided: 10 % over the target would be 11,000
 connections on a server made for 10,000, while 10 % under it costs one server at most. With it the number stays
@@ -93,6 +97,16 @@ class Decision:
 def start(current: int, now: float) -> Memory:
     """The memory of an operator that has just started: its window begins at what runs."""
     return Memory(wishes=((now, current),))
+
+
+def is_due(ticked_at: float | None, now: float) -> bool:
+    """Whether a tick is due, so long after the last one.
+
+    Args:
+        ticked_at: When that was; None where there was none.
+        now: Seconds of the same clock.
+    """
+    return ticked_at is None or now - ticked_at >= TICK_SECONDS - EARLY_SECONDS
 
 
 def decide(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatoperator.autoscaler import Memory, Policy, Server, decide, start, victims
+from chatoperator.autoscaler import Memory, Policy, Server, decide, is_due, start, victims
 
 POLICY = Policy(target=10_000, min_replicas=1, max_replicas=100, stabilization_seconds=0)
 
@@ -48,6 +48,14 @@ def test_a_missing_reading_counts_as_nothing_up_and_as_full_down() -> None:
     assert down.replicas == 3
     up = decide(servers(20_000, 15_000, 10_000, None), 4, POLICY, Memory(), now=100, settled=True)
     assert up.replicas == 5
+
+
+def test_sweeps_that_are_not_on_time_to_the_millisecond_each_bring_a_tick() -> None:
+    ticked_at = None
+    for sweep in (0.0, 15.03, 30.01, 45.3, 60.0):
+        assert is_due(ticked_at, sweep)
+        ticked_at = sweep
+        assert not is_due(ticked_at, sweep + 10), "what happens between two sweeps brings none"
 
 
 @pytest.mark.parametrize("connections", [(None, None), (0, None), (0, 0, None, None), (None,)])

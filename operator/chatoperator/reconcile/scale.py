@@ -43,10 +43,13 @@ async def tick(
         state: Gets the readings, and in mode Internal the decision.
         now: Seconds of a monotonic clock.
     """
-    due = state.ticked_at is None or now - state.ticked_at >= autoscaler.TICK_SECONDS
+    due = autoscaler.is_due(state.ticked_at, now)
     if not due and state.ticked_generation == cluster.generation:
         return
-    state.ticked_at, state.ticked_generation = now, cluster.generation
+    if due:
+        # A change of the spec puts off no tick: the next sweep would come too early for it, and the one after it late.
+        state.ticked_at = now
+    state.ticked_generation = cluster.generation
     servers = observed.component("chatserver")
     addresses = {
         server.name: server.address for server in servers if server.address and server.started and not server.lost

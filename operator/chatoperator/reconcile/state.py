@@ -74,8 +74,8 @@ class State:
         conflicts: Reconciles in a row that wrote on the ground of what had changed meanwhile.
         memory: The autoscaler's; None before its first tick and in modes External and Disabled.
         decision: The autoscaler's last; None likewise.
-        ticked_at: When the servers were last read, in seconds of a monotonic clock.
-        ticked_generation: The spec's generation at that time.
+        ticked_at: When the servers were last read because it was time, in seconds of a monotonic clock.
+        ticked_generation: The spec's generation when they were last read.
         targets: Whom the last reconcile asked through the ingress.
         ready: What the condition Ready said last; None before that.
         certificate_ends: When the user's certificate ends; None where the operator makes it or it cannot be told.

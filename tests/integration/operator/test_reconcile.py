@@ -207,6 +207,21 @@ async def test_connections_scale_up_and_a_lower_target_restarts_nothing(operator
     assert (await operator.status())["desiredReplicas"] == 3
 
 
+async def test_a_change_of_the_spec_is_decided_on_at_once_and_puts_off_no_tick(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.pod("demo-chatserver-a")
+    operator.prober.connections = {"demo-chatserver-a": Reading(connections=20, draining=False)}
+    operator.patch({"chatserver": {"targetConnectionsPerServer": 11}})
+    await operator.reconcile(seconds=5)
+    assert (await operator.status())["connections"] == 20
+    operator.prober.connections = {"demo-chatserver-a": Reading(connections=32, draining=False)}
+    await operator.reconcile(seconds=5)
+    assert (await operator.status())["desiredReplicas"] == 2, "nothing has changed, and it is not time yet"
+    # Fifteen seconds after the tick before the change.
+    await operator.reconcile(seconds=5)
+    assert (await operator.status())["desiredReplicas"] == 3
+
+
 async def test_the_server_with_the_fewest_connections_goes(operator: Operator) -> None:
     await _three_servers_of_which_two_are_wanted(operator)
     costs = {
