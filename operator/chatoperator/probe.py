@@ -26,8 +26,11 @@ ANSWER_TIMEOUT_SECONDS = 5
 """For one request through the ingress, TLS and the server's look at the database included."""
 
 ANSWER_TRIES = 3
-"""A server that has begun to drain answers /readyz with 503 for the seconds until HAProxy has noticed; the chat is
-well, and the next request goes to another server."""
+"""HAProxy takes some seconds to notice that a server died; the next request goes to another one."""
+
+ANSWER_PATH = "/readyz?exclude=draining"
+"""A server that has begun to drain still answers people until every HAProxy has noticed. Where it is the one with the
+fewest connections, as at a scale-down, it gets all requests of these seconds."""
 
 AGENT_BYTES_MAX = 64 * 1024
 """More is not an agent's report."""
@@ -113,7 +116,7 @@ class Prober:
         return page.decode(errors="replace")
 
     async def ask(self, target: Target) -> Answer:
-        """GET /readyz through the ingress Service: TLS, HAProxy, a chatserver and its database."""
+        """Ask through the ingress Service whether people are answered: TLS, HAProxy, a chatserver and its database."""
         for _ in range(ANSWER_TRIES - 1):
             answer = await self.ask_once(target)
             if answer.ok:
@@ -132,7 +135,7 @@ class Prober:
         host = f"[{target.address}]" if ":" in target.address else target.address
         try:
             async with self._session.get(
-                f"https://{host}:{target.port}/readyz",
+                f"https://{host}:{target.port}{ANSWER_PATH}",
                 headers={"Host": target.server_name},
                 server_hostname=target.server_name,
                 ssl=_context(target.authority),
@@ -153,7 +156,7 @@ async def _ask_with_header(target: Target) -> Answer:
                 writer.write(HEADER_WITHOUT_CLIENT)
                 await writer.start_tls(_context(target.authority), server_hostname=target.server_name)
                 writer.write(
-                    f"GET /readyz HTTP/1.1\r\nHost: {target.server_name}\r\nConnection: close\r\n\r\n".encode()
+                    f"GET {ANSWER_PATH} HTTP/1.1\r\nHost: {target.server_name}\r\nConnection: close\r\n\r\n".encode()
                 )
                 status = await reader.readline()
                 body = await _body(reader)

@@ -127,11 +127,15 @@ async def test_a_poll_is_answered_when_the_proxies_have_noticed_and_not_before(r
             server.terminate()
             await eventually(lambda: "drain_begins" in server.log_text())
             assert (await get(server, "/readyz?exclude=database")).status_code == 503
+            assert (
+                await get(server, "/readyz?exclude=draining")
+            ).status_code == 200 or "drain_asks" in server.log_text()
             again = asyncio.create_task(http.get("/api/messages", params={"wait": 60}))
             for poll in (polling, again):
                 answer = await asyncio.wait_for(poll, 20)
                 assert (answer.status_code, answer.json()) == (200, [])
                 assert "drain_asks" in server.log_text(), "it would have come straight back"
+            assert (await get(server, "/readyz?exclude=draining")).status_code == 503
             assert "drain_closes" not in server.log_text()
             await a.of_type("reconnect")
             assert (await http.get("/api/messages", params={"wait": 60})).json() == []

@@ -98,14 +98,14 @@ async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Pr
 
 @contextlib.asynccontextmanager
 async def _ingress(made: SelfSigned, folder: Path, statuses: list[int]) -> AsyncIterator[Target]:
-    """An HTTPS server that answers /readyz with these statuses, one after the other."""
+    """A server that drains, and answers people with these statuses, one after the other."""
     (folder / "crt").write_text(made.server.certificate)
     (folder / "key").write_text(made.server.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "crt", folder / "key")
 
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=statuses.pop(0))
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=statuses.pop(0) if request.query_string == "exclude=draining" else 503)
 
     app = web.Application()
     app.add_routes([web.get("/readyz", answer)])
@@ -119,7 +119,7 @@ async def _ingress(made: SelfSigned, folder: Path, statuses: list[int]) -> Async
 
 
 @pytest.mark.parametrize(("refusals", "ok"), [(0, True), (1, True), (2, True), (3, False)])
-async def test_a_server_that_drains_does_not_make_a_working_chat_look_broken(
+async def test_a_server_that_leaves_or_has_died_does_not_make_a_working_chat_look_broken(
     prober: Prober,
     tmp_path: Path,
     refusals: int,

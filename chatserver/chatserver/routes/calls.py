@@ -315,7 +315,14 @@ CALLS: tuple[Call, ...] = (
         "GET /readyz",
         "readyz",
         "Answer 200 when the server and its database can serve; `writes` says whether anything can be stored.",
-        query=(Parameter("exclude", {"const": "database"}, "Answer whatever the database does."),),
+        query=(
+            Parameter(
+                "exclude",
+                {"enum": list(health.EXCLUDED)},
+                "`database`: answer whatever the database does. `draining`: also while the proxies have not noticed "
+                "yet that the server leaves.",
+            ),
+        ),
         answer=health.ReadyAnswer,
         signed_in=False,
     ),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from chatserver.routes.context import App, Request
 
 
+EXCLUDED = ("database", "draining")
+
+
 class HealthAnswer(TypedDict):
     """The server is well."""
 
@@ -34,13 +37,22 @@ async def livez(_request: Request) -> HTTPResponse:
 async def readyz(request: Request) -> HTTPResponse:
     """Answer 200 when requests can be served; with ``exclude=database``, whatever the database does.
 
+    With ``exclude=draining`` a server that has begun to leave says so only when it no longer answers everybody: whoever
+    was sent here by a proxy that has not noticed yet is served, too.
+
     A full volume is no reason to turn away who only reads: it is told in the body.
     """
     excluded = Query(request, ("exclude",)).text("exclude")
-    if excluded not in {None, "database"}:
-        raise ValidationFailed.of("exclude", "must be database")
+    if excluded not in {None, *EXCLUDED}:
+        raise ValidationFailed.of("exclude", f"must be {' or '.join(EXCLUDED)}")
     health = request.app.ctx.health
-    if health.is_serving() if excluded else await health.is_ready():
+    if excluded == "database":
+        ready = health.is_serving()
+    elif excluded == "draining":
+        ready = await health.is_answering()
+    else:
+        ready = await health.is_ready()
+    if ready:
         return answer(ReadyAnswer(status="ok", writes="volume_full" if health.volume_full else "ok"))
     raise ServiceUnavailable(
         "The server is draining." if health.draining else "The server is starting, or its database is away."

@@ -77,6 +77,10 @@ class Health:
         """Whether the server serves, and the database has this code's schema and takes writes."""
         return self.is_serving() and await self._probe()
 
+    async def is_answering(self) -> bool:
+        """The same of a request that has come here: one that drains answers until the proxies have noticed."""
+        return self.started and not self.refusing and await self._probe()
+
     async def _probe(self) -> bool:
         async with self._lock:
             if time.monotonic() - self._probed_at < PROBE_SECONDS:
