@@ -105,7 +105,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         on_listening=deliverer.hints_were_missed,
         on_health=metrics.bus_connected.set,
     )
-    writer = MessageWriter(database)
+    writer = MessageWriter(database, deliverer)
     metrics.connections.set_function(lambda: len(hub.connections))
     sender = _make_sender(settings, metrics)
     accounts = Accounts(

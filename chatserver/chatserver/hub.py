@@ -233,6 +233,16 @@ class Hub:
         """Return the local users who follow one of the chats."""
         return list({user_id for chat_id in chat_ids if (f := self._feeds.get(chat_id)) for user_id in f.users})
 
+    def followers_among(self, chat_id: int, user_ids: Iterable[int]) -> tuple[int, ...]:
+        """Return those of the users to whom the chat is pushed here."""
+        feed = self._feeds.get(chat_id)
+        return () if feed is None else tuple(feed.users.intersection(user_ids))
+
+    def pushed_seq(self, chat_id: int) -> int:
+        """Return how far a chat was pushed to the one furthest ahead; 0 when nobody here follows it."""
+        feed = self._feeds.get(chat_id)
+        return 0 if feed is None else feed.pushed_seq
+
     @staticmethod
     def _needed_after(feed: _Feed) -> int:
         return min((feed.pushed_seq, *feed.positions.values()))

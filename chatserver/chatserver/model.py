@@ -310,7 +310,12 @@ class MembershipNews(msgspec.Struct, frozen=True, array_like=True):
     user_ids: tuple[int, ...]
 
 
-class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o", "ranges": "c", "members": "m"}):
+class Hint(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"origin": "o", "ranges": "c", "members": "m", "is_batch": "b"},
+):
     """What one server tells the others by NOTIFY: only where to look, never the truth itself.
 
     Losing one costs latency, never a message. Message text never travels here.
@@ -324,6 +329,7 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o
         typing: ephemeral: ``(chat_id, user_id)`` is writing.
         presence: ephemeral: ``(user_id, 1 online | 0 offline)``.
         claims: ``(device_id, conn_id)`` has connected; older sockets of the device must close.
+        is_batch: the rows are messages that the origin's writer has stored, and brings to its own connections itself.
     """
 
     origin: str
@@ -334,6 +340,7 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True, rename={"origin": "o
     typing: tuple[tuple[int, int], ...] = ()
     presence: tuple[tuple[int, int], ...] = ()
     claims: tuple[tuple[int, str], ...] = ()
+    is_batch: bool = False
 
     def encode(self) -> list[str]:
         """Encode as NOTIFY payloads, each under HINT_MAX_BYTES; several when it does not fit into one.

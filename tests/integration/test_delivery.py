@@ -12,10 +12,13 @@ import pytest
 from chatserver.connection import Connection
 from chatserver.hub import Hub
 from chatserver.metrics import Metrics
-from chatserver.model import Hint, MembershipNews, ReceiptMark
+from chatserver.model import Hint, MembershipNews, ReceiptMark, SendMessage, SeqRange
 from chatserver.services import groups, receipts, sync
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
+from chatserver.services.messages import send_message
+from chatserver.services.rendering import frame_of_row
+from chatserver.services.writer import MessageWriter
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:
@@ -143,3 +146,57 @@ async def test_news_of_a_group_that_came_apart_from_its_rows_bring_them(server: 
         group = await groups.create_group(server.database, ana.user.user_id, "Team", ["bob"])
         deliverer.hear(Hint("other", members=(MembershipNews(group.chat_id, (bob.user.user_id,)),)))
         assert await seqs(b, 1) == [1]
+
+
+@asynccontextmanager
+async def writing(server: Server, deliverer: Deliverer) -> AsyncIterator[MessageWriter]:
+    writer = MessageWriter(server.database, deliverer)
+    writer.start()
+    try:
+        yield writer
+    finally:
+        await writer.close(timeout_seconds=2)
+
+
+async def test_what_a_server_stores_reaches_its_own_members_without_hints_as_others_would_read_it(
+    server: Server,
+) -> None:
+    ana, bob, eve = [await sign_in(server.database, name) for name in ("ana", "bob", "eve")]
+    group = await groups.create_group(server.database, ana.user.user_id, "Team", ["bob", "eve"])
+    direct = (await server.send(ana.user.user_id, "first", to="bob")).chat_id
+    async with delivering(server, healing=False) as (hub, deliverer), writing(server, deliverer) as writer:
+        b = await connect(hub, deliverer, bob.user.user_id, bob.device_id)
+        e = await connect(hub, deliverer, eve.user.user_id, eve.device_id)
+        await groups.remove_member(server.database, ana.user.user_id, group.chat_id, eve.user.user_id)
+        deliverer.hear(Hint("other", ranges=(SeqRange(group.chat_id, 2, 2),)))
+        assert await seqs(b, 1) == await seqs(e, 1) == [2]
+        for chat_id, to in ((direct, "bob"), (group.chat_id, None)):
+            sent = await send_message(
+                server.database, writer, ana.user.user_id, SendMessage(chat_id=chat_id, text="hello", reply_to=None)
+            )
+            async with asyncio.timeout(WAIT_SECONDS):
+                [frame] = await taken(b)
+            pushed = json.loads(frame)["message"]
+            assert (pushed["chat_id"], pushed["seq"], pushed["to"]) == (chat_id, sent.seq, to)
+            [read] = await sync.rows_for(server.database, [SeqRange(chat_id, sent.seq, sent.seq)], [bob.user.user_id])
+            assert frame == frame_of_row(read.row)
+        assert len(e.outbox) == 0
+
+
+async def test_rows_of_other_servers_come_before_the_own_ones_behind_them(server: Server) -> None:
+    ana, bob = await sign_in(server.database, "ana"), await sign_in(server.database, "bob")
+    chat_id = (await server.send(ana.user.user_id, "first", to="bob")).chat_id
+    async with delivering(server, healing=False) as (hub, deliverer), writing(server, deliverer) as writer:
+        b = await connect(hub, deliverer, bob.user.user_id, bob.device_id)
+        await server.send(ana.user.user_id, "of another server, its hint is lost", chat_id=chat_id)
+        await send_message(server.database, writer, ana.user.user_id, SendMessage(chat_id=chat_id, text="of this one"))
+        assert await seqs(b, 2) == [2, 3]
+
+
+async def test_the_same_message_twice_in_one_moment_is_stored_once(server: Server) -> None:
+    ana, _bob = await sign_in(server.database, "ana"), await sign_in(server.database, "bob")
+    chat_id = (await server.send(ana.user.user_id, "first", to="bob")).chat_id
+    client_id = "3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11"
+    sends = [server.send(ana.user.user_id, "again", chat_id=chat_id, client_id=client_id) for _ in range(3)]
+    sent = await asyncio.gather(*sends, server.send(ana.user.user_id, "next", chat_id=chat_id))
+    assert [(one.seq, one.duplicate) for one in sent] == [(2, False), (2, True), (2, True), (3, False)]

@@ -273,7 +273,7 @@ async def test_each_send_is_hinted_once_committed(server: Server) -> None:
     hints = [Hint.decode(payload) for payload in heard]
     assert hints[0].members[0].chat_id == sent.chat_id
     assert isinstance(hints[0].members[0], MembershipNews)
-    assert hints[1] == Hint("server-1", ranges=(SeqRange(sent.chat_id, 1, 1),))
+    assert hints[1] == Hint("server-1", ranges=(SeqRange(sent.chat_id, 1, 1),), is_batch=True)
     listener.close()
 
 

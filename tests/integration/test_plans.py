@@ -201,3 +201,20 @@ async def test_each_hot_statement_goes_by_its_indexes(postgres: PostgresCluster,
                 used |= {access.index for access in accesses}
             assert used >= HOT[name], (name, HOT[name] - used)
             tell(f"{name}: {', '.join(sorted(filter(None, used)))}")
+
+
+async def test_a_send_reads_no_chat_for_its_client_id_while_each_has_one_message(
+    postgres: PostgresCluster, read_dsn: Callable[[], str]
+) -> None:
+    plans = PlanLog(postgres, read_dsn().rsplit("/", 1)[1], "chatserver planned")
+    async with running_server(read_dsn, "filler") as filler:
+        ada, _bob = await sign_in(filler.database, "Ada"), await sign_in(filler.database, "Bob")
+        chat_id = (await filler.send(ada.user.user_id, "first", to="Bob")).chat_id
+    await fill_chats(read_dsn, ada.user.user_id, chats=500, messages_each=1)
+    async with running_server(read_dsn, "planned", pool_size=1) as server:
+        for _ in range(7):
+            plans.forget()
+            await server.send(ada.user.user_id, "x", chat_id=chat_id)
+            used = {access.index for access in plans.accesses()}
+            assert "messages_chat_id_sender_id_client_id_key" in used
+            assert used.isdisjoint({"messages_pkey", "chat_members_user_id"})

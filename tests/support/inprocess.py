@@ -130,7 +130,8 @@ class ChatServer:
         assert pool is not None
         pool.terminate()
         writer = self.context.writer
-        writer._waiting.clear()
+        writer._ready.clear()
+        writer._busy.clear()
         assert writer._expiry is not None
         tasks = [*self._work, *self.context.tasks, *self._loops, *writer._running, writer._expiry]
         for task in tasks:

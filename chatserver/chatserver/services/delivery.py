@@ -7,6 +7,7 @@ may have been lost, the database is asked every HEAL_SECONDS where the chats of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,11 @@ from chatserver.protocol import Presence, Receipt, TypingFrom, encode_frame
 from chatserver.services import sync, users
 from chatserver.services.batches import Batches
 from chatserver.services.claims import Claims
+from chatserver.services.echo import Echo
 from chatserver.services.rendering import MICROSECONDS, frame_of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from chatserver.bus import Bus
     from chatserver.hub import Hub
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from chatserver.model import Delivery
     from chatserver.services.devices import Devices
     from chatserver.storage.database import Database
+    from chatserver.storage.messages import AppendResult, NewMessage
 
 log = structlog.get_logger()
 
@@ -72,6 +75,7 @@ class Deliverer:
         self._devices = devices
         self._hub = hub
         self._metrics = metrics
+        self._echo = Echo(hub, metrics)
         self._work = asyncio.Event()
         self._reached: dict[int, int] = {}
         self._first: dict[int, int] = {}
@@ -92,8 +96,13 @@ class Deliverer:
     def hear(self, hint: Hint) -> None:
         """Take a hint; never blocks."""
         self._metrics.bus_hints.inc()
+        if hint.is_batch and hint.origin == self._database.server_name:
+            self._tell_learning(hint.ranges)
+            self._look_for(chat_range for chat_range in hint.ranges if not self._echo.settles(chat_range))
+            return
         for news in hint.members:
             self._news.setdefault(news.chat_id, set()).update(news.user_ids)
+        self._tell_learning(hint.ranges)
         for chat_range in hint.ranges:
             self._note(chat_range)
         self._note_receipts(hint.receipts)
@@ -107,6 +116,35 @@ class Deliverer:
             self._tell_presence(user_id, online=bool(online) or self._hub.is_here(user_id))
         self._work.set()
 
+    @contextlib.contextmanager
+    def own_batch(
+        self, chat_ids: Collection[int]
+    ) -> Iterator[Callable[[Sequence[NewMessage], Sequence[AppendResult]], None]]:
+        """Enclose the storing of a batch of this server; yields what to call with its messages once it is committed.
+
+        Args:
+            chat_ids: all chats of the batch; none of them is in another one.
+        """
+        self._echo.begin(chat_ids)
+        try:
+            yield self._bring
+        finally:
+            self._look_for(self._echo.end(chat_ids))
+
+    def _bring(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
+        try:
+            left = self._echo.deliver(messages, results)
+        except Exception:
+            # A defect here must not look like one of storing: the rows are, and their hint brings them.
+            log.exception("own_batch_not_brought")
+        else:
+            self._look_for(left)
+
+    def _look_for(self, ranges: Iterable[SeqRange]) -> None:
+        for chat_range in ranges:
+            self._note(chat_range)
+            self._work.set()
+
     def hints_were_missed(self) -> None:
         """Look for what the bus did not tell."""
         self._hub.claims_were_missed()
@@ -117,8 +155,13 @@ class Deliverer:
         chat_id = chat_range.chat_id
         self._reached[chat_id] = max(chat_range.last_seq, self._reached.get(chat_id, 0))
         self._first[chat_id] = min(chat_range.first_seq, self._first.get(chat_id, chat_range.first_seq))
-        for reached in self._learning:
-            reached[chat_id] = max(chat_range.last_seq, reached.get(chat_id, 0))
+
+    def _tell_learning(self, ranges: Iterable[SeqRange]) -> None:
+        """Let those who are being found out about know which rows their snapshot may lack."""
+        if self._learning:
+            for chat_range in ranges:
+                for reached in self._learning:
+                    reached[chat_range.chat_id] = max(chat_range.last_seq, reached.get(chat_range.chat_id, 0))
 
     def _note_receipts(self, receipts: Iterable[tuple[int, int, int, int]]) -> None:
         for chat_id, user_id, delivered_seq, read_seq in receipts:
@@ -244,7 +287,7 @@ class Deliverer:
         # Here, between two rounds of rows: a round that is under way knows only the followers it began with.
         found, self._found = self._found, {}
         for (user_id, chat_id), after_seq in found.items():
-            self._hub.join(user_id, chat_id, after_seq)
+            self._join(user_id, chat_id, after_seq)
         news = {chat_id: self._hub.known_users(user_ids) for chat_id, user_ids in self._news.items()}
         # The event of joining is hinted with the news, mostly; a large group's hint comes in pieces.
         unknown = [chat_id for chat_id, user_ids in news.items() if user_ids and chat_id not in self._first]
@@ -254,11 +297,16 @@ class Deliverer:
         for chat_id, user_ids in news.items():
             self._hub.set_members(chat_id, None)
             for user_id in user_ids:
-                self._hub.join(user_id, chat_id, self._first.get(chat_id, 1) - 1)
+                self._join(user_id, chat_id, self._first.get(chat_id, 1) - 1)
             self._news[chat_id] -= set(user_ids)
         self._news = {
             chat_id: left for chat_id, user_ids in self._news.items() if (left := set(self._hub.known_users(user_ids)))
         }
+
+    def _join(self, user_id: int, chat_id: int, after_seq: int) -> None:
+        self._hub.join(user_id, chat_id, after_seq)
+        # What the others there have had of an own batch by now is no longer hinted.
+        self._reached[chat_id] = max(self._hub.pushed_seq(chat_id), self._reached.get(chat_id, 0))
 
     async def _deliver_rows(self) -> None:
         while self._reached:
@@ -273,10 +321,13 @@ class Deliverer:
         """Take chats off the list until one query is full; forget those that nobody here needs."""
         ranges: list[SeqRange] = []
         rows = 0
+        # Whoever comes into a chat in the next round needs to know what there is.
+        joining = {chat_id for _, chat_id in self._found} | self._news.keys()
         for chat_id, last_seq in list(self._reached.items()):
             after = self._hub.needed_after(chat_id)
             if after is None or after >= last_seq:
-                self._done(chat_id)
+                if chat_id not in joining:
+                    self._done(chat_id)
                 continue
             first, last = after + 1, min(last_seq, after + CHAT_ROWS)
             ranges.append(SeqRange(chat_id, first, last))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chatserver.model import Change, Chat, Device, GroupInfo, Member, MessageRow, SentMessage, User
+    from chatserver.storage.messages import AppendResult, NewMessage
 
 MICROSECONDS = 1_000_000
 
@@ -215,6 +216,29 @@ def frame_of_row(row: MessageRow) -> bytes:
     if row.text is not None:
         event["text"] = row.text
     return msgspec.json.encode(event)
+
+
+def frame_of_stored(message: NewMessage, result: AppendResult) -> bytes:
+    """Encode a message that has just been stored as its ``message`` frame: nobody has got it yet, or changed it."""
+    created_at_us = result.created_at_us or 0
+    view = RowView(
+        message_id=result.message_id or 0,
+        chat_id=message.chat_id,
+        seq=result.seq or 0,
+        kind="message",
+        from_name=result.from_name,
+        from_id=message.sender_id,
+        to=result.to_name,
+        text=message.text,
+        type=message.type,
+        media_url=message.media_url,
+        timestamp=created_at_us // MICROSECONDS,
+        created_at=rfc3339(created_at_us),
+        status="sent",
+        client_id=message.client_id,
+        reply_to=message.reply_to,
+    )
+    return encode_frame(Message(view))
 
 
 def view_sent(sent: SentMessage) -> SentView:

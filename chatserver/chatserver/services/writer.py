@@ -3,6 +3,7 @@
 What comes while nothing is being written is written at once; what comes meanwhile is collected until that commit is
 done, so that batches are as large as the load makes them and nobody waits for a clock. When many wait, or somebody
 waits long, further batches go beside it. No two of them hold rows of one chat: they would wait for each other's locks.
+What waits is kept by chat, so that nothing has to be looked through for what may be written next.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from chatserver.errors import (
 )
 from chatserver.model import SentMessage
 from chatserver.storage.database import Contended
-from chatserver.storage.messages import append_messages
+from chatserver.storage.messages import store_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from chatserver.services.delivery import Deliverer
     from chatserver.storage.database import Database
     from chatserver.storage.messages import AppendResult, NewMessage
 
@@ -69,6 +71,7 @@ class MessageWriter:
 
     Args:
         database: where to write.
+        deliverer: told of each batch, whose rows it brings to the connections of this server; None: there are none.
         in_flight: batches in flight at most; each takes one connection of the pool.
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
         on_batch: told the rows and the seconds of each batch, for metrics.
@@ -77,18 +80,23 @@ class MessageWriter:
     def __init__(
         self,
         database: Database,
+        deliverer: Deliverer | None = None,
         *,
         in_flight: int = 4,
         queue_rows: int = 10_000,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._database = database
+        self._deliverer = deliverer
         self._queue_rows = queue_rows
         self._on_batch = on_batch
         self._in_flight = in_flight
-        self._waiting: deque[_Pending] = deque()
+        # By chat: what can be written now, the chat that has waited for longest first; and what came for chats that are
+        # being written, which are the keys.
+        self._ready: dict[int, deque[_Pending]] = {}
+        self._busy: dict[int, deque[_Pending]] = {}
+        self._ready_rows = 0
         self._running: dict[asyncio.Task[None], list[_Pending]] = {}
-        self._busy_chats: set[int] = set()
         self._look: asyncio.Handle | None = None
         self._expiry: asyncio.Task[None] | None = None
         self._queued = 0
@@ -143,10 +151,17 @@ class MessageWriter:
             raise ServiceUnavailable("This server is leaving; connect again.")
         if self._queued >= self._queue_rows:
             raise ServiceUnavailable("Too many messages wait to be stored.")
-        self._waiting.append(pending)
         self._queued += 1
         self._idle.clear()
-        if self._look is None or len(self._waiting) == EAGER_ROWS:
+        chat_id = pending.message.chat_id
+        busy = self._busy.get(chat_id)
+        if busy is not None:
+            # The end of that batch looks again.
+            busy.append(pending)
+            return
+        self._ready.setdefault(chat_id, deque()).append(pending)
+        self._ready_rows += 1
+        if self._look is None or self._ready_rows == EAGER_ROWS:
             # When the loop comes round: what other clients have sent by then goes along.
             self._look_in(0.0)
 
@@ -164,8 +179,12 @@ class MessageWriter:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._look is not None:
             self._look.cancel()
-        self._finish([(pending, ServiceUnavailable()) for pending in self._waiting])
-        self._waiting.clear()
+        self._finish([(pending, ServiceUnavailable()) for rows in self._queues() for pending in rows])
+        self._ready.clear()
+        self._busy.clear()
+
+    def _queues(self) -> Iterable[deque[_Pending]]:
+        return (*self._ready.values(), *self._busy.values())
 
     def _look_in(self, seconds: float) -> None:
         if self._look is not None:
@@ -176,52 +195,66 @@ class MessageWriter:
     def _start_batches(self) -> None:
         """Write what waits, as far as it is time to; else look again when it is."""
         self._look = None
-        while self._waiting and len(self._running) < self._in_flight:
+        while self._ready and len(self._running) < self._in_flight:
             wait_seconds = self._seconds_to_wait()
             if wait_seconds > 0:
                 self._look_in(wait_seconds)
                 return
             batch = self._take()
-            if not batch:
-                # All of them are of chats that are being written; the end of that looks again.
-                return
-            chat_ids = {pending.message.chat_id for pending in batch}
-            self._busy_chats |= chat_ids
-            task = asyncio.create_task(self._run(batch, chat_ids), name="write-batch")
-            self._running[task] = batch
+            if batch:
+                task = asyncio.create_task(self._run(batch), name="write-batch")
+                self._running[task] = batch
 
     def _seconds_to_wait(self) -> float:
-        if not self._running or len(self._waiting) >= EAGER_ROWS:
+        if not self._running or self._ready_rows >= EAGER_ROWS:
             return 0.0
-        return self._waiting[0].queued_at + PATIENCE_SECONDS - time.monotonic()
+        return next(iter(self._ready.values()))[0].queued_at + PATIENCE_SECONDS - time.monotonic()
 
     def _take(self) -> list[_Pending]:
-        """Return the first rows whose chats are not being written; the others keep their places."""
+        """Return the rows of the first chats, as many as a batch holds; these chats are busy from here on."""
         batch: list[_Pending] = []
-        others: list[_Pending] = []
-        while self._waiting and len(batch) < BATCH_ROWS:
-            pending = self._waiting.popleft()
-            if pending.answered:
-                # Whoever gave up waiting has been told that nothing is known: the row need not be written any more.
-                self._finish([(pending, ServiceUnavailable())])
-            elif pending.message.chat_id in self._busy_chats:
-                others.append(pending)
-            else:
-                batch.append(pending)
-        self._waiting.extendleft(reversed(others))
+        while self._ready and len(batch) < BATCH_ROWS:
+            chat_id = next(iter(self._ready))
+            rows = self._ready.pop(chat_id)
+            self._ready_rows -= len(rows)
+            taken = self._take_of_chat(rows, BATCH_ROWS - len(batch))
+            if taken:
+                batch += taken
+                self._busy[chat_id] = rows
         return batch
 
-    async def _run(self, batch: list[_Pending], chat_ids: set[int]) -> None:
+    def _take_of_chat(self, rows: deque[_Pending], most: int) -> list[_Pending]:
+        """Take the first rows of a chat; the same client_id again waits for the next batch, which knows the first."""
+        taken: list[_Pending] = []
+        keys: set[tuple[int, str]] = set()
+        while rows and len(taken) < most:
+            message = rows[0].message
+            key = (message.sender_id, message.client_id)
+            if rows[0].answered:
+                # Whoever gave up waiting has been told that nothing is known: the row need not be written any more.
+                self._finish([(rows.popleft(), ServiceUnavailable())])
+            elif key in keys:
+                break
+            else:
+                keys.add(key)
+                taken.append(rows.popleft())
+        return taken
+
+    async def _run(self, batch: list[_Pending]) -> None:
         try:
             await self._write_batch(batch)
         finally:
             # After a cancellation; those that have their answer are no longer counted.
             self._finish([(pending, ServiceUnavailable()) for pending in batch if not pending.answered])
-            self._busy_chats -= chat_ids
+            for chat_id in {pending.message.chat_id for pending in batch}:
+                rows = self._busy.pop(chat_id, None)
+                if rows:
+                    self._ready[chat_id] = rows
+                    self._ready_rows += len(rows)
             task = asyncio.current_task()
             if task is not None:
                 self._running.pop(task, None)
-            if self._waiting:
+            if self._ready:
                 self._look_in(0.0)
 
     async def _expire(self) -> None:
@@ -229,7 +262,7 @@ class MessageWriter:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             queued_before = time.monotonic() - WRITE_SECONDS
-            for rows in (*self._running.values(), self._waiting):
+            for rows in (*self._running.values(), *self._queues()):
                 for pending in rows:
                     if pending.queued_at > queued_before:
                         break
@@ -240,7 +273,7 @@ class MessageWriter:
             return
         started = time.monotonic()
         try:
-            results = await append_messages(self._database, [pending.message for pending in batch])
+            results = await self._store([pending.message for pending in batch])
         except Contended as error:
             await self._divide(batch, error)
         except ServiceUnavailable as error:
@@ -255,6 +288,16 @@ class MessageWriter:
             self._finish(
                 [(pending, _judge(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
             )
+
+    async def _store(self, messages: Sequence[NewMessage]) -> Sequence[AppendResult]:
+        """Store a batch and have it brought to this server's connections; raises as of ``store_messages``."""
+        if self._deliverer is None:
+            return await store_messages(self._database, messages)
+        results: Sequence[AppendResult] = ()
+        with self._deliverer.own_batch({message.chat_id for message in messages}) as deliver:
+            results = await store_messages(self._database, messages)
+            deliver(messages, results)
+        return results
 
     async def _divide(self, batch: Sequence[_Pending], error: ChatError) -> None:
         """Try a failed batch again in parts: chat by chat, then row by row; what fails alone gets the error."""

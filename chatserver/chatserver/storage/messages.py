@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, LiteralString
 
 import msgspec
 
-from chatserver.model import DELETED_NAME, Delivery, MessageRow, Reaction, SeqRange
+from chatserver.model import DELETED_NAME, Delivery, MessageRow, MessageType, Reaction, SeqRange
 from chatserver.storage.database import micros, micros_or_none
 
 if TYPE_CHECKING:
@@ -30,31 +30,43 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str
     client_hash: bytes
     text: str | None
-    type: str
+    type: MessageType
     media_url: str | None
     reply_to: int | None
     client_timestamp: datetime | None
 
 
 class AppendResult(msgspec.Struct, frozen=True):
-    """What became of one message of a batch; the numbers are None when it was refused."""
+    """What became of one message of a batch; the numbers mean nothing when it was refused.
+
+    Attributes:
+        from_name: its sender as clients see them.
+        to_name: in a direct chat the other one; None in groups.
+        member_ids: with the first row that a batch stores in a chat, who may see its rows; None with all others.
+    """
 
     outcome: Outcome
     message_id: int | None
     seq: int | None
     created_at_us: int | None
+    from_name: str = ""
+    to_name: str | None = None
+    member_ids: Sequence[int] | None = None
 
 
-async def append_messages(database: Database, batch: Sequence[NewMessage]) -> list[AppendResult]:
+async def store_messages(database: Database, batch: Sequence[NewMessage]) -> list[AppendResult]:
     """Store a batch in one transaction and hint it; returns one result for each message, in the same order.
+
+    Args:
+        database: where to write.
+        batch: no client_id of a sender twice in one chat.
 
     Raises:
         ServiceUnavailable: nothing is known to be stored (a chat is locked for long, or the database is away).
         StatementFailed: nothing is stored; one of the messages cannot be.
     """
     records = await database.fetch(
-        "SELECT o_outcome, o_message_id, o_seq, o_created_at "
-        "FROM append_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ORDER BY o_ord",
+        "SELECT * FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         database.server_name,
         [message.chat_id for message in batch],
         [message.sender_id for message in batch],
@@ -66,7 +78,10 @@ async def append_messages(database: Database, batch: Sequence[NewMessage]) -> li
         [message.reply_to for message in batch],
         [message.client_timestamp for message in batch],
     )
-    return [AppendResult(record[0], record[1], record[2], micros_or_none(record[3])) for record in records]
+    return [
+        AppendResult(outcome, message_id, seq, micros_or_none(created_at), from_name, to_name, member_ids)
+        for outcome, message_id, seq, created_at, from_name, to_name, member_ids in records
+    ]
 
 
 async def append_event(
