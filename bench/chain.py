@@ -112,7 +112,6 @@ def behind_haproxy(chat: Chat) -> Iterator[Chain]:
             servers_port=HTTP_PORT,
             server_connections=machine.MAX_CONNECTIONS // PROXIES,
             https_port=HTTPS_PORT,
-            hsts=False,
         )
         text = render_haproxy(route)
         proxies, urls = [], []

@@ -7,7 +7,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -17,6 +17,11 @@ from chatoperator.manifests.credentials import Certificate, SelfSigned
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+AUTHORITY_NAME = "ChatCluster self-signed authority"
+"""Tells what the operator issued from what others did; manifests/certificates.lua knows it too."""
+
 AUTHORITY_DAYS = 3650
 """Clients pin it by hand, so it has to last."""
 
@@ -25,6 +30,9 @@ SERVER_DAYS = 365
 
 RENEW_BEFORE_DAYS = 30
 """A month in which a stopped operator does no harm."""
+
+OVERDUE_SHARE = 6
+"""cert-manager renews when a third of a certificate's time is left; half of that third is enough to try in."""
 
 BACKDATE = dt.timedelta(hours=1)
 """Clients' clocks may be slow."""
@@ -48,6 +56,31 @@ def ensure(
     return SelfSigned(authority, server)
 
 
+def usable(pair: Certificate, now: dt.datetime) -> bool:
+    """Whether a pair is one that clients could accept now: its key fits, and it has begun and not ended.
+
+    Whoever issued it, and for whatever names.
+    """
+    loaded = _load(pair)
+    return loaded is not None and loaded[0].not_valid_before_utc <= now < loaded[0].not_valid_after_utc
+
+
+def overdue(certificate: str, now: dt.datetime) -> bool:
+    """Whether what cert-manager issued should have been renewed long ago: less than a sixth of its time is left."""
+    made = x509.load_pem_x509_certificate(certificate.encode())
+    left = made.not_valid_after_utc - now
+    return left < (made.not_valid_after_utc - made.not_valid_before_utc) / OVERDUE_SHARE
+
+
+def is_own(certificate: str) -> bool:
+    """Whether an authority of the operator's has issued a PEM certificate."""
+    try:
+        issuer = x509.load_pem_x509_certificate(certificate.encode()).issuer
+    except ValueError:
+        return False
+    return [attribute.value for attribute in issuer.get_attributes_for_oid(NameOID.COMMON_NAME)] == [AUTHORITY_NAME]
+
+
 def ends(certificate: str) -> dt.datetime | None:
     """When a PEM certificate, the first of its chain, ends; None where it cannot be read."""
     try:
@@ -56,15 +89,21 @@ def ends(certificate: str) -> dt.datetime | None:
         return None
 
 
-def _load(pair: Certificate) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
+def _load(pair: Certificate) -> tuple[x509.Certificate, PrivateKeyTypes] | None:
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
         key = serialization.load_pem_private_key(pair.key.encode(), password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+    return (certificate, key) if certificate.public_key() == key.public_key() else None
+
+
+def _load_own(pair: Certificate) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
+    """The same, where the key is of the kind that the operator makes."""
+    loaded = _load(pair)
+    if loaded is None or not isinstance(loaded[1], ec.EllipticCurvePrivateKey):
         return None
-    return certificate, key
+    return loaded[0], loaded[1]
 
 
 def _fresh(certificate: x509.Certificate, now: dt.datetime) -> bool:
@@ -73,12 +112,12 @@ def _fresh(certificate: x509.Certificate, now: dt.datetime) -> bool:
 
 
 def _authority_usable(pair: Certificate, now: dt.datetime) -> bool:
-    loaded = _load(pair)
+    loaded = _load_own(pair)
     return loaded is not None and _fresh(loaded[0], now)
 
 
 def _server_usable(pair: Certificate, authority: Certificate, names: Sequence[str], now: dt.datetime) -> bool:
-    loaded, issuer = _load(pair), _load(authority)
+    loaded, issuer = _load_own(pair), _load_own(authority)
     if loaded is None or issuer is None or not _fresh(loaded[0], now):
         return False
     try:
@@ -101,7 +140,7 @@ def _alternative_names(names: Sequence[str]) -> list[x509.GeneralName]:
 
 def _make_authority(now: dt.datetime) -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ChatCluster self-signed authority")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, AUTHORITY_NAME)])
     certificate = (
         _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -113,7 +152,7 @@ def _make_authority(now: dt.datetime) -> Certificate:
 
 
 def _make_server(authority: Certificate, names: Sequence[str], now: dt.datetime) -> Certificate:
-    issuer = _load(authority)
+    issuer = _load_own(authority)
     if issuer is None:
         raise ValueError("the authority's certificate and key do not belong together")
     issuer_certificate, issuer_key = issuer

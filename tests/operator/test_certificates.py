@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from chatoperator.certificates import AUTHORITY_DAYS, RENEW_BEFORE_DAYS, SERVER_DAYS, ensure
+from chatoperator.certificates import (
+    AUTHORITY_DAYS,
+    RENEW_BEFORE_DAYS,
+    SERVER_DAYS,
+    ensure,
+    is_own,
+    overdue,
+    usable,
+)
 from chatoperator.manifests.credentials import Certificate, SelfSigned
+from tests.support.certificates import of_a_user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +90,31 @@ def test_a_certificate_with_anothers_key_is_replaced(made: SelfSigned) -> None:
     other = ensure(made.authority, None, NAMES, now())
     mixed = Certificate(made.server.certificate, other.server.key)
     assert ensure(made.authority, mixed, NAMES, now()).server not in {mixed, made.server}
+
+
+def test_a_pair_by_others_is_usable_while_its_key_fits_and_its_time_runs(made: SelfSigned) -> None:
+    pair, begins = of_a_user().server, now()
+    assert usable(pair, begins)
+    assert usable(made.server, begins)
+    assert not usable(Certificate(pair.certificate, of_a_user().server.key), begins)
+    assert not usable(Certificate("nonsense", "nonsense"), begins)
+    assert not usable(pair, begins + dt.timedelta(days=90))
+    assert not usable(pair, begins - dt.timedelta(days=1))
+
+
+def test_what_the_operator_issued_is_told_from_what_others_did(made: SelfSigned) -> None:
+    assert is_own(made.server.certificate)
+    assert not is_own(of_a_user().server.certificate)
+    assert not is_own("nonsense")
+
+
+@pytest.mark.parametrize("days", [1, 90])
+def test_a_renewal_is_overdue_when_a_sixth_of_the_time_is_left(days: int) -> None:
+    begins = now()
+    made = of_a_user(since=begins, days=days).server.certificate
+    due = begins + dt.timedelta(days=days) * 5 / 6
+    assert not overdue(made, due - dt.timedelta(minutes=5))
+    assert overdue(made, due + dt.timedelta(minutes=5))
 
 
 def test_keys_are_not_shown(made: SelfSigned) -> None:

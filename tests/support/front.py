@@ -41,7 +41,6 @@ ROUTE = Route(
     servers_port=8080,
     server_connections=12_500,
     https_port=30443,
-    hsts=False,
 )
 
 NAMES = ("localhost", "127.0.0.1")

@@ -9,6 +9,9 @@ local certificate_file, key_file, admin_socket = ...
 -- Between two looks. kubelet refreshes the mount within a second of the operator's touching the pod.
 local LOOK_EVERY_MILLISECONDS = 2000
 
+-- Who signs certificates that the operator makes (certificates.py).
+local OWN_AUTHORITY = "ChatCluster self-signed authority"
+
 -- For one command to the process itself.
 local ANSWER_SECONDS = 5
 
@@ -65,8 +68,20 @@ local function swap(pair)
   error(answer, 0)
 end
 
-local function described()
+-- Browsers are promised HTTPS for a year (HSTS), but never with a certificate of the operator's own authority: people
+-- could then not pass the warning. The list is in memory alone, and the configuration looks into it.
+local function promise(shown)
+  core.del_acl("virt@hsts", "promised")
+  if not shown:find("Issuer: /CN=" .. OWN_AUTHORITY .. "\n", 1, true) then
+    core.add_acl("virt@hsts", "promised")
+  end
+end
+
+-- Has a pair served; returns what it is, in words, and raises where it is not taken.
+local function serve(pair)
+  swap(pair)
   local shown = ask("show ssl cert " .. certificate_file)
+  promise(shown)
   return string.format("serial %s, until %s", shown:match("Serial: (%x+)"), shown:match("notAfter: ([^\n]+)"))
 end
 
@@ -76,11 +91,10 @@ core.register_task(function()
     local pair = pem(read(certificate_file) .. "\n" .. read(key_file))
     if pair ~= served then
       -- The first time too: the files may have changed since HAProxy read them.
-      local good, words = pcall(swap, pair)
+      local good, words = pcall(serve, pair)
       if good then
         served, told = pair, nil
-        local shown, what = pcall(described)
-        tell(core.info, "served", shown and what or "in use")
+        tell(core.info, "served", words)
       elseif words ~= told then
         -- It stays with the one it has, and tries again: a pair may be half written, or be mended.
         told = words

@@ -100,8 +100,6 @@ class Route:
         servers_port: Port of the servers.
         server_connections: Requests and WebSockets that this proxy has open at one server at once; more wait.
         https_port: Port that clients use for HTTPS, as the redirect has to name it.
-        hsts: Whether to promise browsers HTTPS for a year. Never with a self-signed certificate: browsers would then
-            refuse to let people pass its warning.
         limits: Of each client address.
         trusted_proxies: Networks of the proxies in front, whose X-Forwarded-For names the client.
         proxy_protocol_from: Networks of the load balancers in front, which begin each connection with a header of the
@@ -112,7 +110,6 @@ class Route:
     servers_port: int
     server_connections: int
     https_port: int
-    hsts: bool
     limits: Limits = Limits()
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol_from: tuple[str, ...] = ()
@@ -149,7 +146,6 @@ def render(route: Route) -> str:
     client = _client_address(route.trusted_proxies)
     header = _expect_header(route.proxy_protocol_from)
     port = "" if route.https_port == 443 else f":{route.https_port}"  # noqa: PLR2004 - HTTPS's own port
-    hsts = '\n    http-after-response set-header Strict-Transport-Security "max-age=31536000"' if route.hsts else ""
     return f"""\
 global
     log stdout format raw local0 info
@@ -223,7 +219,9 @@ frontend https
     http-request set-var(txn.request_id) req.hdr(x-request-id)
     http-request set-var(txn.path) path
     http-request set-var(txn.method) method
-    http-after-response set-header X-Request-Id %[var(txn.request_id)] unless {{ res.hdr(x-request-id) -m found }}{hsts}
+    http-after-response set-header X-Request-Id %[var(txn.request_id)] unless {{ res.hdr(x-request-id) -m found }}
+    # {SCRIPT_NAME} keeps the list, by the certificate that is served: another one needs no reload.
+    http-after-response set-header Strict-Transport-Security "max-age=31536000" if {{ str(promised) -f virt@hsts }}
 {_enforce(route.limits)}{_deny_metrics()}
     default_backend chatserver
 

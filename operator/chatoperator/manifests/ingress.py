@@ -89,7 +89,6 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
         servers_port=HTTP_PORT,
         server_connections=_server_connections(cluster),
         https_port=https_port,
-        hsts=cluster.ingress.tls_secret_name is not None,
         limits=_limits(cluster.ingress),
         trusted_proxies=cluster.ingress.limits.trusted_proxies,
         proxy_protocol_from=cluster.ingress.service.proxy_protocol_from,

@@ -16,8 +16,19 @@ import pytest
 from chatoperator.certificates import ensure
 from chatoperator.manifests.haproxy import Limits, Route, render
 from chatoperator.probe import Prober, Target
+from tests.support.certificates import of_a_user
 from tests.support.cluster import until
-from tests.support.front import NAMES, PATIENCE_SECONDS, ROUTE, at_home, echo, in_front, open_websocket, write_files
+from tests.support.front import (
+    NAMES,
+    PATIENCE_SECONDS,
+    ROUTE,
+    anybody,
+    at_home,
+    echo,
+    in_front,
+    open_websocket,
+    write_files,
+)
 from tests.support.haproxy import program
 
 if TYPE_CHECKING:
@@ -33,7 +44,7 @@ pytestmark = pytest.mark.integration
     "route",
     [
         ROUTE,
-        replace(ROUTE, https_port=443, hsts=True),
+        replace(ROUTE, https_port=443),
         replace(ROUTE, limits=Limits(100, None), proxy_protocol_from=("10.0.0.0/8", "2001:db8::1")),
         replace(ROUTE, limits=Limits(None, 5), trusted_proxies=("10.0.0.0/8", "2001:db8::/32")),
     ],
@@ -44,7 +55,6 @@ def test_haproxy_accepts_the_configuration_as_it_is(tmp_path: Path, route: Route
     configuration.write_text(at_home(text, tmp_path))
     done = subprocess.run([str(program()), "-c", "-f", str(configuration)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("Strict-Transport-Security" in text) is route.hsts
 
 
 async def test_clients_cannot_choose_their_address_and_every_answer_has_a_request_id(front: Front) -> None:
@@ -84,9 +94,10 @@ async def test_http_goes_to_https_without_a_port_where_that_is_443(tmp_path: Pat
     assert '"code":"bad_request"' in nowhere
 
 
-async def test_every_answer_promises_https_where_the_certificate_is_the_users(tmp_path: Path) -> None:
-    route = replace(ROUTE, hsts=True, limits=Limits(requests_per_second=1))
-    async with in_front(tmp_path, route) as front:
+async def test_every_answer_promises_https_where_the_certificate_is_another_authoritys(tmp_path: Path) -> None:
+    route = replace(ROUTE, limits=Limits(requests_per_second=1))
+    async with in_front(tmp_path, route, made=of_a_user()) as front:
+        await _promises(front)
         answers = [await front.client.get(f"{front.https}{path}") for path in ("/x", "/metrics")]
         answers += [await front.client.get(f"{front.https}/x") for _ in range(12)]
         redirect = await front.client.get(f"{front.http}/x")
@@ -94,6 +105,29 @@ async def test_every_answer_promises_https_where_the_certificate_is_the_users(tm
     assert {answer.headers["Strict-Transport-Security"] for answer in answers} == {"max-age=31536000"}
     # Browsers must not heed it there, and it says nothing about the port that is not HTTPS.
     assert "Strict-Transport-Security" not in redirect.headers
+
+
+async def test_the_promise_of_https_follows_the_certificate_that_is_served_without_a_reload(front: Front) -> None:
+    before = await front.workers()
+    reader, writer = await open_websocket(front)
+    front.put(of_a_user().server)
+    await _promises(front)
+    front.put(front.made.server)
+    await _promises(front, whether=False)
+    assert await front.workers() == before
+    assert await echo(reader, writer, b"still here") == b"still here"
+    writer.close()
+
+
+async def _promises(front: Front, *, whether: bool = True) -> None:
+    async with httpx.AsyncClient(verify=anybody()) as client:
+
+        async def as_it_should() -> bool:
+            # The metrics' address needs no server, and counts for no limit.
+            answer = await client.get(f"{front.https}/metrics")
+            return ("Strict-Transport-Security" in answer.headers) is whether
+
+        await until(as_it_should, f"HSTS is {whether}: {front.log_text()}", PATIENCE_SECONDS, poll_seconds=0.1)
 
 
 async def test_metrics_never_pass(front: Front) -> None:

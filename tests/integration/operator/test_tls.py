@@ -9,13 +9,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from chatoperator.certificates import ensure
-from chatoperator.manifests.credentials import Certificate, SelfSigned
+from tests.support.certificates import of_a_user
 from tests.support.findings import tell
 from tests.support.front import NAMES, in_front
 
@@ -30,7 +26,7 @@ UNTRUSTED = "certificate_path_validation"
 
 @pytest.mark.parametrize("key", ["ECDSA", "RSA"])
 async def test_sslyze_finds_nothing_against_mozillas_intermediate_profile(tmp_path: Path, key: str) -> None:
-    made = ensure(None, None, NAMES, dt.datetime.now(dt.UTC)) if key == "ECDSA" else _rsa()
+    made = ensure(None, None, NAMES, dt.datetime.now(dt.UTC)) if key == "ECDSA" else of_a_user()
     async with in_front(tmp_path, made=made) as front:
         scan, words = await _scan(f"localhost:{front.https_port}", tmp_path / "scan.json")
     # It says one line for each thing that it does not like, after the address.
@@ -67,27 +63,3 @@ def _accepted(scan: dict[str, Any]) -> dict[str, list[str]]:
         ]
         for version in versions
     }
-
-
-def _rsa() -> SelfSigned:
-    """A certificate as users bring them, with an RSA key; it is its own authority."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=90))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    pair = Certificate(
-        made.public_bytes(serialization.Encoding.PEM).decode(),
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode(),
-    )
-    return SelfSigned(pair, pair)
