@@ -44,6 +44,9 @@ _KUBERNETES_LDFLAGS = " ".join(
 # `go install` names a program after the last element of its path.
 _RENAMED = {"etcd": ("server", "etcd")}
 
+# What of a module's source is wanted beside its programs: (module, folder in it).
+_SOURCES = {"cert-manager": ("github.com/cert-manager/cert-manager", "deploy/crds")}
+
 _REMEDY_GO = "install Go from https://go.dev/dl/ and run `make up` again"
 
 
@@ -51,7 +54,7 @@ def fingerprint(module: str) -> str:
     """Twelve hexadecimal digits over everything that decides what a module's build yields."""
     folder = GO_MODULES / module
     digest = hashlib.sha256()
-    for part in (folder / "go.mod", folder / "go.sum"):
+    for part in (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))):
         digest.update(part.read_bytes())
     digest.update(ldflags(module).encode())
     return digest.hexdigest()[:12]
@@ -105,9 +108,23 @@ def _build(module: str, target: Path, log: Path) -> None:
         if module in _RENAMED:
             was, becomes = _RENAMED[module]
             (building / was).rename(building / becomes)
+        if module in _SOURCES:
+            _copy_source(module, building)
         building.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _copy_source(module: str, into: Path) -> None:
+    source, folder = _SOURCES[module]
+    listing = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", source]
+    found = output_of(listing, timeout_seconds=BUILD_TIMEOUT_SECONDS, cwd=GO_MODULES / module)
+    if not found:
+        raise LocalClusterError(f"Go does not say where {source} lies", remedy=f"run {' '.join(listing)} and see")
+    (into / Path(folder).name).mkdir()
+    for file in (Path(found) / folder).glob("*.yaml"):
+        # Without its mode: Go's own copy is read-only.
+        shutil.copyfile(file, into / Path(folder).name / file.name)
 
 
 def cached(module: str, program: str) -> Path | None:

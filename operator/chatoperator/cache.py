@@ -49,6 +49,7 @@ class Cache:
         self._versions: dict[str, str] = {}
         self._started = monotonic()
         self._heard_at: dict[str, float] = {}
+        self._unserved: set[str] = set()
         self._filled = asyncio.Event()
 
     async def run(self, wake: Callable[[Key], None]) -> None:
@@ -69,6 +70,10 @@ class Cache:
     def silent_seconds(self) -> float:
         """Seconds since the kind that was longest not heard of was listed or its watch began anew."""
         return self._monotonic() - min(self._heard_at.get(kind, self._started) for kind in FOLLOWED)
+
+    def serves(self, kind: str) -> bool:
+        """Whether the cluster has a kind, as far as it was asked yet."""
+        return kind not in self._unserved
 
     def chatcluster(self, key: Key) -> Manifest | None:
         """A ChatCluster; None where there is none."""
@@ -121,31 +126,48 @@ class Cache:
         """
         await self._list(KIND, None)
         for kind in FOLLOWED:
-            await self._list(kind, MANAGED_SELECTOR)
+            await self._fill(kind)
 
     async def _follow(self, kind: str, wake: Callable[[Key], None]) -> None:
         failures = 0
         while True:
             try:
                 if kind not in self._versions:
-                    for key in await self._list(kind, MANAGED_SELECTOR):
+                    for key in await self._fill(kind):
                         wake(key)
+                if kind in self._unserved:
+                    await asyncio.sleep(MISSING_KIND_SECONDS)
+                    continue
                 await self._watch(kind, wake)
                 failures = 0
             except KubeError as error:
-                if error.status == NOT_FOUND:
-                    # The cluster has no such kind, and so no child of it.
-                    self._heard(kind)
-                    await asyncio.sleep(MISSING_KIND_SECONDS)
-                    continue
-                if error.status == GONE:
-                    # It was away for so long that only a list tells what happened meanwhile.
+                if error.status in (GONE, NOT_FOUND):
+                    # It was away for so long that only a list tells what happened meanwhile; or the kind has gone.
                     self._versions.pop(kind, None)
                 else:
                     log.warning("watch failed", kind=kind, error=str(error))
                 wait = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
                 failures += 1
                 await asyncio.sleep(wait * random.uniform(1, 1.2))  # noqa: S311 - no secret
+
+    async def _fill(self, kind: str) -> set[Key]:
+        """List a kind of children. A cluster that has no such kind has none of it.
+
+        Returns:
+            The ChatClusters of which something is different.
+        """
+        try:
+            touched = await self._list(kind, MANAGED_SELECTOR)
+        except KubeError as error:
+            if error.status != NOT_FOUND:
+                raise
+            self._unserved.add(kind)
+            self._versions.pop(kind, None)
+            touched = self._store.drop(kind)
+            self._heard(kind)
+        else:
+            self._unserved.discard(kind)
+        return touched
 
     async def _list(self, kind: str, selector: str | None) -> set[Key]:
         """Fill the cache with all objects of a kind.

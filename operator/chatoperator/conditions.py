@@ -2,98 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from chatoperator.facts import Condition
 from chatoperator.manifests.metadata import claim_name, part_name, tls_secret_name
 from chatoperator.observed import job_state, leaving, ready_replicas, refusal, rolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatoperator.autoscaler import Bound, Decision
+    from chatoperator.autoscaler import Bound
+    from chatoperator.facts import Facts
     from chatoperator.manifests.metadata import Manifest, Part
-    from chatoperator.observed import Answer, Observed
     from chatoperator.spec import ChatCluster
 
 ROLL_BACK = "What ran before goes on serving; correct the spec, or put back what it said"
 """Old servers and proxies go only when new ones are ready, and new servers come only after their migration."""
-
-Holds = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One condition without its time."""
-
-    type: str
-    status: Holds
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Ends:
-    """When a certificate ends.
-
-    Attributes:
-        at: RFC 3339.
-        over: It has ended.
-        soon: It ends before people have had time to notice.
-    """
-
-    at: str
-    over: bool
-    soon: bool
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the conditions are made from.
-
-    Attributes:
-        name: Of the ChatCluster.
-        uid: Of the ChatCluster.
-        cluster: The parsed spec; None where it is wrong.
-        observed: The children.
-        answer: What came of a request through the ingress.
-        decision: The autoscaler's; None in modes External and Disabled, and where the spec is wrong.
-        migrate_job_name: The Job that the wanted image waits for; None where there is none.
-        migrated: Whether the wanted image's migrations have run.
-        conflict: The older ChatCluster with one of its hostnames, in words; None where there is none.
-        certificate_ends: When the user's certificate ends, and whether it has; None where it cannot be told.
-        external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
-        webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
-        tls_present: Whether HAProxy has a certificate.
-        spec_error: What is wrong with the spec.
-        failure: What the API server refused.
-        upgrade: The release that the operator brings, where another one runs.
-        parameters_refused: PostgreSQL's words against the parameters; None where it has none.
-        parameters_checked: Whether PostgreSQL has looked at the parameters, or cannot be asked.
-        claim_refusal: The API server's words against a larger volume; None where it took it.
-        rotating: Whether the database's passwords are being rotated.
-    """
-
-    name: str
-    uid: str
-    cluster: ChatCluster | None
-    observed: Observed
-    answer: Answer
-    decision: Decision | None = None
-    migrate_job_name: str | None = None
-    migrated: bool = False
-    conflict: str | None = None
-    certificate_ends: Ends | None = None
-    external_secret_present: bool | None = None
-    webhook_secret_present: bool | None = None
-    tls_present: bool = True
-    spec_error: str | None = None
-    failure: str | None = None
-    upgrade: str | None = None
-    parameters_refused: str | None = None
-    parameters_checked: bool = True
-    claim_refusal: str | None = None
-    rotating: bool = False
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
@@ -107,6 +31,10 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
 
 
 def _ready(facts: Facts, parts: Sequence[Condition]) -> Condition:
+    if facts.answer.ok and facts.issuance is not None and not facts.issuance.accepted:
+        # It answers, but not people's clients.
+        message = f"{facts.answer.message}; {facts.issuance.message}"
+        return Condition("Ready", "False", facts.issuance.reason, message)
     if facts.answer.ok and not (facts.certificate_ends and facts.certificate_ends.over):
         return Condition("Ready", "True", "Answering", facts.answer.message)
     broken = [part for part in parts if part.status != "True"]
@@ -150,6 +78,8 @@ def _chatserver(facts: Facts) -> Condition:
 
 
 def _ingress(facts: Facts) -> Condition:
+    if facts.cluster is not None and facts.cluster.ingress.issuer is not None:
+        return _by_cert_manager(facts)
     if not facts.tls_present:
         name = facts.cluster.ingress.tls_secret_name if facts.cluster is not None else tls_secret_name(facts.name)
         message = f"Secret {name} is missing or has no tls.crt and tls.key; create it"
@@ -164,6 +94,22 @@ def _ingress(facts: Facts) -> Condition:
     if made.status == "True":
         message = f"{made.message}; {secret} ends at {ends.at}; put a new one there"
         return Condition("IngressReady", "True", "CertificateExpiring", message)
+    return made
+
+
+def _by_cert_manager(facts: Facts) -> Condition:
+    """What cert-manager does not do is bad only where clients notice."""
+    made, issuance, ends = _workload(facts, "ingress", "IngressReady"), facts.issuance, facts.certificate_ends
+    if issuance is not None and not issuance.accepted:
+        return Condition("IngressReady", "False", issuance.reason, issuance.message)
+    if made.status != "True":
+        return made
+    if issuance is not None:
+        return Condition("IngressReady", "True", issuance.reason, f"{made.message}; {issuance.message}")
+    if ends is not None and ends.soon:
+        # It may have stopped before it could say what is wrong.
+        words = f"cert-manager has not renewed the certificate, which ends at {ends.at}: see its logs"
+        return Condition("IngressReady", "True", "CertificateExpiring", f"{made.message}; {words}")
     return made
 
 

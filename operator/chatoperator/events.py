@@ -27,6 +27,8 @@ WARNINGS = frozenset(
         "TooFewServers",
         "ParametersRefused",
         "VolumeNotExpandable",
+        "CertManagerMissing",
+        "CertificateFailed",
     }
 )
 """Reasons that are warnings whatever their condition."""
@@ -34,7 +36,7 @@ WARNINGS = frozenset(
 CHOSEN = frozenset({"External", "Disabled", "Paused"})
 """Reasons that are somebody's wish, whatever their condition."""
 
-STEPS = frozenset({"Missing", "WaitingForMigration", "NotReady", "PartlyReady", "NotAnswering"})
+STEPS = frozenset({"Missing", "WaitingForMigration", "NotReady", "PartlyReady", "NotAnswering", "CertificateNotIssued"})
 """Reasons between which a part moves while it comes or goes."""
 
 FIGURES = frozenset({"AtMinimum", "WithinBounds"})

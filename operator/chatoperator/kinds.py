@@ -16,6 +16,9 @@ class Kind:
     plural: str
 
 
+CERTIFICATE = "Certificate"
+"""cert-manager's: the one kind here that a cluster need not have."""
+
 CHILDREN = {
     "Deployment": Kind("apps", "v1", "deployments"),
     "StatefulSet": Kind("apps", "v1", "statefulsets"),
@@ -26,6 +29,7 @@ CHILDREN = {
     "Job": Kind("batch", "v1", "jobs"),
     "PodDisruptionBudget": Kind("policy", "v1", "poddisruptionbudgets"),
     "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
+    CERTIFICATE: Kind("cert-manager.io", "v1", "certificates"),
 }
 """What the operator makes, beside Events. A cluster that does not serve one of them is taken to have none of it."""
 

@@ -184,6 +184,13 @@ def leaving(raw: Manifest | None, owner_uid: str) -> bool:
     return "deletionTimestamp" in raw["metadata"] or foreign
 
 
+def mounted_secrets(workload: Manifest) -> set[str]:
+    """Names of the Secrets that the pods of a Deployment or StatefulSet mount."""
+    volumes = workload["spec"]["template"]["spec"].get("volumes") or []
+    names = {(volume.get("secret") or {}).get("secretName") for volume in volumes}
+    return {str(name) for name in names if name}
+
+
 def secret_text(secret: Manifest | None, key: str) -> str | None:
     """A Secret's value; None where Secret or key is absent, empty or not text."""
     encoded = ((secret or {}).get("data") or {}).get(key)

@@ -17,6 +17,7 @@ from chatoperator.spec import (
     Chatserver,
     Database,
     Ingress,
+    Issuer,
     Limits,
     NetworkPolicies,
     PodTemplate,
@@ -112,9 +113,8 @@ def _too_few_connections(cluster: ChatCluster) -> SpecError:
 def _ingress(raw: Mapping[str, Any]) -> Ingress:
     service = _mapping(raw, "service")
     tls = _mapping(raw, "tls")
-    mode = _choice(tls, "mode", ("SelfSigned", "Secret"), "ingress.tls.mode")
-    if (mode == "Secret") != bool(tls.get("secretName")):
-        raise SpecError("ingress.tls.secretName", "it belongs to mode Secret: set both, or neither")
+    hostnames = tuple(raw.get("hostnames") or ())
+    issuer = _issuer(tls, hostnames)
     service_type = _choice(service, "type", ("ClusterIP", "NodePort", "LoadBalancer"), "ingress.service.type")
     node_port = service.get("nodePort")
     if node_port is not None and service_type == "ClusterIP":
@@ -122,7 +122,7 @@ def _ingress(raw: Mapping[str, Any]) -> Ingress:
     return Ingress(
         image=raw.get("image"),
         replicas=_integer(raw, "replicas", 2, "ingress.replicas", 1),
-        hostnames=tuple(raw.get("hostnames") or ()),
+        hostnames=hostnames,
         allowed_origins=tuple(raw.get("allowedOrigins") or ()),
         service=Service(
             type=cast("Literal['ClusterIP', 'NodePort', 'LoadBalancer']", service_type),
@@ -140,8 +140,28 @@ def _ingress(raw: Mapping[str, Any]) -> Ingress:
             proxy_protocol_from=_networks(service, "proxyProtocolFrom", "ingress.service"),
         ),
         tls_secret_name=tls.get("secretName"),
+        issuer=issuer,
         limits=_address_limits(_mapping(raw, "limits")),
         resources=_resources(raw),
+    )
+
+
+def _issuer(tls: Mapping[str, Any], hostnames: tuple[str, ...]) -> Issuer | None:
+    """What belongs to the certificate's mode has to be there, and nothing that belongs to another one."""
+    mode = _choice(tls, "mode", ("SelfSigned", "Secret", "CertManager"), "ingress.tls.mode")
+    if (mode == "Secret") != bool(tls.get("secretName")):
+        raise SpecError("ingress.tls.secretName", "it belongs to mode Secret: set both, or neither")
+    reference = _mapping(tls, "issuerRef")
+    if (mode == "CertManager") != bool(reference.get("name")):
+        raise SpecError("ingress.tls.issuerRef", "it belongs to mode CertManager: set both, or neither")
+    if mode != "CertManager":
+        return None
+    if not hostnames:
+        raise SpecError("ingress.hostnames", "mode CertManager needs at least one: the certificate is made out to them")
+    return Issuer(
+        name=str(reference["name"]),
+        kind=str(reference.get("kind") or "Issuer"),
+        group=str(reference.get("group") or "cert-manager.io"),
     )
 
 

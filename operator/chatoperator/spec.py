@@ -68,8 +68,22 @@ class AddressLimits:
 
 
 @dataclass(frozen=True)
+class Issuer:
+    """What cert-manager is to issue the certificate by, as its issuerRef names it."""
+
+    name: str
+    kind: str
+    group: str
+
+
+@dataclass(frozen=True)
 class Ingress:
-    """HAProxy. `tls_secret_name` is None for a self-signed certificate."""
+    """HAProxy.
+
+    Attributes:
+        tls_secret_name: The user's certificate; None where it comes from elsewhere.
+        issuer: Of a certificate by cert-manager; None likewise. With neither the operator makes it.
+    """
 
     image: str | None
     replicas: int
@@ -77,6 +91,7 @@ class Ingress:
     allowed_origins: tuple[str, ...]
     service: Service
     tls_secret_name: str | None
+    issuer: Issuer | None
     limits: AddressLimits
     resources: Resources
 

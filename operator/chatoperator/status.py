@@ -9,7 +9,7 @@ from chatoperator.events import FIGURES, GOOD_WHEN_FALSE, STEPS, WARNINGS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatoperator.conditions import Condition
+    from chatoperator.facts import Condition
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Pod
     from chatoperator.spec import ChatCluster

@@ -93,6 +93,15 @@ class Store:
         self._told[kind] = max(version, self._told.get(kind, 0))
         return {self._remove(name) for name in gone}
 
+    def drop(self, kind: str) -> set[Key]:
+        """The cluster has no such kind, or no longer, and so no object of it.
+
+        Returns:
+            The ChatClusters that something is gone of.
+        """
+        self._told.pop(kind, None)
+        return {self._remove(name) for name in [name for name in self._entries if name[0] == kind]}
+
     def abandon(self, kind: str) -> None:
         """A list has not come to its end."""
         self._listing.pop(kind, None)

@@ -118,14 +118,18 @@ def test_pinned_versions_are_those_of_the_go_modules() -> None:
         assert f"{module}:{version}" in references
 
 
-def test_the_fingerprint_follows_go_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_follows_go_sum_and_a_programs_own_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "tool").mkdir()
     (tmp_path / "tool" / "go.mod").write_text("module x\n")
     (tmp_path / "tool" / "go.sum").write_text("a\n")
     monkeypatch.setattr(toolchain, "GO_MODULES", tmp_path)
-    before = toolchain.fingerprint("tool")
-    (tmp_path / "tool" / "go.sum").write_text("b\n")
-    assert toolchain.fingerprint("tool") != before
+    seen = {toolchain.fingerprint("tool")}
+    for name in ("go.sum", "main.go"):
+        (tmp_path / "tool" / name).write_text("b\n")
+        seen.add(toolchain.fingerprint("tool"))
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize(

@@ -87,11 +87,38 @@ def test_the_own_authority_is_asked_for_only_where_the_own_certificate_is_served
     deployment: dict[str, Any] | None, trusted: str | None
 ) -> None:
     secret = {"data": {"ca.crt": base64.b64encode(b"the authority").decode()}}
-    children = {("Service", "demo-ingress"): SERVICE, ("Secret", "demo-ingress-tls"): secret}
+    children = {("Service", "demo-ingress"): SERVICE}
+    children |= {("Secret", "demo-ingress-tls"): secret, ("Secret", "demo-ingress-ca"): secret}
     if deployment is not None:
         children["Deployment", "demo-ingress"] = deployment
     observed = Observed(children=children, pods=(proxy("192.0.2.11"),))
     assert [target.authority for target in targets(body(), observed)] == [trusted, trusted]
+
+
+@pytest.mark.parametrize(("own_for", "trusted"), [(None, None), (89.0, None), (90.0, "the authority")])
+def test_proxies_get_time_to_swap_before_the_own_authority_is_asked_for(
+    own_for: float | None, trusted: str | None
+) -> None:
+    secret = {"data": {"ca.crt": base64.b64encode(b"the authority").decode()}}
+    children = {
+        ("Service", "demo-ingress"): SERVICE,
+        ("Secret", "demo-ingress-tls"): secret,
+        ("Secret", "demo-ingress-ca"): secret,
+        ("Deployment", "demo-ingress"): _deployment("demo-ingress-tls"),
+    }
+    observed = Observed(children=children, pods=())
+    assert [target.authority for target in targets(body(), observed, own_for=own_for)] == [trusted]
+
+
+def test_an_authority_of_others_in_the_same_secret_is_not_asked_for() -> None:
+    theirs, own = ({"data": {"ca.crt": base64.b64encode(text).decode()}} for text in (b"theirs", b"the authority"))
+    children = {
+        ("Service", "demo-ingress"): SERVICE,
+        ("Secret", "demo-ingress-tls"): theirs,
+        ("Secret", "demo-ingress-ca"): own,
+        ("Deployment", "demo-ingress"): _deployment("demo-ingress-tls"),
+    }
+    assert [target.authority for target in targets(body(), Observed(children=children, pods=()))] == [None]
 
 
 def test_a_header_is_offered_where_haproxy_expects_them_of_some() -> None:

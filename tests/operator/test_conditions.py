@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from chatoperator.autoscaler import Decision, Memory
-from chatoperator.conditions import Condition, Ends, Facts, conditions
+from chatoperator.conditions import conditions
+from chatoperator.facts import Condition, Ends, Facts
+from chatoperator.issuance import Issuance
 from chatoperator.observed import Answer, Observed, Pod
 from tests.support.chatclusters import cluster
 from tests.support.cluster import ROOT
@@ -202,6 +204,38 @@ def test_a_certificate_that_ends_is_told_before_and_after(
     assert made["Ready"].status == ready
     assert (made["IngressReady"].status, made["IngressReady"].reason) == ingress
     assert ("Secret mine" in made["IngressReady"].message) is soon
+
+
+BY_CERT_MANAGER = {
+    "hostnames": ["chat.example.com"],
+    "tls": {"mode": "CertManager", "issuerRef": {"name": "ours"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "pods", "ready", "ingress"),
+    [
+        (False, 2, ("False", "CertificateFailed"), ("False", "CertificateFailed")),
+        (True, 2, ("True", "Answering"), ("True", "CertificateFailed")),
+        (True, 1, ("True", "Answering"), ("False", "PartlyReady")),
+    ],
+)
+def test_what_cert_manager_does_not_do_is_bad_where_clients_notice(
+    *, accepted: bool, pods: int, ready: tuple[str, str], ingress: tuple[str, str]
+) -> None:
+    trouble = Issuance("CertificateFailed", "the quota is used up", accepted=accepted)
+    made = by_type(conditions(facts(running(ingress=pods), cluster=cluster(ingress=BY_CERT_MANAGER), issuance=trouble)))
+    assert (made["Ready"].status, made["Ready"].reason) == ready
+    assert (made["IngressReady"].status, made["IngressReady"].reason) == ingress
+    assert ("the quota is used up" in made["IngressReady"].message) is (pods == 2)
+
+
+@pytest.mark.parametrize(("soon", "reason"), [(True, "CertificateExpiring"), (False, "AllReady")])
+def test_a_cert_manager_that_stopped_is_told_before_the_certificate_ends(*, soon: bool, reason: str) -> None:
+    ends = Ends("2026-11-30T00:00:00Z", over=False, soon=soon)
+    made = by_type(conditions(facts(running(), cluster=cluster(ingress=BY_CERT_MANAGER), certificate_ends=ends)))
+    assert (made["IngressReady"].status, made["IngressReady"].reason) == ("True", reason)
+    assert (made["Ready"].status, "cert-manager has not renewed" in made["IngressReady"].message) == ("True", soon)
 
 
 @pytest.mark.parametrize(("bound", "reason"), [("maxReplicas", "TooFewServers"), ("minReplicas", "AtMinimum")])

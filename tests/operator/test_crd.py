@@ -59,6 +59,7 @@ def test_every_parent_has_an_empty_default() -> None:
     parents = [path for path, field in SPEC if field.get("properties") and "default" not in field]
     peer = "spec.networkPolicies.metricsFrom[]"
     assert parents == [
+        "spec.ingress.tls.issuerRef",
         "spec.database.external",
         "spec.auth.otp.webhook",
         *(f"{peer}.{part}" for part in ("podSelector", "namespaceSelector", "ipBlock")),

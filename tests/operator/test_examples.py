@@ -44,6 +44,7 @@ def test_there_are_the_promised_examples() -> None:
         "production",
         "external-database",
         "webhook-codes",
+        "cert-manager",
     }
 
 

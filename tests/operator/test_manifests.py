@@ -15,12 +15,15 @@ import pytest
 import yaml
 
 from chatoperator.manifests import desired, migrate_job
+from chatoperator.manifests.credentials import Certificate, Issued
 from chatoperator.manifests.pod import LOST_NODE_SECONDS, tolerations
 from chatoperator.parse import parse
 from tests.support.chatclusters import SELF_SIGNED, body, cluster, inputs
 from tests.support.cluster import ROOT
 
 GOLDEN = ROOT / "tests" / "operator" / "data"
+
+ISSUED = Issued(Certificate("issued certificate\n", "issued key\n"), "issuing authority\n")
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "minimal": ({}, {}),
@@ -94,6 +97,20 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             },
         },
         {},
+    ),
+    "cert-manager": (
+        {
+            "ingress": {
+                "hostnames": ["chat.example.com", "b.example.com"],
+                "tls": {"mode": "CertManager", "issuerRef": {"name": "public", "kind": "ClusterIssuer"}},
+            },
+        },
+        {
+            "self_signed": None,
+            "issued": ISSUED,
+            "certificates_known": True,
+            "certificate_uid": "0000-certificate",
+        },
     ),
     "external-database": (
         {"database": {"external": {"secretName": "mine"}}},
@@ -256,6 +273,30 @@ def test_a_certificate_never_rolls_haproxy() -> None:
     )
     deployments = [[m for m in made if m["kind"] == "Deployment"] for made in (before, *others)]
     assert deployments[0] == deployments[1]
+
+
+def test_haproxy_is_the_same_with_a_certificate_of_its_own_and_one_by_cert_manager() -> None:
+    hostnames = {"hostnames": ["chat.example.com"]}
+    by_cert_manager = {**hostnames, "tls": {"mode": "CertManager", "issuerRef": {"name": "ours"}}}
+    issued = {"self_signed": None, "issued": ISSUED, "tls_digest": "another"}
+    own, others, waiting = (
+        [m for m in desired(cluster(ingress=ingress), inputs(**known)) if m["kind"] in {"Deployment", "ConfigMap"}]
+        for ingress, known in ((hostnames, {}), (by_cert_manager, issued), (by_cert_manager, {}))
+    )
+    assert own == others == waiting
+
+
+def test_a_certificate_is_asked_for_where_cert_manager_is_and_only_a_filled_secret_is_taken_on() -> None:
+    asking = cluster(
+        ingress={"hostnames": ["chat.example.com"], "tls": {"mode": "CertManager", "issuerRef": {"name": "ours"}}}
+    )
+    for uid, known, made in (
+        (None, False, set()),
+        (None, True, {"Certificate"}),
+        ("0000-certificate", True, {"Certificate", "Secret"}),
+    ):
+        manifests = desired(asking, inputs(certificates_known=known, certificate_uid=uid))
+        assert {m["kind"] for m in manifests if m["metadata"]["name"] == "demo-ingress-issued"} == made
 
 
 def test_credentials_and_volume_are_owned_under_delete_alone() -> None:

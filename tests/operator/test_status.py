@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chatoperator.conditions import Condition
 from chatoperator.events import BURST, Allowance, event, turned
+from chatoperator.facts import Condition
 from chatoperator.observed import Pod
 from chatoperator.status import deserves_event, https_port, merge, transitions, url
 from tests.support.chatclusters import body, cluster

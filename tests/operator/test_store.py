@@ -26,6 +26,16 @@ def made(name: str, version: int, *, instance: str = "demo", managed: bool = Tru
     return {"metadata": metadata, **fields}
 
 
+def test_a_kind_that_the_cluster_no_longer_has_leaves_nothing_behind() -> None:
+    store = filled()
+    assert store.drop("Pod") == {DEMO}
+    assert set(store.owned(DEMO)) == {("Service", "demo-ingress")}
+    assert store.drop("Pod") == set()
+    # What comes when it is back counts, however old.
+    store.listed("Pod", [made("demo-ingress-x", 6)])
+    assert POD in store.owned(DEMO)
+
+
 def filled() -> Store:
     """A Service and a pod, as listed at 10."""
     store = Store()

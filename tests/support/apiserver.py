@@ -96,6 +96,12 @@ class ApiServer:
         ):
             yield
 
+    @contextlib.contextmanager
+    def beside(self, program: Path) -> Iterator[None]:
+        """Run another program that takes a kubeconfig, as the admin."""
+        with _process(self.folder / f"{program.name}.log", str(program), f"--kubeconfig={self.kubeconfig()}"):
+            yield
+
     def audit(self) -> list[dict[str, Any]]:
         """All requests so far, oldest first."""
         # The last line may still be on its way.

@@ -62,6 +62,9 @@ def inputs(**changed: Any) -> Inputs:
             logins=Logins("chat_a", {"chat_a": "p@ss/word", "chat_b": "another p@ss"}), chatserver_key="key"
         ),
         "self_signed": SELF_SIGNED,
+        "issued": None,
+        "certificates_known": False,
+        "certificate_uid": None,
         "tls_digest": "0123456789",
         "https_port": 443,
         "volume_usable": True,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests import chatserver, credentials, ingress, networkpolicy, postgres
+from chatoperator.manifests import certmanager, chatserver, credentials, ingress, networkpolicy, postgres
 from chatoperator.manifests.pod import disruption_budget
 
 if TYPE_CHECKING:
-    from chatoperator.manifests.credentials import Credentials, SelfSigned
+    from chatoperator.manifests.credentials import Credentials, Issued, SelfSigned
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.spec import ChatCluster
 
@@ -41,6 +41,9 @@ class Inputs:
         cluster_domain: DNS domain of the Kubernetes cluster.
         credentials: Passwords and keys, made once.
         self_signed: The certificate, where the operator makes it.
+        issued: The certificate, where cert-manager has issued it.
+        certificates_known: Whether the cluster has cert-manager's kind Certificate.
+        certificate_uid: Of the live Certificate, if there is also the Secret that it fills; None otherwise.
         tls_digest: Changes with the certificate that HAProxy is to serve; None while its Secret holds none.
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         volume_usable: False while an old claim is still being deleted.
@@ -59,6 +62,9 @@ class Inputs:
     cluster_domain: str
     credentials: Credentials
     self_signed: SelfSigned | None
+    issued: Issued | None
+    certificates_known: bool
+    certificate_uid: str | None
     tls_digest: str | None
     https_port: int | None
     volume_usable: bool
@@ -102,7 +108,18 @@ def _secrets(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
         made.append(credentials.database_secret(cluster, inputs.credentials))
     if inputs.self_signed is not None:
         made.append(credentials.authority_secret(cluster, inputs.self_signed))
-        made.append(credentials.tls_secret(cluster, inputs.self_signed))
+        made.append(credentials.tls_secret(cluster, inputs.self_signed.issued))
+    if inputs.issued is not None:
+        made.append(credentials.tls_secret(cluster, inputs.issued))
+    return [*made, *_certificate(cluster, inputs)]
+
+
+def _certificate(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
+    if cluster.ingress.issuer is None or not inputs.certificates_known:
+        return []
+    made = [certmanager.certificate(cluster, cluster.ingress.issuer)]
+    if inputs.certificate_uid is not None:
+        made.append(certmanager.issued_secret(cluster, inputs.certificate_uid))
     return made
 
 

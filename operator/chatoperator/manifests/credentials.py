@@ -70,11 +70,24 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Issued:
+    """A server certificate that somebody else issued; `authority` is who, PEM, where that is told."""
+
+    server: Certificate
+    authority: str | None
+
+
+@dataclass(frozen=True)
 class SelfSigned:
     """A certificate authority of the operator's own and the server certificate it issued."""
 
     authority: Certificate
     server: Certificate
+
+    @property
+    def issued(self) -> Issued:
+        """The server's certificate alone, as clients see it."""
+        return Issued(self.server, self.authority.certificate)
 
 
 def _secret(
@@ -144,13 +157,14 @@ def authority_secret(cluster: ChatCluster, made: SelfSigned) -> Manifest:
     )
 
 
-def tls_secret(cluster: ChatCluster, made: SelfSigned) -> Manifest:
-    """What HAProxy serves, and the authority's certificate for clients to trust."""
+def tls_secret(cluster: ChatCluster, served: Issued) -> Manifest:
+    """What HAProxy serves, and the authority's certificate for clients to trust, where it is known."""
+    trusted = {"ca.crt": served.authority} if served.authority else {}
     return _secret(
         cluster,
         tls_secret_name(cluster.name),
         "ingress",
-        {"tls.crt": made.server.certificate, "tls.key": made.server.key, "ca.crt": made.authority.certificate},
+        {"tls.crt": served.server.certificate, "tls.key": served.server.key, **trusted},
         owned=True,
         kind="kubernetes.io/tls",
     )

@@ -71,6 +71,11 @@ def tls_secret_name(cluster_name: str) -> str:
     return f"{cluster_name}-ingress-tls"
 
 
+def issued_secret_name(cluster_name: str) -> str:
+    """Certificate of cert-manager, and the Secret that it fills. No pod mounts it."""
+    return f"{cluster_name}-ingress-issued"
+
+
 def claim_name(cluster_name: str) -> str:
     """PersistentVolumeClaim of the database."""
     return f"{cluster_name}-postgres-data"

@@ -10,6 +10,7 @@ import structlog
 from chatoperator import hostnames, metrics
 from chatoperator.errors import OutdatedError, SpecError
 from chatoperator.hostnames import Claims
+from chatoperator.kinds import CERTIFICATE
 from chatoperator.kube import CONFLICT
 from chatoperator.manifests.metadata import KIND
 from chatoperator.parse import parse
@@ -120,7 +121,7 @@ class Reconciler:
             cluster = parse(body)
             observed = await confirmed(self._cache, cluster, observed)
             named = await named_secrets(self._kube, cluster)
-            told = Told(await report_of_agent(self._prober, observed), state.readings)
+            told = Told(await report_of_agent(self._prober, observed), state.readings, self._cache.serves(CERTIFICATE))
             plan = make_plan(cluster, body, observed, named, self._settings, self._now(), told)
         except SpecError as error:
             self._claims.remove(key)

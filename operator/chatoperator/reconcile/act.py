@@ -1,4 +1,4 @@
-"""Writes what differs: children by server-side apply, touched pods, old Jobs and NetworkPolicies."""
+"""Writes what differs: children by server-side apply, touched pods, old Jobs, and what is no longer wished for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 
 from chatoperator import metrics
 from chatoperator.errors import KubeError
+from chatoperator.kinds import CERTIFICATE
 from chatoperator.kube import CONFLICT
 from chatoperator.manifests import desired
 from chatoperator.manifests.metadata import (
@@ -40,6 +41,9 @@ APPLY_ALL_SECONDS = 600
 
 REFUSED = frozenset({403, 422})
 """Statuses with which the API server refuses a size: what admission forbids, what validation finds wrong."""
+
+REMOVED = frozenset({"NetworkPolicy", CERTIFICATE})
+"""Kinds of which some are wished for today and not tomorrow."""
 
 MIGRATE_RETRY_SECONDS = 60
 """A failed migrate Job is kept this long for its logs, then made anew."""
@@ -79,7 +83,7 @@ class Actor:
             self._refresh_mounts(cluster, observed, plan),
             self._refresh_certificate(cluster, observed, plan),
             self._tidy_jobs(cluster, observed, plan),
-            self._remove_policies(cluster, observed, plan, state),
+            self._remove_unwished(cluster, observed, plan, state),
         ):
             try:
                 await step
@@ -205,12 +209,12 @@ class Actor:
                 await self._kube.delete("Job", cluster.namespace, name)
                 log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind="Job", child=name)
 
-    async def _remove_policies(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
-        """Remove the NetworkPolicies that are no longer wished for: what they deny would stay denied."""
-        wanted = {wish.name for wish in state.wished(cluster, plan.inputs) if wish.kind == "NetworkPolicy"}
+    async def _remove_unwished(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
+        """Remove what is no longer wished for and would go on acting: what a policy denies would stay denied."""
+        wanted = {(wish.kind, wish.name) for wish in state.wished(cluster, plan.inputs)}
         for kind, name in observed.children:
-            if kind == "NetworkPolicy" and name not in wanted:
-                await self._kube.delete("NetworkPolicy", cluster.namespace, name)
+            if kind in REMOVED and (kind, name) not in wanted:
+                await self._kube.delete(kind, cluster.namespace, name)
                 log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind=kind, child=name)
 
     def _failed_for(self, job: Manifest) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from chatoperator.manifests.haproxy import HTTPS_PORT, expects_header
-from chatoperator.manifests.metadata import part_name, tls_secret_name
-from chatoperator.observed import Answer, rolling, secret_text
+from chatoperator.manifests.metadata import ca_secret_name, part_name, tls_secret_name
+from chatoperator.observed import Answer, mounted_secrets, rolling, secret_text
 from chatoperator.probe import Target
 
 if TYPE_CHECKING:
@@ -21,8 +22,18 @@ if TYPE_CHECKING:
     from chatoperator.workqueue import Key
 
 
-def targets(body: Manifest, observed: Observed) -> tuple[Target, ...]:
+SWAP_SECONDS = 90
+"""Until every proxy serves what its Secret holds: kubelet refreshes a mount within it, touched or not."""
+
+
+def targets(body: Manifest, observed: Observed, *, own_for: float | None = math.inf) -> tuple[Target, ...]:
     """The Service, and each proxy behind it: one that has found no server yet fails some clients.
+
+    Args:
+        body: The ChatCluster.
+        observed: Its children.
+        own_for: Seconds for which the proxies' Secret has held the operator's own certificate again; None where it
+            is to hold another.
 
     Returns:
         The Service first; none while it has no address.
@@ -32,7 +43,8 @@ def targets(body: Manifest, observed: Observed) -> tuple[Target, ...]:
     address = service["spec"].get("clusterIP") if service else None
     if not address or address == "None":
         return ()
-    authority = _authority(name, observed)
+    swapped = own_for is not None and own_for >= SWAP_SECONDS
+    authority = _authority(name, observed) if swapped else None
     server_name = f"{part_name(name, 'ingress')}.{namespace}.svc"
     config = observed.child("ConfigMap", part_name(name, "ingress")) or {}
     headed = expects_header((config.get("data") or {}).get("haproxy.cfg", ""))
@@ -49,10 +61,9 @@ def _authority(name: str, observed: Observed) -> str | None:
     proxies = observed.workload(name, "ingress")
     if proxies is None or rolling(proxies):
         return None
-    volumes = proxies["spec"]["template"]["spec"].get("volumes") or []
-    mounted = {(volume.get("secret") or {}).get("secretName") for volume in volumes}
-    own = tls_secret_name(name)
-    return secret_text(observed.child("Secret", own), "ca.crt") if own in mounted else None
+    held = secret_text(observed.child("Secret", tls_secret_name(name)), "ca.crt")
+    own = secret_text(observed.child("Secret", ca_secret_name(name)), "ca.crt")
+    return own if own == held and tls_secret_name(name) in mounted_secrets(proxies) else None
 
 
 async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:
@@ -89,7 +100,7 @@ async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -
     answers = await asyncio.gather(*(prober.ask_once(state.targets[0]) for state in held.values()))
     turned = [key for key, state in states.items() if state.waiting]
     for (key, state), answer in zip(held.items(), answers, strict=True):
-        over = state.certificate_ends is not None and state.certificate_ends <= now
+        over = state.unaccepted or (state.certificate_ends is not None and state.certificate_ends <= now)
         if (answer.ok and not over) != state.ready and not state.waiting:
             turned.append(key)
     return turned

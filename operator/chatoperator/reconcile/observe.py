@@ -12,6 +12,7 @@ from chatoperator.manifests.metadata import (
     chatserver_secret_name,
     claim_name,
     database_secret_name,
+    issued_secret_name,
     tls_secret_name,
 )
 from chatoperator.observed import Observed, pod
@@ -70,7 +71,7 @@ async def confirmed(cache: Cache, cluster: ChatCluster, observed: Observed) -> O
     Raises:
         KubeError: The API server did not answer.
     """
-    missing = [key for key in _irreplaceable(cluster) if key not in observed.children]
+    missing = [key for key in _irreplaceable(cluster, observed) if key not in observed.children]
     if not missing:
         return observed
     found = await asyncio.gather(*(cache.look_again(kind, cluster.namespace, name) for kind, name in missing))
@@ -78,7 +79,7 @@ async def confirmed(cache: Cache, cluster: ChatCluster, observed: Observed) -> O
     return replace(observed, children={**observed.children, **there})
 
 
-def _irreplaceable(cluster: ChatCluster) -> list[tuple[str, str]]:
+def _irreplaceable(cluster: ChatCluster, observed: Observed) -> list[tuple[str, str]]:
     """(kind, name) of the children whose content is made once."""
     names = [("Secret", chatserver_secret_name(cluster.name))]
     if cluster.database.external_secret_name is None:
@@ -87,7 +88,10 @@ def _irreplaceable(cluster: ChatCluster) -> list[tuple[str, str]]:
             ("PersistentVolumeClaim", claim_name(cluster.name)),
         ]
     if cluster.ingress.tls_secret_name is None:
-        names += [("Secret", ca_secret_name(cluster.name)), ("Secret", tls_secret_name(cluster.name))]
+        names.append(("Secret", tls_secret_name(cluster.name)))
+        # An authority of its own is not made where there is a certificate by cert-manager.
+        if ("Secret", issued_secret_name(cluster.name)) not in observed.children:
+            names.append(("Secret", ca_secret_name(cluster.name)))
     return names
 
 

@@ -6,24 +6,22 @@ import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chatoperator import certificates, status
+from chatoperator import status
 from chatoperator.errors import SpecError
 from chatoperator.manifests import Images, Inputs, ServerTemplate, logins, migrate_job, postgres
 from chatoperator.manifests.chatserver import WEBHOOK_KEY
-from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
+from chatoperator.manifests.credentials import Credentials
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
-    ca_secret_name,
     chatserver_secret_name,
     claim_name,
     database_secret_name,
     digest,
     part_name,
-    service_host,
-    tls_secret_name,
 )
 from chatoperator.manifests.networkpolicy import database_ports
 from chatoperator.observed import annotation, job_state, leaving, schema_of, secret_text
+from chatoperator.reconcile.serving import serving
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import AgentReport, Observed, Reading
+    from chatoperator.reconcile.serving import Serving
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
 
@@ -43,15 +42,17 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class Told:
-    """What the running parts say of themselves.
+    """What the running parts say of themselves, and the cluster.
 
     Attributes:
         agent: PostgreSQL's agent; None where it gives no report.
         readings: The chatservers by pod name, as they were read last.
+        certificates_known: Whether the cluster has cert-manager's kind Certificate.
     """
 
     agent: AgentReport | None = None
     readings: Mapping[str, Reading | None] = field(default_factory=dict)
+    certificates_known: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Plan:
         job_name: The migrate Job of the wanted image on the present database; None while there is none.
         migrated: Whether it has succeeded.
         version: The release to run.
-        certificate_ends: When the user's certificate ends; None where the operator makes it or it cannot be told.
+        serving: Which certificate, and how it stands with it.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
         webhook_secret_present: Whether the webhook's Secret holds a usable key; None where there is no webhook.
         config_revision: Of the parameters; None for an external database.
@@ -75,7 +76,7 @@ class Plan:
     job_name: str | None
     migrated: bool
     version: str
-    certificate_ends: dt.datetime | None
+    serving: Serving
     external_secret_present: bool | None
     webhook_secret_present: bool | None
     config_revision: str | None
@@ -120,13 +121,9 @@ def make_plan(
     version, images = _release(cluster, body, settings)
     external = cluster.database.external_secret_name
     external_secret = named.get(external) if external else None
-    self_signed, users = None, None
-    if cluster.ingress.tls_secret_name is None:
-        self_signed = _self_signed(cluster, observed, settings, now)
-        served: Certificate | None = self_signed.server
-    else:
-        users = _pair(named.get(cluster.ingress.tls_secret_name), "tls.crt", "tls.key")
-        served = users
+    known = told.certificates_known
+    served = serving(cluster, observed, named, settings, now, certificates_known=known)
+    pair = served.pair
     claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
     usable = not leaving(claim, cluster.uid)
     volume_size = _size(claim) if usable else None
@@ -136,9 +133,12 @@ def make_plan(
         pull_policy=settings.image_pull_policy,
         cluster_domain=settings.cluster_domain,
         credentials=_credentials(cluster, body, observed, told, int(now.timestamp())),
-        self_signed=self_signed,
+        self_signed=served.self_signed,
+        issued=served.issued,
+        certificates_known=known,
+        certificate_uid=served.certificate_uid,
         # With the key, so that one that is put right later is noticed; a hash of a key gives nothing away.
-        tls_digest=digest([served.certificate, served.key]) if served else None,
+        tls_digest=digest([pair.certificate, pair.key]) if pair else None,
         https_port=_https_port(cluster, observed),
         volume_usable=usable,
         volume_size=volume_size,
@@ -167,7 +167,7 @@ def make_plan(
         job_name=job_name,
         migrated=migrated,
         version=version,
-        certificate_ends=certificates.ends(users.certificate) if users else None,
+        serving=served,
         external_secret_present=None if external is None else secret_text(external_secret, "dsn") is not None,
         webhook_secret_present=(
             None if webhook is None else _signs(secret_text(named.get(webhook.secret_name), WEBHOOK_KEY))
@@ -258,19 +258,6 @@ def _config_digest(
     if agent.configuration != revision:
         return None
     return live if agent.refused is not None else wanted
-
-
-def _self_signed(cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime) -> SelfSigned:
-    authority = observed.child("Secret", ca_secret_name(cluster.name))
-    server = observed.child("Secret", tls_secret_name(cluster.name))
-    host = service_host(cluster, "ingress")
-    names = (*cluster.ingress.hostnames, "localhost", "127.0.0.1", host, f"{host}.{settings.cluster_domain}")
-    return certificates.ensure(_pair(authority, "ca.crt", "ca.key"), _pair(server, "tls.crt", "tls.key"), names, now)
-
-
-def _pair(secret: Manifest | None, certificate_key: str, private_key: str) -> Certificate | None:
-    certificate, key = secret_text(secret, certificate_key), secret_text(secret, private_key)
-    return Certificate(certificate, key) if certificate and key else None
 
 
 def _https_port(cluster: ChatCluster, observed: Observed) -> int | None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from chatoperator import metrics, status
-from chatoperator.conditions import Ends, Facts, conditions
+from chatoperator.conditions import conditions
 from chatoperator.errors import OutdatedError
 from chatoperator.events import event, turned
+from chatoperator.facts import Ends, Facts
 from chatoperator.manifests.metadata import part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
 from chatoperator.reconcile.ask import ask, targets
@@ -72,7 +73,7 @@ class Reporter:
         Raises:
             KubeError: The API server refused the status or an Event.
         """
-        state.targets = targets(body, observed)
+        state.targets = targets(body, observed, own_for=self._own_for(state))
         facts = Facts(
             name=body["metadata"]["name"],
             uid=body["metadata"]["uid"],
@@ -101,7 +102,8 @@ class Reporter:
             OutdatedError: The spec has changed meanwhile.
         """
         behind = plan.version != self._settings.version
-        state.targets, state.certificate_ends = targets(body, observed), plan.certificate_ends
+        self._remember(plan, state)
+        state.targets = targets(body, observed, own_for=self._own_for(state))
         facts = Facts(
             name=cluster.name,
             uid=cluster.uid,
@@ -109,7 +111,8 @@ class Reporter:
             observed=observed,
             answer=await ask(self._prober, state.targets),
             conflict=conflict,
-            certificate_ends=self._ends(plan.certificate_ends),
+            certificate_ends=self._ends(cluster, plan),
+            issuance=plan.serving.issuance,
             decision=state.decision,
             migrate_job_name=plan.job_name,
             migrated=plan.migrated,
@@ -133,11 +136,26 @@ class Reporter:
         }
         await self._write(body, state, facts, figures)
 
-    def _ends(self, at: dt.datetime | None) -> Ends | None:
+    def _remember(self, plan: Plan, state: State) -> None:
+        """What is to be served from now on; for the next pulse, and for what the proxies are asked for."""
+        served = plan.serving
+        state.certificate_ends = served.ends
+        state.unaccepted = served.issuance is not None and not served.issuance.accepted
+        if served.self_signed is None:
+            state.own_since = None
+        elif state.own_since is None:
+            state.own_since = self._monotonic()
+
+    def _own_for(self, state: State) -> float | None:
+        return None if state.own_since is None else self._monotonic() - state.own_since
+
+    def _ends(self, cluster: ChatCluster, plan: Plan) -> Ends | None:
+        at, now = plan.serving.ends, self._now()
         if at is None:
             return None
-        now = self._now()
-        return Ends(_rfc3339(at), over=at <= now, soon=at <= now + dt.timedelta(days=CERTIFICATE_SOON_DAYS))
+        # A certificate by cert-manager may last for hours only.
+        soon = plan.serving.overdue if cluster.ingress.issuer else at <= now + dt.timedelta(days=CERTIFICATE_SOON_DAYS)
+        return Ends(_rfc3339(at), over=at <= now, soon=soon)
 
     async def tell(self, body: Manifest, state: State, news: News) -> None:
         """Make an Event, unless there were too many of late; the log has all of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,10 @@ class State:
         ticked_generation: The spec's generation when they were last read.
         targets: Whom the last reconcile asked through the ingress.
         ready: What the condition Ready said last; None before that.
-        certificate_ends: When the user's certificate ends; None where the operator makes it or it cannot be told.
+        certificate_ends: When the certificate ends; None where the operator makes it or it cannot be told.
+        unaccepted: People's clients cannot accept what is served, however well it answers.
+        own_since: Since when HAProxy is to serve the operator's own certificate, in seconds of a monotonic clock;
+            None where it is not.
         removal: The servers that were marked last, until as many have gone.
         events: How many more Events there may be.
         readings: What they answered, by pod name; None where one gave no reading.
@@ -96,6 +100,8 @@ class State:
     targets: tuple[Target, ...] = ()
     ready: bool | None = None
     certificate_ends: dt.datetime | None = None
+    unaccepted: bool = False
+    own_since: float | None = -math.inf
     removal: Removal | None = None
     events: Allowance = field(default_factory=Allowance)
     readings: dict[str, Reading | None] = field(default_factory=dict)

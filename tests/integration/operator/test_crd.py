@@ -41,6 +41,11 @@ def _hook(**changed: Any) -> dict[str, Any]:
     return {"spec": {"auth": {"otp": {"sender": "Webhook", "webhook": {**HOOK, **changed}}}}}
 
 
+def _issuer(reference: dict[str, Any] | None, *, mode: str | None = "CertManager", **ingress: Any) -> dict[str, Any]:
+    tls = {"mode": mode, "issuerRef": reference}
+    return {"spec": {"ingress": {"hostnames": ["chat.example.com"], "tls": tls, **ingress}}}
+
+
 @pytest.mark.parametrize(
     ("patch", "sentence"),
     [
@@ -67,6 +72,12 @@ def _hook(**changed: Any) -> dict[str, Any]:
         ({"spec": {"ingress": {"service": {"nodePort": 30000}}}}, "nodePort needs type NodePort or LoadBalancer"),
         ({"spec": {"ingress": {"tls": {"mode": "Secret"}}}}, "secretName belongs to mode Secret"),
         ({"spec": {"ingress": {"tls": {"secretName": "mine"}}}}, "secretName belongs to mode Secret"),
+        (_issuer(None), "issuerRef belongs to mode CertManager"),
+        (_issuer({"name": "ours"}, mode="SelfSigned"), "issuerRef belongs to mode CertManager"),
+        (_issuer({"name": "ours"}, mode=None), "issuerRef belongs to mode CertManager"),
+        (_issuer({"kind": "Issuer"}), "issuerRef.name: Required value"),
+        (_issuer({"name": "ours", "kind": "Notary"}), "kind must be Issuer or ClusterIssuer"),
+        (_issuer({"name": "ours"}, hostnames=[]), "hostnames must have a name in ingress.tls.mode CertManager"),
         ({"spec": {"ingress": {"hostnames": ["Chat.example.com"]}}}, "hostnames"),
         ({"spec": {"chatserver": {"drainSeconds": 9}}}, "greater than or equal to 10"),
         (_server(env=[{"name": "CHAT_HTTP_PORT", "value": "1"}]), "must not set what the operator sets by itself"),

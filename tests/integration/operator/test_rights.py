@@ -18,13 +18,14 @@ from chatoperator.controller import Controller
 from chatoperator.kube import connect
 from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
+from tests.support import certmanager
 from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER
 from tests.support.chart import render
 from tests.support.chatclusters import SETTINGS, FakeProber
 from tests.support.cluster import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.support.apiserver import ApiServer
@@ -85,6 +86,13 @@ class Client:
 
 
 @pytest.fixture
+def with_certificates(server: ApiServer) -> Iterator[None]:
+    """A cluster that has cert-manager's kinds."""
+    with certmanager.kinds(server):
+        yield
+
+
+@pytest.fixture
 def rights(server: ApiServer) -> set[tuple[str, str, str]]:
     """The chart's ClusterRole, bound to the operator's user: (group, resource, verb)."""
     (role,) = [document for document in render() if document["kind"] == "ClusterRole"]
@@ -115,9 +123,14 @@ def earlier(server: ApiServer) -> int:
 
 @pytest.fixture
 async def prober(
-    server: ApiServer, earlier: int, rights: set[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
+    server: ApiServer,
+    with_certificates: None,
+    earlier: int,
+    rights: set[tuple[str, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[FakeProber]:
     """The running operator's view of the data plane; it runs until the test ends."""
+    assert with_certificates is None
     assert rights
     assert earlier
     kubeconfig: Path = server.kubeconfig(OPERATOR_TOKEN, OPERATOR_USER)
@@ -197,6 +210,17 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
         return not (await admin.get("networkpolicies") or {"items": []})["items"]
 
     await until(opened, "the NetworkPolicies are gone", PATIENCE_SECONDS)
+
+    tls = {"mode": "CertManager", "issuerRef": {"name": "ours"}}
+    ingress = json.dumps({"spec": {"ingress": {"hostnames": ["chat.example.com"], "tls": tls}}})
+    await admin("patch", "cc", "demo", "--type=merge", "-p", ingress)
+    await admin.until("certificate", "demo-ingress-issued")
+    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"ingress":{"tls":null}}}')
+
+    async def left() -> bool:
+        return await admin.get("certificate", "demo-ingress-issued") is None
+
+    await until(left, "the Certificate is gone", PATIENCE_SECONDS)
 
     requests = [entry for entry in server.audit()[earlier:] if entry["user"]["username"] == OPERATOR_USER]
     refused = [(entry["verb"], entry["requestURI"]) for entry in requests if entry["responseStatus"]["code"] == 403]

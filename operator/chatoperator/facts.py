@@ -1,0 +1,90 @@
+"""What the conditions of a ChatCluster are made from, and what one is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from chatoperator.autoscaler import Decision
+    from chatoperator.issuance import Issuance
+    from chatoperator.observed import Answer, Observed
+    from chatoperator.spec import ChatCluster
+
+Holds = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition without its time."""
+
+    type: str
+    status: Holds
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Ends:
+    """When a certificate ends.
+
+    Attributes:
+        at: RFC 3339.
+        over: It has ended.
+        soon: It ends before people have had time to notice.
+    """
+
+    at: str
+    over: bool
+    soon: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the conditions are made from.
+
+    Attributes:
+        name: Of the ChatCluster.
+        uid: Of the ChatCluster.
+        cluster: The parsed spec; None where it is wrong.
+        observed: The children.
+        answer: What came of a request through the ingress.
+        decision: The autoscaler's; None in modes External and Disabled, and where the spec is wrong.
+        migrate_job_name: The Job that the wanted image waits for; None where there is none.
+        migrated: Whether the wanted image's migrations have run.
+        conflict: The older ChatCluster with one of its hostnames, in words; None where there is none.
+        certificate_ends: When the certificate ends, and whether it has; None where it cannot be told.
+        issuance: What is wrong with the certificate by cert-manager; None where nothing is, and in other modes.
+        external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
+        webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
+        tls_present: Whether HAProxy has a certificate.
+        spec_error: What is wrong with the spec.
+        failure: What the API server refused.
+        upgrade: The release that the operator brings, where another one runs.
+        parameters_refused: PostgreSQL's words against the parameters; None where it has none.
+        parameters_checked: Whether PostgreSQL has looked at the parameters, or cannot be asked.
+        claim_refusal: The API server's words against a larger volume; None where it took it.
+        rotating: Whether the database's passwords are being rotated.
+    """
+
+    name: str
+    uid: str
+    cluster: ChatCluster | None
+    observed: Observed
+    answer: Answer
+    decision: Decision | None = None
+    migrate_job_name: str | None = None
+    migrated: bool = False
+    conflict: str | None = None
+    certificate_ends: Ends | None = None
+    issuance: Issuance | None = None
+    external_secret_present: bool | None = None
+    webhook_secret_present: bool | None = None
+    tls_present: bool = True
+    spec_error: str | None = None
+    failure: str | None = None
+    upgrade: str | None = None
+    parameters_refused: str | None = None
+    parameters_checked: bool = True
+    claim_refusal: str | None = None
+    rotating: bool = False

@@ -1,0 +1,134 @@
+"""Which certificate HAProxy is to serve: the operator's own, the user's, or the one that cert-manager issued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatoperator import certificates
+from chatoperator.issuance import issuance
+from chatoperator.manifests.credentials import Certificate, Issued, SelfSigned
+from chatoperator.manifests.metadata import (
+    ca_secret_name,
+    issued_secret_name,
+    service_host,
+    tls_secret_name,
+)
+from chatoperator.observed import mounted_secrets, secret_text
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from chatoperator.issuance import Issuance, Served
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.observed import Observed
+    from chatoperator.settings import Settings
+    from chatoperator.spec import ChatCluster
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What HAProxy is to serve: one of the three, or none while there is nothing new to serve.
+
+    Attributes:
+        self_signed: The operator's own.
+        issued: By cert-manager.
+        users: From the user's Secret.
+        issuance: What is wrong with the one by cert-manager; None where nothing is.
+        ends: When it ends; None where the operator renews it, or it cannot be told.
+        overdue: cert-manager has not renewed it in time.
+        certificate_uid: Of the live Certificate, if there is also the Secret that it fills; None otherwise.
+    """
+
+    self_signed: SelfSigned | None = None
+    issued: Issued | None = None
+    users: Certificate | None = None
+    issuance: Issuance | None = None
+    ends: dt.datetime | None = None
+    overdue: bool = False
+    certificate_uid: str | None = None
+
+    @property
+    def pair(self) -> Certificate | None:
+        """Certificate and key."""
+        if self.self_signed is not None:
+            return self.self_signed.server
+        return self.issued.server if self.issued is not None else self.users
+
+
+def serving(
+    cluster: ChatCluster,
+    observed: Observed,
+    named: Mapping[str, Manifest | None],
+    settings: Settings,
+    now: dt.datetime,
+    *,
+    certificates_known: bool,
+) -> Serving:
+    """Decide it.
+
+    Args:
+        cluster: The parsed spec.
+        observed: The children.
+        named: The user's Secrets by name.
+        settings: The operator's own.
+        now: The time with its zone.
+        certificates_known: Whether the cluster has cert-manager's kind Certificate.
+    """
+    name = cluster.ingress.tls_secret_name
+    if name is not None:
+        users = _pair(named.get(name), "tls.crt", "tls.key")
+        return Serving(users=users, ends=certificates.ends(users.certificate) if users else None)
+    if cluster.ingress.issuer is None:
+        return Serving(self_signed=_self_signed(cluster, observed, settings, now))
+    return _by_cert_manager(cluster, observed, settings, now, known=certificates_known)
+
+
+def _by_cert_manager(
+    cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime, *, known: bool
+) -> Serving:
+    name = issued_secret_name(cluster.name)
+    certificate, filled = observed.child("Certificate", name), observed.child("Secret", name)
+    new = _issued(filled, now)
+    # What HAProxy has outlives a Secret that somebody deleted to have it issued anew, and one that is broken.
+    served = new or _issued(observed.child("Secret", tls_secret_name(cluster.name)), now)
+    proxies = observed.workload(cluster.name, "ingress")
+    # What people's clients accept until now is no worse than a certificate that they refuse.
+    others = proxies is not None and tls_secret_name(cluster.name) not in mounted_secrets(proxies)
+    meanwhile: Served = "issued" if served else "other" if others else "self-signed"
+    return Serving(
+        self_signed=_self_signed(cluster, observed, settings, now) if meanwhile == "self-signed" else None,
+        issued=served,
+        issuance=issuance(
+            cluster,
+            certificate,
+            known=known,
+            filled=new is not None,
+            serves=meanwhile,
+        ),
+        ends=certificates.ends(served.server.certificate) if served else None,
+        overdue=served is not None and certificates.overdue(served.server.certificate, now),
+        certificate_uid=certificate["metadata"]["uid"] if certificate is not None and filled is not None else None,
+    )
+
+
+def _issued(secret: Manifest | None, now: dt.datetime) -> Issued | None:
+    """What a Secret holds, if somebody else issued it and clients could accept it."""
+    pair = _pair(secret, "tls.crt", "tls.key")
+    if pair is None or not certificates.usable(pair, now) or certificates.is_own(pair.certificate):
+        return None
+    return Issued(pair, secret_text(secret, "ca.crt"))
+
+
+def _self_signed(cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime) -> SelfSigned:
+    authority = observed.child("Secret", ca_secret_name(cluster.name))
+    server = observed.child("Secret", tls_secret_name(cluster.name))
+    host = service_host(cluster, "ingress")
+    names = (*cluster.ingress.hostnames, "localhost", "127.0.0.1", host, f"{host}.{settings.cluster_domain}")
+    return certificates.ensure(_pair(authority, "ca.crt", "ca.key"), _pair(server, "tls.crt", "tls.key"), names, now)
+
+
+def _pair(secret: Manifest | None, certificate_key: str, private_key: str) -> Certificate | None:
+    certificate, key = secret_text(secret, certificate_key), secret_text(secret, private_key)
+    return Certificate(certificate, key) if certificate and key else None
