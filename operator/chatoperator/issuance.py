@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.spec import ChatCluster
 
+Reason = Literal["CertManagerMissing", "CertificateFailed", "CertificateNotIssued"]
+
 Served = Literal["issued", "self-signed", "other"]
 """What HAProxy has meanwhile: one that cert-manager issued before, the operator's own, or that of the mode before."""
 
@@ -28,12 +30,12 @@ class Issuance:
     """What keeps a certificate from being issued.
 
     Attributes:
-        reason: CertManagerMissing, CertificateFailed or CertificateNotIssued.
+        reason: One word for programs.
         message: For people, with what to do.
         accepted: Whether one that was issued before is served, so that clients notice nothing.
     """
 
-    reason: str
+    reason: Reason
     message: str
     accepted: bool
 
@@ -58,7 +60,7 @@ def issuance(
 
 def _trouble(
     cluster: ChatCluster, certificate: Manifest | None, *, known: bool, filled: bool
-) -> tuple[str | None, str]:
+) -> tuple[Reason | None, str]:
     name = issued_secret_name(cluster.name)
     if not known:
         return "CertManagerMissing", (

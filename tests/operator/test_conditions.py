@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from chatoperator.autoscaler import Decision, Memory
 from chatoperator.conditions import conditions
 from chatoperator.facts import Condition, Ends, Facts
-from chatoperator.issuance import Issuance
+from chatoperator.issuance import Issuance, Reason
 from chatoperator.observed import Answer, Observed, Pod
 from tests.support.chatclusters import cluster
 from tests.support.cluster import ROOT
@@ -271,6 +271,7 @@ def test_every_reason_is_explained_to_admins() -> None:
     given = {call.args[2].value for call in calls if isinstance(call.args[2], ast.Constant)}
     rows = (ROOT / "docs" / "operations" / "conditions.md").read_text().splitlines()
     explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
+    given |= set(get_args(Reason))
     # By name elsewhere: the autoscaler's reasons, the scaling mode, how many pods are ready.
     computed = {"ByConnections", "NoReadings", "External", "Disabled", "PartlyReady", "NotReady", "NotAnswering"}
     assert given | computed == explained

@@ -33,7 +33,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ingress.replicas": {"ingress": {"replicas": 3}},
     "ingress.limits": {"ingress": {"limits": {"connectionsPerIP": 100}}},
     "ingress.resources": {"ingress": {"resources": {"limits": {"memory": "2Gi"}}}},
-    "ingress.tls": {"ingress": {"tls": {"mode": "Secret", "secretName": "mine"}}},
+    "ingress.tls.secretName": {"ingress": {"tls": {"mode": "Secret", "secretName": "mine"}}},
+    "ingress.tls.issuerRef": {
+        "ingress": {
+            "hostnames": ["chat.example.com"],
+            "tls": {"mode": "CertManager", "issuerRef": {"name": "ours"}},
+        }
+    },
     "ingress.service.annotations": {"ingress": {"service": {"annotations": {"a": "b"}}}},
     "ingress.service.proxyProtocolFrom": {"ingress": {"service": {"proxyProtocolFrom": ["10.2.0.0/24"]}}},
     "ingress.service.type": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},
