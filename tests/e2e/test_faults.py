@@ -10,7 +10,7 @@ import pytest
 from chatserver.client import Problem
 from tests.support.cluster import Cluster, CommandFailed, until
 from tests.support.findings import tell
-from tests.support.flock import NO_CODE, Door, Flock, devices_sql, make_tokens
+from tests.support.flock import NO_CODE, flock_of
 from tests.support.ledger import Account, Ledger, sign_in
 from tests.support.readiness import READY_FALSE_SECONDS, ReadyWatch, answers
 
@@ -42,11 +42,9 @@ LEFT_SECONDS = 90
 
 async def test_a_pod_of_each_part_dies(cluster: Cluster) -> None:
     """Those that can leave in order cut no socket: a proxy's clients are moved as those of a server are."""
-    tokens = make_tokens(SOCKETS)
-    await cluster.psql(devices_sql(tokens))
     async with (
         Ledger(cluster.url, tls=cluster.insecure) as ledger,
-        Flock(Door(cluster.url.replace("https", "wss", 1)), tokens, tls=cluster.insecure) as flock,
+        await flock_of(cluster, SOCKETS) as flock,
     ):
         await flock.all_connected(CONNECT_SECONDS)
         left = []

@@ -1,12 +1,14 @@
 """What becomes of the data: retained, deleted, and a namespace that can always go."""
 
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 from chatserver.client import Problem, RestClient
 from tests.support.cluster import ROOT, Cluster, until
+from tests.support.findings import tell
 from tests.support.ledger import sign_in
 
 GONE_SECONDS = 120
@@ -101,8 +103,10 @@ async def _another_pod(cluster: Cluster, uid: str) -> None:
 
 
 async def _recreate(cluster: Cluster) -> None:
+    began = time.monotonic()
     await cluster.kubectl("apply", "-f", str(ROOT / "examples" / "minimal.yaml"))
     await cluster.ready(300)
+    tell(f"the smallest chat applied: Ready after {time.monotonic() - began:.0f} s")
 
 
 async def _polled(rest: RestClient) -> list[dict[str, Any]]:

@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 POLL_SECONDS = 0.5
 
+PROXY_PORT = 8404
+"""Of HAProxy's own metrics."""
+
 
 class CommandFailed(AssertionError):
     """A command ended with another code than 0; the text holds what it said."""
@@ -94,16 +97,26 @@ class Cluster:
         found = await self.get("pods", namespace=namespace, selector=selector)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
-    async def metric(self, component: str, name: str, port: int = 9090) -> float:
-        """A metric of one part, summed over its pods that are not on their way out and over its labels."""
-        total = 0.0
-        for pod in await self.pods(component):
-            path = f"/api/v1/namespaces/chat/pods/{pod['metadata']['name']}:{port}/proxy/metrics"
-            page = await self.kubectl("get", "--raw", path)
-            total += sum(
-                float(line.split()[-1]) for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
-            )
-        return total
+    async def metric(self, component: str, name: str, port: int = 9090, label: str = "") -> float:
+        """A metric of one part, summed over its pods that are not on their way out and over series with a label."""
+        return sum([await self.figure(pod, name, port, label) for pod in await self.pods(component)])
+
+    async def figure(self, pod: dict[str, Any], name: str, port: int = 9090, label: str = "") -> float:
+        """A metric of one pod, summed over the series with a label, such as `state="UP"`."""
+        path = f"/api/v1/namespaces/chat/pods/{pod['metadata']['name']}:{port}/proxy/metrics"
+        page = await self.kubectl("get", "--raw", path)
+        lines = [line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{")) and label in line]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    async def asks_for(self, servers: int) -> bool:
+        """Whether the operator asks Kubernetes for this many chatservers."""
+        return bool((await self.get("deployment", "demo-chatserver"))["spec"]["replicas"] == servers)
+
+    async def finds(self, servers: int) -> bool:
+        """Whether each proxy sends people to this many chatservers."""
+        proxies = await self.pods("ingress")
+        found = [await self.figure(proxy, "haproxy_server_status", PROXY_PORT, 'state="UP"') for proxy in proxies]
+        return found == [servers] * len(proxies)
 
     async def servers(self, count: int, timeout_seconds: float = 180) -> None:
         """Wait until the ChatCluster `demo` runs this many chatservers, all ready and none on its way out."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from picows import WSFrame, WSTransport
 
     from chatserver.storage.database import Database
+    from tests.support.cluster import Cluster
     from tests.support.server import ServerProcess
 
 CHECK_SECONDS = 0.2
@@ -228,6 +229,10 @@ class Flock:
                 self._raise_defects()
                 await asyncio.sleep(0.1)
 
+    def ends(self) -> Counter[str]:
+        """How connections ended: moved by a `reconnect`, closed in order without one, or cut."""
+        return Counter("cut" if stay.code == NO_CODE else "moved" if stay.asked else "closed" for stay in self.stays)
+
     def _raise_defects(self) -> None:
         for task in self._tasks:
             if task.done():
@@ -276,6 +281,13 @@ class Flock:
                 raise
         if not wire.welcomed.done():
             raise WSError("closed before the welcome")
+
+
+async def flock_of(cluster: Cluster, count: int) -> Flock:
+    """Return that many new people, who come to a cluster's chat through its ingress when the flock is entered."""
+    tokens = make_tokens(count)
+    await cluster.psql(devices_sql(tokens))
+    return Flock(Door(cluster.url.replace("https", "wss", 1)), tokens, tls=cluster.insecure)
 
 
 async def fill_devices(database: Database, count: int) -> list[str]:
