@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
@@ -47,6 +48,9 @@ WATCH_GRACE_SECONDS = 5
 
 TRIES, RETRY_AFTER_MAX_SECONDS = 4, 10
 """A request that the API server turned away with 429 is sent again after the time it asked for, but not for ever."""
+
+_ESCAPED_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Beside what JSON escapes: control characters, line breaks, the byte order mark, no characters."""
 
 NOT_FOUND, CONFLICT, GONE, TOO_MANY = 404, 409, 410, 429
 
@@ -144,8 +148,9 @@ class Kube:
             "PATCH",
             _path(manifest["kind"], metadata["namespace"], metadata["name"]),
             {"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=manifest,
-            content_type="application/apply-patch+yaml",
+            body=_yaml(manifest),
+            # With a parameter, or the client would write the body as JSON once more.
+            content_type="application/apply-patch+yaml; charset=utf-8",
         )
 
     async def annotate(
@@ -191,7 +196,7 @@ class Kube:
         path: str,
         query: Mapping[str, str | None] | None = None,
         *,
-        body: Manifest | None = None,
+        body: Manifest | str | None = None,
         content_type: str = "application/json",
     ) -> Manifest:
         async with self._turn:
@@ -209,7 +214,7 @@ class Kube:
         query: Mapping[str, str | None],
         *,
         seconds: float,
-        body: Manifest | None = None,
+        body: Manifest | str | None = None,
         content_type: str = "application/json",
     ) -> aiohttp.ClientResponse:
         """An answer whose body is still to be read. What was turned away for now is sent again."""
@@ -245,6 +250,12 @@ def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
     prefix = f"/apis/{where.group}/{where.version}" if where.group else f"/api/{where.version}"
     inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
     return f"{prefix}{inside}/{where.plural}" + (f"/{quote(name, safe='')}" if name else "")
+
+
+def _yaml(manifest: Manifest) -> str:
+    """JSON that is YAML too: YAML knows no surrogate pairs, forbids some characters as they are and folds others."""
+    text = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False)
+    return _ESCAPED_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @contextlib.contextmanager
@@ -296,5 +307,7 @@ async def connect(kubeconfig: str | None) -> AsyncIterator[Kube]:
             await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
         raise KubeError(f"no way to the API server: {error}") from error
+    # No proxy lies between a pod and its API server; the client would look for one, in a thread, at each request.
+    configuration.client_session_kwargs = {"trust_env": False}
     async with client.ApiClient(configuration) as api:
         yield Kube(api)
