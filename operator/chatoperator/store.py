@@ -126,9 +126,9 @@ class Store:
             entry = self._entries.get(name)
             return {self._remove(name)} if entry is not None and entry.version <= version else set()
         touched, entry = self._put(kind, raw), self._entries[name]
-        # What has just been made may be what the next step waits for. And a change that came before the noted one was
-        # somebody else's: nobody has looked at it yet.
-        if news == "ADDED" or entry.version > version:
+        # A sweep may have listed a new ChatCluster before Kopf tells of it. And a change that came before the noted one
+        # was somebody else's: nobody has looked at it yet.
+        if (news == "ADDED" and kind == KIND) or entry.version > version:
             touched.add(entry.owner)
         return touched
 

@@ -30,12 +30,19 @@ if TYPE_CHECKING:
     from chatoperator.errors import KubeError
     from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest
+    from chatoperator.observed import Observed
     from chatoperator.probe import Prober
+    from chatoperator.reconcile.plan import Plan
     from chatoperator.settings import Settings
+    from chatoperator.spec import ChatCluster
     from chatoperator.workqueue import Key
 
 CONFLICTS_TOLD = 3
 """Conflicts in a row until status says so: then something else writes all the time, or keeps an object from going."""
+
+ROUNDS_MAX = 4
+"""Of planning and acting in one reconcile. A bring-up needs three: the migrate Job is named after the claim's uid, and
+the last one finds nothing to do."""
 
 log = structlog.get_logger(__name__)
 
@@ -119,26 +126,12 @@ class Reconciler:
         observed = observe(self._cache, key, self._now())
         try:
             cluster = parse(body)
-            observed = await confirmed(self._cache, cluster, observed)
-            named = await named_secrets(self._kube, cluster)
-            told = Told(await report_of_agent(self._prober, observed), state.readings, self._cache.serves(CERTIFICATE))
-            plan = make_plan(cluster, body, observed, named, self._settings, self._now(), told)
+            news = scale.wrongly_removed(observed, state)
+            observed, plan, failure = await self._converge(cluster, body, observed, state)
         except SpecError as error:
             self._claims.remove(key)
             await self._reporter.refuse(body, observed, state, spec_error=str(error))
             return
-        news = scale.wrongly_removed(observed, state)
-        plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
-        await scale.tick(self._prober, cluster, observed, plan, state, now=self._monotonic())
-        plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
-        state.waiting = plan.waiting and not cluster.paused
-        failure: KubeError | None = None
-        if not cluster.paused:
-            if self._actor.pending(cluster, observed, plan, state):
-                await self._still_wished(body)
-            failure = await self._actor.act(cluster, observed, plan, state)
-            # A change that has just been written is on its way: status must not call the spec followed before it is.
-            observed = with_writes(self._cache, key, observed)
         self._tell_only_lasting_conflicts(state, failure)
         claim = hostnames.claim(cluster)
         self._claims.put(claim)
@@ -149,6 +142,43 @@ class Reconciler:
             await self._reporter.tell(body, state, news)
         if failure is not None:
             raise failure
+
+    async def _converge(
+        self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State
+    ) -> tuple[Observed, Plan, KubeError | None]:
+        """Plan and act until there is nothing left to do now: what one round makes may be what the next waits for.
+
+        Returns:
+            What there is after it, the last plan, and the last refusal.
+
+        Raises:
+            SpecError: The spec cannot work on what there is.
+            KubeError: The API server did not answer.
+            OutdatedError: The spec has changed meanwhile.
+        """
+        for number in range(ROUNDS_MAX):
+            observed = await confirmed(self._cache, cluster, observed)
+            named = await named_secrets(self._kube, cluster)
+            told = Told(await report_of_agent(self._prober, observed), state.readings, self._cache.serves(CERTIFICATE))
+            plan = make_plan(cluster, body, observed, named, self._settings, self._now(), told)
+            plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
+            await scale.tick(self._prober, cluster, observed, plan, state, now=self._monotonic())
+            plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
+            state.waiting = plan.waiting and not cluster.paused
+            if cluster.paused:
+                return observed, plan, None
+            pending = self._actor.pending(cluster, observed, plan, state)
+            if pending and number == 0:
+                await self._still_wished(body)
+            failure = await self._actor.act(cluster, observed, plan, state)
+            if not pending:
+                break
+            before = observed
+            # A change that has just been written is on its way: status must not call the spec followed before it is.
+            observed = with_writes(self._cache, (cluster.namespace, cluster.name), observed)
+            if failure is not None or observed.children == before.children:
+                break
+        return observed, plan, failure
 
     async def _still_wished(self, body: Manifest) -> None:
         """Look at the ChatCluster itself before anything is written in its name: the cache may lag behind.

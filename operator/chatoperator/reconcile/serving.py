@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from chatoperator.manifests.metadata import (
 from chatoperator.observed import mounted_secrets, secret_text
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping
 
     from chatoperator.issuance import Issuance, Served
@@ -76,6 +76,9 @@ def serving(
         now: The time with its zone.
         certificates_known: Whether the cluster has cert-manager's kind Certificate.
     """
+    if cluster.created:
+        # A clock that is behind the ChatCluster's own beginning is wrong: certificates made since are not too young.
+        now = max(now, dt.datetime.fromisoformat(cluster.created))
     name = cluster.ingress.tls_secret_name
     if name is not None:
         users = _pair(named.get(name), "tls.crt", "tls.key")

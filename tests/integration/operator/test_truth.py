@@ -14,7 +14,7 @@ import pytest
 from chatoperator import certificates
 from chatoperator.controller import Controller
 from chatoperator.manifests.metadata import KIND
-from chatoperator.observed import Answer
+from chatoperator.observed import Answer, Reading
 from tests.support.cluster import until
 from tests.support.findings import tell
 
@@ -95,6 +95,25 @@ async def test_an_idle_hour_makes_no_event_and_no_write(operator: Operator) -> N
     # Everything is applied anew every ten minutes, which changes nothing.
     written = [write for write in operator.writes()[len(before) :] if "fieldManager=chatcluster-operator" not in write]
     assert written == []
+
+
+async def test_figures_that_never_rest_are_written_every_15_seconds_at_most(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.prober.answer = WELL
+    for name in ("server-a", "server-b"):
+        operator.pod(name)
+    counts = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "observedGeneration": 9}
+    operator.patch_status("deployment", "demo-chatserver", counts)
+    await operator.reconcile(3)
+    before, told = len(operator.writes()), (await operator.status())["connections"]
+    for second in range(60):
+        operator.prober.connections = {
+            name: Reading(100 * second + number, draining=False) for number, name in enumerate(("server-a", "server-b"))
+        }
+        await operator.reconcile(seconds=1)
+    written = [write for write in operator.writes()[before:] if "/chatclusters/demo/status" in write]
+    assert 1 <= len(written) <= 4, written
+    assert (await operator.status())["connections"] > told
 
 
 async def test_a_chat_that_flaps_fills_no_event_log(operator: Operator) -> None:
