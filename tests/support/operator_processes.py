@@ -18,6 +18,7 @@ from tests.support.cluster import ROOT, until
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.support.apiserver import ApiServer
@@ -28,15 +29,23 @@ LEASE = "chatcluster-operator"
 
 
 class Process:
-    """One operator process."""
+    """One operator process.
 
-    def __init__(self, server: ApiServer, namespace: str, name: str, folder: Path) -> None:
+    Args:
+        kubeconfig: Its way to the API server.
+        namespace: Its own, and the one it serves.
+        name: Of its pod.
+        folder: For its log.
+        changed: What its environment has beside.
+    """
+
+    def __init__(self, kubeconfig: Path, namespace: str, name: str, folder: Path, changed: Mapping[str, str]) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        (self.port,) = free_ports(1)
+        self.port, metrics_port = free_ports(2)
         environment = {
             **os.environ,
-            "KUBECONFIG": str(server.kubeconfig(OPERATOR_TOKEN, OPERATOR_USER)),
+            "KUBECONFIG": str(kubeconfig),
             "CHATOPERATOR_VERSION": "1",
             "CHATOPERATOR_IMAGE_CHATSERVER": "chatserver:1",
             "CHATOPERATOR_IMAGE_POSTGRES": "postgres:1",
@@ -45,10 +54,13 @@ class Process:
             "CHATOPERATOR_WATCH_NAMESPACE": namespace,
             "CHATOPERATOR_LEASE_NAME": LEASE,
             "CHATOPERATOR_HEALTH_PORT": str(self.port),
+            "CHATOPERATOR_METRICS_PORT": str(metrics_port),
             "POD_NAME": name,
+            **changed,
         }
         environment.pop("KUBERNETES_SERVICE_HOST", None)
-        with self.log.open("wb") as out:
+        # One that is started anew goes on with its log.
+        with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.operator_process"],
                 cwd=ROOT, env=environment, stdout=out, stderr=out,
@@ -71,6 +83,14 @@ class Process:
     async def ended(self) -> int:
         return await asyncio.to_thread(self._process.wait, PATIENCE_SECONDS)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
@@ -86,8 +106,10 @@ class Operators:
         self._folder = folder
         self._made: list[Process] = []
 
-    def start(self, name: str) -> Process:
-        made = Process(self.server, self.namespace, name, self._folder)
+    def start(self, name: str, kubeconfig: Path | None = None, **changed: str) -> Process:
+        """Start one; its way to the API server is the direct one unless another is given."""
+        way = kubeconfig or self.server.kubeconfig(OPERATOR_TOKEN, OPERATOR_USER)
+        made = Process(way, self.namespace, name, self._folder, changed)
         self._made.append(made)
         return made
 
