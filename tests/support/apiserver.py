@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,14 @@ class ApiServer:
         folder: Its files.
         kubectl: The program, of the same version.
         programs: Folder with Kubernetes' other programs.
+        pids: Of its processes, by name.
     """
 
     url: str
     folder: Path
     kubectl: Path
     programs: Path
+    pids: Mapping[str, int]
 
     def kubeconfig(self, token: str = ADMIN_TOKEN, name: str = "admin") -> Path:
         """A kubeconfig for a token."""
@@ -83,9 +85,9 @@ class ApiServer:
         )
 
     @contextlib.contextmanager
-    def controllers(self, *names: str, options: Sequence[str] = ()) -> Iterator[None]:
-        """Run some of Kubernetes' own controllers, by the controller manager's names."""
-        with _process(
+    def controllers(self, *names: str, options: Sequence[str] = ()) -> Iterator[int]:
+        """Run some of Kubernetes' own controllers, by the controller manager's names; gives the process's id."""
+        with process(
             self.folder / "kube-controller-manager.log",
             str(self.programs / "kube-controller-manager"),
             f"--kubeconfig={self.kubeconfig()}",
@@ -93,8 +95,8 @@ class ApiServer:
             "--leader-elect=false",
             "--secure-port=0",
             *options,
-        ):
-            yield
+        ) as started:
+            yield started.pid
 
     @contextlib.contextmanager
     def beside(self, program: Path) -> Iterator[None]:
@@ -104,9 +106,15 @@ class ApiServer:
 
     def audit(self) -> list[dict[str, Any]]:
         """All requests so far, oldest first."""
-        # The last line may still be on its way.
-        *lines, _ = (self.folder / "audit.log").read_text().split("\n")
-        return [json.loads(line) for line in lines]
+        return self.audit_from(0)[0]
+
+    def audit_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The requests after an offset in the audit log, oldest first, and the offset after them."""
+        with (self.folder / "audit.log").open("rb") as log:
+            log.seek(offset)
+            # The last line may still be on its way.
+            lines, newline, _ = log.read().rpartition(b"\n")
+        return [json.loads(line) for line in lines.splitlines()], offset + len(lines + newline)
 
 
 @contextlib.contextmanager
@@ -120,8 +128,8 @@ def running() -> Iterator[ApiServer]:
     _write_inputs(folder)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(
-            _process(
+        etcd_process = stack.enter_context(
+            process(
                 folder / "etcd.log",
                 str(etcd),
                 f"--data-dir={folder / 'etcd'}",
@@ -131,15 +139,16 @@ def running() -> Iterator[ApiServer]:
                 "--unsafe-no-fsync",
             )
         )
-        stack.enter_context(
-            _process(
+        server_process = stack.enter_context(
+            process(
                 folder / "kube-apiserver.log",
                 str(kubernetes / "kube-apiserver"),
                 f"--etcd-servers=http://127.0.0.1:{etcd_port}",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={port}",
                 f"--cert-dir={folder / 'certs'}",
-                "--service-cluster-ip-range=10.0.0.0/24",
+                # Room for the Services of thousands of ChatClusters.
+                "--service-cluster-ip-range=10.0.0.0/16",
                 "--authorization-mode=RBAC",
                 f"--token-auth-file={folder / 'tokens.csv'}",
                 "--service-account-issuer=https://test.invalid",
@@ -153,7 +162,13 @@ def running() -> Iterator[ApiServer]:
         )
         url = f"https://127.0.0.1:{port}"
         _wait(url, folder / "kube-apiserver.log")
-        yield ApiServer(url=url, folder=folder, kubectl=kubernetes / "kubectl", programs=kubernetes)
+        yield ApiServer(
+            url=url,
+            folder=folder,
+            kubectl=kubernetes / "kubectl",
+            programs=kubernetes,
+            pids={"etcd": etcd_process.pid, "kube-apiserver": server_process.pid},
+        )
 
 
 def _write_inputs(folder: Path) -> None:
@@ -177,16 +192,17 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _process(log: Path, *command: str) -> Iterator[None]:
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent) as process:
+def process(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the block ends; what it prints goes to the log."""
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent) as started:
         try:
-            yield
+            yield started
         finally:
-            process.terminate()
+            started.terminate()
             try:
-                process.wait(20)
+                started.wait(20)
             except subprocess.TimeoutExpired:
-                process.kill()
+                started.kill()
 
 
 def _wait(url: str, log: Path) -> None:

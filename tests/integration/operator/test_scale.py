@@ -3,119 +3,216 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
-import datetime as dt
-import json
 import os
 import time
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.cache import Cache
-from chatoperator.controller import SWEEP_SECONDS, Controller
+from chatoperator.controller import SWEEP_SECONDS
 from chatoperator.manifests.metadata import KIND
-from chatoperator.observed import Answer
-from chatoperator.reconcile import Reconciler
-from tests.support.chatclusters import SETTINGS, FakeProber
+from tests.support import kwok
+from tests.support.apiserver import OPERATOR_USER
 from tests.support.cluster import until
 from tests.support.findings import tell
+from tests.support.processes import Usage
+from tests.support.standins import bind_pods, clear, complete_jobs, count, create
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from chatoperator.kube import Kube
-    from tests.support.apiserver import ApiServer
+    from tests.support.operator_processes import Operators
 
-pytestmark = pytest.mark.integration
-
-COUNT = int(os.environ.get("CHAT_SCALE_COUNT", "30"))
+SMOKE_COUNT = 30
+SOAK_COUNT = int(os.environ.get("CHAT_SCALE_COUNT", "1000"))
 """ChatClusters."""
 
-PATIENCE_SECONDS = 120 + COUNT
+CHILDREN_EACH = 21
+"""Of a ChatCluster like `minimal`, its migrate Job and NetworkPolicies among them."""
+
+WRITES_EACH_MAX = 30
+"""Of a bring-up: the children, and what tells of its steps."""
+
+MEMORY_MAX_MIB = 300
+
+READS = frozenset({"get", "list", "watch"})
+
+CONTROLLERS = ("deployment-controller", "replicaset-controller", "statefulset-controller", "job-controller")
+CONTROLLERS_OPTIONS = ("--kube-api-qps=1000", "--kube-api-burst=2000")
+"""Else they would be what is waited for."""
 
 IDLE_REQUESTS_MAX = 40
 """Within a sweep and a bit: a list of the ChatClusters, and each kind's watch begun anew; however many there are."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a bring-up of many took.
+
+    Attributes:
+        seconds: From the operator's first line until all had converged.
+        writes: (verb, URI) of all that it wrote.
+        idle: (verb, URI) of all that it asked for in one sweep and a bit after it had come to rest.
+        usage: Of the operator.
+    """
+
+    seconds: float
+    writes: list[tuple[str, str]]
+    idle: list[tuple[str, str]]
+    usage: Usage
+
+    @property
+    def idle_writes(self) -> list[tuple[str, str]]:
+        """Those of `idle` that were meant to change something."""
+        return [(verb, uri) for verb, uri in self.idle if verb not in READS]
+
+
+@pytest.mark.integration
 async def test_each_child_is_written_once_and_an_idle_sweep_writes_nothing(
-    server: ApiServer, kube: Kube, namespace: str, minimal: dict[str, Any]
+    kube: Kube, operators: Operators, minimal: dict[str, Any]
 ) -> None:
+    stand_in = complete_jobs(kube, operators.namespace)
+    _check(await _bring_up(kube, operators, minimal, SMOKE_COUNT, stand_in), SMOKE_COUNT)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+async def test_a_thousand_converge_and_then_nothing_is_written(
+    kube: Kube, operators: Operators, minimal: dict[str, Any]
+) -> None:
+    made = await _bring_up(kube, operators, minimal, SOAK_COUNT, complete_jobs(kube, operators.namespace))
+    _check(made, SOAK_COUNT)
+    assert made.usage.peak_mib < MEMORY_MAX_MIB
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_a_thousand_with_their_pods_become_ready(
+    kube: Kube, operators: Operators, minimal: dict[str, Any]
+) -> None:
+    """Kubernetes' own controllers make the pods, and kwok's node says that they run."""
+    server = operators.server
+    with kwok.node(server), server.controllers(*CONTROLLERS, options=CONTROLLERS_OPTIONS) as controllers:
+        stand_in = bind_pods(kube, operators.namespace, kwok.NODE)
+        made = await _bring_up(kube, operators, minimal, SOAK_COUNT, stand_in, ready=True)
+        tell(f"kube-controller-manager: {Usage.of(controllers)}")
+    _tell(made, SOAK_COUNT)
+    assert made.idle_writes == [], "an idle sweep writes nothing"
+    assert made.usage.peak_mib < MEMORY_MAX_MIB
+
+
+def _check(run: Run, count: int) -> None:
+    _tell(run, count)
+    applied = [uri for verb, uri in run.writes if verb == "patch" and "/status" not in uri and "/events" not in uri]
+    assert len(applied) == len(set(applied)) == CHILDREN_EACH * count, "each child is written once"
+    assert len(run.writes) <= WRITES_EACH_MAX * count
+    assert run.idle_writes == [], "an idle sweep writes nothing"
+    assert len(run.idle) <= IDLE_REQUESTS_MAX
+
+
+def _tell(run: Run, count: int) -> None:
+    kinds = Counter("status" if "/status" in uri else "Event" if "/events" in uri else "child" for _, uri in run.writes)
+    tell(
+        f"{count} ChatClusters converged in {run.seconds:.0f} s: {len(run.writes) / count:.1f} writes each "
+        f"({', '.join(f'{number / count:.1f} {kind}' for kind, number in sorted(kinds.items()))}); "
+        f"an idle sweep made {len(run.idle)} requests; the operator took {run.usage}"
+    )
+
+
+async def _bring_up(
+    kube: Kube,
+    operators: Operators,
+    minimal: dict[str, Any],
+    wanted: int,
+    stand_in: Coroutine[None, None, None],
+    *,
+    ready: bool = False,
+) -> Run:
+    """Create ChatClusters, then start an operator and wait until all children exist and every status is up to date.
+
+    Args:
+        kube: The API server.
+        operators: None of them runs yet.
+        minimal: A ChatCluster like which all are.
+        wanted: How many.
+        stand_in: What stands for others, until all is done.
+        ready: Wait until all are Ready and settled, too.
+    """
     bodies = []
-    for number in range(COUNT):
+    for number in range(wanted):
         made = copy.deepcopy(minimal)
         made["metadata"]["name"] = f"chat-{number:04}"
         bodies.append(made)
-    stdin = json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies})
-    done = await asyncio.to_thread(server.run_kubectl, "create", "-f", "-", stdin=stdin)
-    assert done.returncode == 0, done.stderr
-    prober = FakeProber()
-    prober.answer = Answer(ok=True, message="answered")
-    settings = type(SETTINGS)(**{**SETTINGS.__dict__, "watch_namespace": namespace})
-    reconciler = Reconciler(
-        kube,
-        Cache(kube, namespace, monotonic=time.monotonic),
-        prober,  # type: ignore[arg-type]
-        settings,
-        monotonic=time.monotonic,
-        now=lambda: dt.datetime.now(dt.UTC),
-    )
-    controller = Controller(reconciler, monotonic=time.monotonic, unix_time=time.time)
-    earlier = len(server.audit())
-    began = time.monotonic()
-    controller.start()
+    await asyncio.gather(*(create(kube, body) for body in bodies))
+    server = operators.server
+    _, offset = server.audit_from(0)
+    process = operators.start("operator-a", CHAT_TEST_ANSWERS="1")
+    others = asyncio.create_task(stand_in)
     try:
-        await until(lambda: _converged(kube, namespace), "all have converged", PATIENCE_SECONDS, poll_seconds=1)
-        took = time.monotonic() - began
-        await _quiet(server, namespace)
-        writes = _writes(server, earlier, namespace)
-        before = len(server.audit())
+        await operators.leads(process)
+        began = time.monotonic()
+        await until(
+            lambda: _converged(kube, operators.namespace, wanted, ready=ready),
+            "all have converged",
+            120 + 2 * wanted,
+            poll_seconds=1,
+        )
+        seconds = time.monotonic() - began
+        usage = Usage.of(process.pid)
+        offset, writes = await _quiet(operators, offset)
         await asyncio.sleep(SWEEP_SECONDS + 3)
-        idle = [entry for entry in server.audit()[before:] if f"/namespaces/{namespace}/" in entry["requestURI"]]
+        idle = _asked(operators, offset)[1]
     finally:
-        await controller.stop()
-    applied = [uri for verb, uri in writes if verb == "patch" and "/status" not in uri and "/events" not in uri]
-    tell(
-        f"{COUNT} ChatClusters converged in {took:.0f} s: {len(writes) / COUNT:.1f} writes each, "
-        f"{len(applied) / COUNT:.1f} of them children; an idle sweep made {len(idle)} requests"
-    )
-    assert len(applied) == len(set(applied)), "each child is written once"
-    assert _writes(server, before, namespace) == [], "an idle sweep writes nothing"
-    assert len(idle) <= IDLE_REQUESTS_MAX
+        others.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await others
+        # One by one takes kubectl longer than it may.
+        await clear(kube, KIND, operators.namespace)
+    assert process.runs
+    for name, pid in server.pids.items():
+        tell(f"{name}: {Usage.of(pid)}")
+    return Run(seconds, writes, idle, usage)
 
 
-async def _converged(kube: Kube, namespace: str) -> bool:
-    """Stands for the Job controller, and looks whether all children exist and every status is up to date."""
-    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    done = [
-        {"type": kind, "status": "True", "lastTransitionTime": now, "lastProbeTime": now}
-        for kind in ("SuccessCriteriaMet", "Complete")
-    ]
-    status = {"conditions": done, "succeeded": 1, "startTime": now, "completionTime": now}
-    for job in await kube.list("Job", namespace):
-        if not (job.get("status") or {}).get("conditions"):
-            path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{job['metadata']['name']}/status"
-            query, merge = {"fieldManager": "job-controller"}, "application/merge-patch+json"
-            await kube._request("PATCH", path, query, body={"status": status}, content_type=merge)
-    deployments = len(await kube.list("Deployment", namespace))
+async def _converged(kube: Kube, namespace: str, wanted: int, *, ready: bool) -> bool:
+    if await count(kube, "Deployment", namespace) < 2 * wanted:
+        return False
     live = await kube.list(KIND, namespace)
-    told = [(one.get("status") or {}).get("observedGeneration") == one["metadata"]["generation"] for one in live]
-    return len(told) == COUNT and all(told) and deployments == 2 * COUNT
+    statuses = [one.get("status") or {} for one in live]
+    told = [
+        status.get("observedGeneration") == one["metadata"]["generation"]
+        for one, status in zip(live, statuses, strict=True)
+    ]
+    held = [{c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", [])} for status in statuses]
+    return all(told) and not (
+        ready and any(one["Ready"][0] != "True" or one["Progressing"] != ("False", "Settled") for one in held)
+    )
 
 
-def _writes(server: ApiServer, since: int, namespace: str) -> list[tuple[str, str]]:
-    """(verb, URI) of what the operator wrote."""
-    return [
+def _asked(operators: Operators, offset: int) -> tuple[int, list[tuple[str, str]]]:
+    """(verb, URI) of what the operator asked for since an offset in the audit log, but for its Lease; the next one."""
+    entries, offset = operators.server.audit_from(offset)
+    return offset, [
         (entry["verb"], entry["requestURI"])
-        for entry in server.audit()[since:]
-        if entry["verb"] not in {"get", "list", "watch"}
-        and f"/namespaces/{namespace}/" in entry["requestURI"]
-        and "job-controller" not in entry["requestURI"]
-        and entry["userAgent"].startswith("OpenAPI-Generator")
+        for entry in entries
+        if entry["user"]["username"] == OPERATOR_USER
+        and f"/namespaces/{operators.namespace}/" in entry["requestURI"]
+        and "/leases" not in entry["requestURI"]
     ]
 
 
-async def _quiet(server: ApiServer, namespace: str) -> None:
-    """Wait until nothing was written for some seconds."""
-    seen = -1
-    while (count := len(_writes(server, 0, namespace))) != seen:
-        seen = count
+async def _quiet(operators: Operators, offset: int) -> tuple[int, list[tuple[str, str]]]:
+    """Wait until nothing was written for some seconds; all writes until then."""
+    writes: list[tuple[str, str]] = []
+    while True:
+        offset, asked = _asked(operators, offset)
+        new = [request for request in asked if request[0] not in READS]
+        if writes and not new:
+            return offset, writes
+        writes += new
         await asyncio.sleep(4)
