@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from tests.support.apiserver import ApiServer
     from tests.support.operator_processes import Operators, Process
 
-pytestmark = pytest.mark.integration
-
 PATIENCE_SECONDS = 90
 
-WATCH_SECONDS, WATCH_GRACE_SECONDS, SWEEP_SECONDS, REQUEST_SECONDS = 4, 1, 5, 3
+WATCH_SECONDS, WATCH_GRACE_SECONDS, SWEEP_SECONDS, REQUEST_SECONDS = 2, 1, 2, 2
 """Shortened, as are a list's pages: what the operator gives up waiting for."""
 
 CONSTANTS = {
@@ -167,15 +165,16 @@ def _is_read(request: web.Request) -> bool:
     return request.method == "GET" and not is_watch(request) and "/leases" not in request.path
 
 
+@pytest.mark.integration
 async def test_refusals_and_lost_answers_make_nothing_anew(chat: Chat) -> None:
     # So many of each that its bring-up is bound to meet them, and so few that it gets through.
     faults = [
-        Fault(_some(0.2, is_write), lost=True, left=4),
-        Fault(_some(0.2, is_write), status=500, left=4),
-        Fault(_some(0.2, is_write), status=429, headers={"Retry-After": "1"}, left=4),
-        Fault(_some(0.2, is_write), status=409, left=4),
-        Fault(_some(0.2, is_write), status=503, left=4),
-        Fault(_some(0.1, _is_read), status=500, left=6),
+        Fault(_some(0.3, is_write), lost=True, left=2),
+        Fault(_some(0.3, is_write), status=500, left=2),
+        Fault(_some(0.3, is_write), status=429, headers={"Retry-After": "1"}, left=2),
+        Fault(_some(0.3, is_write), status=409, left=2),
+        Fault(_some(0.3, is_write), status=503, left=2),
+        Fault(_some(0.2, _is_read), status=500, left=3),
         Fault(_some(0.2, is_watch), status=500, left=4),
     ]
     chat.proxy.faults.extend(faults)
@@ -191,30 +190,27 @@ async def test_refusals_and_lost_answers_make_nothing_anew(chat: Chat) -> None:
     tell(f"a bring-up in which {met} requests failed, in seven ways, took {took:.0f} s: each Secret was made once")
 
 
-async def test_watches_that_expired_are_listed_anew(chat: Chat) -> None:
+@pytest.mark.integration
+async def test_watches_that_expire_or_fall_silent_are_begun_anew(chat: Chat) -> None:
     process = chat.operator()
     await chat.create()
     await chat.whole()
     expired = chat.proxy.expire_watches()
-    # The next ones too, and lists in the middle of their pages. Kopf's end the process with any other answer than news.
+    # The next ones too, and lists in the middle of their pages. Any other answer than news ends Kopf, and the process.
     with (
         chat.proxy.fault(Fault(_is_watch_of_children, status=410, left=expired)) as watches,
         chat.proxy.fault(Fault(lambda request: "continue" in request.query, status=410, left=3)) as pages,
     ):
         await chat.delete("Service", "demo-chatserver")
-        took = await chat.whole()
+        listed_anew = await chat.whole()
         assert watches.met
         assert pages.met
-    await chat.settled()
-    assert process.runs
-    tell(f"all watches and pages expired: a deleted child was back after {took:.1f} s")
 
+    async def watching() -> bool:
+        return chat.proxy.watches > len({kind for kind, _ in CHILDREN})
 
-async def test_watches_that_are_silent_are_begun_anew(chat: Chat) -> None:
-    process = chat.operator()
-    await chat.create()
-    await chat.whole()
-    assert chat.proxy.freeze_watches() > len({kind for kind, _ in CHILDREN}), "that of the ChatClusters among them"
+    await until(watching, "all watches are open again, that of the ChatClusters among them", PATIENCE_SECONDS)
+    chat.proxy.freeze_watches()
     await chat.delete("Service", "demo-chatserver")
     await chat.grow(3)
     changed = await chat.grown(3)
@@ -223,11 +219,13 @@ async def test_watches_that_are_silent_are_begun_anew(chat: Chat) -> None:
     assert process.runs
     assert process.health()[0] == 200
     tell(
-        f"all watches cut without a word, with waits of {WATCH_SECONDS + WATCH_GRACE_SECONDS} s and sweeps of "
-        f"{SWEEP_SECONDS} s: a changed spec arrived after {changed:.1f} s, a deleted child was back after {back:.1f} s"
+        f"all watches expired: a deleted child was back after {listed_anew:.1f} s; all cut without a word, with waits of "
+        f"{WATCH_SECONDS + WATCH_GRACE_SECONDS} s and sweeps of {SWEEP_SECONDS} s: a changed spec arrived after "
+        f"{changed:.1f} s, a deleted child was back {back:.1f} s later"
     )
 
 
+@pytest.mark.soak
 async def test_a_slow_api_server_and_one_that_never_answers_hold_up_nobody_else(chat: Chat) -> None:
     process = chat.operator()
     never = Fault(lambda request: is_write(request) and "/hung-" in request.path, seconds=3600, left=2)
@@ -243,6 +241,7 @@ async def test_a_slow_api_server_and_one_that_never_answers_hold_up_nobody_else(
     tell(f"each request took 0.1 s longer: a bring-up took {took:.1f} s, while another one's requests hung")
 
 
+@pytest.mark.integration
 async def test_an_api_server_that_was_away_is_caught_up_with(chat: Chat) -> None:
     process = chat.operator()
     await chat.create()
