@@ -101,7 +101,7 @@ class ApiServer:
     @contextlib.contextmanager
     def beside(self, program: Path) -> Iterator[None]:
         """Run another program that takes a kubeconfig, as the admin."""
-        with _process(self.folder / f"{program.name}.log", str(program), f"--kubeconfig={self.kubeconfig()}"):
+        with process(self.folder / f"{program.name}.log", str(program), f"--kubeconfig={self.kubeconfig()}"):
             yield
 
     def audit(self) -> list[dict[str, Any]]:

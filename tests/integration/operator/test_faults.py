@@ -219,8 +219,8 @@ async def test_watches_that_expire_or_fall_silent_are_begun_anew(chat: Chat) -> 
     assert process.runs
     assert process.health()[0] == 200
     tell(
-        f"all watches expired: a deleted child was back after {listed_anew:.1f} s; all cut without a word, with waits of "
-        f"{WATCH_SECONDS + WATCH_GRACE_SECONDS} s and sweeps of {SWEEP_SECONDS} s: a changed spec arrived after "
+        f"all watches expired: a deleted child was back after {listed_anew:.1f} s; all cut without a word, with waits "
+        f"of {WATCH_SECONDS + WATCH_GRACE_SECONDS} s and sweeps of {SWEEP_SECONDS} s: a changed spec arrived after "
         f"{changed:.1f} s, a deleted child was back {back:.1f} s later"
     )
 
