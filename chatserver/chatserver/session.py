@@ -81,6 +81,9 @@ class Close:
     reason: str
 
 
+Started = Send | Sync
+"""Frames that wait for the database; made once, since `|` makes a new type each time."""
+
 Action = Reply | SubmitMessage | RunSync | RaiseWatermarks | RelayTyping | WatchPresence | Close
 
 
@@ -152,7 +155,7 @@ class Session:
         self.state = State.CLOSED
 
     def _dispatch(self, frame: ClientFrame) -> tuple[Action, ...]:
-        if isinstance(frame, Send | Sync):
+        if isinstance(frame, Started):
             return self._start(frame)
         self._refusals = 0
         match frame:
@@ -168,7 +171,7 @@ class Session:
             case Ping():
                 return (Reply(Pong()),)
 
-    def _start(self, frame: Send | Sync) -> tuple[Action, ...]:
+    def _start(self, frame: Started) -> tuple[Action, ...]:
         frame_id = frame.id if isinstance(frame, Send) else None
         if isinstance(frame, Send) and (frame.to is None) == (frame.chat_id is None):
             return self._refuse(Error("bad_frame", "a send names exactly one of to and chat_id", frame_id))

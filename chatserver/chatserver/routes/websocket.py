@@ -159,16 +159,18 @@ class Socket(WSListener):
         self._heard_at = time.monotonic()
         self._pinged = False
         kind = frame.msg_type
-        if kind == WSMsgType.CLOSE:
+        is_extended = frame.rsv1 or frame.rsv2 or frame.rsv3
+        if kind == WSMsgType.TEXT and frame.fin and not (is_extended or self._closing_since) and self._partial is None:
+            # Nearly all there are.
+            self._hand_over(frame.get_payload_as_bytes(), is_text=True)
+        elif kind == WSMsgType.CLOSE:
             # It may come without a code, which must not be sent.
             self.close(int(frame.get_close_code()) or CLOSE_OK, "")  # type: ignore[call-overload] # an int at run time
             transport.disconnect()
         elif self._closing_since or kind in {WSMsgType.PING, WSMsgType.PONG}:
             return
-        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
+        elif is_extended:
             self.close(CLOSE_PROTOCOL_ERROR, "no extension was agreed on")
-        elif kind == WSMsgType.TEXT and frame.fin and self._partial is None:
-            self._hand_over(frame.get_payload_as_bytes(), is_text=True)
         else:
             self._collect(kind, frame)
 
