@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.filling import Filling
+from chatoperator.manifests.tuning import derive
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
 
@@ -15,15 +16,20 @@ if TYPE_CHECKING:
 
     from bench.orders import Person, Wire
 
-DURABLE = """
-fsync = on
-synchronous_commit = on
-shared_buffers = 1GB
-max_wal_size = 8GB
-checkpoint_timeout = 30min
-max_connections = 200
-"""
-"""Of postgresql.conf, for everything that is compared: an acknowledged message is on the disk."""
+DURABLE = "\n".join(
+    f"{name} = {value}"
+    for name, value in {
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "max_connections": "200",
+        **derive(memory="4Gi", cpu="2", volume="40Gi"),
+    }.items()
+)
+"""Of postgresql.conf, for everything that is compared: an acknowledged message is on the disk. The others are what the
+operator derives for a PostgreSQL of this size."""
+
+UNREACHED_PER_MINUTE = 10**9
+"""A limit that costs what any limit costs, and refuses nothing."""
 
 MAX_CONNECTIONS = 19_000
 """Of a server: below the 20,000 files that a process may have open on machines like this one."""
@@ -88,9 +94,9 @@ def chat(postgres: PostgresCluster, servers: int = 1, database: str | None = Non
                 ServerProcess(
                     postgres.dsn(database),
                     f"bench-{number}",
-                    # The generator is one user after another at rates no person reaches.
-                    CHAT_MESSAGES_PER_USER_PER_MINUTE=0,
-                    CHAT_REQUESTS_PER_DEVICE_PER_MINUTE=0,
+                    # On, as in life, but for the generator, whose users write at rates no person reaches.
+                    CHAT_MESSAGES_PER_USER_PER_MINUTE=UNREACHED_PER_MINUTE,
+                    CHAT_REQUESTS_PER_DEVICE_PER_MINUTE=UNREACHED_PER_MINUTE,
                     CHAT_MAX_CONNECTIONS=MAX_CONNECTIONS,
                     CHAT_LOG_LEVEL="INFO",
                 )

@@ -43,6 +43,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         processes: how many there are.
         spread: the people of a party are on different servers, too.
         authority: file with the certificate authority to trust, for wss and https.
+        receipts: who gets messages says so: one mark for all that come in one turn of its loop, as our page does. Only
+            our WebSocket.
         text: of each message.
     """
 
@@ -57,6 +59,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 1
     spread: bool = False
     authority: str = ""
+    receipts: bool = False
     text: str = TEXT
 
 

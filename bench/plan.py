@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.subjects import Subject
     from tests.support.postgres import PostgresCluster
 
-PARTS = ("compare", "herd", "groups", "rest", "first-sync", "chain", "servers", "stored")
+PARTS = ("compare", "receipts", "herd", "groups", "rest", "first-sync", "chain", "servers", "stored")
 """That can be asked for; `compare` is A, B and C of our chat, its peers and the physical limit."""
 
 FAILURES = (AssertionError, RuntimeError, OSError, subprocess.SubprocessError)
@@ -65,6 +65,7 @@ class Plan:
                 "stored": ("stored", lambda: scenarios.more_messages(postgres, sizes)),
             }
             alone = {
+                "receipts": ("receipts", scenarios.with_receipts),
                 "groups": ("groups", scenarios.groups),
                 "rest": ("rest", scenarios.rest_sends),
                 "first-sync": ("first sync", scenarios.first_sync),

@@ -37,11 +37,21 @@ def ratios(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float 
         "p99_at_half_rate_vs_bare_commit": _ratio(_value(half, "delivered", "p99"), _value(commit, "ms", "p99")),
         "kib_per_idle_connection": _kib(parts, OURS),
         **{f"kib_per_idle_connection_{peer.lower()}": _kib(parts, peer) for peer in PEERS},
+        **_with_receipts(parts, inserts),
         **_chat_alone(parts),
         "durable_per_second": ours,
         "pgbench_per_second": None if inserts is None else round(inserts),
     }
     return {name: None if value is None else round(value, 3) for name, value in found.items()}
+
+
+def _with_receipts(parts: Mapping[str, Sequence[Mapping[str, Any]]], inserts: float | None) -> dict[str, float | None]:
+    most, at_1000, half = parts.get("receipts") or (None, None, None)
+    return {
+        "durable_with_receipts_vs_pgbench": _ratio(_value(most, "messages/s"), inserts),
+        "p99_ms_at_1000_with_receipts": _value(at_1000, "delivered", "p99"),
+        "p99_ms_at_half_rate_with_receipts": _value(half, "delivered", "p99"),
+    }
 
 
 def _chat_alone(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float | None]:

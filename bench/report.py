@@ -16,6 +16,7 @@ TITLES = {
     "memory": "A: memory of idle connections that are signed in",
     "most": "C: most durable messages a second",
     "latency": "B: latency at fixed rates",
+    "receipts": "B and C with recipients' receipts",
     "herd": "D: thousands reconnect at once",
     "groups": "E: large groups",
     "rest": "F: sends by REST",

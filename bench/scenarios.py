@@ -40,6 +40,22 @@ MESSAGES_A_CHAT = 1000
 """Where many are stored."""
 
 
+def with_receipts(chat: Chat, sizes: Sizes) -> list[Row]:
+    """B and C of our chat when recipients say what they have got, which its page and its clients do and no peer's here.
+
+    As fast as they are acknowledged, at 1,000/s, and at half of the most.
+    """
+    pairs = chat.pairs(sizes.pairs)
+    warm_up(chat, pairs, sizes.warm_up_seconds)
+    window = sizes.windows[-1]
+    most = loaded(chat, ordered(chat, pairs, mode="closed", seconds=sizes.seconds, window=window, receipts=True))
+    rows = [{"load": "most", "messages/s": round(most.acked_per_second), **most.times(), **most.costs()}]
+    for rate in (min(1000.0, most.acked_per_second / 2), most.acked_per_second / 2):
+        steady = loaded(chat, ordered(chat, pairs, mode="open", seconds=sizes.seconds, rate=rate, receipts=True))
+        rows.append({"load": f"{rate:.0f}/s", "messages/s": round(rate), **steady.times(), **steady.costs()})
+    return rows
+
+
 def herd(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
     """D: thousands connect at once to a server and sync, while others go on writing there.
 

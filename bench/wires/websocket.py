@@ -58,6 +58,7 @@ class WebSocket(WSListener):
         )
         self._syncs = account.order.mode == "sync"
         self._have = dict(person.have)
+        self._marks: dict[int, int] = {}
         self.synced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -85,8 +86,22 @@ class WebSocket(WSListener):
             self._account.acked(self, due_us(data, len(_ACK)))
         elif data.startswith(_MESSAGE):
             self._account.delivered(due_us(data, data.index(_CLIENT_ID) + len(_CLIENT_ID)))
+            if self._account.order.receipts:
+                self._mark(msgspec.json.decode(data, type=_Message).message)
         elif data.startswith(_ERROR):
             self._account.refused(self)
+
+    def _mark(self, place: _Place) -> None:
+        if not self._marks:
+            asyncio.get_running_loop().call_soon(self._tell_marks)
+        self._marks[place.chat_id] = place.seq
+
+    def _tell_marks(self) -> None:
+        for chat_id, seq in self._marks.items():
+            if self._transport is not None:
+                frame = b'{"type":"delivered","chat_id":%d,"seq":%d}' % (chat_id, seq)
+                self._transport.send(WSMsgType.TEXT, frame)
+        self._marks.clear()
 
     def _sync(self, transport: WSTransport, data: bytes) -> None:
         if data.startswith(_MESSAGE):

@@ -36,6 +36,11 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         latency("ChatCluster", 12_500, 3.0, 8.0, half=True),
         latency("ejabberd", 1000, 2.0, 5.0),
     ],
+    "receipts": [
+        {"messages/s": 10_000, "delivered": times(9, 90)},
+        {"messages/s": 1000, "delivered": times(2, 6)},
+        {"messages/s": 5000, "delivered": times(3, 8)},
+    ],
     "chain": [{"through": "nothing", "connections": 200}, {"connections": 10_000, "delivered": times(2, 9)}],
     "servers": [{"servers": 1, "messages/s": 10_000}, {"servers": 2, "messages/s": 16_000}],
     "stored": [
@@ -55,6 +60,9 @@ def test_ratios_compare_the_best_of_each_in_one_run() -> None:
     assert found["p99_ms_at_half_rate"] == 8.0
     assert found["p50_ms_at_half_rate_above_bare_commit"] == 1.5
     assert found["p99_at_half_rate_vs_bare_commit"] == 4.0
+    assert found["durable_with_receipts_vs_pgbench"] == 0.8
+    assert found["p99_ms_at_1000_with_receipts"] == 6.0
+    assert found["p99_ms_at_half_rate_with_receipts"] == 8.0
     assert found["kib_per_idle_connection"] == 18.5
     assert found["durable_2_servers_vs_1"] == 1.6
     assert found["p99_most_stored_vs_least"] == 1.2
