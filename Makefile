@@ -61,7 +61,7 @@ tools: | $(UV)
 integration: tools integration-chatserver integration-operator ## tests on a real PostgreSQL and a real API server
 
 integration-chatserver: | $(UV)
-	@$(RUN) pytest -q tests -m integration --ignore=tests/integration/operator --durations=8 $(AGAIN)
+	@$(RUN) pytest -q tests -m integration --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile $(AGAIN)
 
 integration-operator: | $(UV)
 	@$(RUN) pytest -q tests/integration/operator -m integration --durations=8 $(AGAIN)

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -23,7 +24,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
         _skipped[report.nodeid] = str(report.longrepr)
     outcome: str = report.outcome
-    if outcome == "rerun":
+    # Where several processes share the tests, the one that collects their reports hears of each again.
+    if outcome == "rerun" and not hasattr(report, "node"):
         tell(f"{report.nodeid} failed, and was run again:\n{report.longreprtext}")
 
 
@@ -31,10 +33,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that skipped what no committed reason covers."""
     allowed: dict[str, str] = tomllib.loads(ALLOWED.read_text())["skipped"]
     unexplained = {name: why for name, why in _skipped.items() if name not in allowed}
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["findings"] = told()
     if unexplained:
         for name, why in unexplained.items():
             print(f"\nskipped, but not listed with a reason in {ALLOWED}: {name}: {why}")  # noqa: T201 - to the one who ran it
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a process of several found out."""
+    for text in getattr(node, "workeroutput", {}).get("findings", ()):
+        tell(text)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
