@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -44,8 +45,11 @@ _KUBERNETES_LDFLAGS = " ".join(
 # `go install` names a program after the last element of its path.
 _RENAMED = {"etcd": ("server", "etcd")}
 
-# What of a module's source is wanted beside its programs: (module, folder in it).
-_SOURCES = {"cert-manager": ("github.com/cert-manager/cert-manager", "deploy/crds")}
+# Whose CustomResourceDefinitions are wanted, beside its programs if it has any: (module, folder in it).
+_SOURCES = {
+    "cert-manager": ("github.com/cert-manager/cert-manager", "deploy/crds"),
+    "gateway-api": ("sigs.k8s.io/gateway-api", "config/crd/standard"),
+}
 
 _REMEDY_GO = "install Go from https://go.dev/dl/ and run `make up` again"
 
@@ -117,14 +121,14 @@ def _build(module: str, target: Path, log: Path) -> None:
 
 def _copy_source(module: str, into: Path) -> None:
     source, folder = _SOURCES[module]
-    listing = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", source]
-    found = output_of(listing, timeout_seconds=BUILD_TIMEOUT_SECONDS, cwd=GO_MODULES / module)
-    if not found:
-        raise LocalClusterError(f"Go does not say where {source} lies", remedy=f"run {' '.join(listing)} and see")
-    (into / Path(folder).name).mkdir()
-    for file in (Path(found) / folder).glob("*.yaml"):
+    command = ["go", "mod", "download", "-json", source]
+    said = output_of(command, timeout_seconds=BUILD_TIMEOUT_SECONDS, cwd=GO_MODULES / module)
+    if said is None:
+        raise LocalClusterError(f"{source} cannot be had", remedy=f"run {' '.join(command)} in {GO_MODULES / module}")
+    (into / "crds").mkdir()
+    for file in (Path(json.loads(said)["Dir"]) / folder).glob("*.yaml"):
         # Without its mode: Go's own copy is read-only.
-        shutil.copyfile(file, into / Path(folder).name / file.name)
+        shutil.copyfile(file, into / "crds" / file.name)
 
 
 def cached(module: str, program: str) -> Path | None:

@@ -78,6 +78,13 @@ def _chatserver(facts: Facts) -> Condition:
 
 
 def _ingress(facts: Facts) -> Condition:
+    made, trouble = _proxies(facts), facts.route_trouble
+    if made.status == "True" and trouble is not None:
+        return Condition("IngressReady", "False", trouble.reason, trouble.message)
+    return made
+
+
+def _proxies(facts: Facts) -> Condition:
     if facts.cluster is not None and facts.cluster.ingress.issuer is not None:
         return _by_cert_manager(facts)
     if not facts.tls_present:

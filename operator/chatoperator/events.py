@@ -28,6 +28,7 @@ WARNINGS = frozenset(
         "ParametersRefused",
         "VolumeNotExpandable",
         "CertManagerMissing",
+        "GatewayApiMissing",
         "CertificateFailed",
     }
 )

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from chatoperator.autoscaler import Decision
     from chatoperator.issuance import Issuance
     from chatoperator.observed import Answer, Observed
+    from chatoperator.routing import RouteTrouble
     from chatoperator.spec import ChatCluster
 
 Holds = Literal["True", "False", "Unknown"]
@@ -55,6 +56,7 @@ class Facts:
         conflict: The older ChatCluster with one of its hostnames, in words; None where there is none.
         certificate_ends: When the certificate ends, and whether it has; None where it cannot be told.
         issuance: What is wrong with the certificate by cert-manager; None where nothing is, and in other modes.
+        route_trouble: What keeps clients from coming in through the HTTPRoute; None where nothing does.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
         webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
         tls_present: Whether HAProxy has a certificate.
@@ -78,6 +80,7 @@ class Facts:
     conflict: str | None = None
     certificate_ends: Ends | None = None
     issuance: Issuance | None = None
+    route_trouble: RouteTrouble | None = None
     external_secret_present: bool | None = None
     webhook_secret_present: bool | None = None
     tls_present: bool = True

@@ -36,7 +36,8 @@ class Claim:
 def claim(cluster: ChatCluster) -> Claim:
     """What a ChatCluster claims; nothing where Kubernetes picks the port, which then is its own."""
     service = cluster.ingress.service
-    port = service.node_port if service.type == "NodePort" else HTTPS_PORT
+    on_nodes = service.type == "NodePort" and cluster.ingress.front is None
+    port = service.node_port if on_nodes else HTTPS_PORT
     hostnames = cluster.ingress.hostnames if port is not None else ()
     return Claim(
         created=cluster.created,

@@ -16,8 +16,8 @@ class Kind:
     plural: str
 
 
-CERTIFICATE = "Certificate"
-"""cert-manager's: the one kind here that a cluster need not have."""
+CERTIFICATE, ROUTE = "Certificate", "HTTPRoute"
+"""cert-manager's, and the Gateway API's: kinds that a cluster need not have."""
 
 CHILDREN = {
     "Deployment": Kind("apps", "v1", "deployments"),
@@ -29,6 +29,8 @@ CHILDREN = {
     "Job": Kind("batch", "v1", "jobs"),
     "PodDisruptionBudget": Kind("policy", "v1", "poddisruptionbudgets"),
     "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
+    "Ingress": Kind("networking.k8s.io", "v1", "ingresses"),
+    ROUTE: Kind("gateway.networking.k8s.io", "v1", "httproutes"),
     CERTIFICATE: Kind("cert-manager.io", "v1", "certificates"),
 }
 """What the operator makes, beside Events. A cluster that does not serve one of them is taken to have none of it."""

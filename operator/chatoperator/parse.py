@@ -16,6 +16,7 @@ from chatoperator.spec import (
     ChatCluster,
     Chatserver,
     Database,
+    Front,
     Ingress,
     Issuer,
     Limits,
@@ -141,6 +142,7 @@ def _ingress(raw: Mapping[str, Any]) -> Ingress:
         ),
         tls_secret_name=tls.get("secretName"),
         issuer=issuer,
+        front=_front(_mapping(raw, "front"), hostnames),
         limits=_address_limits(_mapping(raw, "limits")),
         resources=_resources(raw),
     )
@@ -162,6 +164,27 @@ def _issuer(tls: Mapping[str, Any], hostnames: tuple[str, ...]) -> Issuer | None
         name=str(reference["name"]),
         kind=str(reference.get("kind") or "Issuer"),
         group=str(reference.get("group") or "cert-manager.io"),
+    )
+
+
+def _front(raw: Mapping[str, Any], hostnames: tuple[str, ...]) -> Front | None:
+    if not raw:
+        return None
+    path = "ingress.front"
+    kind = cast("Literal['Ingress', 'HTTPRoute']", _choice(raw, "kind", ("Ingress", "HTTPRoute"), f"{path}.kind"))
+    if (kind == "HTTPRoute") != bool(raw.get("parentRefs")):
+        raise SpecError(f"{path}.parentRefs", "they belong to kind HTTPRoute: set both, or neither")
+    for name in ("className", "tlsSecretName"):
+        if kind != "Ingress" and raw.get(name) is not None:
+            raise SpecError(f"{path}.{name}", "it belongs to kind Ingress; Gateways have certificates of their own")
+    if not hostnames:
+        raise SpecError("ingress.hostnames", "ingress.front needs one: without it the chat would get all that comes")
+    return Front(
+        kind=kind,
+        annotations=dict(_mapping(raw, "annotations")),
+        class_name=raw.get("className"),
+        tls_secret_name=raw.get("tlsSecretName"),
+        parents=tuple(dict(parent) for parent in raw.get("parentRefs") or ()),
     )
 
 

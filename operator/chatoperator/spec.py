@@ -77,10 +77,30 @@ class Issuer:
 
 
 @dataclass(frozen=True)
+class Front:
+    """What stands in front of HAProxy: an Ingress or an HTTPRoute, whose controller ends TLS.
+
+    Attributes:
+        kind: Which of the two.
+        annotations: Of that object.
+        class_name: Of the Ingress; None for the cluster's default class.
+        tls_secret_name: Certificate that the Ingress' controller serves; None where that is its own affair.
+        parents: Of the HTTPRoute: references to Gateways, as Kubernetes writes them.
+    """
+
+    kind: Literal["Ingress", "HTTPRoute"]
+    annotations: Mapping[str, str]
+    class_name: str | None
+    tls_secret_name: str | None
+    parents: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class Ingress:
     """HAProxy.
 
     Attributes:
+        front: What clients meet before it; None where they come to its Service.
         tls_secret_name: The user's certificate; None where it comes from elsewhere.
         issuer: Of a certificate by cert-manager; None likewise. With neither the operator makes it.
     """
@@ -92,6 +112,7 @@ class Ingress:
     service: Service
     tls_secret_name: str | None
     issuer: Issuer | None
+    front: Front | None
     limits: AddressLimits
     resources: Resources
 

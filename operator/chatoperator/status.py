@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from chatoperator.observed import Pod
     from chatoperator.spec import ChatCluster
 
+HTTPS_PORT = 443
+
 MESSAGE_LENGTH_MAX = 1024
 """Characters; an API server's refusal can be a page long."""
 
@@ -80,13 +82,14 @@ def url(cluster: ChatCluster, service: Manifest | None, pods: Sequence[Pod]) -> 
     """Where people reach the chat; None while that is not known.
 
     The host is the first of ingress.hostnames; without one it is what Kubernetes gave: a node's address for NodePort,
-    the load balancer's for LoadBalancer, the Service's name inside the cluster for ClusterIP.
+    the load balancer's for LoadBalancer, the Service's name inside the cluster for ClusterIP. Where something stands in
+    front, its port is the one of HTTPS.
     """
     if service is None:
         return None
     kind = cluster.ingress.service.type
     host: str | None = cluster.ingress.hostnames[0] if cluster.ingress.hostnames else None
-    port = https_port(service)
+    port = https_port(service) if cluster.ingress.front is None else HTTPS_PORT
     if port is None:
         return None
     if host is None and kind == "NodePort":
@@ -100,7 +103,7 @@ def url(cluster: ChatCluster, service: Manifest | None, pods: Sequence[Pod]) -> 
         return None
     if ":" in host:
         host = f"[{host}]"
-    return f"https://{host}/" if port == 443 else f"https://{host}:{port}/"  # noqa: PLR2004 - HTTPS's own port
+    return f"https://{host}/" if port == HTTPS_PORT else f"https://{host}:{port}/"
 
 
 def https_port(service: Manifest | None) -> int | None:
@@ -109,5 +112,5 @@ def https_port(service: Manifest | None) -> int | None:
         return None
     spec = service["spec"]
     if spec.get("type") != "NodePort":
-        return 443
+        return HTTPS_PORT
     return next((port.get("nodePort") for port in spec.get("ports", []) if port.get("name") == "https"), None)

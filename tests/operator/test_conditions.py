@@ -8,11 +8,13 @@ from typing import Any, get_args
 
 import pytest
 
+from chatoperator import issuance, routing
 from chatoperator.autoscaler import Decision, Memory
 from chatoperator.conditions import conditions
 from chatoperator.facts import Condition, Ends, Facts
-from chatoperator.issuance import Issuance, Reason
+from chatoperator.issuance import Issuance
 from chatoperator.observed import Answer, Observed, Pod
+from chatoperator.routing import RouteTrouble
 from tests.support.chatclusters import cluster
 from tests.support.cluster import ROOT
 
@@ -230,6 +232,15 @@ def test_what_cert_manager_does_not_do_is_bad_where_clients_notice(
     assert ("the quota is used up" in made["IngressReady"].message) is (pods == 2)
 
 
+def test_a_route_that_no_gateway_takes_on_is_told_while_the_chat_is_ready() -> None:
+    made = by_type(conditions(facts(running(), route_trouble=RouteTrouble("RouteNotAccepted", "nobody has it"))))
+    assert made["IngressReady"] == Condition("IngressReady", "False", "RouteNotAccepted", "nobody has it")
+    assert made["Ready"].status == "True"
+    # What is wrong nearer to the servers comes first.
+    worse = facts(running(ingress=0), route_trouble=RouteTrouble("RouteNotAccepted", "nobody has it"))
+    assert by_type(conditions(worse))["IngressReady"].reason == "NotReady"
+
+
 @pytest.mark.parametrize(("soon", "reason"), [(True, "CertificateExpiring"), (False, "AllReady")])
 def test_a_cert_manager_that_stopped_is_told_before_the_certificate_ends(*, soon: bool, reason: str) -> None:
     ends = Ends("2026-11-30T00:00:00Z", over=False, soon=soon)
@@ -271,7 +282,7 @@ def test_every_reason_is_explained_to_admins() -> None:
     given = {call.args[2].value for call in calls if isinstance(call.args[2], ast.Constant)}
     rows = (ROOT / "docs" / "operations" / "conditions.md").read_text().splitlines()
     explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
-    given |= set(get_args(Reason))
+    given |= {*get_args(issuance.Reason), *get_args(routing.Reason)}
     # By name elsewhere: the autoscaler's reasons, the scaling mode, how many pods are ready.
     computed = {"ByConnections", "NoReadings", "External", "Disabled", "PartlyReady", "NotReady", "NotAnswering"}
     assert given | computed == explained

@@ -60,6 +60,7 @@ def test_every_parent_has_an_empty_default() -> None:
     peer = "spec.networkPolicies.metricsFrom[]"
     assert parents == [
         "spec.ingress.tls.issuerRef",
+        "spec.ingress.front",
         "spec.database.external",
         "spec.auth.otp.webhook",
         *(f"{peer}.{part}" for part in ("podSelector", "namespaceSelector", "ipBlock")),

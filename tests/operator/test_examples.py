@@ -45,6 +45,7 @@ def test_there_are_the_promised_examples() -> None:
         "external-database",
         "webhook-codes",
         "cert-manager",
+        "behind-a-gateway",
     }
 
 

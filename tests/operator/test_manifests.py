@@ -112,6 +112,33 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "certificate_uid": "0000-certificate",
         },
     ),
+    "front-ingress": (
+        {
+            "ingress": {
+                "hostnames": ["chat.example.com", "b.example.com"],
+                "front": {
+                    "kind": "Ingress",
+                    "className": "public",
+                    "tlsSecretName": "chat-example-com",
+                    "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"},
+                },
+                "limits": {"trustedProxies": ["10.1.0.0/16"]},
+            },
+        },
+        {},
+    ),
+    "front-route": (
+        {
+            "ingress": {
+                "hostnames": ["chat.example.com"],
+                "front": {
+                    "kind": "HTTPRoute",
+                    "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+                },
+            },
+        },
+        {"routes_known": True},
+    ),
     "external-database": (
         {"database": {"external": {"secretName": "mine"}}},
         {"database_identity": "external:0000-secret:1", "external_ports": (5433,)},
@@ -297,6 +324,22 @@ def test_a_certificate_is_asked_for_where_cert_manager_is_and_only_a_filled_secr
     ):
         manifests = desired(asking, inputs(certificates_known=known, certificate_uid=uid))
         assert {m["kind"] for m in manifests if m["metadata"]["name"] == "demo-ingress-issued"} == made
+
+
+def test_what_stands_in_front_finds_haproxys_port_and_is_let_through() -> None:
+    front = {"kind": "HTTPRoute", "parentRefs": [{"name": "public"}]}
+    for known in (False, True):
+        made = desired(cluster(ingress={"hostnames": ["chat.example.com"], "front": front}), inputs(routes_known=known))
+        named = {m["kind"]: m for m in made if m["metadata"]["name"] == "demo-front"}
+        assert named.keys() == ({"Service", "HTTPRoute"} if known else {"Service"})
+        (port,) = named["Service"]["spec"]["ports"]
+        (haproxy,) = (m for m in made if m["kind"] == "Deployment" and m["metadata"]["name"] == "demo-ingress")
+        ports = haproxy["spec"]["template"]["spec"]["containers"][0]["ports"]
+        (number,) = [each["containerPort"] for each in ports if each["name"] == port["targetPort"]]
+        (policy,) = (m for m in made if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == "demo-ingress")
+        assert number in {each["port"] for each in policy["spec"]["ingress"][0]["ports"]}
+        (config,) = (m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress")
+        assert f"bind :{number}\n" in config["data"]["haproxy.cfg"]
 
 
 def test_credentials_and_volume_are_owned_under_delete_alone() -> None:

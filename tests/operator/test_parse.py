@@ -24,6 +24,10 @@ def test_the_least_that_is_valid_has_every_default() -> None:
     assert (made.auth.limits.codes_per_address_per_hour, made.auth.session_days) == (100, 90)
 
 
+def _front(**front: Any) -> dict[str, Any]:
+    return {"ingress": {"hostnames": ["a.example.com"], "front": front}}
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
@@ -38,6 +42,12 @@ def test_the_least_that_is_valid_has_every_default() -> None:
         ({"ingress": {"tls": {"mode": "CertManager"}, "hostnames": ["a.example.com"]}}, "ingress.tls.issuerRef"),
         ({"ingress": {"tls": {"issuerRef": {"name": "ours"}}}}, "ingress.tls.issuerRef"),
         ({"ingress": {"tls": {"mode": "CertManager", "issuerRef": {"name": "ours"}}}}, "ingress.hostnames"),
+        ({"ingress": {"front": {"kind": "Ingress"}}}, "ingress.hostnames"),
+        (_front(kind="HTTPRoute"), "ingress.front.parentRefs"),
+        (_front(kind="Ingress", parentRefs=[{"name": "public"}]), "ingress.front.parentRefs"),
+        (_front(kind="HTTPRoute", parentRefs=[{"name": "public"}], className="a"), "ingress.front.className"),
+        (_front(kind="HTTPRoute", parentRefs=[{"name": "public"}], tlsSecretName="a"), "ingress.front.tlsSecretName"),
+        (_front(kind="Tunnel"), "ingress.front.kind"),
         ({"ingress": {"service": {"nodePort": 30443}}}, "ingress.service.nodePort"),
         ({"database": {"parameters": {"port": "1"}}}, "database.parameters.port"),
         ({"database": {"parameters": {"synchronous_commit": "off"}}}, "database.parameters.synchronous_commit"),

@@ -40,6 +40,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "tls": {"mode": "CertManager", "issuerRef": {"name": "ours"}},
         }
     },
+    "ingress.front": {"ingress": {"hostnames": ["chat.example.com"], "front": {"kind": "Ingress"}}},
     "ingress.service.annotations": {"ingress": {"service": {"annotations": {"a": "b"}}}},
     "ingress.service.proxyProtocolFrom": {"ingress": {"service": {"proxyProtocolFrom": ["10.2.0.0/24"]}}},
     "ingress.service.type": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},

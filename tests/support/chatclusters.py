@@ -65,6 +65,7 @@ def inputs(**changed: Any) -> Inputs:
         "issued": None,
         "certificates_known": False,
         "certificate_uid": None,
+        "routes_known": False,
         "tls_digest": "0123456789",
         "https_port": 443,
         "volume_usable": True,

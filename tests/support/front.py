@@ -19,6 +19,7 @@ from chatoperator.manifests.haproxy import (
     ADMIN_SOCKET,
     CERTIFICATE_FILE,
     CONFIG_FOLDER,
+    FRONT_PORT,
     KEY_FILE,
     SCRIPT,
     SCRIPT_NAME,
@@ -60,9 +61,10 @@ class Front:
     def __init__(self, folder: Path, made: SelfSigned) -> None:
         self.folder = folder
         self.made = made
-        self.http_port, self.https_port, statistics, self.behind = free_ports(4)
+        self.http_port, self.https_port, statistics, self.behind, self.front_port = free_ports(5)
         self.http, self.statistics = f"http://localhost:{self.http_port}", f"http://localhost:{statistics}"
         self.https = f"https://localhost:{self.https_port}"
+        self.fronted = f"http://localhost:{self.front_port}"
         self.statistics_port = statistics
         self.client = httpx.AsyncClient(verify=self.trusting(), timeout=10)
         self.ready = True
@@ -154,6 +156,7 @@ class Front:
         for was, now in ((8080, self.http_port), (8443, self.https_port), (8404, self.statistics_port)):
             text, count = re.subn(rf"bind :{was}\b", f"bind 127.0.0.1:{now}", text)
             assert count == 1
+        text = re.sub(rf"bind :{FRONT_PORT}\b", f"bind 127.0.0.1:{self.front_port}", text)
         return at_home(text, self.folder)
 
 

@@ -40,7 +40,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [poddisruptionbudgets]
   verbs: [list, watch, create, patch]
 - apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
+  resources: [networkpolicies, ingresses]
+  verbs: [list, watch, create, patch, delete]
+# The Gateway API's. Where it is not installed the rule grants nothing.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
   verbs: [list, watch, create, patch, delete]
 # cert-manager's. Where it is not installed the rule grants nothing.
 - apiGroups: [cert-manager.io]
@@ -50,8 +54,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [jobs]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services, configmaps]
+  resources: [configmaps]
   verbs: [list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, watch, create, patch, delete]
 # get: by name, so that a Secret or claim without our labels is never taken for absent, and for the users' own.
 - apiGroups: [""]
   resources: [secrets, persistentvolumeclaims]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests import certmanager, chatserver, credentials, ingress, networkpolicy, postgres
+from chatoperator.manifests import certmanager, chatserver, credentials, front, ingress, networkpolicy, postgres
 from chatoperator.manifests.pod import disruption_budget
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Inputs:
         self_signed: The certificate, where the operator makes it.
         issued: The certificate, where cert-manager has issued it.
         certificates_known: Whether the cluster has cert-manager's kind Certificate.
+        routes_known: Whether the cluster has the Gateway API's kind HTTPRoute.
         certificate_uid: Of the live Certificate, if there is also the Secret that it fills; None otherwise.
         tls_digest: Changes with the certificate that HAProxy is to serve; None while its Secret holds none.
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
@@ -64,6 +65,7 @@ class Inputs:
     self_signed: SelfSigned | None
     issued: Issued | None
     certificates_known: bool
+    routes_known: bool
     certificate_uid: str | None
     tls_digest: str | None
     https_port: int | None
@@ -163,6 +165,7 @@ def _servers(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
 
 def _ingress(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
     made = [ingress.service(cluster), ingress.proxies_service(cluster), disruption_budget(cluster, "ingress")]
+    made += front.objects(cluster, routes_known=inputs.routes_known)
     if inputs.https_port is None:
         return made
     config = ingress.config_map(cluster, https_port=inputs.https_port, cluster_domain=inputs.cluster_domain)

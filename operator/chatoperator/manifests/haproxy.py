@@ -35,6 +35,7 @@ there for up to 7 s after the pod began to leave (CoreDNS' cache, and 2 s betwee
 
 HTTP_PORT = 8080
 HTTPS_PORT = 8443
+FRONT_PORT = 8081
 STATISTICS_PORT = 8404
 CERTIFICATE_FILE = "/etc/haproxy/tls/tls.crt"
 KEY_FILE = "/etc/haproxy/tls/tls.key"
@@ -104,6 +105,7 @@ class Route:
         trusted_proxies: Networks of the proxies in front, whose X-Forwarded-For names the client.
         proxy_protocol_from: Networks of the load balancers in front, which begin each connection with a header of the
             PROXY protocol that names the client.
+        fronted: Whether an Ingress or a Gateway in front ends TLS, and speaks plain HTTP to FRONT_PORT.
     """
 
     servers: str
@@ -113,6 +115,7 @@ class Route:
     limits: Limits = Limits()
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol_from: tuple[str, ...] = ()
+    fronted: bool = False
 
 
 def problem_body(problem: Problem) -> str:
@@ -143,8 +146,9 @@ def render(route: Route) -> str:
     No `on-marked-down shutdown-sessions`: a database outage marks every server down, and its WebSockets must live.
     """
     errors = "\n".join(_http_error(problem) for problem in PROBLEMS)
-    client = _client_address(route.trusted_proxies)
+    client = (_insist_on_https() if route.fronted else "") + _client_address(route.trusted_proxies)
     header = _expect_header(route.proxy_protocol_from)
+    front = f"    bind :{FRONT_PORT}\n" if route.fronted else ""
     port = "" if route.https_port == 443 else f":{route.https_port}"  # noqa: PLR2004 - HTTPS's own port
     return f"""\
 global
@@ -210,7 +214,7 @@ frontend http
 
 frontend https
     bind :{HTTPS_PORT} ssl crt {CERTIFICATE_FILE} alpn h2,http/1.1
-{header}{client}    # Replaced, not appended to: what clients claim about themselves is not true.
+{front}{header}{client}    # Replaced, not appended to: what clients claim about themselves is not true.
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https
     http-request del-header Forwarded
@@ -221,7 +225,8 @@ frontend https
     http-request set-var(txn.method) method
     http-after-response set-header X-Request-Id %[var(txn.request_id)] unless {{ res.hdr(x-request-id) -m found }}
     # {SCRIPT_NAME} keeps the list, by the certificate that is served: another one needs no reload.
-    http-after-response set-header Strict-Transport-Security "max-age=31536000" if {{ str(promised) -f virt@hsts }}
+    acl promised str(promised) -f virt@hsts
+    http-after-response set-header Strict-Transport-Security "max-age=31536000" if promised {{ ssl_fc }}
 {_enforce(route.limits)}{_deny_metrics()}
     default_backend chatserver
 
@@ -241,6 +246,14 @@ backend chatserver
     http-request use-service prometheus-exporter if {{ path /metrics }}
     http-request return status 404
 """
+
+
+def _insist_on_https() -> str:
+    """What stands in front says by which way the client came to it."""
+    return (
+        "    http-request redirect code 308 location https://%[req.hdr(host),regsub(:[0-9]+$,)]%[pathq] "
+        "if !{ ssl_fc } { req.hdr(x-forwarded-proto) -i http }\n"
+    )
 
 
 def _client_address(trusted_proxies: tuple[str, ...]) -> str:

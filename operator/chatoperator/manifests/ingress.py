@@ -92,6 +92,7 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
         limits=_limits(cluster.ingress),
         trusted_proxies=cluster.ingress.limits.trusted_proxies,
         proxy_protocol_from=cluster.ingress.service.proxy_protocol_from,
+        fronted=cluster.ingress.front is not None,
     )
     return {
         "apiVersion": "v1",
@@ -123,6 +124,11 @@ def _share(limit: int | None, proxies: int) -> int | None:
     return None if limit is None else -(-limit // proxies)
 
 
+def _ports(wanted: Ingress) -> list[tuple[str, int]]:
+    front = [("front", haproxy.FRONT_PORT)] if wanted.front is not None else []
+    return [("http", haproxy.HTTP_PORT), ("https", haproxy.HTTPS_PORT), *front, ("metrics", haproxy.STATISTICS_PORT)]
+
+
 def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Manifest) -> Manifest:
     """The HAProxy pods. Their template does not follow the certificate: HAProxy re-reads it.
 
@@ -137,11 +143,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
         "name": "haproxy",
         "image": image,
         "imagePullPolicy": pull_policy,
-        "ports": [
-            {"name": "http", "containerPort": haproxy.HTTP_PORT, "protocol": "TCP"},
-            {"name": "https", "containerPort": haproxy.HTTPS_PORT, "protocol": "TCP"},
-            {"name": "metrics", "containerPort": haproxy.STATISTICS_PORT, "protocol": "TCP"},
-        ],
+        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in _ports(cluster.ingress)],
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.ingress.resources),
         "securityContext": container_security(),
         "startupProbe": http_probe("/healthz", "metrics", period_seconds=1, failures=60),

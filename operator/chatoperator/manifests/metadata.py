@@ -51,6 +51,11 @@ def proxies_service_name(cluster_name: str) -> str:
     return f"{cluster_name}-ingress-proxies"
 
 
+def front_name(cluster_name: str) -> str:
+    """What stands in front of HAProxy, and the Service by which it is reached from there."""
+    return f"{cluster_name}-front"
+
+
 def database_secret_name(cluster_name: str) -> str:
     """Secret with username, password, database and dsn."""
     return f"{cluster_name}-database"

@@ -44,12 +44,13 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
         return []
     scrapers = _scrapers(cluster.network_policies, operator_namespace)
     database = _to_database(cluster, external_ports)
+    front = [haproxy.FRONT_PORT] if cluster.ingress.front is not None else []
     made = [
         _policy(
             cluster,
             "ingress",
             ingress=[
-                _rule("from", [], haproxy.HTTP_PORT, haproxy.HTTPS_PORT),
+                _rule("from", [], haproxy.HTTP_PORT, haproxy.HTTPS_PORT, *front),
                 _rule("from", scrapers, haproxy.STATISTICS_PORT),
             ],
             egress=[_to_dns(), _rule("to", [_pods(cluster, "chatserver")], chatserver.HTTP_PORT)],

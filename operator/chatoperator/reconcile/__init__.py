@@ -10,7 +10,7 @@ import structlog
 from chatoperator import hostnames, metrics
 from chatoperator.errors import OutdatedError, SpecError
 from chatoperator.hostnames import Claims
-from chatoperator.kinds import CERTIFICATE
+from chatoperator.kinds import CERTIFICATE, ROUTE
 from chatoperator.kube import CONFLICT
 from chatoperator.manifests.metadata import KIND
 from chatoperator.parse import parse
@@ -159,7 +159,12 @@ class Reconciler:
         for number in range(ROUNDS_MAX):
             observed = await confirmed(self._cache, cluster, observed)
             named = await named_secrets(self._kube, cluster)
-            told = Told(await report_of_agent(self._prober, observed), state.readings, self._cache.serves(CERTIFICATE))
+            told = Told(
+                await report_of_agent(self._prober, observed),
+                state.readings,
+                certificates_known=self._cache.serves(CERTIFICATE),
+                routes_known=self._cache.serves(ROUTE),
+            )
             plan = make_plan(cluster, body, observed, named, self._settings, self._now(), told)
             plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
             await scale.tick(self._prober, cluster, observed, plan, state, now=self._monotonic())

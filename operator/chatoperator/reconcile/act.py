@@ -10,7 +10,7 @@ import structlog
 
 from chatoperator import metrics
 from chatoperator.errors import KubeError
-from chatoperator.kinds import CERTIFICATE
+from chatoperator.kinds import CERTIFICATE, ROUTE
 from chatoperator.kube import CONFLICT
 from chatoperator.manifests import desired
 from chatoperator.manifests.metadata import (
@@ -42,7 +42,7 @@ APPLY_ALL_SECONDS = 600
 REFUSED = frozenset({403, 422})
 """Statuses with which the API server refuses a size: what admission forbids, what validation finds wrong."""
 
-REMOVED = frozenset({"NetworkPolicy", CERTIFICATE})
+REMOVED = frozenset({"NetworkPolicy", "Service", "Ingress", ROUTE, CERTIFICATE})
 """Kinds of which some are wished for today and not tomorrow."""
 
 MIGRATE_RETRY_SECONDS = 60

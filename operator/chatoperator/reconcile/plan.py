@@ -48,11 +48,13 @@ class Told:
         agent: PostgreSQL's agent; None where it gives no report.
         readings: The chatservers by pod name, as they were read last.
         certificates_known: Whether the cluster has cert-manager's kind Certificate.
+        routes_known: Whether it has the Gateway API's kind HTTPRoute.
     """
 
     agent: AgentReport | None = None
     readings: Mapping[str, Reading | None] = field(default_factory=dict)
     certificates_known: bool = False
+    routes_known: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def make_plan(
         issued=served.issued,
         certificates_known=known,
         certificate_uid=served.certificate_uid,
+        routes_known=told.routes_known,
         # With the key, so that one that is put right later is noticed; a hash of a key gives nothing away.
         tls_digest=digest([pair.certificate, pair.key]) if pair else None,
         https_port=_https_port(cluster, observed),

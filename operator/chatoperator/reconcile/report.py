@@ -13,9 +13,11 @@ from chatoperator.conditions import conditions
 from chatoperator.errors import OutdatedError
 from chatoperator.events import event, turned
 from chatoperator.facts import Ends, Facts
-from chatoperator.manifests.metadata import part_name, selector, selector_text
+from chatoperator.kinds import ROUTE
+from chatoperator.manifests.metadata import front_name, part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
 from chatoperator.reconcile.ask import ask, targets
+from chatoperator.routing import route_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,6 +115,9 @@ class Reporter:
             conflict=conflict,
             certificate_ends=self._ends(cluster, plan),
             issuance=plan.serving.issuance,
+            route_trouble=route_trouble(
+                cluster, observed.child(ROUTE, front_name(cluster.name)), known=plan.inputs.routes_known
+            ),
             decision=state.decision,
             migrate_job_name=plan.job_name,
             migrated=plan.migrated,

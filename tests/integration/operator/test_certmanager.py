@@ -11,7 +11,7 @@ import pytest
 
 from chatoperator.certificates import is_own
 from chatoperator.observed import Answer
-from tests.support import certmanager
+from tests.support import crds
 from tests.support.cluster import until
 from tests.support.findings import tell
 
@@ -34,8 +34,9 @@ TLS = {"mode": "CertManager", "issuerRef": {"name": "ours"}}
 def cert_manager(server: ApiServer) -> Iterator[None]:
     """cert-manager itself, and the collector that removes what belongs to what is gone."""
     with (
-        certmanager.kinds(server),
-        certmanager.controllers(server),
+        crds.installed(server, "cert-manager"),
+        # Built from its Go module, once; that takes four minutes of processor time.
+        server.beside(crds.folder(server, "cert-manager") / "cert-manager"),
         server.controllers("garbage-collector-controller"),
     ):
         yield

@@ -41,6 +41,10 @@ def _hook(**changed: Any) -> dict[str, Any]:
     return {"spec": {"auth": {"otp": {"sender": "Webhook", "webhook": {**HOOK, **changed}}}}}
 
 
+def _front(**front: Any) -> dict[str, Any]:
+    return {"spec": {"ingress": {"hostnames": ["chat.example.com"], "front": front}}}
+
+
 def _issuer(reference: dict[str, Any] | None, *, mode: str | None = "CertManager", **ingress: Any) -> dict[str, Any]:
     tls = {"mode": mode, "issuerRef": reference}
     return {"spec": {"ingress": {"hostnames": ["chat.example.com"], "tls": tls, **ingress}}}
@@ -78,6 +82,16 @@ def _issuer(reference: dict[str, Any] | None, *, mode: str | None = "CertManager
         (_issuer({"kind": "Issuer"}), "issuerRef.name: Required value"),
         (_issuer({"name": "ours", "kind": "Notary"}), "kind must be Issuer or ClusterIssuer"),
         (_issuer({"name": "ours"}, hostnames=[]), "hostnames must have a name in ingress.tls.mode CertManager"),
+        (
+            {"spec": {"ingress": {"front": {"kind": "Ingress"}}}},
+            "must have a name where ingress.front is set",
+        ),
+        (_front(kind="HTTPRoute"), "parentRefs belong to kind HTTPRoute"),
+        (_front(kind="Ingress", parentRefs=[{"name": "public"}]), "parentRefs belong to kind HTTPRoute"),
+        (_front(kind="HTTPRoute", parentRefs=[{"name": "a"}], className="b"), "belong to kind Ingress"),
+        (_front(kind="HTTPRoute", parentRefs=[{"name": "a"}], tlsSecretName="b"), "belong to kind Ingress"),
+        (_front(kind="HTTPRoute", parentRefs=[]), "should have at least 1 items"),
+        (_front(className="a"), "front.kind: Required value"),
         ({"spec": {"ingress": {"hostnames": ["Chat.example.com"]}}}, "hostnames"),
         ({"spec": {"chatserver": {"drainSeconds": 9}}}, "greater than or equal to 10"),
         (_server(env=[{"name": "CHAT_HTTP_PORT", "value": "1"}]), "must not set what the operator sets by itself"),

@@ -45,6 +45,7 @@ pytestmark = pytest.mark.integration
     [
         ROUTE,
         replace(ROUTE, https_port=443),
+        replace(ROUTE, fronted=True, proxy_protocol_from=("10.0.0.0/8",)),
         replace(ROUTE, limits=Limits(100, None), proxy_protocol_from=("10.0.0.0/8", "2001:db8::1")),
         replace(ROUTE, limits=Limits(None, 5), trusted_proxies=("10.0.0.0/8", "2001:db8::/32")),
     ],

@@ -18,7 +18,7 @@ from chatoperator.controller import Controller
 from chatoperator.kube import connect
 from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
-from tests.support import certmanager
+from tests.support import crds
 from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER
 from tests.support.chart import render
 from tests.support.chatclusters import SETTINGS, FakeProber
@@ -86,9 +86,9 @@ class Client:
 
 
 @pytest.fixture
-def with_certificates(server: ApiServer) -> Iterator[None]:
-    """A cluster that has cert-manager's kinds."""
-    with certmanager.kinds(server):
+def with_all_kinds(server: ApiServer) -> Iterator[None]:
+    """A cluster that has the kinds of other projects too."""
+    with crds.installed(server, *crds.CERTIFICATES), crds.installed(server, *crds.ROUTES):
         yield
 
 
@@ -124,13 +124,13 @@ def earlier(server: ApiServer) -> int:
 @pytest.fixture
 async def prober(
     server: ApiServer,
-    with_certificates: None,
+    with_all_kinds: None,
     earlier: int,
     rights: set[tuple[str, str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[FakeProber]:
     """The running operator's view of the data plane; it runs until the test ends."""
-    assert with_certificates is None
+    assert with_all_kinds is None
     assert rights
     assert earlier
     kubeconfig: Path = server.kubeconfig(OPERATOR_TOKEN, OPERATOR_USER)
@@ -211,21 +211,41 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
 
     await until(opened, "the NetworkPolicies are gone", PATIENCE_SECONDS)
 
-    tls = {"mode": "CertManager", "issuerRef": {"name": "ours"}}
-    ingress = json.dumps({"spec": {"ingress": {"hostnames": ["chat.example.com"], "tls": tls}}})
-    await admin("patch", "cc", "demo", "--type=merge", "-p", ingress)
-    await admin.until("certificate", "demo-ingress-issued")
-    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"ingress":{"tls":null}}}')
-
-    async def left() -> bool:
-        return await admin.get("certificate", "demo-ingress-issued") is None
-
-    await until(left, "the Certificate is gone", PATIENCE_SECONDS)
+    await _other_ways_in(admin)
 
     requests = [entry for entry in server.audit()[earlier:] if entry["user"]["username"] == OPERATOR_USER]
     refused = [(entry["verb"], entry["requestURI"]) for entry in requests if entry["responseStatus"]["code"] == 403]
     assert refused == []
     assert _used(requests) == rights
+
+
+async def _other_ways_in(admin: Client) -> None:
+    """A certificate by cert-manager, an Ingress, an HTTPRoute; and none of them any more."""
+    tls = {"mode": "CertManager", "issuerRef": {"name": "ours"}}
+    gateways = [{"name": "public"}]
+    made = {"hostnames": ["chat.example.com"], "tls": tls, "front": {"kind": "Ingress"}}
+    await admin("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": {"ingress": made}}))
+    for kind, name in (("certificate", "demo-ingress-issued"), ("ingress", "demo-front"), ("service", "demo-front")):
+        await admin.until(kind, name)
+    route = {"front": {"kind": "HTTPRoute", "parentRefs": gateways}}
+    await admin("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": {"ingress": route}}))
+    await admin.until("httproute", "demo-front")
+    nothing = {"tls": None, "front": None}
+    await admin("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": {"ingress": nothing}}))
+
+    async def left() -> bool:
+        found = [
+            await admin.get(kind, name)
+            for kind, name in (
+                ("certificate", "demo-ingress-issued"),
+                ("ingress", "demo-front"),
+                ("httproute", "demo-front"),
+                ("service", "demo-front"),
+            )
+        ]
+        return found == [None] * 4
+
+    await until(left, "all of them are gone", PATIENCE_SECONDS)
 
 
 async def _scale_down(admin: Client, prober: FakeProber) -> None:
