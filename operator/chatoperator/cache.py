@@ -11,15 +11,16 @@ import structlog
 from chatoperator import metrics
 from chatoperator.errors import KubeError
 from chatoperator.kinds import FOLLOWED
-from chatoperator.kube import GONE, NOT_FOUND
+from chatoperator.kube import FORBIDDEN, GONE, NOT_FOUND
 from chatoperator.manifests.metadata import KIND, MANAGED_SELECTOR
 from chatoperator.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest
+    from chatoperator.store import Scope
     from chatoperator.workqueue import Key
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
@@ -29,6 +30,9 @@ the kinds do not all ask at once when the API server is back."""
 MISSING_KIND_SECONDS = 30
 """Between two looks whether the API server serves a kind by now, whose CRD somebody may have installed since."""
 
+SHUT_NAMESPACE_SECONDS = 10
+"""Between two looks whether a namespace that may not be read has its Role again."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -37,20 +41,22 @@ class Cache:
 
     Args:
         kube: The API server.
-        namespace: The one namespace to look at; None for all.
+        namespaces: Those to look at; none for all.
         monotonic: Seconds that never go back.
     """
 
-    def __init__(self, kube: Kube, namespace: str | None, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, kube: Kube, namespaces: Iterable[str], *, monotonic: Callable[[], float]) -> None:
         self._kube = kube
-        self._namespace = namespace
+        self._places: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._followed: list[Scope] = [(kind, place) for place in self._places for kind in FOLLOWED]
         self._monotonic = monotonic
         self._store = Store()
-        self._versions: dict[str, str] = {}
+        self._versions: dict[Scope, str] = {}
         self._started = monotonic()
-        self._heard_at: dict[str, float] = {}
+        self._heard_at: dict[Scope, float] = {}
         self._unserved: set[str] = set()
-        self._filled = asyncio.Event()
+        self._unknown = {place: set(FOLLOWED) for place in self._places}
+        self._filled = {place: asyncio.Event() for place in self._places}
 
     async def run(self, wake: Callable[[Key], None]) -> None:
         """List and watch until cancelled.
@@ -60,16 +66,17 @@ class Cache:
         """
         self._started = self._monotonic()
         async with asyncio.TaskGroup() as tasks:
-            for kind in FOLLOWED:
-                tasks.create_task(self._follow(kind, wake), name=f"watch {kind}")
+            for kind, place in self._followed:
+                name = f"watch {kind}" if place is None else f"watch {kind} in {place}"
+                tasks.create_task(self._follow((kind, place), wake), name=name)
 
-    async def filled(self) -> None:
-        """Wait until every kind has been listed once: before that, what exists looks as if it did not."""
-        await self._filled.wait()
+    async def filled(self, namespace: str) -> None:
+        """Wait until every kind of a namespace was listed once: before that, what exists looks as if it did not."""
+        await self._filled[self._place(namespace)].wait()
 
     def silent_seconds(self) -> float:
-        """Seconds since the kind that was longest not heard of was listed or its watch began anew."""
-        return self._monotonic() - min(self._heard_at.get(kind, self._started) for kind in FOLLOWED)
+        """Seconds since the API server was last heard on what it was longest not heard on."""
+        return self._monotonic() - min(self._heard_at.get(scope, self._started) for scope in self._followed)
 
     def serves(self, kind: str) -> bool:
         """Whether the cluster has a kind, as far as it was asked yet."""
@@ -89,12 +96,13 @@ class Cache:
         Returns:
             The ChatCluster, if it is to be looked at.
         """
-        return self._store.told(KIND, news or "MODIFIED", chatcluster)
+        place = self._place(chatcluster["metadata"]["namespace"])
+        return self._store.told((KIND, place), news or "MODIFIED", chatcluster)
 
     def note(self, raw: Manifest | None) -> None:
         """Take the answer to a request that wrote or read an object, so that the next look sees at least that."""
         if raw is not None:
-            self._store.note(raw["kind"], raw)
+            self._store.note((raw["kind"], self._place(raw["metadata"]["namespace"])), raw)
 
     async def look_again(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object, asked of the API server; None where it does not exist.
@@ -112,10 +120,18 @@ class Cache:
     async def list_chatclusters(self) -> list[Key]:
         """All ChatClusters, asked of the API server, whatever a watch has missed.
 
+        Of several namespaces, one that it refuses to show keeps nothing from the others.
+
         Raises:
             KubeError: The API server did not answer.
         """
-        await self._list(KIND, None)
+        for place in self._places:
+            try:
+                await self._list((KIND, place), None)
+            except KubeError as error:
+                if error.status != FORBIDDEN or len(self._places) == 1:
+                    raise
+                log.warning("namespace left out", namespace=place, error=str(error))
         return self._store.chatclusters()
 
     async def refill(self) -> None:
@@ -124,82 +140,103 @@ class Cache:
         Raises:
             KubeError: The API server did not answer.
         """
-        await self._list(KIND, None)
-        for kind in FOLLOWED:
-            await self._fill(kind)
+        for place in self._places:
+            await self._list((KIND, place), None)
+        for scope in self._followed:
+            await self._fill(scope)
 
-    async def _follow(self, kind: str, wake: Callable[[Key], None]) -> None:
+    def _place(self, namespace: str) -> str | None:
+        """Of the lists and watches that tell of a namespace."""
+        return None if self._places == (None,) else namespace
+
+    async def _follow(self, scope: Scope, wake: Callable[[Key], None]) -> None:
+        kind, place = scope
         failures = 0
         while True:
             try:
-                if kind not in self._versions:
-                    for key in await self._fill(kind):
+                if scope not in self._versions:
+                    for key in await self._fill(scope):
                         wake(key)
-                if kind in self._unserved:
+                if scope not in self._versions:
                     await asyncio.sleep(MISSING_KIND_SECONDS)
                     continue
-                await self._watch(kind, wake)
+                await self._watch(scope, wake)
                 failures = 0
             except KubeError as error:
+                if error.status == FORBIDDEN and len(self._places) > 1:
+                    # A namespace that was deleted has taken its Role along; the others go on.
+                    self._heard(scope)
+                    self._versions.pop(scope, None)
+                    await asyncio.sleep(SHUT_NAMESPACE_SECONDS)
+                    continue
                 if error.status in (GONE, NOT_FOUND):
                     # It was away for so long that only a list tells what happened meanwhile; or the kind has gone.
-                    self._versions.pop(kind, None)
+                    self._versions.pop(scope, None)
                 else:
-                    log.warning("watch failed", kind=kind, error=str(error))
+                    log.warning("watch failed", kind=kind, namespace=place, error=str(error))
                 wait = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
                 failures += 1
                 await asyncio.sleep(wait * random.uniform(1, 1.2))  # noqa: S311 - no secret
 
-    async def _fill(self, kind: str) -> set[Key]:
+    async def _fill(self, scope: Scope) -> set[Key]:
         """List a kind of children. A cluster that has no such kind has none of it.
 
         Returns:
             The ChatClusters of which something is different.
         """
+        kind, _ = scope
         try:
-            touched = await self._list(kind, MANAGED_SELECTOR)
+            touched = await self._list(scope, MANAGED_SELECTOR)
         except KubeError as error:
             if error.status != NOT_FOUND:
                 raise
             self._unserved.add(kind)
-            self._versions.pop(kind, None)
-            touched = self._store.drop(kind)
-            self._heard(kind)
+            self._versions.pop(scope, None)
+            touched = self._store.drop(scope)
+            self._heard(scope)
+            self._know(scope)
         else:
             self._unserved.discard(kind)
         return touched
 
-    async def _list(self, kind: str, selector: str | None) -> set[Key]:
-        """Fill the cache with all objects of a kind.
+    async def _list(self, scope: Scope, selector: str | None) -> set[Key]:
+        """Fill the cache with all objects of a kind, in a namespace or all.
 
         Returns:
             The ChatClusters of which something is different.
         """
+        kind, place = scope
         version = ""
         touched: set[Key] = set()
         try:
-            async for page, version in self._kube.pages(kind, self._namespace, selector):  # noqa: B007 - the last one counts
-                touched |= self._store.listed(kind, page)
+            async for page, version in self._kube.pages(kind, place, selector):  # noqa: B007 - the last one counts
+                touched |= self._store.listed(scope, page)
         except BaseException:
-            self._store.abandon(kind)
+            self._store.abandon(scope)
             raise
-        touched |= self._store.complete(kind, version)
-        self._versions[kind] = version
+        touched |= self._store.complete(scope, version)
+        self._versions[scope] = version
         metrics.RELISTS.labels(kind=kind).inc()
-        self._heard(kind)
+        self._heard(scope)
+        self._know(scope)
         return touched
 
-    async def _watch(self, kind: str, wake: Callable[[Key], None]) -> None:
+    async def _watch(self, scope: Scope, wake: Callable[[Key], None]) -> None:
         """Follow one watch to its end."""
-        async for news, raw in self._kube.watch(kind, self._namespace, MANAGED_SELECTOR, self._versions[kind]):
-            self._versions[kind] = raw["metadata"]["resourceVersion"]
-            for key in self._store.told(kind, news, raw):
+        kind, place = scope
+        async for news, raw in self._kube.watch(kind, place, MANAGED_SELECTOR, self._versions[scope]):
+            self._versions[scope] = raw["metadata"]["resourceVersion"]
+            for key in self._store.told(scope, news, raw):
                 wake(key)
-        self._heard(kind)
+        self._heard(scope)
 
-    def _heard(self, kind: str) -> None:
-        if kind in FOLLOWED:
-            self._heard_at[kind] = self._monotonic()
-            if len(self._heard_at) == len(FOLLOWED):
-                self._filled.set()
+    def _heard(self, scope: Scope) -> None:
+        self._heard_at[scope] = self._monotonic()
         metrics.CACHED.set(len(self._store))
+
+    def _know(self, scope: Scope) -> None:
+        """Note that a kind has been listed once."""
+        kind, place = scope
+        self._unknown[place].discard(kind)
+        if not self._unknown[place]:
+            self._filled[place].set()

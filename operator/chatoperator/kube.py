@@ -52,7 +52,7 @@ TRIES, RETRY_AFTER_MAX_SECONDS = 4, 10
 _ESCAPED_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """Beside what JSON escapes: control characters, line breaks, the byte order mark, no characters."""
 
-NOT_FOUND, CONFLICT, GONE, TOO_MANY = 404, 409, 410, 429
+FORBIDDEN, NOT_FOUND, CONFLICT, GONE, TOO_MANY = 403, 404, 409, 410, 429
 
 Items = list["Manifest"]
 

@@ -17,7 +17,7 @@ from chatoperator import handlers, health, metrics
 from chatoperator.cache import Cache
 from chatoperator.controller import Controller
 from chatoperator.errors import KubeError
-from chatoperator.kube import connect
+from chatoperator.kube import FORBIDDEN, connect
 from chatoperator.manifests.metadata import KIND
 from chatoperator.probe import Prober
 from chatoperator.reconcile import Reconciler
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chatoperator.settings import Settings
 
 CRD_WAIT_SECONDS = 2
-"""Between two looks for the ChatCluster's CRD while the chart is still being installed."""
+"""Between two looks for the ChatCluster's CRD, or for a Role, while the chart is still being installed."""
 
 PROBE_CONNECTIONS = 64
 """Requests to the data plane at a time."""
@@ -49,7 +49,7 @@ async def run(configured: Settings) -> None:
     async with connect(os.environ.get("KUBECONFIG")) as kube, aiohttp.ClientSession(connector=connector) as session:
         reconciler = Reconciler(
             kube,
-            Cache(kube, configured.watch_namespace, monotonic=time.monotonic),
+            Cache(kube, configured.watch_namespaces, monotonic=time.monotonic),
             Prober(session),
             configured,
             monotonic=time.monotonic,
@@ -57,17 +57,18 @@ async def run(configured: Settings) -> None:
         )
         controller = Controller(reconciler, monotonic=time.monotonic, unix_time=time.time)
         async with health.serving(configured.health_port, controller.check_alive):
-            await _wait_for_crd(kube, configured)
+            await _readable(kube, configured)
             lease = kube.lease(configured.namespace, configured.lease_name, configured.pod_name)
             log.info("standing by", version=configured.version, lease=configured.lease_name)
             await lease.acquire()
-            log.info("leading", version=configured.version, watch_namespace=configured.watch_namespace)
-            await _lead(lease, controller, configured)
+            namespaces = await _readable(kube, configured)
+            log.info("leading", version=configured.version, namespaces=namespaces or "all")
+            await _lead(lease, controller, configured, namespaces)
 
 
-async def _lead(lease: Lease, controller: Controller, configured: Settings) -> None:
+async def _lead(lease: Lease, controller: Controller, configured: Settings, namespaces: list[str]) -> None:
     metrics.LEADING.set(1)
-    operating = asyncio.create_task(_operate(controller, configured))
+    operating = asyncio.create_task(_operate(controller, configured, namespaces))
     keeping = asyncio.create_task(lease.keep())
     await asyncio.wait({operating, keeping}, return_when=asyncio.FIRST_COMPLETED)
     if not operating.done():
@@ -80,24 +81,37 @@ async def _lead(lease: Lease, controller: Controller, configured: Settings) -> N
     operating.result()
 
 
-async def _operate(controller: Controller, configured: Settings) -> None:
+async def _operate(controller: Controller, configured: Settings, namespaces: list[str]) -> None:
     await kopf.operator(
         registry=handlers.registry(controller),
         # Kopf would ask for the process's user name, and a container's user has none.
         identity=cast("Any", configured.pod_name),
         standalone=True,
-        clusterwide=configured.watch_namespace is None,
-        namespaces=[configured.watch_namespace] if configured.watch_namespace else [],
+        clusterwide=not namespaces,
+        namespaces=namespaces,
     )
 
 
-async def _wait_for_crd(kube: Kube, configured: Settings) -> None:
-    """Kopf looks for the CRD once, at its start; the chart may still be bringing it."""
+async def _readable(kube: Kube, configured: Settings) -> list[str]:
+    """Wait for the CRD, which the chart may still be bringing: Kopf looks for it once, at its start.
+
+    Returns:
+        The namespaces for Kopf to watch; none for all. It would end at the first one that it may not read, such as one
+        that was deleted; those are left to the sweep, which reads them again when their Role is back.
+    """
+    wanted: tuple[str | None, ...] = configured.watch_namespaces or (None,)
     while True:
-        try:
-            await kube.list(KIND, configured.watch_namespace)
-        except KubeError as error:
-            log.warning("waiting for the CRD", error=str(error))
-            await asyncio.sleep(CRD_WAIT_SECONDS)
-        else:
-            return
+        found: list[str | None] = []
+        for namespace in wanted:
+            try:
+                await kube.list(KIND, namespace)
+            except KubeError as error:
+                log.warning("cannot read ChatClusters yet", namespace=namespace or "all", error=str(error))
+                if error.status != FORBIDDEN:
+                    found.clear()
+                    break
+            else:
+                found.append(namespace)
+        if found:
+            return [namespace for namespace in found if namespace is not None]
+        await asyncio.sleep(CRD_WAIT_SECONDS)

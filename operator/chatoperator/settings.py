@@ -23,7 +23,7 @@ class Settings:
         namespace: The operator's own.
         pod_name: The operator's own.
         lease_name: Of the Lease, in the operator's own namespace, whose holder reconciles.
-        watch_namespace: The one namespace to serve; None for the whole cluster.
+        watch_namespaces: The namespaces to serve; none for the whole cluster.
         cluster_domain: DNS domain of the Kubernetes cluster.
         health_port: Where kubelet asks whether the operator lives.
         metrics_port: Where Prometheus reads.
@@ -36,7 +36,7 @@ class Settings:
     namespace: str
     pod_name: str
     lease_name: str
-    watch_namespace: str | None
+    watch_namespaces: tuple[str, ...]
     cluster_domain: str
     health_port: int
     metrics_port: int
@@ -60,7 +60,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         namespace=_required(environment, "CHATOPERATOR_NAMESPACE"),
         pod_name=environment.get("POD_NAME", "chatoperator"),
         lease_name=environment.get("CHATOPERATOR_LEASE_NAME") or "chatcluster-operator",
-        watch_namespace=environment.get("CHATOPERATOR_WATCH_NAMESPACE") or None,
+        watch_namespaces=_names(environment, "CHATOPERATOR_WATCH_NAMESPACES"),
         cluster_domain=environment.get("CHATOPERATOR_CLUSTER_DOMAIN", "cluster.local"),
         health_port=_port(environment, "CHATOPERATOR_HEALTH_PORT", 8080),
         metrics_port=_port(environment, "CHATOPERATOR_METRICS_PORT", 9090),
@@ -80,6 +80,12 @@ def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...])
     if value not in choices:
         raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
     return value
+
+
+def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Names with commas between them: `a, b,a` -> `("a", "b")`."""
+    parts = (part.strip() for part in environment.get(name, "").split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Name = tuple[str, str, str]
 """(kind, namespace, name) of an object."""
 
+Scope = tuple[str, str | None]
+"""What one list or watch is about: a kind, and the namespace or None for all. Never both for one kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -40,8 +43,8 @@ class Store:
     def __init__(self) -> None:
         self._entries: dict[Name, _Entry] = {}
         self._owned: dict[Key, set[Name]] = {}
-        self._told: dict[str, int] = {}
-        self._listing: dict[str, set[Name]] = {}
+        self._told: dict[Scope, int] = {}
+        self._listing: dict[Scope, set[Name]] = {}
 
     def __len__(self) -> int:
         """How many objects there are."""
@@ -61,64 +64,69 @@ class Store:
         names = sorted(self._owned.get(key, ()))
         return {(kind, name): _parsed(self._entries[kind, namespace, name].text) for kind, namespace, name in names}
 
-    def listed(self, kind: str, page: list[Manifest]) -> set[Key]:
-        """Take a page of a list of a kind. Once all are in, `complete` says what was not among them.
+    def listed(self, scope: Scope, page: list[Manifest]) -> set[Key]:
+        """Take a page of a list. Once all are in, `complete` says what was not among them.
 
         Returns:
             The ChatClusters of which something is different now.
         """
-        names = self._listing.setdefault(kind, set())
+        kind, _ = scope
+        names = self._listing.setdefault(scope, set())
         touched = set()
         for raw in page:
             names.add(_name(kind, raw))
             touched |= self._put(kind, raw)
         return touched
 
-    def complete(self, kind: str, resource_version: str) -> set[Key]:
+    def complete(self, scope: Scope, resource_version: str) -> set[Key]:
         """A list has ended: what was not in it is gone, unless it was noted later than the list was made.
 
         Args:
-            kind: Of the objects.
+            scope: Of the list.
             resource_version: Of the list.
 
         Returns:
             The ChatClusters that something is gone of.
         """
-        version, there = int(resource_version), self._listing.pop(kind, set())
+        kind, within = scope
+        version, there = int(resource_version), self._listing.pop(scope, set())
         gone = [
             name
             for name, entry in self._entries.items()
-            if name[0] == kind and name not in there and entry.version <= version
+            if name[0] == kind and within in (None, name[1]) and name not in there and entry.version <= version
         ]
-        self._told[kind] = max(version, self._told.get(kind, 0))
+        self._told[scope] = max(version, self._told.get(scope, 0))
         return {self._remove(name) for name in gone}
 
-    def drop(self, kind: str) -> set[Key]:
+    def drop(self, scope: Scope) -> set[Key]:
         """The cluster has no such kind, or no longer, and so no object of it.
 
         Returns:
             The ChatClusters that something is gone of.
         """
-        self._told.pop(kind, None)
-        return {self._remove(name) for name in [name for name in self._entries if name[0] == kind]}
+        kind, within = scope
+        self._told.pop(scope, None)
+        gone = [name for name in self._entries if name[0] == kind and within in (None, name[1])]
+        return {self._remove(name) for name in gone}
 
-    def abandon(self, kind: str) -> None:
+    def abandon(self, scope: Scope) -> None:
         """A list has not come to its end."""
-        self._listing.pop(kind, None)
+        self._listing.pop(scope, None)
 
-    def told(self, kind: str, news: str, raw: Manifest) -> set[Key]:
+    def told(self, scope: Scope, news: str, raw: Manifest) -> set[Key]:
         """Take a watch's news.
 
         Args:
-            kind: Of the object.
+            scope: Of the watch.
             news: ADDED, MODIFIED, DELETED or BOOKMARK.
             raw: The object.
 
         Returns:
             The ChatClusters to look at: none where a change was the operator's own, which it has noted.
         """
+        kind, _ = scope
         version = int(raw["metadata"]["resourceVersion"])
-        self._told[kind] = max(version, self._told.get(kind, 0))
+        self._told[scope] = max(version, self._told.get(scope, 0))
         if news == "BOOKMARK":
             return set()
         name = _name(kind, raw)
@@ -132,15 +140,20 @@ class Store:
             touched.add(entry.owner)
         return touched
 
-    def note(self, kind: str, raw: Manifest) -> None:
+    def note(self, scope: Scope, raw: Manifest) -> None:
         """Take the answer to a request, so that what was written is read before any watch tells of it.
 
         A watch that is past the answer has told it already, or of the object's end.
+
+        Args:
+            scope: Of the watch that the object is in.
+            raw: The object.
         """
+        kind, _ = scope
         labels = raw["metadata"].get("labels") or {}
         # Of what lost its labels no watch would tell the end.
         followed = kind == KIND or labels.get(MANAGED_BY_LABEL) == MANAGED_BY
-        if followed and int(raw["metadata"]["resourceVersion"]) > self._told.get(kind, 0):
+        if followed and int(raw["metadata"]["resourceVersion"]) > self._told.get(scope, 0):
             self._put(kind, raw)
 
     def forget(self, kind: str, namespace: str, name: str) -> set[Key]:

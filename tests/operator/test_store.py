@@ -12,12 +12,15 @@ from chatoperator.store import Store
 
 DEMO = ("chat", "demo")
 POD = ("Pod", "demo-ingress-x")
+SERVICES, PODS, CHATCLUSTERS = ("Service", None), ("Pod", None), (KIND, None)
 
 
-def made(name: str, version: int, *, instance: str = "demo", managed: bool = True, **fields: Any) -> dict[str, Any]:
+def made(
+    name: str, version: int, *, namespace: str = "chat", instance: str = "demo", managed: bool = True, **fields: Any
+) -> dict[str, Any]:
     labels = {INSTANCE_LABEL: instance, **({MANAGED_BY_LABEL: MANAGED_BY} if managed else {})}
     metadata = {
-        "namespace": "chat",
+        "namespace": namespace,
         "name": name,
         "resourceVersion": str(version),
         "labels": labels,
@@ -28,29 +31,29 @@ def made(name: str, version: int, *, instance: str = "demo", managed: bool = Tru
 
 def test_a_kind_that_the_cluster_no_longer_has_leaves_nothing_behind() -> None:
     store = filled()
-    assert store.drop("Pod") == {DEMO}
+    assert store.drop(PODS) == {DEMO}
     assert set(store.owned(DEMO)) == {("Service", "demo-ingress")}
-    assert store.drop("Pod") == set()
+    assert store.drop(PODS) == set()
     # What comes when it is back counts, however old.
-    store.listed("Pod", [made("demo-ingress-x", 6)])
+    store.listed(PODS, [made("demo-ingress-x", 6)])
     assert POD in store.owned(DEMO)
 
 
 def filled() -> Store:
     """A Service and a pod, as listed at 10."""
     store = Store()
-    store.listed("Service", [made("demo-ingress", 5, spec={"clusterIP": "10.0.0.1"})])
-    store.complete("Service", "10")
+    store.listed(SERVICES, [made("demo-ingress", 5, spec={"clusterIP": "10.0.0.1"})])
+    store.complete(SERVICES, "10")
     store.listed(
-        "Pod", [made("demo-ingress-x", 6, status={"podIP": "192.0.2.1"}, spec={"nodeName": "node-1", "containers": []})]
+        PODS, [made("demo-ingress-x", 6, status={"podIP": "192.0.2.1"}, spec={"nodeName": "node-1", "containers": []})]
     )
-    store.complete("Pod", "10")
+    store.complete(PODS, "10")
     return store
 
 
 def test_a_chatcluster_sees_its_own_children_with_their_kind_and_without_who_wrote_them() -> None:
     store = filled()
-    store.told("Service", "ADDED", made("other-ingress", 11, instance="other"))
+    store.told(SERVICES, "ADDED", made("other-ingress", 11, instance="other"))
     assert store.owned(DEMO).keys() == {("Service", "demo-ingress"), POD}
     service = store.owned(DEMO)["Service", "demo-ingress"]
     assert service["kind"] == "Service"
@@ -63,72 +66,89 @@ def test_a_chatcluster_sees_its_own_children_with_their_kind_and_without_who_wro
 
 def test_what_was_written_is_read_before_a_watch_tells_of_it_and_its_echo_wakes_nobody() -> None:
     store = filled()
-    store.note("Service", {"kind": "Service", **made("demo-ingress", 12, spec={"clusterIP": "10.0.0.2"})})
+    store.note(SERVICES, {"kind": "Service", **made("demo-ingress", 12, spec={"clusterIP": "10.0.0.2"})})
     assert store.owned(DEMO)["Service", "demo-ingress"]["spec"] == {"clusterIP": "10.0.0.2"}
-    assert store.told("Service", "MODIFIED", made("demo-ingress", 12)) == set()
+    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 12)) == set()
 
 
 def test_a_change_that_came_just_before_the_own_one_still_wakes() -> None:
     store = filled()
-    store.note("Service", made("demo-ingress", 12))
-    assert store.told("Service", "MODIFIED", made("demo-ingress", 11)) == {DEMO}
+    store.note(SERVICES, made("demo-ingress", 12))
+    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 11)) == {DEMO}
     assert store.owned(DEMO)["Service", "demo-ingress"]["metadata"]["resourceVersion"] == "12"
 
 
 def test_an_answer_that_a_watch_has_passed_brings_nothing_back() -> None:
     store = filled()
-    store.told("Service", "ADDED", made("demo-postgres", 20))
-    store.told("Service", "DELETED", made("demo-postgres", 21))
-    store.note("Service", made("demo-postgres", 20))
+    store.told(SERVICES, "ADDED", made("demo-postgres", 20))
+    store.told(SERVICES, "DELETED", made("demo-postgres", 21))
+    store.note(SERVICES, made("demo-postgres", 20))
     assert store.owned(DEMO).keys() == {("Service", "demo-ingress"), POD}
 
 
 def test_a_list_takes_away_what_it_lacks_but_not_what_was_made_after_it() -> None:
     store = filled()
-    store.note("Service", made("demo-postgres", 31))
-    assert store.listed("Service", []) == set()
-    assert store.complete("Service", "30") == {DEMO}
+    store.note(SERVICES, made("demo-postgres", 31))
+    assert store.listed(SERVICES, []) == set()
+    assert store.complete(SERVICES, "30") == {DEMO}
     assert store.owned(DEMO).keys() == {("Service", "demo-postgres"), POD}
 
 
 def test_a_list_that_broke_off_takes_nothing_away() -> None:
     store = filled()
-    store.listed("Service", [made("demo-postgres", 11)])
-    store.abandon("Service")
-    store.listed("Service", [made("demo-ingress", 5)])
-    assert store.complete("Service", "10") == set()
+    store.listed(SERVICES, [made("demo-postgres", 11)])
+    store.abandon(SERVICES)
+    store.listed(SERVICES, [made("demo-ingress", 5)])
+    assert store.complete(SERVICES, "10") == set()
     assert store.owned(DEMO).keys() == {("Service", "demo-ingress"), ("Service", "demo-postgres"), POD}
+
+
+def test_the_list_of_one_namespace_takes_nothing_from_another_and_is_not_past_its_answers() -> None:
+    store, here, there = Store(), ("Service", "chat"), ("Service", "support")
+    store.listed(here, [made("demo-ingress", 5)])
+    store.listed(there, [made("demo-ingress", 6, namespace="support")])
+    store.complete(here, "10")
+    assert store.complete(there, "40") == set()
+    assert store.owned(DEMO).keys() == store.owned(("support", "demo")).keys() == {("Service", "demo-ingress")}
+    store.note(here, made("demo-ingress", 20, spec={"new": True}))
+    assert store.owned(DEMO)["Service", "demo-ingress"]["spec"] == {"new": True}
+    store.listed(there, [])
+    assert store.complete(there, "50") == {("support", "demo")}
+    assert store.owned(DEMO).keys() == {("Service", "demo-ingress")}
 
 
 def test_an_object_that_changes_hands_wakes_both() -> None:
     store = filled()
-    assert store.told("Service", "MODIFIED", made("demo-ingress", 13, instance="other")) == {DEMO, ("chat", "other")}
+    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 13, instance="other")) == {
+        DEMO,
+        ("chat", "other"),
+    }
     assert store.owned(DEMO).keys() == {POD}
 
 
 def test_what_lost_its_label_is_not_kept_from_an_answer() -> None:
     store = filled()
-    store.note("Secret", made("demo-database", 14, managed=False))
+    store.note(("Secret", None), made("demo-database", 14, managed=False))
     assert store.owned(DEMO).keys() == {("Service", "demo-ingress"), POD}
 
 
 def test_a_bookmark_is_no_object() -> None:
     store = filled()
-    assert store.told("Service", "BOOKMARK", {"metadata": {"resourceVersion": "99"}}) == set()
+    assert store.told(SERVICES, "BOOKMARK", {"metadata": {"resourceVersion": "99"}}) == set()
     assert len(store) == 2
 
 
 def test_chatclusters_are_no_children_of_their_own() -> None:
     store = Store()
-    assert store.told(KIND, "ADDED", {"metadata": {"namespace": "chat", "name": "demo", "resourceVersion": "1"}}) == {
-        DEMO
-    }
+    assert store.told(
+        CHATCLUSTERS, "ADDED", {"metadata": {"namespace": "chat", "name": "demo", "resourceVersion": "1"}}
+    ) == {DEMO}
     assert store.chatclusters() == [DEMO]
     assert store.owned(DEMO) == {}
     body = store.chatcluster(DEMO)
     assert body is not None
     assert body["kind"] == KIND
-    store.told(KIND, "DELETED", {"metadata": {"namespace": "chat", "name": "demo", "resourceVersion": "2"}})
+    store.told(CHATCLUSTERS, "DELETED", {"metadata": {"namespace": "chat", "name": "demo", "resourceVersion": "2"}})
     assert store.chatcluster(DEMO) is None
 
 
@@ -149,12 +169,12 @@ def test_however_lists_watches_and_answers_interleave_the_end_is_what_the_api_se
             live[name] = version
         elif live.pop(name, None) is not None:
             news.append(("DELETED", made(name, version)))
-    store.complete("Service", "0")
+    store.complete(SERVICES, "0")
     position = 0
     while position < len(news):
         match data.draw(st.sampled_from(("told", "told", "cut", "note", "list"))):
             case "told":
-                store.told("Service", *news[position])
+                store.told(SERVICES, *news[position])
                 position += 1
             case "cut":
                 position = data.draw(st.integers(0, position))
@@ -162,14 +182,14 @@ def test_however_lists_watches_and_answers_interleave_the_end_is_what_the_api_se
                 # Of what is there at that moment, or was a little before.
                 kind, raw = news[data.draw(st.integers(0, position))]
                 if kind != "DELETED":
-                    store.note("Service", raw)
+                    store.note(SERVICES, raw)
             case "list":
                 position = data.draw(st.integers(position, len(news)))
                 there = {}
                 for kind, raw in news[:position]:
                     there[raw["metadata"]["name"]] = None if kind == "DELETED" else raw
-                store.listed("Service", [raw for raw in there.values() if raw])
+                store.listed(SERVICES, [raw for raw in there.values() if raw])
                 at = news[position - 1][1]["metadata"]["resourceVersion"] if position else "0"
-                store.complete("Service", str(at))
+                store.complete(SERVICES, str(at))
     found = {name: int(raw["metadata"]["resourceVersion"]) for (_, name), raw in store.owned(DEMO).items()}
     assert found == live

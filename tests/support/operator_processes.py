@@ -51,7 +51,7 @@ class Process:
             "CHATOPERATOR_IMAGE_POSTGRES": "postgres:1",
             "CHATOPERATOR_IMAGE_HAPROXY": "haproxy:1",
             "CHATOPERATOR_NAMESPACE": namespace,
-            "CHATOPERATOR_WATCH_NAMESPACE": namespace,
+            "CHATOPERATOR_WATCH_NAMESPACES": namespace,
             "CHATOPERATOR_LEASE_NAME": LEASE,
             "CHATOPERATOR_HEALTH_PORT": str(self.port),
             "CHATOPERATOR_METRICS_PORT": str(metrics_port),
@@ -153,7 +153,7 @@ class Operators:
 
 def allow(server: ApiServer, namespace: str) -> None:
     """Give the operators' user the rights of the chart in one namespace, and no others."""
-    made = render(f"watchNamespace={namespace}", namespace=namespace)
+    made = render(f"watchNamespaces={{{namespace}}}", namespace=namespace)
     rules = [document for document in made if document["kind"] in {"Role", "RoleBinding"}]
     for document in rules:
         if document["kind"] == "RoleBinding":

@@ -35,7 +35,7 @@ class Operator:
     def restart(self, **settings: Any) -> None:
         """What a new operator process knows: nothing."""
         changed = type(SETTINGS)(**{**SETTINGS.__dict__, **settings})
-        self.cache = Cache(self.kube, self.namespace, monotonic=lambda: self.seconds)
+        self.cache = Cache(self.kube, [self.namespace], monotonic=lambda: self.seconds)
         self.reconciler = Reconciler(
             self.kube,
             self.cache,

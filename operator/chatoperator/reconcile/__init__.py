@@ -115,8 +115,8 @@ class Reconciler:
         Raises:
             KubeError: The API server refused something; status says what, and the reconcile is to be tried again.
         """
-        await self._cache.filled()
         namespace, name = key
+        await self._cache.filled(namespace)
         body = self._cache.chatcluster(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             # Its children follow by garbage collection.

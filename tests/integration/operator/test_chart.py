@@ -35,6 +35,9 @@ def test_helm_finds_nothing_to_complain_about() -> None:
         "unknown=1",
         "crd.keep=true",
         "replicas=0",
+        "watchNamespace=chat",
+        "watchNamespaces={Chat}",
+        "watchNamespaces={chat,chat}",
     ],
 )
 def test_wrong_values_are_refused(value: str) -> None:
@@ -50,17 +53,25 @@ def test_the_environment_is_what_the_operator_reads() -> None:
     assert read.images.chatserver == "registry.example.com/chat/chatcluster-chatserver:2.0"
     assert read.images.postgres == "registry.example.com/chat/chatcluster-postgres:2.0"
     assert read.images.haproxy == "registry.example.com/chat/chatcluster-haproxy:2.0"
-    assert read.watch_namespace is None
+    assert read.watch_namespaces == ()
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"health": read.health_port, "metrics": read.metrics_port}
 
 
-def test_one_namespace_needs_no_cluster_role() -> None:
-    made = render("watchNamespace=chat")
+def test_named_namespaces_need_no_cluster_role() -> None:
+    made = render("watchNamespaces={chat,support}")
     kinds = {document["kind"] for document in made}
     assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
-    roles = {role["metadata"]["name"]: role["metadata"]["namespace"] for role in made if role["kind"] == "Role"}
-    assert roles == {"chatcluster-operator": "chat", "chatcluster-operator-lease": "chatcluster-system"}
+    for kind in ("Role", "RoleBinding"):
+        found = {(role["metadata"]["name"], role["metadata"]["namespace"]) for role in made if role["kind"] == kind}
+        assert found == {
+            ("chatcluster-operator", "chat"),
+            ("chatcluster-operator", "support"),
+            ("chatcluster-operator-lease", "chatcluster-system"),
+        }
+    (container,) = one("Deployment", made)["spec"]["template"]["spec"]["containers"]
+    read = settings.read({entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]})
+    assert read.watch_namespaces == ("chat", "support")
 
 
 def test_one_operator_has_no_budget_and_two_are_kept_apart() -> None:

@@ -140,7 +140,7 @@ async def prober(
     async with connect(str(kubeconfig)) as kube:
         reconciler = Reconciler(
             kube,
-            Cache(kube, None, monotonic=time.monotonic),
+            Cache(kube, (), monotonic=time.monotonic),
             fake,  # type: ignore[arg-type]
             SETTINGS,
             monotonic=time.monotonic,
