@@ -17,6 +17,7 @@ from chatoperator.spec import (
     Chatserver,
     Database,
     Front,
+    ImageSource,
     Ingress,
     Issuer,
     Limits,
@@ -84,6 +85,7 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
         version=spec.get("version"),
         paused=bool(spec.get("paused", False)),
         retain=_choice(spec, "deletionPolicy", ("Retain", "Delete"), "deletionPolicy") == "Retain",
+        images=_images(_mapping(spec, "images")),
         ingress=_ingress(_mapping(spec, "ingress")),
         chatserver=_chatserver(_mapping(spec, "chatserver")),
         database=_database(_mapping(spec, "database")),
@@ -109,6 +111,13 @@ def _too_few_connections(cluster: ChatCluster) -> SpecError:
         f"{ceiling} chatservers need at least {needed} database connections during a rollout; lower it, or set "
         f'database.parameters.max_connections to "{needed + RESERVED_CONNECTIONS}" or more',
     )
+
+
+def _images(raw: Mapping[str, Any]) -> ImageSource:
+    registry = raw.get("registry")
+    if registry is not None and not str(registry).endswith("/"):
+        raise SpecError("images.registry", f"it goes before the images' names: write {registry}/")
+    return ImageSource(registry=registry, pull_secrets=tuple(raw.get("pullSecrets") or ()))
 
 
 def _ingress(raw: Mapping[str, Any]) -> Ingress:

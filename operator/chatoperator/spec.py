@@ -205,6 +205,23 @@ class Auth:
 
 
 @dataclass(frozen=True)
+class ImageSource:
+    """Where the release's images are pulled from.
+
+    Attributes:
+        registry: Their prefix with its last slash, such as `registry.example.com/chat/`; None for the chart's.
+        pull_secrets: Names of the Secrets that all pods pull with.
+    """
+
+    registry: str | None
+    pull_secrets: tuple[str, ...]
+
+    def of(self, image: str) -> str:
+        """An image of the release as this source has it: `one.example.com/a/chat:1` -> `two.example.com/b/chat:1`."""
+        return image if self.registry is None else self.registry + image.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class NetworkPolicies:
     """Whether there are NetworkPolicies, and who beside the operator may read metrics (NetworkPolicyPeers)."""
 
@@ -224,6 +241,7 @@ class ChatCluster:
     version: str | None
     paused: bool
     retain: bool
+    images: ImageSource
     ingress: Ingress
     chatserver: Chatserver
     database: Database

@@ -139,6 +139,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"routes_known": True},
     ),
+    "pull-secrets": ({"images": {"pullSecrets": ["registry", "mirror"]}}, {}),
     "external-database": (
         {"database": {"external": {"secretName": "mine"}}},
         {"database_identity": "external:0000-secret:1", "external_ports": (5433,)},
@@ -248,6 +249,13 @@ def test_every_pod_is_restricted_and_has_no_token_but_limits() -> None:
                 "readOnlyRootFilesystem": True,
             }
             assert set(container["resources"]["requests"]) == set(container["resources"]["limits"]) == {"cpu", "memory"}
+
+
+def test_every_pod_pulls_with_the_secrets_of_the_spec() -> None:
+    assert all("imagePullSecrets" not in template["spec"] for template in _pods().values())
+    pods = _pods(images={"pullSecrets": ["registry"]})
+    assert {name.split("-")[1] for name in pods} == {"ingress", "chatserver", "postgres", "migrate"}
+    assert all(template["spec"]["imagePullSecrets"] == [{"name": "registry"}] for template in pods.values())
 
 
 def test_a_chat_fits_a_two_core_node() -> None:

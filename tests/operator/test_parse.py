@@ -38,6 +38,7 @@ def _front(**front: Any) -> dict[str, Any]:
         ({"chatserver": {"drainSeconds": 9}}, "chatserver.drainSeconds"),
         ({"chatserver": {"targetConnectionsPerServer": "many"}}, "chatserver.targetConnectionsPerServer"),
         ({"chatserver": {"targetConnectionsPerServer": True}}, "chatserver.targetConnectionsPerServer"),
+        ({"images": {"registry": "registry.example.com/chat"}}, "images.registry"),
         ({"ingress": {"tls": {"mode": "Secret"}}}, "ingress.tls.secretName"),
         ({"ingress": {"tls": {"mode": "CertManager"}, "hostnames": ["a.example.com"]}}, "ingress.tls.issuerRef"),
         ({"ingress": {"tls": {"issuerRef": {"name": "ours"}}}}, "ingress.tls.issuerRef"),

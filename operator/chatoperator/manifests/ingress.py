@@ -191,6 +191,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
                         user_id=SERVICE_USER_ID,
                         containers=[container],
                         volumes=volumes,
+                        pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                         spread_over=selector(cluster.name, "ingress"),
                     ),

@@ -65,6 +65,7 @@ def pod_spec(
     user_id: int,
     containers: Sequence[Manifest],
     volumes: Sequence[Manifest],
+    pull_secrets: Sequence[str],
     termination_grace_seconds: int,
     spread_over: Mapping[str, str] | None = None,
 ) -> Manifest:
@@ -74,6 +75,7 @@ def pod_spec(
         user_id: User and group that the image runs as.
         containers: The containers, as the part makes them.
         volumes: The volumes, beside which each pod gets an empty `/tmp` volume named tmp.
+        pull_secrets: Names of the Secrets that kubelet pulls the images with.
         termination_grace_seconds: What kubelet gives the pod between SIGTERM and SIGKILL.
         spread_over: Labels of the pods to keep apart; None for a part with one pod.
     """
@@ -85,6 +87,8 @@ def pod_spec(
         "containers": list(containers),
         "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
     }
+    if pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
     if spread_over is not None:
         spec |= _apart(spread_over)
     return spec

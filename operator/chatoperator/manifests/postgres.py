@@ -216,6 +216,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
                     user_id=POSTGRES_USER_ID,
                     containers=[container, agent],
                     volumes=volumes,
+                    pull_secrets=cluster.images.pull_secrets,
                     termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                 ),
             },

@@ -164,6 +164,8 @@ def make_plan(
     elif live is not None:
         # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
         template = ServerTemplate(_image_of(live), schema_of(live) or "")
+    if not migrated and _keeps_database(cluster, observed, told.agent, images.postgres):
+        inputs = replace(inputs, config_digest=None)
     webhook = cluster.auth.webhook
     return Plan(
         inputs=replace(inputs, server_template=template),
@@ -182,7 +184,7 @@ def make_plan(
 
 
 def _release(cluster: ChatCluster, body: Manifest, settings: Settings) -> tuple[str, Images]:
-    """The version to run and its images: those pinned in status, unless spec names another release or image."""
+    """The version to run and its images: those pinned in status, unless spec names others."""
     held = body.get("status") or {}
     version = cluster.version or held.get("version") or settings.version
     if version == settings.version:
@@ -191,10 +193,11 @@ def _release(cluster: ChatCluster, body: Manifest, settings: Settings) -> tuple[
         images = Images(**held["images"])
     else:
         raise SpecError("version", f"this operator brings release {settings.version}; name it, or remove the field")
+    source = cluster.images
     return version, Images(
-        chatserver=cluster.chatserver.image or images.chatserver,
-        postgres=cluster.database.image or images.postgres,
-        haproxy=cluster.ingress.image or images.haproxy,
+        chatserver=cluster.chatserver.image or source.of(images.chatserver),
+        postgres=cluster.database.image or source.of(images.postgres),
+        haproxy=cluster.ingress.image or source.of(images.haproxy),
     )
 
 
@@ -263,6 +266,21 @@ def _config_digest(
     return live if agent.refused is not None else wanted
 
 
+def _keeps_database(cluster: ChatCluster, observed: Observed, agent: AgentReport | None, image: str) -> bool:
+    """Whether PostgreSQL stays as it is until the migration has succeeded.
+
+    Its one pod goes before the new one comes, and the migration shows that the registry and the Secrets are right. Of
+    an image that the spec gives to PostgreSQL alone it shows nothing, and a database that is not healthy waits for
+    nothing.
+    """
+    live = observed.workload(cluster.name, "postgres")
+    if live is None or agent is None:
+        return False
+    pulled_with = [one["name"] for one in live["spec"]["template"]["spec"].get("imagePullSecrets") or ()]
+    other_image = cluster.database.image is None and _image_of(live) != image
+    return other_image or pulled_with != list(cluster.images.pull_secrets)
+
+
 def _https_port(cluster: ChatCluster, observed: Observed) -> int | None:
     if cluster.ingress.service.type == "NodePort" and cluster.ingress.service.node_port is not None:
         return cluster.ingress.service.node_port
@@ -285,5 +303,5 @@ def _signs(key: str | None) -> bool:
     return key is not None and len(key.strip().encode()) >= WEBHOOK_KEY_BYTES
 
 
-def _image_of(deployment: Manifest) -> str:
-    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+def _image_of(workload: Manifest) -> str:
+    return str(workload["spec"]["template"]["spec"]["containers"][0]["image"])

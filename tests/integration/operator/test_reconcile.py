@@ -12,7 +12,8 @@ from cryptography import x509
 
 from chatoperator.errors import KubeError
 from chatoperator.manifests.metadata import KIND, SCHEMA_ANNOTATION
-from chatoperator.observed import DELETION_COST_ANNOTATION, Answer, Reading
+from chatoperator.manifests.postgres import REVISION_KEY
+from chatoperator.observed import DELETION_COST_ANNOTATION, AgentReport, Answer, Reading
 from chatoperator.reconcile.observe import LOST_AFTER_SECONDS
 from tests.support.chatclusters import SETTINGS
 
@@ -354,6 +355,41 @@ async def test_a_newer_operator_restarts_nothing_until_asked(operator: Operator)
         "image"
     ] == "haproxy:9"
     assert (await operator.status())["version"] == "9"
+
+
+async def test_a_registry_and_its_secrets_reach_every_pod_and_can_be_put_right(operator: Operator) -> None:
+    """A registry that does not exist holds up the migration, for which servers and database wait."""
+    await operator.brought_up()
+    operator.pod("demo-postgres-0", part="postgres")
+    revision = (await operator.get("ConfigMap", "demo-postgres"))["data"][REVISION_KEY]
+    operator.prober.report = AgentReport(credentials=None, configuration=revision, refused=None)
+    before = (await operator.migrate_job())["metadata"]["name"]
+    operator.patch({"images": {"registry": "wrong.example.com/", "pullSecrets": ["wrong"]}})
+    await operator.reconcile(2)
+    assert await _image(operator) == "chatserver:1"
+    database = (await operator.get("StatefulSet", "demo-postgres"))["spec"]["template"]["spec"]
+    assert (database["containers"][0]["image"], database.get("imagePullSecrets")) == ("postgres:1", None)
+    operator.kubectl("delete", "job", before)
+    registry = "registry.example.com:5000/chat/"
+    operator.patch({"images": {"registry": registry, "pullSecrets": ["mine"]}, "ingress": {"image": "own/haproxy:2"}})
+    await operator.reconcile(2)
+    await operator.migrated()
+    await operator.reconcile(2)
+    holders = [await operator.get("Deployment", name) for name in sorted(CHILDREN["Deployment"])]
+    holders += [await operator.get("StatefulSet", "demo-postgres"), await operator.migrate_job()]
+    specs = [holder["spec"]["template"]["spec"] for holder in holders]
+    assert [spec["imagePullSecrets"] for spec in specs] == [[{"name": "mine"}]] * 4
+    chatserver, postgres = f"{registry}chatserver:1", f"{registry}postgres:1"
+    assert [spec["containers"][0]["image"] for spec in specs] == [chatserver, "own/haproxy:2", postgres, chatserver]
+    held = (await operator.status())["images"]
+    assert held == {"chatserver": chatserver, "haproxy": "own/haproxy:2", "postgres": postgres}
+
+    # A newer operator whose chart names another registry changes nothing.
+    newer = type(SETTINGS.images)(chatserver="c.example.com/chatserver:9", postgres="postgres:9", haproxy="haproxy:9")
+    operator.restart(version="9", images=newer)
+    await operator.reconcile(2)
+    assert await _image(operator) == chatserver
+    assert (await operator.status())["images"] == held
 
 
 async def test_external_database_makes_no_postgres_and_waits_for_its_secret(operator: Operator) -> None:
