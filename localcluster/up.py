@@ -80,13 +80,13 @@ def check_nodes(wanted: int | None, made: Made | None = None, paths: ClusterPath
 
 
 def build_test_tools(paths: ClusterPaths) -> None:
-    """Have the programs that the integration tests start: an API server of their own, and Helm.
+    """Have the programs that the integration tests start: an API server of their own, Helm, and others' checkers.
 
     Raises:
         LocalClusterError: a build failed.
     """
-    with Stage("tools: etcd, kube-apiserver, CoreDNS and Helm") as stage:
-        for module in ("etcd", "kubernetes", "coredns"):
+    with Stage("tools: etcd, kube-apiserver, CoreDNS, Helm, kubeconform and kube-score") as stage:
+        for module in ("etcd", "kubernetes", "coredns", "kubeconform", "kube-score"):
             toolchain.ensure(module, stage, paths.logs / "tools.log")
         toolchain.helm(stage, paths.logs / "tools.log")
 

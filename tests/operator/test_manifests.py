@@ -251,6 +251,13 @@ def test_every_pod_is_restricted_and_has_no_token_but_limits() -> None:
             assert set(container["resources"]["requests"]) == set(container["resources"]["limits"]) == {"cpu", "memory"}
 
 
+def test_no_pod_can_fill_its_nodes_disk() -> None:
+    for template in _pods().values():
+        empty = [volume["emptyDir"] for volume in template["spec"]["volumes"] if "emptyDir" in volume]
+        assert empty
+        assert all("sizeLimit" in one for one in empty)
+
+
 def test_every_pod_pulls_with_the_secrets_of_the_spec() -> None:
     assert all("imagePullSecrets" not in template["spec"] for template in _pods().values())
     pods = _pods(images={"pullSecrets": ["registry"]})

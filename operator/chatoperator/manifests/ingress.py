@@ -24,6 +24,7 @@ from chatoperator.manifests.pod import (
     http_probe,
     pod_spec,
     resources,
+    scratch,
     tolerations,
 )
 
@@ -170,7 +171,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
                 "defaultMode": SECRET_FILE_MODE,
             },
         },
-        {"name": "run", "emptyDir": {}},
+        scratch("run"),
     ]
     return {
         "apiVersion": "apps/v1",

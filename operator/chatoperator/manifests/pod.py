@@ -24,6 +24,10 @@ default is 300 s, in which the other servers would carry all clients. A shorter 
 
 LOST_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
+SCRATCH_LIMIT = "64Mi"
+"""Of each volume for small files, of which a few hundred KiB are used. The root file system being read-only, nothing a
+pod writes can fill its node's disk."""
+
 SECRET_FILE_MODE = 0o440
 """Readable by the pod's group only (fsGroup)."""
 
@@ -60,6 +64,11 @@ def pod_security(user_id: int) -> Manifest:
     }
 
 
+def scratch(name: str) -> Manifest:
+    """An empty volume for small files that need not outlive the pod."""
+    return {"name": name, "emptyDir": {"sizeLimit": SCRATCH_LIMIT}}
+
+
 def pod_spec(
     *,
     user_id: int,
@@ -85,7 +94,7 @@ def pod_spec(
         "securityContext": pod_security(user_id),
         "terminationGracePeriodSeconds": termination_grace_seconds,
         "containers": list(containers),
-        "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
+        "volumes": [scratch("tmp"), *volumes],
     }
     if pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in pull_secrets]

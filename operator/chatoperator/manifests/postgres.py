@@ -24,6 +24,7 @@ from chatoperator.manifests.pod import (
     container_security,
     pod_spec,
     resources,
+    scratch,
 )
 from chatoperator.manifests.quantity import number
 from chatoperator.spec import MAX_CONNECTIONS_DEFAULT
@@ -193,7 +194,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
             "secret": {"secretName": database_secret_name(cluster.name), "defaultMode": SECRET_FILE_MODE},
         },
         {"name": "config", "configMap": {"name": config_name}},
-        {"name": "run", "emptyDir": {}},
+        scratch("run"),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}},
     ]
     return {
