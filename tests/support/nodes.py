@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcluster.engine import Engine, running_engine, users_engine
 from localcluster.paths import ClusterPaths
-from tests.support.cluster import until
+from tests.support.cluster import PROXY_PORT, until
 
 if TYPE_CHECKING:
     from tests.support.cluster import Cluster
@@ -58,14 +58,14 @@ class Nodes:
         """Undo `cut()`."""
         await self._rules("--delete")
 
-    async def ready(self) -> float:
-        """Wait until Kubernetes calls the worker ready; returns the seconds it took."""
-        return await until(self.is_ready, f"{self.worker} is Ready", READY_SECONDS)
-
     async def is_ready(self) -> bool:
         """Whether Kubernetes calls the worker ready."""
         node = await self.cluster.get("node", self.worker, namespace="")
         return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
+
+    async def is_given_up(self) -> bool:
+        """Whether Kubernetes has heard nothing of the worker for too long."""
+        return not await self.is_ready()
 
     async def pods(self, component: str) -> dict[str, list[dict[str, Any]]]:
         """The pods of a part that are not on their way out, by node."""
@@ -101,24 +101,21 @@ class Nodes:
         """Whether the proxy on the other node sends people to all servers."""
         return await self._servers_up() == len(await self.cluster.pods("chatserver"))
 
-    async def clients_of_its_proxies(self) -> int:
-        """Connections of clients that came through the worker's proxies."""
-        proxies = (await self.pods("ingress"))[self.worker]
-        counted = [
-            await self._figures(proxy, "haproxy_frontend_current_sessions", 'proxy="https"') for proxy in proxies
-        ]
-        return int(sum(sum(figures) for figures in counted))
+    async def is_replaced(self) -> bool:
+        """Whether the other node has all chatservers and proxies that are wanted, ready, and Kubernetes none here."""
+        for part in ("chatserver", "ingress"):
+            deployment = await self.cluster.get("deployment", f"demo-{part}")
+            by_node = await self.pods(part)
+            wanted = deployment["spec"]["replicas"]
+            if by_node[self.worker] or len(by_node[self.first]) != wanted:
+                return False
+            if deployment["status"].get("readyReplicas") != wanted:
+                return False
+        return True
 
     async def _servers_up(self) -> int:
         (proxy, *_) = (await self.pods("ingress"))[self.first]
-        return int(sum(await self._figures(proxy, "haproxy_server_status", 'state="UP"')))
-
-    async def _figures(self, proxy: dict[str, Any], metric: str, label: str) -> list[float]:
-        """The figures of a proxy's metric, of all series with a label."""
-        path = f"/api/v1/namespaces/chat/pods/{proxy['metadata']['name']}:8404/proxy/metrics"
-        page = await self.cluster.kubectl("get", "--raw", path)
-        lines = [line for line in page.splitlines() if line.startswith(f"{metric}{{") and label in line]
-        return [float(line.rpartition(" ")[2]) for line in lines]
+        return int(await self.cluster.figure(proxy, "haproxy_server_status", PROXY_PORT, 'state="UP"'))
 
     async def _rules(self, verb: str) -> None:
         for table, chain, side in (
