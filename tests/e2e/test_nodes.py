@@ -29,7 +29,7 @@ TALK_SECONDS = 120
 CUT_SECONDS = 40
 """Less than the 50 s after which Kubernetes gives a node up."""
 
-AWAY_SECONDS = 240
+AWAY_SECONDS = 150
 """Long after Kubernetes has given it up, and replaced what ran there."""
 
 REPLACED_SECONDS = 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,11 +119,12 @@ class Nodes:
         return int(await self.cluster.figure(proxy, "haproxy_server_status", PROXY_PORT, 'state="UP"'))
 
     async def _rules(self, verb: str) -> None:
-        for table, chain, side in (
-            ("raw", "PREROUTING", "--in-interface"),
-            ("mangle", "POSTROUTING", "--out-interface"),
+        for program, (table, chain, side) in itertools.product(
+            # Nodes have both kinds of addresses, and kubelet takes either to its API server.
+            ("iptables", "ip6tables"),
+            (("raw", "PREROUTING", "--in-interface"), ("mangle", "POSTROUTING", "--out-interface")),
         ):
-            rule = ["iptables", "--wait", "--table", table, verb, chain, side, "eth0", "--jump", "DROP"]
+            rule = [program, "--wait", "--table", table, verb, chain, side, "eth0", "--jump", "DROP"]
             await self._docker("exec", self.worker, *rule)
 
     async def _docker(self, *arguments: str) -> None:
