@@ -17,7 +17,7 @@ from chatoperator.manifests.parameters import AT_START_ONLY
 from chatoperator.manifests.postgres import config_map
 from chatoperator.observed import secret_text
 from postgresagent.__main__ import Agent
-from postgresagent.configuration import Places
+from postgresagent.configuration import KILLED, Places
 from postgresagent.server import Server
 from tests.support.chatclusters import cluster as chatcluster
 from tests.support.cluster import ROOT
@@ -270,13 +270,21 @@ def test_derived_parameters_are_ones_that_postgres_takes(pod: Pod, memory: str, 
     assert pod.postgres.sql("SHOW jit") == "off"
 
 
-def test_what_the_server_did_not_start_with_stays_refused_until_it_changes(pod: Pod) -> None:
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ("FATAL:  could not map anonymous shared memory\n", "could not map anonymous shared memory"),
+        # The kernel kills without a word.
+        ("", KILLED),
+    ],
+)
+def test_what_the_server_did_not_start_with_stays_refused_until_it_changes(pod: Pod, left: str, told: str) -> None:
     """The entrypoint says so: no check can know how much memory there is."""
     pod.mount_logins(FIRST)
     revision = pod.mount_parameters(shared_buffers="900GB")
-    pod.places.refused.write_text(f"{revision}\nFATAL:  could not map anonymous shared memory\n")
+    pod.places.refused.write_text(f"{revision}\n{left}")
     pod.round()
-    assert pod.agent.status()["refused"] == "could not map anonymous shared memory"
+    assert pod.agent.status()["refused"] == told
     assert not pod.accepted.exists()
     pod.mount_parameters(shared_buffers="1GB")
     pod.round()

@@ -19,6 +19,9 @@ FILE, REVISION_KEY = "postgresql.conf", "revision"
 
 _WORDS = re.compile(r"^(?:.*?(LOG|ERROR|FATAL|PANIC|DETAIL|HINT): +|postgres: )(.*)$", re.MULTILINE)
 _PLACE = re.compile(r' in file "[^"]*" line \d+')
+KILLED = "PostgreSQL was killed while it started, as for more memory than the container may have"
+"""In the place of its words, where it left none."""
+
 _IDLE = re.compile(r"configuration file .* contains errors|skipping missing configuration file")
 
 
@@ -102,7 +105,7 @@ def _check(text: str, places: Places, server: Server) -> str | None:
 def _refused_at_start(path: Path, revision: str) -> str | None:
     """The check cannot know everything, such as whether there is so much memory: the entrypoint has tried it."""
     first, _, rest = (read(path) or "").partition("\n")
-    return words(rest) if first == revision else None
+    return (words(rest) or KILLED) if first == revision else None
 
 
 def read(path: Path) -> str | None:
