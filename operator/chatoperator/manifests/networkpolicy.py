@@ -102,6 +102,8 @@ def _port_of(host: str) -> str:
 
 
 def _policy(cluster: ChatCluster, part: Part, *, ingress: Sequence[Manifest], egress: Sequence[Manifest]) -> Manifest:
+    """A part's policy; a direction without rules is denied."""
+    rules = {"ingress": list(ingress), "egress": list(egress)}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -109,8 +111,8 @@ def _policy(cluster: ChatCluster, part: Part, *, ingress: Sequence[Manifest], eg
         "spec": {
             "podSelector": {"matchLabels": selector(cluster.name, part)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": list(ingress),
-            "egress": list(egress),
+            # An empty list is not what the API server stores, so that each apply would be a change.
+            **{direction: allowed for direction, allowed in rules.items() if allowed},
         },
     }
 
