@@ -1,13 +1,11 @@
 """A life of changes, good and bad, with people chatting all the while. Run by `make soak`: it takes some minutes.
 
-What of it needs no pods is in the integration tests of the operator, and runs with `make test`.
+Upgrades are in test_pages.py, as their page has them. What needs no pods is in the integration tests of the operator,
+and runs with `make test`.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,79 +14,46 @@ from tests.support.cluster import Cluster, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
 from tests.support.readiness import READY_FALSE_SECONDS, ReadyWatch
+from tests.support.running import running, same
 
 pytestmark = pytest.mark.soak
-
-RELEASE = "99.0.0"
-"""A newer release, made up: the same images by their longer names, so that Kubernetes takes them for others."""
 
 CHANGED_SECONDS = 300
 TOLD_SECONDS = 120
 SWEEPS_SECONDS = 35
 """Two sweeps and a bit, in which an operator with something to do would have done it."""
 
-PART_PODS = ("chatserver", "ingress", "postgres")
-
-
-async def test_a_newer_operator_restarts_nothing_and_its_release_comes_when_it_is_named(cluster: Cluster) -> None:
-    async with Ledger(cluster.url, tls=cluster.insecure) as ledger:
-        before = await _running(cluster)
-        async with _newer_operator(cluster):
-            await _says(cluster, "UpgradeAvailable", "NewerOperator")
-            await asyncio.sleep(SWEEPS_SECONDS)
-            assert await _running(cluster) == before, "an operator upgrade touches no child and no pod"
-
-            progress = _Progress(cluster)
-            async with progress:
-                took = await _change(cluster, {"version": RELEASE})
-            tell(f"release {RELEASE} named: settled after {took:.0f} s, by {' -> '.join(progress.reasons)}")
-            assert progress.in_order("Migrating", "Rolling", "Settled")
-            status = (await cluster.get("chatcluster", "demo"))["status"]
-            assert status["version"] == RELEASE
-            assert all(image.startswith("docker.io/library/") for image in status["images"].values())
-            after = await _running(cluster)
-            assert not after.pods & before.pods, "every part runs the new release"
-
-            await cluster.patch({"version": "0.0.1"})
-            await _says(cluster, "Progressing", "InvalidSpec")
-            told = await cluster.condition("Progressing")
-            assert f"this operator brings release {RELEASE}" in told["message"]
-            await asyncio.sleep(SWEEPS_SECONDS)
-            assert await _running(cluster) == after, "a release that the operator does not bring changes nothing"
-            assert (await cluster.condition("Ready"))["status"] == "True"
-            await cluster.patch({"version": RELEASE})
-            await _says(cluster, "Progressing", "Settled")
-        # Back: the older operator brings its own release again.
-        await _change(cluster, {"version": await _operators_release(cluster)})
-        await _verdict(ledger)
+NO_IMAGE = "images.invalid/chatserver:1"
+"""Nobody can pull it."""
 
 
 async def test_bad_changes_stop_by_themselves_and_are_mended_forward_or_back(cluster: Cluster) -> None:
     async with Ledger(cluster.url, tls=cluster.insecure) as ledger, ReadyWatch(cluster) as ready:
-        before = await _running(cluster)
+        await cluster.settled()
+        before = await running(cluster)
         images = (await cluster.get("chatcluster", "demo"))["status"]["images"]
 
         # An image whose migration fails: PostgreSQL's knows no `migrate`.
         began = time.monotonic()
         await cluster.patch({"chatserver": {"image": images["postgres"]}})
-        await _says(cluster, "Progressing", "MigrationFailing")
+        await cluster.says("Progressing", "MigrationFailing", TOLD_SECONDS)
         told = await cluster.condition("Progressing")
         tell(f"an image that cannot migrate, told after {time.monotonic() - began:.0f} s: {told['message']}")
         assert "exit code" in told["message"]
         assert "What ran before goes on serving" in told["message"]
-        assert (await _running(cluster)).pods == before.pods
+        assert (await running(cluster)).pods == before.pods
         await _change(cluster, {"chatserver": {"image": None}})
-        assert await _running(cluster) == before, "putting back the old image restarts nothing"
+        assert await same(cluster, before), "putting back the old image restarts nothing"
         await until(lambda: _one_job(cluster), "the failing Job is gone", TOLD_SECONDS)
 
         # Servers that never become ready: a setting that they refuse.
         began = time.monotonic()
         await cluster.patch({"chatserver": {"env": [{"name": "CHAT_HEARTBEAT_SECONDS", "value": "often"}]}})
-        await _says(cluster, "Progressing", "RolloutFailing")
+        await cluster.says("Progressing", "RolloutFailing", TOLD_SECONDS)
         told = await cluster.condition("Progressing")
         tell(f"servers that do not start, told after {time.monotonic() - began:.0f} s: {told['message']}")
         assert "container chatserver ended with exit code 2" in told["message"]
-        assert before.pods <= (await _running(cluster)).pods, "the old ones stay"
+        assert before.pods <= (await running(cluster)).pods, "the old ones stay"
         assert not ready.bad(), "nobody was without an answer so far"
 
         # Mended forward, by a change that brings more, while pods are unhealthy.
@@ -111,30 +76,81 @@ async def test_bad_changes_stop_by_themselves_and_are_mended_forward_or_back(clu
             assert server["metadata"]["annotations"]["example.com/team"] == "chat"
         assert not ready.bad(), "nobody was without an answer so far"
 
-        # The one database cannot stay beside a bad one; a parameter that it refuses, then a good one.
+        # More memory than there is shows only when PostgreSQL starts: it goes on with the last good parameters.
         await cluster.patch({"database": {"parameters": {"shared_buffers": "900GB"}}})
-        await ready.becomes("False", TOLD_SECONDS)
-        await _says(cluster, "Progressing", "RolloutFailing")
+        await cluster.says("Progressing", "ParametersRefused", TOLD_SECONDS)
         told = await cluster.condition("Progressing")
-        tell(f"a database that does not start: {told['message']}")
-        assert "container postgres ended with exit code" in told["message"]
+        tell(f"parameters that PostgreSQL does not start with: {told['message']}")
         took = await _change(cluster, {"database": {"parameters": {"shared_buffers": "32MB"}}})
-        true = await ready.becomes("True", TOLD_SECONDS)
-        tell(f"mended forward while its pod was unhealthy: settled after {took:.0f} s")
-        assert true.status == "True"
+        tell(f"corrected: settled after {took:.0f} s")
         assert (await cluster.psql("SHOW shared_buffers")).strip() == "32MB"
+        await _verdict(ledger)
+
+
+@pytest.mark.parametrize(
+    ("part", "bad", "told"),
+    [
+        ("chatserver", {"image": NO_IMAGE}, ("MigrationFailing", "ImagePull")),
+        ("chatserver", {"podTemplate": {"nodeSelector": {"kubernetes.io/os": "plan9"}}}, ("MigrationFailing", "node")),
+        (
+            "chatserver",
+            {"resources": {"requests": {"cpu": "999"}, "limits": {"cpu": "999"}}},
+            ("MigrationFailing", "cpu"),
+        ),
+        (
+            "chatserver",
+            {"resources": {"requests": {"cpu": "999"}}},
+            ("ApplyFailed", "must be less than or equal to cpu limit"),
+        ),
+        ("database", {"storage": {"size": "20Gi"}}, ("VolumeNotExpandable", "20Gi")),
+        ("ingress", {"image": NO_IMAGE}, ("RolloutFailing", "ImagePull")),
+        ("ingress", {"resources": {"requests": {"cpu": "999"}, "limits": {"cpu": "999"}}}, ("RolloutFailing", "cpu")),
+    ],
+)
+async def test_what_cannot_run_is_told_and_leaves_what_runs_alone(
+    cluster: Cluster, part: str, bad: dict[str, Any], told: tuple[str, str]
+) -> None:
+    """And what it said before is what there is again, whether the bad one was a stateless part's or its migration's."""
+    reason, words = told
+    async with Ledger(cluster.url, tls=cluster.insecure) as ledger, ReadyWatch(cluster) as ready:
+        await cluster.settled()
+        before = await running(cluster)
+        took = await _told(cluster, {part: bad}, reason, words)
+        assert before.pods <= (await running(cluster)).pods
+        back = await _change(cluster, {part: dict.fromkeys(bad)})
+        tell(f"{part} {bad}: {reason} after {took:.0f} s; put right: settled after {back:.0f} s")
+        assert (await running(cluster)).pods == before.pods
+        assert not ready.bad(), "nobody was without an answer"
+        await _verdict(ledger)
+
+
+async def test_the_one_database_is_mended_while_its_pod_is_unhealthy(cluster: Cluster) -> None:
+    """Through two bad templates in a row: one with OrderedReady would stay at the first (kubernetes#67250)."""
+    async with Ledger(cluster.url, tls=cluster.insecure) as ledger, ReadyWatch(cluster) as ready:
+        took = await _told(cluster, {"database": {"image": NO_IMAGE}}, "RolloutFailing", "ImagePull")
+        await ready.becomes("False", TOLD_SECONDS)
+        tell(f"a database image that does not exist: told after {took:.0f} s, {ready.told[-1].message}")
+        too_large = {"image": None, "resources": {"requests": {"cpu": "999"}, "limits": {"cpu": "999"}}}
+        took = await _told(cluster, {"database": too_large}, "RolloutFailing", "cpu")
+        tell(f"then one that no node can hold: told after {took:.0f} s")
+        back = await _change(cluster, {"database": {"resources": {"requests": {"cpu": "60m"}, "limits": None}}})
+        await ready.becomes("True", TOLD_SECONDS)
+        tell(f"then a good one: settled after {back:.0f} s")
+        (pod,) = await cluster.pods("postgres")
+        assert pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] == "60m"
         await _verdict(ledger)
 
 
 async def test_paused_changes_nothing_tells_the_truth_and_resumed_converges(cluster: Cluster) -> None:
     async with Ledger(cluster.url, tls=cluster.insecure) as ledger, ReadyWatch(cluster) as ready:
+        await cluster.settled()
         await cluster.patch({"paused": True})
-        await _says(cluster, "Paused", "Paused")
-        before = await _running(cluster)
+        await cluster.says("Paused", "Paused", TOLD_SECONDS)
+        before = await running(cluster)
         await cluster.patch({"ingress": {"replicas": 3}})
         await cluster.kubectl("delete", "pdb", "demo-ingress", "-n", "chat")
         await asyncio.sleep(SWEEPS_SECONDS)
-        assert (await _running(cluster)).pods == before.pods
+        assert (await running(cluster)).pods == before.pods
         assert await cluster.get("pdb", "demo-ingress") is None
         assert not ready.bad()
         # Truth, while nobody repairs: Kubernetes itself brings the pod back, where it may.
@@ -148,111 +164,9 @@ async def test_paused_changes_nothing_tells_the_truth_and_resumed_converges(clus
         tell(f"resumed: first write after {first:.1f} s")
         assert first <= READY_FALSE_SECONDS
         await until(lambda: cluster.get("pdb", "demo-ingress"), "the budget is back", TOLD_SECONDS)
-        await _says(cluster, "Progressing", "Settled")
+        await cluster.says("Progressing", "Settled", TOLD_SECONDS)
         tell(f"resumed: settled after {time.monotonic() - began:.0f} s")
-        await cluster.patch({"ingress": {"replicas": None}})
         await _verdict(ledger)
-
-
-@dataclass(frozen=True)
-class _Running:
-    """What must not change where nothing shall.
-
-    Attributes:
-        pods: (name, uid, restarts) of every part's pods.
-        children: (kind, name, generation) of what was applied.
-    """
-
-    pods: frozenset[tuple[str, str, int]]
-    children: frozenset[tuple[str, str, int]]
-
-
-async def _running(cluster: Cluster) -> _Running:
-    pods = [pod for part in PART_PODS for pod in await cluster.pods(part)]
-    children = [
-        child
-        for kind in ("deployment", "statefulset", "service", "configmap", "secret", "pvc", "pdb")
-        for child in await cluster.get(kind, selector="app.kubernetes.io/instance=demo")
-    ]
-    return _Running(
-        frozenset(
-            (
-                pod["metadata"]["name"],
-                pod["metadata"]["uid"],
-                sum(status["restartCount"] for status in pod["status"].get("containerStatuses", [])),
-            )
-            for pod in pods
-        ),
-        # What has no generation changes its resourceVersion with its content alone.
-        frozenset(
-            (
-                child["kind"],
-                child["metadata"]["name"],
-                child["metadata"].get("generation") or int(child["metadata"]["resourceVersion"]),
-            )
-            for child in children
-        ),
-    )
-
-
-@contextlib.asynccontextmanager
-async def _newer_operator(cluster: Cluster) -> AsyncIterator[None]:
-    """The operator as a newer release would run it."""
-    own = await _operators_environment(cluster)
-    newer = {name: f"docker.io/library/{value}" if "_IMAGE_" in name else RELEASE for name, value in own.items()}
-    await _set_environment(cluster, newer)
-    try:
-        yield
-    finally:
-        await _set_environment(cluster, own)
-
-
-async def _operators_environment(cluster: Cluster) -> dict[str, str]:
-    """What says which release an operator brings."""
-    deployment = await cluster.get("deployment", "chatcluster-operator", namespace="chatcluster-system")
-    environment = {e["name"]: e.get("value") for e in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
-    wanted = ("CHATSERVER", "POSTGRES", "HAPROXY")
-    names = ("CHATOPERATOR_VERSION", *(f"CHATOPERATOR_IMAGE_{part}" for part in wanted))
-    return {name: environment[name] for name in names}
-
-
-async def _operators_release(cluster: Cluster) -> str:
-    return (await _operators_environment(cluster))["CHATOPERATOR_VERSION"]
-
-
-async def _set_environment(cluster: Cluster, environment: dict[str, str]) -> None:
-    operator = ("deployment/chatcluster-operator", "-n", "chatcluster-system")
-    await cluster.kubectl("set", "env", *operator, *(f"{name}={value}" for name, value in environment.items()))
-    await cluster.kubectl("rollout", "status", *operator, "--timeout=120s", timeout_seconds=150)
-
-
-class _Progress:
-    """Follows the reasons of Progressing, one entry for each that differs from the last."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.reasons: list[str] = []
-        self._cluster = cluster
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._follow())
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    def in_order(self, *wanted: str) -> bool:
-        """Whether these came in this order, whatever came between."""
-        left = iter(self.reasons)
-        return all(reason in left for reason in wanted)
-
-    async def _follow(self) -> None:
-        while True:
-            reason = (await self._cluster.condition("Progressing"))["reason"]
-            if self.reasons[-1:] != [reason]:
-                self.reasons.append(reason)
-            await asyncio.sleep(0.3)
 
 
 async def _change(cluster: Cluster, spec: dict[str, Any]) -> float:
@@ -261,11 +175,15 @@ async def _change(cluster: Cluster, spec: dict[str, Any]) -> float:
     return await cluster.settled(CHANGED_SECONDS)
 
 
-async def _says(cluster: Cluster, kind: str, reason: str) -> None:
-    async def said() -> bool:
-        return bool((await cluster.condition(kind)).get("reason") == reason)
+async def _told(cluster: Cluster, spec: dict[str, Any], reason: str, words: str) -> float:
+    """Merge into the spec, and wait until Progressing gives a reason with some words; returns the seconds."""
+    await cluster.patch(spec)
 
-    await until(said, f"{kind} says {reason}", TOLD_SECONDS)
+    async def told() -> bool:
+        progressing = await cluster.condition("Progressing")
+        return bool(progressing["reason"] == reason and words in progressing["message"])
+
+    return await until(told, f"Progressing says {reason} with {words!r}", TOLD_SECONDS)
 
 
 async def _one_job(cluster: Cluster) -> bool:

@@ -7,17 +7,16 @@ import pytest
 
 from localcluster.paths import DEFAULT_NAME, ClusterPaths
 from tests.support.cluster import ROOT, run
+from tests.support.pages import commands
 from tests.support.traces import left, snapshot
-
-COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-"""Blocks marked `sh` are run; the unmarked ones need a registry, or would run this test in itself."""
 
 TIMEOUT_SECONDS = 35 * 60
 
 
 @pytest.mark.machine
 async def test_the_readmes_commands_work_and_leave_nothing(tmp_path: Path) -> None:
-    blocks = COMMANDS.findall((ROOT / "README.md").read_text())
+    # The unmarked blocks need a registry, or would run this test in itself.
+    blocks = commands(ROOT / "README.md")
     assert blocks[0] == "make up\n"
     assert blocks[-1] == "make down\n"
     copy = tmp_path / "chatcluster"

@@ -145,6 +145,16 @@ class Cluster:
         conditions = (chat or {}).get("status", {}).get("conditions", [])
         return next((one for one in conditions if one["type"] == kind), {})
 
+    async def says(self, kind: str, reason: str, timeout_seconds: float) -> None:
+        """Wait until a condition of `demo` gives a reason, for the spec it has now."""
+
+        async def said() -> bool:
+            chat, condition = await self.get("chatcluster", "demo"), await self.condition(kind)
+            current = condition.get("observedGeneration") == chat["metadata"]["generation"]
+            return current and condition.get("reason") == reason
+
+        await until(said, f"{kind} says {reason}", timeout_seconds)
+
     async def settled(self, timeout_seconds: float = 300) -> float:
         """Wait until all is as the spec of `demo` asks now, and nothing is on its way out; returns the seconds."""
 

@@ -45,7 +45,8 @@ async def cluster(made: Cluster) -> Cluster:
     """The cluster with `demo` as the example makes it, Ready; each test starts from there."""
     await made.kubectl("apply", "-f", str(ROOT / "examples" / "minimal.yaml"))
     # Apply leaves alone what an earlier test patched in, since the example never had it; null brings the default.
-    await made.patch(dict.fromkeys(("chatserver", "database", "deletionPolicy", "paused")))
+    patched = dict.fromkeys(("chatserver", "database", "deletionPolicy", "paused"))
+    await made.patch({**patched, "ingress": dict.fromkeys(("image", "replicas", "resources"))})
     await made.ready()
     await until(lambda: _scaled(made), "the default two servers run", 120)
     await made.ready()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcluster.engine import Engine, running_engine, users_engine
+from localcluster.images import TARGETS, image_name
 from localcluster.paths import ClusterPaths
 from tests.support.cluster import PROXY_PORT, until
 
@@ -67,6 +68,15 @@ class Nodes:
     async def is_given_up(self) -> bool:
         """Whether Kubernetes has heard nothing of the worker for too long."""
         return not await self.is_ready()
+
+    async def publish(self, registry: str, release: str) -> None:
+        """Have the images that run now under a release's names, as if the nodes had pulled them from a registry."""
+        operator = await self.cluster.get("deployment", "chatcluster-operator", namespace="chatcluster-system")
+        _, _, tag = operator["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")
+        for node in (self.first, self.worker):
+            for target in TARGETS:
+                names = f"docker.io/library/{image_name(target, tag)}", f"{registry}{image_name(target, release)}"
+                await self._docker("exec", node, "ctr", "--namespace=k8s.io", "images", "tag", "--force", *names)
 
     async def pods(self, component: str) -> dict[str, list[dict[str, Any]]]:
         """The pods of a part that are not on their way out, by node."""
