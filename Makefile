@@ -12,7 +12,7 @@ RUN = $(UV) run --frozen --all-extras
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine machine-after-integration soak bench test purge
+.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine machine-after-integration soak bench bench-regress test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ e2e-machine: | $(UV)
 
 bench: | $(UV) ## our chat beside its peers and what the machine can do at all, as a report in docs/benchmarks (QUICK=1: under 15 minutes)
 	@$(RUN) python -m bench --size $(if $(QUICK),quick,full)
+
+bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside what was accepted (ACCEPT=1 accepts it)
+	@$(RUN) python -m bench.regress $(if $(ACCEPT),--accept)
 
 # All of them mostly wait. What is left on the machine is looked at when no API server of the tests is.
 test: check tools ## everything CI runs

@@ -99,6 +99,13 @@ class Filling:
         self._make_chats(wanted, heads * chats, messages_each)
         return [Person(_token(first + head)) for head in range(heads)]
 
+    def star(self, chats: int, messages_each: int) -> tuple[Person, list[Person]]:
+        """Make somebody with that many direct chats; returns them, and the others, who may write to them."""
+        first = self._make_people(1 + chats)
+        made = self._make_chats(_STARS.format(first=first, heads=1, chats=chats), chats, messages_each)
+        others = [Person(_token(first + 1 + n), chat) for n, chat in enumerate(made)]
+        return Person(_token(first), have=dict.fromkeys(made, messages_each)), others
+
     def group(self, members: int, senders: int) -> list[Person]:
         """Make a group, of whose members the first ones send."""
         first = self._make_people(members)

@@ -10,9 +10,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 START_SECONDS = 30
 """Seconds a server may take to start on a loaded machine."""
@@ -50,12 +53,16 @@ class ServerProcess:
     Attributes:
         url: base of the API, such as ``http://127.0.0.1:40001``.
         metrics_url: where Prometheus scrapes it.
+        prefix: goes before its command; set it before it starts.
+        start_seconds: it may take to start.
     """
 
     def __init__(self, dsn: str, name: str, **settings: str | float) -> None:
         self.name = name
         self.url = ""
         self.metrics_url = ""
+        self.prefix: Sequence[str] = ()
+        self.start_seconds: float = START_SECONDS
         self._folder = tempfile.TemporaryDirectory(prefix="chat-server-")
         self._log = Path(self._folder.name) / "log"
         self._environment = environment(dsn, CHAT_SERVER_NAME=name, **settings)
@@ -91,7 +98,7 @@ class ServerProcess:
         """Start the process without waiting for it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_COMMAND, "serve"],
+                [*self.prefix, *_COMMAND, "serve"],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -121,7 +128,7 @@ class ServerProcess:
         return self._process.wait(seconds)
 
     def _wait_until_serving(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline:
             assert self._process is not None
             if self._process.poll() is not None:

@@ -1,0 +1,155 @@
+"""Carries the fixed work out on a real chatserver and a real PostgreSQL, and counts what each of its units costs."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import statistics
+import sysconfig
+import tempfile
+import time
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.filling import Filling
+from bench.regress.counts import COUNTING_SETTINGS, Callgrind, Statements, command
+from bench.regress.works import Stage
+from tests.support.postgres import PostgresCluster
+from tests.support.server import ServerProcess, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.regress.works import Work
+
+WARM_UP_GOES = 2
+"""Before anything is counted. PostgreSQL decides about a statement's plan for good when it has run five times."""
+
+GOES = 3
+"""That are counted; the middle one is taken, so that what the server does by the clock spoils none."""
+
+IDLE_SECONDS = 4.0
+"""Longer than any period of an idle server here: what it asks of PostgreSQL meanwhile is of no message."""
+
+START_SECONDS = 240.0
+"""Longest start: under Callgrind, on a machine that others use."""
+
+SETTINGS: dict[str, str | float] = {
+    # All features on: the limits count, and refuse nobody.
+    "CHAT_MESSAGES_PER_USER_PER_MINUTE": 10**6,
+    "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": 10**6,
+    # A connection that is opened meanwhile is no message's: two are open soon.
+    "CHAT_DATABASE_POOL_SIZE": 2,
+    # As seldom as can be: it writes.
+    "CHAT_HEARTBEAT_SECONDS": 60,
+    "CHAT_LOG_LEVEL": "INFO",
+    # The order of sets, and so what is done for them, is that of the last run.
+    "PYTHONHASHSEED": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """All counts at a time of the monotonic clock."""
+
+    counts: dict[str, int]
+    at: float
+
+
+@dataclass(slots=True)
+class Idle:
+    """What the server does a second by the clock, whatever else it does: of a slow machine's message that is more."""
+
+    a_second: dict[str, float] = field(default_factory=dict)
+
+    def without(self, was: Read, now: Read) -> dict[str, float]:
+        """Return what was done between two reads beside it."""
+        seconds = now.at - was.at
+        return {
+            name: max(0.0, count - was.counts[name] - seconds * self.a_second.get(name, 0.0))
+            for name, count in now.counts.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A server that is counted, with everything around it."""
+
+    server: ServerProcess
+    postgres: PostgresCluster
+    stage: Stage
+    callgrind: Callgrind
+    statements: Statements
+    idle: Idle = field(default_factory=Idle)
+
+    def count(self, work: Work) -> dict[str, float]:
+        """Return what one unit of a work costs, by what is counted."""
+        with work.ready(self.stage) as go:
+            for _ in range(WARM_UP_GOES):
+                go()
+            reads = [self.read()]
+            for _ in range(GOES):
+                go()
+                reads.append(self.read())
+        goes = [self.idle.without(was, now) for was, now in pairwise(reads)]
+        return {name: statistics.median(one[name] for one in goes) / work.units for name in goes[0]}
+
+    def read(self) -> Read:
+        """Return all counts so far."""
+        # The clock last: what comes while it is asked for belongs to the next.
+        counts = self.callgrind.read() | self.statements.read() | self.stage.received()
+        return Read(counts, time.monotonic())
+
+    def learn_idle(self) -> None:
+        """Wait, and take what is done meanwhile for what is done always."""
+        was = self.read()
+        time.sleep(IDLE_SECONDS)
+        self.statements.leave_out()
+        now = self.read()
+        done = self.idle.without(was, now)
+        # The others are those of a work alone: by their statement, or by who gets them.
+        self.idle.a_second.update({name: done[name] / (now.at - was.at) for name in ("instructions", "system calls")})
+
+    def counted_with(self) -> dict[str, str]:
+        """Return what the counts depend on beside the code: name -> version."""
+        version = ".".join(platform.python_version_tuple()[:2])
+        optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+        return {
+            "machine": platform.machine(),
+            "Python": f"{version}, {platform.python_compiler()}{', optimised' if optimised else ''}",
+            "PostgreSQL": self.postgres.sql("SHOW server_version").split(".")[0],
+        }
+
+
+@contextlib.contextmanager
+def running(run_by: Sequence[str] = (), **settings: str | float) -> Iterator[Bench]:
+    """Start everything, and wait until it is known what an idle server does.
+
+    Args:
+        run_by: a command that runs the server.
+        settings: of the server, beside `SETTINGS`.
+
+    Raises:
+        FileNotFoundError: Valgrind or PostgreSQL is not here.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-regress-") as name, PostgresCluster(COUNTING_SETTINGS) as postgres:
+        folder = Path(name)
+        database = postgres.create_database()
+        dsn = postgres.dsn(database)
+        migrate(dsn)
+        statements = Statements(postgres, database)
+        statements.switch_on()
+        server = ServerProcess(dsn, "counted", **SETTINGS, **settings)
+        server.prefix, server.start_seconds = [*command(folder), *run_by], START_SECONDS
+        with (
+            server,
+            ServerProcess(dsn, "other", **SETTINGS) as other,
+            contextlib.closing(Stage.made(Filling(postgres, database), server.url, other.url)) as stage,
+        ):
+            callgrind = Callgrind(server.pid, folder)
+            callgrind.switch_on()
+            bench = Bench(server, postgres, stage, callgrind, statements)
+            bench.learn_idle()
+            yield bench
