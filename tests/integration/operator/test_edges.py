@@ -162,6 +162,7 @@ async def test_names_at_their_limit_work_down_to_the_pods(longest: Operator) -> 
     wanted = {"chatserver", "ingress", "postgres"}
 
     async def made() -> bool:
+        await longest.reconcile(name=name)
         pods = json.loads(await asyncio.to_thread(longest.kubectl, "get", "pods", "-o", "json"))["items"]
         parts = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods}
         return wanted <= parts
