@@ -21,6 +21,9 @@ checkpoint_timeout = 1h
 full_page_writes = off
 """
 
+WAL = "WAL bytes"
+"""What PostgreSQL writes for a commit."""
+
 CONTROL_SECONDS = 60
 """Longest wait for the process to answer: it may be in the middle of something."""
 
@@ -112,7 +115,7 @@ class Statements:
             " pg_current_wal_insert_lsn() - '0/0'"
         )
         calls, blocks, wal = found.split("|")
-        return {"statements": int(calls or 0), "blocks": int(blocks or 0), "WAL bytes": int(wal)}
+        return {"statements": int(calls or 0), "blocks": int(blocks or 0), WAL: int(wal)}
 
     def _ask(self, columns: str) -> str:
         return self.postgres.sql(_OF_DATABASE.format(columns=columns, database=self.database))
