@@ -64,7 +64,7 @@ integration-chatserver: | $(UV)
 	@$(RUN) pytest -q tests -m integration --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile $(AGAIN)
 
 integration-operator: | $(UV)
-	@$(RUN) pytest -q tests/integration/operator -m integration --durations=8 $(AGAIN)
+	@$(RUN) pytest -q tests/integration/operator -m integration --durations=8 -n 2 --dist loadfile $(AGAIN)
 
 soak: | $(UV) ## many clients on real servers with real faults, many requests (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
 	@$(RUN) pytest -q tests -m soak
