@@ -126,14 +126,20 @@ async def test_a_namespace_goes_while_the_operator_works_in_it(operator: Operato
             )
             assert done.returncode == 0, done.stderr
 
-            async def gone() -> bool:
+            async def remains() -> str:
                 found = await asyncio.to_thread(
-                    operator.server.run_kubectl, "get", "namespace", operator.namespace, "--ignore-not-found"
+                    operator.server.run_kubectl, "get", "namespace", operator.namespace, "--ignore-not-found", "-o=yaml"
                 )
                 assert found.returncode == 0, found.stderr
-                return not found.stdout.strip()
+                return found.stdout.strip()
 
-            took = await until(gone, "the namespace is gone", PATIENCE_SECONDS, poll_seconds=0.3)
+            async def gone() -> bool:
+                return not await remains()
+
+            try:
+                took = await until(gone, "the namespace is gone", PATIENCE_SECONDS, poll_seconds=0.3)
+            except AssertionError as error:
+                raise AssertionError(f"{error}; it says:\n{await remains()}") from error
     finally:
         await controller.stop()
     tell(f"a namespace with a ChatCluster, and the operator at work in it, was gone after {took:.1f} s")
