@@ -232,9 +232,17 @@ def environment() -> dict[str, str]:
 
 
 async def until(
-    condition: Callable[[], Awaitable[Any]], what: str, timeout_seconds: float, poll_seconds: float = POLL_SECONDS
+    condition: Callable[[], Awaitable[Any]],
+    what: str,
+    timeout_seconds: float,
+    poll_seconds: float = POLL_SECONDS,
+    *,
+    otherwise: Callable[[], str] | None = None,
 ) -> float:
     """Wait until a condition holds; returns the seconds it took.
+
+    Args:
+        otherwise: Gives what to add to the error: how things are instead.
 
     Raises:
         AssertionError: It did not in time, in words.
@@ -242,6 +250,7 @@ async def until(
     started = time.monotonic()
     while not await condition():
         if time.monotonic() - started > timeout_seconds:
-            raise AssertionError(f"not within {timeout_seconds} s: {what}")
+            instead = f"; instead:\n{otherwise()}" if otherwise else ""
+            raise AssertionError(f"not within {timeout_seconds} s: {what}{instead}")
         await asyncio.sleep(poll_seconds)
     return time.monotonic() - started

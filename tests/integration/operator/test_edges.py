@@ -126,20 +126,17 @@ async def test_a_namespace_goes_while_the_operator_works_in_it(operator: Operato
             )
             assert done.returncode == 0, done.stderr
 
-            async def remains() -> str:
-                found = await asyncio.to_thread(
-                    operator.server.run_kubectl, "get", "namespace", operator.namespace, "--ignore-not-found", "-o=yaml"
+            def remains() -> str:
+                found = operator.server.run_kubectl(
+                    "get", "namespace", operator.namespace, "--ignore-not-found", "-o=yaml"
                 )
                 assert found.returncode == 0, found.stderr
                 return found.stdout.strip()
 
             async def gone() -> bool:
-                return not await remains()
+                return not await asyncio.to_thread(remains)
 
-            try:
-                took = await until(gone, "the namespace is gone", PATIENCE_SECONDS, poll_seconds=0.3)
-            except AssertionError as error:
-                raise AssertionError(f"{error}; it says:\n{await remains()}") from error
+            took = await until(gone, "the namespace is gone", PATIENCE_SECONDS, poll_seconds=0.3, otherwise=remains)
     finally:
         await controller.stop()
     tell(f"a namespace with a ChatCluster, and the operator at work in it, was gone after {took:.1f} s")
