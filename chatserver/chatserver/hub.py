@@ -329,8 +329,12 @@ class Hub:
 
     @staticmethod
     def begin_sync(connection: Connection) -> None:
-        """Hold back the connection's pushes until ``end_sync``, so that it sees each chat ascending."""
-        connection.held = {}
+        """Hold back the connection's pushes until ``end_sync``, so that it sees each chat ascending.
+
+        Begun again, it goes on: what is held stays so.
+        """
+        if connection.held is None:
+            connection.held = {}
 
     def end_sync(self, connection: Connection, reached: Mapping[int, int]) -> None:
         """Release what was held back, but the rows that the sync has brought.

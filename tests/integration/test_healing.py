@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.connection import PushedRow
 from chatserver.model import Principal, ReceiptMark
 from chatserver.services import receipts
 from tests.support.inprocess import Air, ChatServer, Wire
@@ -45,4 +46,31 @@ async def test_receipts_of_a_chat_that_began_while_the_bus_was_lost_are_told(
                 await asyncio.sleep(0.05)
     finally:
         await deaf.kill()
+        await air.close()
+
+
+async def test_what_is_pushed_right_after_a_sync_was_asked_for_comes_once(
+    server: Server, read_dsn: Callable[[], str]
+) -> None:
+    ada, bob = [await sign_in(server.database, name) for name in ("Ada", "Bob")]
+    sent = await server.send(bob.user.user_id, "hi", to="Ada")
+    air = Air(read_dsn)
+    await air.open()
+    behind = ChatServer(read_dsn, "behind", air)
+    await behind.start()
+    try:
+        hub = behind.context.hub
+        wire = Wire(behind, Principal(ada.user.user_id, ada.device_id))
+        # Somebody else follows the chat here, and what it has come to is still under way.
+        await behind.context.deliverer.learn(bob.user.user_id)
+        hub.unfollow(bob.user.user_id, sent.chat_id)
+        hub.follow(bob.user.user_id, sent.chat_id, 0)
+        await wire.open()
+        wire.submit({"type": "sync", "chats": {}})
+        row = PushedRow(sent.chat_id, sent.seq, bob.user.user_id, "other", b'{"type":"message"}', (ada.user.user_id,))
+        hub.push(sent.chat_id, [row], sent.seq)
+        await behind.quiet()
+        assert [frame["type"] for frame in wire.take()] == ["welcome", "message", "synced"]
+    finally:
+        await behind.kill()
         await air.close()

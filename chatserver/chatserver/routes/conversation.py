@@ -151,6 +151,8 @@ class Conversation:
             case SubmitMessage(frame=frame):
                 self._send(frame)
             case RunSync(have_seq=have_seq):
+                # Now, and not when its task begins: what is pushed in between the sync would bring once more.
+                context.hub.begin_sync(connection)
                 self._start(self._sync(have_seq))
             case RaiseWatermarks():
                 self._mark(action)
