@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -35,7 +36,7 @@ class Lease:
     def __init__(self, api: client.ApiClient, namespace: str, name: str, identity: str) -> None:
         self._lock = lock = _Lock(name, namespace, identity, api)
         # Its run() would go on after the leader's work has ended; the two halves of it are what is needed.
-        self._election = LeaderElection(
+        self._election = _Election(
             Config(
                 lock=lock,
                 lease_duration=LEASE_SECONDS,
@@ -57,6 +58,36 @@ class Lease:
     async def release(self) -> None:
         """Give the Lease back, so that a standby need not wait until it runs out."""
         await self._lock.release()
+
+
+class _Election(LeaderElection):
+    """An election that no jump of the clock decides: the library measures its waits by the time of day."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._offset = _clock_offset()
+
+    async def try_acquire_or_renew(self) -> bool:
+        """One look at the Lease; the last one moves along with a clock that has jumped since."""
+        offset = _clock_offset()
+        self.observed_time_milliseconds += round((offset - self._offset) * 1000)
+        self._offset = offset
+        return await super().try_acquire_or_renew()
+
+    async def renew_loop(self) -> None:
+        """Renew until it has not worked for RENEW_WITHIN_SECONDS."""
+        while True:
+            began = time.monotonic()
+            while not await self.try_acquire_or_renew():
+                await asyncio.sleep(RENEW_EVERY_SECONDS)
+                if time.monotonic() - began >= RENEW_WITHIN_SECONDS:
+                    return
+            await asyncio.sleep(RENEW_EVERY_SECONDS)
+
+
+def _clock_offset() -> float:
+    """Seconds between the time of day and a clock that never jumps."""
+    return time.time() - time.monotonic()
 
 
 async def _nothing() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from chatoperator.lease import LEASE_SECONDS
 from tests.support.apiserver import OPERATOR_USER
 from tests.support.chart import render
 from tests.support.cluster import until
@@ -15,6 +18,7 @@ from tests.support.findings import tell
 from tests.support.operator_processes import LEASE, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    from chatoperator.kube import Kube
     from tests.support.apiserver import ApiServer
     from tests.support.operator_processes import Operators
 
@@ -110,3 +114,26 @@ async def test_a_process_started_anew_in_the_same_pod_need_not_wait(operators: O
     await first.ended()
     again = operators.start("operator-a")
     tell(f"the operator's container restarted: it led again after {await operators.leads(again):.1f} s")
+
+
+async def test_a_clock_that_jumps_ends_no_lease_early_or_late(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, standby = (kube.lease(namespace, LEASE, name) for name in ("operator-a", "operator-b"))
+    # It dies at once: nobody renews the Lease.
+    await leader.acquire()
+    right, began = time.time, time.monotonic()
+    waiting = asyncio.create_task(standby.acquire())
+    try:
+        for hours in (1, -2):
+            # It looks at the Lease every 2 s.
+            await asyncio.sleep(2.5)
+            monkeypatch.setattr(time, "time", lambda hours=hours: right() + 3600 * hours)
+        await asyncio.sleep(1)
+        assert waiting.done() == (time.monotonic() - began >= LEASE_SECONDS), "too early"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await waiting
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    assert time.monotonic() - began >= LEASE_SECONDS - 1
