@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from localcluster import process, toolchain
+from localcluster import kindcluster, process, toolchain
 from localcluster.paths import REPO_ROOT
 from localcluster.progress import LocalClusterError, Stage, deadline, say
 
@@ -44,6 +44,7 @@ def install_operator(cluster: KindCluster, tag: str) -> None:
     with Stage("operator") as stage:
         helm = toolchain.helm(stage, cluster.paths.logs / "tools.log")
         _forget_interrupted_release(cluster)
+        peers = api_server_as_peer(kindcluster.node_address(cluster)) if cluster.made.nodes > 1 else []
         stage.detail = "helm upgrade --install"
         try:
             process.run(
@@ -52,6 +53,7 @@ def install_operator(cluster: KindCluster, tag: str) -> None:
                     *["upgrade", "--install", RELEASE, str(CHART)],
                     *["--namespace", OPERATOR_NAMESPACE, "--create-namespace"],
                     *["--set-string", f"images.tag={tag}", "--wait", f"--timeout={HELM_SECONDS}s"],
+                    *["--set-json", f"networkPolicy.metricsFrom={json.dumps(peers)}"],
                 ],
                 log=log,
                 timeout_seconds=HELM_SECONDS + 30,
@@ -72,6 +74,8 @@ def apply_chat(cluster: KindCluster, tag: str) -> None:
     remedy = f"`kubectl -n {CHAT_NAMESPACE} describe chatcluster {CHAT_NAME}` says more, then `make up` again"
     with Stage(f"ChatCluster {CHAT_NAME} in namespace {CHAT_NAMESPACE}") as stage:
         cluster.run_kubectl("apply", "-f", EXAMPLE)
+        if cluster.made.nodes > 1:
+            _patch(cluster, {"networkPolicies": {"metricsFrom": api_server_as_peer(kindcluster.node_address(cluster))}})
         _adopt_release(cluster, tag)
         try:
             with deadline(CHAT_SECONDS, "the chat does not become ready", remedy, log) as wait:
@@ -85,6 +89,16 @@ def apply_chat(cluster: KindCluster, tag: str) -> None:
         except LocalClusterError:
             _explain(cluster, CHAT_NAMESPACE)
             raise
+
+
+def api_server_as_peer(node_address: str) -> list[dict[str, Any]]:
+    """Who has to be named as a reader of metrics, so that they can be read through the API server.
+
+    Args:
+        node_address: of the control plane: to pods on other nodes the API server's packets come from there, and a
+            network that enforces policies takes them for a stranger's.
+    """
+    return [{"ipBlock": {"cidr": f"{node_address}/32"}}]
 
 
 def is_ready(chat: dict[str, Any] | None, tag: str) -> bool:
@@ -146,10 +160,13 @@ def _adopt_release(cluster: KindCluster, tag: str) -> None:
     running = ((chat or {}).get("status") or {}).get("version")
     if running is not None and running != tag:
         say(f"    upgrading the chat from {running} to {tag}")
-        patch = json.dumps({"spec": {"version": tag}})
-        cluster.run_kubectl(
-            *["-n", CHAT_NAMESPACE, "patch", "chatcluster", CHAT_NAME, "--type", "merge", "--patch", patch]
-        )
+        _patch(cluster, {"version": tag})
+
+
+def _patch(cluster: KindCluster, spec: dict[str, Any]) -> None:
+    """Merge into the chat's spec."""
+    patch = json.dumps({"spec": spec})
+    cluster.run_kubectl("-n", CHAT_NAMESPACE, "patch", "chatcluster", CHAT_NAME, "--type", "merge", "--patch", patch)
 
 
 def _explain(cluster: KindCluster, namespace: str) -> None:

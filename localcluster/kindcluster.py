@@ -227,6 +227,8 @@ def wait_ready(cluster: KindCluster, stage: Stage) -> None:
         stage.detail = "waiting for the Kubernetes API"
         while cluster.query("get", "--raw", "/readyz", timeout_seconds=10) != "ok":
             wait.sleep(0.5)
+    if cluster.made.own_node:
+        cluster.run_kubectl("apply", "-f", MANIFESTS / "nodes-may-ask.yaml")
     if cluster.made.nodes > 1:
         _prepare_for_several_nodes(cluster)
     stage.detail = "waiting for the nodes"
@@ -277,7 +279,6 @@ SYSTEM_WORKLOADS = (
 def _prepare_for_several_nodes(cluster: KindCluster) -> None:
     """Let nodes find each other, and keep volumes on the one that can be neither drained nor lost without an end."""
     if cluster.made.own_node:
-        cluster.run_kubectl("apply", "-f", MANIFESTS / "nodes-see-each-other.yaml")
         for node in cluster.nodes:
             cluster.engine.docker("exec", node, "systemctl", "enable", "--now", "pod-routes", log=cluster.log)
     if not cluster.query("get", "storageclass", "standard", "-o", "jsonpath={.allowedTopologies}"):

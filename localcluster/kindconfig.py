@@ -43,6 +43,16 @@ _OWN_VERSIONS = f"""\
     imageTag: {nodeimage.COREDNS_TAG}
 """
 
+# What enforces NetworkPolicies writes the filter table back as it has read it. A change of kube-proxy between, such
+# as that a Service has pods again, is lost until its next look, which by default is half a minute later.
+_KUBE_PROXY_LOOKS_OFTEN = """\
+- |
+  kind: KubeProxyConfiguration
+  apiVersion: kubeproxy.config.k8s.io/v1alpha1
+  iptables:
+    syncPeriod: 5s
+"""
+
 # With several nodes kind would keep the control plane's to itself: the machine's memory is better used.
 _CONTROL_PLANE_CARRIES_PODS = """\
 - |
@@ -83,5 +93,6 @@ def configuration(paths: ClusterPaths, ports: Ports, *, nodes: int, own_node: bo
     ]
     patches = _CONTROL_PLANE_CARRIES_PODS if nodes > 1 else ""
     if own_node:
-        patches += (_KUBELET_ON_CGROUP_2 if cgroup_2 else _KUBELET_ON_CGROUP_1) + _OWN_VERSIONS
+        kubelet = _KUBELET_ON_CGROUP_2 if cgroup_2 else _KUBELET_ON_CGROUP_1
+        patches += kubelet + _OWN_VERSIONS + _KUBE_PROXY_LOOKS_OFTEN
     return "\n".join(lines) + "\n" + (f"kubeadmConfigPatches:\n{patches}" if patches else "")

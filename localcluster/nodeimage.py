@@ -38,6 +38,7 @@ NODE_PACKAGES = (
     "containernetworking-plugins",
     "ethtool",
     "iproute2",
+    "ipset",
     "iptables",
     "kmod",
     "libc-bin",
@@ -56,7 +57,8 @@ LOAD_SECONDS = 600
 KEPT_ARCHIVES = 2
 """Node images kept as files: two checkouts of different releases would else undo each other's work."""
 
-NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
+NODE_PROGRAMS = {"kubernetes": ("kubeadm", "kubelet", "kubectl"), "kube-router": ("kube-router",)}
+"""Module -> those of its programs that the node itself has."""
 
 ETCD_TAG = "3.6.12-0"
 COREDNS_TAG = "v1.14.3"
@@ -113,13 +115,13 @@ SYSTEM_IMAGES = (
 
 KUBE_PROXY = f"registry.k8s.io/kube-proxy:{_VERSION}"
 
-_MODULES = ("kubernetes", "etcd", "coredns", "metrics-server", "local-path-provisioner")
+_MODULES = ("kubernetes", "etcd", "coredns", "metrics-server", "local-path-provisioner", "kube-router")
 
 
 def reference() -> str:
     """The name of the locally built node image; its tag stands for everything that decides its contents."""
     digest = hashlib.sha256()
-    digest.update(repr((NODE_SUITE, NODE_PACKAGES, SYSTEM_IMAGES)).encode())
+    digest.update(repr((NODE_SUITE, NODE_PACKAGES, NODE_PROGRAMS, SYSTEM_IMAGES)).encode())
     for module in _MODULES:
         digest.update(toolchain.fingerprint(module).encode())
     for path in sorted(NODE_FOLDER.rglob("*")):
@@ -159,7 +161,7 @@ def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
         _build_kube_proxy(engine, base, programs["kubernetes"], work, log)
         stage.detail = "assembling the node image"
         preloaded = _build_preloaded(engine, base, work, log)
-        context = _node_context(programs["kubernetes"], work)
+        context = _node_context(programs, work)
         build_arguments = ["--build-arg", f"NODE_BASE={base}", "--build-arg", f"PRELOADED={preloaded}"]
         engine.docker(
             "build", *build_arguments, "--tag", reference(), context, log=log, timeout_seconds=BOOTSTRAP_SECONDS
@@ -246,13 +248,14 @@ def _part(name: str) -> str:
     return f"chatcluster.local/node-{name}:{reference().rpartition(':')[2]}"
 
 
-def _node_context(programs: Path, work: Path) -> Path:
+def _node_context(programs: dict[str, Path], work: Path) -> Path:
     context = _made(work / "node")
     shutil.copy(NODE_FOLDER / "Dockerfile", context)
     shutil.copytree(NODE_FOLDER / "rootfs", context / "rootfs")
     (context / "rootfs" / "kind" / "version").write_text(f"{_VERSION}\n")
-    for name in NODE_PROGRAMS:
-        shutil.copy(programs / name, _made(context / "bin"))
+    for module, names in NODE_PROGRAMS.items():
+        for name in names:
+            shutil.copy(programs[module] / name, _made(context / "bin"))
     return context
 
 

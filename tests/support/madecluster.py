@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import pytest_asyncio
 
+from localcluster.deploy import api_server_as_peer
 from tests.support.cluster import ROOT, Cluster, run, until
 from tests.support.findings import tell
 from tests.support.nodes import Nodes
@@ -46,11 +47,23 @@ async def cluster(made: Cluster) -> Cluster:
     await made.kubectl("apply", "-f", str(ROOT / "examples" / "minimal.yaml"))
     # Apply leaves alone what an earlier test patched in, since the example never had it; null brings the default.
     patched = dict.fromkeys(("chatserver", "database", "deletionPolicy", "paused"))
-    await made.patch({**patched, "ingress": dict.fromkeys(("image", "replicas", "resources"))})
+    peers = api_server_as_peer(await _control_plane_address(made))
+    await made.patch(
+        {
+            **patched,
+            "ingress": dict.fromkeys(("image", "replicas", "resources")),
+            "networkPolicies": {"enabled": None, "metricsFrom": peers},
+        }
+    )
     await made.ready()
     await until(lambda: _scaled(made), "the default two servers run", 120)
     await made.ready()
     return made
+
+
+async def _control_plane_address(made: Cluster) -> str:
+    (node,) = await made.get("nodes", selector="node-role.kubernetes.io/control-plane")
+    return str(next(one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"))
 
 
 @pytest.fixture
