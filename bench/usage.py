@@ -22,7 +22,8 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 def _cpu_seconds(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # Gone before it was opened, or after.
         return 0.0
     # Its own, and of its children that ended: backends come and go.
     return sum(map(int, fields[11:15])) / TICKS
