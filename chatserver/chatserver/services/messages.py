@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from chatserver.services.writer import MessageWriter
     from chatserver.storage.database import Database
 
+TYPES: tuple[MessageType, ...] = get_args(MessageType)
+"""What a message may be."""
+
 
 async def send_message(database: Database, writer: MessageWriter, sender_id: int, message: SendMessage) -> SentMessage:
     """Store a message and hint it to all servers; when this returns, it is committed.
@@ -75,8 +78,8 @@ def check_message(message: SendMessage, sender_id: int, *, new_client_id: Callab
             raise ValidationFailed.of("to", "must be a username or a phone number in E.164 form")
     if message.chat_id is not None and not checks.is_id(message.chat_id):
         raise ChatNotFound
-    if message.type not in get_args(MessageType):
-        raise ValidationFailed.of("type", f"must be one of {', '.join(get_args(MessageType))}")
+    if message.type not in TYPES:
+        raise ValidationFailed.of("type", f"must be one of {', '.join(TYPES)}")
     # No text and an empty one are the same content, so that a retry may take the other road: REST or WebSocket.
     text = checks.check_text(message.text, "text") if message.text else None
     media_url = None if message.media_url is None else checks.check_url(message.media_url, "media_url")
