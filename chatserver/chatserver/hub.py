@@ -216,10 +216,6 @@ class Hub:
         if not feed.users:
             del self._feeds[chat_id]
 
-    def followed_chats(self) -> dict[int, int]:
-        """Return the chats followed here and how far each was pushed to the one furthest behind."""
-        return {chat_id: self._needed_after(feed) for chat_id, feed in self._feeds.items()}
-
     def present_chats(self) -> list[int]:
         """Return the chats of users who have a connection here."""
         return list({chat_id for user in self._users.values() if user.connections for chat_id in user.chats})

@@ -63,8 +63,3 @@ class KubectlError(PluginError):
     def is_missing(self) -> bool:
         """Whether the object does not exist."""
         return self.reason == "NotFound"
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the user has no right to it."""
-        return self.reason == "Forbidden"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 
 from chatoperator.manifests.logins import REQUEST_ANNOTATION
-from tests.support.cluster import Cluster, until
+from tests.support.cluster import Cluster, restarts, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
+from tests.support.running import PART_PODS
 
 PATIENCE_SECONDS = 180
 
@@ -33,7 +33,7 @@ async def test_two_rotations_and_a_wrong_parameter_go_unnoticed(cluster: Cluster
         assert 'parameter "work_mem": "banana"' in (await cluster.condition("Progressing"))["message"]
         await cluster.patch({"database": {"parameters": {"work_mem": "5MB", "max_connections": None}}})
         await until(lambda: _progressing(cluster, "Settled"), "the corrected parameter is taken", 60)
-        assert (await _psql(cluster, "SHOW work_mem")).strip() == "5MB"
+        assert (await cluster.psql("SHOW work_mem")).strip() == "5MB"
         account = await ledger.finish()
     tell(f"rotations took {took[0]:.0f} s and {took[1]:.0f} s; {account}")
     assert account.clean, account
@@ -73,20 +73,6 @@ async def _logs_in(cluster: Cluster, username: str, password: str) -> bool:
     return said.strip() == "1"
 
 
-async def _psql(cluster: Cluster, statement: str) -> str:
-    return await cluster.kubectl(
-        *("exec", "-n", "chat", "demo-postgres-0", "-c", "postgres", "--"),
-        *("psql", "-U", "postgres", "-d", "chat", "-Atc", statement),
-    )
-
-
-async def _pods(cluster: Cluster) -> str:
-    """Who runs, and how often containers were restarted."""
-    found = await cluster.get("pods", selector="app.kubernetes.io/instance=demo")
-    seen = {
-        pod["metadata"]["uid"]: [container["restartCount"] for container in pod["status"]["containerStatuses"]]
-        for pod in found
-        if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "migrate"
-        and "deletionTimestamp" not in pod["metadata"]
-    }
-    return json.dumps(seen, sort_keys=True)
+async def _pods(cluster: Cluster) -> dict[str, int]:
+    """Who runs, by uid, and how often containers were restarted."""
+    return {pod["metadata"]["uid"]: restarts(pod) for component in PART_PODS for pod in await cluster.pods(component)}

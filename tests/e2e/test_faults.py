@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 import httpx
 import pytest
@@ -52,7 +51,8 @@ async def test_a_pod_of_each_part_dies(cluster: Cluster) -> None:
             victim, *_ = await cluster.pods(component)
             left.append(f"pod/{victim['metadata']['name']}")
             await cluster.kubectl("delete", left[-1], "-n", "chat", "--wait=false")
-            await _replaced(cluster, component, victim["metadata"]["uid"])
+            await cluster.replaced(component, victim["metadata"]["uid"], RECOVER_SECONDS)
+            await cluster.ready(RECOVER_SECONDS)
             await _still_acknowledging(ledger)
         # PostgreSQL's has the same name again.
         await cluster.kubectl("wait", *left[:2], "-n", "chat", "--for=delete", f"--timeout={LEFT_SECONDS}s")
@@ -78,7 +78,8 @@ async def test_all_chatservers_and_postgres_are_killed_without_warning(cluster: 
         await _still_acknowledging(ledger)
         victim, *_ = await cluster.pods("postgres")
         await cluster.kubectl("delete", "pod", victim["metadata"]["name"], "-n", "chat", "--force", "--grace-period=0")
-        await _replaced(cluster, "postgres", victim["metadata"]["uid"])
+        await cluster.replaced("postgres", victim["metadata"]["uid"], RECOVER_SECONDS)
+        await cluster.ready(RECOVER_SECONDS)
         await _still_acknowledging(ledger)
         _verdict(await ledger.finish())
 
@@ -160,20 +161,6 @@ async def _recreated(cluster: Cluster, kind: str, name: str, uid: str) -> float:
         return bool(found) and found["metadata"]["uid"] != uid and "deletionTimestamp" not in found["metadata"]
 
     return await until(back, f"{kind}/{name} is back", BACK_SECONDS, poll_seconds=0.2)
-
-
-async def _replaced(cluster: Cluster, component: str, uid: str) -> None:
-    async def replaced() -> bool:
-        pods = await cluster.pods(component)
-        return all(pod["metadata"]["uid"] != uid for pod in pods) and all(_is_ready(pod) for pod in pods) and bool(pods)
-
-    await until(replaced, f"the {component} pod is replaced", RECOVER_SECONDS)
-    await cluster.ready(RECOVER_SECONDS)
-
-
-def _is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod["status"].get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 async def _false_in_time(cluster: Cluster, ready: ReadyWatch, victims: list[str], why: tuple[str, ...]) -> None:

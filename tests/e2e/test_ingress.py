@@ -14,7 +14,7 @@ from cryptography import x509
 
 from chatoperator.certificates import ensure
 from chatoperator.manifests.credentials import Certificate
-from tests.support.cluster import Cluster, until
+from tests.support.cluster import Cluster, restarts, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
 
@@ -85,7 +85,4 @@ async def _serial_at(cluster: Cluster, host: str, port: int) -> int:
 
 async def _restarts(cluster: Cluster) -> dict[str, int]:
     """By uid of each HAProxy pod."""
-    return {
-        pod["metadata"]["uid"]: pod["status"]["containerStatuses"][0]["restartCount"]
-        for pod in await cluster.pods("ingress")
-    }
+    return {pod["metadata"]["uid"]: restarts(pod) for pod in await cluster.pods("ingress")}

@@ -57,7 +57,8 @@ async def test_deleting_the_statefulset_alone_loses_nothing_under_both_policies(
             sent = await ana.send(policy, client_id=str(uuid.uuid4()), to=ana.username)
             (pod,) = await cluster.pods("postgres")
             await cluster.kubectl("delete", "statefulset", "demo-postgres", "-n", "chat")
-            await _another_pod(cluster, pod["metadata"]["uid"])
+            # Status follows the world by a moment.
+            await cluster.replaced("postgres", pod["metadata"]["uid"], GONE_SECONDS)
             await cluster.ready()
             assert (await _polled(ana))[-1]["message_id"] == sent["message_id"]
 
@@ -89,17 +90,6 @@ async def _delete_chat(cluster: Cluster) -> None:
         return not await cluster.get("pods", selector="app.kubernetes.io/instance=demo")
 
     await until(stopped, "all pods of the ChatCluster are gone", GONE_SECONDS)
-
-
-async def _another_pod(cluster: Cluster, uid: str) -> None:
-    """Wait until PostgreSQL answers in another pod: status follows the world by a moment."""
-
-    async def answers() -> bool:
-        pods = await cluster.pods("postgres")
-        states = [status["ready"] for pod in pods for status in pod["status"].get("containerStatuses", [])]
-        return bool(states) and all(states) and all(pod["metadata"]["uid"] != uid for pod in pods)
-
-    await until(answers, "PostgreSQL answers in another pod", GONE_SECONDS)
 
 
 async def _recreate(cluster: Cluster) -> None:

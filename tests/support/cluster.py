@@ -97,6 +97,15 @@ class Cluster:
         found = await self.get("pods", namespace=namespace, selector=selector)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
+    async def replaced(self, component: str, uid: str, timeout_seconds: float) -> None:
+        """Wait until one part's pods are others than the one of this uid, and all of them ready."""
+
+        async def others() -> bool:
+            pods = await self.pods(component)
+            return bool(pods) and all(pod["metadata"]["uid"] != uid and is_ready(pod) for pod in pods)
+
+        await until(others, f"the {component} pod is replaced", timeout_seconds)
+
     async def metric(self, component: str, name: str, port: int = 9090, label: str = "") -> float:
         """A metric of one part, summed over its pods that are not on their way out and over series with a label."""
         return sum([await self.figure(pod, name, port, label) for pod in await self.pods(component)])
@@ -193,6 +202,17 @@ class Cluster:
             )
 
         await until(current, "chatcluster/demo is Ready", timeout_seconds)
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether Kubernetes sends requests to a pod."""
+    conditions = pod["status"].get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def restarts(pod: dict[str, Any]) -> int:
+    """How often containers of a pod were restarted, all told."""
+    return sum(container["restartCount"] for container in pod["status"].get("containerStatuses", []))
 
 
 async def run(

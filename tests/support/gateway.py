@@ -90,11 +90,6 @@ class Gateway:
             self._changed.notify_all()
             return self._statuses[min(len(self.posted), len(self._statuses)) - 1]
 
-    def answer_with(self, *statuses: int) -> None:
-        """Answer what comes from now on with these."""
-        with self._changed:
-            self._statuses = [*[0] * len(self.posted), *statuses]
-
     def wait_closing(self) -> None:
         """Return when the gateway closes."""
         self._closing.wait()

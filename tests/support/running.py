@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.support.cluster import restarts
+
 if TYPE_CHECKING:
     from tests.support.cluster import Cluster
 
@@ -59,7 +61,7 @@ async def running(cluster: Cluster) -> Running:
             RunningPod(
                 name=pod["metadata"]["name"],
                 uid=pod["metadata"]["uid"],
-                restarts=sum(status["restartCount"] for status in pod["status"].get("containerStatuses", [])),
+                restarts=restarts(pod),
                 image_tag=pod["spec"]["containers"][0]["image"].rpartition(":")[2],
             )
             for pod in pods
