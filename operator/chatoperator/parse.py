@@ -1,12 +1,12 @@
-"""parse(body): the one place that reads a ChatCluster's fields."""
+"""parse(body): the one place that knows where a ChatCluster's fields are."""
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from chatoperator.errors import SpecError
+from chatoperator.fields import check_network, choice, integer, mapping, networks, optional
 from chatoperator.spec import (
     LISTEN_CONNECTIONS_PER_SERVER,
     MAX_CONNECTIONS_DEFAULT,
@@ -75,7 +75,7 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
         SpecError: A value cannot work; it names the field and the remedy.
     """
     metadata = body["metadata"]
-    spec = _mapping(body, "spec")
+    spec = mapping(body, "spec")
     cluster = ChatCluster(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -84,13 +84,13 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
         created=str(metadata.get("creationTimestamp", "")),
         version=spec.get("version"),
         paused=bool(spec.get("paused", False)),
-        retain=_choice(spec, "deletionPolicy", ("Retain", "Delete"), "deletionPolicy") == "Retain",
-        images=_images(_mapping(spec, "images")),
-        ingress=_ingress(_mapping(spec, "ingress")),
-        chatserver=_chatserver(_mapping(spec, "chatserver")),
-        database=_database(_mapping(spec, "database")),
-        auth=_auth(_mapping(spec, "auth")),
-        network_policies=_network_policies(_mapping(spec, "networkPolicies")),
+        retain=choice(spec, "deletionPolicy", ("Retain", "Delete"), "deletionPolicy") == "Retain",
+        images=_images(mapping(spec, "images")),
+        ingress=_ingress(mapping(spec, "ingress")),
+        chatserver=_chatserver(mapping(spec, "chatserver")),
+        database=_database(mapping(spec, "database")),
+        auth=_auth(mapping(spec, "auth")),
+        network_policies=_network_policies(mapping(spec, "networkPolicies")),
     )
     if cluster.pool_size < 1:
         raise _too_few_connections(cluster)
@@ -121,17 +121,17 @@ def _images(raw: Mapping[str, Any]) -> ImageSource:
 
 
 def _ingress(raw: Mapping[str, Any]) -> Ingress:
-    service = _mapping(raw, "service")
-    tls = _mapping(raw, "tls")
+    service = mapping(raw, "service")
+    tls = mapping(raw, "tls")
     hostnames = tuple(raw.get("hostnames") or ())
     issuer = _issuer(tls, hostnames)
-    service_type = _choice(service, "type", ("ClusterIP", "NodePort", "LoadBalancer"), "ingress.service.type")
+    service_type = choice(service, "type", ("ClusterIP", "NodePort", "LoadBalancer"), "ingress.service.type")
     node_port = service.get("nodePort")
     if node_port is not None and service_type == "ClusterIP":
         raise SpecError("ingress.service.nodePort", "it needs type NodePort or LoadBalancer")
     return Ingress(
         image=raw.get("image"),
-        replicas=_integer(raw, "replicas", 2, "ingress.replicas", 1),
+        replicas=integer(raw, "replicas", 2, "ingress.replicas", 1),
         hostnames=hostnames,
         allowed_origins=tuple(raw.get("allowedOrigins") or ()),
         service=Service(
@@ -139,30 +139,30 @@ def _ingress(raw: Mapping[str, Any]) -> Ingress:
             node_port=node_port,
             external_traffic_policy=cast(
                 "Literal['Cluster', 'Local']",
-                _choice(
+                choice(
                     service,
                     "externalTrafficPolicy",
                     ("Cluster", "Local"),
                     "ingress.service.externalTrafficPolicy",
                 ),
             ),
-            annotations=dict(_mapping(service, "annotations")),
-            proxy_protocol_from=_networks(service, "proxyProtocolFrom", "ingress.service"),
+            annotations=dict(mapping(service, "annotations")),
+            proxy_protocol_from=networks(service, "proxyProtocolFrom", "ingress.service"),
         ),
         tls_secret_name=tls.get("secretName"),
         issuer=issuer,
-        front=_front(_mapping(raw, "front"), hostnames),
-        limits=_address_limits(_mapping(raw, "limits")),
+        front=_front(mapping(raw, "front"), hostnames),
+        limits=_address_limits(mapping(raw, "limits")),
         resources=_resources(raw),
     )
 
 
 def _issuer(tls: Mapping[str, Any], hostnames: tuple[str, ...]) -> Issuer | None:
     """What belongs to the certificate's mode has to be there, and nothing that belongs to another one."""
-    mode = _choice(tls, "mode", ("SelfSigned", "Secret", "CertManager"), "ingress.tls.mode")
+    mode = choice(tls, "mode", ("SelfSigned", "Secret", "CertManager"), "ingress.tls.mode")
     if (mode == "Secret") != bool(tls.get("secretName")):
         raise SpecError("ingress.tls.secretName", "it belongs to mode Secret: set both, or neither")
-    reference = _mapping(tls, "issuerRef")
+    reference = mapping(tls, "issuerRef")
     if (mode == "CertManager") != bool(reference.get("name")):
         raise SpecError("ingress.tls.issuerRef", "it belongs to mode CertManager: set both, or neither")
     if mode != "CertManager":
@@ -180,7 +180,7 @@ def _front(raw: Mapping[str, Any], hostnames: tuple[str, ...]) -> Front | None:
     if not raw:
         return None
     path = "ingress.front"
-    kind = cast("Literal['Ingress', 'HTTPRoute']", _choice(raw, "kind", ("Ingress", "HTTPRoute"), f"{path}.kind"))
+    kind = cast("Literal['Ingress', 'HTTPRoute']", choice(raw, "kind", ("Ingress", "HTTPRoute"), f"{path}.kind"))
     if (kind == "HTTPRoute") != bool(raw.get("parentRefs")):
         raise SpecError(f"{path}.parentRefs", "they belong to kind HTTPRoute: set both, or neither")
     for name in ("className", "tlsSecretName"):
@@ -190,7 +190,7 @@ def _front(raw: Mapping[str, Any], hostnames: tuple[str, ...]) -> Front | None:
         raise SpecError("ingress.hostnames", "ingress.front needs one: without it the chat would get all that comes")
     return Front(
         kind=kind,
-        annotations=dict(_mapping(raw, "annotations")),
+        annotations=dict(mapping(raw, "annotations")),
         class_name=raw.get("className"),
         tls_secret_name=raw.get("tlsSecretName"),
         parents=tuple(dict(parent) for parent in raw.get("parentRefs") or ()),
@@ -200,71 +200,53 @@ def _front(raw: Mapping[str, Any], hostnames: tuple[str, ...]) -> Front | None:
 def _address_limits(raw: Mapping[str, Any]) -> AddressLimits:
     path = "ingress.limits"
     return AddressLimits(
-        requests_per_second_per_address=_optional(raw, "requestsPerSecondPerIP", path),
-        connections_per_address=_optional(raw, "connectionsPerIP", path),
-        trusted_proxies=_networks(raw, "trustedProxies", path),
+        requests_per_second_per_address=optional(raw, "requestsPerSecondPerIP", path),
+        connections_per_address=optional(raw, "connectionsPerIP", path),
+        trusted_proxies=networks(raw, "trustedProxies", path),
     )
-
-
-def _networks(raw: Mapping[str, Any], key: str, path: str) -> tuple[str, ...]:
-    networks = tuple(str(network) for network in raw.get(key) or ())
-    for network in networks:
-        _network(network, f"{path}.{key}")
-    return networks
-
-
-def _network(text: str, path: str) -> None:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise SpecError(path, f"{text!r} is neither an address nor a network such as 10.0.0.0/8") from None
-
-
-def _optional(raw: Mapping[str, Any], key: str, path: str) -> int | None:
-    return None if raw.get(key) is None else _integer(raw, key, 1, f"{path}.{key}", 1)
 
 
 def _chatserver(raw: Mapping[str, Any]) -> Chatserver:
     return Chatserver(
         image=raw.get("image"),
-        target_connections_per_server=_integer(
+        target_connections_per_server=integer(
             raw, "targetConnectionsPerServer", 10_000, "chatserver.targetConnectionsPerServer", 1
         ),
-        scaling=_scaling(_mapping(raw, "scaling")),
-        drain_seconds=_integer(raw, "drainSeconds", 30, "chatserver.drainSeconds", 10),
+        scaling=_scaling(mapping(raw, "scaling")),
+        drain_seconds=integer(raw, "drainSeconds", 30, "chatserver.drainSeconds", 10),
         resources=_resources(raw),
         env={str(entry["name"]): str(entry.get("value", "")) for entry in raw.get("env") or ()},
-        pod_template=_pod_template(_mapping(raw, "podTemplate")),
+        pod_template=_pod_template(mapping(raw, "podTemplate")),
     )
 
 
 def _pod_template(raw: Mapping[str, Any]) -> PodTemplate:
     return PodTemplate(
-        labels=dict(_mapping(raw, "labels")),
-        annotations=dict(_mapping(raw, "annotations")),
-        node_selector=dict(_mapping(raw, "nodeSelector")),
+        labels=dict(mapping(raw, "labels")),
+        annotations=dict(mapping(raw, "annotations")),
+        node_selector=dict(mapping(raw, "nodeSelector")),
         tolerations=tuple(raw.get("tolerations") or ()),
-        affinity=dict(_mapping(raw, "affinity")),
+        affinity=dict(mapping(raw, "affinity")),
         topology_spread_constraints=tuple(raw.get("topologySpreadConstraints") or ()),
     )
 
 
 def _scaling(raw: Mapping[str, Any]) -> Scaling:
     path = "chatserver.scaling"
-    mode = cast("ScalingMode", _choice(raw, "mode", ("Internal", "External", "Disabled"), f"{path}.mode"))
+    mode = cast("ScalingMode", choice(raw, "mode", ("Internal", "External", "Disabled"), f"{path}.mode"))
     replicas = raw.get("replicas")
     if mode == "Internal" and replicas is not None:
         raise SpecError(f"{path}.replicas", "it must be absent in mode Internal; use External or Disabled to set it")
     if mode != "Internal":
         if replicas is None:
             raise SpecError(f"{path}.replicas", f"it is required in mode {mode}")
-        replicas = _integer(raw, "replicas", 1, f"{path}.replicas", 1)
+        replicas = integer(raw, "replicas", 1, f"{path}.replicas", 1)
     scaling = Scaling(
         mode=mode,
         replicas=replicas,
-        min_replicas=_integer(raw, "minReplicas", 2, f"{path}.minReplicas", 1),
-        max_replicas=_integer(raw, "maxReplicas", 10, f"{path}.maxReplicas", 1),
-        scale_down_stabilization_seconds=_integer(
+        min_replicas=integer(raw, "minReplicas", 2, f"{path}.minReplicas", 1),
+        max_replicas=integer(raw, "maxReplicas", 10, f"{path}.maxReplicas", 1),
+        scale_down_stabilization_seconds=integer(
             raw, "scaleDownStabilizationSeconds", 300, f"{path}.scaleDownStabilizationSeconds", 0
         ),
     )
@@ -274,9 +256,9 @@ def _scaling(raw: Mapping[str, Any]) -> Scaling:
 
 
 def _database(raw: Mapping[str, Any]) -> Database:
-    storage = _mapping(raw, "storage")
+    storage = mapping(raw, "storage")
     external = raw.get("external")
-    parameters = {str(name): str(value) for name, value in _mapping(raw, "parameters").items()}
+    parameters = {str(name): str(value) for name, value in mapping(raw, "parameters").items()}
     for name, value in parameters.items():
         if name in POSTGRES_OWNED_PARAMETERS:
             raise SpecError(f"database.parameters.{name}", "the operator sets it itself; remove it")
@@ -294,7 +276,7 @@ def _database(raw: Mapping[str, Any]) -> Database:
         connection_budget=(
             _max_connections(parameters) - RESERVED_CONNECTIONS
             if external is None
-            else _integer(external, "connectionBudget", 80, "database.external.connectionBudget", 1)
+            else integer(external, "connectionBudget", 80, "database.external.connectionBudget", 1)
         ),
     )
 
@@ -308,9 +290,9 @@ def _max_connections(parameters: Mapping[str, str]) -> int:
 
 def _auth(raw: Mapping[str, Any]) -> Auth:
     return Auth(
-        webhook=_webhook(_mapping(raw, "otp")),
-        limits=_limits(_mapping(raw, "limits")),
-        session_days=_integer(raw, "sessionDays", 90, "auth.sessionDays", 1),
+        webhook=_webhook(mapping(raw, "otp")),
+        limits=_limits(mapping(raw, "limits")),
+        session_days=integer(raw, "sessionDays", 90, "auth.sessionDays", 1),
     )
 
 
@@ -345,7 +327,7 @@ def _has_usable_port(url: str) -> bool:
 
 def _limits(raw: Mapping[str, Any]) -> Limits:
     def limit(key: str, default: int, minimum: int = 1) -> int:
-        return _integer(raw, key, default, f"auth.limits.{key}", minimum)
+        return integer(raw, key, default, f"auth.limits.{key}", minimum)
 
     return Limits(
         codes_per_address_per_hour=limit("codesPerAddressPerHour", 100),
@@ -364,32 +346,13 @@ def _network_policies(raw: Mapping[str, Any]) -> NetworkPolicies:
         if (block is None) != bool(peer.get("podSelector") is not None or peer.get("namespaceSelector") is not None):
             raise SpecError(path, "each entry needs a podSelector, a namespaceSelector or both, or an ipBlock alone")
         for network in (block["cidr"], *(block.get("except") or ())) if block else ():
-            _network(network, path)
+            check_network(network, path)
     return NetworkPolicies(enabled=bool(raw.get("enabled", True)), metrics_from=peers)
 
 
 def _resources(raw: Mapping[str, Any]) -> Resources:
-    resources = _mapping(raw, "resources")
+    resources = mapping(raw, "resources")
     return Resources(
-        requests={name: str(value) for name, value in _mapping(resources, "requests").items()},
-        limits={name: str(value) for name, value in _mapping(resources, "limits").items()},
+        requests={name: str(value) for name, value in mapping(resources, "requests").items()},
+        limits={name: str(value) for name, value in mapping(resources, "limits").items()},
     )
-
-
-def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", raw.get(key) or {})
-
-
-def _choice(raw: Mapping[str, Any], key: str, choices: tuple[str, ...], path: str) -> str:
-    """The value at `key`; the first choice is the default."""
-    value = raw.get(key, choices[0])
-    if value not in choices:
-        raise SpecError(path, f"{value!r} is not one of {', '.join(choices)}")
-    return str(value)
-
-
-def _integer(raw: Mapping[str, Any], key: str, default: int, path: str, minimum: int) -> int:
-    value = raw.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise SpecError(path, f"it must be a whole number of at least {minimum}, not {value!r}")
-    return value
