@@ -111,7 +111,8 @@ class Bench:
         now = self.read()
         done = self.idle.without(was, now)
         # The others are those of a work alone: by their statement, or by who gets them.
-        self.idle.a_second.update({name: done[name] / (now.at - was.at) for name in ("instructions", "system calls")})
+        clocks = ("instructions", "system calls", WAL)
+        self.idle.a_second.update({name: done[name] / (now.at - was.at) for name in clocks})
 
     def counted_with(self) -> dict[str, str]:
         """Return what the counts depend on beside the code: name -> version."""
