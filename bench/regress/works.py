@@ -14,7 +14,7 @@ from bench.orders import TEXT
 from bench.regress.talk import Api, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from bench.filling import Filling
@@ -128,17 +128,27 @@ class Work:
 
 
 @contextlib.contextmanager
-def _one_by_one(stage: Stage) -> Iterator[Callable[[], None]]:
-    sender, recipient = stage.pair
-    with stage.line(sender) as sending, stage.line(recipient) as receiving:
+def _one_by_one(stage: Stage, people: Sequence[Person], sends: int) -> Iterator[Callable[[], None]]:
+    """The first of the people writes to their chat, and waits until all the others have it."""
+    with contextlib.ExitStack() as stack:
+        sending, *receiving = [stack.enter_context(stage.line(person)) for person in people]
 
         def go() -> None:
-            for _ in range(SENDS):
-                sending.send([stage.message(sender.target)])
+            for _ in range(sends):
+                sending.send([stage.message(people[0].target)])
                 sending.read("ack")
-                receiving.read("message")
+                for line in receiving:
+                    line.read("message")
 
         yield go
+
+
+def _pair(stage: Stage) -> AbstractContextManager[Callable[[], None]]:
+    return _one_by_one(stage, stage.pair, SENDS)
+
+
+def _group(stage: Stage) -> AbstractContextManager[Callable[[], None]]:
+    return _one_by_one(stage, stage.group, ROUNDS)
 
 
 @contextlib.contextmanager
@@ -173,21 +183,6 @@ def _receipts(stage: Stage) -> Iterator[Callable[[], None]]:
                 reading.read("receipt", TOGETHER)
                 for line in others:
                     line.read("receipt")
-
-        yield go
-
-
-@contextlib.contextmanager
-def _group(stage: Stage) -> Iterator[Callable[[], None]]:
-    with contextlib.ExitStack() as stack:
-        sending, *receiving = [stack.enter_context(stage.line(person)) for person in stage.group]
-
-        def go() -> None:
-            for _ in range(ROUNDS):
-                sending.send([stage.message(stage.group[0].target)])
-                sending.read("ack")
-                for line in receiving:
-                    line.read("message")
 
         yield go
 
@@ -241,7 +236,7 @@ def _sync(stage: Stage) -> Iterator[Callable[[], None]]:
 
 
 WORKS = (
-    Work("message", SENDS, _one_by_one),
+    Work("message", SENDS, _pair),
     Work(f"message, {TOGETHER} at once", ROUNDS * TOGETHER, _together),
     Work(f"message, {TOGETHER} from another server", ROUNDS * TOGETHER, _from_elsewhere),
     Work(f"receipt, {TOGETHER} at once", ROUNDS * TOGETHER, _receipts),
