@@ -44,7 +44,7 @@ def install_operator(cluster: KindCluster, tag: str) -> None:
     with Stage("operator") as stage:
         helm = toolchain.helm(stage, cluster.paths.logs / "tools.log")
         _forget_interrupted_release(cluster)
-        peers = api_server_as_peer(kindcluster.node_address(cluster)) if cluster.made.nodes > 1 else []
+        readers = _metrics_readers(cluster)
         stage.detail = "helm upgrade --install"
         try:
             process.run(
@@ -53,7 +53,7 @@ def install_operator(cluster: KindCluster, tag: str) -> None:
                     *["upgrade", "--install", RELEASE, str(CHART)],
                     *["--namespace", OPERATOR_NAMESPACE, "--create-namespace"],
                     *["--set-string", f"images.tag={tag}", "--wait", f"--timeout={HELM_SECONDS}s"],
-                    *["--set-json", f"networkPolicy.metricsFrom={json.dumps(peers)}"],
+                    *["--set-json", f"networkPolicy.metricsFrom={json.dumps(readers)}"],
                 ],
                 log=log,
                 timeout_seconds=HELM_SECONDS + 30,
@@ -74,8 +74,8 @@ def apply_chat(cluster: KindCluster, tag: str) -> None:
     remedy = f"`kubectl -n {CHAT_NAMESPACE} describe chatcluster {CHAT_NAME}` says more, then `make up` again"
     with Stage(f"ChatCluster {CHAT_NAME} in namespace {CHAT_NAMESPACE}") as stage:
         cluster.run_kubectl("apply", "-f", EXAMPLE)
-        if cluster.made.nodes > 1:
-            _patch(cluster, {"networkPolicies": {"metricsFrom": api_server_as_peer(kindcluster.node_address(cluster))}})
+        if readers := _metrics_readers(cluster):
+            _patch(cluster, {"networkPolicies": {"metricsFrom": readers}})
         _adopt_release(cluster, tag)
         try:
             with deadline(CHAT_SECONDS, "the chat does not become ready", remedy, log) as wait:
@@ -99,6 +99,11 @@ def api_server_as_peer(node_address: str) -> list[dict[str, Any]]:
             network that enforces policies takes them for a stranger's.
     """
     return [{"ipBlock": {"cidr": f"{node_address}/32"}}]
+
+
+def _metrics_readers(cluster: KindCluster) -> list[dict[str, Any]]:
+    """Who reads metrics from outside the operator's namespace here; with one node nobody has to be named."""
+    return api_server_as_peer(kindcluster.node_address(cluster)) if cluster.made.nodes > 1 else []
 
 
 def is_ready(chat: dict[str, Any] | None, tag: str) -> bool:
