@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,22 +15,32 @@ from tests.support.inprocess import Air, ChatServer, Wire
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 pytestmark = pytest.mark.integration
 
 HEALED_SECONDS = 20
 
 
+@contextlib.asynccontextmanager
+async def _apart(read_dsn: Callable[[], str], name: str) -> AsyncIterator[tuple[Air, ChatServer]]:
+    """A server that hears what the test lets it hear, and where it is heard."""
+    air = Air(read_dsn)
+    await air.open()
+    server = ChatServer(read_dsn, name, air)
+    await server.start()
+    try:
+        yield air, server
+    finally:
+        await server.kill()
+        await air.close()
+
+
 async def test_receipts_of_a_chat_that_began_while_the_bus_was_lost_are_told(
     server: Server, read_dsn: Callable[[], str]
 ) -> None:
     ada, bob = [await sign_in(server.database, name) for name in ("Ada", "Bob")]
-    air = Air(read_dsn)
-    await air.open()
-    deaf = ChatServer(read_dsn, "deaf", air)
-    await deaf.start()
-    try:
+    async with _apart(read_dsn, "deaf") as (air, deaf):
         wire = Wire(deaf, Principal(ada.user.user_id, ada.device_id))
         await wire.open()
         deaf.lose_bus()
@@ -44,9 +55,6 @@ async def test_receipts_of_a_chat_that_began_while_the_bus_was_lost_are_told(
                     told["message"] |= frame["type"] == "message"
                     told["receipt"] |= frame["type"] == "receipt" and frame["read_seq"] == sent.seq
                 await asyncio.sleep(0.05)
-    finally:
-        await deaf.kill()
-        await air.close()
 
 
 async def test_what_is_pushed_right_after_a_sync_was_asked_for_comes_once(
@@ -54,11 +62,7 @@ async def test_what_is_pushed_right_after_a_sync_was_asked_for_comes_once(
 ) -> None:
     ada, bob = [await sign_in(server.database, name) for name in ("Ada", "Bob")]
     sent = await server.send(bob.user.user_id, "hi", to="Ada")
-    air = Air(read_dsn)
-    await air.open()
-    behind = ChatServer(read_dsn, "behind", air)
-    await behind.start()
-    try:
+    async with _apart(read_dsn, "behind") as (_, behind):
         hub = behind.context.hub
         wire = Wire(behind, Principal(ada.user.user_id, ada.device_id))
         # Somebody else follows the chat here, and what it has come to is still under way.
@@ -71,6 +75,3 @@ async def test_what_is_pushed_right_after_a_sync_was_asked_for_comes_once(
         hub.push(sent.chat_id, [row], sent.seq)
         await behind.quiet()
         assert [frame["type"] for frame in wire.take()] == ["welcome", "message", "synced"]
-    finally:
-        await behind.kill()
-        await air.close()

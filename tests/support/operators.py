@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.cache import Cache
+from chatoperator.kinds import CERTIFICATE, CHILDREN, ROUTE
 from chatoperator.manifests.metadata import KIND
 from chatoperator.reconcile import Reconciler
 from tests.support.chatclusters import SETTINGS, FakeProber
@@ -15,6 +16,9 @@ from tests.support.chatclusters import SETTINGS, FakeProber
 if TYPE_CHECKING:
     from chatoperator.kube import Kube
     from tests.support.apiserver import ApiServer
+
+SERVED = CHILDREN.keys() - {CERTIFICATE, ROUTE}
+"""Kinds of children that every API server of the tests serves: it need not have what others define."""
 
 _addresses = itertools.count(1)
 

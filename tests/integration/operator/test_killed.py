@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.kinds import CERTIFICATE, CHILDREN, ROUTE
 from chatoperator.kube import Kube
 from tests.support.findings import tell
-from tests.support.operators import Operator
+from tests.support.operators import SERVED, Operator
 
 if TYPE_CHECKING:
     from tests.support.apiserver import ApiServer
@@ -98,8 +97,7 @@ class Life:
     async def children(self) -> set[tuple[str, str]]:
         """(kind, name) of all there are; a migrate Job's name holds a hash of the claim's uid."""
         found = set()
-        # This API server has none of what others define.
-        for kind in CHILDREN.keys() - {CERTIFICATE, ROUTE}:
+        for kind in SERVED:
             for child in await self.kube.list(kind, self.namespace):
                 name = child["metadata"]["name"]
                 found.add((kind, "demo-migrate" if name.startswith("demo-migrate-") else name))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from chatoperator import kinds
 from chatoperator.errors import KubeError
 from chatoperator.manifests.metadata import KIND, SCHEMA_ANNOTATION
 from chatoperator.manifests.postgres import REVISION_KEY
 from chatoperator.observed import DELETION_COST_ANNOTATION, AgentReport, Answer, Reading
 from chatoperator.reconcile.observe import LOST_AFTER_SECONDS
 from tests.support.chatclusters import SETTINGS
+from tests.support.operators import SERVED
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator
@@ -44,15 +44,11 @@ async def test_brings_up_everything_and_then_writes_nothing(operator: Operator) 
     assert operator.writes() == before
 
 
-MADE = kinds.CHILDREN.keys() - {kinds.CERTIFICATE, kinds.ROUTE}
-"""Kinds of children that this API server serves: it need not have what others define."""
-
-
 async def test_a_restarted_operator_changes_nothing(operator: Operator) -> None:
     """It applies everything once, since it remembers nothing; the API server finds that all of it is there."""
     await operator.brought_up()
     before = await _versions(operator)
-    assert {kind for kind, _ in before} == MADE - {"Ingress"}
+    assert {kind for kind, _ in before} == SERVED - {"Ingress"}
     operator.restart()
     await operator.reconcile()
     assert await _versions(operator) == before
@@ -482,7 +478,7 @@ async def _versions(operator: Operator) -> dict[tuple[str, str], Any]:
         (kind, child["metadata"]["name"]): child["spec"]
         if kind == "PersistentVolumeClaim"
         else child["metadata"]["resourceVersion"]
-        for kind in MADE
+        for kind in SERVED
         for child in await operator.kube.list(kind, operator.namespace)
     }
 
