@@ -12,7 +12,7 @@ RUN = $(UV) run --frozen --all-extras
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine checked-chatserver machine-after-integration soak bench bench-regress test purge
+.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine checked-chatserver yielding-operator machine-after-integration soak bench bench-regress test purge
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,14 +84,18 @@ bench: | $(UV) ## our chat beside its peers and what the machine can do at all, 
 bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside what was accepted (ACCEPT=1 accepts it)
 	@$(RUN) python -m bench.regress $(if $(ACCEPT),--accept)
 
-# All of them mostly wait. What is left on the machine is looked at when no API server of the tests is.
+# All of them mostly wait; the end-to-end lane is the longest, and goes first where it does not.
+# What is left on the machine is looked at when no API server of the tests is.
 test: tools ## everything CI runs
 	@$(MAKE) -j3 e2e-chat machine-after-integration
 
 checked-chatserver:
-	@$(MAKE) -j1 check integration-chatserver
+	@nice -n 5 $(MAKE) -j1 check integration-chatserver
 
-machine-after-integration: checked-chatserver integration-operator
+yielding-operator:
+	@nice -n 5 $(MAKE) integration-operator
+
+machine-after-integration: checked-chatserver yielding-operator
 	@$(MAKE) e2e-machine
 
 $(CACHE)/uv/bin/uv:
