@@ -26,7 +26,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     outcome: str = report.outcome
     # Where several processes share the tests, the one that collects their reports hears of each again.
     if outcome == "rerun" and not hasattr(report, "node"):
-        tell(f"{report.nodeid} failed, and was run again:\n{report.longreprtext}")
+        printed = (f"--- {title}\n{text}" for title, text in report.sections)
+        tell("\n".join((f"{report.nodeid} failed, and was run again:", report.longreprtext, *printed)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

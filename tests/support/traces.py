@@ -38,7 +38,8 @@ def _parent(pid: int) -> int:
 def left(paths: ClusterPaths, before: leftovers.Snapshot) -> list[str]:
     """The difference, without other people's processes and the processes and cgroups of other clusters."""
     name = paths.name
-    others = re.compile(rf"/\.local/(?!{name}\b)[a-z0-9-]+[/ ]|chatcluster-(?!{name}\b)(?!build\b)[a-z0-9-]+-")
+    another = rf"(?!{name}\b)[a-z0-9-]+"
+    others = re.compile(rf"/\.local/{another}[/ ]|localcluster --name {another}|chatcluster-(?!build\b){another}-")
     found = leftovers.diff(before, snapshot(paths))
     # Whoever started the build engine removes it; until then it is at work for another cluster.
     building = process.find("localcluster.engineinit", str(build_engine_folder()))
