@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.model import Hint
+from chatserver.hints import Hint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

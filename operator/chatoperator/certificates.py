@@ -66,7 +66,11 @@ def usable(pair: Certificate, now: dt.datetime) -> bool:
 
 
 def overdue(certificate: str, now: dt.datetime) -> bool:
-    """Whether what cert-manager issued should have been renewed long ago: less than a sixth of its time is left."""
+    """Whether what cert-manager issued should have been renewed long ago: less than a sixth of its time is left.
+
+    Raises:
+        ValueError: not a PEM certificate.
+    """
     made = x509.load_pem_x509_certificate(certificate.encode())
     left = made.not_valid_after_utc - now
     return left < (made.not_valid_after_utc - made.not_valid_before_utc) / OVERDUE_SHARE

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.model import HINT_MAX_BYTES, Hint, MembershipNews, SeqRange
+from chatserver.hints import HINT_MAX_BYTES, Hint, MembershipNews
+from chatserver.model import SeqRange
 
 ids = st.integers(1, 2**63 - 1)
 hints = st.builds(
@@ -21,6 +22,7 @@ hints = st.builds(
     typing=st.lists(st.tuples(ids, ids), max_size=10).map(tuple),
     presence=st.lists(st.tuples(ids, st.integers(0, 1)), max_size=10).map(tuple),
     claims=st.lists(st.tuples(ids, st.text("0123456789abcdef", min_size=16, max_size=16)), max_size=300).map(tuple),
+    is_batch=st.booleans(),
 )
 
 
@@ -29,7 +31,7 @@ def test_payloads_fit_and_add_up_to_the_hint(hint: Hint) -> None:
     payloads = hint.encode()
     assert all(len(payload.encode()) <= HINT_MAX_BYTES for payload in payloads)
     pieces = [Hint.decode(payload) for payload in payloads]
-    assert {piece.origin for piece in pieces} <= {hint.origin}
+    assert {(piece.origin, piece.is_batch) for piece in pieces} <= {(hint.origin, hint.is_batch)}
     for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims"):
         assert tuple(item for piece in pieces for item in getattr(piece, field)) == getattr(hint, field)
     told = [(news.chat_id, user) for piece in pieces for news in piece.members for user in news.user_ids]

@@ -15,7 +15,7 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from chatserver.model import Hint
+from chatserver.hints import Hint
 from chatserver.services import feed, housekeeping, users
 from chatserver.services.accounts import CODE_SECONDS, Accounts
 from chatserver.services.devices import AUTHENTICATION_SECONDS, Devices

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.errors import ChatNotFound, NotAMember, NotAnAdmin, UserNotFound, ValidationFailed
-from chatserver.model import Hint, Receipt, ReceiptMark
+from chatserver.hints import Hint
+from chatserver.model import Receipt, ReceiptMark
 from chatserver.services import chats, feed, groups, receipts, sync
 from tests.support.people import Server, running_server, sign_in
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.connection import Connection
+from chatserver.hints import Hint, MembershipNews
 from chatserver.hub import Hub
 from chatserver.metrics import Metrics
-from chatserver.model import Hint, MembershipNews, ReceiptMark, SendMessage, SeqRange
+from chatserver.model import ReceiptMark, SendMessage, SeqRange
 from chatserver.services import groups, receipts, sync
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices

@@ -18,7 +18,8 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from chatserver.model import Hint, MembershipNews, SendMessage, SeqRange
+from chatserver.hints import Hint, MembershipNews
+from chatserver.model import SendMessage, SeqRange
 from chatserver.services import chats, feed, groups, sync
 from chatserver.services.messages import send_message
 from tests.support.people import Server, running_server, sign_in

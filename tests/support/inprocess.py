@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from chatserver.app import make_context
 from chatserver.connection import Connection
 from chatserver.errors import ChatError, InternalError
+from chatserver.hints import Hint
 from chatserver.metrics import Metrics
-from chatserver.model import Hint
 from chatserver.routes.conversation import Conversation
 from chatserver.routes.websocket import Socket, Sockets
 from chatserver.settings import read_settings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.model import Hint
+from chatserver.hints import Hint
 
 if TYPE_CHECKING:
     from chatserver.bus import Bus

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from chatserver.errors import ChatError, ServiceUnavailable, Unauthenticated
-from chatserver.model import Hint
+from chatserver.hints import Hint
 from chatserver.services import groups
 from chatserver.services.audit import audited, mask_phone_number
 from chatserver.storage import deletion

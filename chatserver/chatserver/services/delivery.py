@@ -15,7 +15,8 @@ import structlog
 
 from chatserver.connection import PushedRow
 from chatserver.errors import ServiceUnavailable
-from chatserver.model import Hint, SeqRange
+from chatserver.hints import Hint
+from chatserver.model import SeqRange
 from chatserver.protocol import Presence, Receipt, TypingFrom, encode_frame
 from chatserver.services import sync, users
 from chatserver.services.batches import Batches

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from chatserver.errors import DeviceNotFound, Unauthenticated
-from chatserver.model import Hint
+from chatserver.hints import Hint
 from chatserver.services import checks
 from chatserver.services.accounts import TOKEN_BYTES, secret_hash
 from chatserver.services.audit import audited

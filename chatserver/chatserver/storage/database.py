@@ -16,7 +16,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.model import HINT_CHANNEL
+from chatserver.hints import HINT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.model import HINT_CHANNEL
+from chatserver.hints import HINT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

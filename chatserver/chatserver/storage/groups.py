@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.model import HINT_CHANNEL, Hint, MembershipNews
+from chatserver.hints import HINT_CHANNEL, Hint, MembershipNews
 from chatserver.storage.database import micros
 
 if TYPE_CHECKING:
