@@ -37,8 +37,8 @@ from chatserver.routes import (
     users,
 )
 from chatserver.routes import socket as ws
+from chatserver.routes.admission import Admission, AdmittingHttpProtocol
 from chatserver.routes.context import App, Context
-from chatserver.routes.lingering import LingeringHttpProtocol
 from chatserver.services import housekeeping
 from chatserver.services.accounts import Accounts
 from chatserver.services.balancing import Balancer
@@ -143,6 +143,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         deliverer=deliverer,
         bus=bus,
         health=health,
+        admission=Admission(on_let_in=metrics.handshake_wait_seconds.observe),
         balancer=Balancer(
             database,
             hub,
@@ -338,7 +339,7 @@ async def _listening(app: App, settings: Settings) -> AsyncIterator[int]:
     port: int = listener.getsockname()[1]
     server = await app.create_server(
         sock=listener,
-        protocol=LingeringHttpProtocol,
+        protocol=AdmittingHttpProtocol,
         backlog=BACKLOG,
         # The port opens below, when the routes are ready.
         asyncio_server_kwargs={"start_serving": False},

@@ -40,6 +40,7 @@ class Metrics:
         messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``limited``, ``unavailable``.
         codes: ``sent``, ``failed`` (given up), ``refused`` (the sender's queue was full: 503).
         rate_limited: refusals by limit: ``messages``, ``device``, ``address``, ``codes``.
+        handshake_wait_seconds: of each handshake, before it was read; more than a little is a crowd.
         delivery_seconds: from a message's commit to its frame being handed to a connection's outbox.
     """
 
@@ -75,6 +76,12 @@ class Metrics:
         self.delivery_seconds = Histogram(
             "chatserver_delivery_seconds",
             "Commit of a message until its frame is queued to a connected recipient",
+            buckets=DELIVERY_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.handshake_wait_seconds = Histogram(
+            "chatserver_handshake_wait_seconds",
+            "Time a handshake of a WebSocket waited for those before it",
             buckets=DELIVERY_BUCKETS_SECONDS,
             registry=self.registry,
         )

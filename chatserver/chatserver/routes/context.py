@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chatserver.hub import Hub
     from chatserver.metrics import Metrics
     from chatserver.model import Principal
+    from chatserver.routes.admission import Admission
     from chatserver.services.accounts import Accounts
     from chatserver.services.balancing import Balancer
     from chatserver.services.deletion import Deletions
@@ -46,7 +47,8 @@ class Context:
     """The parts that handlers use, wired by app.py.
 
     Attributes:
-        sockets: the open WebSockets, which one loop pings.
+        admission: places for the handshakes of new WebSockets.
+        sockets: the open ones, which one loop pings.
         tasks: work that outlives the frame that asked for it (sends, receipts).
     """
 
@@ -66,6 +68,7 @@ class Context:
     bus: Bus
     health: Health
     balancer: Balancer
+    admission: Admission
     sockets: Sockets = field(default_factory=Sockets)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from chatserver import protocol
 from chatserver.connection import Connection
@@ -17,6 +17,7 @@ from chatserver.routes.upgrade import Handshake, accept, read_handshake
 
 if TYPE_CHECKING:
     from chatserver.model import Principal
+    from chatserver.routes.admission import AdmittingHttpProtocol
     from chatserver.routes.websocket import Socket
 
 # A server at its cap, or one that leaves: long enough that the proxy's count has changed.
@@ -90,7 +91,16 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 async def handle(request: Request) -> None:
-    """Admit and run one WebSocket."""
+    """Answer one handshake, and make room for the next."""
+    # Before the connection is picows's.
+    http = cast("AdmittingHttpProtocol", request.transport.get_protocol())
+    try:
+        await _answer(request)
+    finally:
+        request.app.ctx.admission.leave(http)
+
+
+async def _answer(request: Request) -> None:
     context = request.app.ctx
     # All that a client can mend comes before its ticket is used up.
     handshake = read_handshake(request)
