@@ -64,12 +64,12 @@ class Memory:
 
     Attributes:
         wishes: (time, servers wanted) within the stabilization window.
-        removals: (time, servers removed) within the last minute.
+        removals: (time, servers before, servers after) within the last minute.
         scaled_up_at: When servers were last added.
     """
 
     wishes: tuple[tuple[float, int], ...] = ()
-    removals: tuple[tuple[float, int], ...] = ()
+    removals: tuple[tuple[float, int, int], ...] = ()
     scaled_up_at: float | None = None
 
 
@@ -179,7 +179,7 @@ def _remember(memory: Memory, want: int, policy: Policy, now: float) -> Memory:
     return replace(
         memory,
         wishes=(*((at, wish) for at, wish in memory.wishes if at > window), (now, want)),
-        removals=tuple((at, count) for at, count in memory.removals if at > now - MINUTE_SECONDS),
+        removals=tuple(removal for removal in memory.removals if removal[0] > now - MINUTE_SECONDS),
     )
 
 
@@ -191,12 +191,14 @@ def _step(current: int, want: int, policy: Policy, memory: Memory, *, now: float
     recently_up = memory.scaled_up_at is not None and now - memory.scaled_up_at < policy.stabilization_seconds
     if stable >= current or recently_up or not settled:
         return current, memory
-    removed = sum(count for _, count in memory.removals)
-    allowed = max(1, (current + removed) // DOWN_SHARE) - removed
+    removed = sum(before - after for _, before, after in memory.removals)
+    # Not the sum of what is and what went: some may have been added in between.
+    most = max((current, *(before for _, before, _ in memory.removals)))
+    allowed = max(1, most // DOWN_SHARE) - removed
     if allowed <= 0:
         return current, memory
     replicas = max(stable, current - allowed)
-    return replicas, replace(memory, removals=(*memory.removals, (now, current - replicas)))
+    return replicas, replace(memory, removals=(*memory.removals, (now, current, replicas)))
 
 
 def _step_up(current: int, want: int) -> int:

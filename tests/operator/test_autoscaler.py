@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chatoperator.autoscaler import Memory, Policy, Server, decide, is_due, start, victims
@@ -275,6 +275,11 @@ def test_a_total_within_five_percent_never_flaps(policy: Policy, total: int, swi
 
 @settings(deadline=None)
 @given(policy=POLICIES, steps=HISTORIES)
+@example(
+    # Removed, added and removed again within a minute.
+    policy=Policy(target=1, min_replicas=8, max_replicas=37, stabilization_seconds=0),
+    steps=[([15], False), ([30], False), ([0], True), ([37], False), ([0], True)],
+)
 def test_any_history_keeps_the_limits_of_its_ticks_and_minutes(
     policy: Policy, steps: list[tuple[list[int | None], bool]]
 ) -> None:
