@@ -33,14 +33,6 @@ def server(read_dsn: Callable[[], str]) -> Iterator[ServerProcess]:
         yield one
 
 
-def handshake(device: Device) -> bytes:
-    return (
-        "GET /api/ws HTTP/1.1\r\nHost: chat\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        f"Authorization: Bearer {device.token}\r\n\r\n"
-    ).encode()
-
-
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -53,7 +45,7 @@ async def crowd(server: ServerProcess, device: Device) -> AsyncIterator[list[Str
     try:
         for _ in range(CROWD):
             streams.append(stream := await asyncio.open_connection("127.0.0.1", port))
-            stream[1].write(handshake(device))
+            stream[1].write(device.handshake(server))
         yield streams
     finally:
         server.signal(signal.SIGCONT)
@@ -73,7 +65,7 @@ def let_in(server: ServerProcess) -> float:
 async def test_each_of_a_crowd_is_answered_with_what_it_sent_meanwhile(server: ServerProcess) -> None:
     ana = await sign_in(server, "ana")
     async with crowd(server, ana) as streams:
-        # A masked ping with the payload "?", behind the handshake, and before and after it is read.
+        # A masked ping with the payload "?", behind the handshake and before that is read.
         streams[-1][1].write(b"\x89\x81\0\0\0\0?")
         server.signal(signal.SIGCONT)
         assert [await status(stream) for stream in streams] == [101] * CROWD
@@ -104,7 +96,7 @@ async def test_a_connection_that_was_used_before_waits_like_a_new_one(server: Se
             assert b" 200 " in head
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             await reader.readexactly(length)
-        writer.write(handshake(ana))
+        writer.write(ana.handshake(server))
         assert await status((reader, writer)) == 101
         writer.close()
     assert let_in(server) == 1

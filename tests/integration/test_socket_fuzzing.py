@@ -111,11 +111,7 @@ async def raw_socket(device: Device, process: ServerProcess) -> AsyncIterator[Ra
     """Open a WebSocket by hand and take its welcome."""
     host, port = process.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(
-        f"GET /api/ws HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        f"Sec-WebSocket-Protocol: chat.v1\r\nAuthorization: Bearer {device.token}\r\n\r\n".encode()
-    )
+    writer.write(device.handshake(process))
     try:
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         socket = RawSocket(reader, writer)

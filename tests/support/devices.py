@@ -99,6 +99,15 @@ class Device:
         """The bearer token's header."""
         return {"Authorization": f"Bearer {self.token}"}
 
+    def handshake(self, server: ServerProcess) -> bytes:
+        """Return the request that opens a WebSocket, for those who write its bytes themselves."""
+        return (
+            f"GET /api/ws HTTP/1.1\r\nHost: {server.url.removeprefix('http://')}\r\n"
+            "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"Sec-WebSocket-Protocol: chat.v1\r\nAuthorization: Bearer {self.token}\r\n\r\n"
+        ).encode()
+
     def http(self, server: ServerProcess) -> httpx.AsyncClient:
         """Return a client of a server's REST API."""
         return httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=90, trust_env=False)
