@@ -14,6 +14,7 @@ from sanic import Sanic
 from sanic.config import Config
 
 from chatserver.errors import Unauthenticated
+from chatserver.routes.turn import Turn
 from chatserver.routes.websocket import Sockets
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Context:
     Attributes:
         admission: places for the handshakes of new WebSockets.
         sockets: the open ones, which one loop pings.
+        turn: what is done when the loop comes round, such as writing to connections.
         tasks: work that outlives the frame that asked for it (sends, receipts).
     """
 
@@ -70,6 +72,7 @@ class Context:
     balancer: Balancer
     admission: Admission
     sockets: Sockets = field(default_factory=Sockets)
+    turn: Turn = field(default_factory=Turn)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 

@@ -88,7 +88,8 @@ class Conversation:
         context.hub.add(connection)
         context.deliverer.came(connection.user_id)
         connection.outbox.put(encode_frame(self._welcome()))
-        connection.outbox.attach(self._wake)
+        # Later, so that all that one commit or one query brings is written at once.
+        connection.outbox.attach(functools.partial(context.turn.add, self.flush))
         log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
     def receive(self, data: str | bytes) -> None:
@@ -121,10 +122,6 @@ class Conversation:
         connection.outbox.close(1000, "", flush=False)
         context.metrics.closed.labels(str(code)).inc()
         log.info("disconnected", conn_id=connection.conn_id, user_id=connection.user_id, code=code)
-
-    def _wake(self) -> None:
-        # Later, so that all that one commit or one query brings is written at once.
-        asyncio.get_running_loop().call_soon(self.flush)
 
     def _welcome(self) -> Welcome:
         limits = {

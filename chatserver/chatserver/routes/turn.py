@@ -1,0 +1,50 @@
+"""What is done once when the event loop comes round, for all connections in one call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = structlog.get_logger(__name__)
+
+
+class Turn:
+    """Calls that wait for the loop to come round, in their order.
+
+    One batch of messages wakes hundreds of connections: a handle of the loop for each costs more than what it writes.
+
+    Example:
+        >>> async def twice() -> list[str]:
+        ...     said, turn = [], Turn()
+        ...     for word in ("one", "two"):
+        ...         turn.add(lambda word=word: said.append(word))
+        ...     assert not said
+        ...     await asyncio.sleep(0)
+        ...     return said
+        >>> asyncio.run(twice())
+        ['one', 'two']
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], None]] = []
+
+    def add(self, call: Callable[[], None]) -> None:
+        """Have something called when the loop comes round; it is logged when it fails."""
+        if not self._calls:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._calls.append(call)
+
+    def _run(self) -> None:
+        # What they add is for the next turn, like what is given to the loop.
+        calls, self._calls = self._calls, []
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                # A defect of one connection must not keep the others from their frames.
+                log.exception("call_failed")
