@@ -5,7 +5,7 @@ import tarfile
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kubectl_chatcluster import archive, redaction
@@ -79,6 +79,8 @@ def test_phone_numbers_are_masked(planted: str, around: str) -> None:
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'"), min_size=8))
 def test_no_password_survives_in_a_dsn(password: str) -> None:
+    # Hypothesis tries the constants it finds in the code, too.
+    assume(password != redaction.REDACTED)
     made = redaction.text(f"error: postgresql://chat:{password}@demo-postgres:5432/chat")
     assert made.count(redaction.REDACTED) >= 1
     assert f":{password}@" not in made
