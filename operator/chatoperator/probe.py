@@ -23,10 +23,16 @@ SCRAPE_TIMEOUT_SECONDS = 3
 """A server that cannot answer within this gives no reading; a fifth of the tick."""
 
 ANSWER_TIMEOUT_SECONDS = 5
-"""For one request through the ingress, TLS and the server's look at the database included."""
+"""For an answer through the ingress with all tries, TLS and the server's look at the database included."""
 
 ANSWER_TRIES = 3
 """HAProxy takes some seconds to notice that a server died; the next request goes to another one."""
+
+TRY_SECONDS = 1
+"""A try without an answer for so long gets another one beside it: who is behind a dead server waits for nothing."""
+
+GLANCE_SECONDS = 2
+"""For the pulse's request: one that takes longer is worth a reconcile, which asks more patiently."""
 
 ANSWER_PATH = "/readyz?exclude=draining"
 """A server that has begun to drain still answers people until every HAProxy has noticed. Where it is the one with the
@@ -116,22 +122,48 @@ class Prober:
         return page.decode(errors="replace")
 
     async def ask(self, target: Target) -> Answer:
-        """Ask through the ingress Service whether people are answered: TLS, HAProxy, a chatserver and its database."""
-        for _ in range(ANSWER_TRIES - 1):
-            answer = await self.ask_once(target)
-            if answer.ok:
-                return answer
-        return await self.ask_once(target)
+        """Ask through the ingress Service whether people are answered: TLS, HAProxy, a chatserver and its database.
 
-    async def ask_once(self, target: Target) -> Answer:
-        """The same with one try; where HAProxy expects headers of the PROXY protocol, with one and without."""
-        answer = await self._ask_plainly(target)
+        Returns:
+            The first good answer, else the last one, after ANSWER_TIMEOUT_SECONDS at most.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + ANSWER_TIMEOUT_SECONDS
+        left = ANSWER_TRIES
+        tries: set[asyncio.Task[Answer]] = set()
+        try:
+            while True:
+                if left:
+                    left -= 1
+                    tries.add(asyncio.create_task(self.ask_once(target, max(TRY_SECONDS, ends_at - loop.time()))))
+                ended, tries = await asyncio.wait(
+                    tries, timeout=TRY_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                answers = [task.result() for task in ended]
+                good = next((answer for answer in answers if answer.ok), None)
+                if good is not None:
+                    return good
+                if not (left or tries):
+                    return answers[-1]
+        finally:
+            for task in tries:
+                task.cancel()
+            await asyncio.gather(*tries, return_exceptions=True)
+
+    async def ask_once(self, target: Target, seconds: float) -> Answer:
+        """The same with one try; where HAProxy expects headers of the PROXY protocol, with one and without.
+
+        Args:
+            target: Where and as whom.
+            seconds: For each of these requests.
+        """
+        answer = await self._ask_plainly(target, seconds)
         if answer.ok or not target.headed:
             return answer
-        headed = await _ask_with_header(target)
+        headed = await _ask_with_header(target, seconds)
         return headed if headed.ok else answer
 
-    async def _ask_plainly(self, target: Target) -> Answer:
+    async def _ask_plainly(self, target: Target, seconds: float) -> Answer:
         host = f"[{target.address}]" if ":" in target.address else target.address
         try:
             async with self._session.get(
@@ -139,7 +171,7 @@ class Prober:
                 headers={"Host": target.server_name},
                 server_hostname=target.server_name,
                 ssl=_context(target.authority),
-                timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
             ) as answer:
                 return _answered(answer.status, await answer.content.read(BODY_BYTES_MAX))
@@ -147,10 +179,10 @@ class Prober:
             return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
 
 
-async def _ask_with_header(target: Target) -> Answer:
+async def _ask_with_header(target: Target, seconds: float) -> Answer:
     """The same request by hand: aiohttp sends nothing before TLS."""
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(target.address, target.port)
             try:
                 writer.write(HEADER_WITHOUT_CLIENT)

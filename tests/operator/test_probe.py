@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 import ssl
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chatoperator.manifests.credentials import SelfSigned
+
+HELD = 0
+"""In place of a status: no answer."""
+
+PATIENCE_SECONDS = 20
 
 PAGE = """\
 # HELP chatserver_connections Open WebSockets.
@@ -98,14 +104,19 @@ async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Pr
 
 @contextlib.asynccontextmanager
 async def _ingress(made: SelfSigned, folder: Path, statuses: list[int]) -> AsyncIterator[Target]:
-    """A server that drains, and answers people with these statuses, one after the other."""
+    """A server that drains, and answers people with these statuses, one after the other; with HELD never."""
     (folder / "crt").write_text(made.server.certificate)
     (folder / "key").write_text(made.server.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "crt", folder / "key")
 
+    over = asyncio.Event()
+
     async def answer(request: web.Request) -> web.Response:
-        return web.Response(status=statuses.pop(0) if request.query_string == "exclude=draining" else 503)
+        status = statuses.pop(0) if request.query_string == "exclude=draining" else 503
+        if status == HELD:
+            await over.wait()
+        return web.Response(status=status or 503)
 
     app = web.Application()
     app.add_routes([web.get("/readyz", answer)])
@@ -115,27 +126,45 @@ async def _ingress(made: SelfSigned, folder: Path, statuses: list[int]) -> Async
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         yield Target("127.0.0.1", "localhost", made.authority.certificate, runner.addresses[0][1])
     finally:
+        over.set()
         await runner.cleanup()
 
 
-@pytest.mark.parametrize(("refusals", "ok"), [(0, True), (1, True), (2, True), (3, False)])
+@pytest.mark.parametrize(
+    ("statuses", "ok"),
+    [
+        ([200], True),
+        ([503, 200], True),
+        ([503, 503, 200], True),
+        ([503, 503, 503], False),
+        ([HELD, 200], True),
+        ([503, HELD, 200], True),
+        ([HELD, HELD, HELD], False),
+        ([HELD, 503, 503], False),
+    ],
+)
 async def test_a_server_that_leaves_or_has_died_does_not_make_a_working_chat_look_broken(
     prober: Prober,
     tmp_path: Path,
-    refusals: int,
+    monkeypatch: pytest.MonkeyPatch,
+    statuses: list[int],
     ok: bool,  # noqa: FBT001
 ) -> None:
+    monkeypatch.setattr(probe, "TRY_SECONDS", 0.1)
+    # Whoever held on to the first try would not get to the good one.
+    monkeypatch.setattr(probe, "ANSWER_TIMEOUT_SECONDS", PATIENCE_SECONDS if ok else 1)
     made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
-    async with _ingress(made, tmp_path, [503] * refusals + [200]) as target:
+    async with _ingress(made, tmp_path, statuses) as target, asyncio.timeout(PATIENCE_SECONDS / 2):
         told = await prober.ask(target)
     assert told.ok is ok, told.message
+    assert not statuses, "all tries are made that are needed, and no others"
 
 
 async def test_one_try_is_one_request(prober: Prober, tmp_path: Path) -> None:
     made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
     statuses = [503, 200]
     async with _ingress(made, tmp_path, statuses) as target:
-        assert not (await prober.ask_once(target)).ok
+        assert not (await prober.ask_once(target, PATIENCE_SECONDS)).ok
     assert statuses == [200]
 
 

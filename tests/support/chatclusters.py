@@ -103,6 +103,6 @@ class FakeProber:
         self.asked.append(target)
         return self.answer
 
-    async def ask_once(self, target: Target) -> Answer:
+    async def ask_once(self, target: Target, seconds: float) -> Answer:  # noqa: ARG002 - it answers at once
         """The same."""
         return await self.ask(target)

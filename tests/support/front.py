@@ -179,7 +179,13 @@ def write_files(folder: Path, made: SelfSigned | None = None) -> SelfSigned:
 
 @contextlib.asynccontextmanager
 async def in_front(
-    folder: Path, route: Route = ROUTE, *, made: SelfSigned | None = None, plain: bool = True, **sooner: str
+    folder: Path,
+    route: Route = ROUTE,
+    *,
+    made: SelfSigned | None = None,
+    plain: bool = True,
+    dead: bool = False,
+    **sooner: str,
 ) -> AsyncIterator[Front]:
     """HAProxy with the configuration of a route, and the server behind it.
 
@@ -188,6 +194,7 @@ async def in_front(
         route: What the configuration is made from.
         made: The certificate; one like the operator's otherwise.
         plain: Whether it answers this machine without a header of the PROXY protocol.
+        dead: Whether there is another server, at which nobody listens and which the checks call good.
         sooner: Times to put in the place of the configuration's, such as `queue="1s"`.
     """
     front = Front(folder, write_files(folder, made))
@@ -200,6 +207,8 @@ async def in_front(
     for name, value in sooner.items():
         text, count = re.subn(rf"timeout {name} \w+", f"timeout {name} {value}", text)
         assert count == 1
+    if dead:
+        text = re.sub(r"( +server) chat1 .*\n", rf"\g<0>\1 dead 127.0.0.2:{front.behind} no-check\n", text)
     front.configuration.write_text(text)
     with running(front.configuration) as front.process:
         await front.listens()

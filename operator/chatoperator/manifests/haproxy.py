@@ -174,7 +174,8 @@ defaults
     log global
     option dontlognull
     option http-ignore-probes
-    option redispatch
+    # Each retry is another server's: at one whose node is gone it would wait for as long once more.
+    option redispatch 1
     retries 3
     # Nothing that a server may have acted on is sent twice.
     retry-on conn-failure

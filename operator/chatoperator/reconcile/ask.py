@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chatoperator.manifests.haproxy import HTTPS_PORT, expects_header
 from chatoperator.manifests.metadata import ca_secret_name, part_name, tls_secret_name
 from chatoperator.observed import Answer, mounted_secrets, rolling, secret_text
-from chatoperator.probe import Target
+from chatoperator.probe import GLANCE_SECONDS, Target
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -97,7 +97,7 @@ async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -
         now: The time with its zone.
     """
     held = {key: state for key, state in states.items() if state.targets}
-    answers = await asyncio.gather(*(prober.ask_once(state.targets[0]) for state in held.values()))
+    answers = await asyncio.gather(*(prober.ask_once(state.targets[0], GLANCE_SECONDS) for state in held.values()))
     turned = [key for key, state in states.items() if state.waiting]
     for (key, state), answer in zip(held.items(), answers, strict=True):
         over = state.unaccepted or (state.certificate_ends is not None and state.certificate_ends <= now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import datetime as dt
 import re
 import subprocess
@@ -174,6 +175,17 @@ async def test_what_a_full_server_cannot_take_waits_and_is_then_refused(tmp_path
     assert [request.path for request in front.seen] == ["/held", "/third"]
 
 
+async def test_who_is_sent_to_a_dead_server_is_sent_to_another_one_at_once(tmp_path: Path) -> None:
+    """And not to the dead one again, for as long as the checks have not found out."""
+    async with in_front(tmp_path, dead=True) as front:
+        answers = [await front.client.get(f"{front.https}/x") for _ in range(8)]
+        assert {answer.status_code for answer in answers} == {httpx.codes.OK}
+        lines = (await front.command("show stat")).removeprefix("# ").splitlines()
+    [dead] = [row for row in csv.DictReader(lines) if row["svname"] == "dead"]
+    assert int(dead["wredis"]) > 0, "nobody was sent there"
+    assert dead["wretr"] == "0"
+
+
 async def _reached(front: Front, path: str) -> bool:
     return any(request.path == path for request in front.seen)
 
@@ -255,11 +267,11 @@ async def test_the_operator_asks_with_a_proxy_header_where_one_is_expected_of_it
         prober = Prober(session)
 
         async def well() -> bool:
-            return (await prober.ask_once(target)).ok
+            return (await prober.ask_once(target, PATIENCE_SECONDS)).ok
 
         await until(well, "the operator is answered", PATIENCE_SECONDS)
         stranger = ensure(None, None, NAMES, dt.datetime.now(dt.UTC)).authority.certificate
-        assert not (await prober.ask_once(replace(target, authority=stranger))).ok
+        assert not (await prober.ask_once(replace(target, authority=stranger), PATIENCE_SECONDS)).ok
         front.ready = False
         await until(lambda: _not(well), "the operator is told of an outage", PATIENCE_SECONDS)
 
