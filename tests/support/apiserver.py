@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ OPERATOR_TOKEN = "operator-of-a-test-server"
 
 OPERATOR_USER = "operator"
 """May do nothing until a test binds a role to it."""
+
+CONTROLLERS_LOG = "kube-controller-manager.log"
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -58,7 +61,9 @@ class ApiServer:
     def kubeconfig(self, token: str = ADMIN_TOKEN, name: str = "admin") -> Path:
         """A kubeconfig for a token."""
         path = self.folder / f"{name}.kubeconfig"
-        path.write_text(
+        # Another program may be reading the one that is there, and another thread be here, too.
+        made = path.with_suffix(f".{threading.get_ident()}")
+        made.write_text(
             json.dumps(
                 {
                     "apiVersion": "v1",
@@ -70,6 +75,7 @@ class ApiServer:
                 }
             )
         )
+        made.replace(path)
         return path
 
     def run_kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -88,15 +94,22 @@ class ApiServer:
     def controllers(self, *names: str, options: Sequence[str] = ()) -> Iterator[int]:
         """Run some of Kubernetes' own controllers, by the controller manager's names; gives the process's id."""
         with process(
-            self.folder / "kube-controller-manager.log",
+            self.folder / CONTROLLERS_LOG,
             str(self.programs / "kube-controller-manager"),
             f"--kubeconfig={self.kubeconfig()}",
             f"--controllers={','.join(names)}",
             "--leader-elect=false",
             "--secure-port=0",
+            # They see what all tests before have left, too: at 20 requests a second that takes minutes.
+            "--kube-api-qps=1000",
+            "--kube-api-burst=2000",
             *options,
         ) as started:
             yield started.pid
+
+    def controllers_log(self) -> str:
+        """What these controllers have printed."""
+        return (self.folder / CONTROLLERS_LOG).read_text()
 
     @contextlib.contextmanager
     def beside(self, program: Path) -> Iterator[None]:

@@ -126,7 +126,9 @@ async def test_without_cert_manager_all_else_is_set_up_and_the_condition_says_wh
 
 
 @pytest.mark.usefixtures("cert_manager")
-async def test_issued_then_renewed_then_left_without_a_rollout_and_without_remains(asking: Operator) -> None:
+async def test_issued_then_renewed_then_left_without_a_rollout_and_without_remains(
+    asking: Operator, server: ApiServer
+) -> None:
     await asking.brought_up()
     await _ready(asking)
     pods = (await asking.get("Deployment", "demo-ingress"))["spec"]["template"]
@@ -189,7 +191,13 @@ async def test_issued_then_renewed_then_left_without_a_rollout_and_without_remai
         tidied,
         "the Secret has gone with its Certificate",
         PATIENCE_SECONDS,
-        otherwise=lambda: asking.kubectl("get", "secret", NAME, "-o=yaml", "--show-managed-fields"),
+        otherwise=lambda: "\n".join(
+            (
+                asking.kubectl("get", "secret", NAME, "-o=jsonpath={.metadata}"),
+                asking.kubectl("get", "certificates"),
+                *server.controllers_log().splitlines()[-60:],
+            )
+        ),
     )
     assert (await asking.get("Deployment", "demo-ingress"))["spec"]["template"] == pods
 

@@ -171,7 +171,7 @@ async def test_names_at_their_limit_work_down_to_the_pods(longest: Operator) -> 
         return wanted <= parts
 
     with longest.server.controllers("deployment-controller", "replicaset-controller", "statefulset-controller"):
-        await until(made, "each part has pods", PATIENCE_SECONDS)
+        await until(made, "each part has pods", PATIENCE_SECONDS, otherwise=longest.server.controllers_log)
     tls = next(data for secret, data in (await _secrets(longest)).items() if secret.endswith("-ingress-tls"))
     names = _certificate(tls, "tls.crt").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert hostname in names.get_values_for_type(x509.DNSName)
