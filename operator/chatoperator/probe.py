@@ -31,9 +31,6 @@ ANSWER_TRIES = 3
 TRY_SECONDS = 1
 """A try without an answer for so long gets another one beside it: who is behind a dead server waits for nothing."""
 
-GLANCE_SECONDS = 2
-"""For the pulse's request: one that takes longer is worth a reconcile, which asks more patiently."""
-
 ANSWER_PATH = "/readyz?exclude=draining"
 """A server that has begun to drain still answers people until every HAProxy has noticed. Where it is the one with the
 fewest connections, as at a scale-down, it gets all requests of these seconds."""
@@ -127,15 +124,20 @@ class Prober:
         Returns:
             The first good answer, else the last one, after ANSWER_TIMEOUT_SECONDS at most.
         """
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + ANSWER_TIMEOUT_SECONDS
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                return await self._ask_repeatedly(target)
+        except TimeoutError as error:
+            return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+
+    async def _ask_repeatedly(self, target: Target) -> Answer:
         left = ANSWER_TRIES
         tries: set[asyncio.Task[Answer]] = set()
         try:
             while True:
                 if left:
                     left -= 1
-                    tries.add(asyncio.create_task(self.ask_once(target, max(TRY_SECONDS, ends_at - loop.time()))))
+                    tries.add(asyncio.create_task(self.ask_once(target, ANSWER_TIMEOUT_SECONDS)))
                 ended, tries = await asyncio.wait(
                     tries, timeout=TRY_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED
                 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chatoperator.manifests.haproxy import HTTPS_PORT, expects_header
 from chatoperator.manifests.metadata import ca_secret_name, part_name, tls_secret_name
 from chatoperator.observed import Answer, mounted_secrets, rolling, secret_text
-from chatoperator.probe import GLANCE_SECONDS, Target
+from chatoperator.probe import Target
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from chatoperator.reconcile.state import State
     from chatoperator.workqueue import Key
 
+
+GLANCE_SECONDS = 2
+"""For the pulse's request: one that takes longer is worth a reconcile, which asks more patiently."""
 
 SWAP_SECONDS = 90
 """Until every proxy serves what its Secret holds: kubelet refreshes a mount within it, touched or not."""
