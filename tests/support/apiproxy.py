@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -106,9 +106,8 @@ class ApiProxy:
 
     def kubeconfig(self, token: str, name: str) -> Path:
         """A kubeconfig that leads through the proxy."""
-        path = self._server.kubeconfig(token, name)
-        path.write_text(path.read_text().replace(self._server.url, f"http://127.0.0.1:{self._port}"))
-        return path
+        # A file of its own: the direct way is written anew for whoever asks for it.
+        return replace(self._server, url=f"http://127.0.0.1:{self._port}").kubeconfig(token, f"{name}-by-proxy")
 
     @contextlib.contextmanager
     def fault(self, fault: Fault) -> Iterator[Fault]:

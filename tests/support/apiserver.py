@@ -108,8 +108,8 @@ class ApiServer:
             yield started.pid
 
     def controllers_log(self) -> str:
-        """What these controllers have printed."""
-        return (self.folder / CONTROLLERS_LOG).read_text()
+        """What these controllers have printed last."""
+        return "\n".join((self.folder / CONTROLLERS_LOG).read_text().splitlines()[-60:])
 
     @contextlib.contextmanager
     def beside(self, program: Path) -> Iterator[None]:

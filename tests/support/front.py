@@ -208,7 +208,9 @@ async def in_front(
         text, count = re.subn(rf"timeout {name} \w+", f"timeout {name} {value}", text)
         assert count == 1
     if dead:
-        text = re.sub(r"( +server) chat1 .*\n", rf"\g<0>\1 dead 127.0.0.2:{front.behind} no-check\n", text)
+        another = rf"\g<0>\1 dead 127.0.0.2:{front.behind} no-check\n"
+        text, count = re.subn(r"( +server) chat1 .*\n", another, text)
+        assert count == 1
     front.configuration.write_text(text)
     with running(front.configuration) as front.process:
         await front.listens()
