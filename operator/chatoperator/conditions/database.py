@@ -1,0 +1,41 @@
+"""Whether the database is there and stores what it is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.conditions.workloads import part_condition
+from chatoperator.facts import Condition
+from chatoperator.manifests.metadata import claim_name
+from chatoperator.observed import leaving
+
+if TYPE_CHECKING:
+    from chatoperator.facts import Facts
+
+
+def condition(facts: Facts) -> Condition:
+    """DatabaseReady."""
+    kind = "DatabaseReady"
+    if facts.external_secret_present is False:
+        message = "The Secret of database.external.secretName is missing or has no key dsn; create it"
+        return Condition(kind, "False", "SecretMissing", message)
+    if facts.answer.volume_full:
+        return Condition(kind, "False", "VolumeFull", _full_words(facts))
+    if facts.external_secret_present is True:
+        if facts.answer.ok:
+            return Condition(kind, "True", "Reachable", "The chatservers reach the external database")
+        return Condition(kind, "Unknown", "Unknown", "The external database is judged by the chatservers' answers")
+    claim = facts.observed.child("PersistentVolumeClaim", claim_name(facts.name))
+    if leaving(claim, facts.uid):
+        message = f"PersistentVolumeClaim {claim_name(facts.name)} is being deleted; waiting until it is gone"
+        return Condition(kind, "False", "VolumeLeaving", message)
+    return part_condition(facts, "postgres", kind)
+
+
+def _full_words(facts: Facts) -> str:
+    if facts.external_secret_present is True:
+        return "The external database's volume is full: messages are refused, reading goes on. Make room there"
+    return (
+        "The database's volume is full: messages are refused, reading goes on. Raise spec.database.storage.size; where "
+        "its storage class cannot grow volumes, move the data to a larger one (docs/operations/database.md)"
+    )

@@ -1,0 +1,63 @@
+"""What keeps the spec from being followed, or what is on its way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.conditions import changes, migration, rollout
+from chatoperator.conditions.workloads import troubles
+from chatoperator.facts import Condition
+from chatoperator.observed import job_state
+
+if TYPE_CHECKING:
+    from chatoperator.facts import Facts
+    from chatoperator.spec import ChatCluster
+
+
+def condition(facts: Facts) -> Condition:
+    """What keeps the spec from being followed, or what is on its way."""
+    return (
+        _stopped(facts)
+        or _moving(facts)
+        or Condition("Progressing", "False", "Settled", "Everything is as the spec asks")
+    )
+
+
+def _stopped(facts: Facts) -> Condition | None:
+    """The first of these that holds: somebody has to do something, or has said that nothing is to be done."""
+    kind = "Progressing"
+    job = facts.observed.child("Job", facts.migrate_job_name) if facts.migrate_job_name else None
+    if facts.spec_error is not None:
+        return Condition(kind, "False", "InvalidSpec", f"{facts.spec_error}. What runs is left as it is")
+    made: Condition | None = None
+    if facts.failure is not None:
+        made = Condition(kind, "False", "ApplyFailed", facts.failure)
+    elif facts.cluster is not None and facts.cluster.paused:
+        made = Condition(kind, "False", "Paused", "spec.paused is true: nothing is changed")
+    elif facts.webhook_secret_present is False and facts.cluster is not None:
+        made = Condition(kind, "False", "WebhookSecretMissing", _webhook_words(facts.cluster))
+    elif facts.parameters_refused is not None:
+        made = Condition(kind, "False", "ParametersRefused", changes.parameters_words(facts.parameters_refused))
+    elif facts.claim_refusal is not None:
+        made = Condition(kind, "False", "VolumeNotExpandable", changes.growth_words(facts, facts.claim_refusal))
+    elif not facts.migrated and job_state(job) == "Failed":
+        made = Condition(kind, "False", "MigrationFailed", migration.words(facts))
+    return made
+
+
+def _moving(facts: Facts) -> Condition | None:
+    """The first of these that holds: it goes on by itself."""
+    kind = "Progressing"
+    if facts.migrated:
+        return rollout.condition(facts) or changes.condition(facts)
+    if troubles(facts, "migrate"):
+        return Condition(kind, "True", "MigrationFailing", migration.words(facts))
+    return Condition(kind, "True", "Migrating", migration.words(facts))
+
+
+def _webhook_words(cluster: ChatCluster) -> str:
+    name = cluster.auth.webhook.secret_name if cluster.auth.webhook else ""
+    return (
+        f"Secret {name} of auth.otp.webhook.secretName is missing or has no key secret of at least 16 bytes; "
+        "create it. Chatservers that run keep running, new ones wait for it"
+    )

@@ -1,0 +1,26 @@
+"""Whether people can use the chat, and what keeps them from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.facts import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatoperator.facts import Facts
+
+
+def condition(facts: Facts, parts: Sequence[Condition]) -> Condition:
+    """Ready: what a request through the ingress met; the first part that is not well gives the reason."""
+    if facts.answer.ok and facts.issuance is not None and not facts.issuance.accepted:
+        # It answers, but not people's clients.
+        message = f"{facts.answer.message}; {facts.issuance.message}"
+        return Condition("Ready", "False", facts.issuance.reason, message)
+    if facts.answer.ok and not (facts.certificate_ends and facts.certificate_ends.over):
+        return Condition("Ready", "True", "Answering", facts.answer.message)
+    broken = [part for part in parts if part.status != "True"]
+    reason = broken[0].reason if broken else "NotAnswering"
+    details = [part.message for part in broken]
+    return Condition("Ready", "False", reason, "; ".join([facts.answer.message, *details]))

@@ -1,0 +1,40 @@
+"""Whether a part's pods are ready, and what keeps them from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.facts import Condition
+from chatoperator.manifests.metadata import part_name
+from chatoperator.observed import ready_replicas, refusal
+
+if TYPE_CHECKING:
+    from chatoperator.facts import Facts
+    from chatoperator.manifests.metadata import Part
+
+
+def part_condition(facts: Facts, part: Part, kind: str) -> Condition:
+    """Ready where all wanted pods are."""
+    live = facts.observed.workload(facts.name, part)
+    if live is None:
+        return Condition(kind, "False", "Missing", f"{part_name(facts.name, part)} does not exist yet")
+    ready, wanted = ready_replicas(live), int(live["spec"].get("replicas", 1))
+    if ready >= wanted:
+        return Condition(kind, "True", "AllReady", f"{ready} of {wanted} {part} pods are ready")
+    reason = "PartlyReady" if ready else "NotReady"
+    message = "; ".join([f"{ready} of {wanted} {part} pods are ready", *troubles(facts, part)[:3]])
+    return Condition(kind, "False", reason, message)
+
+
+def troubles(facts: Facts, part: Part) -> list[str]:
+    """What keeps pods of a part from being ready, each in a sentence."""
+    pods = [
+        pod
+        for pod in facts.observed.component(part)
+        if pod.trouble and not pod.ready and (pod.lost or not pod.terminating)
+    ]
+    if part == "migrate":
+        # Not those of another image's Job.
+        pods = [pod for pod in pods if pod.name.startswith(facts.migrate_job_name or "")]
+    refused = refusal(facts.observed.workload(facts.name, part)) if part != "migrate" else None
+    return [*(f"{pod.name}: {pod.trouble}" for pod in pods), *([refused] if refused else [])]
