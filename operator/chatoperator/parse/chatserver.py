@@ -1,0 +1,58 @@
+"""spec.chatserver: the servers, and who decides how many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from chatoperator.errors import SpecError
+from chatoperator.fields import choice, integer, mapping
+from chatoperator.parse import pods
+from chatoperator.spec import Chatserver, Scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.spec import ScalingMode
+
+
+def parse_chatserver(raw: Mapping[str, Any]) -> Chatserver:
+    """The fields of spec.chatserver.
+
+    Raises:
+        SpecError: A value cannot work.
+    """
+    return Chatserver(
+        image=raw.get("image"),
+        target_connections_per_server=integer(
+            raw, "targetConnectionsPerServer", 10_000, "chatserver.targetConnectionsPerServer", 1
+        ),
+        scaling=_scaling(mapping(raw, "scaling")),
+        drain_seconds=integer(raw, "drainSeconds", 30, "chatserver.drainSeconds", 10),
+        resources=pods.resources(raw),
+        env={str(entry["name"]): str(entry.get("value", "")) for entry in raw.get("env") or ()},
+        pod_template=pods.pod_template(mapping(raw, "podTemplate")),
+    )
+
+
+def _scaling(raw: Mapping[str, Any]) -> Scaling:
+    path = "chatserver.scaling"
+    mode = cast("ScalingMode", choice(raw, "mode", ("Internal", "External", "Disabled"), f"{path}.mode"))
+    replicas = raw.get("replicas")
+    if mode == "Internal" and replicas is not None:
+        raise SpecError(f"{path}.replicas", "it must be absent in mode Internal; use External or Disabled to set it")
+    if mode != "Internal":
+        if replicas is None:
+            raise SpecError(f"{path}.replicas", f"it is required in mode {mode}")
+        replicas = integer(raw, "replicas", 1, f"{path}.replicas", 1)
+    scaling = Scaling(
+        mode=mode,
+        replicas=replicas,
+        min_replicas=integer(raw, "minReplicas", 2, f"{path}.minReplicas", 1),
+        max_replicas=integer(raw, "maxReplicas", 10, f"{path}.maxReplicas", 1),
+        scale_down_stabilization_seconds=integer(
+            raw, "scaleDownStabilizationSeconds", 300, f"{path}.scaleDownStabilizationSeconds", 0
+        ),
+    )
+    if scaling.min_replicas > scaling.max_replicas:
+        raise SpecError(f"{path}.minReplicas", f"it must be at most maxReplicas ({scaling.max_replicas})")
+    return scaling
