@@ -25,6 +25,11 @@ Made by `make docs` from [crds/chatcluster.yaml](../../crds/chatcluster.yaml): c
 `{scale}`.
 """
 
+_OF_A_POD = {
+    f"spec.chatserver.podTemplate.{name}" for name in ("tolerations[]", "affinity", "topologySpreadConstraints[]")
+}
+"""What has the fields of a pod, which Kubernetes' own reference describes; `kubectl explain` has the bounds."""
+
 _COLUMNS = ("field", "type", "default", "meaning")
 
 
@@ -65,7 +70,7 @@ def _objects(path: str, schema: Mapping[str, Any]) -> Iterator[str]:
         inner, inner_path = field, f"{path}.{name}"
         if field["type"] == "array":
             inner, inner_path = field["items"], f"{path}.{name}[]"
-        if inner.get("properties"):
+        if inner.get("properties") and inner_path not in _OF_A_POD:
             yield from _objects(inner_path, inner)
 
 

@@ -31,10 +31,11 @@ def server() -> Iterator[ApiServer]:
     with running() as made:
         applied = made.run_kubectl("apply", "-f", str(ROOT / "crds" / "chatcluster.yaml"))
         assert applied.returncode == 0, applied.stderr
-        waited = made.run_kubectl(
-            "wait", "crd/chatclusters.chatcluster.io", "--for=condition=Established", "--timeout=30s"
-        )
-        assert waited.returncode == 0, waited.stderr
+        crd = ("crd/chatclusters.chatcluster.io", "--timeout=30s")
+        # Until it has any condition, waiting for one is an error.
+        for until in ("jsonpath={.status.conditions}", "condition=Established"):
+            waited = made.run_kubectl("wait", *crd, f"--for={until}")
+            assert waited.returncode == 0, waited.stderr
         yield made
 
 

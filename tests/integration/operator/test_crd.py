@@ -50,6 +50,15 @@ def _issuer(reference: dict[str, Any] | None, *, mode: str | None = "CertManager
     return {"spec": {"ingress": {"hostnames": ["chat.example.com"], "tls": tls, **ingress}}}
 
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+IN_MANY = {"key": "a", "operator": "In", "values": ["b"] * 65}
+
+
+def _spread(**changed: Any) -> dict[str, Any]:
+    return {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", **changed}
+
+
 @pytest.mark.parametrize(
     ("patch", "sentence"),
     [
@@ -117,6 +126,54 @@ def test_wrong_is_refused_with_a_sentence(
     refused = server.run_kubectl("create", "-f", "-", stdin=json.dumps(_merged(minimal, patch)))
     assert refused.returncode != 0
     assert sentence in refused.stderr
+
+
+def _nested(levels: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for _ in range(levels):
+        made = {"a": made}
+    return made
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"affinity": _nested(900)},
+        {"affinity": {"a": [{}] * 400_000}},
+        {"tolerations": [{"a": [{}] * 100_000}]},
+        {"topologySpreadConstraints": [_spread(a=_nested(900))]},
+        {"affinity": {"podAffinity": {"a": _nested(900)}}},
+    ],
+    ids=["deep", "wide", "wide toleration", "deep constraint", "deep below a field"],
+)
+def test_what_the_schema_does_not_name_is_not_kept(
+    server: ApiServer, minimal: dict[str, Any], namespace: str, template: dict[str, Any]
+) -> None:
+    """Whatever it is: one object of a tenant would otherwise fill the operator's memory, or end its stack."""
+    text = json.dumps(_merged(minimal, _server(podTemplate=template)))
+    made = server.run_kubectl("create", "--validate=false", "-f", "-", stdin=text)
+    assert made.returncode == 0, made.stderr
+    stored = server.run_kubectl("get", "cc", "demo", "-n", namespace, "-o", "json", "--show-managed-fields").stdout
+    assert len(stored) < 16_384
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}] * 17}}}},
+        {"affinity": {"podAffinity": {REQUIRED: [{"topologyKey": "zone"}] * 17}}},
+        {"affinity": {"podAntiAffinity": {REQUIRED: [{"topologyKey": "zone", "namespaces": ["a"] * 33}]}}},
+        {"tolerations": [{"key": "a", "operator": "Exists"}] * 33},
+        {"topologySpreadConstraints": [_spread(labelSelector={"matchExpressions": [IN_MANY]})]},
+    ],
+    ids=["node terms", "pod terms", "namespaces", "tolerations", "values"],
+)
+def test_more_than_a_scheduler_needs_is_refused(
+    server: ApiServer, minimal: dict[str, Any], template: dict[str, Any]
+) -> None:
+    refused = server.run_kubectl("create", "-f", "-", stdin=json.dumps(_merged(minimal, _server(podTemplate=template))))
+    assert refused.returncode != 0
+    assert "Too many" in refused.stderr
 
 
 @pytest.mark.parametrize(
