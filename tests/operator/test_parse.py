@@ -24,6 +24,22 @@ def test_the_least_that_is_valid_has_every_default() -> None:
     assert (made.auth.limits.codes_per_address_per_hour, made.auth.session_days) == (100, 90)
 
 
+@pytest.mark.parametrize(
+    ("scaling", "replicas"),
+    [
+        ({}, None),
+        ({"replicas": 1}, None),
+        ({"mode": "Internal", "replicas": 1}, None),
+        ({"mode": "External"}, 1),
+        ({"mode": "Disabled", "replicas": 4}, 4),
+    ],
+)
+def test_the_default_number_of_chatservers_means_nothing_in_mode_internal(
+    scaling: dict[str, Any], replicas: int | None
+) -> None:
+    assert cluster(chatserver={"scaling": scaling}).chatserver.scaling.replicas == replicas
+
+
 def _front(**front: Any) -> dict[str, Any]:
     return {"ingress": {"hostnames": ["a.example.com"], "front": front}}
 
@@ -33,7 +49,7 @@ def _front(**front: Any) -> dict[str, Any]:
     [
         ({"chatserver": {"scaling": {"minReplicas": 5, "maxReplicas": 2}}}, "chatserver.scaling.minReplicas"),
         ({"chatserver": {"scaling": {"replicas": 2}}}, "chatserver.scaling.replicas"),
-        ({"chatserver": {"scaling": {"mode": "External"}}}, "chatserver.scaling.replicas"),
+        ({"chatserver": {"scaling": {"mode": "External", "replicas": 0}}}, "chatserver.scaling.replicas"),
         ({"chatserver": {"scaling": {"mode": "Sometimes"}}}, "chatserver.scaling.mode"),
         ({"chatserver": {"drainSeconds": 9}}, "chatserver.drainSeconds"),
         ({"chatserver": {"targetConnectionsPerServer": "many"}}, "chatserver.targetConnectionsPerServer"),

@@ -37,16 +37,14 @@ def parse_chatserver(raw: Mapping[str, Any]) -> Chatserver:
 def _scaling(raw: Mapping[str, Any]) -> Scaling:
     path = "chatserver.scaling"
     mode = cast("ScalingMode", choice(raw, "mode", ("Internal", "External", "Disabled"), f"{path}.mode"))
-    replicas = raw.get("replicas")
-    if mode == "Internal" and replicas is not None:
-        raise SpecError(f"{path}.replicas", "it must be absent in mode Internal; use External or Disabled to set it")
-    if mode != "Internal":
-        if replicas is None:
-            raise SpecError(f"{path}.replicas", f"it is required in mode {mode}")
-        replicas = integer(raw, "replicas", 1, f"{path}.replicas", 1)
+    replicas = integer(raw, "replicas", 1, f"{path}.replicas", 1)
+    if mode == "Internal" and replicas != 1:
+        raise SpecError(
+            f"{path}.replicas", "it must be 1 or absent in mode Internal; use External or Disabled to set it"
+        )
     scaling = Scaling(
         mode=mode,
-        replicas=replicas,
+        replicas=None if mode == "Internal" else replicas,
         min_replicas=integer(raw, "minReplicas", 2, f"{path}.minReplicas", 1),
         max_replicas=integer(raw, "maxReplicas", 10, f"{path}.maxReplicas", 1),
         scale_down_stabilization_seconds=integer(

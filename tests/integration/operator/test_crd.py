@@ -67,9 +67,7 @@ def _spread(**changed: Any) -> dict[str, Any]:
             "must not be greater than maxReplicas",
         ),
         ({"spec": {"chatserver": {"scaling": {"minReplicas": 20}}}}, "must not be greater than maxReplicas"),
-        ({"spec": {"chatserver": {"scaling": {"replicas": 3}}}}, "must be absent in mode Internal"),
-        ({"spec": {"chatserver": {"scaling": {"mode": "External"}}}}, "required in modes External and Disabled"),
-        ({"spec": {"chatserver": {"scaling": {"mode": "Disabled"}}}}, "required in modes External and Disabled"),
+        ({"spec": {"chatserver": {"scaling": {"replicas": 3}}}}, "must be 1, its default, in mode Internal"),
         ({"spec": {"auth": {"otp": {"allowDevelopmentCodes": False}}}}, "set auth.otp.allowDevelopmentCodes to true"),
         ({"spec": {"auth": {"otp": {"allowDevelopmentCodes": None}}}}, "set auth.otp.allowDevelopmentCodes to true"),
         ({"spec": {"auth": {"otp": {"sender": None}}}}, "auth.otp.sender must be set"),
@@ -212,6 +210,7 @@ def test_every_default_is_filled_in(server: ApiServer, minimal: dict[str, Any], 
     scaling = got["spec"]["chatserver"]["scaling"]
     assert scaling == {
         "mode": "Internal",
+        "replicas": 1,
         "minReplicas": 2,
         "maxReplicas": 10,
         "scaleDownStabilizationSeconds": 300,
@@ -227,7 +226,7 @@ def test_the_scale_subresource_belongs_to_external_mode(
     assert server.run_kubectl("create", "-f", "-", stdin=json.dumps(minimal)).returncode == 0
     refused = server.run_kubectl("scale", "cc/demo", "-n", namespace, "--replicas=4")
     assert refused.returncode != 0
-    assert "must be absent in mode Internal" in refused.stderr
+    assert "must be 1, its default, in mode Internal" in refused.stderr
     external = _merged(minimal, {"spec": {"chatserver": {"scaling": {"mode": "External", "replicas": 2}}}})
     assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(external)).returncode == 0
     scaled = server.run_kubectl("scale", "chat/demo", "-n", namespace, "--replicas=4")

@@ -44,6 +44,35 @@ async def test_kubectl_scale_reaches_the_servers(external: Operator) -> None:
     assert (scaling["status"], scaling["reason"]) == ("False", "External")
 
 
+@pytest.mark.parametrize("way", ["client-side", "server-side"])
+async def test_a_file_without_a_number_never_moves_it(operator: Operator, way: str) -> None:
+    """As GitOps applies it again and again beside an HPA, or a person with kubectl scale."""
+    operator.chatcluster["spec"]["chatserver"] = {"scaling": {"mode": "External"}}
+    file = json.dumps(operator.chatcluster)
+    apply = ["apply", "-f", "-", *(["--server-side", "--field-manager=argocd"] if way == "server-side" else [])]
+    operator.kubectl(*apply, stdin=file)
+    assert _scale(operator)["spec"]["replicas"] == 1
+    operator.kubectl("scale", "cc/demo", "--replicas=4")
+    for _ in range(2):
+        operator.kubectl(*apply, stdin=file)
+        assert _scale(operator)["spec"]["replicas"] == 4
+
+
+async def test_a_file_without_a_number_does_not_leave_mode_internal(operator: Operator) -> None:
+    """Its default would end all chatservers but one."""
+    await operator.brought_up()
+    assert _scale(operator)["spec"]["replicas"] == 1
+    path = ["patch", "cc", "demo", "--type=merge", "-p"]
+    refused = operator.server.run_kubectl(
+        *path, '{"spec":{"chatserver":{"scaling":{"mode":"External"}}}}', "-n", operator.namespace
+    )
+    assert "Set it to status.desiredReplicas" in refused.stderr
+    operator.kubectl(*path, '{"spec":{"chatserver":{"scaling":{"mode":"External","replicas":2}}}}')
+    # From there on any number goes.
+    operator.kubectl("scale", "cc/demo", "--replicas=1")
+    operator.patch({"paused": True})
+
+
 async def test_what_an_hpa_reads_is_never_late(external: Operator) -> None:
     """`status.replicas` follows the Deployment at each reconcile, and the selector selects the servers' pods."""
     for count in (2, 3, 4):
