@@ -61,5 +61,5 @@ def test_no_file_names_where_the_checkout_lies() -> None:
 def test_each_decision_has_a_number_of_its_own() -> None:
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     numbers = [int(page.name[:4]) for page in pages]
-    assert numbers == list(range(1, len(pages) + 1))
+    assert len(set(numbers)) == len(numbers)
     assert all(page.read_text().startswith(f"# {number}. ") for number, page in zip(numbers, pages, strict=True))

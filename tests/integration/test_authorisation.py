@@ -66,12 +66,14 @@ GET /api/blocks                                                    200      200 
 PUT /api/blocks/{user_id}                                          200      200    200    200     200   401     401
 DELETE /api/blocks/{user_id}                                       200      200    200    200     200   401     401
 POST /api/groups                                                   201      201    201    201     201   401     401
+POST /api/groups | with who blocks the admin                       201      201    201    201     403b  401     401
 PATCH /api/groups/{group_id}                                       404c     403a   403m   403a    200   401     401
 POST /api/groups/{group_id}/members/{user_id}                      404c     403a   403m   403a    200   401     401
 POST /api/groups/{group_id}/members/{user_id} | who blocks you     404c     403a   403m   403a    403b  401     401
 DELETE /api/groups/{group_id}/members/{user_id}                    404c     403a   403m   403a    200   401     401
 DELETE /api/groups/{group_id}/members/{user_id} | themselves       404c     200    403m   200     200   401     401
 PUT /api/groups/{group_id}/members/{user_id}/role                  404c     403a   403m   403a    200   401     401
+PUT /api/groups/{group_id}/members/{user_id}/role | you block       404c     403a   403m   403a    403b  401     401
 GET /livez                                                         200      200    200    200     200   200     200
 GET /readyz                                                        200      200    200    200     200   200     200
 GET /openapi.json                                                  200      200    200    200     200   200     200
@@ -139,12 +141,17 @@ def cast(process: ServerProcess) -> Cast:
 
 async def make_group(cast: Cast, http: httpx.AsyncClient) -> tuple[int, int]:
     """Return a new group with those of the table, and the seq of the member's message there."""
-    admin, member, former = (cast.people[name] for name in ("admin", "member", "former"))
+    admin, member, former, blocked = (cast.people[name] for name in ("admin", "member", "former", "blocked"))
     assert admin is not None
     assert member is not None
     assert former is not None
+    assert blocked is not None
     made = {"group_name": "Team", "members": ["member", "former", "blocked", "other"]}
+    # Who is blocked cannot be in a group that the admin makes: the block came later.
+    block = f"/api/blocks/{blocked.user_id}"
+    assert (await http.delete(block, headers=admin.headers)).status_code == 200
     group_id: int = (await http.post("/api/groups", json=made, headers=admin.headers)).json()["group_id"]
+    assert (await http.put(block, headers=admin.headers)).status_code == 200
     said = {"chat_id": group_id, "text": "mine"}
     sent = await http.post("/api/messages", json=said, headers=member.headers)
     gone = await http.delete(f"/api/groups/{group_id}/members/{former.user_id}", headers=admin.headers)
@@ -206,6 +213,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
     "POST /api/receipts": {"chats": {"1": {"read_seq": 1}}},
     "POST /api/groups": {"group_name": "Others", "members": ["outsider"]},
+    "POST /api/groups | with who blocks the admin": {"group_name": "Others", "members": ["outsider", "blocker"]},
     "PATCH /api/groups/{group_id}": {"group_name": "x"},
     "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
 }
@@ -225,6 +233,10 @@ def member_of(cast: Cast, call: str, variant: str, device: Device | None) -> int
         return 1 if device is None else device.user_id
     if variant == "who blocks you":
         return cast.blocker.user_id
+    if variant == "you block":
+        blocked = cast.people["blocked"]
+        assert blocked is not None
+        return blocked.user_id
     return cast.other.user_id if re.match("(DELETE|PUT) /api/groups", call) else cast.outsider.user_id
 
 

@@ -81,3 +81,43 @@ async def test_one_cannot_block_oneself_or_nobody(server: Server) -> None:
             await blocks.set_block(server.database, ada, nobody, blocked=True)
     # What was refused made no chat.
     assert (await server.database.fetch("SELECT count(*) FROM chats"))[0][0] == 0
+
+
+async def test_no_way_into_a_group_leads_across_a_block(server: Server) -> None:
+    ada, bob, cleo, dan = await people(server, "Ada", "Bob", "Cleo", "Dan")
+    database = server.database
+    common = (await groups.create_group(database, bob, "common", ["Ada", "Cleo"])).group_id
+    await groups.set_role(database, bob, common, cleo, "admin")
+    await blocks.set_block(database, ada, bob, blocked=True)
+    for maker, name in ((bob, "Ada"), (ada, "Bob")):
+        with pytest.raises(Blocked) as caught:
+            await groups.create_group(database, maker, "trap", ["Dan", name, "Cleo"])
+        assert [error.path for error in caught.value.errors] == ["members[1]"]
+    alone = (await groups.create_group(database, bob, "alone", ["Cleo"])).group_id
+    await groups.set_role(database, bob, alone, cleo, "admin")
+    # Neither by themselves nor by a friend who is an admin too, and not by coming back either.
+    await groups.remove_member(database, ada, common, ada)
+    for group_id in (alone, common):
+        for admin in (bob, cleo):
+            with pytest.raises(Blocked):
+                await groups.add_member(database, admin, group_id, ada)
+    assert (await groups.add_member(database, bob, alone, dan)).seq is not None
+    # Once no admin of it is blocked, the others may decide.
+    await groups.set_role(database, cleo, common, bob, "member")
+    assert (await groups.add_member(database, cleo, common, ada)).seq is not None
+    listed = await database.fetch("SELECT group_id FROM group_members WHERE user_id = $1", ada)
+    assert [record[0] for record in listed] == [common]
+
+
+async def test_a_block_keeps_from_giving_power_and_not_from_taking_it(server: Server) -> None:
+    ada, bob = await people(server, "Ada", "Bob")
+    database = server.database
+    group_id = (await groups.create_group(database, bob, "team", ["Ada"])).group_id
+    await blocks.set_block(database, ada, bob, blocked=True)
+    with pytest.raises(Blocked):
+        await groups.set_role(database, bob, group_id, ada, "admin")
+    await blocks.set_block(database, ada, bob, blocked=False)
+    await groups.set_role(database, bob, group_id, ada, "admin")
+    await blocks.set_block(database, ada, bob, blocked=True)
+    assert (await groups.set_role(database, bob, group_id, ada, "member")).seq is not None
+    assert (await groups.remove_member(database, bob, group_id, ada)).seq is not None

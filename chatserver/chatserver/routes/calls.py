@@ -271,7 +271,7 @@ CALLS: tuple[Call, ...] = (
         body=groups.GroupBody,
         status=201,
         answer=GroupView,
-        errors=(UserNotFound,),
+        errors=(UserNotFound, Blocked),
     ),
     Call(
         "PATCH /api/groups/{group_id}",
@@ -301,7 +301,7 @@ CALLS: tuple[Call, ...] = (
         "Make a member an admin, or an admin a member.",
         body=groups.RoleBody,
         answer=GroupView,
-        errors=(UserNotFound, *_ADMIN),
+        errors=(UserNotFound, *_ADMIN, Blocked),
     ),
     Call(
         "GET /livez",

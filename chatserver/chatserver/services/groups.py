@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from chatserver.errors import (
     Blocked,
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Connection, Database
     from chatserver.storage.groups import LockedGroup
 
+BLOCKED_MEMBERS: Final = "You cannot make a group with somebody while one of you blocks the other."
+BLOCKED_ADDING: Final = "This user cannot be added: a block stands between them and an admin of the group."
+BLOCKED_ROLE: Final = "You cannot make somebody an admin while one of you blocks the other."
+
 
 async def create_group(database: Database, user_id: int, group_name: str, members: Sequence[str]) -> GroupInfo:
     """Make a group with the caller as admin.
@@ -42,6 +46,7 @@ async def create_group(database: Database, user_id: int, group_name: str, member
     Raises:
         ValidationFailed: bad name, more than 1,024 members, or a malformed member (path ``members[3]``).
         UserNotFound: a member has no account; `errors` names which.
+        Blocked: a block stands between the caller and a member; `errors` names which.
     """
     name = checks.check_name(group_name, "group_name")
     if len(members) > GROUP_MEMBERS_MAX:
@@ -58,6 +63,16 @@ async def create_group(database: Database, user_id: int, group_name: str, member
         others = sorted({known[key] for key in keys} - {user_id})
         if len(others) + 1 > GROUP_MEMBERS_MAX:
             raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members, you included")
+        blocked = await groups.blocked_with(connection, user_id, others)
+        if blocked:
+            raise Blocked(
+                BLOCKED_MEMBERS,
+                errors=[
+                    FieldError(f"members[{number}]", "one of you has blocked the other")
+                    for number, key in enumerate(keys)
+                    if known[key] in blocked
+                ],
+            )
         group_id = await groups.insert_group(connection, name, user_id, [user_id, *others])
         seq = await append_event(
             connection,
@@ -156,7 +171,8 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
     """Add a user to a group; adding a member again changes nothing. They read from here on.
 
     Raises:
-        UserNotFound, ChatNotFound, NotAMember, NotAnAdmin; ValidationFailed: the group is full; Blocked.
+        UserNotFound, ChatNotFound, NotAMember, NotAnAdmin; ValidationFailed: the group is full.
+        Blocked: a block stands between the user and an admin of the group, the caller or another one.
     """
     async with _change(database, user_id, group_id) as (connection, group, trail):
         if not checks.is_id(member_id) or not await groups.user_exists(connection, member_id):
@@ -166,8 +182,9 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
             return await _describe(connection, group_id, None)
         if await groups.count_members(connection, group_id) >= GROUP_MEMBERS_MAX:
             raise ValidationFailed.of("user_id", f"the group is full: it has {GROUP_MEMBERS_MAX} members")
-        if await groups.either_blocks(connection, user_id, member_id):
-            raise Blocked
+        # All admins and not only the caller: else one who is blocked has a friend add whom they cannot add.
+        if await groups.blocked_with(connection, member_id, await groups.admins(connection, group_id)):
+            raise Blocked(BLOCKED_ADDING)
         # The event that tells of it is the first row the new member reads.
         await groups.add_member(connection, group_id, member_id, group.last_seq)
         detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}
@@ -212,6 +229,7 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
 
     Raises:
         UserNotFound: not a member. ValidationFailed: the last admin. ChatNotFound, NotAMember, NotAnAdmin.
+        Blocked: the caller would make somebody an admin although one of the two blocks the other.
     """
     if role not in get_args(Role):
         raise ValidationFailed.of("role", "must be admin or member")
@@ -223,6 +241,8 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
         if there.role != role:
             if role == "member" and not await groups.other_admins(connection, group_id, member_id):
                 raise ValidationFailed.of("role", "the last admin stays one; make another member admin first")
+            if role == "admin" and await groups.blocked_with(connection, user_id, [member_id]):
+                raise Blocked(BLOCKED_ROLE)
             await groups.set_role(connection, group_id, member_id, role)
             detail: dict[str, object] = {"action": "role", "user_ids": [member_id], "role": role}
             seq = await _append(connection, database, group_id, user_id, "member", detail)

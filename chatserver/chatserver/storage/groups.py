@@ -147,14 +147,23 @@ async def user_exists(connection: Connection, user_id: int) -> bool:
     return found
 
 
-async def either_blocks(connection: Connection, user_id: int, other_id: int) -> bool:
-    """Return whether one of the two has blocked the other."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM blocks WHERE (blocker_id, blocked_id) IN (($1::bigint, $2::bigint), ($2, $1)))",
+async def blocked_with(connection: Connection, user_id: int, other_ids: Sequence[int]) -> set[int]:
+    """Return those of the others who block the user, or whom the user blocks."""
+    records = await connection.fetch(
+        "SELECT blocked_id FROM blocks WHERE blocker_id = $1 AND blocked_id = ANY ($2::bigint[]) "
+        "UNION SELECT blocker_id FROM blocks WHERE blocked_id = $1 AND blocker_id = ANY ($2::bigint[])",
         user_id,
-        other_id,
+        list(other_ids),
     )
-    return found
+    return {record[0] for record in records}
+
+
+async def admins(connection: Connection, group_id: int) -> list[int]:
+    """Return the ids of the group's admins."""
+    records = await connection.fetch(
+        "SELECT user_id FROM chat_members WHERE chat_id = $1 AND left_seq IS NULL AND role = 'admin'", group_id
+    )
+    return [record[0] for record in records]
 
 
 async def hint_members(connection: Connection, origin: str, group_id: int, user_ids: Sequence[int]) -> None:
