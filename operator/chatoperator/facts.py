@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from chatoperator.autoscaler import Decision
-    from chatoperator.issuance import Issuance
+    from chatoperator.issuance import CertificateTrouble
     from chatoperator.observed import Answer, Observed
     from chatoperator.routing import RouteTrouble
     from chatoperator.spec import ChatCluster
@@ -55,11 +55,10 @@ class Facts:
         migrated: Whether the wanted image's migrations have run.
         conflict: The older ChatCluster with one of its hostnames, in words; None where there is none.
         certificate_ends: When the certificate ends, and whether it has; None where it cannot be told.
-        issuance: What is wrong with the certificate by cert-manager; None where nothing is, and in other modes.
+        certificate_trouble: What is wrong with the certificate's source; None where nothing is.
         route_trouble: What keeps clients from coming in through the HTTPRoute; None where nothing does.
         external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
         webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
-        tls_present: Whether HAProxy has a certificate.
         spec_error: What is wrong with the spec.
         failure: What the API server refused.
         upgrade: The release that the operator brings, where another one runs.
@@ -79,11 +78,10 @@ class Facts:
     migrated: bool = False
     conflict: str | None = None
     certificate_ends: Ends | None = None
-    issuance: Issuance | None = None
+    certificate_trouble: CertificateTrouble | None = None
     route_trouble: RouteTrouble | None = None
     external_secret_present: bool | None = None
     webhook_secret_present: bool | None = None
-    tls_present: bool = True
     spec_error: str | None = None
     failure: str | None = None
     upgrade: str | None = None

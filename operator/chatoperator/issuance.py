@@ -1,4 +1,4 @@
-"""How it stands with the certificate that cert-manager is to issue, in words for the condition IngressReady. Pure."""
+"""What is wrong with the certificate, above all with one that cert-manager is to issue, for IngressReady. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.spec import ChatCluster
 
-Reason = Literal["CertManagerMissing", "CertificateFailed", "CertificateNotIssued"]
+Reason = Literal[
+    "CertManagerMissing", "CertificateFailed", "CertificateNotIssued", "CertificateMissing", "CertificateInvalid"
+]
 
 Served = Literal["issued", "self-signed", "other"]
 """What HAProxy has meanwhile: one that cert-manager issued before, the operator's own, or that of the mode before."""
@@ -26,13 +28,13 @@ MEANWHILE: dict[Served, str] = {
 
 
 @dataclass(frozen=True)
-class Issuance:
-    """What keeps a certificate from being issued.
+class CertificateTrouble:
+    """What keeps a certificate from being issued, or from being used.
 
     Attributes:
         reason: One word for programs.
         message: For people, with what to do.
-        accepted: Whether one that was issued before is served, so that clients notice nothing.
+        accepted: Whether one that clients accept is served, so that they notice nothing.
     """
 
     reason: Reason
@@ -42,7 +44,7 @@ class Issuance:
 
 def issuance(
     cluster: ChatCluster, certificate: Manifest | None, *, known: bool, filled: bool, serves: Served
-) -> Issuance | None:
+) -> CertificateTrouble | None:
     """What is wrong with the certificate; None where it is issued and well.
 
     Args:
@@ -55,7 +57,7 @@ def issuance(
     reason, words = _trouble(cluster, certificate, known=known, filled=filled)
     if reason is None:
         return None
-    return Issuance(reason, f"{words}. {MEANWHILE[serves]}", accepted=serves == "issued")
+    return CertificateTrouble(reason, f"{words}. {MEANWHILE[serves]}", accepted=serves == "issued")
 
 
 def _trouble(

@@ -12,7 +12,7 @@ from chatoperator import issuance, routing
 from chatoperator.autoscaler import Decision, Memory
 from chatoperator.conditions import conditions
 from chatoperator.facts import Condition, Ends, Facts
-from chatoperator.issuance import Issuance
+from chatoperator.issuance import CertificateTrouble
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.routing import RouteTrouble
 from tests.support.chatclusters import cluster
@@ -225,8 +225,10 @@ BY_CERT_MANAGER = {
 def test_what_cert_manager_does_not_do_is_bad_where_clients_notice(
     *, accepted: bool, pods: int, ready: tuple[str, str], ingress: tuple[str, str]
 ) -> None:
-    trouble = Issuance("CertificateFailed", "the quota is used up", accepted=accepted)
-    made = by_type(conditions(facts(running(ingress=pods), cluster=cluster(ingress=BY_CERT_MANAGER), issuance=trouble)))
+    trouble = CertificateTrouble("CertificateFailed", "the quota is used up", accepted=accepted)
+    made = by_type(
+        conditions(facts(running(ingress=pods), cluster=cluster(ingress=BY_CERT_MANAGER), certificate_trouble=trouble))
+    )
     assert (made["Ready"].status, made["Ready"].reason) == ready
     assert (made["IngressReady"].status, made["IngressReady"].reason) == ingress
     assert ("the quota is used up" in made["IngressReady"].message) is (pods == 2)

@@ -67,8 +67,8 @@ def test_otherwise_a_self_signed_one_is_served_and_told(filled: Certificate | No
     made = decided(filled, held, mounted="demo-ingress-tls")
     assert made.pair is not None
     assert is_own(made.pair.certificate)
-    assert made.issuance is not None
-    assert not made.issuance.accepted
+    assert made.trouble is not None
+    assert not made.trouble.accepted
 
 
 def test_what_haproxy_has_of_another_mode_stays_until_the_first_is_issued() -> None:

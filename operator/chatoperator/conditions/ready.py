@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def condition(facts: Facts, parts: Sequence[Condition]) -> Condition:
     """Ready: what a request through the ingress met; the first part that is not well gives the reason."""
-    if facts.answer.ok and facts.issuance is not None and not facts.issuance.accepted:
+    trouble = facts.certificate_trouble
+    if facts.answer.ok and trouble is not None and not trouble.accepted:
         # It answers, but not people's clients.
-        message = f"{facts.answer.message}; {facts.issuance.message}"
-        return Condition("Ready", "False", facts.issuance.reason, message)
+        return Condition("Ready", "False", trouble.reason, f"{facts.answer.message}; {trouble.message}")
     if facts.answer.ok and not (facts.certificate_ends and facts.certificate_ends.over):
         return Condition("Ready", "True", "Answering", facts.answer.message)
     broken = [part for part in parts if part.status != "True"]

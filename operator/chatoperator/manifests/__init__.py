@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.manifests import certmanager, chatserver, credentials, front, ingress, networkpolicy, postgres
+from chatoperator.manifests.metadata import tls_secret_name
 from chatoperator.manifests.pod import disruption_budget
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Inputs:
         cluster_domain: DNS domain of the Kubernetes cluster.
         credentials: Passwords and keys, made once.
         self_signed: The certificate, where the operator makes it.
-        issued: The certificate, where cert-manager has issued it.
+        issued: The certificate, where cert-manager or the admin's own Secret has brought a good one.
         certificates_known: Whether the cluster has cert-manager's kind Certificate.
         routes_known: Whether the cluster has the Gateway API's kind HTTPRoute.
         certificate_uid: Of the live Certificate, if there is also the Secret that it fills; None otherwise.
@@ -111,7 +112,7 @@ def _secrets(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
     if inputs.self_signed is not None:
         made.append(credentials.authority_secret(cluster, inputs.self_signed))
         made.append(credentials.tls_secret(cluster, inputs.self_signed.issued))
-    if inputs.issued is not None:
+    if inputs.issued is not None and cluster.ingress.tls_secret_name != tls_secret_name(cluster.name):
         made.append(credentials.tls_secret(cluster, inputs.issued))
     return [*made, *_certificate(cluster, inputs)]
 

@@ -166,7 +166,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
         {
             "name": "tls",
             "secret": {
-                "secretName": cluster.ingress.tls_secret_name or tls_secret_name(cluster.name),
+                "secretName": tls_secret_name(cluster.name),
                 "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
                 "defaultMode": SECRET_FILE_MODE,
             },

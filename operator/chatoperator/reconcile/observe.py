@@ -87,11 +87,12 @@ def _irreplaceable(cluster: ChatCluster, observed: Observed) -> list[tuple[str, 
             ("Secret", database_secret_name(cluster.name)),
             ("PersistentVolumeClaim", claim_name(cluster.name)),
         ]
-    if cluster.ingress.tls_secret_name is None:
-        names.append(("Secret", tls_secret_name(cluster.name)))
-        # An authority of its own is not made where there is a certificate by cert-manager.
-        if ("Secret", issued_secret_name(cluster.name)) not in observed.children:
-            names.append(("Secret", ca_secret_name(cluster.name)))
+    # In mode Secret it may hold the last good pair.
+    names.append(("Secret", tls_secret_name(cluster.name)))
+    # An authority of its own is not made where there is a certificate by cert-manager.
+    issued = ("Secret", issued_secret_name(cluster.name)) in observed.children
+    if cluster.ingress.tls_secret_name is None and not issued:
+        names.append(("Secret", ca_secret_name(cluster.name)))
     return names
 
 

@@ -114,7 +114,7 @@ class Reporter:
             answer=await ask(self._prober, state.targets),
             conflict=conflict,
             certificate_ends=self._ends(cluster, plan),
-            issuance=plan.serving.issuance,
+            certificate_trouble=plan.serving.trouble,
             route_trouble=route_trouble(
                 cluster, observed.child(ROUTE, front_name(cluster.name)), known=plan.inputs.routes_known
             ),
@@ -123,7 +123,6 @@ class Reporter:
             migrated=plan.migrated,
             external_secret_present=plan.external_secret_present,
             webhook_secret_present=plan.webhook_secret_present,
-            tls_present=plan.inputs.tls_digest is not None,
             failure=str(failure) if failure else None,
             upgrade=self._settings.version if behind else None,
             parameters_refused=plan.parameters_refused,
@@ -145,7 +144,7 @@ class Reporter:
         """What is to be served from now on; for the next pulse, and for what the proxies are asked for."""
         served = plan.serving
         state.certificate_ends = served.ends
-        state.unaccepted = served.issuance is not None and not served.issuance.accepted
+        state.unaccepted = served.trouble is not None and not served.trouble.accepted
         if served.self_signed is None:
             state.own_since = None
         elif state.own_since is None:

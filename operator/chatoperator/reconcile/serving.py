@@ -16,11 +16,12 @@ from chatoperator.manifests.metadata import (
     tls_secret_name,
 )
 from chatoperator.observed import mounted_secrets, secret_text
+from chatoperator.reconcile.supplied import supplied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.issuance import Issuance, Served
+    from chatoperator.issuance import CertificateTrouble, Served
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.settings import Settings
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Serving:
-    """What HAProxy is to serve: one of the three, or none while there is nothing new to serve.
+    """What HAProxy is to serve: one of the two, or none while there is nothing new to serve.
 
     Attributes:
         self_signed: The operator's own.
-        issued: By cert-manager.
-        users: From the user's Secret.
-        issuance: What is wrong with the one by cert-manager; None where nothing is.
+        issued: By cert-manager, or the last good one of the admin's own Secret.
+        trouble: What is wrong with the certificate's source; None where nothing is.
         ends: When it ends; None where the operator renews it, or it cannot be told.
         overdue: cert-manager has not renewed it in time.
         certificate_uid: Of the live Certificate, if there is also the Secret that it fills; None otherwise.
@@ -43,8 +43,7 @@ class Serving:
 
     self_signed: SelfSigned | None = None
     issued: Issued | None = None
-    users: Certificate | None = None
-    issuance: Issuance | None = None
+    trouble: CertificateTrouble | None = None
     ends: dt.datetime | None = None
     overdue: bool = False
     certificate_uid: str | None = None
@@ -54,7 +53,7 @@ class Serving:
         """Certificate and key."""
         if self.self_signed is not None:
             return self.self_signed.server
-        return self.issued.server if self.issued is not None else self.users
+        return self.issued.server if self.issued is not None else None
 
 
 def serving(
@@ -81,8 +80,9 @@ def serving(
         now = max(now, dt.datetime.fromisoformat(cluster.created))
     name = cluster.ingress.tls_secret_name
     if name is not None:
-        users = _pair(named.get(name), "tls.crt", "tls.key")
-        return Serving(users=users, ends=certificates.ends(users.certificate) if users else None)
+        served, trouble = supplied(cluster, name, named.get(name), observed, now)
+        ends = certificates.ends(served.server.certificate) if served else None
+        return Serving(issued=served, trouble=trouble, ends=ends)
     if cluster.ingress.issuer is None:
         return Serving(self_signed=_self_signed(cluster, observed, settings, now))
     return _by_cert_manager(cluster, observed, settings, now, known=certificates_known)
@@ -103,7 +103,7 @@ def _by_cert_manager(
     return Serving(
         self_signed=_self_signed(cluster, observed, settings, now) if meanwhile == "self-signed" else None,
         issued=served,
-        issuance=issuance(
+        trouble=issuance(
             cluster,
             certificate,
             known=known,
