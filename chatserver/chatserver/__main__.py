@@ -26,16 +26,13 @@ EXIT_USAGE = 2
 
 def _serve(settings: Settings) -> int:
     # Late: `migrate` needs none of the web server.
-    from chatserver.app import LoopFailed, serve  # noqa: PLC0415
+    from chatserver.app import serve  # noqa: PLC0415
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except OSError as error:
         structlog.get_logger().error("cannot_listen", reason=str(error))
-        return EXIT_FAILED
-    except LoopFailed as error:
-        structlog.get_logger().error("ended_by_defect", loops=str(error))
         return EXIT_FAILED
     return 0
 

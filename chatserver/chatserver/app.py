@@ -19,6 +19,7 @@ from sanic.http.constants import HTTP
 from chatserver.bus import PostgresBus
 from chatserver.drain import Drain
 from chatserver.hub import Hub
+from chatserver.loops import running
 from chatserver.metrics import Metrics, MetricsServer
 from chatserver.protocol import MAX_FRAME_BYTES
 from chatserver.routes import (
@@ -39,7 +40,6 @@ from chatserver.routes import (
 from chatserver.routes import socket as ws
 from chatserver.routes.admission import Admission, AdmittingHttpProtocol
 from chatserver.routes.context import App, Context
-from chatserver.services import housekeeping
 from chatserver.services.accounts import Accounts
 from chatserver.services.balancing import Balancer
 from chatserver.services.deletion import Deletions
@@ -47,7 +47,6 @@ from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from chatserver.services.health import Health
 from chatserver.services.limits import Limits
-from chatserver.services.proxies import ProxyWatch, resolve
 from chatserver.services.senders import LogSender
 from chatserver.services.sending import MessageSender
 from chatserver.services.syncing import Syncs
@@ -56,7 +55,7 @@ from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
 
     from sanic.server.async_server import AsyncioServer
 
@@ -76,16 +75,9 @@ KEEP_ALIVE_SECONDS = 75
 BACKLOG = 4096
 # REST calls that run when the sockets are closed get this long.
 FINISH_SECONDS = 3.0
-# Codes that wait when the server leaves; what is not sent by then is asked for again.
-SEND_CODES_SECONDS = 5.0
-GAUGE_SECONDS = 1.0
 # New objects between two looks for cycles, and such looks until older objects are looked at too. Messages make no
 # cycles, but Python would walk through all that 10,000 connections have again and again (at 700, 10 and 10).
 GC_THRESHOLDS = (50_000, 20, 20)
-
-
-class LoopFailed(Exception):
-    """A defect ended a loop that should run to the end; its traceback is in the log."""
 
 
 def make_context(settings: Settings, metrics: Metrics) -> Context:
@@ -202,18 +194,12 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
 
     Raises:
         OSError: a port is taken.
-        LoopFailed: a defect ended one of the loops, and the server has drained.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
-    failed: list[str] = []
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
         (hurry if stop.is_set() else stop).set()
-
-    def on_failed(loop_name: str) -> None:
-        failed.append(loop_name)
-        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
@@ -222,7 +208,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
     metrics_server = MetricsServer(metrics, settings.http_host, settings.metrics_port)
     metrics_server.start()
     try:
-        async with _running(context, on_failed), _listening(make_app(context), settings) as port:
+        async with running(context), _listening(make_app(context), settings) as port:
             _settle_memory()
             log.info("serving", port=port, metrics_port=metrics_server.port)
             if on_serving is not None:
@@ -240,8 +226,6 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
     finally:
         metrics_server.stop()
     log.info("stopped")
-    if failed:
-        raise LoopFailed(", ".join(failed))
 
 
 def _settle_memory() -> None:
@@ -249,85 +233,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-@contextlib.asynccontextmanager
-async def _running(context: Context, on_failed: Callable[[str], None]) -> AsyncIterator[None]:
-    """Run the parts that work beside requests."""
-    await context.database.open()
-    context.writer.start()
-    loops: dict[str, Coroutine[None, None, None]] = {
-        "bus": context.bus.run(),
-        "delivery": context.deliverer.run(),
-        "healing": context.deliverer.run_healing(context.bus),
-        "presence": context.deliverer.run_presence(context.bus),
-        "schema": context.health.watch_schema(),
-        "room": context.health.watch_room(),
-        "sockets": context.sockets.run(),
-        "codes": context.sender.run(),
-        "deletions": _once_migrated(context, context.deletions.run()),
-        "housekeeping": _once_migrated(
-            context, housekeeping.run(context.database, context.devices, audit_days=context.settings.audit_days)
-        ),
-        "heartbeat": _once_migrated(context, context.balancer.run_heartbeat()),
-        "shedding": context.balancer.run_shedding(),
-        "proxies": _watch_proxies(context),
-        "gauges": _measure(context),
-    }
-    tasks = [asyncio.create_task(_forever(name, work, on_failed), name=name) for name, work in loops.items()]
-    try:
-        yield
-    finally:
-        await context.sender.finish(SEND_CODES_SECONDS)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await context.writer.close(timeout_seconds=1)
-        await context.database.close()
-
-
-async def _forever(name: str, work: Coroutine[None, None, None], on_failed: Callable[[str], None]) -> None:
-    """Run a loop; a defect in one ends the process, so that it is restarted instead of limping."""
-    try:
-        await work
-    except Exception:
-        log.exception("loop_failed", loop=name)
-        on_failed(name)
-
-
-async def _once_migrated(context: Context, work: Coroutine[None, None, None]) -> None:
-    """Run work that reads tables without being asked to: before the first migration there are none."""
-    try:
-        await context.health.schema_ready.wait()
-        await work
-    finally:
-        work.close()
-
-
-async def _watch_proxies(context: Context) -> None:
-    host = context.settings.proxies_host
-    if host is None:
-        return
-    watch = ProxyWatch(
-        context.hub,
-        context.health,
-        lookup=lambda: resolve(host),
-        stay_seconds=context.settings.proxy_stay_seconds,
-        on_asked=context.metrics.proxy_moves.inc,
-        chance=random.Random(),  # noqa: S311 - when each leaves is no secret
-    )
-    await watch.run()
-
-
-async def _measure(context: Context) -> None:
-    while True:
-        context.metrics.codes_waiting.set(context.sender.waiting())
-        context.metrics.write_queue.set(context.writer.queued_rows)
-        size, idle = context.database.connection_counts()
-        context.metrics.pool_size.set(size)
-        context.metrics.pool_idle.set(idle)
-        context.metrics.show_login(context.settings.database_role())
-        await asyncio.sleep(GAUGE_SECONDS)
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from chatserver.app import LoopFailed, serve
+from chatserver.app import serve
 from chatserver.logs import configure_logs
 from chatserver.settings import PREFIX, SettingsError, read_settings
 from chatserver.storage.embedded import EmbeddedPostgresError, embedded_postgres
@@ -118,8 +118,6 @@ def _serve(settings: Settings, data: Path | None) -> int:
             runner.run(serve(settings, on_serving=say))
     except OSError as error:
         return _fail(f"cannot listen on port {settings.http_port}: {error.strerror}. Choose another with --port.", 1)
-    except LoopFailed as error:
-        return _fail(f"ended by a defect in: {error}. The log above tells more.", EXIT_FAILED)
     finally:
         # What is left is the database's end, which a second Ctrl-C must not cut short.
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -16,7 +16,10 @@ from prometheus_client import (
     ProcessCollector,
     make_wsgi_app,
 )
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import ThreadingWSGIServer
+
+from chatserver import supervision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,6 +52,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self.registry.register(_Defects())
         self.connections = Gauge("chatserver_connections", "Open WebSockets", registry=self.registry)
         self.draining = Gauge("chatserver_draining", "1 while the server drains", registry=self.registry)
         self.shed = Counter(
@@ -155,6 +159,19 @@ class Metrics:
     def observe_database_call(self, seconds: float, succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
         """Count one call of the database."""
         self.database_seconds.labels("ok" if succeeded else "failed").observe(seconds)
+
+
+class _Defects:
+    """Publishes what ``supervision`` has counted."""
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Return one family: unexpected exceptions by what was logged for them."""
+        family = CounterMetricFamily(
+            "chatserver_defects", "Unexpected exceptions by the event that was logged", labels=["event"]
+        )
+        for event, count in ({"loop_failed": 0} | supervision.defects()).items():
+            family.add_metric([event], count)
+        yield family
 
 
 class _SilentHandler(WSGIRequestHandler):

@@ -105,22 +105,6 @@ async def test_a_second_sigterm_hurries_the_drain(read_dsn: Callable[[], str]) -
         assert await asyncio.to_thread(server.wait, 30) == 0
 
 
-async def test_a_defect_in_a_loop_drains_and_ends_the_process_with_an_exit_code(
-    postgres: PostgresCluster, read_dsn: Callable[[], str]
-) -> None:
-    with ServerProcess(read_dsn(), "one", CHAT_HEARTBEAT_SECONDS=0.2) as server:
-        server.wait_ready()
-        ana = await sign_in(server)
-        async with ana.socket(server) as a:
-            # No outage, which every loop outlives: a statement that can never work.
-            postgres.sql("DROP TABLE servers", read_dsn().rsplit("/", 1)[1])
-            await a.of_type("reconnect")
-            assert await a.close_code() == 1012
-        assert await asyncio.to_thread(server.wait, 30) == 1
-        assert [event["loop"] for event in server.events() if event["event"] == "loop_failed"] == ["heartbeat"]
-        assert server.events()[-1]["loops"] == "heartbeat"
-
-
 async def test_a_poll_is_answered_when_the_proxies_have_noticed_and_not_before(read_dsn: Callable[[], str]) -> None:
     with ServerProcess(read_dsn(), "one", CHAT_READINESS_NOTICE_SECONDS=4) as server:
         server.wait_ready()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypedDict
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Query, answer, path_id
 from chatserver.services import chats
-from chatserver.services.rendering import ChatView, view_chat, view_row
+from chatserver.services.rendering import ChatView, view_chat
+from chatserver.services.rows import views_of
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -50,7 +51,7 @@ async def get_history(request: Request, chat_id: str) -> HTTPResponse:
         after=query.optional_integer("after"),
         limit=query.integer("limit", DEFAULT_LIMIT, least=1, most=chats.HISTORY_MAX),
     )
-    return answer([view_row(row) for row in page.rows], headers={"X-More": str(page.more).lower()})
+    return answer(views_of(page.rows), headers={"X-More": str(page.more).lower()})
 
 
 def add_routes(app: App) -> None:

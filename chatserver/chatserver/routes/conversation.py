@@ -156,7 +156,7 @@ class Conversation:
             case RelayTyping(chat_id=chat_id):
                 # One at a time: a chat's next key tells it anew.
                 if self._typing is None or self._typing.done():
-                    typing = context.deliverer.relay_typing(context.bus, chat_id, connection.user_id)
+                    typing = context.deliverer.signals.relay_typing(context.bus, chat_id, connection.user_id)
                     self._typing = self._start(typing)
             case WatchPresence(user_ids=user_ids):
                 context.hub.watch(connection, user_ids)

@@ -10,7 +10,8 @@ from chatserver.model import SendMessage
 from chatserver.routes.context import App, Context, Request, authenticate
 from chatserver.routes.parsing import Body, Query, answer, read_body
 from chatserver.services import feed
-from chatserver.services.rendering import view_row, view_sent
+from chatserver.services.rendering import view_sent
+from chatserver.services.rows import views_of
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -64,7 +65,7 @@ async def get_messages(request: Request) -> HTTPResponse:
     page = await _poll(
         request.app.ctx, caller.user_id, since=since, limit=limit, events=events, wait_seconds=wait_seconds
     )
-    return answer([view_row(row) for row in page.rows], headers={"X-Next-Since": page.next_since})
+    return answer(views_of(page.rows), headers={"X-Next-Since": page.next_since})
 
 
 async def _poll(

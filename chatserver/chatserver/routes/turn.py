@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
+from chatserver.supervision import caught
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-log = structlog.get_logger(__name__)
 
 
 class Turn:
@@ -45,6 +43,5 @@ class Turn:
         for call in calls:
             try:
                 call()
-            except Exception:
-                # A defect of one connection must not keep the others from their frames.
-                log.exception("call_failed")
+            except Exception as error:  # noqa: BLE001 - a defect of one must not keep the others from their frames
+                caught("call_failed", error)

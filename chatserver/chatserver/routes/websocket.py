@@ -8,11 +8,11 @@ import struct
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
 from picows import WSListener, WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined] # missing in its stub
 
 from chatserver.protocol import MAX_FRAME_BYTES, PING_SECONDS
+from chatserver.supervision import caught
 
 if TYPE_CHECKING:
     from picows import WSFrame, WSTransport, WSUpgradeRequest
@@ -37,8 +37,6 @@ CLOSE_PROTOCOL_ERROR = 1002
 CLOSE_INVALID_TEXT = 1007
 CLOSE_TOO_BIG = 1009
 CLOSE_INTERNAL_ERROR = 1011
-
-log = structlog.get_logger()
 
 # With an adapter picows makes no logger of its own for each connection.
 _LOG = logging.LoggerAdapter(logging.getLogger("picows.server"))
@@ -196,9 +194,14 @@ class Socket(WSListener):
             return
         try:
             self._owner.receive(data)
-        except Exception:
-            log.exception("frame_failed")
+        except Exception as error:  # noqa: BLE001 - whatever a frame provokes, it ends this connection alone
+            caught("frame_failed", error)
             self.close(CLOSE_INTERNAL_ERROR, "")
+
+    def cut(self) -> None:
+        """End the connection without a handshake."""
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell the owner."""
@@ -234,12 +237,23 @@ class Sockets:
         self._sockets.discard(socket)
 
     async def run(self) -> None:
-        """Look after them until cancelled."""
+        """Look after them until cancelled; one whose upkeep fails is cut, since it would not be pinged any more."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = time.monotonic()
             for socket in list(self._sockets):
-                socket.look_after(now)
+                try:
+                    socket.look_after(now)
+                except Exception as error:  # noqa: BLE001 - the others are looked after all the same
+                    caught("upkeep_failed", error)
+                    self._cut(socket)
+
+    def _cut(self, socket: Socket) -> None:
+        try:
+            socket.cut()
+        except Exception as error:  # noqa: BLE001 - it cannot even be cut: forget it
+            caught("upkeep_failed", error)
+            self.discard(socket)
 
 
 def _header(length: int) -> bytes:

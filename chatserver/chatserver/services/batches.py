@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.supervision import caught, is_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -41,7 +42,7 @@ class Batches(Generic[Question, Answer]):
 
         Raises:
             ServiceUnavailable: the server ends.
-            Exception: whatever ``answer`` raised for the batch.
+            Exception: whatever ``answer`` raised for this question alone.
         """
         told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, told))
@@ -52,24 +53,34 @@ class Batches(Generic[Question, Answer]):
 
     async def _run(self) -> None:
         try:
-            await self._answer_all()
+            while batch := self._take():
+                await self._answer_batch(batch)
         finally:
             # Here and not when the task is done: who has just got an answer may ask again before that.
             self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _answer_all(self) -> None:
-        while batch := self._take():
-            try:
-                answers = await self._answer([question for question, _ in batch])
-            except asyncio.CancelledError:
-                fail((told for _, told in batch), ServiceUnavailable())
+    async def _answer_batch(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._answer([question for question, _ in batch])
+            pairs = list(zip(batch, answers, strict=True))
+        except asyncio.CancelledError:
+            fail((told for _, told in batch), ServiceUnavailable())
+            if is_cancelled():
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+        except ServiceUnavailable as error:
+            fail((told for _, told in batch), error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            caught("batch_not_answered", error, questions=len(batch))
+            if len(batch) == 1:
                 fail((told for _, told in batch), error)
-            else:
-                for (_, told), answer in zip(batch, answers, strict=True):
-                    if not told.done():
-                        told.set_result(answer)
+                return
+            # Each by itself: what one question provokes is no other's failure.
+            for single in batch:
+                await self._answer_batch([single])
+        else:
+            for (_, told), answer in pairs:
+                if not told.done():
+                    told.set_result(answer)
 
     def _take(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
         batch: list[tuple[Question, asyncio.Future[Answer]]] = []

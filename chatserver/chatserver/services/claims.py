@@ -9,8 +9,11 @@ import structlog
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.hints import Hint
+from chatserver.supervision import isolated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chatserver.bus import Bus
     from chatserver.connection import Connection
     from chatserver.hub import Hub
@@ -50,13 +53,19 @@ class Claims:
             batch, self._waiting = self._waiting, {}
             claims = tuple((connection.device_id, connection.conn_id) for connection in batch)
             try:
-                await bus.publish(Hint(self._server_name, claims=claims))
-            except ServiceUnavailable:
-                log.warning("claims_dropped", connections=len(batch))
-            else:
-                for connection in batch:
-                    connection.published = True
+                # A lost claim costs a second socket of the device for a while; nobody waits for it.
+                with isolated("claims_failed", connections=len(batch)):
+                    await self._publish_batch(bus, batch, claims)
             finally:
                 for told in batch.values():
                     if not told.done():
                         told.set_result(None)
+
+    async def _publish_batch(self, bus: Bus, batch: Iterable[Connection], claims: tuple[tuple[int, str], ...]) -> None:
+        try:
+            await bus.publish(Hint(self._server_name, claims=claims))
+        except ServiceUnavailable:
+            log.warning("claims_dropped", connections=len(claims))
+        else:
+            for connection in batch:
+                connection.published = True

@@ -17,12 +17,15 @@ from chatserver.connection import PushedRow
 from chatserver.errors import ServiceUnavailable
 from chatserver.hints import Hint
 from chatserver.model import SeqRange
-from chatserver.protocol import Presence, Receipt, TypingFrom, encode_frame
+from chatserver.protocol import Presence, encode_frame
 from chatserver.services import sync, users
 from chatserver.services.batches import Batches
 from chatserver.services.claims import Claims
 from chatserver.services.echo import Echo
-from chatserver.services.rendering import MICROSECONDS, frame_of_row
+from chatserver.services.rendering import MICROSECONDS
+from chatserver.services.rows import frame_or_none
+from chatserver.services.signals import Signals
+from chatserver.supervision import apart, caught
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -48,15 +51,8 @@ QUERY_ROWS = 2000
 LEARNERS_TOGETHER = 100
 # Users asked about by one query of a heal.
 HEAL_USERS = 500
-# Chats whose receipts are asked for by one query of a heal: two probes of an index for each of their members.
-HEAL_CHATS = 1000
-# Receipts raised so long before the bus was last known to be well are told again: it is looked at every 5 s, counts as
-# well for 4 s after its last sign of life, and a receipt's transaction takes 5 s at most.
-RECEIPTS_MARGIN_SECONDS = 20.0
 # A chat first heard of by a heal is pushed from so many rows back; the client fetches older ones.
 NEW_CHAT_ROWS = 100
-# One typing hint a chat and user in so many seconds, however fast the keys.
-TYPING_SECONDS = 2.0
 # Presence changes are collected for a second, so that a server's restart is a few hints and not thousands.
 PRESENCE_SECONDS = 1.0
 # Connected users are recorded as seen this often.
@@ -68,10 +64,12 @@ class Deliverer:
 
     Attributes:
         claims: tells the other servers which connection of a device is the newest.
+        signals: receipts and typing, which are no rows.
     """
 
     def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: Metrics) -> None:
         self.claims = Claims(database.server_name, hub)
+        self.signals = Signals(database, hub)
         self._database = database
         self._devices = devices
         self._hub = hub
@@ -82,15 +80,12 @@ class Deliverer:
         self._first: dict[int, int] = {}
         self._news: dict[int, set[int]] = {}
         self._found: dict[tuple[int, int], int] = {}
-        self._receipts: dict[tuple[int, int], tuple[int, int]] = {}
-        self._typing: set[tuple[int, int]] = set()
+        # Chats whose rows could not be delivered, and how far they reach.
+        self._put_off: dict[int, int] = {}
         self._learning: list[dict[int, int]] = []
         self._lessons = Batches(self._learn, most=LEARNERS_TOGETHER)
-        self._typed_at: dict[tuple[int, int], float] = {}
         self._presence: dict[int, bool] = {}
         self._heal_now = asyncio.Event()
-        # Until when (monotonic) all receipts are known to have been told.
-        self._receipts_until = time.monotonic()
 
     # --- hints
 
@@ -106,8 +101,7 @@ class Deliverer:
         self._tell_learning(hint.ranges)
         for chat_range in hint.ranges:
             self._note(chat_range)
-        self._note_receipts(hint.receipts)
-        self._typing.update(hint.typing)
+        self.signals.hear(hint.receipts, hint.typing)
         if hint.revoked:
             self._devices.forget(hint.revoked)
             self._hub.revoke(hint.revoked)
@@ -135,9 +129,8 @@ class Deliverer:
     def _bring(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
         try:
             left = self._echo.deliver(messages, results)
-        except Exception:
-            # A defect here must not look like one of storing: the rows are, and their hint brings them.
-            log.exception("own_batch_not_brought")
+        except Exception as error:  # noqa: BLE001 - no failure of storing: the rows are, and their hint brings them
+            caught("own_batch_not_brought", error)
         else:
             self._look_for(left)
 
@@ -163,11 +156,6 @@ class Deliverer:
             for chat_range in ranges:
                 for reached in self._learning:
                     reached[chat_range.chat_id] = max(chat_range.last_seq, reached.get(chat_range.chat_id, 0))
-
-    def _note_receipts(self, receipts: Iterable[tuple[int, int, int, int]]) -> None:
-        for chat_id, user_id, delivered_seq, read_seq in receipts:
-            delivered, read = self._receipts.get((chat_id, user_id), (0, 0))
-            self._receipts[chat_id, user_id] = (max(delivered, delivered_seq), max(read, read_seq))
 
     # --- who is here
 
@@ -207,21 +195,6 @@ class Deliverer:
         if not self._hub.is_here(user_id):
             self._presence[user_id] = False
 
-    # --- typing
-
-    async def relay_typing(self, bus: Bus, chat_id: int, user_id: int) -> None:
-        """Tell the other members of a chat that a user types; lost when the database is away."""
-        now = time.monotonic()
-        if not self._hub.follows(user_id, chat_id):
-            return
-        if now - self._typed_at.get((chat_id, user_id), -TYPING_SECONDS) < TYPING_SECONDS:
-            return
-        self._typed_at[chat_id, user_id] = now
-        try:
-            await bus.publish(Hint(self._database.server_name, typing=((chat_id, user_id),)))
-        except ServiceUnavailable:
-            log.debug("typing_dropped")
-
     # --- the loops
 
     async def run(self) -> None:
@@ -232,11 +205,15 @@ class Deliverer:
             try:
                 await self._deliver_news()
                 await self._deliver_rows()
-                await self._deliver_receipts()
+                await self.signals.deliver({chat_id for _, chat_id in self._found})
             except ServiceUnavailable:
                 log.warning("delivery_waits_for_database")
                 await asyncio.sleep(RETRY_SECONDS)
                 self._work.set()
+            except BaseException:
+                # Whoever runs this again goes on with what waits.
+                self._work.set()
+                raise
 
     async def run_healing(self, bus: Bus) -> None:
         """Ask the database for what may have been missed: when listening begins, and every 5 s without hints."""
@@ -248,9 +225,10 @@ class Deliverer:
                 pass
             now = time.monotonic()
             self._hub.forget_idle(now)
-            self._typed_at = {key: at for key, at in self._typed_at.items() if now - at < TYPING_SECONDS}
+            self.signals.forget_typed(now)
+            self._try_again()
             if not self._heal_now.is_set() and bus.is_healthy():
-                self._receipts_until = now
+                self.signals.bus_was_well(now)
                 continue
             self._heal_now.clear()
             self._hub.forget_members()
@@ -261,6 +239,9 @@ class Deliverer:
                 # A listening bus would not bring this back.
                 self._heal_now.set()
                 await asyncio.sleep(RETRY_SECONDS)
+            except BaseException:
+                self._heal_now.set()
+                raise
 
     async def run_presence(self, bus: Bus) -> None:
         """Send collected presence changes once a second, and record who was seen."""
@@ -289,7 +270,15 @@ class Deliverer:
         found, self._found = self._found, {}
         for (user_id, chat_id), after_seq in found.items():
             self._join(user_id, chat_id, after_seq)
-        news = {chat_id: self._hub.known_users(user_ids) for chat_id, user_ids in self._news.items()}
+        if await apart("news_not_delivered", list(self._news), self._deliver_news_of):
+            # A heal finds who came into what.
+            self.hints_were_missed()
+        self._news = {
+            chat_id: left for chat_id, user_ids in self._news.items() if (left := set(self._hub.known_users(user_ids)))
+        }
+
+    async def _deliver_news_of(self, chat_ids: Sequence[int]) -> None:
+        news = {chat_id: self._hub.known_users(self._news[chat_id]) for chat_id in chat_ids}
         # The event of joining is hinted with the news, mostly; a large group's hint comes in pieces.
         unknown = [chat_id for chat_id, user_ids in news.items() if user_ids and chat_id not in self._first]
         if unknown:
@@ -300,9 +289,10 @@ class Deliverer:
             for user_id in user_ids:
                 self._join(user_id, chat_id, self._first.get(chat_id, 1) - 1)
             self._news[chat_id] -= set(user_ids)
-        self._news = {
-            chat_id: left for chat_id, user_ids in self._news.items() if (left := set(self._hub.known_users(user_ids)))
-        }
+
+    def _try_again(self) -> None:
+        put_off, self._put_off = self._put_off, {}
+        self._look_for(SeqRange(chat_id, last_seq, last_seq) for chat_id, last_seq in put_off.items())
 
     def _join(self, user_id: int, chat_id: int, after_seq: int) -> None:
         self._hub.join(user_id, chat_id, after_seq)
@@ -314,9 +304,13 @@ class Deliverer:
             ranges = self._next_ranges()
             if not ranges:
                 return
-            followers = self._hub.followers(r.chat_id for r in ranges)
-            deliveries = await sync.rows_for(self._database, ranges, followers)
-            self._push(ranges, deliveries)
+            for chat_range in await apart("rows_not_delivered", ranges, self._deliver_ranges):
+                # The next look at the bus, 5 s later, tries again; until then the chat holds up no other.
+                self._put_off[chat_range.chat_id] = self._reached.pop(chat_range.chat_id, chat_range.last_seq)
+
+    async def _deliver_ranges(self, ranges: Sequence[SeqRange]) -> None:
+        followers = self._hub.followers(r.chat_id for r in ranges)
+        self._push(ranges, await sync.rows_for(self._database, ranges, followers))
 
     def _next_ranges(self) -> list[SeqRange]:
         """Take chats off the list until one query is full; forget those that nobody here needs."""
@@ -325,6 +319,10 @@ class Deliverer:
         # Whoever comes into a chat in the next round needs to know what there is.
         joining = {chat_id for _, chat_id in self._found} | self._news.keys()
         for chat_id, last_seq in list(self._reached.items()):
+            if chat_id in self._put_off:
+                self._put_off[chat_id] = max(last_seq, self._put_off[chat_id])
+                del self._reached[chat_id]
+                continue
             after = self._hub.needed_after(chat_id)
             if after is None or after >= last_seq:
                 if chat_id not in joining:
@@ -341,68 +339,42 @@ class Deliverer:
         self._reached.pop(chat_id, None)
         self._first.pop(chat_id, None)
 
-    def _push(self, ranges: list[SeqRange], deliveries: Iterable[Delivery]) -> None:
+    def _push(self, ranges: Sequence[SeqRange], deliveries: Iterable[Delivery]) -> None:
         rows: dict[int, list[PushedRow]] = {}
         now_us = time.time() * MICROSECONDS
         for delivery in deliveries:
             row = delivery.row
-            pushed = PushedRow(row.chat_id, row.seq, row.from_id, row.client_id, frame_of_row(row), delivery.user_ids)
+            frame = frame_or_none(row)
+            if frame is None:
+                continue
+            pushed = PushedRow(row.chat_id, row.seq, row.from_id, row.client_id, frame, delivery.user_ids)
             rows.setdefault(row.chat_id, []).append(pushed)
             self._metrics.delivery_seconds.observe(max(0.0, (now_us - row.created_at_us) / MICROSECONDS))
         for chat_range in ranges:
             self._hub.push(chat_range.chat_id, rows.get(chat_range.chat_id, ()), chat_range.last_seq)
 
-    async def _deliver_receipts(self) -> None:
-        # Of a chat that a heal has just found nobody here is told before the next round has joined them.
-        joining = {chat_id for _, chat_id in self._found}
-        receipts = {key: marks for key, marks in self._receipts.items() if key[0] not in joining}
-        typing = set(self._typing)
-        chat_ids = {chat_id for chat_id, _ in (*receipts, *typing)}
-        unknown = self._hub.unknown_members(chat_ids)
-        if unknown:
-            members = await sync.members_of(self._database, unknown)
-            for chat_id in unknown:
-                self._hub.set_members(chat_id, members.get(chat_id, ()))
-        for (chat_id, user_id), marks in receipts.items():
-            frame = encode_frame(Receipt(chat_id, user_id, *marks))
-            self._hub.tell_members(chat_id, frame, from_id=user_id)
-            if self._receipts.get((chat_id, user_id)) == marks:
-                del self._receipts[chat_id, user_id]
-        for chat_id, user_id in typing:
-            frame = encode_frame(TypingFrom(chat_id, user_id))
-            self._hub.tell_members(chat_id, frame, from_id=user_id, but_user_id=user_id)
-        self._typing -= typing
-
     async def _heal(self) -> None:
         user_ids = self._hub.local_users()
         for start in range(0, len(user_ids), HEAL_USERS):
-            positions = await sync.positions(self._database, user_ids[start : start + HEAL_USERS])
-            for user_id, chats in positions.items():
-                for chat_id, last_seq in chats.items():
-                    if not self._hub.follows(user_id, chat_id):
-                        self._found[user_id, chat_id] = max(0, last_seq - NEW_CHAT_ROWS)
-                        self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
-                    after = self._hub.needed_after(chat_id)
-                    if after is not None and after < last_seq:
-                        self._metrics.gaps_healed.inc(last_seq - after)
-                        self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
-        await self._heal_receipts()
+            await apart("users_not_healed", user_ids[start : start + HEAL_USERS], self._heal_users)
+        await self.signals.heal(chat_id for _, chat_id in self._found)
         device_ids = [connection.device_id for connection in self._hub.connections.values()]
         revoked = await self._devices.revoked_among(device_ids) if device_ids else set()
         self._devices.forget(revoked)
         self._hub.revoke(revoked)
         self._work.set()
 
-    async def _heal_receipts(self) -> None:
-        """Tell the watermarks that were raised since the bus was last heard; those told twice do no harm."""
-        now = time.monotonic()
-        within_seconds = now - self._receipts_until + RECEIPTS_MARGIN_SECONDS
-        chat_ids = sorted({*self._hub.present_chats(), *(chat_id for _, chat_id in self._found)})
-        for start in range(0, len(chat_ids), HEAL_CHATS):
-            chunk = chat_ids[start : start + HEAL_CHATS]
-            raised = await sync.receipts_of(self._database, chunk, within_seconds=within_seconds)
-            self._note_receipts((r.chat_id, r.user_id, r.delivered_seq, r.read_seq) for r in raised)
-        self._receipts_until = now
+    async def _heal_users(self, user_ids: Sequence[int]) -> None:
+        positions = await sync.positions(self._database, user_ids)
+        for user_id, chats in positions.items():
+            for chat_id, last_seq in chats.items():
+                if not self._hub.follows(user_id, chat_id):
+                    self._found[user_id, chat_id] = max(0, last_seq - NEW_CHAT_ROWS)
+                    self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
+                after = self._hub.needed_after(chat_id)
+                if after is not None and after < last_seq:
+                    self._metrics.gaps_healed.inc(last_seq - after)
+                    self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
 
     def _tell_presence(self, user_id: int, *, online: bool) -> None:
         if self._hub.is_watched(user_id):

@@ -16,6 +16,7 @@ from chatserver.errors import ServiceUnavailable, ValidationFailed
 from chatserver.services import checks
 from chatserver.services.batches import fail
 from chatserver.storage.receipts import WatermarkRaise, raise_watermarks
+from chatserver.supervision import caught, is_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,8 +106,11 @@ class _Queue:
             changed = await raise_watermarks(database, [item for call in batch for item in call.raises])
         except asyncio.CancelledError:
             fail((call.done for call in batch), ServiceUnavailable())
-            raise
+            if is_cancelled():
+                raise
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            if not isinstance(error, ServiceUnavailable):
+                caught("receipts_not_stored", error, calls=len(batch))
             fail((call.done for call in batch), error)
         else:
             for call in batch:

@@ -17,6 +17,7 @@ from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
     Status,
 )
 from chatserver.protocol import Message, encode_frame
+from chatserver.supervision import caught
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,6 +201,15 @@ def view_row(row: MessageRow) -> RowView:
     )
 
 
+def view_or_none(row: MessageRow) -> RowView | None:
+    """Return a row as ``view_row`` does; None when it cannot be rendered, which is logged and counted."""
+    try:
+        return view_row(row)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a row, it is wrong with this row alone
+        caught("row_not_rendered", error, chat_id=row.chat_id, seq=row.seq)
+        return None
+
+
 def frame_of_row(row: MessageRow) -> bytes:
     """Encode a row as a ``message`` frame, or as an ``event`` frame when it is of another kind."""
     if row.kind == "message":
@@ -316,7 +326,7 @@ def view_chat(chat: Chat) -> ChatView:
         "group_name": chat.group_name,
         "last_seq": chat.last_seq,
         "last_at": rfc3339(chat.last_at_us),
-        "last_message": None if chat.last_message is None else view_row(chat.last_message),
+        "last_message": None if chat.last_message is None else view_or_none(chat.last_message),
         "unread": chat.unread,
         "left": chat.left,
         "member_count": chat.member_count,

@@ -14,7 +14,8 @@ import msgspec
 
 from chatserver.model import SeqRange
 from chatserver.services.batches import Batches
-from chatserver.services.rendering import frame_of_row, view_synced
+from chatserver.services.rendering import view_synced
+from chatserver.services.rows import frame_or_none, frames_of
 from chatserver.services.sync import SYNC_CHATS_MAX, SYNC_MEMBERS_MAX, clean, sync_user
 from chatserver.storage import chats, messages
 from chatserver.storage import sync as storage
@@ -169,7 +170,9 @@ class _Rendering:
     def __init__(self, rows: Iterable[Delivery], members: Mapping[int, tuple[Member, ...]]) -> None:
         self._rows: dict[int, list[tuple[Delivery, bytes]]] = {}
         for delivery in rows:
-            self._rows.setdefault(delivery.row.chat_id, []).append((delivery, frame_of_row(delivery.row)))
+            frame = frame_or_none(delivery.row)
+            if frame is not None:
+                self._rows.setdefault(delivery.row.chat_id, []).append((delivery, frame))
         self._members = members
         self._chats: dict[tuple[int, int, bool, bool], msgspec.Raw] = {}
 
@@ -196,7 +199,7 @@ class _Rendering:
 
 def _encode(result: SyncResult) -> Answer:
     return Answer(
-        [(row.chat_id, row.seq, frame_of_row(row)) for row in result.rows],
+        frames_of(result.rows),
         [view_synced(chat.chat_id, chat.last_seq, chat.members) for chat in result.chats],
         result.more,
     )

@@ -30,6 +30,7 @@ from chatserver.errors import (
 from chatserver.model import SentMessage
 from chatserver.storage.database import Contended
 from chatserver.storage.messages import store_messages
+from chatserver.supervision import caught, isolated, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -106,7 +107,7 @@ class MessageWriter:
 
     def start(self) -> None:
         """Begin to take messages; call it in the running event loop."""
-        self._expiry = asyncio.create_task(self._expire(), name="writer-expiry")
+        self._expiry = asyncio.create_task(keep("expiry", self._expire), name="writer-expiry")
 
     @property
     def queued_rows(self) -> int:
@@ -242,7 +243,8 @@ class MessageWriter:
 
     async def _run(self, batch: list[_Pending]) -> None:
         try:
-            await self._write_batch(batch)
+            with isolated("batch_failed", rows=len(batch)):
+                await self._write_batch(batch)
         finally:
             # After a cancellation; those that have their answer are no longer counted.
             self._finish([(pending, ServiceUnavailable()) for pending in batch if not pending.answered])
@@ -279,8 +281,7 @@ class MessageWriter:
         except ServiceUnavailable as error:
             self._finish([(pending, copy.copy(error)) for pending in batch])
         except Exception as error:  # noqa: BLE001 - whatever one row provokes, the writer must serve the others
-            # Without the traceback's text: PostgreSQL quotes values in it, and values are messages.
-            log.error("batch_refused", rows=len(batch), error=type(error).__name__, reason=_reason(error))  # noqa: TRY400
+            caught("batch_refused", error, rows=len(batch))
             await self._divide(batch, InternalError())
         else:
             if self._on_batch is not None:
@@ -328,14 +329,8 @@ def _answer(pending: _Pending, result: SentMessage | ChatError) -> None:
     pending.answered = True
     try:
         pending.on_result(result)
-    except Exception:
-        # A defect in one answer must not keep the others from theirs.
-        log.exception("answer_failed")
-
-
-def _reason(error: Exception) -> str | None:
-    """Return the SQLSTATE of a refused statement; never PostgreSQL's text, which quotes values."""
-    return getattr(error, "sqlstate", None)
+    except Exception as error:  # noqa: BLE001 - a defect in one answer must not keep the others from theirs
+        caught("answer_failed", error)
 
 
 _REFUSALS: dict[str, type[ChatError]] = {

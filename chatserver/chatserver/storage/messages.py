@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 
 import msgspec
 
 from chatserver.model import DELETED_NAME, Delivery, MessageRow, MessageType, Reaction, SeqRange
 from chatserver.storage.database import micros, micros_or_none
+from chatserver.supervision import caught
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,12 +168,22 @@ DESCRIBED_COLUMNS: Final = 20
 
 
 def message_row(record: Record) -> MessageRow:
-    """Make a row from a record that begins with the columns of `described`."""
+    """Make a row from a record that begins with the columns of `described`.
+
+    A row whose details cannot be read comes without them: it must not take the page along, which it is a part of.
+    """
     (
         chat_id, seq, kind, target_seq, message_id, sender_id, from_name, to_name, text, type_, media_url, reply_to,
         detail, created_at, status, client_id, client_timestamp, edited_at, deleted_at, reactions,
         *_,
     ) = record  # fmt: skip
+    try:
+        created_at_us = micros(created_at)
+        details = None if detail is None else _decode_detail(detail)
+        by_emoji = () if reactions is None else _by_emoji(_decode_reactions(reactions))
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        caught("row_unreadable", error, chat_id=chat_id, seq=seq)
+        created_at_us, details, by_emoji = 0, None, ()
     return MessageRow(
         chat_id=chat_id,
         seq=seq,
@@ -186,17 +197,18 @@ def message_row(record: Record) -> MessageRow:
         type=type_,
         media_url=media_url,
         reply_to=reply_to,
-        detail=None if detail is None else msgspec.json.decode(detail),
-        created_at_us=micros(created_at),
+        detail=details,
+        created_at_us=created_at_us,
         status=status,
         client_id=str(client_id),
         client_timestamp_us=micros_or_none(client_timestamp),
         edited_at_us=micros_or_none(edited_at),
         deleted_at_us=micros_or_none(deleted_at),
-        reactions=() if reactions is None else _by_emoji(_decode_reactions(reactions)),
+        reactions=by_emoji,
     )
 
 
+_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_reactions = msgspec.json.Decoder(dict[int, str]).decode
 
 

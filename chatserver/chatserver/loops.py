@@ -1,0 +1,100 @@
+"""The loops of a server, each of which goes on whatever one of its rounds runs into."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import TYPE_CHECKING
+
+from chatserver import supervision
+from chatserver.services import housekeeping
+from chatserver.services.proxies import ProxyWatch, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from chatserver.routes.context import Context
+
+    Loop = Callable[[], Awaitable[None]]
+
+GAUGE_SECONDS = 1.0
+# Codes that wait when the server leaves; what is not sent by then is asked for again.
+SEND_CODES_SECONDS = 5.0
+
+
+def loops_of(context: Context) -> dict[str, Loop]:
+    """Return the loops by name; each is begun by calling it, as often as it fails."""
+    deliverer, health, bus = context.deliverer, context.health, context.bus
+    settings = context.settings
+    return {
+        "bus": bus.run,
+        "delivery": deliverer.run,
+        "healing": lambda: deliverer.run_healing(bus),
+        "presence": lambda: deliverer.run_presence(bus),
+        "schema": health.watch_schema,
+        "room": health.watch_room,
+        "sockets": context.sockets.run,
+        "codes": context.sender.run,
+        "deletions": _once_migrated(context, context.deletions.run),
+        "housekeeping": _once_migrated(
+            context, lambda: housekeeping.run(context.database, context.devices, audit_days=settings.audit_days)
+        ),
+        "heartbeat": _once_migrated(context, context.balancer.run_heartbeat),
+        "shedding": context.balancer.run_shedding,
+        "proxies": lambda: _watch_proxies(context),
+        "gauges": lambda: _measure(context),
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(context: Context) -> AsyncIterator[None]:
+    """Run the parts that work beside requests."""
+    await context.database.open()
+    context.writer.start()
+    tasks = [asyncio.create_task(supervision.keep(name, loop), name=name) for name, loop in loops_of(context).items()]
+    try:
+        yield
+    finally:
+        await context.sender.finish(SEND_CODES_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await context.writer.close(timeout_seconds=1)
+        await context.database.close()
+
+
+def _once_migrated(context: Context, loop: Loop) -> Loop:
+    """Have a loop that reads tables without being asked to wait: before the first migration there are none."""
+
+    async def wait_and_run() -> None:
+        await context.health.schema_ready.wait()
+        await loop()
+
+    return wait_and_run
+
+
+async def _watch_proxies(context: Context) -> None:
+    host = context.settings.proxies_host
+    if host is None:
+        return
+    watch = ProxyWatch(
+        context.hub,
+        context.health,
+        lookup=lambda: resolve(host),
+        stay_seconds=context.settings.proxy_stay_seconds,
+        on_asked=context.metrics.proxy_moves.inc,
+        chance=random.Random(),  # noqa: S311 - when each leaves is no secret
+    )
+    await watch.run()
+
+
+async def _measure(context: Context) -> None:
+    while True:
+        context.metrics.codes_waiting.set(context.sender.waiting())
+        context.metrics.write_queue.set(context.writer.queued_rows)
+        size, idle = context.database.connection_counts()
+        context.metrics.pool_size.set(size)
+        context.metrics.pool_idle.set(idle)
+        context.metrics.show_login(context.settings.database_role())
+        await asyncio.sleep(GAUGE_SECONDS)

@@ -1,0 +1,33 @@
+"""Rows as clients get them, many at a time: one that cannot be rendered is left out, and its neighbours are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatserver.services.rendering import frame_of_row, view_or_none
+from chatserver.supervision import caught
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chatserver.model import MessageRow
+    from chatserver.services.rendering import RowView
+
+
+def frame_or_none(row: MessageRow) -> bytes | None:
+    """Return a row as ``frame_of_row`` does; None when it cannot be rendered, which is logged and counted."""
+    try:
+        return frame_of_row(row)
+    except Exception as error:  # noqa: BLE001 - as of `view_or_none`
+        caught("row_not_rendered", error, chat_id=row.chat_id, seq=row.seq)
+        return None
+
+
+def frames_of(rows: Iterable[MessageRow]) -> list[tuple[int, int, bytes]]:
+    """Return chat_id, seq and frame of the rows that can be rendered."""
+    return [(row.chat_id, row.seq, frame) for row in rows if (frame := frame_or_none(row)) is not None]
+
+
+def views_of(rows: Iterable[MessageRow]) -> list[RowView]:
+    """Return the rows that can be rendered as ``view_row`` does."""
+    return [view for row in rows if (view := view_or_none(row)) is not None]
