@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chatoperator.autoscaler import Decision
     from chatoperator.issuance import CertificateTrouble
+    from chatoperator.manifests.metadata import Part
     from chatoperator.observed import Answer, Observed
     from chatoperator.routing import RouteTrouble
     from chatoperator.spec import ChatCluster
@@ -65,6 +68,7 @@ class Facts:
         parameters_refused: PostgreSQL's words against the parameters; None where it has none.
         parameters_checked: Whether PostgreSQL has looked at the parameters, or cannot be asked.
         claim_refusal: The API server's words against a larger volume; None where it took it.
+        rejections: Why Kubernetes rejects the pods of a StatefulSet or Job, in its words, by part.
         rotating: Whether the database's passwords are being rotated.
     """
 
@@ -88,4 +92,5 @@ class Facts:
     parameters_refused: str | None = None
     parameters_checked: bool = True
     claim_refusal: str | None = None
+    rejections: Mapping[Part, str] = field(default_factory=dict)
     rotating: bool = False

@@ -39,6 +39,9 @@ REQUESTS_AT_A_TIME = 16
 PAGE_OBJECTS = 250
 """Of a list at a time: 250 ChatClusters are about 2.5 MB of text, and ten times that while they are parsed."""
 
+EVENTS_MAX = 50
+"""Of one reason about one object. Controllers count a repeated Event up; each other pod's name makes another."""
+
 WATCH_SECONDS = 30
 """A watch ends after this time and is begun anew where it ended, which costs next to nothing. One that was cut
 without a word is noticed by it."""
@@ -185,6 +188,21 @@ class Kube:
     async def create_event(self, event: Manifest) -> None:
         """Create a core/v1 Event."""
         await self._request("POST", _path("Event", event["metadata"]["namespace"]), body=event)
+
+    async def events(self, kind: str, about: Manifest, reason: str) -> Items:
+        """Events of one reason about one object, at most EVENTS_MAX in no order.
+
+        Args:
+            kind: Of the object.
+            about: The object, with its name and uid.
+            reason: Of the Events.
+        """
+        metadata = about["metadata"]
+        fields = {"kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
+        wanted = [f"reason={reason}", *(f"involvedObject.{name}={value}" for name, value in fields.items())]
+        query = {"fieldSelector": ",".join(wanted), "limit": str(EVENTS_MAX)}
+        answer = await self._request("GET", _path("Event", metadata["namespace"]), query)
+        return cast("Items", answer.get("items") or [])
 
     async def _merge(self, path: str, body: Manifest) -> Manifest | None:
         query, content_type = {"fieldManager": FIELD_MANAGER}, "application/merge-patch+json"

@@ -112,6 +112,10 @@ class Observed:
         """The pods of a part, by name."""
         return tuple(pod for pod in self.pods if pod.component == part)
 
+    def job_pods(self, job_name: str) -> tuple[Pod, ...]:
+        """The pods of a migrate Job, which are named after it."""
+        return tuple(pod for pod in self.component("migrate") if pod.name.startswith(f"{job_name}-"))
+
 
 def pod(raw: Manifest, *, lost: bool = False) -> Pod:
     """Read a pod as the API server gives it; `lost` says whether that is news of a node that is lost."""

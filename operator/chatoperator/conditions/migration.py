@@ -1,29 +1,59 @@
-"""How the migration of the database's schema stands."""
+"""How the migration of the database's schema stands, before which no new chatservers come."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.rollout import ROLL_BACK
-from chatoperator.conditions.workloads import troubles
+from chatoperator.conditions import database
+from chatoperator.conditions.rollout import remedy
+from chatoperator.conditions.workloads import rejection, troubles
+from chatoperator.facts import Condition
 from chatoperator.observed import job_state
 
 if TYPE_CHECKING:
     from chatoperator.facts import Facts
 
 
+def condition(facts: Facts) -> Condition:
+    """Progressing, while the wanted image's migration has not succeeded."""
+    failing = _failing(facts)
+    if failing is not None:
+        return Condition("Progressing", "True", "MigrationFailing", failing)
+    rejected = rejection(facts, "postgres")
+    if rejected is not None:
+        message = f"New pods of postgres do not become ready; {rejected}"
+        return Condition("Progressing", "True", "RolloutFailing", message)
+    return Condition("Progressing", "True", "Migrating", words(facts))
+
+
 def words(facts: Facts) -> str:
     """What the wanted image's migration waits for, or how it failed."""
-    if facts.migrate_job_name is None:
-        return "there is no database yet"
-    job = facts.observed.child("Job", facts.migrate_job_name)
+    name, made = facts.migrate_job_name, database.condition(facts)
+    if name is None:
+        return f"there is no database yet: {made.message}"
+    job = facts.observed.child("Job", name)
     if job_state(job) == "Failed":
-        return (
-            f"Job {facts.migrate_job_name} failed; see its pods' logs (kubectl logs job/{facts.migrate_job_name}). "
-            "It is tried again by itself"
-        )
-    found = troubles(facts, "migrate")
-    if found:
-        look = f"see its logs (kubectl logs job/{facts.migrate_job_name}). {ROLL_BACK}"
-        return "; ".join([f"Job {facts.migrate_job_name} does not succeed and is tried again", found[0], look])
-    return f"Job {facts.migrate_job_name} runs"
+        return f"Job {name} failed; see its pods' logs ({_look(name)}). It is tried again by itself. {remedy(facts)}"
+    failing = _failing(facts)
+    if failing is not None:
+        return failing
+    if job is None:
+        return f"Job {name} does not exist yet"
+    if made.status == "False":
+        return f"Job {name} waits for the database: {made.message}"
+    return f"Job {name} runs" if facts.observed.job_pods(name) else f"Job {name} has no pod yet"
+
+
+def _failing(facts: Facts) -> str | None:
+    """What keeps the Job from succeeding; None where nothing is known to."""
+    name, found = facts.migrate_job_name, troubles(facts, "migrate")
+    if name is None or not found:
+        return None
+    if not facts.observed.job_pods(name):
+        return f"Job {name} has no pod: {found[0]}"
+    doing = f"Job {name} does not succeed and is tried again"
+    return "; ".join([doing, found[0], f"see its logs ({_look(name)}). {remedy(facts)}"])
+
+
+def _look(job_name: str) -> str:
+    return f"kubectl logs job/{job_name}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import changes, migration, rollout
-from chatoperator.conditions.workloads import troubles
 from chatoperator.facts import Condition
 from chatoperator.observed import job_state
 
@@ -47,12 +46,9 @@ def _stopped(facts: Facts) -> Condition | None:
 
 def _moving(facts: Facts) -> Condition | None:
     """The first of these that holds: it goes on by itself."""
-    kind = "Progressing"
-    if facts.migrated:
-        return rollout.condition(facts) or changes.condition(facts)
-    if troubles(facts, "migrate"):
-        return Condition(kind, "True", "MigrationFailing", migration.words(facts))
-    return Condition(kind, "True", "Migrating", migration.words(facts))
+    if not facts.migrated:
+        return migration.condition(facts)
+    return rollout.condition(facts) or changes.condition(facts)
 
 
 def _webhook_words(cluster: ChatCluster) -> str:

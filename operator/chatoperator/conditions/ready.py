@@ -20,7 +20,10 @@ def condition(facts: Facts, parts: Sequence[Condition]) -> Condition:
         return Condition("Ready", "False", trouble.reason, f"{facts.answer.message}; {trouble.message}")
     if facts.answer.ok and not (facts.certificate_ends and facts.certificate_ends.over):
         return Condition("Ready", "True", "Answering", facts.answer.message)
+    # What waits for another part repeats what that one says.
     broken = [part for part in parts if part.status != "True"]
     reason = broken[0].reason if broken else "NotAnswering"
+    if len(broken) > 1:
+        broken = [part for part in broken if part.reason != "WaitingForMigration"]
     details = [part.message for part in broken]
     return Condition("Ready", "False", reason, "; ".join([facts.answer.message, *details]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.workloads import troubles
+from chatoperator.conditions.workloads import SHOWN, troubles
 from chatoperator.facts import Condition
 from chatoperator.manifests.metadata import part_name
-from chatoperator.observed import rolling
+from chatoperator.observed import ready_replicas, rolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +15,26 @@ if TYPE_CHECKING:
     from chatoperator.facts import Facts
     from chatoperator.manifests.metadata import Part
 
-ROLL_BACK = "What ran before goes on serving; correct the spec, or put back what it said"
+ROLL_BACK = "Correct the spec, or put back what it said"
+
+GOES_ON = "What ran before goes on serving"
 """Old servers and proxies go only when new ones are ready, and new servers come only after their migration."""
+
+
+def remedy(facts: Facts, parts: Sequence[Part] = ("chatserver",)) -> str:
+    """What goes on meanwhile, if anything does, and what to correct: the spec, or a Secret that it names.
+
+    Args:
+        facts: What the conditions are made from.
+        parts: Those whose new pods do not become ready.
+    """
+    external = facts.cluster.database.external_secret_name if facts.cluster is not None else None
+    # There is one PostgreSQL: its old pod goes first.
+    goes_on = "postgres" not in parts and all(ready_replicas(facts.observed.workload(facts.name, it)) for it in parts)
+    correct = ROLL_BACK
+    if external is not None and "chatserver" in parts:
+        correct = f"Correct Secret {external} of database.external.secretName or the database; or the spec"
+    return f"{GOES_ON}. {correct}" if goes_on else correct
 
 
 def condition(facts: Facts) -> Condition | None:
@@ -28,7 +46,7 @@ def condition(facts: Facts) -> Condition | None:
     if missing:
         return Condition("Progressing", "True", "Starting", f"Making {', '.join(missing)}")
     if stuck:
-        return Condition("Progressing", "True", "RolloutFailing", _stuck_words(rolls, stuck))
+        return Condition("Progressing", "True", "RolloutFailing", _stuck_words(facts, rolls, stuck))
     if rolls:
         return Condition("Progressing", "True", "Rolling", f"Bringing {', '.join(rolls)} to what the spec asks")
     return None
@@ -42,7 +60,5 @@ def _there(facts: Facts, part: Part) -> bool:
     return facts.observed.workload(facts.name, part) is not None
 
 
-def _stuck_words(moving: Sequence[Part], troubles: Sequence[str]) -> str:
-    # There is one PostgreSQL: its old pod goes first.
-    remedy = "Correct the spec, or put back what it said" if "postgres" in moving else ROLL_BACK
-    return "; ".join([f"New pods of {', '.join(moving)} do not become ready", *troubles[:3], remedy])
+def _stuck_words(facts: Facts, moving: Sequence[Part], troubles: Sequence[str]) -> str:
+    return "; ".join([f"New pods of {', '.join(moving)} do not become ready", *troubles[:SHOWN], remedy(facts, moving)])

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from chatoperator.facts import Facts
     from chatoperator.manifests.metadata import Part
 
+SHOWN = 3
+"""Troubles in one message; more pods of a part mostly have the same."""
+
+RESOURCES: dict[Part, str] = {
+    "postgres": "database.resources",
+    "chatserver": "chatserver.resources",
+    "migrate": "chatserver.resources",
+    "ingress": "ingress.resources",
+}
+"""The field of the spec with which pods of a part meet a quota."""
+
 
 def part_condition(facts: Facts, part: Part, kind: str) -> Condition:
     """Ready where all wanted pods are."""
@@ -22,7 +33,7 @@ def part_condition(facts: Facts, part: Part, kind: str) -> Condition:
     if ready >= wanted:
         return Condition(kind, "True", "AllReady", f"{ready} of {wanted} {part} pods are ready")
     reason = "PartlyReady" if ready else "NotReady"
-    message = "; ".join([f"{ready} of {wanted} {part} pods are ready", *troubles(facts, part)[:3]])
+    message = "; ".join([f"{ready} of {wanted} {part} pods are ready", *troubles(facts, part)[:SHOWN]])
     return Condition(kind, "False", reason, message)
 
 
@@ -36,5 +47,15 @@ def troubles(facts: Facts, part: Part) -> list[str]:
     if part == "migrate":
         # Not those of another image's Job.
         pods = [pod for pod in pods if pod.name.startswith(facts.migrate_job_name or "")]
-    refused = refusal(facts.observed.workload(facts.name, part)) if part != "migrate" else None
-    return [*(f"{pod.name}: {pod.trouble}" for pod in pods), *([refused] if refused else [])]
+    rejected = rejection(facts, part)
+    return [*(f"{pod.name}: {pod.trouble}" for pod in pods), *([rejected] if rejected else [])]
+
+
+def rejection(facts: Facts, part: Part) -> str | None:
+    """Why Kubernetes does not even create a part's pods: a quota, a LimitRange, an admission. None where it does."""
+    told = f"FailedCreate: {facts.rejections[part]}" if part in facts.rejections else None
+    if told is None and part != "migrate":
+        told = refusal(facts.observed.workload(facts.name, part))
+    if told is None or not told.startswith("FailedCreate"):
+        return told
+    return f"{told}. Change what rejects the pod, or spec.{RESOURCES[part]}; Kubernetes tries again by itself"

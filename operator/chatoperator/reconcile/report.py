@@ -17,6 +17,7 @@ from chatoperator.kinds import ROUTE
 from chatoperator.manifests.metadata import front_name, part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
 from chatoperator.reconcile.ask import ask, targets
+from chatoperator.reconcile.rejections import fresh, podless, rejections
 from chatoperator.routing import route_trouble
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Reporter:
         behind = plan.version != self._settings.version
         self._remember(plan, state)
         state.targets = targets(body, observed, own_for=self._own_for(state))
+        without_pods = podless(cluster.name, observed, plan.job_name)
+        state.waiting |= fresh(without_pods.values(), self._now())
         facts = Facts(
             name=cluster.name,
             uid=cluster.uid,
@@ -127,6 +130,7 @@ class Reporter:
             upgrade=self._settings.version if behind else None,
             parameters_refused=plan.parameters_refused,
             parameters_checked=plan.parameters_checked,
+            rejections=await rejections(self._kube, without_pods),
             claim_refusal=state.claim_refusal.message if state.claim_refusal else None,
             rotating=plan.config_revision is not None and plan.inputs.credentials.logins.stage != "settled",
         )
