@@ -12,6 +12,7 @@ let live = null;
 let chats = new Map();      // chat_id -> chat as the server gave it
 let rows = new Map();       // chat_id -> Map(seq -> row)
 let open = null;            // chat_id on screen
+let codeId = null;          // of this page's last request for a code, which the code is bound to
 const outbox = new Map();   // client_id -> frame not yet acknowledged
 
 const other = (chat) => chat.members.find((member) => member.user_id !== session.user.user_id) || chat.members[0];
@@ -48,7 +49,9 @@ $("#ask-code").addEventListener("submit", async (event) => {
   fail("sign-in");
   try {
     const phone_number = new FormData(event.target).get("phone_number").trim();
-    askForCode((await api.call("POST", "/api/auth/code", { phone_number })).dev_code);
+    const asked = await api.call("POST", "/api/auth/code", { phone_number });
+    codeId = asked.code_id || null;
+    askForCode(asked.dev_code);
   } catch (error) {
     fail("sign-in", error);
     // The number was just sent a code, before the page was loaded again perhaps: it can still be used.
@@ -68,6 +71,7 @@ $("#enter-code").addEventListener("submit", async (event) => {
   fail("sign-in");
   const form = new FormData(event.target);
   const body = { phone_number: $("#ask-code [name=phone_number]").value.trim(), code: form.get("code"), device_name: "Web page" };
+  if (codeId) body.code_id = codeId;
   if (form.get("username").trim()) body.username = form.get("username").trim();
   try {
     session = await api.call("POST", "/api/auth/session", body);

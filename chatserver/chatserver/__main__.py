@@ -15,9 +15,10 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from chatserver.environment import PREFIX, SettingsError
 from chatserver.errors import ServiceUnavailable
 from chatserver.logs import configure_logs
-from chatserver.settings import PREFIX, Settings, SettingsError, read_settings
+from chatserver.settings import Settings, read_settings
 from chatserver.storage.migrate import SchemaRefused, migrate
 
 EXIT_FAILED = 1

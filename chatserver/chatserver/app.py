@@ -42,6 +42,7 @@ from chatserver.routes.admission import Admission, AdmittingHttpProtocol
 from chatserver.routes.context import App, Context
 from chatserver.services.accounts import Accounts
 from chatserver.services.balancing import Balancer
+from chatserver.services.code_limits import CodeLimits
 from chatserver.services.deletion import Deletions
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
@@ -107,8 +108,12 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     accounts = Accounts(
         database,
         secret_key=settings.secret_key,
-        codes_per_address_per_hour=settings.codes_per_address_per_hour,
-        codes_per_number_per_hour=settings.codes_per_number_per_hour,
+        limits=CodeLimits(
+            per_address_per_hour=settings.codes_per_address_per_hour,
+            per_number_per_hour=settings.codes_per_number_per_hour,
+            per_hour=settings.codes_per_hour,
+            calling_codes=settings.calling_codes,
+        ),
         session_days=settings.session_days,
         sender=sender,
         on_refused=metrics.count_rate_limited,

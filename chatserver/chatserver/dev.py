@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from chatserver.app import serve
+from chatserver.environment import PREFIX, SettingsError
 from chatserver.logs import configure_logs
-from chatserver.settings import PREFIX, SettingsError, read_settings
+from chatserver.settings import read_settings
 from chatserver.storage.embedded import EmbeddedPostgresError, embedded_postgres
 from chatserver.storage.migrate import SchemaRefused, migrate
 

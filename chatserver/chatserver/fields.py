@@ -35,6 +35,9 @@ EMOJI_MAX_CHARS: Final = 16
 CURSOR_MAX_CHARS: Final = 6144
 """Characters of a cursor: a snapshot with 1,000 open transactions stays below; a request's headers have 8 KiB."""
 
+CODE_ID_MAX_CHARS: Final = 64
+"""Characters of a code_id; today's have 22."""
+
 GROUP_MEMBERS_MAX: Final = 1024
 """Members of a group, the creator included (the API's limit)."""
 
@@ -85,6 +88,7 @@ Member = Annotated[
     ),
 ]
 Members = Annotated[list[Member], msgspec.Meta(extra_json_schema={"maxItems": GROUP_MEMBERS_MAX})]
+CodeId = Annotated[str, text(1, CODE_ID_MAX_CHARS, description="From the answer of POST /api/auth/code.")]
 SignInCode = Annotated[str, text(6, 6, CODE.pattern)]
 Name = Annotated[str, text(1, NAME_MAX_CHARS, r"^[^\x00]*[^\s\x00][^\x00]*$", description="Trimmed.")]
 Text = Annotated[str, text(0, TEXT_MAX_CHARS, _NO_NUL)]

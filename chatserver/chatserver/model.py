@@ -17,7 +17,7 @@ DELETED_NAME: Final[LiteralString] = "deleted user"
 """What rows of a deleted account have for a name; no username has a space in it."""
 
 ChatKind = Literal["direct", "group", "self"]
-EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block", "profile"]
+EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block", "profile", "sign_in"]
 MessageType = Literal["text", "image", "video", "audio", "document"]
 Role = Literal["admin", "member"]
 Status = Literal["sent", "delivered", "read"]
@@ -70,11 +70,13 @@ class CodeRequest(msgspec.Struct, frozen=True):
         phone_number: E.164 form of the number asked for.
         code: six digits, for the sender alone. Only the sender `Log` may show it in an answer.
         expires_in_seconds: how long it is good.
+        code_id: the requester's secret, to which the code is bound.
     """
 
     phone_number: str
     code: str
     expires_in_seconds: int
+    code_id: str
 
 
 class SendMessage(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from chatserver.environment import PREFIX, Reader, SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PREFIX = "CHAT_"
 # PostgreSQL's default limit is 100 connections, and a pool must leave room for LISTEN and for other servers.
 MAX_POOL_SIZE = 90
 MIN_DRAIN_SECONDS = 1
@@ -21,13 +24,10 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIN_SECRET_KEY_BYTES = 16
 
 
+_CALLING_CODE = re.compile(r"[1-9][0-9]{0,6}")
 OTP_SENDERS = ("Log", "Webhook")
 # "localhost" may be made to mean something else, but only by who owns the machine.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the text names the variable and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,11 @@ class Settings:
         otp_sender: how codes reach people: ``Log`` (development: shown to whoever asks) or ``Webhook``.
         otp_webhook: where the sender ``Webhook`` posts them to; None with ``Log``.
         codes_per_address_per_hour: sign-in codes one client address may ask for.
-        codes_per_number_per_hour: sign-in codes one phone number may be sent that nobody uses.
-        messages_per_user_per_minute: sends by one user on this server; 0: no limit.
+        codes_per_number_per_hour: sign-in codes one client address may ask for one phone number that nobody uses.
+        codes_per_hour: sign-in codes that all together may ask for.
+        calling_codes: what phone numbers may begin with, after the +; empty: anything.
+        messages_per_user_per_minute: sends and other changes by one user on this server; 0: no limit.
+        stored_bytes_per_user_per_hour: what one user may have this server store, rows' overhead included; 0: no limit.
         requests_per_device_per_minute: REST calls of one device on this server; 0: no limit.
         requests_per_address_per_minute: the same of one client address; 0: no limit, since behind SNAT all clients
             share one.
@@ -118,9 +121,12 @@ class Settings:
     proxy_stay_seconds: float = 25
     otp_sender: str = "Log"
     otp_webhook: Webhook | None = None
-    codes_per_address_per_hour: int = 1000
+    codes_per_address_per_hour: int = 100
     codes_per_number_per_hour: int = 5
+    codes_per_hour: int = 10_000
+    calling_codes: tuple[str, ...] = ()
     messages_per_user_per_minute: int = 600
+    stored_bytes_per_user_per_hour: int = 20 * 2**20
     requests_per_device_per_minute: int = 1200
     requests_per_address_per_minute: int = 0
     session_days: int = 90
@@ -160,49 +166,14 @@ class Settings:
         return self.database_listen_dsn or self.read_database_dsn()
 
 
-class _Reader:
-    """Reads typed values and names the variable in every complaint."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def text(self, name: str, default: str) -> str:
-        return self._environ.get(PREFIX + name, "").strip() or default
-
-    def optional(self, name: str) -> str | None:
-        return self._environ.get(PREFIX + name, "").strip() or None
-
-    def number(self, name: str, default: float, *, least: float, most: float) -> float:
-        raw = self.text(name, str(default))
-        try:
-            value = float(raw)
-        except ValueError:
-            raise SettingsError(f"{PREFIX}{name} must be a number, not {raw!r}") from None
-        if not least <= value <= most:
-            raise SettingsError(f"{PREFIX}{name} must be from {least:g} to {most:g}, not {raw}")
-        return value
-
-    def integer(self, name: str, default: int, *, least: int, most: int) -> int:
-        value = self.number(name, default, least=least, most=most)
-        if not value.is_integer():
-            raise SettingsError(f"{PREFIX}{name} must be a whole number, not {value:g}")
-        return int(value)
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, default)
-        if value not in choices:
-            raise SettingsError(f"{PREFIX}{name} must be one of {', '.join(choices)}, not {value!r}")
-        return value
-
-
-def _read_dsn(reader: _Reader) -> tuple[str | None, Path | None]:
+def _read_dsn(reader: Reader) -> tuple[str | None, Path | None]:
     dsn, path = _read_dsn_or_file(reader, "DATABASE_DSN")
     if (dsn is None) == (path is None):
         raise SettingsError(f"set exactly one of {PREFIX}DATABASE_DSN and {PREFIX}DATABASE_DSN_FILE")
     return dsn, path
 
 
-def _read_listen_dsn(reader: _Reader, pooler: str) -> tuple[str | None, Path | None]:
+def _read_listen_dsn(reader: Reader, pooler: str) -> tuple[str | None, Path | None]:
     dsn, path = _read_dsn_or_file(reader, "DATABASE_LISTEN_DSN")
     if dsn is not None and path is not None:
         raise SettingsError(f"set at most one of {PREFIX}DATABASE_LISTEN_DSN and {PREFIX}DATABASE_LISTEN_DSN_FILE")
@@ -214,14 +185,14 @@ def _read_listen_dsn(reader: _Reader, pooler: str) -> tuple[str | None, Path | N
     return dsn, path
 
 
-def _read_dsn_or_file(reader: _Reader, name: str) -> tuple[str | None, Path | None]:
+def _read_dsn_or_file(reader: Reader, name: str) -> tuple[str | None, Path | None]:
     path = reader.optional(f"{name}_FILE")
     if path is not None and not Path(path).is_file():
         raise SettingsError(f"{PREFIX}{name}_FILE names {path}, which is not a readable file")
     return reader.optional(name), None if path is None else Path(path)
 
 
-def _read_secret_key(reader: _Reader, *, required: bool) -> bytes:
+def _read_secret_key(reader: Reader, *, required: bool) -> bytes:
     key, path = reader.optional("SECRET_KEY"), reader.optional("SECRET_KEY_FILE")
     if key is None and path is None and not required:
         return b""
@@ -239,7 +210,7 @@ def _read_secret_key(reader: _Reader, *, required: bool) -> bytes:
     return secret
 
 
-def _read_webhook(reader: _Reader) -> Webhook:
+def _read_webhook(reader: Reader) -> Webhook:
     url = reader.optional("OTP_WEBHOOK_URL")
     if url is None:
         raise SettingsError(f"{PREFIX}OTP_SENDER=Webhook needs {PREFIX}OTP_WEBHOOK_URL: where codes are posted to")
@@ -280,7 +251,7 @@ def _check_webhook_url(url: str) -> str:
     return url
 
 
-def _read_web_root(reader: _Reader) -> Path | None:
+def _read_web_root(reader: Reader) -> Path | None:
     raw = reader.optional("WEB_ROOT")
     if raw is None:
         return None
@@ -289,8 +260,18 @@ def _read_web_root(reader: _Reader) -> Path | None:
     return Path(raw).resolve()
 
 
-def _read_origins(reader: _Reader) -> frozenset[str]:
-    origins = frozenset(o.strip().rstrip("/") for o in reader.text("ALLOWED_ORIGINS", "").split(",") if o.strip())
+def _read_calling_codes(reader: Reader) -> tuple[str, ...]:
+    codes = tuple(code.strip() for code in (reader.optional("CALLING_CODES") or "").split(",") if code.strip())
+    for code in codes:
+        if not _CALLING_CODE.fullmatch(code):
+            raise SettingsError(f"{PREFIX}CALLING_CODES: {code!r} must be digits without the +, such as 49 or 1242")
+    return codes
+
+
+def _read_origins(reader: Reader) -> frozenset[str]:
+    origins = frozenset(
+        o.strip().rstrip("/") for o in (reader.optional("ALLOWED_ORIGINS") or "").split(",") if o.strip()
+    )
     for origin in origins:
         if not origin.startswith(("https://", "http://")):
             raise SettingsError(f"{PREFIX}ALLOWED_ORIGINS: {origin!r} must look like https://host or https://host:port")
@@ -307,12 +288,12 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
     Raises:
         SettingsError: a value is missing or wrong; the text names the variable.
     """
-    reader = _Reader(environ)
+    reader = Reader(environ, {each.name: each.default for each in dataclasses.fields(Settings)})
     dsn, dsn_file = _read_dsn(reader)
-    pooler = reader.choice("DATABASE_POOLER", "none", POOLERS)
+    pooler = reader.choice("DATABASE_POOLER", POOLERS)
     listen_dsn, listen_dsn_file = _read_listen_dsn(reader, pooler)
-    otp_sender = reader.choice("OTP_SENDER", "Log", OTP_SENDERS)
-    drain_seconds = reader.integer("DRAIN_SECONDS", 30, least=MIN_DRAIN_SECONDS, most=3600)
+    otp_sender = reader.choice("OTP_SENDER", OTP_SENDERS)
+    drain_seconds = reader.integer("DRAIN_SECONDS", least=MIN_DRAIN_SECONDS, most=3600)
     return Settings(
         database_dsn=dsn,
         database_dsn_file=dsn_file,
@@ -320,31 +301,34 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         database_listen_dsn_file=listen_dsn_file,
         database_pooler=pooler,
         secret_key=_read_secret_key(reader, required=needs_secret_key),
-        database_pool_size=reader.integer("DATABASE_POOL_SIZE", 8, least=1, most=MAX_POOL_SIZE),
-        http_host=reader.text("HTTP_HOST", "0.0.0.0"),  # noqa: S104 - see the field
-        http_port=reader.integer("HTTP_PORT", 8080, least=0, most=65535),
-        metrics_port=reader.integer("METRICS_PORT", 9090, least=0, most=65535),
-        server_name=reader.text("SERVER_NAME", socket.gethostname()),
+        database_pool_size=reader.integer("DATABASE_POOL_SIZE", least=1, most=MAX_POOL_SIZE),
+        http_host=reader.text("HTTP_HOST"),
+        http_port=reader.integer("HTTP_PORT", least=0, most=65535),
+        metrics_port=reader.integer("METRICS_PORT", least=0, most=65535),
+        server_name=reader.optional("SERVER_NAME") or socket.gethostname(),
         drain_seconds=drain_seconds,
-        readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", 5, least=0, most=drain_seconds),
-        heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", 5, least=0.1, most=60),
-        shed_percent_per_second=reader.number("SHED_PERCENT_PER_SECOND", 1, least=0, most=100),
+        readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", least=0, most=drain_seconds),
+        heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", least=0.1, most=60),
+        shed_percent_per_second=reader.number("SHED_PERCENT_PER_SECOND", least=0, most=100),
         proxies_host=reader.optional("PROXIES_HOST"),
-        proxy_stay_seconds=reader.number("PROXY_STAY_SECONDS", 25, least=0, most=3600),
+        proxy_stay_seconds=reader.number("PROXY_STAY_SECONDS", least=0, most=3600),
         otp_sender=otp_sender,
         # Migrations send no codes, and their Job has no key to sign with.
         otp_webhook=_read_webhook(reader) if otp_sender == "Webhook" and needs_secret_key else None,
-        codes_per_address_per_hour=reader.integer("CODES_PER_ADDRESS_PER_HOUR", 1000, least=1, most=10**9),
-        codes_per_number_per_hour=reader.integer("CODES_PER_NUMBER_PER_HOUR", 5, least=1, most=10**9),
-        messages_per_user_per_minute=reader.integer("MESSAGES_PER_USER_PER_MINUTE", 600, least=0, most=10**9),
-        requests_per_device_per_minute=reader.integer("REQUESTS_PER_DEVICE_PER_MINUTE", 1200, least=0, most=10**9),
-        requests_per_address_per_minute=reader.integer("REQUESTS_PER_ADDRESS_PER_MINUTE", 0, least=0, most=10**9),
-        session_days=reader.integer("SESSION_DAYS", 90, least=1, most=3650),
-        audit_days=reader.integer("AUDIT_DAYS", 90, least=1, most=3650),
-        max_connections=reader.integer("MAX_CONNECTIONS", 10_000, least=1, most=10**6),
+        codes_per_address_per_hour=reader.integer("CODES_PER_ADDRESS_PER_HOUR", least=1, most=10**9),
+        codes_per_hour=reader.integer("CODES_PER_HOUR", least=1, most=10**9),
+        calling_codes=_read_calling_codes(reader),
+        codes_per_number_per_hour=reader.integer("CODES_PER_NUMBER_PER_HOUR", least=1, most=10**9),
+        messages_per_user_per_minute=reader.integer("MESSAGES_PER_USER_PER_MINUTE", least=0, most=10**9),
+        stored_bytes_per_user_per_hour=reader.integer("STORED_BYTES_PER_USER_PER_HOUR", least=0, most=2**50),
+        requests_per_device_per_minute=reader.integer("REQUESTS_PER_DEVICE_PER_MINUTE", least=0, most=10**9),
+        requests_per_address_per_minute=reader.integer("REQUESTS_PER_ADDRESS_PER_MINUTE", least=0, most=10**9),
+        session_days=reader.integer("SESSION_DAYS", least=1, most=3650),
+        audit_days=reader.integer("AUDIT_DAYS", least=1, most=3650),
+        max_connections=reader.integer("MAX_CONNECTIONS", least=1, most=10**6),
         allowed_origins=_read_origins(reader),
-        trusted_proxy_hops=reader.integer("TRUSTED_PROXY_HOPS", 1, least=0, most=10),
+        trusted_proxy_hops=reader.integer("TRUSTED_PROXY_HOPS", least=0, most=10),
         web_root=_read_web_root(reader),
-        log_level=reader.choice("LOG_LEVEL", "INFO", LOG_LEVELS),
-        migrate_wait_seconds=reader.integer("MIGRATE_WAIT_SECONDS", 120, least=0, most=3600),
+        log_level=reader.choice("LOG_LEVEL", LOG_LEVELS),
+        migrate_wait_seconds=reader.integer("MIGRATE_WAIT_SECONDS", least=0, most=3600),
     )

@@ -16,9 +16,9 @@ from chatserver.metrics import Metrics
 from chatserver.routes import auth, changes, chats, devices, groups, messages, receipts, users
 from chatserver.routes.context import App
 from chatserver.routes.parsing import Body
-from chatserver.services import accounts, feed, rendering, sync
 from chatserver.services import changes as change_services
 from chatserver.services import chats as chat_services
+from chatserver.services import code_limits, feed, rendering, sync
 from chatserver.session import Close, Reply, Session
 from chatserver.settings import read_settings
 
@@ -318,16 +318,18 @@ def test_the_close_codes_are_the_constants() -> None:
         ("users in one `subscribe` | {};", receipts.MAX_CHATS),
         ("users in one `subscribe` | 5,000; {} |", protocol.MAX_SUBSCRIBED_USERS),
         ("Up to {} chats a call", receipts.MAX_CHATS),
-        ("while nobody uses them; for one address | {};", SETTINGS.codes_per_number_per_hour),
+        ("from one address while nobody uses them; for one address | {};", SETTINGS.codes_per_number_per_hour),
         ("for one address | 5; {} (429) |", SETTINGS.codes_per_address_per_hour),
         ("calls with one token, in a minute | {};", SETTINGS.messages_per_user_per_minute),
+        ("in a day: from one address; from all | {};", code_limits.WRONG_TRIES_PER_DAY),
+        ("from all | 10; {} (429) |", code_limits.NUMBER_WRONG_TRIES_PER_DAY),
         ("in a minute | 600; {} (429) |", SETTINGS.requests_per_device_per_minute),
-        ("or {} s after it, then 60 s", accounts.RESEND_SECONDS),
+        ("or {} s after it, then 60 s", code_limits.RESEND_SECONDS),
         ("The server pings who was silent for {} s", protocol.PING_SECONDS),
         ("or {} frames in a row were refused", protocol.MAX_REFUSALS),
         ("you sent more than {} frames at once", protocol.MAX_FRAMES_AT_ONCE),
         ("frames at once and {} a second", protocol.MAX_FRAMES_PER_SECOND),
-        ("the code is good for {} s", accounts.CODE_SECONDS),
+        ("the code is good for {} s", code_limits.CODE_SECONDS),
         ("The token is good for {} days", SETTINGS.session_days),
         ("`{{ticket, expires_in}}`, one use, {} s)", devices.TICKET_SECONDS),
         ("`wait=30` (to {})", messages.MAX_WAIT_SECONDS),

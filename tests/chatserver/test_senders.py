@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.services import senders
-from chatserver.services.accounts import CODE_TRIES, RESEND_SECONDS, resend_wait_seconds
+from chatserver.services.code_limits import (
+    CODE_TRIES,
+    NUMBER_WRONG_TRIES_PER_DAY,
+    RESEND_SECONDS,
+    WRONG_TRIES_PER_DAY,
+    resend_wait_seconds,
+)
 from chatserver.services.senders import CodeMessage, LogSender, is_retryable, retry_wait_seconds, sign
 from chatserver.services.webhook import FULL_RETRY_SECONDS, QUEUE_MAX, TRY_SECONDS, WebhookSender
 from chatserver.settings import read_settings
@@ -110,6 +116,9 @@ def test_the_documented_numbers_are_those_of_the_code() -> None:
         "| after {:.0f} s, then {:.0f} s, {:.0f} s, {:.0f} s, {:.0f} s |".format(*waits),
         f"(`codesPerNumberPerHour`) | {settings.codes_per_number_per_hour} |",
         f"its /64 | {settings.codes_per_address_per_hour:,} |",
+        f"(`codesPerHour`) | {settings.codes_per_hour:,} |",
+        f"from all | {WRONG_TRIES_PER_DAY}; {NUMBER_WRONG_TRIES_PER_DAY} |",
+        f"(`storedBytesPerUserPerHour`) | {settings.stored_bytes_per_user_per_hour:,} |",
         f"| tries at one code | {CODE_TRIES} |",
         f"together | {settings.messages_per_user_per_minute} |",
         f"(`requestsPerDevicePerMinute`) | {settings.requests_per_device_per_minute:,} |",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from chatserver.settings import SettingsError, read_settings
+from chatserver.environment import SettingsError
+from chatserver.settings import read_settings
 
 GOOD = {"CHAT_DATABASE_DSN": "postgresql://chat@db/chat", "CHAT_SECRET_KEY": "0123456789abcdef"}
 

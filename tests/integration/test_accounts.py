@@ -17,13 +17,15 @@ from chatserver.errors import (
 )
 from chatserver.hints import Hint
 from chatserver.services import feed, housekeeping, users
-from chatserver.services.accounts import CODE_SECONDS, Accounts
+from chatserver.services.accounts import Accounts
+from chatserver.services.code_limits import CODE_SECONDS, CodeLimits
 from chatserver.services.devices import AUTHENTICATION_SECONDS, Devices
-from tests.support.people import Server, new_number, sign_in
+from tests.support.people import Server, make_accounts, new_number, sign_in
 
 pytestmark = pytest.mark.integration
 
 KEY = b"k" * 32
+HERE = "192.0.2.1"
 
 
 def wrong(code: str) -> str:
@@ -44,42 +46,43 @@ async def test_second_sign_in_is_another_device_of_the_same_user(server: Server)
 
 
 async def test_code_is_good_once_and_for_five_tries(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database)
     number = new_number()
-    request = await accounts.request_code(number, "192.0.2.1")
+    request = await accounts.request_code(number, HERE)
     assert len(request.code) == 6
     for _try in range(4):
         with pytest.raises(InvalidCode):
-            await accounts.create_session(number, wrong(request.code))
-    await accounts.create_session(number, request.code)
+            await accounts.create_session(number, wrong(request.code), address=HERE)
+    await accounts.create_session(number, request.code, address=HERE)
     with pytest.raises(InvalidCode):
-        await accounts.create_session(number, request.code)
-    request = await accounts.request_code(number, "192.0.2.1")
+        await accounts.create_session(number, request.code, address=HERE)
+    request = await accounts.request_code(number, HERE)
     for _try in range(5):
         with pytest.raises(InvalidCode):
-            await accounts.create_session(number, wrong(request.code))
+            await accounts.create_session(number, wrong(request.code), address=HERE)
     with pytest.raises(InvalidCode):
-        await accounts.create_session(number, request.code)
+        await accounts.create_session(number, request.code, address=HERE)
     with pytest.raises(InvalidCode):
-        await accounts.create_session(new_number(), request.code)
+        await accounts.create_session(new_number(), request.code, address=HERE)
 
 
 async def test_code_expires_and_is_bound_to_the_key(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database)
     number = new_number()
-    request = await accounts.request_code(number, "192.0.2.1")
+    request = await accounts.request_code(number, HERE)
     with pytest.raises(InvalidCode):
-        await Accounts(server.database, secret_key=b"x" * 32).create_session(number, request.code)
-    await server.database.execute("UPDATE auth_codes SET expires_at = now() - interval '1 second'")
+        await make_accounts(server.database, b"x" * 32).create_session(number, request.code, address=HERE)
+    await server.database.execute("UPDATE code_requests SET expires_at = now() - interval '1 second'")
     with pytest.raises(InvalidCode):
-        await accounts.create_session(number, request.code)
+        await accounts.create_session(number, request.code, address=HERE)
 
 
 async def test_two_sign_ins_with_one_code_at_once_make_one_session(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
-    request = await accounts.request_code(new_number(), "192.0.2.1")
+    accounts = make_accounts(server.database)
+    request = await accounts.request_code(new_number(), HERE)
     results = await asyncio.gather(
-        *(accounts.create_session(request.phone_number, request.code) for _ in range(4)), return_exceptions=True
+        *(accounts.create_session(request.phone_number, request.code, address=HERE) for _ in range(4)),
+        return_exceptions=True,
     )
     assert sum(not isinstance(item, BaseException) for item in results) == 1
     assert sum(isinstance(item, InvalidCode) for item in results) == 3
@@ -87,7 +90,12 @@ async def test_two_sign_ins_with_one_code_at_once_make_one_session(server: Serve
 
 async def test_an_address_gets_so_many_codes_an_hour(server: Server) -> None:
     refused: list[str] = []
-    accounts = Accounts(server.database, secret_key=KEY, codes_per_address_per_hour=3, on_refused=refused.append)
+    accounts = Accounts(
+        server.database,
+        secret_key=KEY,
+        limits=CodeLimits(per_address_per_hour=3, per_number_per_hour=5, per_hour=100),
+        on_refused=refused.append,
+    )
     for _count in range(3):
         await accounts.request_code(new_number(), "2001:db8::1")
     number = new_number()
@@ -103,7 +111,7 @@ async def test_an_address_gets_so_many_codes_an_hour(server: Server) -> None:
 
 async def age_code(server: Server, number: str, seconds: float) -> None:
     await server.database.execute(
-        "UPDATE auth_codes SET created_at = created_at - make_interval(secs => $2), "
+        "UPDATE code_requests SET created_at = created_at - make_interval(secs => $2), "
         "expires_at = expires_at - make_interval(secs => $2) WHERE phone_number = $1",
         number,
         seconds,
@@ -111,66 +119,64 @@ async def age_code(server: Server, number: str, seconds: float) -> None:
 
 
 async def test_a_number_waits_longer_for_each_code_that_nobody_uses(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database)
     number = new_number()
     for wait_seconds in (30, 60, 120, 240):
-        await accounts.request_code(number, "192.0.2.1")
+        await accounts.request_code(number, HERE)
         with pytest.raises(RateLimited) as caught:
-            await accounts.request_code(number, "192.0.2.2")
+            await accounts.request_code(number, HERE)
         assert caught.value.retry_after_seconds == wait_seconds
         await age_code(server, number, wait_seconds)
-    used = await accounts.request_code(number, "192.0.2.1")
+    used = await accounts.request_code(number, HERE)
     # A used code ends both the waits and the hour's count: whoever has the number signs in as often as they like.
     for _count in range(10):
-        await accounts.create_session(number, used.code)
-        used = await accounts.request_code(number, "192.0.2.1")
+        await accounts.create_session(number, used.code, address=HERE)
+        used = await accounts.request_code(number, HERE)
     await age_code(server, number, CODE_SECONDS)
     # Nor does a code hold anything up that is too old to be used.
-    await accounts.request_code(number, "192.0.2.1")
+    await accounts.request_code(number, HERE)
     with pytest.raises(RateLimited) as caught:
-        await accounts.request_code(number, "192.0.2.1")
+        await accounts.request_code(number, HERE)
     assert caught.value.retry_after_seconds == 30
 
 
 async def test_a_number_gets_so_many_codes_an_hour_that_nobody_uses(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY, codes_per_number_per_hour=3)
+    accounts = make_accounts(server.database, per_number_per_hour=3)
     number = new_number()
     for _count in range(3):
-        await accounts.request_code(number, "192.0.2.1")
+        await accounts.request_code(number, HERE)
         await age_code(server, number, CODE_SECONDS)
     with pytest.raises(RateLimited) as caught:
-        await accounts.request_code(number, "192.0.2.9")
+        await accounts.request_code(number, HERE)
     assert caught.value.retry_after_seconds is not None
     assert 1 <= caught.value.retry_after_seconds <= 3600
-    await accounts.request_code(new_number(), "192.0.2.1")
+    await accounts.request_code(new_number(), HERE)
 
 
 async def test_of_requests_at_once_for_one_number_one_gets_a_code(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database)
     for number in (new_number(), new_number()):
-        results = await asyncio.gather(
-            *(accounts.request_code(number, "192.0.2.1") for _ in range(5)), return_exceptions=True
-        )
+        results = await asyncio.gather(*(accounts.request_code(number, HERE) for _ in range(5)), return_exceptions=True)
         (made,) = [result for result in results if not isinstance(result, BaseException)]
         assert sum(isinstance(result, RateLimited) for result in results) == 4
-        await accounts.create_session(number, made.code)
+        await accounts.create_session(number, made.code, address=HERE)
 
 
 async def test_a_number_with_an_account_is_answered_like_one_without(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database)
     ada = await sign_in(server.database, "Ada")
 
     async def ask(number: str) -> list[object]:
         answers: list[object] = []
         for _count in range(2):
             try:
-                made = await accounts.request_code(number, "192.0.2.1")
+                made = await accounts.request_code(number, HERE)
                 answers.append((len(made.code), made.expires_in_seconds))
             except RateLimited as error:
                 answers.append((error.detail, error.retry_after_seconds))
         for code in ("x", "0000000"):
             with pytest.raises(InvalidCode) as caught:
-                await accounts.create_session(number, code)
+                await accounts.create_session(number, code, address=HERE)
             answers.append(caught.value.detail)
         return answers
 
@@ -179,14 +185,14 @@ async def test_a_number_with_an_account_is_answered_like_one_without(server: Ser
 
 async def test_username_is_unique_without_case_and_a_clash_leaves_the_code_usable(server: Server) -> None:
     await sign_in(server.database, "Straße")
-    accounts = Accounts(server.database, secret_key=KEY)
-    request = await accounts.request_code(new_number(), "192.0.2.1")
+    accounts = make_accounts(server.database)
+    request = await accounts.request_code(new_number(), HERE)
     with pytest.raises(UsernameTaken) as caught:
-        await accounts.create_session(request.phone_number, request.code, username="STRASSE")
+        await accounts.create_session(request.phone_number, request.code, username="STRASSE", address=HERE)
     assert [error.path for error in caught.value.errors] == ["username"]
     with pytest.raises(ValidationFailed):
-        await accounts.create_session(request.phone_number, request.code, username="+4917")
-    session = await accounts.create_session(request.phone_number, request.code, username="Bob")
+        await accounts.create_session(request.phone_number, request.code, username="+4917", address=HERE)
+    session = await accounts.create_session(request.phone_number, request.code, username="Bob", address=HERE)
     with pytest.raises(UsernameTaken):
         await users.update_profile(server.database, session.user.user_id, users.ProfileChange(username="strasse"))
     changed = await users.update_profile(
@@ -264,14 +270,14 @@ async def test_ticket_opens_one_socket_within_its_time(server: Server) -> None:
 
 
 async def test_database_holds_no_token_code_or_ticket_in_the_clear(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database)
     ada = await sign_in(server.database, "Ada")
     devices = Devices(server.database)
     ticket = await devices.issue_ticket(await devices.authenticate(ada.token))
-    request = await accounts.request_code(new_number(), "192.0.2.1")
+    request = await accounts.request_code(new_number(), HERE)
     dump = await server.database.fetch(
         "SELECT d::text FROM devices d UNION ALL SELECT t::text FROM ws_tickets t UNION ALL "
-        "SELECT encode(code_hmac, 'escape') FROM auth_codes"
+        "SELECT encode(code_hmac, 'escape') FROM code_requests"
     )
     text = "\n".join(row[0] for row in dump)
     assert len(dump) == 3

@@ -13,11 +13,10 @@ import pytest
 
 from chatserver.errors import InvalidCode, NotAnAdmin, UsernameTaken, ValidationFailed
 from chatserver.services import groups, housekeeping
-from chatserver.services.accounts import Accounts
 from chatserver.services.deletion import Deletions
 from chatserver.services.devices import Devices
 from tests.support.devices import sign_in as sign_in_at
-from tests.support.people import Server, new_number, sign_in
+from tests.support.people import Server, make_accounts, new_number, sign_in
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -38,13 +37,13 @@ async def trail(server: Server, after: int = 0) -> list[tuple[Any, ...]]:
 
 
 async def test_signing_in_and_failing_to_are_kept_with_a_masked_number(server: Server) -> None:
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database, KEY)
     number = new_number()
     masked = number[:3] + "*******" + number[-2:]
     request = await accounts.request_code(number, "192.0.2.1")
     with pytest.raises(InvalidCode):
-        await accounts.create_session(number, "x", address="192.0.2.2")
-    session = await accounts.create_session(number, request.code, address="192.0.2.3")
+        await accounts.create_session(number, "x", code_id=request.code_id, address="192.0.2.2")
+    session = await accounts.create_session(number, request.code, code_id=request.code_id, address="192.0.2.3")
     # Nothing is known of who tries a number without a code, and there is no bound to it.
     with pytest.raises(InvalidCode):
         await accounts.create_session(number, request.code)
@@ -65,11 +64,11 @@ async def test_signing_in_and_failing_to_are_kept_with_a_masked_number(server: S
 async def test_what_failed_leaves_no_event(server: Server) -> None:
     ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
     group = await groups.create_group(server.database, ada.user.user_id, "G", ["Bob"])
-    accounts = Accounts(server.database, secret_key=KEY)
+    accounts = make_accounts(server.database, KEY)
     request = await accounts.request_code(new_number(), "192.0.2.1")
     before = len(await trail(server))
     with pytest.raises(UsernameTaken):
-        await accounts.create_session(request.phone_number, request.code, username="ADA")
+        await accounts.create_session(request.phone_number, request.code, username="ADA", code_id=request.code_id)
     with pytest.raises(NotAnAdmin):
         await groups.rename_group(server.database, bob.user.user_id, group.group_id, "Bob's")
     with pytest.raises(ValidationFailed):
@@ -145,7 +144,7 @@ async def test_each_event_is_one_log_line_with_the_requests_id(read_dsn: Callabl
             made = await http.post("/api/auth/code", json={"phone_number": ana.phone_number})
             refused = await http.post(
                 "/api/auth/session",
-                json={"phone_number": ana.phone_number, "code": "000000"},
+                json={"phone_number": ana.phone_number, "code": "x", "code_id": made.json()["code_id"]},
                 headers={"X-Request-Id": "a-wrong-try", "X-Forwarded-For": "198.51.100.7"},
             )
             assert (made.status_code, refused.status_code) == (202, 401)

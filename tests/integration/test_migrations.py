@@ -14,11 +14,10 @@ import pytest
 from chatserver.errors import RateLimited, ServiceUnavailable
 from chatserver.model import Reaction
 from chatserver.services import changes, chats
-from chatserver.services.accounts import Accounts
 from chatserver.storage.database import Database, StatementFailed, single_connection
 from chatserver.storage.migrate import SchemaRefused, check_schema, migrate, parse_migrations, read_migrations
 from tests.support.devices import sign_in as device_of
-from tests.support.people import Server, running_server
+from tests.support.people import Server, make_accounts, running_server
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ async def test_a_code_that_was_sent_before_the_audit_log_came_signs_in_after(emp
     )
     await database.execute("INSERT INTO users (phone_number, username, username_key) VALUES ('+15550000001', 'A', 'a')")
     assert await migrate(empty_dsn, 10) == NAMES[3:]
-    accounts = Accounts(database, secret_key=b"k" * 32)
+    accounts = make_accounts(database)
     with pytest.raises(RateLimited):
         await accounts.request_code("+15550000001", "192.0.2.1")
     session = await accounts.create_session("+15550000001", "123456")

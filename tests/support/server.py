@@ -35,8 +35,10 @@ def environment(dsn: str, **settings: str | float) -> dict[str, str]:
         "CHAT_READINESS_NOTICE_SECONDS": "0.5",
         "CHAT_DRAIN_SECONDS": "8",
         "CHAT_CODES_PER_ADDRESS_PER_HOUR": "100000",
+        "CHAT_CODES_PER_HOUR": "1000000",
         # Tests are faster than people; those of the limits set their own.
         "CHAT_MESSAGES_PER_USER_PER_MINUTE": "0",
+        "CHAT_STORED_BYTES_PER_USER_PER_HOUR": "0",
         "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": "0",
         **{name: str(value) for name, value in settings.items()},
     }

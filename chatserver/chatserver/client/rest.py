@@ -49,6 +49,7 @@ class RestClient:
         *,
         username: str | None = None,
         code: str | None = None,
+        code_id: str | None = None,
         device_name: str | None = None,
         tls: ssl.SSLContext | bool = True,
     ) -> Self:
@@ -60,6 +61,7 @@ class RestClient:
             username: Name for a new user; kept as it is for a known one that has one.
             code: What the user received. None asks for a code and uses the answer's `dev_code`, which
                 only a development server gives.
+            code_id: What `request_code` returned for this code.
             device_name: What the list of devices shows.
             tls: As for the class.
 
@@ -69,13 +71,33 @@ class RestClient:
         async with cls(base_url, tls=tls) as anonymous:
             if code is None:
                 answer = await anonymous.call("POST", "/api/auth/code", {"phone_number": phone_number})
-                code = answer["dev_code"]
-            body = {"phone_number": phone_number, "code": code, "username": username, "device_name": device_name}
+                code, code_id = answer["dev_code"], answer.get("code_id")
+            body = {
+                "phone_number": phone_number,
+                "code": code,
+                "code_id": code_id,
+                "username": username,
+                "device_name": device_name,
+            }
             session = await anonymous.call(
                 "POST", "/api/auth/session", {key: value for key, value in body.items() if value is not None}
             )
         user = session["user"]
         return cls(base_url, session["token"], user["user_id"], user.get("username") or "", tls=tls)
+
+    @classmethod
+    async def request_code(cls, base_url: str, phone_number: str, *, tls: ssl.SSLContext | bool = True) -> str | None:
+        """Have a code sent to a phone number; returns the code_id to sign in with beside it.
+
+        None comes from servers that bind a code to the address alone.
+
+        Raises:
+            Problem: The server refused.
+        """
+        async with cls(base_url, tls=tls) as anonymous:
+            answer = await anonymous.call("POST", "/api/auth/code", {"phone_number": phone_number})
+        code_id: str | None = answer.get("code_id")
+        return code_id
 
     async def __aenter__(self) -> Self:
         return self

@@ -31,12 +31,17 @@ class SessionBody(Body, frozen=True):
     code: fields.SignInCode
     device_name: fields.Name | None = None
     username: fields.Username | None = None
+    code_id: fields.CodeId | None = None
 
 
 class CodeAnswer(TypedDict):
-    """For how many seconds the code is good; `dev_code` only with the development sender Log."""
+    """For how many seconds the code is good, and what to sign in with beside it.
+
+    `dev_code` is there only with the development sender Log.
+    """
 
     expires_in: int
+    code_id: str
     dev_code: NotRequired[str]
 
 
@@ -53,7 +58,7 @@ async def request_code(request: Request) -> HTTPResponse:
     body = read_body(request, CodeBody)
     made = await request.app.ctx.accounts.request_code(body.phone_number, client_address(request))
     log.info("code_made", phone_number=mask_phone_number(made.phone_number))
-    told = CodeAnswer(expires_in=made.expires_in_seconds)
+    told = CodeAnswer(expires_in=made.expires_in_seconds, code_id=made.code_id)
     if request.app.ctx.accounts.reveals_codes:
         told["dev_code"] = made.code
     return answer(told, 202)
@@ -67,6 +72,7 @@ async def create_session(request: Request) -> HTTPResponse:
         body.code,
         device_name=body.device_name,
         username=body.username,
+        code_id=body.code_id,
         address=client_address(request),
     )
     user = view_user(session.user, to_user_id=session.user.user_id)

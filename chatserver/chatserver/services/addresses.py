@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
+
+UNKNOWN: Final = "unknown"
+"""What counts for clients whose address cannot be told."""
+
+CUSTOMER_BITS: Final = 64
+"""Leading bits of an IPv6 address that one customer has at least."""
+
+SITE_BITS: Final = 48
+"""Leading bits that anybody gets who asks a provider for a network: 65,536 customers' worth."""
 
 
 def address_subject(address: str) -> str:
     """Return what counts as one client: an IPv4 address, or the /64 that one IPv6 customer has."""
+    return _subject(address, CUSTOMER_BITS)
+
+
+def site_subject(address: str) -> str:
+    """Return what one client may have at most: an IPv4 address, or an IPv6 /48.
+
+    Example:
+        >>> [site_subject(address) for address in ("192.0.2.1", "2001:db8:1:2::3", "::ffff:192.0.2.1")]
+        ['192.0.2.1', '2001:db8:1::/48', '192.0.2.1']
+    """
+    return _subject(address, SITE_BITS)
+
+
+def _subject(address: str, bits: int) -> str:
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return "unknown"
+        return UNKNOWN
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+        return str(ipaddress.ip_network((parsed, bits), strict=False))
     return str(parsed)

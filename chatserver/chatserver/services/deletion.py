@@ -17,7 +17,7 @@ from chatserver.services import groups
 from chatserver.services.audit import audited, mask_phone_number
 from chatserver.storage import deletion
 from chatserver.storage.audit import AuditEvent
-from chatserver.storage.codes import forget_codes_counted
+from chatserver.storage.codes import forget_counted
 
 if TYPE_CHECKING:
     from chatserver.model import Principal
@@ -62,7 +62,7 @@ class Deletions:
             if phone_number is None:
                 raise Unauthenticated
             device_ids = await deletion.end_devices(connection, user_id)
-            await forget_codes_counted(connection, phone_number)
+            await forget_counted(connection, phone_number)
             await deletion.send_hints(connection, Hint(self._database.server_name, revoked=tuple(device_ids)).encode())
             await trail.add(
                 AuditEvent(

@@ -1,4 +1,4 @@
-"""What every server does now and then: deletes old audit events, and writes when devices were last used."""
+"""What every server does now and then: deletes what is over, and writes when devices were last used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.storage import audit
+from chatserver.storage import audit, codes
 
 if TYPE_CHECKING:
     from chatserver.services.devices import Devices
@@ -22,6 +22,9 @@ PERIOD_SECONDS: Final = 60.0
 AUDIT_BATCH: Final = 1000
 """Audit events deleted by one statement: some 10 ms."""
 
+EXPIRED_BATCH: Final = 10_000
+"""Sign-in codes, their counters and tickets deleted by one statement: more than come in a minute."""
+
 AUDIT_BATCHES: Final = 10
 """Statements a round: together with the batch 10,000 events a minute and server, more than sign-ins make."""
 
@@ -33,6 +36,7 @@ async def run(database: Database, devices: Devices, *, audit_days: int) -> None:
         try:
             await devices.flush_used()
             await delete_old_events(database, audit_days)
+            await delete_expired(database)
         except ServiceUnavailable:
             log.warning("housekeeping_waits_for_database")
 
@@ -50,3 +54,12 @@ async def delete_old_events(database: Database, audit_days: int) -> int:
         if batch < AUDIT_BATCH:
             break
     return deleted
+
+
+async def delete_expired(database: Database) -> None:
+    """Delete sign-in codes, their counters and tickets that are over, a bounded number of each.
+
+    Raises:
+        ServiceUnavailable: the database is away.
+    """
+    await codes.sweep(database, EXPIRED_BATCH)

@@ -8,8 +8,8 @@ import msgspec
 
 from chatserver.errors import UsernameTaken
 from chatserver.model import Device, Principal, User
-from chatserver.storage.codes import forget_codes_counted
-from chatserver.storage.database import StatementFailed, affected, micros, micros_or_none
+from chatserver.storage.codes import forget_counted, use_code
+from chatserver.storage.database import StatementFailed, micros, micros_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +20,16 @@ _USER_COLUMNS: Final[LiteralString] = "user_id, phone_number, username, profile_
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sign-in stores."""
+    """What a sign-in stores.
+
+    Attributes:
+        sites: the addresses that asked for the code and sign in, as they are counted with the number.
+        request_id: of the code.
+    """
 
     phone_number: str
-    code_hmac: bytes
+    sites: Sequence[str]
+    request_id: int
     token_hash: bytes
     device_name: str | None
     username: str | None
@@ -133,20 +139,11 @@ async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] |
     """Use the code up, make the account if need be, and add the device: steps of one transaction.
 
     Returns:
-        The user and the device's id; None when the code was used meanwhile.
+        The user and the device's id; None when the code was used meanwhile, and then nothing must be committed.
 
     Raises:
         StatementFailed: see `username_taken`; the code remains usable.
     """
-    used = await connection.execute(
-        "DELETE FROM auth_codes WHERE phone_number = $1 AND code_hmac = $2",
-        sign_in.phone_number,
-        sign_in.code_hmac,
-    )
-    if affected(used) == 0:
-        return None
-    # Who has the number can sign in as often as they like: only codes that nobody uses count.
-    await forget_codes_counted(connection, sign_in.phone_number)
     record = await connection.fetchrow(
         "INSERT INTO users AS u (phone_number, username, username_key, last_seen) VALUES ($1, $2, $3, now()) "
         "ON CONFLICT (phone_number) DO UPDATE SET username = coalesce(excluded.username, u.username), "
@@ -156,8 +153,11 @@ async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] |
         sign_in.username,
         sign_in.username_key,
     )
-    if record is None:
+    # The user first, as whoever deletes the account does; who comes second with the same code finds it used.
+    if record is None or not await use_code(connection, sign_in.phone_number, sign_in.request_id):
         return None
+    # Who has the number can sign in as often as they like: only codes that nobody uses count.
+    await forget_counted(connection, sign_in.phone_number, sign_in.sites)
     user = _user(record)
     device_id = await connection.fetchval(
         "INSERT INTO devices (user_id, token_hash, device_name, expires_at) "
@@ -171,6 +171,16 @@ async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] |
 
 
 _ALIVE: Final[LiteralString] = "revoked_at IS NULL AND expires_at > now()"
+
+
+async def signed_in_user(connection: Connection, phone_number: str) -> int | None:
+    """Return the user with this number, in E.164 form, if any device of theirs is signed in."""
+    user_id: int | None = await connection.fetchval(
+        "SELECT user_id FROM users u WHERE phone_number = $1 "
+        f"AND EXISTS (SELECT FROM devices d WHERE d.user_id = u.user_id AND {_ALIVE})",
+        phone_number,
+    )
+    return user_id
 
 
 async def devices_by_tokens(database: Database, token_hashes: Sequence[bytes]) -> dict[bytes, Principal]:

@@ -1,111 +1,233 @@
-"""SQL of sign-in codes and of the counters that limit them."""
+"""SQL of sign-in codes and of the counters that limit them.
+
+Locks are taken in one order everywhere: the user's own chat, the user, `code_requests`, `code_counters`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, LiteralString
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatserver.storage.database import Connection
+    from chatserver.storage.database import Connection, Database
 
 
-class StoredCode(msgspec.Struct, frozen=True):
-    """What storing a code found.
+class NewCode(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request for a code stores.
 
     Attributes:
-        sends: codes sent to the number in a row without being used, this one included; 1 when there was no good one.
-        previous_age_seconds: since the one before; 0 when it was stored at the same moment, or there is none.
+        address: what counts as one client.
+        secret_hash: of the code_id that only the requester gets.
+        seconds: how long the code is good.
+        tries: with the code_id; and as many by the address alone.
+        sends: codes in a row that this address asked for the number and nobody used, this one included.
+    """
+
+    phone_number: str
+    address: str
+    secret_hash: bytes
+    code_hmac: bytes
+    seconds: int
+    tries: int
+    sends: int
+
+
+class UnusedCode(msgspec.Struct, frozen=True):
+    """The last good code that an address asked for a number.
+
+    Attributes:
+        sends: as of NewCode.
+        age_seconds: since it was made.
     """
 
     sends: int
-    previous_age_seconds: float
+    age_seconds: float
 
 
-class Hour(msgspec.Struct, frozen=True):
-    """Events of one subject in this hour, and the seconds until it ends."""
+class TriedCode(msgspec.Struct, frozen=True):
+    """The code that a try is compared with.
+
+    Attributes:
+        address: that asked for it; empty: not kept.
+        tries_left: after this one.
+    """
+
+    request_id: int
+    address: str
+    code_hmac: bytes
+    tries_left: int
+
+
+class Counter(msgspec.Struct, frozen=True):
+    """Something that is counted for a time.
+
+    Attributes:
+        phone_number: empty: all numbers together.
+        address: empty: all addresses together.
+        kind: what is counted.
+        limit: how many there may be.
+        seconds: the time, from the first event on.
+    """
+
+    phone_number: str
+    address: str
+    kind: str
+    limit: int
+    seconds: int
+
+
+class Count(msgspec.Struct, frozen=True):
+    """Where a counter stands, and the seconds until it begins anew."""
 
     events: int
     seconds_left: float
 
 
-def address_key(subject: str) -> str:
-    """Return the key of the counter of an address."""
-    return f"address:{subject}"
+async def last_unused(connection: Connection, phone_number: str, address: str) -> UnusedCode | None:
+    """Return the last code that an address asked for a number, while it is good."""
+    record = await connection.fetchrow(
+        "SELECT sends, greatest(extract(epoch FROM clock_timestamp() - created_at), 0)::float8 FROM code_requests "
+        "WHERE phone_number = $1 AND address IN ($2, '') AND expires_at > now() ORDER BY request_id DESC LIMIT 1",
+        phone_number,
+        address,
+    )
+    return None if record is None else UnusedCode(record[0], record[1])
 
 
-def number_key(phone_number: str) -> str:
-    """Return the key of the counter of a phone number."""
-    return f"number:{phone_number}"
+async def store_code(connection: Connection, code: NewCode) -> None:
+    """Keep a code beside the number's others."""
+    await connection.execute(
+        "INSERT INTO code_requests (phone_number, address, secret_hash, code_hmac, tries_left, address_tries_left, "
+        "sends, expires_at) VALUES ($1, $2, $3, $4, $5, $5, $6, now() + make_interval(secs => $7))",
+        code.phone_number,
+        code.address,
+        code.secret_hash,
+        code.code_hmac,
+        code.tries,
+        code.sends,
+        float(code.seconds),
+    )
 
 
-async def store_code(
-    connection: Connection, phone_number: str, code_hmac: bytes, *, seconds: int, tries: int
-) -> StoredCode:
-    """Keep a code; it replaces the number's older one. Codes, counters and tickets that are over are swept along.
+async def count(connection: Connection, counters: Sequence[Counter], events: int) -> list[Count]:
+    """Add events to each counter and return where it stands then; 0 only keeps others from counting meanwhile.
 
-    Whoever asks for the same number meanwhile waits until this transaction ends, and then sees its code.
+    The counter of everything comes last: it is the one that all wait for.
     """
-    record = await connection.fetchrow(
-        """
-        WITH old_codes AS (
-            DELETE FROM auth_codes WHERE phone_number IN (
-                SELECT phone_number FROM auth_codes WHERE expires_at < now() AND phone_number <> $1
-                LIMIT 20 FOR UPDATE SKIP LOCKED)
-        ), old_counters AS (
-            DELETE FROM rate_counters WHERE (subject, hour_start) IN (
-                SELECT subject, hour_start FROM rate_counters WHERE hour_start < now() - interval '2 hours'
-                LIMIT 20 FOR UPDATE SKIP LOCKED)
-        ), old_tickets AS (
-            DELETE FROM ws_tickets WHERE ticket_hash IN (
-                SELECT ticket_hash FROM ws_tickets WHERE expires_at < now() LIMIT 20 FOR UPDATE SKIP LOCKED)
-        ), before AS (
-            SELECT created_at FROM auth_codes WHERE phone_number = $1 FOR UPDATE
-        ), stored AS (
-            INSERT INTO auth_codes AS a (phone_number, code_hmac, tries_left, expires_at)
-            -- Reading it first makes that it is locked and read before it is changed.
-            SELECT $1, $2, $3, now() + make_interval(secs => $4) FROM (SELECT count(*) FROM before) AS locked
-            ON CONFLICT (phone_number) DO UPDATE SET code_hmac = excluded.code_hmac, tries_left = excluded.tries_left,
-                sends = CASE WHEN a.expires_at > now() THEN least(a.sends + 1, 1000) ELSE 1 END,
-                created_at = clock_timestamp(), expires_at = excluded.expires_at
-            RETURNING sends
-        )
-        SELECT s.sends, coalesce(extract(epoch FROM clock_timestamp() - b.created_at), 0)::float8
-        FROM stored s LEFT JOIN before b ON true
-        """,
-        phone_number,
-        code_hmac,
-        tries,
-        float(seconds),
-    )
-    return StoredCode(1, 0.0) if record is None else StoredCode(record[0], record[1])
-
-
-async def count_codes(connection: Connection, subjects: Sequence[str]) -> list[Hour]:
-    """Count one code for each subject in this hour; returns the hour of each, this code included."""
     records = await connection.fetch(
-        "WITH counted AS (INSERT INTO rate_counters AS r (subject, hour_start, events) "
-        "SELECT s, date_trunc('hour', now()), 1 FROM unnest($1::text[]) AS s ORDER BY s "
-        "ON CONFLICT (subject, hour_start) DO UPDATE SET events = r.events + 1 RETURNING subject, events) "
-        "SELECT c.events, extract(epoch FROM date_trunc('hour', now()) + interval '1 hour' - now())::float8 "
-        "FROM unnest($1::text[]) WITH ORDINALITY AS a (subject, ord) JOIN counted c USING (subject) ORDER BY a.ord",
-        list(subjects),
+        "WITH counted AS (INSERT INTO code_counters AS c (phone_number, address, kind, events, ends_at) "
+        "SELECT n, a, k, $5::int, now() + make_interval(secs => s) "
+        "FROM unnest($1::text[], $2::text[], $3::text[], $4::float8[]) AS i (n, a, k, s) "
+        "ORDER BY n DESC, a DESC, k DESC "
+        "ON CONFLICT (phone_number, address, kind) DO UPDATE SET "
+        "events = CASE WHEN c.ends_at <= now() THEN 0 ELSE c.events END + excluded.events, "
+        "ends_at = CASE WHEN c.ends_at <= now() THEN excluded.ends_at ELSE c.ends_at END "
+        "RETURNING phone_number, address, kind, events, ends_at) "
+        "SELECT c.events, extract(epoch FROM c.ends_at - now())::float8 "
+        "FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS i (phone_number, address, kind, ord) "
+        "JOIN counted c USING (phone_number, address, kind) ORDER BY i.ord",
+        [counter.phone_number for counter in counters],
+        [counter.address for counter in counters],
+        [counter.kind for counter in counters],
+        [float(counter.seconds) for counter in counters],
+        events,
     )
-    return [Hour(record[0], record[1]) for record in records]
+    return [Count(record[0], record[1]) for record in records]
 
 
-async def forget_codes_counted(connection: Connection, phone_number: str) -> None:
-    """Let the codes that a number was sent count no longer."""
-    await connection.execute("DELETE FROM rate_counters WHERE subject = $1", number_key(phone_number))
-
-
-async def try_code(connection: Connection, phone_number: str) -> bytes | None:
-    """Count a try at the number's code and return its HMAC; None when there is no code or no try left."""
-    record = await connection.fetchrow(
-        "UPDATE auth_codes SET tries_left = tries_left - 1 "
-        "WHERE phone_number = $1 AND expires_at > now() AND tries_left > 0 RETURNING code_hmac",
+async def forget_counted(connection: Connection, phone_number: str, addresses: Sequence[str] | None = None) -> None:
+    """Forget what was counted of a number; with addresses, of it and them, and all codes that the number was sent."""
+    await connection.execute(
+        "DELETE FROM code_counters WHERE (phone_number, address, kind) IN (SELECT phone_number, address, kind "
+        "FROM code_counters WHERE phone_number = $1 "
+        "AND ($2::text[] IS NULL OR address = ANY ($2) OR (address = '' AND kind = 'codes')) "
+        "ORDER BY phone_number DESC, address DESC, kind DESC FOR UPDATE)",
         phone_number,
+        None if addresses is None else list(addresses),
     )
-    return None if record is None else bytes(record[0])
+
+
+async def try_by_secret(connection: Connection, phone_number: str, secret_hash: bytes) -> TriedCode | None:
+    """Count a try of who has the code_id; None: no such request for the number, no good code, or no try left."""
+    record = await connection.fetchrow(
+        "UPDATE code_requests SET tries_left = tries_left - 1 WHERE secret_hash = $2 AND phone_number = $1 "
+        "AND expires_at > now() AND tries_left > 0 RETURNING request_id, address, code_hmac, tries_left",
+        phone_number,
+        secret_hash,
+    )
+    return None if record is None else TriedCode(*record)
+
+
+async def try_by_address(connection: Connection, phone_number: str, address: str) -> TriedCode | None:
+    """Count a try without a code_id at the last code that this address asked for; None as of `try_by_secret`."""
+    record = await connection.fetchrow(
+        "UPDATE code_requests SET address_tries_left = address_tries_left - 1 WHERE request_id = ("
+        "SELECT request_id FROM code_requests WHERE phone_number = $1 AND address IN ($2, '') AND expires_at > now() "
+        "ORDER BY request_id DESC LIMIT 1) AND address_tries_left > 0 "
+        "RETURNING request_id, address, code_hmac, address_tries_left",
+        phone_number,
+        address,
+    )
+    return None if record is None else TriedCode(*record)
+
+
+async def use_code(connection: Connection, phone_number: str, request_id: int) -> bool:
+    """Use a code up, and with it what the same address asked for the number; returns whether it was still there."""
+    records = await connection.fetch(
+        "DELETE FROM code_requests WHERE phone_number = $1 "
+        "AND address = (SELECT address FROM code_requests WHERE request_id = $2) RETURNING request_id",
+        phone_number,
+        request_id,
+    )
+    return any(record[0] == request_id for record in records)
+
+
+async def forget_codes(connection: Connection, phone_number: str) -> None:
+    """Forget all codes of a number."""
+    await connection.execute("DELETE FROM code_requests WHERE phone_number = $1", phone_number)
+    await connection.execute("DELETE FROM auth_codes WHERE phone_number = $1", phone_number)
+
+
+async def signed_in_addresses(connection: Connection, phone_number: str, limit: int) -> list[str]:
+    """Return the addresses that the number's account has signed in from, as the audit log has them."""
+    records = await connection.fetch(
+        "SELECT a.detail ->> 'address' FROM users u JOIN audit_events a ON a.user_id = u.user_id "
+        "WHERE u.phone_number = $1 AND a.action = 'signed_in' ORDER BY a.at DESC LIMIT $2",
+        phone_number,
+        limit,
+    )
+    return [record[0] for record in records if record[0]]
+
+
+_EXPIRED: Final[tuple[LiteralString, ...]] = (
+    (
+        "DELETE FROM code_requests WHERE request_id IN ("
+        "SELECT request_id FROM code_requests WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    ),
+    (
+        "DELETE FROM code_counters WHERE (phone_number, address, kind) IN (SELECT phone_number, address, kind "
+        "FROM code_counters WHERE ends_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    ),
+    (
+        "DELETE FROM ws_tickets WHERE ticket_hash IN ("
+        "SELECT ticket_hash FROM ws_tickets WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    ),
+    # Of the release before.
+    (
+        "DELETE FROM auth_codes WHERE phone_number IN ("
+        "SELECT phone_number FROM auth_codes WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    ),
+    (
+        "DELETE FROM rate_counters WHERE (subject, hour_start) IN (SELECT subject, hour_start FROM rate_counters "
+        "WHERE hour_start < now() - interval '2 hours' LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    ),
+)
+
+
+async def sweep(database: Database, limit: int) -> None:
+    """Delete codes, counters and tickets that are over, up to so many of each."""
+    for statement in _EXPIRED:
+        await database.execute(statement, limit)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.hints import HINT_CHANNEL
+from chatserver.storage.codes import forget_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ async def anonymise(connection: Connection, user_id: int) -> str | None:
         user_id,
     )
     await connection.execute("INSERT INTO account_deletions (user_id) VALUES ($1)", user_id)
-    await connection.execute("DELETE FROM auth_codes WHERE phone_number = $1", phone_number)
+    await forget_codes(connection, phone_number)
     return phone_number
 
 

@@ -1,0 +1,39 @@
+"""Rows in a user's own chat about their account, which tell their devices of what somebody does with their number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chatserver.storage import accounts
+from chatserver.storage.blocks import lock_self_chat
+from chatserver.storage.messages import append_event
+
+if TYPE_CHECKING:
+    from chatserver.storage.database import Connection
+
+
+class OwnChat(msgspec.Struct, frozen=True):
+    """The locked own chat of a user."""
+
+    user_id: int
+    chat_id: int
+
+
+async def lock(connection: Connection, origin: str, phone_number: str) -> OwnChat | None:
+    """Lock the own chat of a number's account, before anything else; None: no device of it is there to be told."""
+    user_id = await accounts.signed_in_user(connection, phone_number)
+    return None if user_id is None else OwnChat(user_id, await lock_self_chat(connection, origin, user_id))
+
+
+async def tell(connection: Connection, origin: str, chat: OwnChat, action: str, **detail: object) -> None:
+    """Add the row ``sign_in``: `action` is ``signed_in`` (with device_id) or ``code_refused``."""
+    await append_event(
+        connection,
+        origin,
+        chat_id=chat.chat_id,
+        sender_id=chat.user_id,
+        kind="sign_in",
+        detail={"action": action, **detail},
+    )
