@@ -30,6 +30,11 @@ OPERATOR_TOKEN = "operator-of-a-test-server"
 OPERATOR_USER = "operator"
 """May do nothing until a test binds a role to it."""
 
+RELEASE_TOKEN = "release-of-a-test-server"
+
+RELEASE_USER = "system:serviceaccount:chatcluster-system:chatcluster-operator"
+"""The service account of the chart's release as README installs it, which the tests of one reconcile act as."""
+
 CONTROLLERS_LOG = "kube-controller-manager.log"
 
 AUDIT_POLICY = {
@@ -163,6 +168,8 @@ def running() -> Iterator[ApiServer]:
                 # Room for the Services of thousands of ChatClusters.
                 "--service-cluster-ip-range=10.0.0.0/16",
                 "--authorization-mode=RBAC",
+                # As every cluster has it whose own network and storage need it.
+                "--allow-privileged=true",
                 f"--token-auth-file={folder / 'tokens.csv'}",
                 "--service-account-issuer=https://test.invalid",
                 f"--service-account-key-file={folder / 'sa.key'}",
@@ -191,6 +198,7 @@ def _write_inputs(folder: Path) -> None:
     )
     (folder / "tokens.csv").write_text(
         f'{ADMIN_TOKEN},admin,admin,"system:masters"\n{OPERATOR_TOKEN},{OPERATOR_USER},{OPERATOR_USER}\n'
+        f"{RELEASE_TOKEN},{RELEASE_USER},{RELEASE_USER}\n"
     )
     (folder / "audit.json").write_text(json.dumps(AUDIT_POLICY))
 

@@ -24,10 +24,18 @@ _addresses = itertools.count(1)
 
 
 class Operator:
-    """A reconciler on the real API server, with a clock and a data plane that the test moves."""
+    """A reconciler on the real API server, with a clock and a data plane that the test moves.
 
-    def __init__(self, kube: Kube, server: ApiServer, chatcluster: dict[str, Any]) -> None:
+    Args:
+        kube: What the test looks with.
+        server: The API server.
+        chatcluster: What `create` creates.
+        own: What the reconciler works with; None for `kube`.
+    """
+
+    def __init__(self, kube: Kube, server: ApiServer, chatcluster: dict[str, Any], *, own: Kube | None = None) -> None:
         self.kube = kube
+        self.own = own or kube
         self.server = server
         self.chatcluster = chatcluster
         self.namespace = chatcluster["metadata"]["namespace"]
@@ -39,9 +47,9 @@ class Operator:
     def restart(self, **settings: Any) -> None:
         """What a new operator process knows: nothing."""
         changed = type(SETTINGS)(**{**SETTINGS.__dict__, **settings})
-        self.cache = Cache(self.kube, [self.namespace], monotonic=lambda: self.seconds)
+        self.cache = Cache(self.own, [self.namespace], monotonic=lambda: self.seconds)
         self.reconciler = Reconciler(
-            self.kube,
+            self.own,
             self.cache,
             self.prober,  # type: ignore[arg-type]
             changed,

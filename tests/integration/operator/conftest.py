@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.kube import Kube, connect
-from tests.support.apiserver import ApiServer, running
+from tests.support import rights
+from tests.support.apiserver import RELEASE_TOKEN, ApiServer, running
 from tests.support.cluster import ROOT
 from tests.support.front import in_front
 from tests.support.operator_processes import Operators, allow
@@ -27,7 +28,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ApiServer]:
-    """The API server with the ChatCluster's CRD."""
+    """The API server with the ChatCluster's CRD, the chart's rights and its policies."""
     with running() as made:
         applied = made.run_kubectl("apply", "-f", str(ROOT / "crds" / "chatcluster.yaml"))
         assert applied.returncode == 0, applied.stderr
@@ -36,6 +37,7 @@ def server() -> Iterator[ApiServer]:
         for until in ("jsonpath={.status.conditions}", "condition=Established"):
             waited = made.run_kubectl("wait", *crd, f"--for={until}")
             assert waited.returncode == 0, waited.stderr
+        rights.install(made)
         yield made
 
 
@@ -56,9 +58,17 @@ def namespace(server: ApiServer) -> Iterator[str]:
 
 @pytest.fixture
 async def kube(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
-    """The operator's own client, as the admin."""
+    """The operator's client, as the admin."""
     monkeypatch.delitem(os.environ, "KUBERNETES_SERVICE_HOST", raising=False)
     async with connect(str(server.kubeconfig())) as made:
+        yield made
+
+
+@pytest.fixture
+async def release(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
+    """The same with the rights of the chart's release and under its policies, and with no other rights."""
+    monkeypatch.delitem(os.environ, "KUBERNETES_SERVICE_HOST", raising=False)
+    async with connect(str(server.kubeconfig(RELEASE_TOKEN, "release"))) as made:
         yield made
 
 
@@ -74,9 +84,9 @@ def minimal(namespace: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def operator(kube: Kube, server: ApiServer, minimal: dict[str, Any]) -> Operator:
+def operator(kube: Kube, release: Kube, server: ApiServer, minimal: dict[str, Any]) -> Operator:
     """A reconciler of the ChatCluster `demo`, which the test has still to create."""
-    return Operator(kube, server, minimal)
+    return Operator(kube, server, minimal, own=release)
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def test_helm_finds_nothing_to_complain_about() -> None:
         "unknown=1",
         "crd.keep=true",
         "replicas=0",
+        "admission.operator=maybe",
         "watchNamespace=chat",
         "watchNamespaces={Chat}",
         "watchNamespaces={chat,chat}",
@@ -115,3 +116,20 @@ def test_a_real_api_server_accepts_all_of_it_under_restricted(server: ApiServer,
     pod["spec"] = template["spec"]
     tried = server.run_kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
     assert tried.returncode == 0, tried.stderr
+
+
+def test_admission_policies_bind_the_operators_account_and_can_be_left_out() -> None:
+    made = render("watchNamespaces={chat,support}", namespace="other")
+    policies = [document for document in made if document["kind"] == "ValidatingAdmissionPolicy"]
+    bindings = [document for document in made if document["kind"] == "ValidatingAdmissionPolicyBinding"]
+    assert policies
+    assert [one["spec"]["policyName"] for one in bindings] == [one["metadata"]["name"] for one in policies]
+    account = one("ServiceAccount", made)["metadata"]
+    user = f"system:serviceaccount:{account['namespace']}:{account['name']}"
+    for policy in policies:
+        assert user in policy["spec"]["matchConditions"][0]["expression"]
+        assert policy["spec"]["failurePolicy"] == "Fail"
+        variables = {variable["name"]: variable["expression"] for variable in policy["spec"]["variables"]}
+        assert variables["served"] == "['chat','support']"
+    kinds = {document["kind"] for document in render("admission.operator=false")}
+    assert not {kind for kind in kinds if kind.startswith("Validating")}

@@ -143,14 +143,16 @@ async def test_a_namespace_goes_while_the_operator_works_in_it(operator: Operato
 
 
 @pytest.fixture
-def longest(server: ApiServer, kube: Kube, namespace: str, minimal: dict[str, Any]) -> Iterator[Operator]:
+def longest(
+    server: ApiServer, kube: Kube, release: Kube, namespace: str, minimal: dict[str, Any]
+) -> Iterator[Operator]:
     """A ChatCluster whose name and whose namespace's name are as long as they may be."""
     long = f"{namespace}-".ljust(NAMESPACE_LENGTH_MAX, "n")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": long, "labels": labels}}
     assert server.run_kubectl("create", "-f", "-", stdin=json.dumps(manifest)).returncode == 0
     minimal["metadata"] = {"name": "c" * NAME_LENGTH_MAX, "namespace": long}
-    yield Operator(kube, server, minimal)
+    yield Operator(kube, server, minimal, own=release)
     server.run_kubectl("delete", "cc", "--all", "-n", long)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.support import rights
 from tests.support.apiserver import free_ports
 from tests.support.chart import render
 from tests.support.cluster import ROOT, until
@@ -28,8 +29,6 @@ PATIENCE_SECONDS = 90
 
 NAME = "chatcluster-operator"
 
-RIGHTS = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
-
 
 class Release:
     """The chart's release in a namespace of its own, of which the operator's pod is a process here."""
@@ -40,8 +39,8 @@ class Release:
         self.user = f"system:serviceaccount:{namespace}:{NAME}"
         self._folder = folder
         self._made = render(*values, namespace=namespace)
-        rights = [document for document in self._made if document["kind"] in RIGHTS]
-        self.kubectl("apply", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": rights})
+        rights.apply(server, [document for document in self._made if document["kind"] in rights.ROLES])
+        rights.apply(server, rights.policies_of(self._made))
         self.token = self.kubectl("create", "token", NAME, "-n", namespace).strip()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -80,9 +79,9 @@ class Release:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        names = {document["kind"] for document in self._made} & {"ClusterRole", "ClusterRoleBinding"}
-        if names:
-            self.kubectl("delete", ",".join(sorted(names)), NAME)
+        wide = {"ClusterRole", "ClusterRoleBinding"} | rights.POLICIES
+        items = [document for document in self._made if document["kind"] in wide]
+        self.kubectl("delete", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": items})
 
     def may(self, verb: str, what: str, namespace: str) -> bool:
         asked = self.server.run_kubectl("auth", "can-i", verb, what, "-n", namespace, f"--as={self.user}")

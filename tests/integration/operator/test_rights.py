@@ -93,10 +93,10 @@ def with_all_kinds(server: ApiServer) -> Iterator[None]:
 
 
 @pytest.fixture
-def rights(server: ApiServer) -> set[tuple[str, str, str]]:
-    """The chart's ClusterRole, bound to the operator's user: (group, resource, verb)."""
+def rights(server: ApiServer) -> Iterator[set[tuple[str, str, str]]]:
+    """The chart's ClusterRole, bound to the operator's user for one test: (group, resource, verb)."""
     (role,) = [document for document in render() if document["kind"] == "ClusterRole"]
-    binding = {
+    binding: dict[str, Any] = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
         "metadata": {"name": "operator-under-test"},
@@ -106,13 +106,14 @@ def rights(server: ApiServer) -> set[tuple[str, str, str]]:
     for manifest in (role, binding):
         applied = server.run_kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
         assert applied.returncode == 0, applied.stderr
-    return {
+    yield {
         (group, resource, verb)
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+    assert server.run_kubectl("delete", "clusterrolebinding", binding["metadata"]["name"]).returncode == 0
 
 
 @pytest.fixture
