@@ -19,7 +19,7 @@ from chatserver.environment import PREFIX, SettingsError
 from chatserver.errors import ServiceUnavailable
 from chatserver.logs import configure_logs
 from chatserver.settings import Settings, read_settings
-from chatserver.storage.migrate import SchemaRefused, migrate
+from chatserver.storage.migrate import MigrationBlocked, SchemaRefused, migrate
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -44,6 +44,9 @@ def _migrate(settings: Settings) -> int:
         applied = asyncio.run(migrate(settings.read_listen_dsn, settings.migrate_wait_seconds))
     except ServiceUnavailable:
         log.error("database_away", waited_seconds=settings.migrate_wait_seconds)  # noqa: TRY400 - as below
+        return EXIT_FAILED
+    except MigrationBlocked as error:
+        log.error("migration_blocked", reason=str(error))  # noqa: TRY400 - as below
         return EXIT_FAILED
     except SchemaRefused as error:
         log.error("schema_refused", reason=str(error))  # noqa: TRY400 - the reason is the whole story

@@ -18,7 +18,7 @@ from chatserver.environment import PREFIX, SettingsError
 from chatserver.logs import configure_logs
 from chatserver.settings import read_settings
 from chatserver.storage.embedded import EmbeddedPostgresError, embedded_postgres
-from chatserver.storage.migrate import SchemaRefused, migrate
+from chatserver.storage.migrate import MigrationBlocked, SchemaRefused, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -104,7 +104,7 @@ def run(*, data: Path | None, port: int | None, binaries: Path | None) -> int:
             return _serve(settings, data)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except (EmbeddedPostgresError, SchemaRefused) as error:
+    except (EmbeddedPostgresError, MigrationBlocked, SchemaRefused) as error:
         return _fail(str(error), EXIT_FAILED)
 
 

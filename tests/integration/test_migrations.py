@@ -15,7 +15,14 @@ from chatserver.errors import RateLimited, ServiceUnavailable
 from chatserver.model import Reaction
 from chatserver.services import changes, chats
 from chatserver.storage.database import Database, StatementFailed, single_connection
-from chatserver.storage.migrate import SchemaRefused, check_schema, migrate, parse_migrations, read_migrations
+from chatserver.storage.migrate import (
+    MigrationBlocked,
+    SchemaRefused,
+    check_schema,
+    migrate,
+    parse_migrations,
+    read_migrations,
+)
 from tests.support.devices import sign_in as device_of
 from tests.support.people import Server, make_accounts, running_server
 from tests.support.server import ServerProcess
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chatserver.model import MessageRow
+    from chatserver.storage.database import Connection
+    from chatserver.storage.migrate import Migration
     from tests.support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.integration
@@ -104,6 +113,112 @@ async def test_failing_migration_leaves_nothing_behind(empty_dsn: Callable[[], s
         {"0001_make_one.sql": broken[0].sql, "0002_make_two.sql": "-- oldest code: 1\nCREATE TABLE two ();"}
     )
     assert await migrate(empty_dsn, 10, fixed) == ["0002_make_two.sql"]
+
+
+TABLE = (
+    "-- oldest code: 1\nCREATE TABLE one (n integer); INSERT INTO one SELECT n / 2 FROM generate_series(1, 100) AS n;"
+)
+COLUMN = "-- oldest code: 1\nALTER TABLE one ADD COLUMN m integer;"
+UNIQUE = """-- oldest code: 1
+-- transaction: none
+-- Built while servers write.
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS one_n ON one (n);
+ANALYZE one;
+"""
+
+
+def files(*texts: str) -> tuple[Migration, ...]:
+    return parse_migrations({f"{number:04d}_do_it.sql": text for number, text in enumerate(texts, start=1)})
+
+
+async def locked(dsn: Callable[[], str], connection: Connection) -> None:
+    """Return when a runner waits for a lock."""
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chatserver migrate' "
+            "AND wait_event_type = 'Lock' AND datname = $1",
+            dsn().rsplit("/", 1)[1],
+        ):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_long_lock_beside_holds_up_the_migration_and_not_those_who_come_after(
+    empty_dsn: Callable[[], str],
+) -> None:
+    await migrate(empty_dsn, 10, files(TABLE))
+    async with (
+        single_connection(empty_dsn, "a report") as holder,
+        single_connection(empty_dsn, "a server") as reader,
+        single_connection(empty_dsn, "who looks") as looker,
+    ):
+        holding = holder.transaction()
+        await holding.start()
+        await holder.fetch("SELECT * FROM one")
+        migrating = asyncio.create_task(migrate(empty_dsn, 60, files(TABLE, COLUMN)))
+        await locked(empty_dsn, looker)
+        # It waits behind the migration until that gives way; without lock_timeout that would be for ever.
+        async with asyncio.timeout(30):
+            assert len(await reader.fetch("SELECT * FROM one")) == 100
+        assert not migrating.done()
+        await holding.rollback()
+        assert await migrating == ["0002_do_it.sql"]
+
+
+async def test_a_lock_that_is_held_all_the_time_is_told_with_who_may_hold_it(empty_dsn: Callable[[], str]) -> None:
+    await migrate(empty_dsn, 10, files(TABLE))
+    async with single_connection(empty_dsn, "a report") as holder:
+        async with holder.transaction():
+            await holder.fetch("SELECT * FROM one")
+            with pytest.raises(MigrationBlocked, match=r"0002_do_it\.sql needs a lock .*a report, open for"):
+                await migrate(empty_dsn, 0, files(TABLE, COLUMN))
+        assert await migrate(empty_dsn, 10, files(TABLE, COLUMN)) == ["0002_do_it.sql"]
+
+
+async def test_each_file_is_kept_though_a_later_one_fails(empty_dsn: Callable[[], str]) -> None:
+    with pytest.raises(StatementFailed):
+        await migrate(empty_dsn, 10, files(TABLE, COLUMN, "-- oldest code: 1\nSELECT 1/0;"))
+    assert await migrate(empty_dsn, 10, files(TABLE, COLUMN, UNIQUE.replace("UNIQUE ", ""))) == ["0003_do_it.sql"]
+
+
+async def test_an_index_whose_build_was_interrupted_is_built_again(
+    empty_dsn: Callable[[], str], postgres: PostgresCluster
+) -> None:
+    with pytest.raises(StatementFailed):
+        await migrate(empty_dsn, 10, files(TABLE, UNIQUE))
+    name = empty_dsn().rsplit("/", 1)[1]
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'one_n'::regclass"
+    assert postgres.sql(valid, name) == "f"
+    postgres.sql("DELETE FROM one WHERE ctid NOT IN (SELECT min(ctid) FROM one GROUP BY n)", name)
+    assert await migrate(empty_dsn, 10, files(TABLE, UNIQUE)) == ["0002_do_it.sql"]
+    assert postgres.sql(valid, name) == "t"
+
+
+async def test_runners_at_once_build_an_index_beside_an_open_transaction(empty_dsn: Callable[[], str]) -> None:
+    plain = UNIQUE.replace("UNIQUE ", "")
+    await migrate(empty_dsn, 10, files(TABLE))
+    async with (
+        single_connection(empty_dsn, "a server") as holder,
+        single_connection(empty_dsn, "who looks") as looker,
+    ):
+        holding = holder.transaction()
+        await holding.start()
+        await holder.execute("INSERT INTO one VALUES (1000)")
+        runners = [asyncio.create_task(migrate(empty_dsn, 60, files(TABLE, plain))) for _ in range(3)]
+        await locked(empty_dsn, looker)
+        # Writers go on meanwhile.
+        await looker.execute("INSERT INTO one VALUES (1001)")
+        await holding.commit()
+        assert sorted(await asyncio.gather(*runners), key=len) == [[], [], ["0002_do_it.sql"]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CREATE INDEX CONCURRENTLY one_n ON one (n);", "-- nothing", "SELECT $$;$$;", "SELECT ';';"],
+    ids=["not to be run again", "nothing", "a body", "a semicolon within"],
+)
+def test_a_file_without_a_transaction_that_cannot_be_run_so_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="0001"):
+        files(f"-- oldest code: 1\n-- transaction: none\n{text}")
 
 
 async def test_newer_schema_is_served_unless_it_excludes_this_code(empty_dsn: Callable[[], str]) -> None:

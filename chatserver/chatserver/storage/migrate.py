@@ -1,4 +1,8 @@
-"""The migration runner: numbered SQL files, each once, in order, in a transaction, under one lock."""
+"""The migration runner: numbered SQL files, each once, in order, in a transaction of its own, under one lock.
+
+A file with the line ``-- transaction: none`` is run statement by statement, for indexes that are built while servers
+write. It may be interrupted, and so is run again from its beginning: each statement must bear that.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.storage.database import Database, single_connection
@@ -19,18 +24,41 @@ if TYPE_CHECKING:
 
     from chatserver.storage.database import Connection
 
+log = structlog.get_logger()
+
 MIGRATION_LOCK = 0x636861744D696772
 """Key of the advisory lock that lets one runner work at a time ("chatMigr" in ASCII)."""
+
+TURN_SECONDS = 0.2
+"""Seconds between looks whether another runner is done."""
 
 RETRY_SECONDS = 1.0
 """Seconds between tries while the database does not answer."""
 
+LOCK_SECONDS = 2.0
+"""Seconds that a statement waits for a lock: whoever comes to the table meanwhile waits behind it."""
+
+CONCURRENT_LOCK_SECONDS = 60.0
+"""The same of a statement outside a transaction: it waits for transactions that began before, and nobody behind it."""
+
+BACK_OFF_MAX_SECONDS = 10.0
+"""Longest wait between tries to get a lock; the first is RETRY_SECONDS."""
+
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _HEADER = re.compile(r"^-- oldest code: (\d+)$", re.MULTILINE)
+_NO_TRANSACTION = re.compile(r"^-- transaction: none$", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+_BUILD = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (IF NOT EXISTS )?(\w+)", re.IGNORECASE)
+_LOCKED = frozenset({"55P03", "40P01"})
+"""SQLSTATEs of a lock that another session holds: not available in time, and a deadlock that was broken."""
 
 
 class SchemaRefused(Exception):
     """The database's schema cannot be used by this code; the text says why and what to do."""
+
+
+class MigrationBlocked(Exception):
+    """Another session holds a lock that a migration needs; the text says which migration and what to do."""
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -40,6 +68,7 @@ class Migration(msgspec.Struct, frozen=True):
         number: its place in the order; the highest one a code knows is that code's version of the schema.
         oldest_code: the lowest such version that can still work once this migration is applied.
         checksum: SHA-256 of the text, in hex.
+        statements: of a file that is run outside a transaction; none: the whole text in one transaction.
     """
 
     number: int
@@ -47,6 +76,7 @@ class Migration(msgspec.Struct, frozen=True):
     oldest_code: int
     checksum: str
     sql: str
+    statements: tuple[str, ...] = ()
 
 
 class AppliedMigration(msgspec.Struct, frozen=True):
@@ -79,8 +109,27 @@ def parse_migrations(files: Mapping[str, str]) -> tuple[Migration, ...]:
         if not header:
             raise ValueError(f"migration {name!r} lacks its line '-- oldest code: N'")
         checksum = hashlib.sha256(files[name].encode()).hexdigest()
-        migrations.append(Migration(expected, name, int(header[1]), checksum, files[name]))
+        statements = _statements(name, files[name]) if _NO_TRANSACTION.search(files[name]) else ()
+        migrations.append(Migration(expected, name, int(header[1]), checksum, files[name], statements))
     return tuple(migrations)
+
+
+def _statements(name: str, text: str) -> tuple[str, ...]:
+    """Return the statements of a file that is run outside a transaction.
+
+    Raises:
+        ValueError: it has none, or one that cannot be run again or cannot be told from the next.
+    """
+    if "$$" in text:
+        raise ValueError(f"migration {name!r} has a body in $$: it needs a transaction")
+    statements = tuple(part.strip() for part in _COMMENT.sub("", text).split(";") if part.strip())
+    if not statements or any(statement.count("'") % 2 for statement in statements):
+        raise ValueError(f"migration {name!r} has no statement, or a semicolon within one")
+    for statement in statements:
+        built = _BUILD.match(statement)
+        if built and not built[1]:
+            raise ValueError(f"migration {name!r} builds {built[2]} without IF NOT EXISTS: it may be run again")
+    return statements
 
 
 def plan(known: Sequence[Migration], applied: Sequence[AppliedMigration]) -> tuple[Migration, ...]:
@@ -112,7 +161,7 @@ def plan(known: Sequence[Migration], applied: Sequence[AppliedMigration]) -> tup
 async def migrate(
     read_dsn: Callable[[], str], wait_seconds: float, migrations: Sequence[Migration] | None = None
 ) -> list[str]:
-    """Bring the schema up to this code's, waiting for the database up to `wait_seconds`.
+    """Bring the schema up to this code's, waiting for the database and for locks up to `wait_seconds` each.
 
     Safe to run from several places at once, and again.
 
@@ -121,45 +170,132 @@ async def migrate(
 
     Raises:
         ServiceUnavailable: the database did not answer in time.
+        MigrationBlocked: another session held a lock all the time.
         SchemaRefused: an applied migration was edited, or the schema is newer and says that this code is too old.
-        StatementFailed: a migration is wrong; it left nothing behind.
+        StatementFailed: a migration is wrong; it left nothing behind, unless it is one without a transaction.
     """
     known = read_migrations() if migrations is None else tuple(migrations)
     deadline = time.monotonic() + wait_seconds
+    applied: list[str] = []
     while True:
         try:
             async with single_connection(read_dsn, "chatserver migrate") as connection:
-                return await _apply(connection, known)
+                await _Runner(connection, known, wait_seconds).run(applied)
+                return applied
         except ServiceUnavailable:
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _apply(connection: Connection, known: Sequence[Migration]) -> list[str]:
-    names: list[str] = []
-    await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-    try:
+class _Runner:
+    """Applies what is missing by one connection."""
+
+    def __init__(self, connection: Connection, known: Sequence[Migration], wait_seconds: float) -> None:
+        self._connection = connection
+        self._known = known
+        self._wait_seconds = wait_seconds
+
+    async def run(self, applied: list[str]) -> None:
+        """Apply what is missing, and add its names to ``applied``; raises as of `migrate`."""
+        connection = self._connection
+        await self._take_turn()
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             "number integer PRIMARY KEY, name text NOT NULL, oldest_code integer NOT NULL, checksum text NOT NULL, "
             "applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        for migration in plan(known, await _read_applied(connection)):
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO schema_migrations (number, name, oldest_code, checksum) VALUES ($1, $2, $3, $4)",
-                    migration.number,
-                    migration.name,
-                    migration.oldest_code,
-                    migration.checksum,
-                )
-            names.append(migration.name)
-    finally:
-        if not connection.is_closed():
-            await connection.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
-    return names
+        for migration in plan(self._known, await _read_applied(connection)):
+            await self._apply(migration)
+            applied.append(migration.name)
+
+    async def _take_turn(self) -> None:
+        """Wait until no other runner is at work; the end of the connection is the end of the turn.
+
+        Not by waiting inside PostgreSQL: building an index concurrently waits for every statement that began before,
+        and would wait for those who wait for it.
+        """
+        while True:
+            if await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+                return
+            await asyncio.sleep(TURN_SECONDS)
+
+    async def _apply(self, migration: Migration) -> None:
+        """Apply one, as often as somebody holds a lock that it needs.
+
+        Raises:
+            MigrationBlocked: as of `migrate`.
+        """
+        deadline = time.monotonic() + self._wait_seconds
+        wait_seconds = RETRY_SECONDS
+        while True:
+            try:
+                await self._try(migration)
+            except Exception as error:
+                if getattr(error, "sqlstate", None) not in _LOCKED:
+                    raise
+                if time.monotonic() + wait_seconds >= deadline:
+                    raise MigrationBlocked(_blocked(migration, await self._oldest_transactions())) from error
+            else:
+                return
+            log.warning("migration_waits_for_lock", migration=migration.name, again_in_seconds=wait_seconds)
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * 2, BACK_OFF_MAX_SECONDS)
+
+    async def _try(self, migration: Migration) -> None:
+        if not migration.statements:
+            await self._set_lock_timeout(LOCK_SECONDS)
+            async with self._connection.transaction():
+                await self._connection.execute(migration.sql)
+                await self._record(migration)
+            return
+        await self._set_lock_timeout(CONCURRENT_LOCK_SECONDS)
+        for statement in migration.statements:
+            built = _BUILD.match(statement)
+            if built:
+                await self._drop_half_built(built[2])
+            await self._connection.execute(statement)
+        await self._record(migration)
+
+    async def _set_lock_timeout(self, seconds: float) -> None:
+        await self._connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{int(seconds * 1000)}ms")
+
+    async def _drop_half_built(self, index: str) -> None:
+        """Drop what an interrupted build has left: it is never used, and IF NOT EXISTS would take it for the index."""
+        found = await self._connection.fetchval(
+            "SELECT quote_ident($1) FROM pg_index WHERE indexrelid = to_regclass(quote_ident($1)) AND NOT indisvalid",
+            index.lower(),
+        )
+        if found is not None:
+            log.warning("half_built_index_dropped", index=index)
+            await self._connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {found}")
+
+    async def _record(self, migration: Migration) -> None:
+        await self._connection.execute(
+            "INSERT INTO schema_migrations (number, name, oldest_code, checksum) VALUES ($1, $2, $3, $4)",
+            migration.number,
+            migration.name,
+            migration.oldest_code,
+            migration.checksum,
+        )
+
+    async def _oldest_transactions(self) -> list[str]:
+        """Return the sessions that may hold the lock: those whose transaction has been open for longest."""
+        rows = await self._connection.fetch(
+            "SELECT pid, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL "
+            "ORDER BY xact_start LIMIT 3"
+        )
+        return [f"pid {row[0]} ({row[1] or 'unnamed'}, open for {row[2]} s)" for row in rows]
+
+
+def _blocked(migration: Migration, sessions: Sequence[str]) -> str:
+    whose = ", ".join(sessions) or "none is visible to this role"
+    return (
+        f"Migration {migration.name} needs a lock that another session holds; the schema stays as it was before it. "
+        f"Oldest open transactions: {whose}. End the one that holds the lock (SELECT pg_terminate_backend(pid)), "
+        "and run `chatserver migrate` again."
+    )
 
 
 async def _read_applied(connection: Connection) -> list[AppliedMigration]:
