@@ -10,7 +10,9 @@ import pytest
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.services import feed
+from chatserver.storage import database as storage_database
 from chatserver.storage.database import CALL_SECONDS, Database
+from tests.support.databaseproxy import DatabaseProxy
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -147,3 +149,29 @@ async def test_read_only_database_is_not_ready(server: Server) -> None:
     with pytest.raises(ServiceUnavailable):
         await database.ping()
     await database.close()
+
+
+async def test_a_listen_that_hangs_leaves_no_connection_behind(
+    postgres: PostgresCluster, read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_database, "STATEMENT_SECONDS", 0.2)
+    port = int(postgres.dsn().rsplit(":", 1)[1].split("/", 1)[0])
+    async with DatabaseProxy(port) as proxy:
+        dsn = proxy.dsn(read_dsn().rsplit("/", 1)[1])
+        database = await Database(lambda: dsn, server_name="one").open()
+        proxy.is_deaf = True
+
+        def open_listens() -> int:
+            return proxy.listening
+
+        for _ in range(5):
+            with pytest.raises(ServiceUnavailable):
+                await database.listen(lambda _: None)
+        async with asyncio.timeout(30):
+            while open_listens():
+                await asyncio.sleep(0.02)
+        proxy.is_deaf = False
+        listener = await database.listen(lambda _: None)
+        assert open_listens() == 1
+        listener.close()
+        await database.close()

@@ -23,11 +23,15 @@ class DatabaseProxy:
     Attributes:
         port: where the proxy does.
         swallowed: connections of LISTEN that met a black hole.
+        is_deaf: the statement LISTEN itself is swallowed, on connections that are otherwise well.
+        listening: connections of LISTEN that are open now.
     """
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.swallowed = 0
+        self.is_deaf = False
+        self.listening = 0
         self._database_port = port
         self._passing = asyncio.Event()
         self._passing.set()
@@ -71,6 +75,7 @@ class DatabaseProxy:
                 is_bus = b" listen\0" in startup
                 if is_bus:
                     await self._pass()
+                self.listening += is_bus
                 database_reader, database_writer = await asyncio.open_connection("127.0.0.1", self._database_port)
                 try:
                     database_writer.write(startup)
@@ -79,6 +84,7 @@ class DatabaseProxy:
                         self._pipe(database_reader, writer, is_bus=is_bus),
                     )
                 finally:
+                    self.listening -= is_bus
                     database_writer.transport.abort()
             finally:
                 writer.transport.abort()
@@ -87,6 +93,8 @@ class DatabaseProxy:
         while data := await reader.read(CHUNK_BYTES):
             if is_bus:
                 await self._pass()
+                if self.is_deaf and b"LISTEN" in data:
+                    continue
             writer.write(data)
             await writer.drain()
 

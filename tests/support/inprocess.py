@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from chatserver.model import Principal
-    from chatserver.storage.database import Listener
+    from chatserver.storage.listener import Listener
 
 POOL_SIZE = 4
 Frame = dict[str, Any]

@@ -17,6 +17,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.hints import HINT_CHANNEL
+from chatserver.storage.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     """A connection as other modules name it, so that none of them needs asyncpg."""
+
+    OwnConnection = asyncpg.Connection[asyncpg.Record]
+    """A connection outside of the pool."""
 
     Record = asyncpg.Record
     """One row of a result."""
@@ -316,6 +320,7 @@ class Database:
         Raises:
             ServiceUnavailable: PostgreSQL is away.
         """
+        connection = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS * 2):
                 connection = await connect(
@@ -323,57 +328,18 @@ class Database:
                     application_name=f"chatserver {self.server_name} listen",
                     command_timeout=STATEMENT_SECONDS,
                 )
-                listener = Listener(connection)
+                listener = Listener(connection, _is_outage)
                 await listener.start(on_payload)
                 return listener
-        except Exception as error:
+        except BaseException as error:
+            if connection is not None:
+                # PostgreSQL may be frozen: cut, not closed, or each try would leave one connection behind.
+                connection.terminate()
+            if not isinstance(error, Exception):
+                raise
             if not _is_outage(error) and not isinstance(error, ValueError):
                 raise
             raise ServiceUnavailable from error
-
-
-class Listener:
-    """One connection that hears hints; made by Database.listen."""
-
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        self._connection = connection
-        self._closed = asyncio.Event()
-        connection.add_termination_listener(self._on_end)
-
-    async def start(self, on_payload: Callable[[str], None]) -> None:
-        """Subscribe."""
-
-        def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-            on_payload(str(payload))
-
-        await self._connection.add_listener(HINT_CHANNEL, hear)
-
-    def _on_end(self, *_: object) -> None:
-        self._closed.set()
-
-    async def wait_closed(self) -> None:
-        """Return when the connection has ended, for whatever reason."""
-        await self._closed.wait()
-
-    async def ping(self) -> None:
-        """Ask PostgreSQL for a sign of life: a silent connection looks like a healthy one.
-
-        Raises:
-            ServiceUnavailable: none came within CALL_SECONDS; the connection is cut.
-        """
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                await self._connection.execute("SELECT 1")
-        except Exception as error:
-            if not _is_outage(error):
-                raise
-            self.close()
-            raise ServiceUnavailable from error
-
-    def close(self) -> None:
-        """Cut the connection."""
-        self._connection.terminate()
-        self._closed.set()
 
 
 async def connect(

@@ -1,0 +1,67 @@
+"""The connection that listens for hints, and its signs of life."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from chatserver.errors import ServiceUnavailable
+from chatserver.hints import HINT_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatserver.storage.database import OwnConnection
+
+PING_SECONDS: Final = 5.0
+"""Seconds within which a healthy PostgreSQL answers."""
+
+
+class Listener:
+    """One connection that hears hints; made by Database.listen.
+
+    Args:
+        connection: its own from here on.
+        is_outage: whether an error means that PostgreSQL is unavailable.
+    """
+
+    def __init__(self, connection: OwnConnection, is_outage: Callable[[Exception], bool]) -> None:
+        self._connection = connection
+        self._is_outage = is_outage
+        self._closed = asyncio.Event()
+        connection.add_termination_listener(self._on_end)
+
+    async def start(self, on_payload: Callable[[str], None]) -> None:
+        """Subscribe."""
+
+        def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            on_payload(str(payload))
+
+        await self._connection.add_listener(HINT_CHANNEL, hear)
+
+    def _on_end(self, *_: object) -> None:
+        self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Return when the connection has ended, for whatever reason."""
+        await self._closed.wait()
+
+    async def ping(self) -> None:
+        """Ask PostgreSQL for a sign of life: a silent connection looks like a healthy one.
+
+        Raises:
+            ServiceUnavailable: none came within PING_SECONDS; the connection is cut.
+        """
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await self._connection.execute("SELECT 1")
+        except Exception as error:
+            if not self._is_outage(error):
+                raise
+            self.close()
+            raise ServiceUnavailable from error
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self._connection.terminate()
+        self._closed.set()
