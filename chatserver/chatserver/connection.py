@@ -121,34 +121,6 @@ class Outbox:
             self._room = None
 
 
-@dataclass(eq=False, slots=True)
-class Connection:
-    """One WebSocket.
-
-    Attributes:
-        conn_id: name of the connection in ``welcome`` and the logs.
-        own_ids: client ids of this connection's sends whose rows have not come by: it gets their ack, not the rows.
-        held: rows that came during a sync, by chat; None when no sync runs.
-        ahead: how far a sync has brought it chats that the hub does not follow for its user yet.
-        watched: users whose presence it is told.
-        published: the other servers were told of it.
-        announced: this server has heard that, too: what it hears of the same device from here on is newer.
-        proxy: address of whoever opened it, a proxy's as a rule.
-    """
-
-    conn_id: str
-    user_id: int
-    device_id: int
-    outbox: Outbox = field(default_factory=Outbox)
-    own_ids: set[str] = field(default_factory=set)
-    held: dict[int, list[tuple[int, bytes]]] | None = None
-    ahead: dict[int, int] = field(default_factory=dict)
-    watched: frozenset[int] = frozenset()
-    published: bool = False
-    announced: bool = False
-    proxy: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class PushedRow:
     """A row on its way to connections, encoded once.
@@ -163,3 +135,51 @@ class PushedRow:
     client_id: str
     frame: bytes
     user_ids: tuple[int, ...]
+
+
+class Held:
+    """Rows that wait for the end of a connection's sync, all chats together: no more than an outbox may hold.
+
+    Attributes:
+        rows: in the order in which they came.
+    """
+
+    __slots__ = ("_bytes", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[PushedRow] = []
+        self._bytes = 0
+
+    def add(self, row: PushedRow) -> bool:
+        """Hold a row; False when there is no room for it."""
+        self._bytes += len(row.frame)
+        self.rows.append(row)
+        return len(self.rows) <= MAX_OUTBOX_FRAMES and self._bytes <= MAX_OUTBOX_BYTES
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One WebSocket.
+
+    Attributes:
+        conn_id: name of the connection in ``welcome`` and the logs.
+        own_ids: client ids of this connection's sends whose rows have not come by: it gets their ack, not the rows.
+        held: rows that came during a sync; None when no sync runs.
+        ahead: how far a sync has brought it chats that the hub does not follow for its user yet.
+        watched: users whose presence it is told.
+        published: the other servers were told of it.
+        announced: this server has heard that, too: what it hears of the same device from here on is newer.
+        proxy: address of whoever opened it, a proxy's as a rule.
+    """
+
+    conn_id: str
+    user_id: int
+    device_id: int
+    outbox: Outbox = field(default_factory=Outbox)
+    own_ids: set[str] = field(default_factory=set)
+    held: Held | None = None
+    ahead: dict[int, int] = field(default_factory=dict)
+    watched: frozenset[int] = frozenset()
+    published: bool = False
+    announced: bool = False
+    proxy: str = ""

@@ -11,8 +11,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chatserver.connection import MAX_OUTBOX_FRAMES
+from chatserver.connection import Held
 from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
+from chatserver.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -52,14 +53,18 @@ class _Feed:
 
 
 class Hub:
-    """Index of local connections and long polls by id, user, device and chat."""
+    """Index of local connections and long polls by id, user, device and chat.
+
+    Attributes:
+        watching: whose presence they are told.
+    """
 
     def __init__(self) -> None:
         self.connections: dict[str, Connection] = {}
         self._devices: dict[int, Connection] = {}
         self._users: dict[int, _LocalUser] = {}
         self._feeds: dict[int, _Feed] = {}
-        self._watchers: dict[int, set[Connection]] = {}
+        self.watching = Watching()
 
     # --- who is here
 
@@ -285,9 +290,7 @@ class Hub:
         if row.seq <= feed.positions.get(connection, feed.pushed_seq) or is_own:
             return False
         if connection.held is not None:
-            held = connection.held.setdefault(row.chat_id, [])
-            held.append((row.seq, row.frame))
-            if len(held) > MAX_OUTBOX_FRAMES:
+            if not connection.held.add(row):
                 connection.outbox.close(CLOSE_PACE, "too slow", flush=False)
             return False
         return connection.outbox.put(row.frame)
@@ -330,7 +333,7 @@ class Hub:
         Begun again, it goes on: what is held stays so.
         """
         if connection.held is None:
-            connection.held = {}
+            connection.held = Held()
 
     def end_sync(self, connection: Connection, reached: Mapping[int, int]) -> None:
         """Release what was held back, but the rows that the sync has brought.
@@ -339,11 +342,10 @@ class Hub:
             connection: the connection.
             reached: the seq that the sync brought each chat to.
         """
-        held, connection.held = connection.held or {}, None
-        for chat_id, rows in held.items():
-            for seq, frame in rows:
-                if seq > reached.get(chat_id, 0):
-                    connection.outbox.put(frame)
+        held, connection.held = connection.held or Held(), None
+        for row in held.rows:
+            if row.seq > reached.get(row.chat_id, 0):
+                connection.outbox.put(row.frame)
         for chat_id, seq in reached.items():
             if not self.follows(connection.user_id, chat_id):
                 connection.ahead[chat_id] = seq
@@ -356,20 +358,8 @@ class Hub:
 
     def watch(self, connection: Connection, user_ids: frozenset[int]) -> None:
         """Tell this connection the presence of exactly these users from now on."""
-        for user_id in connection.watched - user_ids:
-            watchers = self._watchers[user_id]
-            watchers.discard(connection)
-            if not watchers:
-                del self._watchers[user_id]
-        for user_id in user_ids - connection.watched:
-            self._watchers.setdefault(user_id, set()).add(connection)
-        connection.watched = user_ids
-
-    def is_watched(self, user_id: int) -> bool:
-        """Whether anybody here is told of the user's presence."""
-        return user_id in self._watchers
+        self.watching.watch(connection, user_ids)
 
     def tell_watchers(self, user_id: int, frame: bytes) -> None:
         """Queue a presence frame to those who watch the user."""
-        for connection in self._watchers.get(user_id, ()):
-            connection.outbox.put(frame)
+        self.watching.tell(user_id, frame)

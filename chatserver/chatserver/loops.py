@@ -8,7 +8,9 @@ import random
 from typing import TYPE_CHECKING
 
 from chatserver import supervision
+from chatserver.errors import ServiceUnavailable
 from chatserver.services import housekeeping
+from chatserver.services.balancing import BEATS_UNTIL_GONE
 from chatserver.services.proxies import ProxyWatch, resolve
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 GAUGE_SECONDS = 1.0
 # Codes that wait when the server leaves; what is not sent by then is asked for again.
 SEND_CODES_SECONDS = 5.0
+# For what a server writes of its users when all of them have left.
+LAST_WORD_SECONDS = 2.0
 
 
 def loops_of(context: Context) -> dict[str, Loop]:
@@ -31,7 +35,9 @@ def loops_of(context: Context) -> dict[str, Loop]:
         "bus": bus.run,
         "delivery": deliverer.run,
         "healing": lambda: deliverer.run_healing(bus),
-        "presence": lambda: deliverer.run_presence(bus),
+        "presence": _once_migrated(
+            context, lambda: deliverer.presence.run(BEATS_UNTIL_GONE * settings.heartbeat_seconds)
+        ),
         "schema": health.watch_schema,
         "room": health.watch_room,
         "sockets": context.sockets.run,
@@ -60,8 +66,16 @@ async def running(context: Context) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _say_who_went(context)
         await context.writer.close(timeout_seconds=1)
         await context.database.close()
+
+
+async def _say_who_went(context: Context) -> None:
+    """Write that the users of the sockets that were just closed are offline; others would find out by and by."""
+    with contextlib.suppress(ServiceUnavailable, TimeoutError):
+        async with asyncio.timeout(LAST_WORD_SECONDS):
+            await context.deliverer.presence.flush()
 
 
 def _once_migrated(context: Context, loop: Loop) -> Loop:

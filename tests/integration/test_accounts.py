@@ -299,11 +299,3 @@ async def test_a_server_writes_when_devices_were_last_used(server: Server, monke
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-
-
-async def test_last_seen_is_written_in_batches(server: Server) -> None:
-    ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
-    await server.database.execute("UPDATE users SET last_seen = NULL")
-    await users.record_last_seen(server.database, [ada.user.user_id, bob.user.user_id, 987654])
-    assert (await users.get_user(server.database, ada.user.user_id)).last_seen_us is not None
-    await users.record_last_seen(server.database, [])

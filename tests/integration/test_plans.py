@@ -11,6 +11,7 @@ from chatserver.model import ReceiptMark, SeqRange
 from chatserver.services import blocks, changes, chats, feed, groups, receipts, sync, users
 from chatserver.services.devices import Devices
 from chatserver.services.syncing import Question, Syncs
+from chatserver.storage import presence
 from tests.support.filling import fill_chats, fill_strangers
 from tests.support.findings import tell
 from tests.support.people import Server, running_server, sign_in
@@ -51,7 +52,12 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await devices.authenticate(ada.token)
             await devices.list_devices(me)
             await users.find_user(database, username="bob")
-            await users.record_last_seen(database, [me])
+            async with database.transaction() as connection:
+                await presence.change(connection, "server-1", came=[me], went=[])
+                await presence.change(connection, "server-1", came=[], went=[me])
+            await presence.stands(database, [me])
+            await presence.servers_gone(database)
+            await presence.users_at(database, "server-1")
             row = await server.send(me, "x", to=bob.user.phone_number)
             await server.send(me, "x", chat_id=sent.chat_id)
             await feed.read_feed(database, me, since=since)

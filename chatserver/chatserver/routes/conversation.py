@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chatserver import protocol
+from chatserver import protocol, supervision
 from chatserver.errors import ChatError, InternalError, ServiceUnavailable
 from chatserver.model import ReceiptMark, SendMessage
-from chatserver.protocol import Ack, Error, Presence, Synced, Welcome, encode_frame
-from chatserver.services import receipts, users
+from chatserver.protocol import Ack, Error, Synced, Welcome, encode_frame
+from chatserver.routes.newest import Newest
+from chatserver.services import receipts
 from chatserver.services.rendering import rfc3339
 from chatserver.session import (
     Action,
@@ -41,8 +42,6 @@ log = structlog.get_logger()
 SYNC_ROWS = 5000
 # Between tries to store watermarks while the database is away.
 MARK_RETRY_SECONDS = 1.0
-# Seconds within which a user who was recorded as seen counts as online on another server.
-ONLINE_SECONDS = 60
 # Chats whose watermarks may wait for the database; a client with more sends them again after a sync.
 MAX_WAITING_MARKS = 5000
 
@@ -64,8 +63,8 @@ class Conversation:
         "_marks",
         "_session",
         "_socket",
-        "_sync_lock",
-        "_telling",
+        "_subscriptions",
+        "_syncs",
         "_typing",
     )
 
@@ -77,16 +76,16 @@ class Conversation:
         self._session = Session()
         self._marks: dict[int, ReceiptMark] = {}
         self._marking = False
-        self._sync_lock: asyncio.Lock | None = None
+        self._syncs: Newest[dict[int, int]] | None = None
+        self._subscriptions: Newest[frozenset[int]] | None = None
         self._typing: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
 
     def opened(self, socket: Socket) -> None:
         """Welcome the client."""
         context, connection = self._context, self._connection
         self._socket = socket
         context.hub.add(connection)
-        context.deliverer.came(connection.user_id)
+        context.deliverer.presence.came(connection.user_id)
         connection.outbox.put(encode_frame(self._welcome()))
         # Later, so that all that one commit or one query brings is written at once.
         connection.outbox.attach(functools.partial(context.turn.add, self.flush))
@@ -118,7 +117,7 @@ class Conversation:
         self._socket = None
         self._session.close()
         context.hub.remove(connection, time.monotonic())
-        context.deliverer.went(connection.user_id)
+        context.deliverer.presence.went(connection.user_id)
         connection.outbox.close(1000, "", flush=False)
         context.metrics.closed.labels(str(code)).inc()
         log.info("disconnected", conn_id=connection.conn_id, user_id=connection.user_id, code=code)
@@ -150,7 +149,10 @@ class Conversation:
             case RunSync(have_seq=have_seq):
                 # Now, and not when its task begins: what is pushed in between the sync would bring once more.
                 context.hub.begin_sync(connection)
-                self._start(self._sync(have_seq))
+                self._syncs = self._syncs or Newest(self._start, self._sync)
+                if self._syncs.put(have_seq):
+                    # The one that waited is not carried out: this one brings all that it would have brought.
+                    self._session.finished()
             case RaiseWatermarks():
                 self._mark(action)
             case RelayTyping(chat_id=chat_id):
@@ -160,17 +162,16 @@ class Conversation:
                     self._typing = self._start(typing)
             case WatchPresence(user_ids=user_ids):
                 context.hub.watch(connection, user_ids)
-                if self._telling is not None:
-                    self._telling.cancel()
-                self._telling = self._start(self._tell_presence(user_ids))
+                self._subscriptions = self._subscriptions or Newest(self._start, self._subscribe)
+                self._subscriptions.put(user_ids)
             case Close(code=code, reason=reason):
                 connection.outbox.close(code, reason)
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._context.tasks.add(task)
-        task.add_done_callback(self._context.tasks.discard)
-        return task
+        return supervision.start("conversation_failed", work, self._context.tasks)
+
+    async def _subscribe(self, user_ids: frozenset[int]) -> None:
+        await self._context.deliverer.presence.subscribe(self._connection, user_ids)
 
     def _send(self, frame: protocol.Send) -> None:
         client_id = frame.id.lower()
@@ -198,8 +199,8 @@ class Conversation:
             result = await self._context.messages.send(self._connection.user_id, message)
         except ChatError as error:
             result = error
-        except Exception:
-            log.exception("send_failed", conn_id=self._connection.conn_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+            supervision.caught("send_failed", error, conn_id=self._connection.conn_id)
             result = InternalError()
         self._answer_send(frame_id, frame_id.lower(), result)
 
@@ -217,16 +218,18 @@ class Conversation:
 
     async def _sync(self, have_seq: dict[int, int]) -> None:
         connection, context = self._connection, self._context
-        self._sync_lock = self._sync_lock or asyncio.Lock()
-        async with self._sync_lock:
+        async with context.syncs.place_of(connection.user_id):
+            if connection.outbox.order is not None:
+                self._session.finished()
+                return
             reached: dict[int, int] = {}
             context.hub.begin_sync(connection)
             try:
                 synced = await self._bring_rows(have_seq, reached)
             except ChatError as error:
                 frame = encode_frame(Error(error.code, error.detail, None, error.retry_after_seconds))
-            except Exception:
-                log.exception("sync_failed", conn_id=connection.conn_id)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+                supervision.caught("sync_failed", error, conn_id=connection.conn_id)
                 frame = encode_frame(Error("internal_error", ChatError.default_detail))
             else:
                 frame = encode_frame(synced)
@@ -278,23 +281,12 @@ class Conversation:
         except ChatError as error:
             self._marks.clear()
             self._connection.outbox.put(encode_frame(Error(error.code, error.detail)))
+        except Exception:
+            # Those that cannot be stored would hold up all that come.
+            self._marks.clear()
+            raise
         finally:
             self._marking = False
-
-    async def _tell_presence(self, user_ids: frozenset[int]) -> None:
-        """Tell once where the watched users stand; changes follow by the bus."""
-        for user_id in sorted(user_ids):
-            try:
-                user = await users.get_user(self._context.database, user_id)
-            except ServiceUnavailable:
-                return
-            except ChatError:
-                continue
-            seen_us = user.last_seen_us
-            recent = seen_us is not None and time.time() * 1e6 - seen_us < ONLINE_SECONDS * 1e6
-            online = self._context.hub.is_here(user_id) or recent
-            last_seen = None if seen_us is None else rfc3339(seen_us)
-            self._connection.outbox.put(encode_frame(Presence(user_id, online, last_seen)))
 
 
 def _highest(first: int | None, second: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Brings rows, receipts, typing and presence from the database and the bus to the connections of this server.
+"""Brings rows from the database and the bus to the connections of this server; hands on what else hints say.
 
 Hints say where to look. All that wait are answered by one query, and what it returns is pushed in order; when hints
 may have been lost, the database is asked every HEAL_SECONDS where the chats of the local users stand.
@@ -15,13 +15,12 @@ import structlog
 
 from chatserver.connection import PushedRow
 from chatserver.errors import ServiceUnavailable
-from chatserver.hints import Hint
 from chatserver.model import SeqRange
-from chatserver.protocol import Presence, encode_frame
-from chatserver.services import sync, users
+from chatserver.services import sync
 from chatserver.services.batches import Batches
 from chatserver.services.claims import Claims
 from chatserver.services.echo import Echo
+from chatserver.services.presence import Presence
 from chatserver.services.rendering import MICROSECONDS
 from chatserver.services.rows import frame_or_none
 from chatserver.services.signals import Signals
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from chatserver.bus import Bus
+    from chatserver.hints import Hint
     from chatserver.hub import Hub
     from chatserver.metrics import Metrics
     from chatserver.model import Delivery
@@ -53,10 +53,6 @@ LEARNERS_TOGETHER = 100
 HEAL_USERS = 500
 # A chat first heard of by a heal is pushed from so many rows back; the client fetches older ones.
 NEW_CHAT_ROWS = 100
-# Presence changes are collected for a second, so that a server's restart is a few hints and not thousands.
-PRESENCE_SECONDS = 1.0
-# Connected users are recorded as seen this often.
-LAST_SEEN_SECONDS = 30.0
 
 
 class Deliverer:
@@ -65,11 +61,13 @@ class Deliverer:
     Attributes:
         claims: tells the other servers which connection of a device is the newest.
         signals: receipts and typing, which are no rows.
+        presence: who is online, and who watches whom.
     """
 
     def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: Metrics) -> None:
         self.claims = Claims(database.server_name, hub)
         self.signals = Signals(database, hub)
+        self.presence = Presence(database, hub)
         self._database = database
         self._devices = devices
         self._hub = hub
@@ -107,8 +105,7 @@ class Deliverer:
             self._hub.revoke(hint.revoked)
         for device_id, conn_id in hint.claims:
             self._hub.heard_claim(device_id, conn_id)
-        for user_id, online in hint.presence:
-            self._tell_presence(user_id, online=bool(online) or self._hub.is_here(user_id))
+        self.presence.hear(hint.presence)
         self._work.set()
 
     @contextlib.contextmanager
@@ -186,15 +183,6 @@ class Deliverer:
             self._hub.learned(user_id)
         return [None] * len(user_ids)
 
-    def came(self, user_id: int) -> None:
-        """Tell others, soon, that a user is online."""
-        self._presence[user_id] = True
-
-    def went(self, user_id: int) -> None:
-        """Tell others, soon, that a user went offline, unless they are here by another connection."""
-        if not self._hub.is_here(user_id):
-            self._presence[user_id] = False
-
     # --- the loops
 
     async def run(self) -> None:
@@ -242,26 +230,6 @@ class Deliverer:
             except BaseException:
                 self._heal_now.set()
                 raise
-
-    async def run_presence(self, bus: Bus) -> None:
-        """Send collected presence changes once a second, and record who was seen."""
-        recorded_at = time.monotonic()
-        while True:
-            await asyncio.sleep(PRESENCE_SECONDS)
-            changes, self._presence = self._presence, {}
-            now = time.monotonic()
-            seen = {user_id for user_id, online in changes.items() if not online}
-            if now - recorded_at >= LAST_SEEN_SECONDS:
-                recorded_at = now
-                seen.update(user_id for user_id in self._hub.local_users() if self._hub.is_here(user_id))
-            try:
-                if changes:
-                    presence = tuple((user_id, int(online)) for user_id, online in changes.items())
-                    await bus.publish(Hint(self._database.server_name, presence=presence))
-                if seen:
-                    await users.record_last_seen(self._database, sorted(seen))
-            except ServiceUnavailable:
-                log.debug("presence_dropped", users=len(changes))
 
     # --- steps
 
@@ -358,6 +326,7 @@ class Deliverer:
         for start in range(0, len(user_ids), HEAL_USERS):
             await apart("users_not_healed", user_ids[start : start + HEAL_USERS], self._heal_users)
         await self.signals.heal(chat_id for _, chat_id in self._found)
+        await self.presence.heal()
         device_ids = [connection.device_id for connection in self._hub.connections.values()]
         revoked = await self._devices.revoked_among(device_ids) if device_ids else set()
         self._devices.forget(revoked)
@@ -375,7 +344,3 @@ class Deliverer:
                 if after is not None and after < last_seq:
                     self._metrics.gaps_healed.inc(last_seq - after)
                     self._reached[chat_id] = max(last_seq, self._reached.get(chat_id, 0))
-
-    def _tell_presence(self, user_id: int, *, online: bool) -> None:
-        if self._hub.is_watched(user_id):
-            self._hub.tell_watchers(user_id, encode_frame(Presence(user_id, online, None)))

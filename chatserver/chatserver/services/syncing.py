@@ -14,6 +14,7 @@ import msgspec
 
 from chatserver.model import SeqRange
 from chatserver.services.batches import Batches
+from chatserver.services.places import Places
 from chatserver.services.rendering import view_synced
 from chatserver.services.rows import frame_or_none, frames_of
 from chatserver.services.sync import SYNC_CHATS_MAX, SYNC_MEMBERS_MAX, clean, sync_user
@@ -22,6 +23,7 @@ from chatserver.storage import sync as storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from chatserver.hub import Hub
     from chatserver.model import Delivery, Member, SyncResult
@@ -36,6 +38,9 @@ BATCHES_AT_ONCE = 2
 
 ALONE_AT_ONCE = 2
 """Syncs that are answered by themselves: each takes a connection, and 30 ms a thousand rows."""
+
+USER_AT_ONCE = 4
+"""Connections of a user whose sync is under way: one that does not read holds a few MB until it is closed."""
 
 FEW_CHATS = 64
 """Chats of a user that syncs with others, as far as the hub or the client knows."""
@@ -81,6 +86,12 @@ class Syncs:
         self._hub = hub
         self._together = Batches(self.answer_together, most=BATCH_SYNCS, at_once=BATCHES_AT_ONCE)
         self._alone = asyncio.Semaphore(ALONE_AT_ONCE)
+        self._places = Places(1)
+        self._users = Places(USER_AT_ONCE)
+
+    def place_of(self, user_id: int) -> AbstractAsyncContextManager[object]:
+        """Return what to hold while a connection of a user gets what it missed, up to the last row in its outbox."""
+        return self._users.of(user_id)
 
     async def answer(self, user_id: int, have: Mapping[int, int]) -> Answer:
         """Return what a client does not have yet, as ``sync.sync_user`` does.
@@ -92,7 +103,8 @@ class Syncs:
             answer = await self._together.ask(Question(user_id, clean(have)))
             if answer is not None:
                 return answer
-        async with self._alone:
+        # One place at most for each user, however many devices sync: the others' turn comes soon.
+        async with self._places.of(user_id), self._alone:
             return _encode(await sync_user(self._database, user_id, have))
 
     async def answer_together(self, questions: Sequence[Question]) -> list[Answer | None]:

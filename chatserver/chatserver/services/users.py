@@ -1,4 +1,4 @@
-"""Users: finding them, their profile, and when they were last seen."""
+"""Users: finding them, and their profile."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from chatserver.storage.database import StatementFailed
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from chatserver.model import User
     from chatserver.storage.database import Database
 
@@ -95,10 +93,3 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
             return user
     except StatementFailed as error:
         raise accounts.username_taken(error) from error
-
-
-async def record_last_seen(database: Database, user_ids: Iterable[int]) -> None:
-    """Set last_seen to now for these users: one statement a call, meant to be called in batches."""
-    ids = list(user_ids)
-    if ids:
-        await accounts.record_last_seen(database, ids)

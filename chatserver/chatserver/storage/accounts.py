@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from chatserver.storage.database import Connection, Database, Record
 
-_USER_COLUMNS: Final[LiteralString] = "user_id, phone_number, username, profile_picture_url, created_at, last_seen"
+_USER_COLUMNS: Final[LiteralString] = (
+    "user_id, phone_number, username, profile_picture_url, created_at, last_seen_of(user_id, last_seen)"
+)
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,18 +123,6 @@ def username_taken(error: StatementFailed) -> Exception:
     if error.constraint == "users_username_key_key":
         return UsernameTaken.of("username", "is taken")
     return error
-
-
-async def record_last_seen(database: Database, user_ids: Sequence[int]) -> None:
-    """Set last_seen to now."""
-    await database.execute(
-        # Locked in order: two servers may report the same users at once.
-        "WITH seen AS MATERIALIZED (SELECT user_id FROM users WHERE user_id = ANY ($1::bigint[]) "
-        "AND deleted_at IS NULL "
-        "ORDER BY user_id FOR NO KEY UPDATE) "
-        "UPDATE users u SET last_seen = now() FROM seen WHERE u.user_id = seen.user_id",
-        list(user_ids),
-    )
 
 
 async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] | None:

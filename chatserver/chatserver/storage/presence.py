@@ -1,0 +1,94 @@
+"""SQL of presence: which users are connected to which server, written only by the server that has the connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chatserver.storage.database import micros_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatserver.storage.database import Connection, Database
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """Where a user stands: connected to some server or not, and when last seen (microseconds since 1970)."""
+
+    online: bool
+    last_seen_us: int | None
+
+
+# In order, so that two servers that write of the same users wait for each other and do not lock each other out.
+_LOCK = "SELECT user_id FROM users WHERE user_id = ANY ($1::bigint[]) ORDER BY user_id FOR NO KEY UPDATE"
+
+_CHANGE = """
+WITH came AS (
+    INSERT INTO presence (server_name, user_id) SELECT $1, c.user_id FROM unnest($2::bigint[]) AS c (user_id)
+    ON CONFLICT DO NOTHING
+    RETURNING user_id
+), went AS (
+    DELETE FROM presence WHERE server_name = $1 AND user_id = ANY ($3::bigint[])
+    RETURNING user_id
+), turned AS (
+    SELECT changed.user_id, changed.online
+    FROM (SELECT user_id, 1 AS online FROM came UNION ALL SELECT user_id, 0 FROM went) changed
+    WHERE NOT EXISTS (SELECT FROM presence p WHERE p.user_id = changed.user_id AND p.server_name <> $1)
+), seen AS (
+    UPDATE users u SET last_seen = now() FROM turned t
+    WHERE u.user_id = t.user_id AND t.online = 0 AND u.deleted_at IS NULL
+)
+SELECT user_id, online FROM turned ORDER BY user_id
+"""
+
+
+async def change(
+    connection: Connection, server_name: str, *, came: Sequence[int], went: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Write who has come to a server and who has left it: steps of one transaction.
+
+    Users who are connected to another server too do not turn. Who turns offline has been seen now.
+
+    Returns:
+        ``(user_id, 1 online | 0 offline)`` of those who turn.
+    """
+    # A statement of its own: the next one sees what another server has committed before it let these users go.
+    await connection.fetch(_LOCK, [*came, *went])
+    return [(row[0], row[1]) for row in await connection.fetch(_CHANGE, server_name, list(came), list(went))]
+
+
+async def users_at(database: Database, server_name: str, limit: int | None = None) -> list[int]:
+    """Return users who are written as connected to a server; at most ``limit`` of them."""
+    records = await database.fetch("SELECT user_id FROM presence WHERE server_name = $1 LIMIT $2", server_name, limit)
+    return [record[0] for record in records]
+
+
+async def stands(database: Database, user_ids: Sequence[int]) -> dict[int, Stand]:
+    """Return {user_id: where they stand} of the accounts that exist."""
+    records = await database.fetch(
+        "SELECT u.user_id, EXISTS (SELECT FROM presence p WHERE p.user_id = u.user_id), "
+        "last_seen_of(u.user_id, u.last_seen) "
+        "FROM users u WHERE u.user_id = ANY ($1::bigint[]) AND u.deleted_at IS NULL",
+        list(user_ids),
+    )
+    return {record[0]: Stand(record[1], micros_or_none(record[2])) for record in records}
+
+
+# One probe of the primary key for each server, not a look at each of its users.
+_SERVERS_GONE = """
+WITH RECURSIVE named AS (
+    (SELECT server_name FROM presence ORDER BY server_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.server_name FROM presence p WHERE p.server_name > n.server_name ORDER BY p.server_name LIMIT 1)
+    FROM named n WHERE n.server_name IS NOT NULL
+)
+SELECT n.server_name FROM named n
+WHERE n.server_name IS NOT NULL AND NOT EXISTS (SELECT FROM servers s WHERE s.server_name = n.server_name)
+"""
+
+
+async def servers_gone(database: Database) -> list[str]:
+    """Return the servers that have users here and no heartbeat."""
+    return [record[0] for record in await database.fetch(_SERVERS_GONE)]

@@ -1,0 +1,160 @@
+"""Who is online is true on every server: after a normal end, on another server, and when a server was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatserver.model import Principal
+from chatserver.storage import presence
+from tests.support.devices import Socket, sign_in
+from tests.support.inprocess import Air, ChatServer, Wire
+from tests.support.people import Server
+from tests.support.people import sign_in as join
+from tests.support.server import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.support.postgres import PostgresCluster
+
+pytestmark = pytest.mark.integration
+
+Servers = tuple[ServerProcess, ServerProcess]
+
+
+@pytest.fixture
+def two(read_dsn: Callable[[], str]) -> Iterator[Servers]:
+    with (
+        ServerProcess(read_dsn(), "one", CHAT_HEARTBEAT_SECONDS=0.3) as one,
+        ServerProcess(read_dsn(), "two", CHAT_HEARTBEAT_SECONDS=0.3) as other,
+    ):
+        one.wait_ready()
+        other.wait_ready()
+        yield one, other
+
+
+async def online(socket: Socket, user_id: int) -> bool:
+    """Return what a connection is told of a user whom it begins to watch."""
+    socket.frames.clear()
+    await socket.send(type="subscribe", user_ids=[user_id])
+    frame = await socket.of_type("presence", user_id=user_id)
+    return bool(frame["online"])
+
+
+async def turns(socket: Socket, user_id: int, *, is_online: bool) -> None:
+    await socket.of_type("presence", user_id=user_id, online=is_online)
+    socket.frames.clear()
+
+
+async def test_whoever_subscribes_right_after_somebody_left_is_told_that_they_are_offline(two: Servers) -> None:
+    one, other = two
+    ana, ben, eve = [await sign_in(one, name) for name in ("ana", "ben", "eve")]
+    async with ana.socket(one) as a, eve.socket(one) as e:
+        assert not await online(a, ben.user_id)
+        async with ben.socket(other):
+            await turns(a, ben.user_id, is_online=True)
+            assert await online(e, ben.user_id)
+        await turns(a, ben.user_id, is_online=False)
+        assert not await online(e, ben.user_id)
+
+
+async def test_who_is_on_two_servers_turns_offline_with_the_last_one_only(
+    two: Servers, postgres: PostgresCluster, read_dsn: Callable[[], str]
+) -> None:
+    one, other = two
+    database = read_dsn().rsplit("/", 1)[1]
+
+    async def written(*, at_two: bool) -> None:
+        async with asyncio.timeout(20):
+            while bool(postgres.sql("SELECT user_id FROM presence WHERE server_name = 'two'", database)) != at_two:
+                await asyncio.sleep(0.05)
+
+    ana, phone = await sign_in(one, "ana"), await sign_in(one, "ben")
+    laptop = await sign_in(one, phone_number=phone.phone_number)
+    async with ana.socket(one) as a:
+        await a.send(type="subscribe", user_ids=[phone.user_id])
+        async with phone.socket(one):
+            await turns(a, phone.user_id, is_online=True)
+            async with laptop.socket(other):
+                await written(at_two=True)
+            await written(at_two=False)
+            assert not [frame for frame in a.frames if frame["type"] == "presence"]
+            assert await online(a, phone.user_id)
+        await turns(a, phone.user_id, is_online=False)
+
+
+@pytest.mark.parametrize("returns", [False, True], ids=["never to return", "and comes back under its name"])
+async def test_users_of_a_killed_server_turn_offline_for_their_watchers(two: Servers, returns: bool) -> None:  # noqa: FBT001
+    one, other = two
+    ana, ben, eve = [await sign_in(one, name) for name in ("ana", "ben", "eve")]
+    async with ana.socket(one) as a, eve.socket(one) as e:
+        await a.send(type="subscribe", user_ids=[ben.user_id])
+        async with ben.socket(other):
+            await turns(a, ben.user_id, is_online=True)
+            other.signal(signal.SIGKILL)
+            other.wait(20)
+            if returns:
+                other.spawn()
+            await turns(a, ben.user_id, is_online=False)
+            assert not await online(e, ben.user_id)
+        async with ben.http(one) as http:
+            assert (await http.get("/api/users/me")).json()["last_seen"] is not None
+
+
+async def test_two_servers_that_a_user_leaves_at_once_tell_it_once_and_in_the_order_of_commits(server: Server) -> None:
+    user_ids = [(await join(server.database)).user.user_id for _ in range(5)]
+
+    async def write(name: str, came: Sequence[int], went: Sequence[int]) -> list[tuple[int, int]]:
+        async with server.database.transaction() as connection:
+            return await presence.change(connection, name, came=came, went=went)
+
+    for _ in range(20):
+        for name in ("one", "two"):
+            await write(name, user_ids, [])
+        told = await asyncio.gather(write("one", [], user_ids), write("two", [], user_ids[::-1]))
+        assert sorted(turned for turns in told for turned in turns) == [(user_id, 0) for user_id in user_ids]
+        # One leaves while the other is come to: whoever commits last says how it stands.
+        await write("one", user_ids, [])
+        went, came = await asyncio.gather(write("one", [], user_ids), write("two", user_ids, []))
+        assert len(went) == len(came) in {0, 5}
+        await write("two", [], user_ids)
+    stands = await presence.stands(server.database, user_ids)
+    assert not any(stand.online for stand in stands.values())
+
+
+async def test_a_subscription_is_one_query_and_a_newer_one_replaces_the_one_that_waits(
+    read_dsn: Callable[[], str],
+) -> None:
+    air = Air(read_dsn)
+    await air.open()
+    chat_server = ChatServer(read_dsn, "one", air)
+    await chat_server.start()
+    try:
+        database = chat_server.database
+        ana = await join(database, "Ana")
+        others = [(await join(database)).user.user_id for _ in range(4)]
+        wire = Wire(chat_server, Principal(ana.user.user_id, ana.device_id))
+        await wire.open()
+        queries = 0
+
+        def count(_seconds: float, _succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
+            nonlocal queries
+            queries += 1
+
+        database._on_seconds = count
+        # Users whom nobody knows are as expensive as others.
+        for first in range(50):
+            wire.submit({"type": "subscribe", "user_ids": [*others, *range(100_000 + first, 100_900 + first)]})
+        await chat_server.quiet()
+        frames = [frame for frame in wire.take() if frame["type"] == "presence"]
+        assert queries <= 2
+        assert {frame["user_id"] for frame in frames} == set(others)
+        assert not any(frame["online"] for frame in frames)
+        assert not chat_server.failures
+    finally:
+        await chat_server.kill()
+        await air.close()
