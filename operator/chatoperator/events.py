@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
 
 GOOD_WHEN_FALSE = frozenset(
-    {"Progressing", "ScalingLimited", "Paused", "DevelopmentCodes", "UpgradeAvailable", "HostnameConflict"}
+    {
+        "Progressing",
+        "ScalingLimited",
+        "Paused",
+        "DevelopmentCodes",
+        "UpgradeAvailable",
+        "HostnameConflict",
+        "ClientAddressesShared",
+    }
 )
 """Conditions whose False is no warning."""
 
@@ -30,14 +38,29 @@ WARNINGS = frozenset(
         "CertManagerMissing",
         "GatewayApiMissing",
         "CertificateFailed",
+        "TrafficPolicyCluster",
+        "FrontNotTrusted",
     }
 )
 """Reasons that are warnings whatever their condition."""
 
+FAILED_MIGRATIONS = frozenset({"MigrationFailing", "MigrationFailed"})
+"""Reasons of a migration that fails: it goes from one to the other with each try."""
+
 CHOSEN = frozenset({"External", "Disabled", "Paused"})
 """Reasons that are somebody's wish, whatever their condition."""
 
-STEPS = frozenset({"Missing", "WaitingForMigration", "NotReady", "PartlyReady", "NotAnswering", "CertificateNotIssued"})
+STEPS = frozenset(
+    {
+        "Missing",
+        "WaitingForMigration",
+        "NotReady",
+        "PartlyReady",
+        "NotAnswering",
+        "CertificateNotIssued",
+        "AddressMissing",
+    }
+)
 """Reasons between which a part moves while it comes or goes."""
 
 FIGURES = frozenset({"AtMinimum", "WithinBounds"})

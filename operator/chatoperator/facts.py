@@ -68,6 +68,7 @@ class Facts:
         parameters_refused: PostgreSQL's words against the parameters; None where it has none.
         parameters_checked: Whether PostgreSQL has looked at the parameters, or cannot be asked.
         claim_refusal: The API server's words against a larger volume; None where it took it.
+        migration_failed: What Progressing said last, where that was of a migration that fails; empty otherwise.
         rejections: Why Kubernetes rejects the pods of a StatefulSet or Job, in its words, by part.
         rotating: Whether the database's passwords are being rotated.
     """
@@ -92,5 +93,6 @@ class Facts:
     parameters_refused: str | None = None
     parameters_checked: bool = True
     claim_refusal: str | None = None
+    migration_failed: str = ""
     rejections: Mapping[Part, str] = field(default_factory=dict)
     rotating: bool = False

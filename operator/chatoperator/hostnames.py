@@ -48,12 +48,18 @@ def claim(cluster: ChatCluster) -> Claim:
 
 
 def conflict(own: Claim, others: Iterable[Claim]) -> str | None:
-    """The oldest of the older ChatClusters that want one of the same hostnames, in words; None where there is none."""
+    """Which hostnames belong to the oldest of the older ChatClusters that want them, in words; None without one.
+
+    One in another namespace is not named: status is read by who may read this namespace alone.
+    """
     older = sorted(other for other in others if other < own and other.addresses & own.addresses)
     if not older:
         return None
     shared = sorted(hostname for hostname, _ in older[0].addresses & own.addresses)
-    return f"{', '.join(shared)} belongs to the older ChatCluster {older[0].name} in namespace {older[0].namespace}"
+    told = ", ".join(shared)
+    if older[0].namespace != own.namespace:
+        return f"{told} belongs to an older ChatCluster in another namespace"
+    return f"{told} belongs to the older ChatCluster {older[0].name} in namespace {own.namespace}"
 
 
 class Claims:

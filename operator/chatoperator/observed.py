@@ -122,16 +122,17 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
     metadata, status = raw["metadata"], raw.get("status", {})
     annotations = metadata.get("annotations") or {}
     containers = status.get("containerStatuses") or []
+    component = (metadata.get("labels") or {}).get(COMPONENT_LABEL, "")
     return Pod(
         name=metadata["name"],
-        component=(metadata.get("labels") or {}).get(COMPONENT_LABEL, ""),
+        component=component,
         address=status.get("podIP"),
         host_address=status.get("hostIP"),
         ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         started=bool(containers) and all(container.get("started") for container in containers),
         terminating="deletionTimestamp" in metadata,
         lost=lost,
-        trouble=_lost(raw) if lost else _trouble(status, containers),
+        trouble=_lost(raw) if lost else _trouble(status, containers, once=component == "migrate"),
         deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
         certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),
@@ -143,12 +144,15 @@ def _lost(raw: Manifest) -> str:
     return f"NodeLost: node {node} should have removed it by {leaves_by}; repair the node, or delete the Node for good"
 
 
-def _trouble(status: Mapping[str, Any], containers: list[Manifest]) -> str | None:
-    """In Kubernetes' words, but for a container that ended: those would change with every new try."""
+def _trouble(status: Mapping[str, Any], containers: list[Manifest], *, once: bool) -> str | None:
+    """In Kubernetes' words, but for a container that ended: those would change with every new try.
+
+    One that is to run `once` has not recovered by running again: only its end tells.
+    """
     for container in containers:
         state = container.get("state") or {}
         ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
-        if not container.get("ready") and ended.get("exitCode"):
+        if (once or not container.get("ready")) and ended.get("exitCode"):
             return f"container {container['name']} ended with exit code {ended['exitCode']}{_beside(ended)}"
         waiting = state.get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.events import FIGURES, GOOD_WHEN_FALSE, STEPS, WARNINGS
+from chatoperator.events import FAILED_MIGRATIONS, FIGURES, GOOD_WHEN_FALSE, STEPS, WARNINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +59,12 @@ def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[
     ]
 
 
+def migration_failed(body: Manifest) -> str:
+    """What Progressing says in a ChatCluster's status, where it is of a migration that fails; empty otherwise."""
+    held = (body.get("status") or {}).get("conditions") or []
+    return next((str(one["message"]) for one in held if one["reason"] in FAILED_MIGRATIONS), "")
+
+
 def deserves_event(condition: Mapping[str, Any], previous: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a condition that turned is worth an Event: together they shall read as a story.
 
@@ -67,9 +73,12 @@ def deserves_event(condition: Mapping[str, Any], previous: Sequence[Mapping[str,
     """
     if condition["status"] == "Unknown":
         return False
+    before = next((held for held in previous if held["type"] == condition["type"]), None)
+    if before is not None and (before["reason"], condition["reason"]) == ("MigrationFailed", "MigrationFailing"):
+        # The next try of the same.
+        return False
     if condition["reason"] in WARNINGS:
         return True
-    before = next((held for held in previous if held["type"] == condition["type"]), None)
     if condition["reason"] in FIGURES:
         return before is not None and before["reason"] in WARNINGS
     if before is None:

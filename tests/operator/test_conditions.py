@@ -186,6 +186,7 @@ def test_the_conditions_are_those_that_admins_are_promised() -> None:
         "DevelopmentCodes",
         "UpgradeAvailable",
         "HostnameConflict",
+        "ClientAddressesShared",
     ]
 
 
@@ -274,6 +275,99 @@ def test_a_hostname_that_is_taken_is_told_and_both_serve() -> None:
     made = by_type(conditions(facts(running(), conflict="chat.example.com belongs to the older ChatCluster a")))
     assert (made["HostnameConflict"].status, made["HostnameConflict"].reason) == ("True", "HostnameTaken")
     assert made["Ready"].status == "True"
+
+
+FAILED_BEFORE = "Job demo-migrate-1 does not succeed and is tried again"
+
+
+def test_the_next_try_of_a_migration_that_failed_is_no_news_until_it_succeeds() -> None:
+    made = by_type(conditions(facts(running(), migrated=False, migration_failed=FAILED_BEFORE)))["Progressing"]
+    assert (made.status, made.reason) == ("True", "MigrationFailing")
+    assert "kubectl logs job/demo-migrate-1" in made.message
+    other = facts(running(), migrated=False, migrate_job_name="demo-migrate-2", migration_failed=FAILED_BEFORE)
+    assert by_type(conditions(other))["Progressing"].reason == "Migrating"
+    assert by_type(conditions(facts(running(), migration_failed=FAILED_BEFORE)))["Progressing"].reason == "Settled"
+
+
+def test_a_job_runs_only_where_it_has_a_pod() -> None:
+    def told(observed: Observed) -> str:
+        return by_type(conditions(facts(observed, migrated=False)))["Progressing"].message
+
+    job: dict[str, Any] = {"metadata": {"name": "demo-migrate-1"}, "spec": {}, "status": {}}
+    made = replace(running(), children={**running().children, ("Job", "demo-migrate-1"): job})
+    assert told(running()) == "Job demo-migrate-1 does not exist yet"
+    assert told(made) == "Job demo-migrate-1 has no pod yet"
+    pod = replace(unready("demo-migrate-1-x", ""), trouble=None)
+    assert told(replace(made, pods=(pod,))) == "Job demo-migrate-1 runs"
+    other = replace(unready("demo-migrate-10-x", ""), trouble=None)
+    assert told(replace(made, pods=(other,))) == "Job demo-migrate-1 has no pod yet"
+    gone = {**made.children, ("StatefulSet", "demo-postgres"): workload("demo-postgres", 0, 1)}
+    assert "waits for the database: 0 of 1 postgres pods are ready" in told(replace(made, children=gone))
+
+
+def test_nothing_is_said_to_go_on_where_nothing_ran_before() -> None:
+    pods = (unready("demo-migrate-1-y", "container migrate ended with exit code 2"),)
+    fresh = Observed(children={("StatefulSet", "demo-postgres"): workload("demo-postgres", 1, 1)}, pods=pods)
+    made = by_type(conditions(facts(fresh, ok=False, migrated=False)))["Progressing"]
+    assert made.reason == "MigrationFailing"
+    assert "goes on serving" not in made.message
+    assert "Correct the spec" in made.message
+    stuck = facts(rolling("ingress", readyReplicas=0), ok=False)
+    assert "goes on serving" not in by_type(conditions(stuck))["Progressing"].message
+
+
+def with_service(**status: Any) -> Observed:
+    service = {"metadata": {"name": "demo-ingress"}, "spec": {"type": "LoadBalancer"}, "status": status}
+    return replace(running(), children={**running().children, ("Service", "demo-ingress"): service})
+
+
+BALANCED = {"service": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}}
+
+
+def test_an_address_that_never_comes_is_told_and_nothing_is_settled() -> None:
+    made = by_type(conditions(facts(with_service(), cluster=cluster(ingress=BALANCED))))
+    for kind in ("Ready", "IngressReady", "Progressing"):
+        assert made[kind].reason == "AddressMissing"
+        assert "ingress.service.type" in made[kind].message
+    assert (made["Ready"].status, made["IngressReady"].status, made["Progressing"].status) == ("False", "False", "True")
+    named = cluster(ingress={**BALANCED, "hostnames": ["chat.example.com"]})
+    made = by_type(conditions(facts(with_service(), cluster=named)))
+    assert (made["Ready"].status, made["IngressReady"].status) == ("True", "False")
+    given = with_service(loadBalancer={"ingress": [{"ip": "192.0.2.1"}]})
+    made = by_type(conditions(facts(given, cluster=cluster(ingress=BALANCED))))
+    assert [made[kind].reason for kind in ("Ready", "IngressReady", "Progressing")] == [
+        "Answering",
+        "AllReady",
+        "Settled",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ingress", "reason"),
+    [
+        ({}, "AddressesKept"),
+        ({"service": {"type": "LoadBalancer"}}, "TrafficPolicyCluster"),
+        ({"service": {"type": "NodePort"}}, "TrafficPolicyCluster"),
+        (BALANCED, "AddressesKept"),
+        ({"service": {"type": "LoadBalancer", "proxyProtocolFrom": ["10.2.0.0/24"]}}, "AddressesKept"),
+        ({"hostnames": ["a.example.com"], "front": {"kind": "Ingress"}}, "FrontNotTrusted"),
+        (
+            {
+                "hostnames": ["a.example.com"],
+                "front": {"kind": "Ingress"},
+                "limits": {"trustedProxies": ["10.1.0.0/16"]},
+            },
+            "AddressesKept",
+        ),
+    ],
+)
+def test_clients_that_share_an_address_are_told_with_the_limit_that_they_share(
+    ingress: dict[str, Any], reason: str
+) -> None:
+    made = by_type(conditions(facts(running(), cluster=cluster(ingress=ingress))))["ClientAddressesShared"]
+    assert made.reason == reason
+    assert (made.status == "True") is (reason != "AddressesKept")
+    assert ("codesPerAddressPerHour" in made.message) is (made.status == "True")
 
 
 def test_every_reason_is_explained_to_admins() -> None:

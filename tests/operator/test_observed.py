@@ -47,6 +47,16 @@ def test_a_pod_that_stays_is_not_lost_however_old() -> None:
     assert not pod(raw()).terminating
 
 
+def test_a_migration_that_runs_again_after_it_ended_has_not_recovered() -> None:
+    again = {"name": "migrate", "ready": True, "state": {"running": {}}, "lastState": CRASHED}
+    raw_pod = {"metadata": {"name": "x"}, "status": {"containerStatuses": [again]}}
+    assert pod(raw_pod).trouble is None
+    raw_pod["metadata"] = {"name": "x", "labels": {"app.kubernetes.io/component": "migrate"}}
+    assert pod(raw_pod).trouble == "container migrate ended with exit code 2"
+    done = {**again, "ready": False, "state": {"terminated": {"exitCode": 0}}}
+    assert pod({**raw_pod, "status": {"containerStatuses": [done]}}).trouble is None
+
+
 def trouble(*, ready: bool = False, conditions: Any = (), **container: Any) -> str | None:
     return pod(
         {

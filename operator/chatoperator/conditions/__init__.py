@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator.conditions import (
     chatserver,
+    client_addresses,
     database,
     development,
     hostnames,
@@ -28,5 +29,5 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
     cluster = facts.cluster
     if cluster is not None:
         made += [*scaling.conditions(facts, cluster), paused.condition(cluster), development.condition(cluster)]
-        made += [upgrade.condition(facts), hostnames.condition(facts)]
+        made += [upgrade.condition(facts), hostnames.condition(facts), client_addresses.condition(cluster)]
     return tuple(made)

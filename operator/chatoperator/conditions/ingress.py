@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.conditions import address
 from chatoperator.conditions.workloads import part_condition
 from chatoperator.facts import Condition
 
@@ -19,6 +20,9 @@ def condition(facts: Facts) -> Condition:
     made, trouble = _proxies(facts), facts.route_trouble
     if made.status == "True" and trouble is not None:
         return Condition(KIND, "False", trouble.reason, trouble.message)
+    without = address.missing(facts)
+    if made.status == "True" and without is not None:
+        return Condition(KIND, "False", "AddressMissing", without)
     return made
 
 

@@ -47,7 +47,12 @@ def words(facts: Facts) -> str:
 def _failing(facts: Facts) -> str | None:
     """What keeps the Job from succeeding; None where nothing is known to."""
     name, found = facts.migrate_job_name, troubles(facts, "migrate")
-    if name is None or not found:
+    if name is None:
+        return None
+    if not found and name in facts.migration_failed:
+        # The Job was made anew after its end: until it succeeds nothing has changed for whoever reads this.
+        return f"Job {name} failed before and is tried again; see its logs ({_look(name)}). {remedy(facts)}"
+    if not found:
         return None
     if not facts.observed.job_pods(name):
         return f"Job {name} has no pod: {found[0]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import changes, migration, rollout
+from chatoperator.conditions import address, changes, migration, rollout
 from chatoperator.facts import Condition
 from chatoperator.observed import job_state
 
@@ -48,7 +48,12 @@ def _moving(facts: Facts) -> Condition | None:
     """The first of these that holds: it goes on by itself."""
     if not facts.migrated:
         return migration.condition(facts)
-    return rollout.condition(facts) or changes.condition(facts)
+    return rollout.condition(facts) or changes.condition(facts) or _without_address(facts)
+
+
+def _without_address(facts: Facts) -> Condition | None:
+    without = address.missing(facts)
+    return Condition("Progressing", "True", "AddressMissing", without) if without is not None else None
 
 
 def _webhook_words(cluster: ChatCluster) -> str:

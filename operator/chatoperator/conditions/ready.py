@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.conditions import address
 from chatoperator.facts import Condition
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ def condition(facts: Facts, parts: Sequence[Condition]) -> Condition:
     if facts.answer.ok and trouble is not None and not trouble.accepted:
         # It answers, but not people's clients.
         return Condition("Ready", "False", trouble.reason, f"{facts.answer.message}; {trouble.message}")
+    without = address.missing(facts)
+    if facts.answer.ok and without is not None and facts.cluster is not None and not facts.cluster.ingress.hostnames:
+        # With a hostname its DNS may lead here by another way.
+        return Condition("Ready", "False", "AddressMissing", f"{facts.answer.message}; {without}")
     if facts.answer.ok and not (facts.certificate_ends and facts.certificate_ends.over):
         return Condition("Ready", "True", "Answering", facts.answer.message)
     # What waits for another part repeats what that one says.

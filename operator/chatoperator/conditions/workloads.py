@@ -42,7 +42,7 @@ def troubles(facts: Facts, part: Part) -> list[str]:
     pods = [
         pod
         for pod in facts.observed.component(part)
-        if pod.trouble and not pod.ready and (pod.lost or not pod.terminating)
+        if pod.trouble and (part == "migrate" or not pod.ready) and (pod.lost or not pod.terminating)
     ]
     if part == "migrate":
         # Not those of another image's Job.

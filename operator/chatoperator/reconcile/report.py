@@ -130,6 +130,7 @@ class Reporter:
             upgrade=self._settings.version if behind else None,
             parameters_refused=plan.parameters_refused,
             parameters_checked=plan.parameters_checked,
+            migration_failed=status.migration_failed(body),
             rejections=await rejections(self._kube, without_pods),
             claim_refusal=state.claim_refusal.message if state.claim_refusal else None,
             rotating=plan.config_revision is not None and plan.inputs.credentials.logins.stage != "settled",
