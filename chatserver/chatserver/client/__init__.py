@@ -10,7 +10,17 @@ Install it with the extra `client`. Example:
 """
 
 from chatserver.client.live import LiveClient
-from chatserver.client.model import Ack, ChatClientError, Item, Problem, ReceiptUpdate, SignedOut
+from chatserver.client.model import Ack, ChatClientError, ClientStopped, Item, Problem, ReceiptUpdate, SignedOut
 from chatserver.client.rest import RestClient
 
-__all__ = ["Ack", "ChatClientError", "Item", "LiveClient", "Problem", "ReceiptUpdate", "RestClient", "SignedOut"]
+__all__ = [
+    "Ack",
+    "ChatClientError",
+    "ClientStopped",
+    "Item",
+    "LiveClient",
+    "Problem",
+    "ReceiptUpdate",
+    "RestClient",
+    "SignedOut",
+]

@@ -4,6 +4,12 @@ from typing import Any
 
 import msgspec
 
+RETRY_SECONDS = 2.0
+"""Between calls, when the server does not say for how long."""
+
+RETRY_MIN_SECONDS, RETRY_MAX_SECONDS = 0.1, 300.0
+"""What a server asks for is bounded: a client neither spins nor sleeps for ever because of a wrong answer."""
+
 
 class ChatClientError(Exception):
     """Any failure of the client."""
@@ -11,6 +17,14 @@ class ChatClientError(Exception):
 
 class SignedOut(ChatClientError):
     """The token is no longer good, or another connection of this device took over: sign in again."""
+
+
+class ClientStopped(ChatClientError):
+    """The client met what it does not know how to handle, and has ended; `__cause__` is the exception."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the client stopped: {type(cause).__name__}: {cause}")
+        self.__cause__ = cause
 
 
 class Problem(ChatClientError):
@@ -79,3 +93,9 @@ class ReceiptUpdate(msgspec.Struct, frozen=True):
     user_id: int
     delivered_seq: int
     read_seq: int
+
+
+def wait_seconds(failure: Exception) -> float:
+    """Return how long to wait until a call is tried again: what the server asked for, within bounds."""
+    asked = failure.retry_after_seconds if isinstance(failure, Problem) else None
+    return min(max(asked or RETRY_SECONDS, RETRY_MIN_SECONDS), RETRY_MAX_SECONDS)

@@ -4,6 +4,7 @@ import ssl
 from typing import Any, Self
 
 import httpx
+import msgspec
 
 from chatserver.client.model import Problem
 
@@ -121,26 +122,34 @@ class RestClient:
             answer = await self._http.request(
                 method, path, json=body, params=params, timeout=TIMEOUT_SECONDS + wait_seconds
             )
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             raise Problem(503, "unreachable", type(error).__name__) from error
+        except UnicodeEncodeError as error:
+            detail = f"the request has an unpaired surrogate at character {error.start}; remove it"
+            raise Problem(422, "validation_failed", detail) from None
         if answer.status_code < httpx.codes.BAD_REQUEST:
             return answer
         try:
-            problem = answer.json()
-        except ValueError:
-            problem = {}
+            problem = msgspec.json.decode(answer.content, type=_ProblemBody)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Of a proxy in between, most likely.
+            problem = _ProblemBody()
         retry_after = answer.headers.get("Retry-After", "")
         raise Problem(
             answer.status_code,
-            problem.get("code", "unknown"),
-            problem.get("detail", answer.reason_phrase),
-            float(retry_after) if retry_after.isdigit() else None,
+            problem.code,
+            problem.detail or answer.reason_phrase,
+            float(retry_after) if retry_after.isdecimal() else None,
         )
 
     async def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Make a call and return its JSON, None for an empty answer."""
+        """Make a call and return its JSON, None for an empty answer.
+
+        Raises:
+            Problem: As `request`; also an answer that is no JSON (502 `bad_answer`).
+        """
         answer = await self.request(method, path, body, params=params or None)
-        return answer.json() if answer.content else None
+        return _decoded(answer, Any) if answer.content else None
 
     async def send(self, text: str, *, client_id: str, to: str | None = None, chat_id: int | None = None) -> Any:
         """Send by REST; returns `{message_id, chat_id, seq, status, created_at, duplicate}`."""
@@ -159,7 +168,9 @@ class RestClient:
             params={key: value for key, value in params.items() if value is not None},
             wait_seconds=wait_seconds,
         )
-        return answer.json(), answer.headers["X-Next-Since"]
+        if "X-Next-Since" not in answer.headers:
+            raise Problem(502, "bad_answer", "the answer has no X-Next-Since header")
+        return _decoded(answer, list[dict[str, Any]]), answer.headers["X-Next-Since"]
 
     async def chats(self, cursor: str | None = None, *, limit: int = 200) -> Any:
         """One page of the user's chats, the most recently active first: `{chats, next_cursor}`."""
@@ -177,4 +188,16 @@ class RestClient:
         answer = await self.request(
             "GET", f"/api/chats/{chat_id}/messages", params={"after": after_seq, "limit": limit}
         )
-        return answer.json(), answer.headers.get("X-More") == "true"
+        return _decoded(answer, list[dict[str, Any]]), answer.headers.get("X-More") == "true"
+
+
+class _ProblemBody(msgspec.Struct, frozen=True):
+    code: str = "unknown"
+    detail: str = ""
+
+
+def _decoded(answer: httpx.Response, expected: Any) -> Any:
+    try:
+        return msgspec.json.decode(answer.content, type=expected)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(502, "bad_answer", f"the answer cannot be read: {type(error).__name__}") from error

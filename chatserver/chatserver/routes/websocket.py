@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from picows import WSListener, WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined] # missing in its stub
 
-from chatserver.protocol import MAX_FRAME_BYTES, PING_SECONDS
+from chatserver.protocol import CLOSE_TOO_LARGE, MAX_FRAME_BYTES, PING_SECONDS
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ TEXT_FIN = 0x81
 CLOSE_OK = 1000
 CLOSE_PROTOCOL_ERROR = 1002
 CLOSE_INVALID_TEXT = 1007
-CLOSE_TOO_BIG = 1009
 CLOSE_INTERNAL_ERROR = 1011
 
 # With an adapter picows makes no logger of its own for each connection.
@@ -181,7 +180,7 @@ class Socket(WSListener):
             self._partial, self._is_text = bytearray(), kind == WSMsgType.TEXT
         self._partial += frame.get_payload_as_memoryview()
         if len(self._partial) > MAX_FRAME_BYTES:
-            self.close(CLOSE_TOO_BIG, "the message is too big")
+            self.close(CLOSE_TOO_LARGE, "the message is too big")
         elif frame.fin:
             whole, self._partial = bytes(self._partial), None
             self._hand_over(whole, is_text=self._is_text)

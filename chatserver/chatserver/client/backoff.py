@@ -1,0 +1,32 @@
+"""How long a client waits before it connects again; pure, with the random draw as an argument."""
+
+MAX_SECONDS = 20.0
+"""Full jitter below it: 5,000 clients of a lost server come back at 250 a second at most."""
+
+FIRST_SECONDS = 0.25
+"""The first ceiling; it doubles with each failure in a row."""
+
+STEADY_SECONDS = 10.0
+"""A connection that was welcomed and lasted this long was good: what ends it is the first failure of a row again. A
+welcome alone proves nothing, since what the client sends next may be what the server closes it for."""
+
+
+class Backoff:
+    """Counts the connections in a row that ended soon."""
+
+    def __init__(self) -> None:
+        self._soon_ended = 0
+
+    def seconds(self, connected_seconds: float, draw: float) -> float:
+        """Return the wait after a connection has ended.
+
+        Args:
+            connected_seconds: From its `welcome` to its end; 0 where none came.
+            draw: A random number from 0 to 1.
+        """
+        if connected_seconds >= STEADY_SECONDS:
+            self._soon_ended = 0
+        # The exponent is bounded: after a week without a server it would be no float any more.
+        ceiling = min(MAX_SECONDS, FIRST_SECONDS * 2.0 ** min(self._soon_ended, 16))
+        self._soon_ended += 1
+        return draw * ceiling
