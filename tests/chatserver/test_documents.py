@@ -226,6 +226,7 @@ def test_the_channel_tells_the_address_the_close_codes_and_the_limits() -> None:
     assert channel["address"] == asyncapi.PATH
     assert asyncapi.PATH in OPENAPI["paths"]
     assert channel["x-close-codes"] == {
+        "1009": "too_large",
         "1012": "restart",
         "4001": "unauthenticated",
         "4003": "forbidden",
