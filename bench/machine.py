@@ -96,6 +96,7 @@ def chat(postgres: PostgresCluster, servers: int = 1, database: str | None = Non
                     f"bench-{number}",
                     # On, as in life, but for the generator, whose users write at rates no person reaches.
                     CHAT_MESSAGES_PER_USER_PER_MINUTE=UNREACHED_PER_MINUTE,
+                    CHAT_STORED_BYTES_PER_USER_PER_HOUR=2**50,
                     CHAT_REQUESTS_PER_DEVICE_PER_MINUTE=UNREACHED_PER_MINUTE,
                     CHAT_MAX_CONNECTIONS=MAX_CONNECTIONS,
                     CHAT_LOG_LEVEL="INFO",

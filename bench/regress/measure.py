@@ -39,6 +39,7 @@ START_SECONDS = 240.0
 SETTINGS: dict[str, str | float] = {
     # All features on: the limits count, and refuse nobody.
     "CHAT_MESSAGES_PER_USER_PER_MINUTE": 10**6,
+    "CHAT_STORED_BYTES_PER_USER_PER_HOUR": 2**50,
     "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": 10**6,
     # A connection that is opened meanwhile is no message's: two are open soon.
     "CHAT_DATABASE_POOL_SIZE": 2,

@@ -120,6 +120,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     )
     limits = Limits(
         messages_per_user_per_minute=settings.messages_per_user_per_minute,
+        stored_bytes_per_user_per_hour=settings.stored_bytes_per_user_per_hour,
         requests_per_device_per_minute=settings.requests_per_device_per_minute,
         requests_per_address_per_minute=settings.requests_per_address_per_minute,
         on_refused=metrics.count_rate_limited,

@@ -190,17 +190,25 @@ class Limits:
 
     codes_per_address_per_hour: int
     codes_per_number_per_hour: int
+    codes_per_hour: int
     messages_per_user_per_minute: int
+    stored_bytes_per_user_per_hour: int
     requests_per_device_per_minute: int
     requests_per_address_per_minute: int
 
 
 @dataclass(frozen=True)
 class Auth:
-    """How people sign in. Codes go to `webhook`; where it is None, by sender Log, which is for development."""
+    """How people sign in.
+
+    Attributes:
+        webhook: Where codes go; None: by sender Log, which is for development.
+        calling_codes: What phone numbers may begin with, after the +; empty: anything.
+    """
 
     webhook: Webhook | None
     limits: Limits
+    calling_codes: tuple[str, ...]
     session_days: int
 
 

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatserver.errors import RateLimited
-from chatserver.services.limits import MINUTE_SECONDS, Limits, TokenBuckets
+from chatserver.services.limits import (
+    MINUTE_SECONDS,
+    ROW_BYTES,
+    Limits,
+    TokenBuckets,
+    group_changes,
+    stored_bytes,
+)
 
 
 def taken(buckets: TokenBuckets, key: str, times: list[float]) -> int:
@@ -81,16 +88,17 @@ def test_each_kind_of_limit_has_its_own_budget_and_says_when_to_come_back() -> N
     refused: list[str] = []
     limits = Limits(
         messages_per_user_per_minute=2,
+        stored_bytes_per_user_per_hour=0,
         requests_per_device_per_minute=3,
         requests_per_address_per_minute=1,
         on_refused=refused.append,
     )
     for _ in range(2):
-        limits.check_message(1, 0.0)
+        limits.check_change(1, 0.0, 0)
     with pytest.raises(RateLimited) as caught:
-        limits.check_message(1, 0.0)
+        limits.check_change(1, 0.0, 0)
     assert caught.value.retry_after_seconds == 30
-    limits.check_message(2, 0.0)
+    limits.check_change(2, 0.0, 0)
     # A device with the user's number is somebody else's.
     for _ in range(3):
         limits.check_request(1, 0.0)
@@ -101,3 +109,40 @@ def test_each_kind_of_limit_has_its_own_budget_and_says_when_to_come_back() -> N
         limits.check_address("2001:db8::2", 0.0)
     limits.check_address("2001:db8:0:1::1", 0.0)
     assert refused == ["messages", "device", "address"]
+
+
+def test_bytes_are_counted_by_the_hour_and_a_change_that_is_too_large_for_a_bucket_takes_it_whole() -> None:
+    buckets = TokenBuckets(1000, period_seconds=3600)
+    assert buckets.take("ana", 0.0, 600) == 0
+    assert buckets.take("ana", 0.0, 600) == pytest.approx(720)
+    assert buckets.take("ana", 0.0, 400) == 0
+    assert buckets.take("ben", 0.0, 10**9) == 0
+    assert buckets.take("ben", 0.0, 1) == pytest.approx(3.6)
+    assert buckets.take("ben", 3600.0, 1000) == 0
+
+
+def test_texts_count_as_they_are_stored() -> None:
+    assert stored_bytes() == ROW_BYTES
+    assert stored_bytes("a" * 100, None, "é", "\U0001f44d", rows=3) == 3 * ROW_BYTES + 100 + 2 + 4
+    assert group_changes(0) == 1
+    assert group_changes(1024) == 129
+
+
+def test_an_hour_of_the_largest_messages_stays_below_what_the_quota_says() -> None:
+    limits = Limits(
+        messages_per_user_per_minute=600,
+        stored_bytes_per_user_per_hour=20 * 2**20,
+        requests_per_device_per_minute=0,
+        requests_per_address_per_minute=0,
+        on_refused=lambda _: None,
+    )
+    size = stored_bytes("\U0001f44d" * 65_536)
+    stored = 0
+    for second in range(3600):
+        try:
+            limits.check_change(1, float(second), size)
+        except RateLimited:
+            continue
+        stored += size
+    # What is there at once, and what comes back within the hour.
+    assert stored <= 2 * 20 * 2**20

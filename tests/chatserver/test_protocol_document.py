@@ -18,7 +18,7 @@ from chatserver.routes.context import App
 from chatserver.routes.parsing import Body
 from chatserver.services import changes as change_services
 from chatserver.services import chats as chat_services
-from chatserver.services import code_limits, feed, rendering, sync
+from chatserver.services import code_limits, feed, limits, rendering, sync
 from chatserver.session import Close, Reply, Session
 from chatserver.settings import read_settings
 
@@ -324,6 +324,8 @@ def test_the_close_codes_are_the_constants() -> None:
         ("in a day: from one address; from all | {};", code_limits.WRONG_TRIES_PER_DAY),
         ("from all | 10; {} (429) |", code_limits.NUMBER_WRONG_TRIES_PER_DAY),
         ("in a minute | 600; {} (429) |", SETTINGS.requests_per_device_per_minute),
+        ("and {} for each row | 20,971,520 (429)", limits.ROW_BYTES),
+        ("for each row | {} (429) |", SETTINGS.stored_bytes_per_user_per_hour),
         ("or {} s after it, then 60 s", code_limits.RESEND_SECONDS),
         ("The server pings who was silent for {} s", protocol.PING_SECONDS),
         ("or {} frames in a row were refused", protocol.MAX_REFUSALS),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from chatserver.routes.calls import CALLS
 from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
 
@@ -91,3 +92,71 @@ async def test_a_number_that_was_just_sent_a_code_is_told_to_wait(read_dsn: Call
             body = {"phone_number": "+14155550101"}
             assert (await http.post("/api/auth/code", json=body)).status_code == 202
             assert_limited(await http.post("/api/auth/code", json=body))
+
+
+BODIES = {
+    "POST /api/messages": {"chat_id": 1, "text": "x"},
+    "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
+    "PATCH /api/users/me": {"profile_picture_url": "https://example.com/a.png"},
+    "POST /api/groups": {"group_name": "x", "members": []},
+    "PATCH /api/groups/{group_id}": {"group_name": "x"},
+    "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
+}
+STORING_NOTHING_THAT_STAYS = {
+    "DELETE /api/auth/session": "signs out",
+    "DELETE /api/devices/{device_id}": "signs out",
+    "DELETE /api/users/me": "deletes",
+    "POST /api/ws-ticket": "a row for 30 s; the device's calls are limited",
+    "POST /api/receipts": "at most a row for each row of the caller's chats; the device's calls are limited",
+}
+CHANGES = [
+    call for call in CALLS if call.signed_in and call.method != "GET" and call.route not in STORING_NOTHING_THAT_STAYS
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "limit"),
+    [("CHAT_MESSAGES_PER_USER_PER_MINUTE", "messages"), ("CHAT_STORED_BYTES_PER_USER_PER_HOUR", "bytes")],
+)
+async def test_every_call_that_stores_counts(read_dsn: Callable[[], str], setting: str, limit: str) -> None:
+    # One change's worth, be it a message or the bytes of two rows.
+    with ServerProcess(read_dsn(), "one", **{setting: 1 if limit == "messages" else 700}) as server:
+        server.wait_ready()
+        assert {call.route for call in CHANGES} == BODIES.keys() | {
+            call.route for call in CHANGES if call.body is None
+        }, "each call with a body needs one here"
+        for call in CHANGES:
+            ana = await sign_in(server)
+            async with ana.http(server) as http:
+                first = await http.post("/api/groups", json={"group_name": "x" * 50, "members": []})
+                assert first.status_code == 201
+                path = call.path.format(chat_id=1, seq=1, emoji="%F0%9F%91%8D", user_id=1, group_id=1, device_id=1)
+                answer = await http.request(call.method, path, json=BODIES.get(call.route))
+                assert (call.route, answer.status_code) == (call.route, 429)
+                assert answer.json()["code"] == "rate_limited"
+                # What ends something, or takes nothing, still goes.
+                assert (await http.post("/api/ws-ticket")).status_code == 201
+                assert (await http.get("/api/chats")).status_code == 200
+        assert server.metric(f'chatserver_rate_limited_total{{limit="{limit}"}}') == len(CHANGES)
+
+
+async def test_a_user_has_so_many_bytes_stored_whatever_way_they_come(read_dsn: Callable[[], str]) -> None:
+    with ServerProcess(read_dsn(), "one", CHAT_STORED_BYTES_PER_USER_PER_HOUR=200_000) as server:
+        server.wait_ready()
+        ana, ben = await sign_in(server, "ana"), await sign_in(server, "ben")
+        large = "x" * 65_536
+        async with ana.http(server) as http, ana.socket(server) as socket:
+            sent = await http.post("/api/messages", json={"to": "ben", "text": large})
+            assert sent.status_code == 200
+            place = f"/api/chats/{sent.json()['chat_id']}/messages/1"
+            assert (await http.patch(place, json={"text": "y" * 65_536})).status_code == 200
+            assert (await socket.message(large, to="ben"))["type"] == "ack"
+            limited = await http.patch(place, json={"text": large})
+            assert limited.status_code == 429
+            assert 1 <= int(limited.headers["Retry-After"]) <= 3600
+            refused = await socket.message(large, to="ben")
+            assert (refused["type"], refused["code"]) == ("error", "rate_limited")
+            # What is small has room still, and nobody else pays.
+            assert (await http.post("/api/messages", json={"to": "ben", "text": "small"})).status_code == 200
+        async with ben.http(server) as http:
+            assert (await http.post("/api/messages", json={"to": "ana", "text": large})).status_code == 200

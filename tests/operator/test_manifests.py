@@ -54,6 +54,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                     "webhook": {"url": "https://sms.example.com/codes", "secretName": "codes"},
                 },
                 "limits": {"codesPerNumberPerHour": 3, "requestsPerAddressPerMinute": 6_000},
+                "callingCodes": ["49", "1242"],
             }
         },
         {},

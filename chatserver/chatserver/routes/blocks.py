@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from chatserver.routes.context import App, Request, authenticate
+from chatserver.routes.context import App, Request, authenticate, count_change
 from chatserver.routes.parsing import answer, path_id
 from chatserver.services import blocks
 from chatserver.services.rendering import view_change
@@ -29,6 +29,7 @@ async def put_block(request: Request, user_id: str) -> HTTPResponse:
     """Block a user."""
     caller = await authenticate(request)
     other_id = path_id(user_id, "user_id")
+    count_change(request, caller)
     return answer(view_change(await blocks.set_block(request.app.ctx.database, caller.user_id, other_id, blocked=True)))
 
 
@@ -36,6 +37,7 @@ async def remove_block(request: Request, user_id: str) -> HTTPResponse:
     """End a block."""
     caller = await authenticate(request)
     other_id = path_id(user_id, "user_id")
+    count_change(request, caller)
     change = await blocks.set_block(request.app.ctx.database, caller.user_id, other_id, blocked=False)
     return answer(view_change(change))
 

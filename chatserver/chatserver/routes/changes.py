@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatserver import fields
 from chatserver.errors import ValidationFailed
-from chatserver.routes.context import App, Request, authenticate
+from chatserver.routes.context import App, Request, authenticate, count_change
 from chatserver.routes.parsing import Body, Query, answer, path_id, read_body
 from chatserver.services import changes
 from chatserver.services.rendering import view_change
@@ -30,6 +30,7 @@ async def edit_message(request: Request, chat_id: str, seq: str) -> HTTPResponse
     caller = await authenticate(request)
     body = read_body(request, EditBody)
     place = _place(chat_id, seq)
+    count_change(request, caller, body.text)
     return answer(view_change(await changes.edit_message(request.app.ctx.database, caller.user_id, *place, body.text)))
 
 
@@ -39,14 +40,17 @@ async def delete_message(request: Request, chat_id: str, seq: str) -> HTTPRespon
     whom = Query(request, ("for",)).text("for") or "everyone"
     if whom not in {"me", "everyone"}:
         raise ValidationFailed.of("for", "must be me or everyone")
+    place = _place(chat_id, seq)
+    count_change(request, caller)
     delete = changes.hide_message if whom == "me" else changes.delete_message
-    return answer(view_change(await delete(request.app.ctx.database, caller.user_id, *_place(chat_id, seq))))
+    return answer(view_change(await delete(request.app.ctx.database, caller.user_id, *place)))
 
 
 async def put_reaction(request: Request, chat_id: str, seq: str, emoji: str) -> HTTPResponse:
     """React to a message."""
     caller = await authenticate(request)
     place = _place(chat_id, seq)
+    count_change(request, caller, emoji)
     return answer(view_change(await changes.put_reaction(request.app.ctx.database, caller.user_id, *place, emoji)))
 
 
@@ -54,6 +58,7 @@ async def remove_reaction(request: Request, chat_id: str, seq: str, emoji: str) 
     """Take a reaction away."""
     caller = await authenticate(request)
     place = _place(chat_id, seq)
+    count_change(request, caller, emoji)
     return answer(view_change(await changes.remove_reaction(request.app.ctx.database, caller.user_id, *place, emoji)))
 
 

@@ -16,6 +16,7 @@ from sanic.config import Config
 from chatserver.errors import Unauthenticated
 from chatserver.routes.turn import Turn
 from chatserver.routes.websocket import Sockets
+from chatserver.services.limits import stored_bytes
 
 if TYPE_CHECKING:
     import asyncio
@@ -111,6 +112,23 @@ async def authenticate(request: Request) -> Principal:
     principal = await context.devices.authenticate(token)
     context.limits.check_request(principal.device_id, time.monotonic())
     return principal
+
+
+def count_change(request: Request, caller: Principal, *texts: str | None, rows: int = 1, changes: int = 1) -> None:
+    """Count a change that the caller makes, before anything is done for it.
+
+    Args:
+        request: the call.
+        caller: who makes it.
+        texts: that it has stored.
+        rows: that it has stored.
+        changes: as how many messages it counts.
+
+    Raises:
+        RateLimited: the caller makes too many changes, or has too many bytes stored.
+    """
+    limits = request.app.ctx.limits
+    limits.check_change(caller.user_id, time.monotonic(), stored_bytes(*texts, rows=rows), changes)
 
 
 def client_address(request: Request) -> str:

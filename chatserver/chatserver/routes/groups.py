@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from chatserver import fields
 from chatserver.model import Role
-from chatserver.routes.context import App, Request, authenticate
+from chatserver.routes.context import App, Request, authenticate, count_change
 from chatserver.routes.parsing import Body, answer, path_id, read_body
 from chatserver.services import groups
+from chatserver.services.limits import group_changes
 from chatserver.services.rendering import view_group
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ async def create_group(request: Request) -> HTTPResponse:
     """Make a group with the caller as its admin."""
     caller = await authenticate(request)
     body = read_body(request, GroupBody)
+    members = len(body.members)
+    count_change(request, caller, body.group_name, rows=2 + members, changes=group_changes(members))
     group = await groups.create_group(request.app.ctx.database, caller.user_id, body.group_name, body.members)
     return answer(view_group(group), 201)
 
@@ -47,6 +50,7 @@ async def rename_group(request: Request, group_id: str) -> HTTPResponse:
     caller = await authenticate(request)
     body = read_body(request, RenameBody)
     number = path_id(group_id, "group_id")
+    count_change(request, caller, body.group_name)
     return answer(
         view_group(await groups.rename_group(request.app.ctx.database, caller.user_id, number, body.group_name))
     )
@@ -56,6 +60,7 @@ async def add_member(request: Request, group_id: str, user_id: str) -> HTTPRespo
     """Add a user to a group."""
     caller = await authenticate(request)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")
+    count_change(request, caller)
     return answer(view_group(await groups.add_member(request.app.ctx.database, caller.user_id, *ids)))
 
 
@@ -63,6 +68,7 @@ async def remove_member(request: Request, group_id: str, user_id: str) -> HTTPRe
     """Remove a member, or leave."""
     caller = await authenticate(request)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")
+    count_change(request, caller)
     return answer(view_group(await groups.remove_member(request.app.ctx.database, caller.user_id, *ids)))
 
 
@@ -71,6 +77,7 @@ async def put_role(request: Request, group_id: str, user_id: str) -> HTTPRespons
     caller = await authenticate(request)
     body = read_body(request, RoleBody)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")
+    count_change(request, caller)
     return answer(view_group(await groups.set_role(request.app.ctx.database, caller.user_id, *ids, body.role)))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver import fields
-from chatserver.routes.context import App, Request, authenticate
+from chatserver.routes.context import App, Request, authenticate, count_change
 from chatserver.routes.parsing import Body, Query, answer, no_content, path_id, read_body
 from chatserver.services import users
 from chatserver.services.rendering import view_user
@@ -34,6 +34,7 @@ async def patch_me(request: Request) -> HTTPResponse:
     """Change the caller's profile."""
     caller = await authenticate(request)
     body = read_body(request, ProfileBody)
+    count_change(request, caller, body.username or None, body.profile_picture_url or None)
     change = users.ProfileChange(username=body.username, profile_picture_url=body.profile_picture_url)
     user = await users.update_profile(request.app.ctx.database, caller.user_id, change)
     return answer(view_user(user, to_user_id=caller.user_id))

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 MINUTE_SECONDS: Final = 60.0
+HOUR_SECONDS: Final = 3600.0
+
+ROW_BYTES: Final = 300
+"""What a row costs beside its texts: a message with its indexes was measured at 296 bytes."""
+
+MEMBERS_A_CHANGE: Final = 8
+"""Members of a new group that count as one change: 1,024 of them as 129 messages."""
 
 KEYS_MAX: Final = 50_000
 """Keys remembered by one kind of limit: five times the connections of one server, some 8 MB."""
@@ -26,13 +33,14 @@ _ROUNDING_SECONDS: Final = 1e-6
 
 
 class TokenBuckets:
-    """One bucket a key: it holds a minute's tokens and is refilled evenly.
+    """One bucket a key: it holds a period's tokens and is refilled evenly.
 
     A bucket is kept as the one number that describes it: when it will be full again. One that is full is as good as
     none, so that forgetting the keys that were idle for longest forgets nothing, as long as KEYS_MAX suffices.
 
     Args:
-        per_minute: tokens a minute, and at once; 0: no limit.
+        tokens: so many a period, and at once; 0: no limit.
+        period_seconds: the period.
         keys_max: keys remembered at most.
 
     Example:
@@ -41,28 +49,31 @@ class TokenBuckets:
         [0.0, 0.0, 30.0, 0.0]
     """
 
-    def __init__(self, per_minute: int, *, keys_max: int = KEYS_MAX) -> None:
-        self._seconds_a_token = MINUTE_SECONDS / per_minute if per_minute else 0.0
+    def __init__(self, tokens: int, *, period_seconds: float = MINUTE_SECONDS, keys_max: int = KEYS_MAX) -> None:
+        self._seconds_a_token = period_seconds / tokens if tokens else 0.0
+        self._period_seconds = period_seconds
         self._keys_max = keys_max
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, key: Hashable, now: float) -> float:
-        """Take a token.
+    def take(self, key: Hashable, now: float, tokens: int = 1) -> float:
+        """Take tokens.
 
         Args:
             key: whose bucket.
             now: seconds of a monotonic clock.
+            tokens: how many; more than a bucket holds are as many as it holds.
 
         Returns:
-            0.0 when there was one; else the seconds until there is one, and nothing was taken.
+            0.0 when they were there; else the seconds until they are, and nothing was taken.
         """
         if not self._seconds_a_token:
             return 0.0
-        full_at = max(self._full_at.get(key, now), now) + self._seconds_a_token
-        missing_seconds = full_at - now - MINUTE_SECONDS
+        taken_seconds = min(tokens * self._seconds_a_token, self._period_seconds)
+        full_at = max(self._full_at.get(key, now), now) + taken_seconds
+        missing_seconds = full_at - now - self._period_seconds
         if missing_seconds > _ROUNDING_SECONDS:
             return missing_seconds
         self._full_at[key] = full_at
@@ -76,46 +87,72 @@ class Limits:
     """The limits of users, devices and addresses on this server.
 
     Args:
-        messages_per_user_per_minute: sends by one user, on all their devices, through REST and WebSockets; 0: no limit.
+        messages_per_user_per_minute: sends and other changes by one user, on all their devices, through REST and
+            WebSockets; 0: no limit.
+        stored_bytes_per_user_per_hour: bytes that one user has stored, as of `stored_bytes`; 0: no limit.
         requests_per_device_per_minute: REST calls with one device's token; 0: no limit.
         requests_per_address_per_minute: REST calls and WebSocket handshakes from one address; 0: no limit.
-        on_refused: told ``messages``, ``device`` or ``address`` at each refusal, for metrics.
+        on_refused: told ``messages``, ``bytes``, ``device`` or ``address`` at each refusal, for metrics.
     """
 
     def __init__(
         self,
         *,
         messages_per_user_per_minute: int,
+        stored_bytes_per_user_per_hour: int,
         requests_per_device_per_minute: int,
         requests_per_address_per_minute: int,
         on_refused: Callable[[str], None],
     ) -> None:
         self._messages = TokenBuckets(messages_per_user_per_minute)
+        self._bytes = TokenBuckets(stored_bytes_per_user_per_hour, period_seconds=HOUR_SECONDS)
         self._devices = TokenBuckets(requests_per_device_per_minute)
         self._addresses = TokenBuckets(requests_per_address_per_minute)
         self._on_refused = on_refused
 
-    def check_message(self, user_id: int, now: float) -> None:
-        """Count a message that a user sends.
+    def check_change(self, user_id: int, now: float, stored: int, changes: int = 1) -> None:
+        """Count a message that a user sends, or another change that they make.
 
         Args:
-            user_id: the sender.
+            user_id: whose it is.
             now: seconds of a monotonic clock, as of every check here.
+            stored: bytes that it has stored, as of `stored_bytes`.
+            changes: as how many messages it counts.
 
         Raises:
-            RateLimited: too many; nothing was counted.
+            RateLimited: too many messages, and nothing was counted; or too many bytes.
         """
-        self._check("messages", self._messages.take(user_id, now), "You send too many messages.")
+        self._check("messages", self._messages.take(user_id, now, changes), "You send too many messages.")
+        self._check("bytes", self._bytes.take(user_id, now, stored), "You have too much stored in an hour.")
 
     def check_request(self, device_id: int, now: float) -> None:
-        """Count a REST call of a signed-in device; raises as of `check_message`."""
+        """Count a REST call of a signed-in device; raises as of `check_change`."""
         self._check("device", self._devices.take(device_id, now), "This device makes too many requests.")
 
     def check_address(self, address: str, now: float) -> None:
-        """Count a request from an address (IPv6 by its /64); raises as of `check_message`."""
+        """Count a request from an address (IPv6 by its /64); raises as of `check_change`."""
         self._check("address", self._addresses.take(address_subject(address), now), "Too many requests from here.")
 
     def _check(self, kind: str, wait_seconds: float, detail: str) -> None:
         if wait_seconds:
             self._on_refused(kind)
             raise RateLimited(detail, retry_after_seconds=max(1, math.ceil(wait_seconds)))
+
+
+def stored_bytes(*texts: str | None, rows: int = 1) -> int:
+    """Return what a change has stored: its texts in UTF-8, and so many rows.
+
+    Example:
+        >>> stored_bytes("hello", None), stored_bytes("é", rows=2)
+        (305, 602)
+    """
+    total = rows * ROW_BYTES
+    for text in texts:
+        if text:
+            total += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return total
+
+
+def group_changes(members: int) -> int:
+    """Return as how many messages a new group counts; a row for each member is stored too."""
+    return 1 + members // MEMBERS_A_CHANGE

@@ -264,10 +264,14 @@ def _sign_in_environment(auth: Auth) -> dict[str, object]:
         "CHAT_OTP_SENDER": "Log" if auth.webhook is None else "Webhook",
         "CHAT_CODES_PER_ADDRESS_PER_HOUR": limits.codes_per_address_per_hour,
         "CHAT_CODES_PER_NUMBER_PER_HOUR": limits.codes_per_number_per_hour,
+        "CHAT_CODES_PER_HOUR": limits.codes_per_hour,
         "CHAT_MESSAGES_PER_USER_PER_MINUTE": limits.messages_per_user_per_minute,
+        "CHAT_STORED_BYTES_PER_USER_PER_HOUR": limits.stored_bytes_per_user_per_hour,
         "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": limits.requests_per_device_per_minute,
         "CHAT_REQUESTS_PER_ADDRESS_PER_MINUTE": limits.requests_per_address_per_minute,
     }
+    if auth.calling_codes:
+        values["CHAT_CALLING_CODES"] = ",".join(auth.calling_codes)
     if auth.webhook is not None:
         values["CHAT_OTP_WEBHOOK_URL"] = auth.webhook.url
         values["CHAT_OTP_WEBHOOK_SECRET_FILE"] = f"{WEBHOOK_FOLDER}/{WEBHOOK_KEY}"

@@ -22,6 +22,7 @@ def parse_auth(raw: Mapping[str, Any]) -> Auth:
     return Auth(
         webhook=_webhook(mapping(raw, "otp")),
         limits=_limits(mapping(raw, "limits")),
+        calling_codes=tuple(str(code) for code in raw.get("callingCodes") or ()),
         session_days=integer(raw, "sessionDays", 90, "auth.sessionDays", 1),
     )
 
@@ -62,7 +63,9 @@ def _limits(raw: Mapping[str, Any]) -> Limits:
     return Limits(
         codes_per_address_per_hour=limit("codesPerAddressPerHour", 100),
         codes_per_number_per_hour=limit("codesPerNumberPerHour", 5),
+        codes_per_hour=limit("codesPerHour", 10_000),
         messages_per_user_per_minute=limit("messagesPerUserPerMinute", 600),
+        stored_bytes_per_user_per_hour=limit("storedBytesPerUserPerHour", 20_971_520, minimum=1_048_576),
         requests_per_device_per_minute=limit("requestsPerDevicePerMinute", 1200),
         requests_per_address_per_minute=limit("requestsPerAddressPerMinute", 0, minimum=0),
     )
