@@ -1,8 +1,9 @@
-"""The cache: lists and watches every kind of child once for all ChatClusters, and says whose reconcile to wake."""
+"""The cache: lists and watches ChatClusters and every kind of child once, and says whose reconcile to wake."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,15 @@ from chatoperator.kinds import FOLLOWED
 from chatoperator.kube import FORBIDDEN, GONE, NOT_FOUND
 from chatoperator.manifests.metadata import KIND, MANAGED_SELECTOR
 from chatoperator.store import Store
+from chatoperator.supervision import failed, supervised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from chatoperator.kube import Kube
+    from chatoperator.lanes import Key
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.store import Scope
-    from chatoperator.workqueue import Key
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
 """Waits after a kind could not be listed or watched, several times in a row; each with up to a fifth more, so that
@@ -66,9 +68,10 @@ class Cache:
         """
         self._started = self._monotonic()
         async with asyncio.TaskGroup() as tasks:
-            for kind, place in self._followed:
+            for scope in self._followed:
+                kind, place = scope
                 name = f"watch {kind}" if place is None else f"watch {kind} in {place}"
-                tasks.create_task(self._follow((kind, place), wake), name=name)
+                tasks.create_task(supervised(f"watch {kind}", functools.partial(self._follow, scope, wake)), name=name)
 
     async def filled(self, namespace: str) -> None:
         """Wait until every kind of a namespace was listed once: before that, what exists looks as if it did not."""
@@ -90,15 +93,6 @@ class Cache:
         """The children and pods of a ChatCluster by (kind, name)."""
         return self._store.owned(key)
 
-    def told(self, news: str | None, chatcluster: Manifest) -> set[Key]:
-        """Take what Kopf's watch says of a ChatCluster; its lists have no word for what they bring.
-
-        Returns:
-            The ChatCluster, if it is to be looked at.
-        """
-        place = self._place(chatcluster["metadata"]["namespace"])
-        return self._store.told((KIND, place), news or "MODIFIED", chatcluster)
-
     def note(self, raw: Manifest | None) -> None:
         """Take the answer to a request that wrote or read an object, so that the next look sees at least that."""
         if raw is not None:
@@ -117,21 +111,8 @@ class Cache:
             self.note(found)
         return found
 
-    async def list_chatclusters(self) -> list[Key]:
-        """All ChatClusters, asked of the API server, whatever a watch has missed.
-
-        Of several namespaces, one that it refuses to show keeps nothing from the others.
-
-        Raises:
-            KubeError: The API server did not answer.
-        """
-        for place in self._places:
-            try:
-                await self._list((KIND, place), None)
-            except KubeError as error:
-                if error.status != FORBIDDEN or len(self._places) == 1:
-                    raise
-                log.warning("namespace left out", namespace=place, error=str(error))
+    def chatclusters(self) -> list[Key]:
+        """All ChatClusters, as the cache has them."""
         return self._store.chatclusters()
 
     async def refill(self) -> None:
@@ -140,8 +121,6 @@ class Cache:
         Raises:
             KubeError: The API server did not answer.
         """
-        for place in self._places:
-            await self._list((KIND, place), None)
         for scope in self._followed:
             await self._fill(scope)
 
@@ -164,6 +143,8 @@ class Cache:
                 failures = 0
             except KubeError as error:
                 if error.status == FORBIDDEN and len(self._places) > 1:
+                    if kind == KIND:
+                        log.warning("namespace left out", namespace=place, error=str(error))
                     # A namespace that was deleted has taken its Role along; the others go on.
                     self._heard(scope)
                     self._versions.pop(scope, None)
@@ -179,14 +160,14 @@ class Cache:
                 await asyncio.sleep(wait * random.uniform(1, 1.2))  # noqa: S311 - no secret
 
     async def _fill(self, scope: Scope) -> set[Key]:
-        """List a kind of children. A cluster that has no such kind has none of it.
+        """List a kind. A cluster that has no such kind has none of it.
 
         Returns:
             The ChatClusters of which something is different.
         """
         kind, _ = scope
         try:
-            touched = await self._list(scope, MANAGED_SELECTOR)
+            touched = await self._list(scope, _selector(kind))
         except KubeError as error:
             if error.status != NOT_FOUND:
                 raise
@@ -210,7 +191,10 @@ class Cache:
         touched: set[Key] = set()
         try:
             async for page, version in self._kube.pages(kind, place, selector):  # noqa: B007 - the last one counts
-                touched |= self._store.listed(scope, page)
+                for raw in page:
+                    touched |= self._take(scope, raw)
+                # One page at a time: the next one may be as large.
+                del page
         except BaseException:
             self._store.abandon(scope)
             raise
@@ -224,11 +208,24 @@ class Cache:
     async def _watch(self, scope: Scope, wake: Callable[[Key], None]) -> None:
         """Follow one watch to its end."""
         kind, place = scope
-        async for news, raw in self._kube.watch(kind, place, MANAGED_SELECTOR, self._versions[scope]):
+        async for news, raw in self._kube.watch(kind, place, _selector(kind), self._versions[scope]):
             self._versions[scope] = raw["metadata"]["resourceVersion"]
-            for key in self._store.told(scope, news, raw):
+            for key in self._take(scope, raw, news):
                 wake(key)
         self._heard(scope)
+
+    def _take(self, scope: Scope, raw: Manifest, news: str | None = None) -> set[Key]:
+        """One object of a list, or of a watch's news. One that cannot be taken is left out, and no other with it.
+
+        Returns:
+            The ChatClusters to look at.
+        """
+        try:
+            return self._store.listed(scope, [raw]) if news is None else self._store.told(scope, news, raw)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the others are taken
+            metadata = raw.get("metadata") or {}
+            failed(f"watch {scope[0]}", error, namespace=metadata.get("namespace"), name=metadata.get("name"))
+            return set()
 
     def _heard(self, scope: Scope) -> None:
         self._heard_at[scope] = self._monotonic()
@@ -240,3 +237,8 @@ class Cache:
         self._unknown[place].discard(kind)
         if not self._unknown[place]:
             self._filled[place].set()
+
+
+def _selector(kind: str) -> str | None:
+    """What of a kind is the operator's own."""
+    return None if kind == KIND else MANAGED_SELECTOR

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
 
 from chatoperator import metrics
 from chatoperator.errors import OperatorError
+from chatoperator.supervision import supervised
 from chatoperator.workqueue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.lanes import Key
     from chatoperator.reconcile import Reconciler
-    from chatoperator.workqueue import Key
 
 SWEEP_SECONDS = 15
-"""What no watch told comes to light within this; also the autoscaler's tick."""
+"""What nothing in the API server tells of comes to light within this; also the autoscaler's tick."""
 
-SWEEP_AGE_MAX_SECONDS = 90
-"""Several sweeps in a row failed or hang: kubelet should start the operator anew."""
+OLDEST_MAX_SECONDS = 90
+"""A ChatCluster that was due for so long was not tried: kubelet should start the operator anew."""
 
 SILENT_MAX_SECONDS = 150
 """Each watch ends by itself every 30 s, and one that was cut is begun anew after 35 s."""
@@ -58,71 +57,59 @@ class Controller:
 
     def start(self) -> None:
         """Begin, as the leader, to watch and to sweep, and to look between sweeps whether the chats still answer."""
+        loops = {
+            "cache": lambda: self._reconciler.cache.run(self._queue.wake),
+            "sweep": self._sweep_forever,
+            # Those that do not answer take long: they are asked apart, so that the others are asked in time.
+            "pulse": lambda: self._pulse_forever(ready=True),
+            "pulse of those that were not ready": lambda: self._pulse_forever(ready=False),
+        }
         self._swept_at = self._monotonic()
-        self._tasks = [
-            asyncio.create_task(self._reconciler.cache.run(self._queue.wake), name="cache"),
-            asyncio.create_task(self._sweep_forever(), name="sweep"),
-            asyncio.create_task(self._pulse_forever(), name="pulse"),
-        ]
+        self._tasks = [asyncio.create_task(supervised(name, loop), name=name) for name, loop in loops.items()]
 
     async def stop(self) -> None:
         """End sweeps and reconciles."""
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._queue.close()
 
-    def changed(self, news: str | None, chatcluster: Manifest) -> None:
-        """Take what a watch says of a ChatCluster, and reconcile it soon.
-
-        Args:
-            news: ADDED, MODIFIED or DELETED; None where it was listed.
-            chatcluster: As the API server has it, or had it last.
-        """
-        for key in self._reconciler.cache.told(news, chatcluster):
-            self._queue.wake(key)
-
-    def sweep_age_seconds(self) -> float:
-        """Seconds since the last complete sweep."""
-        return self._monotonic() - self._swept_at
-
     def check_alive(self) -> str:
-        """How this process is, in words. A standby is alive; of the leader its last sweep and its watches tell.
+        """How this process is. A standby is alive; of the leader its sweeps, its queue and its watches tell.
 
         Raises:
-            OperatorError: It has not swept, or not heard from a watch, for too long.
+            OperatorError: Something has not gone on for too long.
         """
         if not self._tasks:
             return "standing by"
-        age = self.sweep_age_seconds()
-        if age > SWEEP_AGE_MAX_SECONDS:
-            raise OperatorError(f"the last sweep was {age:.0f} s ago")
+        age, oldest = self._monotonic() - self._swept_at, self._queue.oldest_seconds()
         silent = self._reconciler.cache.silent_seconds()
-        if silent > SILENT_MAX_SECONDS:
-            raise OperatorError(f"a watch was silent for {silent:.0f} s")
-        return f"the last sweep was {age:.0f} s ago"
+        for seconds, most, what in (
+            (age, OLDEST_MAX_SECONDS, f"the last sweep was {age:.0f} s ago"),
+            (oldest, OLDEST_MAX_SECONDS, f"a ChatCluster has been due for {oldest:.0f} s and was not reconciled"),
+            (silent, SILENT_MAX_SECONDS, f"a watch was silent for {silent:.0f} s"),
+        ):
+            if seconds > most:
+                raise OperatorError(what)
+        return f"the last sweep was {age:.0f} s ago, the oldest ChatCluster that is due waits for {oldest:.0f} s"
 
     async def _run(self, key: Key) -> None:
         with metrics.RECONCILE_SECONDS.time():
             await self._reconciler.reconcile(key)
 
-    async def _pulse_forever(self) -> None:
+    async def _pulse_forever(self, *, ready: bool) -> None:
         while True:
             await asyncio.sleep(max(PULSE_SECONDS, self._reconciler.known / PULSES_PER_SECOND))
-            for key in await self._reconciler.turned():
+            for key in await self._reconciler.turned(ready=ready):
                 self._queue.wake(key)
 
     async def _sweep_forever(self) -> None:
         while True:
-            try:
-                for key in await self._reconciler.keys():
-                    self._queue.wake(key, urgent=False)
-            except OperatorError as error:
-                log.warning("sweep failed", error=str(error))
-            else:
-                self._swept_at = self._monotonic()
-                metrics.LAST_SWEEP.set(self._unix_time())
+            for key in self._reconciler.chatclusters():
+                self._queue.wake(key, urgent=False)
+            self._swept_at = self._monotonic()
+            metrics.LAST_SWEEP.set(self._unix_time())
+            metrics.OLDEST_DUE.set(self._queue.oldest_seconds())
             await asyncio.sleep(SWEEP_SECONDS)
 
 

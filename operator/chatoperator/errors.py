@@ -30,6 +30,22 @@ class SpecError(OperatorError):
         self.remedy = remedy
 
 
+class UnreadableError(SpecError):
+    """A ChatCluster, or an object of one, that is too large or too deep, or of another shape than its CRD says.
+
+    Attributes:
+        field: Empty; the message names the object.
+        remedy: What to do about it.
+    """
+
+    code = "Unreadable"
+
+    def __init__(self, found: str, remedy: str) -> None:
+        Exception.__init__(self, f"{found}: {remedy}")
+        self.field = ""
+        self.remedy = remedy
+
+
 class SettingsError(OperatorError):
     """The operator's own environment is wrong."""
 

@@ -1,12 +1,14 @@
-"""Every Kopf decorator. Kopf runs the process and watches ChatClusters; an event only wakes a reconcile."""
+"""Every Kopf decorator. Kopf runs the process: it starts the controller, hears signals, and stops it.
+
+It watches nothing: its own watch reads each line with `json.loads`, and one ChatCluster that Python cannot read would
+end it, and the process, for all of them (docs/decisions/0030). The cache lists and watches ChatClusters.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import kopf
-
-from chatoperator.manifests.metadata import GROUP, VERSION
 
 if TYPE_CHECKING:
     from chatoperator.controller import Controller
@@ -17,7 +19,7 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
     made = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=made)
-    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         tune(settings)
         controller.start()
 
@@ -29,29 +31,14 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
     async def stop(**_: Any) -> None:
         await controller.stop()
 
-    @kopf.on.event(GROUP, VERSION, "chatclusters", registry=made)
-    async def chatcluster_changed(event: kopf.RawEvent, **_: Any) -> None:
-        controller.changed(event["type"], dict(event["object"]))
-
     return made
 
 
 def tune(settings: kopf.OperatorSettings) -> None:
-    """Kopf's settings that have held elsewhere, for the one kind it watches."""
-    settings.watching.server_timeout = 300
-    settings.watching.client_timeout = 330
-    settings.watching.connect_timeout = 10
-    settings.watching.reconnect_backoff = 1
-    settings.networking.request_timeout = 30
-    settings.networking.connect_timeout = 10
-    settings.networking.error_backoffs = (0.5, 1, 2, 4, 8)
-    settings.execution.max_workers = 16
-    settings.persistence.finalizer = f"{GROUP}/kopf"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"kopf.{GROUP}")
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"kopf.{GROUP}")
+    """Kopf's settings for a process in which it watches nothing and writes nothing."""
     # The reconcile writes its own Events.
     settings.posting.enabled = False
     settings.posting.loggers = False
     settings.peering.standalone = True
-    # The CRD is there before Kopf starts, so that watching CRDs and namespaces needs no rights.
+    # Watching CRDs and namespaces would need rights, and there is nothing to find.
     settings.scanning.disabled = True

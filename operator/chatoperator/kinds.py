@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from chatoperator.manifests.metadata import GROUP, KIND, VERSION
 
@@ -43,5 +44,13 @@ KINDS = {
 }
 """Fixed here rather than discovered: discovery costs requests at start and caches its answers in a file."""
 
-FOLLOWED = (*CHILDREN, "Pod")
-"""What the cache lists and watches, by the operator's own label. ChatClusters are Kopf's to watch."""
+FOLLOWED = (KIND, *CHILDREN, "Pod")
+"""What the cache lists and watches: ChatClusters, and by the operator's own label what belongs to them."""
+
+
+def path_of(kind: str, namespace: str | None, name: str | None = None) -> str:
+    """Path of an object at the API server; without a name of all in a namespace, or in all for None."""
+    where = KINDS[kind]
+    prefix = f"/apis/{where.group}/{where.version}" if where.group else f"/api/{where.version}"
+    inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{prefix}{inside}/{where.plural}" + (f"/{quote(name, safe='')}" if name else "")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import re
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from chatoperator import metrics
+from chatoperator.bodies import LineTooLongError, as_yaml, lines, read_at_most, reason, retry_after
+from chatoperator.decoding import decode
 from chatoperator.errors import KubeError
-from chatoperator.kinds import KINDS
+from chatoperator.kinds import path_of
 from chatoperator.lease import Lease
 from chatoperator.manifests.metadata import KIND
 
@@ -42,6 +41,9 @@ PAGE_OBJECTS = 250
 EVENTS_MAX = 50
 """Of one reason about one object. Controllers count a repeated Event up; each other pod's name makes another."""
 
+PAGE_BYTES_MAX, PAGE_VALUES_MAX = 4 * 1024 * 1024, 400_000
+"""Of a page. One that is larger is asked for again with fewer objects: a single one has 1.5 MB at most."""
+
 WATCH_SECONDS = 30
 """A watch ends after this time and is begun anew where it ended, which costs next to nothing. One that was cut
 without a word is noticed by it."""
@@ -49,11 +51,8 @@ without a word is noticed by it."""
 WATCH_GRACE_SECONDS = 5
 """For the API server to end a watch by itself before it counts as cut."""
 
-TRIES, RETRY_AFTER_MAX_SECONDS = 4, 10
+TRIES = 4
 """A request that the API server turned away with 429 is sent again after the time it asked for, but not for ever."""
-
-_ESCAPED_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Beside what JSON escapes: control characters, line breaks, the byte order mark, no characters."""
 
 FORBIDDEN, NOT_FOUND, CONFLICT, GONE, TOO_MANY = 403, 404, 409, 410, 429
 
@@ -91,7 +90,7 @@ class Kube:
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object, or None where it does not exist."""
-        return await _none_where_gone(self._request("GET", _path(kind, namespace, name)))
+        return await _none_where_gone(self._request("GET", path_of(kind, namespace, name)))
 
     async def list(self, kind: str, namespace: str | None = None, selector: str | None = None) -> Items:
         """Objects of a kind in one namespace, or in all for None."""
@@ -104,11 +103,26 @@ class Kube:
             KubeError: Also with status 410, where the moment was too long ago for the rest.
         """
         more: str | None = None
+        limit = PAGE_OBJECTS
         while more != "":
-            query = {"labelSelector": selector, "limit": str(PAGE_OBJECTS), "continue": more}
-            answer = await self._request("GET", _path(kind, namespace), query)
+            query = {"labelSelector": selector, "limit": str(limit), "continue": more}
+            text = await self._read(
+                "GET", path_of(kind, namespace), query, bytes_max=PAGE_BYTES_MAX if limit > 1 else None
+            )
+            if text is None or (limit > 1 and text.count(b",") > PAGE_VALUES_MAX):
+                limit = max(1, limit // 8)
+                continue
+            answer = _decoded("GET", path_of(kind, namespace), text)
             more = answer["metadata"].get("continue") or ""
-            yield cast("Items", answer.get("items") or []), answer["metadata"]["resourceVersion"]
+            items = cast("Items", answer.pop("items", None) or [])
+            yield items, answer["metadata"]["resourceVersion"]
+            # One page at a time: the next one may be as large.
+            del items, answer, text
+            limit = min(PAGE_OBJECTS, limit * 2)
+
+    async def check_readable(self, kind: str, namespace: str | None) -> None:
+        """Make sure that the objects of a kind may be listed."""
+        await self._read("GET", path_of(kind, namespace), {"limit": "1"})
 
     async def watch(
         self, kind: str, namespace: str | None, selector: str | None, resource_version: str
@@ -116,8 +130,8 @@ class Kube:
         """What happens to the objects of a kind after a resourceVersion; ends by itself after WATCH_SECONDS.
 
         Raises:
-            KubeError: With status 410 where the API server no longer knows what happened since then; with 0 where
-                nothing was heard, not even the end.
+            KubeError: With status 410 where the API server no longer knows what happened since then, or tells it at
+                such length that only a list can; with 0 where nothing was heard, not even the end.
         """
         query = {
             "watch": "true",
@@ -126,12 +140,12 @@ class Kube:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        path = _path(kind, namespace)
+        path = path_of(kind, namespace)
         with _translated("WATCH", path):
             response = await self._send("GET", path, query, seconds=WATCH_SECONDS + WATCH_GRACE_SECONDS)
             async with response:
-                async for line in response.content:
-                    news = json.loads(line)
+                async for line in lines(response.content):
+                    news = decode(line)
                     if news["type"] == "ERROR":
                         status = news["object"]
                         raise KubeError(f"WATCH {path}: {status.get('message')}", status=int(status.get("code") or 0))
@@ -149,9 +163,9 @@ class Kube:
             manifest = {**manifest, "metadata": {**metadata, "resourceVersion": resource_version}}
         return await self._request(
             "PATCH",
-            _path(manifest["kind"], metadata["namespace"], metadata["name"]),
+            path_of(manifest["kind"], metadata["namespace"], metadata["name"]),
             {"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=_yaml(manifest),
+            body=as_yaml(manifest),
             # With a parameter, or the client would write the body as JSON once more.
             content_type="application/apply-patch+yaml; charset=utf-8",
         )
@@ -164,7 +178,7 @@ class Kube:
         Returns:
             The object as it is now; None where it is gone, which is no error.
         """
-        return await self._merge(_path(kind, namespace, name), {"metadata": {"annotations": dict(annotations)}})
+        return await self._merge(path_of(kind, namespace, name), {"metadata": {"annotations": dict(annotations)}})
 
     async def patch_status(self, namespace: str, name: str, status: Manifest, *, uid: str) -> Manifest | None:
         """Merge into a ChatCluster's status.
@@ -178,16 +192,18 @@ class Kube:
         Returns:
             The ChatCluster as it is now; None where it is gone, which is no error.
         """
-        return await self._merge(_path(KIND, namespace, name) + "/status", {"metadata": {"uid": uid}, "status": status})
+        return await self._merge(
+            path_of(KIND, namespace, name) + "/status", {"metadata": {"uid": uid}, "status": status}
+        )
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object and, in the background, what it owns. One that is gone is no error."""
-        path = _path(kind, namespace, name)
+        path = path_of(kind, namespace, name)
         await _none_where_gone(self._request("DELETE", path, {"propagationPolicy": "Background"}))
 
     async def create_event(self, event: Manifest) -> None:
         """Create a core/v1 Event."""
-        await self._request("POST", _path("Event", event["metadata"]["namespace"]), body=event)
+        await self._request("POST", path_of("Event", event["metadata"]["namespace"]), body=event)
 
     async def events(self, kind: str, about: Manifest, reason: str) -> Items:
         """Events of one reason about one object, at most EVENTS_MAX in no order.
@@ -201,7 +217,7 @@ class Kube:
         fields = {"kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
         wanted = [f"reason={reason}", *(f"involvedObject.{name}={value}" for name, value in fields.items())]
         query = {"fieldSelector": ",".join(wanted), "limit": str(EVENTS_MAX)}
-        answer = await self._request("GET", _path("Event", metadata["namespace"]), query)
+        answer = await self._request("GET", path_of("Event", metadata["namespace"]), query)
         return cast("Items", answer.get("items") or [])
 
     async def _merge(self, path: str, body: Manifest) -> Manifest | None:
@@ -217,13 +233,29 @@ class Kube:
         body: Manifest | str | None = None,
         content_type: str = "application/json",
     ) -> Manifest:
+        text = await self._read(method, path, query or {}, body=body, content_type=content_type)
+        return _decoded(method, path, text or b"")
+
+    async def _read(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None],
+        *,
+        body: Manifest | str | None = None,
+        content_type: str = "application/json",
+        bytes_max: int | None = None,
+    ) -> bytes | None:
+        """The whole answer; None where it is larger than `bytes_max`."""
         async with self._turn:
             with _translated(method, path):
                 response = await self._send(
-                    method, path, query or {}, seconds=REQUEST_TIMEOUT_SECONDS, body=body, content_type=content_type
+                    method, path, query, seconds=REQUEST_TIMEOUT_SECONDS, body=body, content_type=content_type
                 )
                 async with response:
-                    return cast("Manifest", json.loads(await response.read()))
+                    if bytes_max is None:
+                        return await response.read()
+                    return await read_at_most(response, bytes_max)
 
     async def _send(
         self,
@@ -258,28 +290,22 @@ class Kube:
                 return response
             text = await response.text(errors="replace")
             if response.status != TOO_MANY or last:
-                raise KubeError(f"{method} {path}: {_reason(response, text)}", status=response.status)
-            await asyncio.sleep(_retry_after(response))
+                raise KubeError(f"{method} {path}: {reason(response, text)}", status=response.status)
+            await asyncio.sleep(retry_after(response))
         raise AssertionError("the last try returns or raises")
 
 
-def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
-    where = KINDS[kind]
-    prefix = f"/apis/{where.group}/{where.version}" if where.group else f"/api/{where.version}"
-    inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return f"{prefix}{inside}/{where.plural}" + (f"/{quote(name, safe='')}" if name else "")
-
-
-def _yaml(manifest: Manifest) -> str:
-    """JSON that is YAML too: YAML knows no surrogate pairs, forbids some characters as they are and folds others."""
-    text = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False)
-    return _ESCAPED_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def _decoded(method: str, path: str, text: bytes) -> Manifest:
+    with _translated(method, path):
+        return cast("Manifest", decode(text))
 
 
 @contextlib.contextmanager
 def _translated(method: str, path: str) -> Iterator[None]:
     try:
         yield
+    except LineTooLongError as error:
+        raise KubeError(f"{method} {path}: {error}", status=GONE) from error
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise KubeError(f"{method} {path}: {type(error).__name__}: {error}") from error
 
@@ -291,20 +317,6 @@ async def _none_where_gone(request: Coroutine[Any, Any, Manifest]) -> Manifest |
         if error.status == NOT_FOUND:
             return None
         raise
-
-
-def _reason(response: aiohttp.ClientResponse, text: str) -> str:
-    """What the API server said, without headers and tracebacks."""
-    try:
-        return str(json.loads(text)["message"])
-    except (TypeError, ValueError, KeyError):
-        return f"{response.status} {response.reason}"
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float:
-    """Seconds that the API server asks to wait; 1 where it does not say."""
-    asked = response.headers.get("Retry-After", "")
-    return min(float(asked) if asked.isdecimal() else 1.0, RETRY_AFTER_MAX_SECONDS)
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,16 @@ RECONCILE_SECONDS = Histogram(
 REQUESTS = Counter("chatcluster_kube_requests_total", "Requests to the API server.", ["method", "status"])
 RELISTS = Counter("chatcluster_cache_lists_total", "Lists that the cache had to make.", ["kind"])
 CACHED = Gauge("chatcluster_cache_objects", "Objects in the cache.")
+UNREADABLE_ANSWERS = Counter(
+    "chatcluster_unreadable_answers_total", "Answers of chats' own parts that could not be read.", ["part"]
+)
+LOOP_FAILURES = Counter(
+    "chatcluster_loop_failures_total", "Unexpected errors in the operator's loops; each goes on.", ["loop"]
+)
 QUEUED = Gauge("chatcluster_queued", "ChatClusters that wait to be reconciled.")
+OLDEST_DUE = Gauge(
+    "chatcluster_oldest_due_seconds", "For how long the ChatCluster that waits longest was due at the last sweep."
+)
 APPLIES = Counter("chatcluster_apply_total", "Objects applied, by kind.", ["kind"])
 DESIRED_REPLICAS = Gauge("chatcluster_desired_replicas", "Chatservers wanted.", ["namespace", "name"])
 CONNECTIONS = Gauge("chatcluster_connections", "Open WebSockets over all chatservers.", ["namespace", "name"])

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 CRD_WAIT_SECONDS = 2
 """Between two looks for the ChatCluster's CRD, or for a Role, while the chart is still being installed."""
 
-PROBE_CONNECTIONS = 64
-"""Requests to the data plane at a time."""
-
 EXIT_LEASE_LOST = 3
 
 log = structlog.get_logger(__name__)
@@ -45,7 +42,8 @@ async def run(configured: Settings) -> None:
     """
     # As process 1 of a container it would not hear SIGTERM otherwise; Kopf replaces this once it runs.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cast("Any", asyncio.current_task()).cancel)
-    connector = aiohttp.TCPConnector(limit=PROBE_CONNECTIONS, force_close=True)
+    # Whoever asks limits by itself how many it asks: in one queue for all, chats that hang would hold up the others.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with connect(os.environ.get("KUBECONFIG")) as kube, aiohttp.ClientSession(connector=connector) as session:
         reconciler = Reconciler(
             kube,
@@ -61,18 +59,19 @@ async def run(configured: Settings) -> None:
             lease = kube.lease(configured.namespace, configured.lease_name, configured.pod_name)
             log.info("standing by", version=configured.version, lease=configured.lease_name)
             await lease.acquire()
-            namespaces = await _readable(kube, configured)
-            log.info("leading", version=configured.version, namespaces=namespaces or "all")
-            await _lead(lease, controller, configured, namespaces)
+            await _readable(kube, configured)
+            log.info("leading", version=configured.version, namespaces=configured.watch_namespaces or "all")
+            await _lead(lease, controller, configured)
 
 
-async def _lead(lease: Lease, controller: Controller, configured: Settings, namespaces: list[str]) -> None:
+async def _lead(lease: Lease, controller: Controller, configured: Settings) -> None:
     metrics.LEADING.set(1)
-    operating = asyncio.create_task(_operate(controller, configured, namespaces))
+    operating = asyncio.create_task(_operate(controller, configured))
     keeping = asyncio.create_task(lease.keep())
     await asyncio.wait({operating, keeping}, return_when=asyncio.FIRST_COMPLETED)
     if not operating.done():
-        log.error("lost the lease", lease=configured.lease_name)
+        error = keeping.exception()
+        log.error("lost the lease", lease=configured.lease_name, exc_info=error)
         # Not by way of cancelling what runs, which could take its time.
         os._exit(EXIT_LEASE_LOST)
     keeping.cancel()
@@ -81,37 +80,27 @@ async def _lead(lease: Lease, controller: Controller, configured: Settings, name
     operating.result()
 
 
-async def _operate(controller: Controller, configured: Settings, namespaces: list[str]) -> None:
+async def _operate(controller: Controller, configured: Settings) -> None:
     await kopf.operator(
         registry=handlers.registry(controller),
         # Kopf would ask for the process's user name, and a container's user has none.
         identity=cast("Any", configured.pod_name),
         standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
+        clusterwide=True,
     )
 
 
-async def _readable(kube: Kube, configured: Settings) -> list[str]:
-    """Wait for the CRD, which the chart may still be bringing: Kopf looks for it once, at its start.
-
-    Returns:
-        The namespaces for Kopf to watch; none for all. It would end at the first one that it may not read, such as one
-        that was deleted; those are left to the sweep, which reads them again when their Role is back.
-    """
+async def _readable(kube: Kube, configured: Settings) -> None:
+    """Wait for the CRD, which the chart may still be bringing, and for a namespace that may be read."""
     wanted: tuple[str | None, ...] = configured.watch_namespaces or (None,)
     while True:
-        found: list[str | None] = []
         for namespace in wanted:
             try:
-                await kube.list(KIND, namespace)
+                await kube.check_readable(KIND, namespace)
             except KubeError as error:
                 log.warning("cannot read ChatClusters yet", namespace=namespace or "all", error=str(error))
                 if error.status != FORBIDDEN:
-                    found.clear()
                     break
             else:
-                found.append(namespace)
-        if found:
-            return [namespace for namespace in found if namespace is not None]
+                return
         await asyncio.sleep(CRD_WAIT_SECONDS)

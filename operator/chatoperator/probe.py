@@ -7,17 +7,19 @@ import json
 import re
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from chatoperator import metrics
 from chatoperator.manifests.chatserver import METRICS_PORT
 from chatoperator.manifests.postgres import AGENT_PORT, AGENT_STATUS_PATH
 from chatoperator.observed import AgentReport, Answer, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
 SCRAPE_TIMEOUT_SECONDS = 3
 """A server that cannot answer within this gives no reading; a fifth of the tick."""
@@ -35,6 +37,9 @@ ANSWER_PATH = "/readyz?exclude=draining"
 """A server that has begun to drain still answers people until every HAProxy has noticed. Where it is the one with the
 fewest connections, as at a scale-down, it gets all requests of these seconds."""
 
+SERVERS_AT_A_TIME = 16
+"""Of one chat that are read at once: the hundred servers of a chat that hang must not use up the operator's sockets."""
+
 AGENT_BYTES_MAX = 64 * 1024
 """More is not an agent's report."""
 
@@ -47,10 +52,31 @@ BODY_BYTES_MAX = 4096
 METRICS_BYTES_MAX = 4 * 1024 * 1024
 """More is not a chatserver's metrics page."""
 
+COUNTS = re.compile(rb"(# TYPE )?chatserver_(connections|draining|database_login)\b")
+"""Lines of that page that are read; a page of other lines costs next to nothing."""
+
+LINE_BYTES_MAX, LINES_MAX = 8 * 1024, 64
+"""Of such lines."""
+
+CONNECTIONS_MAX = 10_000_000
+"""Of one server. More than a machine has ports and memory for is no reading."""
+
+PLAIN = {"Accept-Encoding": "identity"}
+"""What is packed may be endless when it is unpacked."""
+
+WORDS_MAX = 300
+"""Characters of a chat's own words, or an error about them, that are passed on."""
+
 OK = 200
+
+UNREADABLE_ANSWER = Answer(ok=False, message="A request through the ingress failed: its answer cannot be read")
 
 HEADER_WITHOUT_CLIENT = b"PROXY UNKNOWN\r\n"
 """What a load balancer's own health checks send (PROXY protocol, version 1): the client is who connects."""
+
+log = structlog.get_logger(__name__)
+
+Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True)
@@ -74,13 +100,13 @@ class Target:
 
 
 class Prober:
-    """HTTP to the data plane."""
+    """HTTP to the data plane, whose answers are a tenant's: whatever they are, they are no reading or no answer."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     async def readings(self, addresses: Mapping[str, str]) -> dict[str, Reading | None]:
-        """Ask all chatservers at once.
+        """Ask all chatservers, some at a time.
 
         Args:
             addresses: IP addresses by pod name.
@@ -89,34 +115,56 @@ class Prober:
             By pod name; None where a server gave no reading.
         """
         names = list(addresses)
-        found = await asyncio.gather(*(self._reading(addresses[name]) for name in names))
+        turn = asyncio.Semaphore(SERVERS_AT_A_TIME)
+
+        async def reading(address: str) -> Reading | None:
+            async with turn:
+                return await _guarded("chatserver", self._reading(address), None)
+
+        found = await asyncio.gather(*(reading(addresses[name]) for name in names))
         return dict(zip(names, found, strict=True))
 
     async def agent(self, address: str) -> AgentReport | None:
         """Ask the agent beside PostgreSQL; None where it gives no report."""
-        page = await self._page(address, AGENT_PORT, AGENT_STATUS_PATH, AGENT_BYTES_MAX)
-        return None if page is None else parse_report(page)
+        return await _guarded("agent", self._agent(address), None)
+
+    async def _agent(self, address: str) -> AgentReport | None:
+        page = b""
+        async for part in self._parts(address, AGENT_PORT, AGENT_STATUS_PATH):
+            page += part
+            if len(page) > AGENT_BYTES_MAX:
+                return None
+        return parse_report(page.decode(errors="replace"))
 
     async def _reading(self, address: str) -> Reading | None:
-        page = await self._page(address, METRICS_PORT, "/metrics", METRICS_BYTES_MAX)
-        return None if page is None else parse_reading(page)
+        """Of a page of any length, only the lines that count are kept."""
+        kept, begun, length = list[bytes](), b"", 0
+        async for part in self._parts(address, METRICS_PORT, "/metrics"):
+            length += len(part)
+            if length > METRICS_BYTES_MAX:
+                return None
+            *ended, begun = (begun + part).split(b"\n")
+            kept += [line for line in ended if COUNTS.match(line)]
+            if len(begun) > LINE_BYTES_MAX or len(kept) > LINES_MAX:
+                return None
+        return parse_reading(b"\n".join([*kept, b""]).decode(errors="replace"))
 
-    async def _page(self, address: str, port: int, path: str, bytes_max: int) -> str | None:
+    async def _parts(self, address: str, port: int, path: str) -> AsyncIterator[bytes]:
+        """What a page says, as it comes; nothing where its status is not 200.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError, OSError: It does not come, or not to its end.
+        """
         host = f"[{address}]" if ":" in address else address
-        try:
-            async with self._session.get(
-                f"http://{host}:{port}{path}",
-                timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS),
-                allow_redirects=False,
-            ) as answer:
-                if answer.status != OK:
-                    return None
-                page = await answer.content.read(bytes_max)
-                while not answer.content.at_eof() and len(page) < bytes_max:
-                    page += await answer.content.read(bytes_max - len(page))
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return None
-        return page.decode(errors="replace")
+        async with self._session.get(
+            f"http://{host}:{port}{path}",
+            timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS),
+            headers=PLAIN,
+            allow_redirects=False,
+        ) as answer:
+            if answer.status == OK:
+                async for part in answer.content.iter_any():
+                    yield part
 
     async def ask(self, target: Target) -> Answer:
         """Ask through the ingress Service whether people are answered: TLS, HAProxy, a chatserver and its database.
@@ -159,10 +207,10 @@ class Prober:
             target: Where and as whom.
             seconds: For each of these requests.
         """
-        answer = await self._ask_plainly(target, seconds)
+        answer = await _guarded("ingress", self._ask_plainly(target, seconds), UNREADABLE_ANSWER)
         if answer.ok or not target.headed:
             return answer
-        headed = await _ask_with_header(target, seconds)
+        headed = await _guarded("ingress", _ask_with_header(target, seconds), UNREADABLE_ANSWER)
         return headed if headed.ok else answer
 
     async def _ask_plainly(self, target: Target, seconds: float) -> Answer:
@@ -170,7 +218,7 @@ class Prober:
         try:
             async with self._session.get(
                 f"https://{host}:{target.port}{ANSWER_PATH}",
-                headers={"Host": target.server_name},
+                headers={"Host": target.server_name, **PLAIN},
                 server_hostname=target.server_name,
                 ssl=_context(target.authority),
                 timeout=aiohttp.ClientTimeout(total=seconds),
@@ -179,6 +227,18 @@ class Prober:
                 return _answered(answer.status, await answer.content.read(BODY_BYTES_MAX))
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+
+
+async def _guarded(part: str, asking: Coroutine[None, None, Answered], otherwise: Answered) -> Answered:
+    """The answer of a chat's part. It may be anything, and none of it is an error of the operator's."""
+    try:
+        return await asking
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return otherwise
+    except Exception as error:  # noqa: BLE001 - there is no list of what parsers raise
+        metrics.UNREADABLE_ANSWERS.labels(part=part).inc()
+        log.info("unreadable answer", part=part, error=f"{type(error).__name__}: {error}"[:WORDS_MAX])
+        return otherwise
 
 
 async def _ask_with_header(target: Target, seconds: float) -> Answer:
@@ -224,7 +284,7 @@ def parse_answer(body: bytes) -> Answer:
     """What the good answer of a server says: it may serve and yet be unable to store anything."""
     try:
         writes = json.loads(body).get("writes")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         writes = None
     if writes == "volume_full":
         message = "A request through the ingress was answered, but the database's volume is full: nothing can be sent"
@@ -237,7 +297,7 @@ def parse_report(page: str) -> AgentReport | None:
     try:
         raw = json.loads(page)
         texts = [raw[key] for key in ("credentials", "configuration", "refused")]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not all(text is None or isinstance(text, str) for text in texts):
         return None
@@ -256,11 +316,11 @@ def parse_reading(page: str) -> Reading | None:
                 values[family.name] = sum(sample.value for sample in family.samples)
             if family.samples and family.name == "chatserver_database_login":
                 login = family.samples[0].labels.get("role") or None
-        return Reading(
-            connections=int(values["chatserver_connections"]), draining=values["chatserver_draining"] > 0, login=login
-        )
+        connections = int(values["chatserver_connections"])
+        draining = values["chatserver_draining"] > 0
     except (KeyError, ValueError, OverflowError):
         return None
+    return Reading(connections, draining=draining, login=login) if 0 <= connections <= CONNECTIONS_MAX else None
 
 
 def _context(authority: str | None) -> ssl.SSLContext:
@@ -280,4 +340,4 @@ def _words(error: BaseException) -> str:
         return f"its certificate is not good: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection: {error.os_error}"
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}"[:WORDS_MAX]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from chatoperator.decoding import decode, encode
 from chatoperator.manifests.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
 
 if TYPE_CHECKING:
+    from chatoperator.lanes import Key
     from chatoperator.manifests.metadata import Manifest
-    from chatoperator.workqueue import Key
 
 Name = tuple[str, str, str]
 """(kind, namespace, name) of an object."""
 
 Scope = tuple[str, str | None]
 """What one list or watch is about: a kind, and the namespace or None for all. Never both for one kind."""
+
+LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,8 @@ class Store:
             entry = self._entries.get(name)
             return {self._remove(name)} if entry is not None and entry.version <= version else set()
         touched, entry = self._put(kind, raw), self._entries[name]
-        # A sweep may have listed a new ChatCluster before Kopf tells of it. And a change that came before the noted one
-        # was somebody else's: nobody has looked at it yet.
-        if (news == "ADDED" and kind == KIND) or entry.version > version:
+        # A change that came before the noted one was somebody else's: nobody has looked at it yet.
+        if entry.version > version:
             touched.add(entry.owner)
         return touched
 
@@ -194,14 +195,18 @@ def _owner(kind: str, raw: Manifest) -> Key:
 
 
 def _text(kind: str, raw: Manifest) -> bytes:
-    # Lists leave out the kind; who owns which field is half of an object and nothing that the operator reads.
+    # Lists leave out the kind; who owns which field, and what kubectl has applied, is half of an object and nothing
+    # that the operator reads.
     metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
+    annotations = metadata.get("annotations")
+    if annotations and LAST_APPLIED_ANNOTATION in annotations:
+        metadata["annotations"] = {n: value for n, value in annotations.items() if n != LAST_APPLIED_ANNOTATION}
     kept = {**raw, "kind": kind, "metadata": metadata}
     if kind == "Pod":
         # Its template is in the cache already, once for all pods.
         kept["spec"] = {"nodeName": raw.get("spec", {}).get("nodeName")}
-    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
+    return encode(kept)
 
 
 def _parsed(text: bytes) -> Manifest:
-    return cast("Manifest", json.loads(text))
+    return cast("Manifest", decode(text))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from chatoperator import workqueue
+from chatoperator import lanes, workqueue
 from chatoperator.workqueue import Key, WorkQueue
 
 ONE, TWO = ("chat", "one"), ("chat", "two")
@@ -51,8 +51,8 @@ class Work:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workqueue, "COALESCE_SECONDS", 0)
-    monkeypatch.setattr(workqueue, "BACKOFF_SECONDS", (0,))
+    monkeypatch.setattr(lanes, "COALESCE_SECONDS", 0)
+    monkeypatch.setattr(lanes, "BACKOFF_SECONDS", (0,))
 
 
 async def test_a_burst_of_wakes_is_one_run_and_a_wake_during_it_one_more() -> None:
@@ -99,7 +99,7 @@ async def test_a_failure_is_reported_and_tried_again_until_it_succeeds() -> None
 async def test_only_so_many_run_at_once_and_what_happened_goes_before_what_is_due(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workqueue, "RUNS_AT_A_TIME", 3)
+    monkeypatch.setattr(lanes, "QUICK_RUNS", 3)
     work = Work()
     queue = WorkQueue(work, work.report)
     due = [("chat", f"due-{number}") for number in range(10)]
@@ -114,7 +114,52 @@ async def test_only_so_many_run_at_once_and_what_happened_goes_before_what_is_du
     work.release.set()
     await work.ran(11)
     await asyncio.sleep(0.05)
-    assert work.runs == [*due[:3], due[8], ONE, *due[3:8], due[9]]
+    assert set(work.runs[3:6]) == {due[8], ONE, due[3]}, "every fourth is one that is due"
+    assert work.runs[6:] == [*due[4:8], due[9]]
+    await queue.close()
+
+
+async def test_a_slow_one_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "QUICK_RUNS", 1)
+    monkeypatch.setattr(workqueue, "SLOW_SECONDS", 0)
+    work = Work()
+    queue = WorkQueue(work, work.report)
+    queue.wake(ONE)
+    queue.wake(TWO)
+    await work.ran(2)
+    assert work.running == {ONE, TWO}
+    await queue.close()
+
+
+async def test_a_run_that_never_ends_by_itself_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workqueue, "RUN_SECONDS_MAX", 0.01)
+    work = Work()
+    queue = WorkQueue(work, work.report)
+    queue.wake(ONE)
+    await work.ran(2)
+    assert isinstance(work.reports[0], TimeoutError)
+    await queue.close()
+
+
+async def test_neither_a_stray_cancellation_nor_a_report_that_fails_ends_a_key() -> None:
+    ran = asyncio.Event()
+    runs = 0
+
+    async def work(_: Key) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise asyncio.CancelledError
+        ran.set()
+
+    def report(_: Key, error: Exception | None) -> None:
+        if error is not None:
+            raise ValueError("it cannot be told")
+
+    queue = WorkQueue(work, report)
+    queue.wake(ONE)
+    async with asyncio.timeout(10):
+        await ran.wait()
     await queue.close()
 
 

@@ -7,7 +7,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from chatoperator.errors import KubeError
-from chatoperator.kube import _path
+from chatoperator.kinds import path_of
 from chatoperator.manifests.metadata import MANAGED_SELECTOR
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 async def count(kube: Kube, kind: str, namespace: str) -> int:
     """How many objects of a kind there are, without reading them."""
-    listed = await kube._request("GET", _path(kind, namespace), {"limit": "1"})
+    listed = await kube._request("GET", path_of(kind, namespace), {"limit": "1"})
     return len(listed["items"]) + int(listed["metadata"].get("remainingItemCount") or 0)
 
 
 async def create(kube: Kube, manifest: Manifest) -> None:
     """Create an object as somebody else than the operator."""
-    path = _path(manifest["kind"], manifest["metadata"]["namespace"])
+    path = path_of(manifest["kind"], manifest["metadata"]["namespace"])
     await kube._request("POST", path, {"fieldManager": "admin"}, body=manifest)
 
 
 async def clear(kube: Kube, kind: str, namespace: str) -> None:
     """Delete all objects of a kind."""
-    await kube._request("DELETE", _path(kind, namespace))
+    await kube._request("DELETE", path_of(kind, namespace))
 
 
 async def complete_jobs(kube: Kube, namespace: str) -> None:
@@ -44,7 +44,7 @@ async def bind_pods(kube: Kube, namespace: str, node: str) -> None:
 
     async def bind(kube: Kube, namespace: str, name: str) -> None:
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"name": node}}
-        await kube._request("POST", f"{_path('Pod', namespace, name)}/binding", body=binding)
+        await kube._request("POST", f"{path_of('Pod', namespace, name)}/binding", body=binding)
 
     await _for_each(kube, "Pod", namespace, bind)
 
@@ -85,5 +85,5 @@ async def _complete(kube: Kube, namespace: str, name: str) -> None:
         for kind in ("SuccessCriteriaMet", "Complete")
     ]
     status = {"conditions": conditions, "succeeded": 1, "startTime": now, "completionTime": now}
-    path, query = f"{_path('Job', namespace, name)}/status", {"fieldManager": "job-controller"}
+    path, query = f"{path_of('Job', namespace, name)}/status", {"fieldManager": "job-controller"}
     await kube._request("PATCH", path, query, body={"status": status}, content_type="application/merge-patch+json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +14,7 @@ from chatoperator.hostnames import Claims
 from chatoperator.kinds import CERTIFICATE, ROUTE
 from chatoperator.kube import CONFLICT
 from chatoperator.manifests.metadata import KIND
-from chatoperator.parse import parse
+from chatoperator.reading import check_readable, is_readable, read
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.act import Actor
 from chatoperator.reconcile.ask import pulse, report_of_agent
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from chatoperator.cache import Cache
     from chatoperator.errors import KubeError
     from chatoperator.kube import Kube
+    from chatoperator.lanes import Key
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.probe import Prober
     from chatoperator.reconcile.plan import Plan
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
-    from chatoperator.workqueue import Key
 
 CONFLICTS_TOLD = 3
 """Conflicts in a row until status says so: then something else writes all the time, or keeps an object from going."""
@@ -85,13 +86,9 @@ class Reconciler:
         """What reconciles look at."""
         return self._cache
 
-    async def keys(self) -> list[Key]:
-        """All ChatClusters there are, for the sweep.
-
-        Raises:
-            KubeError: The API server did not answer.
-        """
-        keys = await self._cache.list_chatclusters()
+    def chatclusters(self) -> list[Key]:
+        """All ChatClusters there are, for the sweep."""
+        keys = self._cache.chatclusters()
         for key in self._states.keys() - set(keys):
             self._forget(key)
         self._claims.keep(keys)
@@ -105,9 +102,14 @@ class Reconciler:
         """ChatClusters that were reconciled and still exist."""
         return len(self._states)
 
-    async def turned(self) -> list[Key]:
-        """ChatClusters whose answer is another than their last reconcile found, for the pulse between sweeps."""
-        return await pulse(self._prober, dict(self._states), self._now())
+    async def turned(self, *, ready: bool | None = None) -> list[Key]:
+        """ChatClusters whose answer is another than their last reconcile found, for the pulse between sweeps.
+
+        Args:
+            ready: Only those that were ready, or only those that were not; None for all.
+        """
+        states = {key: state for key, state in self._states.items() if ready in (None, bool(state.ready))}
+        return await pulse(self._prober, states, self._now())
 
     async def reconcile(self, key: Key) -> None:
         """Bring one ChatCluster to what its spec asks, as far as it can be done now.
@@ -125,11 +127,14 @@ class Reconciler:
         state = self._states.setdefault(key, State())
         observed = observe(self._cache, key, self._now())
         try:
-            cluster = parse(body)
+            cluster = read(body)
+            check_readable(observed.children.values())
             news = scale.wrongly_removed(observed, state)
             observed, plan, failure = await self._converge(cluster, body, observed, state)
         except SpecError as error:
             self._claims.remove(key)
+            readable = {place: raw for place, raw in observed.children.items() if is_readable(raw)}
+            observed = replace(observed, children=readable)
             await self._reporter.refuse(body, observed, state, spec_error=str(error))
             return
         self._tell_only_lasting_conflicts(state, failure)
@@ -218,7 +223,7 @@ class Reconciler:
         # A wrong spec claims nothing; its reconcile tells what is wrong.
         with contextlib.suppress(SpecError):
             if body is not None:
-                self._claims.put(hostnames.claim(parse(body)))
+                self._claims.put(hostnames.claim(read(body)))
 
     def _forget(self, key: Key) -> None:
         self._claims.remove(key)

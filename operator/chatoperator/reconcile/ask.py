@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
 
+    from chatoperator.lanes import Key
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import AgentReport, Observed
     from chatoperator.probe import Prober
     from chatoperator.reconcile.state import State
-    from chatoperator.workqueue import Key
 
 
 GLANCE_SECONDS = 2
 """For the pulse's request: one that takes longer is worth a reconcile, which asks more patiently."""
+
+GLANCES_AT_A_TIME = 128
+"""Of a pulse. Where all hang, a thousand of them take a quarter of a minute."""
 
 SWAP_SECONDS = 90
 """Until every proxy serves what its Secret holds: kubelet refreshes a mount within it, touched or not."""
@@ -100,7 +103,13 @@ async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -
         now: The time with its zone.
     """
     held = {key: state for key, state in states.items() if state.targets}
-    answers = await asyncio.gather(*(prober.ask_once(state.targets[0], GLANCE_SECONDS) for state in held.values()))
+    turn = asyncio.Semaphore(GLANCES_AT_A_TIME)
+
+    async def glance(target: Target) -> Answer:
+        async with turn:
+            return await prober.ask_once(target, GLANCE_SECONDS)
+
+    answers = await asyncio.gather(*(glance(state.targets[0]) for state in held.values()))
     turned = [key for key, state in states.items() if state.waiting]
     for (key, state), answer in zip(held.items(), answers, strict=True):
         over = state.unaccepted or (state.certificate_ends is not None and state.certificate_ends <= now)

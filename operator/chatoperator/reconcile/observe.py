@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from chatoperator.cache import Cache
     from chatoperator.kube import Kube
+    from chatoperator.lanes import Key
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.spec import ChatCluster
-    from chatoperator.workqueue import Key
 
 
 LOST_AFTER_SECONDS = 30

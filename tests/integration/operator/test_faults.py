@@ -196,7 +196,7 @@ async def test_watches_that_expire_or_fall_silent_are_begun_anew(chat: Chat) -> 
     await chat.create()
     await chat.whole()
     expired = chat.proxy.expire_watches()
-    # The next ones too, and lists in the middle of their pages. Any other answer than news ends Kopf, and the process.
+    # The next ones too, and lists in the middle of their pages.
     with (
         chat.proxy.fault(Fault(_is_watch_of_children, status=410, left=expired)) as watches,
         chat.proxy.fault(Fault(lambda request: "continue" in request.query, status=410, left=3)) as pages,

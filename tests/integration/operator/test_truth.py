@@ -188,7 +188,8 @@ async def test_two_chatclusters_with_one_hostname_both_serve_and_the_younger_is_
     operator.kubectl("create", "-f", "-", stdin=json.dumps(younger))
 
     async def conflicts() -> dict[str, str]:
-        keys = [key for key in await operator.reconciler.keys() if key[0] == operator.namespace]
+        await operator.cache.refill()
+        keys = [key for key in operator.reconciler.chatclusters() if key[0] == operator.namespace]
         found = {}
         for key in keys:
             await operator.reconcile(name=key[1])
