@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import random
 import signal
-import socket
 from typing import TYPE_CHECKING
 
 import structlog
 from sanic import Sanic
-from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
-from sanic.http.constants import HTTP
 
 from chatserver.bus import PostgresBus
 from chatserver.drain import Drain
@@ -38,8 +34,9 @@ from chatserver.routes import (
     users,
 )
 from chatserver.routes import socket as ws
-from chatserver.routes.admission import Admission, AdmittingHttpProtocol
+from chatserver.routes.admission import Admission
 from chatserver.routes.context import App, Context
+from chatserver.routes.serving import listening
 from chatserver.services.accounts import Accounts
 from chatserver.services.balancing import Balancer
 from chatserver.services.code_limits import CodeLimits
@@ -56,9 +53,7 @@ from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from sanic.server.async_server import AsyncioServer
+    from collections.abc import Callable
 
     from chatserver.services.senders import Sender
     from chatserver.settings import Settings
@@ -67,15 +62,10 @@ log = structlog.get_logger()
 
 # Bodies: a text of 65,536 characters, or 1,024 names of a group, with room.
 MAX_BODY_BYTES = MAX_FRAME_BYTES
-# A request's bytes must be here within this time, and a long poll answered within the other.
-REQUEST_SECONDS = 30
+# A long poll is answered within this time.
 RESPONSE_SECONDS = messages.MAX_WAIT_SECONDS + 30
 # Longer than HAProxy's own keep-alive to servers, so that it is the proxy who closes an idle connection.
 KEEP_ALIVE_SECONDS = 75
-# Pending connections: after a restart thousands come within seconds.
-BACKLOG = 4096
-# REST calls that run when the sockets are closed get this long.
-FINISH_SECONDS = 3.0
 # New objects between two looks for cycles, and such looks until older objects are looked at too. Messages make no
 # cycles, but Python would walk through all that 10,000 connections have again and again (at 700, 10 and 10).
 GC_THRESHOLDS = (50_000, 20, 20)
@@ -166,7 +156,7 @@ def make_app(context: Context) -> App:
     config = Config(
         {
             "REQUEST_MAX_SIZE": MAX_BODY_BYTES,
-            "REQUEST_TIMEOUT": REQUEST_SECONDS,
+            "REQUEST_TIMEOUT": context.settings.request_seconds,
             "RESPONSE_TIMEOUT": RESPONSE_SECONDS,
             "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_SECONDS,
             "ACCESS_LOG": False,
@@ -214,7 +204,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
     metrics_server = MetricsServer(metrics, settings.http_host, settings.metrics_port)
     metrics_server.start()
     try:
-        async with running(context), _listening(make_app(context), settings) as port:
+        async with running(context), listening(make_app(context), settings) as port:
             _settle_memory()
             log.info("serving", port=port, metrics_port=metrics_server.port)
             if on_serving is not None:
@@ -239,47 +229,3 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-@contextlib.asynccontextmanager
-async def _listening(app: App, settings: Settings) -> AsyncIterator[int]:
-    """Answer requests; on the way out, let those that run finish."""
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
-    # Bound here: Sanic takes port 0 for its default port.
-    listener = socket.create_server((settings.http_host, settings.http_port), family=family, backlog=BACKLOG)
-    port: int = listener.getsockname()[1]
-    server = await app.create_server(
-        sock=listener,
-        protocol=AdmittingHttpProtocol,
-        backlog=BACKLOG,
-        # The port opens below, when the routes are ready.
-        asyncio_server_kwargs={"start_serving": False},
-    )
-    if server is None:
-        raise RuntimeError("Sanic made no server")
-    # Sanic's startup compiles its empty `alt-svc` header out of every answer when it knows of one HTTP version.
-    app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
-    await server.startup()  # type: ignore[no-untyped-call]
-    await server.before_start()  # type: ignore[no-untyped-call]
-    listening: asyncio.Server = server.server  # type: ignore[assignment] # Sanic starts with None there
-    await listening.start_serving()
-    await server.after_start()  # type: ignore[no-untyped-call]
-    app.ctx.health.started = True
-    try:
-        yield port
-    finally:
-        listening.close()
-        await _finish_requests(server)
-
-
-async def _finish_requests(server: AsyncioServer) -> None:
-    await server.before_stop()  # type: ignore[no-untyped-call]
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + FINISH_SECONDS
-    while server.connections and loop.time() < deadline:
-        for connection in list(server.connections):
-            connection.close_if_idle()
-        await asyncio.sleep(0.05)
-    for connection in list(server.connections):
-        connection.abort()
-    await server.after_stop()  # type: ignore[no-untyped-call]

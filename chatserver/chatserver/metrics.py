@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from chatserver import supervision
+from chatserver.listener import open_listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -199,7 +200,12 @@ class MetricsServer:
             start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
             return [b"only /metrics is here\n"]
 
-        self._server = make_server(host, port, application, ThreadingWSGIServer, _SilentHandler)
+        self._server = ThreadingWSGIServer((host, port), _SilentHandler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = open_listener(host, port, backlog=ThreadingWSGIServer.request_queue_size)
+        self._server.server_name, self._server.server_port = host, self._server.socket.getsockname()[1]
+        self._server.setup_environ()
+        self._server.set_app(application)
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from chatserver.environment import PREFIX, Reader, SettingsError
+from chatserver.listener import ALL_ADDRESSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,9 +71,10 @@ class Settings:
             that gives a connection for the length of a transaction.
         secret_key: HMAC key for sign-in codes, the same on all servers.
         database_pool_size: connections kept for queries, beside one for LISTEN.
-        http_host: address the API listens on.
+        http_host: address that the API and the metrics listen on; empty: all, of IPv4 and of IPv6 if there is any.
         http_port: port of the API, the WebSocket and the page; 0 picks a free one.
         metrics_port: port of ``/metrics``; 0 picks a free one.
+        request_seconds: in which a request has to arrive, and a second more for each 8 KiB of it that are here.
         server_name: name in ``X-Chat-Server`` and ``welcome``.
         drain_seconds: time from SIGTERM's notice to the last closed socket.
         readiness_notice_seconds: time after ``/readyz`` turns 503 until the proxy has noticed.
@@ -109,9 +111,10 @@ class Settings:
     database_listen_dsn_file: Path | None = None
     database_pooler: str = "none"
     database_pool_size: int = 8
-    http_host: str = "0.0.0.0"  # noqa: S104 - a pod's own address, reached through its Service
+    http_host: str = ALL_ADDRESSES
     http_port: int = 8080
     metrics_port: int = 9090
+    request_seconds: float = 20
     server_name: str = ""
     drain_seconds: int = 30
     readiness_notice_seconds: float = 5
@@ -305,6 +308,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         http_host=reader.text("HTTP_HOST"),
         http_port=reader.integer("HTTP_PORT", least=0, most=65535),
         metrics_port=reader.integer("METRICS_PORT", least=0, most=65535),
+        request_seconds=reader.number("REQUEST_SECONDS", least=0.1, most=3600),
         server_name=reader.optional("SERVER_NAME") or socket.gethostname(),
         drain_seconds=drain_seconds,
         readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", least=0, most=drain_seconds),

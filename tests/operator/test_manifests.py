@@ -355,7 +355,7 @@ def test_what_stands_in_front_finds_haproxys_port_and_is_let_through() -> None:
         (policy,) = (m for m in made if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == "demo-ingress")
         assert number in {each["port"] for each in policy["spec"]["ingress"][0]["ports"]}
         (config,) = (m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress")
-        assert f"bind :{number}\n" in config["data"]["haproxy.cfg"]
+        assert f"bind :{number} name front\n" in config["data"]["haproxy.cfg"]
 
 
 def test_credentials_and_volume_are_owned_under_delete_alone() -> None:
@@ -440,6 +440,18 @@ def test_a_servers_connections_are_shared_so_that_one_proxy_can_be_away(proxies:
     made = desired(cluster(ingress={"replicas": proxies}), inputs())
     (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
     assert f"default-server maxconn {share}\n" in config["data"]["haproxy.cfg"]
+
+
+@pytest.mark.parametrize(
+    ("memory", "connections"), [(None, 12_288), ("2Gi", 25_031), ("128Mi", 1_137), ("40Mi", 100), ("64e6", 304)]
+)
+def test_haproxy_takes_as_many_connections_as_it_has_memory_for(memory: str | None, connections: int) -> None:
+    ingress = {"resources": {"limits": {"memory": memory}}} if memory else {}
+    made = desired(cluster(ingress=ingress), inputs())
+    (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
+    # In the frontend and not for all of HAProxy: its health has to be seen when clients fill it.
+    _, _, frontend = config["data"]["haproxy.cfg"].partition("\nfrontend https\n")
+    assert f"\n    maxconn {connections}\n" in frontend
 
 
 def test_two_proxies_stand_apart_and_leave_one_at_a_time() -> None:

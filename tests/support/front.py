@@ -32,7 +32,7 @@ from tests.support.haproxy import running
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from chatoperator.manifests.credentials import Certificate, SelfSigned
@@ -156,6 +156,7 @@ class Front:
         for was, now in ((8080, self.http_port), (8443, self.https_port), (8404, self.statistics_port)):
             text, count = re.subn(rf"bind :{was}\b", f"bind 127.0.0.1:{now}", text)
             assert count == 1
+            text = re.sub(rf"bind :::{was}\b", f"bind [::1]:{now}", text)
         text = re.sub(rf"bind :{FRONT_PORT}\b", f"bind 127.0.0.1:{self.front_port}", text)
         return at_home(text, self.folder)
 
@@ -185,6 +186,7 @@ async def in_front(
     made: SelfSigned | None = None,
     plain: bool = True,
     dead: bool = False,
+    times: Mapping[str, str] | None = None,
     **sooner: str,
 ) -> AsyncIterator[Front]:
     """HAProxy with the configuration of a route, and the server behind it.
@@ -195,7 +197,8 @@ async def in_front(
         made: The certificate; one like the operator's otherwise.
         plain: Whether it answers this machine without a header of the PROXY protocol.
         dead: Whether there is another server, at which nobody listens and which the checks call good.
-        sooner: Times to put in the place of the configuration's, such as `queue="1s"`.
+        times: Times to put in the place of the configuration's, such as `{"client-hs": "1s"}`.
+        sooner: The same of names without a hyphen, such as `queue="1s"`.
     """
     front = Front(folder, write_files(folder, made))
     app = web.Application()
@@ -204,7 +207,7 @@ async def in_front(
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", front.behind).start()
     text = front.local(route)
-    for name, value in sooner.items():
+    for name, value in {**(times or {}), **sooner}.items():
         text, count = re.subn(rf"timeout {name} \w+", f"timeout {name} {value}", text)
         assert count == 1
     if dead:

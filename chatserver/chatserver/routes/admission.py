@@ -117,4 +117,4 @@ class AdmittingHttpProtocol(LingeringHttpProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for the next one."""
         self.app.ctx.admission.leave(self)
-        super().connection_lost(exc)  # type: ignore[no-untyped-call] # Sanic's
+        super().connection_lost(exc)

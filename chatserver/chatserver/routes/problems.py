@@ -130,10 +130,6 @@ class ProblemHandler(ErrorHandler):
         if error.status == InternalError.status:
             log.error("request_failed", request_id=request_id(request), exc_info=exception)
         answer = problem(error, request)
-        if isinstance(exception, exceptions.PayloadTooLarge) and isinstance(request.stream, Http):
-            connection = request.stream.protocol
-            if isinstance(connection, LingeringHttpProtocol):
-                connection.linger()
         if isinstance(exception, exceptions.MethodNotAllowed):
             answer.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
         return answer
@@ -166,6 +162,10 @@ def _finish(request: Request, response: HTTPResponse) -> None:
     if context.health.draining and isinstance(request.stream, Http):
         # A proxy that keeps this connection would send its next request to a server that is gone.
         request.stream.keep_alive = False
+    if isinstance(request.stream, Http) and request.stream.request_body:
+        connection = request.stream.protocol
+        if isinstance(connection, LingeringHttpProtocol):
+            connection.answer_early(request.stream)
     route = _route_of(request)
     method = request.method if request.method in _METHODS else "other"
     context.metrics.http_requests.labels(route, method, str(response.status)).inc()

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
+
+from chatoperator.manifests.haproxyanswers import NOT_FOUND, http_errors, problem_body
+from chatoperator.manifests.haproxyclients import (
+    FRONT_NAME,
+    Limits,
+    client_address,
+    counters,
+    enforce,
+    expect_header,
+    limit_connections,
+)
+from chatoperator.manifests.haproxyrequests import (
+    BODY_SECONDS,
+    HANDSHAKE_SECONDS,
+    redirect_to_https,
+    refuse_odd_hosts,
+    take_whole_bodies,
+)
 
 CHECK_INTERVAL_SECONDS = 2
 """Between two active checks of a server."""
@@ -37,6 +54,15 @@ HTTP_PORT = 8080
 HTTPS_PORT = 8443
 FRONT_PORT = 8081
 STATISTICS_PORT = 8404
+STREAMS = 20
+"""Requests that one HTTP/2 connection has open at once. More wait at the client, which shows nobody an error."""
+
+REDIRECTED_PART = 10
+"""Of the connections, for those to the port that only redirects: a tenth."""
+
+ADDRESSES_VARIABLE = "POD_IPS"
+"""Environment variable with the pod's addresses, with commas between them."""
+
 CERTIFICATE_FILE = "/etc/haproxy/tls/tls.crt"
 KEY_FILE = "/etc/haproxy/tls/tls.key"
 ADMIN_SOCKET = "/run/haproxy/admin.sock"
@@ -47,49 +73,6 @@ SCRIPT_NAME = "certificates.lua"
 SCRIPT = resources.files("chatoperator.manifests").joinpath(SCRIPT_NAME).read_text()
 """What serves a changed certificate without a reload. It comes with the configuration rather than with the image, so
 that any HAProxy image with Lua will do."""
-
-RETRY_AFTER_SECONDS = 5
-"""What 429 and 503 tell clients to wait: two check intervals and a bit."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One of HAProxy's own answers, as RFC 9457 problem+json."""
-
-    status: int
-    code: str
-    title: str
-    detail: str
-    retry: bool = False
-
-
-PROBLEMS = (
-    Problem(400, "bad_request", "Bad Request", "The request could not be understood."),
-    Problem(408, "request_timeout", "Request Timeout", "The request took too long to arrive.", retry=True),
-    Problem(429, "rate_limited", "Too Many Requests", "Slow down.", retry=True),
-    Problem(500, "internal_error", "Internal Server Error", "The load balancer failed."),
-    Problem(502, "bad_gateway", "Bad Gateway", "A chat server answered nothing usable.", retry=True),
-    Problem(503, "unavailable", "Service Unavailable", "No chat server can answer at the moment.", retry=True),
-    Problem(504, "gateway_timeout", "Gateway Timeout", "A chat server took too long to answer.", retry=True),
-)
-"""Every status HAProxy can answer by itself here."""
-
-NOT_FOUND = Problem(404, "not_found", "Not Found", "There is nothing at this address.")
-
-
-LIMIT_WINDOW_SECONDS = 10
-"""Requests are counted over this time, so that a page that loads ten things at once is no flood."""
-
-LIMIT_ENTRIES = 200_000
-"""Client addresses that are counted at once, about 150 bytes each; the oldest make room."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one client address may do at this proxy; None is no limit."""
-
-    requests_per_second: int | None = None
-    connections: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,38 +89,22 @@ class Route:
         proxy_protocol_from: Networks of the load balancers in front, which begin each connection with a header of the
             PROXY protocol that names the client.
         fronted: Whether an Ingress or a Gateway in front ends TLS, and speaks plain HTTP to FRONT_PORT.
+        hostnames: Of the chat, to which plain HTTP is redirected; empty where it has none.
+        max_connections: TCP connections of clients that this proxy has memory for; more wait to be accepted.
+        body_seconds: In which a body has to arrive that fits HAProxy's buffer.
     """
 
     servers: str
     servers_port: int
     server_connections: int
     https_port: int
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol_from: tuple[str, ...] = ()
     fronted: bool = False
-
-
-def problem_body(problem: Problem) -> str:
-    """The JSON of a problem, in one line without single quotes."""
-    return json.dumps(
-        {
-            "type": "about:blank",
-            "title": problem.title,
-            "status": problem.status,
-            "code": problem.code,
-            "detail": problem.detail,
-        },
-        separators=(",", ":"),
-    )
-
-
-def _http_error(problem: Problem) -> str:
-    retry = f" hdr Retry-After {RETRY_AFTER_SECONDS}" if problem.retry else ""
-    return (
-        f"    http-error status {problem.status} content-type application/problem+json "
-        f"string '{problem_body(problem)}' hdr Cache-Control no-store{retry}"
-    )
+    hostnames: tuple[str, ...] = ()
+    max_connections: int = 12_000
+    body_seconds: int = BODY_SECONDS
 
 
 def render(route: Route) -> str:
@@ -145,11 +112,14 @@ def render(route: Route) -> str:
 
     No `on-marked-down shutdown-sessions`: a database outage marks every server down, and its WebSockets must live.
     """
-    errors = "\n".join(_http_error(problem) for problem in PROBLEMS)
-    client = (_insist_on_https() if route.fronted else "") + _client_address(route.trusted_proxies)
-    header = _expect_header(route.proxy_protocol_from)
-    front = f"    bind :{FRONT_PORT}\n" if route.fronted else ""
-    port = "" if route.https_port == 443 else f":{route.https_port}"  # noqa: PLR2004 - HTTPS's own port
+    client = (_insist_on_https(route) if route.fronted else "") + client_address(route.trusted_proxies)
+    connect = expect_header(route.proxy_protocol_from) + limit_connections(
+        route.limits, trusted_proxies=route.trusted_proxies, headers_from=route.proxy_protocol_from
+    )
+    ports = _bind(HTTPS_PORT, f"ssl crt {CERTIFICATE_FILE} alpn h2,http/1.1")
+    if route.fronted:
+        ports += _bind(FRONT_PORT, f"name {FRONT_NAME}")
+    framing = take_whole_bodies(route.body_seconds) + refuse_odd_hosts()
     return f"""\
 global
     log stdout format raw local0 info
@@ -168,6 +138,8 @@ global
     # WebSockets come over HTTP/1.1; the rest may use HTTP/2.
     h2-workaround-bogus-websocket-clients
     tune.ssl.default-dh-param 2048
+    # Each can hold a buffer of 16 KB; by default 100 do.
+    tune.h2.fe.max-concurrent-streams {STREAMS}
 
 defaults
     mode http
@@ -177,9 +149,10 @@ defaults
     # Each retry is another server's: at one whose node is gone it would wait for as long once more.
     option redispatch 1
     retries 3
-    # Nothing that a server may have acted on is sent twice.
-    retry-on conn-failure
+    # Nothing that a server may have acted on is sent twice, see `disable-l7-retry`.
+    retry-on conn-failure empty-response
     timeout connect 2s
+    timeout client-hs {HANDSHAKE_SECONDS}s
     timeout http-request 10s
     timeout http-keep-alive 60s
     timeout client 90s
@@ -191,7 +164,7 @@ defaults
     timeout client-fin 30s
     timeout server-fin 30s
     log-format '{_log_format()}'
-{errors}
+{http_errors()}
 
 resolvers cluster
     parse-resolv-conf
@@ -209,13 +182,13 @@ resolvers cluster
     hold obsolete 10s
 
 frontend http
-    bind :{HTTP_PORT}
-{header}    http-request deny deny_status 400 unless {{ req.hdr(host) -m found }}
-    http-request redirect code 308 location https://%[req.hdr(host),regsub(:[0-9]+$,)]{port}%[pathq]
-
+{_bind(HTTP_PORT)}    maxconn {route.max_connections // REDIRECTED_PART}
+{connect}{framing}{redirect_to_https(route.hostnames, route.https_port)}
 frontend https
-    bind :{HTTPS_PORT} ssl crt {CERTIFICATE_FILE} alpn h2,http/1.1
-{front}{header}{client}    # Replaced, not appended to: what clients claim about themselves is not true.
+{ports}    # Not of the whole process: kubelet has to get through to the statistics.
+    maxconn {route.max_connections}
+{connect}{framing}{client}    http-request disable-l7-retry if !METH_GET or {{ req.hdr(upgrade) -m found }}
+    # Replaced, not appended to: what clients claim about themselves is not true.
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https
     http-request del-header Forwarded
@@ -228,7 +201,7 @@ frontend https
     # {SCRIPT_NAME} keeps the list, by the certificate that is served: another one needs no reload.
     acl promised str(promised) -f virt@hsts
     http-after-response set-header Strict-Transport-Security "max-age=31536000" if promised {{ ssl_fc }}
-{_enforce(route.limits)}{_deny_metrics()}
+{enforce(route.limits)}{_deny_metrics()}
     default_backend chatserver
 
 backend chatserver
@@ -240,69 +213,29 @@ backend chatserver
     default-server maxconn {route.server_connections}
     server-template chat {SERVER_SLOTS} {route.servers}:{route.servers_port}
 
-{_counters(route.limits)}frontend statistics
-    bind :{STATISTICS_PORT}
-    monitor-uri /healthz
+{counters(route.limits)}frontend statistics
+{_bind(STATISTICS_PORT)}    monitor-uri /healthz
     option dontlog-normal
     http-request use-service prometheus-exporter if {{ path /metrics }}
     http-request return status 404
 """
 
 
-def _insist_on_https() -> str:
-    """What stands in front says by which way the client came to it."""
-    return (
-        "    http-request redirect code 308 location https://%[req.hdr(host),regsub(:[0-9]+$,)]%[pathq] "
-        "if !{ ssl_fc } { req.hdr(x-forwarded-proto) -i http }\n"
-    )
-
-
-def _client_address(trusted_proxies: tuple[str, ...]) -> str:
-    """Of requests through a trusted proxy the client is whom that proxy saw: the last entry, which it added itself."""
-    if not trusted_proxies:
-        return ""
-    networks = " ".join(trusted_proxies)
-    return (
-        f"    http-request set-src req.hdr_ip(x-forwarded-for,-1) if {{ src {networks} }} "
-        "{ req.hdr(x-forwarded-for) -m found }\n"
-    )
-
-
-def expects_header(configuration: str) -> bool:
-    """Whether a rendered haproxy.cfg expects headers of the PROXY protocol from some networks."""
-    return _EXPECT_HEADER in configuration
-
-
-_EXPECT_HEADER = "tcp-request connection expect-proxy layer4"
-
-
-def _expect_header(networks: tuple[str, ...]) -> str:
-    """A connection from these networks begins with a header, of version 1 or 2; with one, any other is refused."""
-    return f"    {_EXPECT_HEADER} if {{ src {' '.join(networks)} }}\n" if networks else ""
-
-
-def _counters(limits: Limits) -> str:
-    """A table of client addresses: their requests of late, and what they have open at this moment."""
-    if limits == Limits():
-        return ""
+def _bind(port: int, options: str = "") -> str:
+    """Listen on IPv4, and on IPv6 where the pod has such an address: elsewhere the kernel may have none at all."""
+    words = f" {options}" if options else ""
     return f"""\
-backend clients
-    stick-table type ipv6 size {LIMIT_ENTRIES} expire 60s store http_req_rate({LIMIT_WINDOW_SECONDS}s),conn_cur
-
+    bind :{port}{words}
+.if strstr("\\"${ADDRESSES_VARIABLE}\\"",":")
+    bind :::{port} v6only{words}
+.endif
 """
 
 
-def _enforce(limits: Limits) -> str:
-    """Refuse with 429 what is over a limit. A request is open until it is answered, a WebSocket until it ends."""
-    if limits == Limits():
-        return ""
-    lines = ["    http-request track-sc0 src table clients"]
-    if limits.requests_per_second is not None:
-        most = limits.requests_per_second * LIMIT_WINDOW_SECONDS
-        lines.append(f"    http-request deny deny_status 429 if {{ sc0_http_req_rate(clients) gt {most} }}")
-    if limits.connections is not None:
-        lines.append(f"    http-request deny deny_status 429 if {{ sc0_conn_cur(clients) gt {limits.connections} }}")
-    return "\n".join(lines) + "\n"
+def _insist_on_https(route: Route) -> str:
+    """What stands in front says by which way the client came to it."""
+    front = f"{{ so_name {FRONT_NAME} }} {{ req.hdr(x-forwarded-proto) -i http }}"
+    return redirect_to_https(route.hostnames, 443, when=front)
 
 
 def _deny_metrics() -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator.manifests import haproxy
 from chatoperator.manifests.chatserver import HTTP_PORT
+from chatoperator.manifests.haproxyclients import Limits
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
     digest,
@@ -27,6 +28,7 @@ from chatoperator.manifests.pod import (
     scratch,
     tolerations,
 )
+from chatoperator.manifests.quantity import number
 
 if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
@@ -34,7 +36,15 @@ if TYPE_CHECKING:
 
 DEFAULT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
 DEFAULT_LIMITS = {"cpu": "2", "memory": "1Gi"}
-"""10,000 connections with TLS take about 60 KB each."""
+
+CONNECTION_BYTES = 72 * 1024
+"""A connection with TLS and all its buffers in use; an idle WebSocket takes about 60 KB."""
+
+OWN_BYTES = 32 * 1024 * 1024
+"""What HAProxy takes without connections."""
+
+LEAST_CONNECTIONS = 100
+"""However little memory there is: kubelet kills what takes more."""
 
 FIND_SERVERS_SECONDS = 5
 """A new pod gets no requests before it has looked servers up and checked them. Not a probe of its servers: in an outage
@@ -94,6 +104,8 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
         trusted_proxies=cluster.ingress.limits.trusted_proxies,
         proxy_protocol_from=cluster.ingress.service.proxy_protocol_from,
         fronted=cluster.ingress.front is not None,
+        hostnames=cluster.ingress.hostnames,
+        max_connections=_max_connections(cluster.ingress),
     )
     return {
         "apiVersion": "v1",
@@ -112,9 +124,15 @@ def _server_connections(cluster: ChatCluster) -> int:
     return -(-cluster.chatserver.max_connections // max(1, cluster.ingress.replicas - 1))
 
 
-def _limits(wanted: Ingress) -> haproxy.Limits:
+def _max_connections(wanted: Ingress) -> int:
+    """What fits seven eighths of the memory limit: 1Gi -> 12,288 connections, 2Gi -> 25,031."""
+    memory = number({**DEFAULT_LIMITS, **wanted.resources.limits}["memory"])
+    return max(LEAST_CONNECTIONS, int(memory * 7 / 8 - OWN_BYTES) // CONNECTION_BYTES)
+
+
+def _limits(wanted: Ingress) -> Limits:
     """Each proxy's share of the limits: Kubernetes spreads a client's connections over all of them."""
-    return haproxy.Limits(
+    return Limits(
         requests_per_second=_share(wanted.limits.requests_per_second_per_address, wanted.replicas),
         connections=_share(wanted.limits.connections_per_address, wanted.replicas),
     )
@@ -145,6 +163,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
         "image": image,
         "imagePullPolicy": pull_policy,
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in _ports(cluster.ingress)],
+        "env": [{"name": haproxy.ADDRESSES_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIPs"}}}],
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.ingress.resources),
         "securityContext": container_security(),
         "startupProbe": http_probe("/healthz", "metrics", period_seconds=1, failures=60),

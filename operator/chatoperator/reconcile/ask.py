@@ -6,7 +6,8 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.haproxy import HTTPS_PORT, expects_header
+from chatoperator.manifests.haproxy import HTTPS_PORT
+from chatoperator.manifests.haproxyclients import expects_header
 from chatoperator.manifests.metadata import ca_secret_name, part_name, tls_secret_name
 from chatoperator.observed import Answer, mounted_secrets, rolling, secret_text
 from chatoperator.probe import Target

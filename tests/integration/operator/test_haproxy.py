@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from chatoperator.certificates import ensure
-from chatoperator.manifests.haproxy import Limits, Route, render
+from chatoperator.manifests.haproxy import Route, render
+from chatoperator.manifests.haproxyclients import Limits
 from chatoperator.probe import Prober, Target
 from tests.support.certificates import of_a_user
 from tests.support.cluster import until

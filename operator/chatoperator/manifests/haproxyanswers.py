@@ -1,0 +1,61 @@
+"""What HAProxy answers by itself: RFC 9457 problem+json, like the chatservers. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+RETRY_AFTER_SECONDS = 5
+"""What 429 and 503 tell clients to wait: two check intervals and a bit."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One of HAProxy's own answers, as RFC 9457 problem+json."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    retry: bool = False
+
+
+PROBLEMS = (
+    Problem(400, "bad_request", "Bad Request", "The request could not be understood."),
+    Problem(408, "request_timeout", "Request Timeout", "The request took too long to arrive.", retry=True),
+    Problem(429, "rate_limited", "Too Many Requests", "Slow down.", retry=True),
+    Problem(500, "internal_error", "Internal Server Error", "The load balancer failed."),
+    Problem(502, "bad_gateway", "Bad Gateway", "A chat server answered nothing usable.", retry=True),
+    Problem(503, "unavailable", "Service Unavailable", "No chat server can answer at the moment.", retry=True),
+    Problem(504, "gateway_timeout", "Gateway Timeout", "A chat server took too long to answer.", retry=True),
+)
+"""Every status HAProxy can answer by itself here."""
+
+NOT_FOUND = Problem(404, "not_found", "Not Found", "There is nothing at this address.")
+
+
+def problem_body(problem: Problem) -> str:
+    """The JSON of a problem, in one line without single quotes."""
+    return json.dumps(
+        {
+            "type": "about:blank",
+            "title": problem.title,
+            "status": problem.status,
+            "code": problem.code,
+            "detail": problem.detail,
+        },
+        separators=(",", ":"),
+    )
+
+
+def http_errors() -> str:
+    """The directives that replace HAProxy's own error pages."""
+    return "\n".join(_http_error(problem) for problem in PROBLEMS)
+
+
+def _http_error(problem: Problem) -> str:
+    retry = f" hdr Retry-After {RETRY_AFTER_SECONDS}" if problem.retry else ""
+    return (
+        f"    http-error status {problem.status} content-type application/problem+json "
+        f"string '{problem_body(problem)}' hdr Cache-Control no-store{retry}"
+    )
