@@ -12,6 +12,7 @@ from chatoperator.manifests.metadata import (
     COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
     KIND,
+    OUTLIVED_ANNOTATION,
     SCHEMA_ANNOTATION,
     part_name,
 )
@@ -72,6 +73,8 @@ class Pod:
         lost: It should have gone, and its node does not say that it has: nothing is known of it.
         trouble: Why a container that is not ready waits or died; None where nothing is known to be wrong.
         deletion_cost: The annotation's text; None where it is absent.
+        outlived: The part's own container has ended with 0, and an injected one runs on.
+        owner_uid: Of what controls the pod; None where nothing does.
     """
 
     name: str
@@ -86,6 +89,8 @@ class Pod:
     deletion_cost: str | None
     credentials_digest: str | None
     certificate_digest: str | None
+    outlived: bool = False
+    owner_uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
     annotations = metadata.get("annotations") or {}
     containers = status.get("containerStatuses") or []
     component = (metadata.get("labels") or {}).get(COMPONENT_LABEL, "")
+    owners = [owner["uid"] for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
     return Pod(
         name=metadata["name"],
         component=component,
@@ -133,10 +139,17 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
         terminating="deletionTimestamp" in metadata,
         lost=lost,
         trouble=_lost(raw) if lost else _trouble(status, containers, once=component == "migrate"),
+        outlived=status.get("phase") == "Running" and any(_succeeded(component, one) for one in containers),
+        owner_uid=owners[0] if owners else None,
         deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
         certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),
     )
+
+
+def _succeeded(name: str, container: Manifest) -> bool:
+    ended = (container.get("state") or {}).get("terminated")
+    return container["name"] == name and ended is not None and ended.get("exitCode") == 0
 
 
 def _lost(raw: Manifest) -> str:
@@ -156,7 +169,7 @@ def _trouble(status: Mapping[str, Any], containers: list[Manifest], *, once: boo
             return f"container {container['name']} ended with exit code {ended['exitCode']}{_beside(ended)}"
         waiting = state.get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return _sentence(waiting)
+            return f"container {container['name']}: {_sentence(waiting)}"
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _sentence(condition)
@@ -211,7 +224,12 @@ def secret_text(secret: Manifest | None, key: str) -> str | None:
 
 
 def job_state(job: Manifest | None) -> str | None:
-    """`Complete`, `Failed`, or None while the Job runs or does not exist."""
+    """`Complete`, `Failed`, or None while the Job runs or does not exist.
+
+    A migrate Job is complete, too, where the operator has ended it because its own container had succeeded.
+    """
+    if annotation(job, OUTLIVED_ANNOTATION) is not None:
+        return "Complete"
     for condition in ((job or {}).get("status") or {}).get("conditions") or []:
         if condition.get("status") == "True" and condition.get("type") in {"Complete", "Failed"}:
             return str(condition["type"])

@@ -127,7 +127,7 @@ def test_a_migration_that_fails_again_and_again_is_told_with_how_it_ended() -> N
     )
     made = by_type(conditions(facts(replace(running(), pods=pods), migrated=False)))["Progressing"]
     assert (made.status, made.reason) == ("True", "MigrationFailing")
-    assert "exit code 2; see its logs (kubectl logs job/demo-migrate-1)" in made.message
+    assert "exit code 2; see its logs (kubectl logs job/demo-migrate-1 -c migrate)" in made.message
     assert "another image" not in made.message
 
 

@@ -86,7 +86,10 @@ def test_a_container_that_keeps_ending_gives_one_sentence_at_every_moment(contai
     ("container", "told"),
     [
         ({"state": {"waiting": {"reason": "ContainerCreating"}}}, None),
-        ({"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}, "ErrImagePull: not found"),
+        (
+            {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}},
+            "container chatserver: ErrImagePull: not found",
+        ),
         (
             {"state": BACK_OFF, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
             "container chatserver ended with exit code 137 (OOMKilled)",

@@ -72,6 +72,7 @@ def inputs(**changed: Any) -> Inputs:
         "volume_size": None,
         "config_digest": "0123456789",
         "database_identity": "claim:0000-claim",
+        "outlived_job": None,
         "server_template": ServerTemplate(image=IMAGES.chatserver, schema="demo-migrate-0123456789"),
         "replicas": 2,
         "operator_namespace": "chatcluster-system",

@@ -41,7 +41,7 @@ def words(facts: Facts) -> str:
         return f"Job {name} does not exist yet"
     if made.status == "False":
         return f"Job {name} waits for the database: {made.message}"
-    return f"Job {name} runs" if facts.observed.job_pods(name) else f"Job {name} has no pod yet"
+    return f"Container migrate of Job {name} runs" if facts.observed.job_pods(name) else f"Job {name} has no pod yet"
 
 
 def _failing(facts: Facts) -> str | None:
@@ -61,4 +61,5 @@ def _failing(facts: Facts) -> str | None:
 
 
 def _look(job_name: str) -> str:
-    return f"kubectl logs job/{job_name}"
+    """By container: others may have been injected into the pod."""
+    return f"kubectl logs job/{job_name} -c migrate"

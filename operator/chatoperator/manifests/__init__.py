@@ -53,6 +53,7 @@ class Inputs:
         config_digest: Changes with the parameters that restart PostgreSQL; None while the StatefulSet waits: until it
             is known whether PostgreSQL takes them, and whether its new image can be pulled.
         database_identity: Changes when the database does; None while there is none.
+        outlived_job: The migrate Job whose own container has succeeded while an injected one runs on, if there is one.
         server_template: What the chatservers may run; None before the first migration has succeeded.
         replicas: Decided number of chatservers.
         operator_namespace: Where the operator runs, which reads the chatservers' metrics.
@@ -74,6 +75,7 @@ class Inputs:
     volume_size: str | None
     config_digest: str | None
     database_identity: str | None
+    outlived_job: str | None
     server_template: ServerTemplate | None
     replicas: int
     operator_namespace: str
@@ -102,6 +104,7 @@ def migrate_job(cluster: ChatCluster, inputs: Inputs) -> Manifest | None:
         image=inputs.images.chatserver,
         pull_policy=inputs.pull_policy,
         database_identity=inputs.database_identity,
+        outlived_job=inputs.outlived_job,
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator.manifests.haproxy import DISCOVERY_SECONDS, READINESS_NOTICE_SECONDS, STAY_SECONDS
 from chatoperator.manifests.metadata import (
+    OUTLIVED_ANNOTATION,
     SCHEMA_ANNOTATION,
     chatserver_secret_name,
     database_secret_name,
@@ -141,7 +142,9 @@ def deployment(
     }
 
 
-def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_identity: str) -> Manifest:
+def migrate_job(
+    cluster: ChatCluster, *, image: str, pull_policy: str, database_identity: str, outlived_job: str | None
+) -> Manifest:
     """The Job that brings the schema up to date before servers of this image serve.
 
     Its name holds a hash of its template, which is immutable, and of the database it has to run on: a new image or a
@@ -151,7 +154,8 @@ def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_
         cluster: The ChatCluster.
         image: The chatserver image whose migrations to run.
         pull_policy: imagePullPolicy.
-        database_identity: Changes when the database does: the claim's uid, or the external Secret's version.
+        database_identity: Changes when the database does: the claim's uid, or where the external one is.
+        outlived_job: Name of the Job to end because its own container has succeeded while an injected one runs on.
     """
     container: Manifest = {
         "name": "migrate",
@@ -179,7 +183,7 @@ def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_
         },
     }
     name = migrate_job_name(cluster.name, digest([template, database_identity]))
-    return {
+    made: Manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata(cluster, name, "migrate"),
@@ -189,6 +193,11 @@ def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_
             "template": template,
         },
     }
+    if name == outlived_job:
+        # Suspended, Kubernetes removes its pod, and the Job neither fails at its deadline nor runs again.
+        made["metadata"]["annotations"] = {OUTLIVED_ANNOTATION: "true"}
+        made["spec"]["suspend"] = True
+    return made
 
 
 def _database_environment() -> list[Manifest]:

@@ -37,6 +37,9 @@ CERTIFICATE_HASH_ANNOTATION = f"{GROUP}/certificate-hash"
 SCHEMA_ANNOTATION = f"{GROUP}/schema"
 """On the chatserver Deployment: the migrate Job after which its template was applied."""
 
+OUTLIVED_ANNOTATION = f"{GROUP}/outlived"
+"""On a migrate Job: its own container ended with 0 while an injected one ran on, which the operator then ended."""
+
 HASH_HEX_DIGITS = 10
 """Enough against accidents, short enough for a name: 40 bits."""
 

@@ -13,6 +13,7 @@ from chatoperator.manifests.chatserver import WEBHOOK_KEY
 from chatoperator.manifests.credentials import Credentials
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
+    OUTLIVED_ANNOTATION,
     chatserver_secret_name,
     claim_name,
     database_secret_name,
@@ -147,6 +148,7 @@ def make_plan(
         volume_size=volume_size,
         config_digest=None if external else _config_digest(cluster, observed, told.agent, volume_size, revision),
         database_identity=_database_identity(external, external_secret, claim if usable else None),
+        outlived_job=None,
         server_template=None,
         replicas=0,
         operator_namespace=settings.namespace,
@@ -154,9 +156,12 @@ def make_plan(
     )
     job = migrate_job(cluster, inputs)
     job_name = job["metadata"]["name"] if job is not None else None
+    inputs = replace(inputs, outlived_job=_outlived(observed, job_name))
     live = observed.workload(cluster.name, "chatserver")
     migrated = job_name is not None and (
-        job_state(observed.child("Job", job_name)) == "Complete" or schema_of(live) == job_name
+        job_state(observed.child("Job", job_name)) == "Complete"
+        or inputs.outlived_job == job_name
+        or schema_of(live) == job_name
     )
     template: ServerTemplate | None = None
     if migrated and job_name is not None:
@@ -296,6 +301,16 @@ def _database_identity(external: str | None, external_secret: Manifest | None, c
             return None
         return f"external:{external_secret['metadata']['uid']}:{external_secret['metadata']['resourceVersion']}"
     return f"claim:{claim['metadata']['uid']}" if claim is not None else None
+
+
+def _outlived(observed: Observed, job_name: str | None) -> str | None:
+    """The migrate Job, where its own container has succeeded and an injected one keeps it from being complete."""
+    job = observed.child("Job", job_name) if job_name is not None else None
+    if job is None:
+        return None
+    ended = annotation(job, OUTLIVED_ANNOTATION) is not None
+    pods = [pod for pod in observed.component("migrate") if pod.owner_uid == job["metadata"]["uid"]]
+    return job_name if ended or any(pod.outlived for pod in pods) else None
 
 
 def _signs(key: str | None) -> bool:
