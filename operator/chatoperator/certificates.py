@@ -65,6 +65,14 @@ def usable(pair: Certificate, now: dt.datetime) -> bool:
     return loaded is not None and loaded[0].not_valid_before_utc <= now < loaded[0].not_valid_after_utc
 
 
+def holds_certificates(text: str) -> bool:
+    """Whether a PEM text has at least one certificate, and each can be read."""
+    try:
+        return bool(x509.load_pem_x509_certificates(text.encode()))
+    except ValueError:
+        return False
+
+
 def overdue(certificate: str, now: dt.datetime) -> bool:
     """Whether what cert-manager issued should have been renewed long ago: less than a sixth of its time is left.
 

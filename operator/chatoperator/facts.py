@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chatoperator.spec import ChatCluster
 
 Holds = Literal["True", "False", "Unknown"]
+DatabaseReason = Literal["SecretMissing", "InvalidDsn", "CertificateInvalid"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class Ends:
 
 
 @dataclass(frozen=True)
+class DatabaseTrouble:
+    """What keeps chatservers from using a database that the user runs.
+
+    Attributes:
+        reason: One word for programs.
+        message: For people, with what to do. It shows nothing of the URL.
+    """
+
+    reason: DatabaseReason
+    message: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the conditions are made from.
 
@@ -60,7 +74,7 @@ class Facts:
         certificate_ends: When the certificate ends, and whether it has; None where it cannot be told.
         certificate_trouble: What is wrong with the certificate's source; None where nothing is.
         route_trouble: What keeps clients from coming in through the HTTPRoute; None where nothing does.
-        external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
+        external_trouble: What is wrong with the external database's Secrets; None where nothing is.
         webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
         spec_error: What is wrong with the spec.
         failure: What the API server refused.
@@ -85,7 +99,7 @@ class Facts:
     certificate_ends: Ends | None = None
     certificate_trouble: CertificateTrouble | None = None
     route_trouble: RouteTrouble | None = None
-    external_secret_present: bool | None = None
+    external_trouble: DatabaseTrouble | None = None
     webhook_secret_present: bool | None = None
     spec_error: str | None = None
     failure: str | None = None
@@ -96,3 +110,8 @@ class Facts:
     migration_failed: str = ""
     rejections: Mapping[Part, str] = field(default_factory=dict)
     rotating: bool = False
+
+    @property
+    def external(self) -> bool:
+        """Whether the database is one that the user runs, as far as the spec can be read."""
+        return self.cluster is not None and self.cluster.database.external is not None

@@ -164,16 +164,36 @@ class Chatserver:
 
 
 @dataclass(frozen=True)
+class ExternalDatabase:
+    """A PostgreSQL that the user runs.
+
+    Attributes:
+        secret_name: Secret with its URL.
+        secret_key: The URL's key in it.
+        ca_secret_name: Secret whose key ca.crt holds who issued the server's certificate; None where it is not checked.
+    """
+
+    secret_name: str
+    secret_key: str
+    ca_secret_name: str | None
+
+
+@dataclass(frozen=True)
 class Database:
-    """PostgreSQL. `external_secret_name` is None where the operator runs it."""
+    """PostgreSQL. `external` is None where the operator runs it."""
 
     image: str | None
     storage_size: str
     storage_class_name: str | None
     resources: Resources
     parameters: Mapping[str, str]
-    external_secret_name: str | None
+    external: ExternalDatabase | None
     connection_budget: int
+
+    @property
+    def external_secret_name(self) -> str | None:
+        """The Secret with the URL of a database that the user runs; None where the operator runs it."""
+        return self.external.secret_name if self.external is not None else None
 
 
 @dataclass(frozen=True)

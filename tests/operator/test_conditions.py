@@ -11,7 +11,7 @@ import pytest
 from chatoperator import issuance, routing
 from chatoperator.autoscaler import Decision, Memory
 from chatoperator.conditions import conditions
-from chatoperator.facts import Condition, Ends, Facts
+from chatoperator.facts import Condition, DatabaseReason, Ends, Facts
 from chatoperator.issuance import CertificateTrouble
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.routing import RouteTrouble
@@ -379,7 +379,7 @@ def test_every_reason_is_explained_to_admins() -> None:
     given = {call.args[2].value for call in calls if isinstance(call.args[2], ast.Constant)}
     rows = (ROOT / "docs" / "operations" / "conditions.md").read_text().splitlines()
     explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
-    given |= {*get_args(issuance.Reason), *get_args(routing.Reason)}
+    given |= {*get_args(issuance.Reason), *get_args(routing.Reason), *get_args(DatabaseReason)}
     # By name elsewhere: the autoscaler's reasons, the scaling mode, how many pods are ready.
     computed = {"ByConnections", "NoReadings", "External", "Disabled", "PartlyReady", "NotReady", "NotAnswering"}
     assert given | computed == explained

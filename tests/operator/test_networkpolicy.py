@@ -9,7 +9,7 @@ import pytest
 from chatoperator.errors import SpecError
 from chatoperator.manifests import desired
 from chatoperator.manifests.metadata import labels
-from chatoperator.manifests.networkpolicy import database_ports
+from chatoperator.manifests.networkpolicy import live_database_ports
 from tests.support.chatclusters import cluster, inputs
 from tests.support.networkpolicies import Endpoint, allowed
 
@@ -156,8 +156,20 @@ def test_an_external_database_stays_reachable() -> None:
         assert allowed(made, pod, INTERNET, 5433)
         assert not allowed(made, pod, INTERNET, 5432)
     assert not allowed(made, INGRESS, INTERNET, 5433)
-    unknown = policies(database=EXTERNAL)
-    assert allowed(unknown, SERVER, INTERNET, 6000), "where the port cannot be told, any is better than none"
+
+
+def test_where_the_databases_port_cannot_be_told_nothing_is_open_but_dns() -> None:
+    made = policies(database=EXTERNAL)
+    for pod in (SERVER, MIGRATE):
+        assert [port for port in (53, 443, 5432, 6000) if allowed(made, pod, INTERNET, port)] == [53]
+
+
+@pytest.mark.parametrize("ports", [(), (5433,), (5432, 6432)])
+def test_the_live_policy_tells_which_ports_it_lets_through(ports: tuple[int, ...]) -> None:
+    made = policies({"external_ports": ports}, database=EXTERNAL)
+    (migrate,) = [policy for policy in made if policy["metadata"]["name"] == "demo-migrate"]
+    assert live_database_ports(migrate) == ports
+    assert live_database_ports(None) == ()
 
 
 def test_behind_a_pooler_the_database_itself_stays_reachable() -> None:
@@ -169,25 +181,6 @@ def test_behind_a_pooler_the_database_itself_stays_reachable() -> None:
 
 def test_without_policies_there_are_none() -> None:
     assert policies(networkPolicies={"enabled": False}) == []
-
-
-@pytest.mark.parametrize(
-    ("dsn", "ports"),
-    [
-        ("postgresql://chat:secret@db.example.com/chat", (5432,)),
-        ("postgres://chat:se%40cret@db.example.com:5433/chat?sslmode=require", (5433,)),
-        ("postgresql://chat@a.example.com:5433,b.example.com/chat", (5432, 5433)),
-        ("postgresql://chat@[2001:db8::1]:5434/chat", (5434,)),
-        ("postgresql://chat@[2001:db8::1]/chat", (5432,)),
-        ("postgresql://chat@/chat?host=db.example.com&port=5435", (5435,)),
-        ("postgresql://chat@db.example.com:many/chat", ()),
-        ("postgresql://[broken", ()),
-        ("host=db.example.com port=5433", ()),
-        ("", ()),
-    ],
-)
-def test_ports_of_a_database_url(dsn: str, ports: tuple[int, ...]) -> None:
-    assert database_ports(dsn) == ports
 
 
 @pytest.mark.parametrize(

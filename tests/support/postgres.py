@@ -159,6 +159,20 @@ class PostgresCluster:
             "--dbname", self.dsn(database), "--command", statement,
         ).strip()  # fmt: skip
 
+    def use_tls(self, certificate: str, key: str) -> None:
+        """Take TLS connections only, with passwords, over TCP; the superuser's go on over the socket."""
+        for name, text in (("server.crt", certificate), ("server.key", key)):
+            path = self.data / name
+            path.write_text(text)
+            path.chmod(0o600)
+            shutil.chown(path, self._user or os.geteuid())
+        rules = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+        (self.data / "pg_hba.conf").write_text(rules)
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write("ssl = on\n")
+        self.stop()
+        self.start()
+
     def create_database(self, template: str = "template0") -> str:
         """Make a database from a template that nobody is connected to, and return its name."""
         name = f"test_{next(self._numbers)}"

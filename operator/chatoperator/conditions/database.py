@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 def condition(facts: Facts) -> Condition:
     """DatabaseReady."""
     kind = "DatabaseReady"
-    if facts.external_secret_present is False:
-        message = "The Secret of database.external.secretName is missing or has no key dsn; create it"
-        return Condition(kind, "False", "SecretMissing", message)
+    if facts.external_trouble is not None:
+        return Condition(kind, "False", facts.external_trouble.reason, facts.external_trouble.message)
     if facts.answer.volume_full:
         return Condition(kind, "False", "VolumeFull", _full_words(facts))
-    if facts.external_secret_present is True:
+    if facts.external:
         if facts.answer.ok:
             return Condition(kind, "True", "Reachable", "The chatservers reach the external database")
         return Condition(kind, "Unknown", "Unknown", "The external database is judged by the chatservers' answers")
@@ -33,7 +32,7 @@ def condition(facts: Facts) -> Condition:
 
 
 def _full_words(facts: Facts) -> str:
-    if facts.external_secret_present is True:
+    if facts.external:
         return "The external database's volume is full: messages are refused, reading goes on. Make room there"
     return (
         "The database's volume is full: messages are refused, reading goes on. Raise spec.database.storage.size; where "

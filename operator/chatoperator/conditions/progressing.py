@@ -35,6 +35,8 @@ def _stopped(facts: Facts) -> Condition | None:
         made = Condition(kind, "False", "Paused", "spec.paused is true: nothing is changed")
     elif facts.webhook_secret_present is False and facts.cluster is not None:
         made = Condition(kind, "False", "WebhookSecretMissing", _webhook_words(facts.cluster))
+    elif facts.external_trouble is not None:
+        made = Condition(kind, "False", facts.external_trouble.reason, facts.external_trouble.message)
     elif facts.parameters_refused is not None:
         made = Condition(kind, "False", "ParametersRefused", changes.parameters_words(facts.parameters_refused))
     elif facts.claim_refusal is not None:

@@ -53,7 +53,7 @@ def condition(facts: Facts) -> Condition | None:
 
 
 def _wanted(facts: Facts, part: Part) -> bool:
-    return part != "postgres" or facts.external_secret_present is None
+    return part != "postgres" or not facts.external
 
 
 def _there(facts: Facts, part: Part) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.manifests import databaseaccess
 from chatoperator.manifests.haproxy import DISCOVERY_SECONDS, READINESS_NOTICE_SECONDS, STAY_SECONDS
 from chatoperator.manifests.metadata import (
     OUTLIVED_ANNOTATION,
     SCHEMA_ANNOTATION,
-    chatserver_secret_name,
-    database_secret_name,
     digest,
     labels,
     metadata,
@@ -105,7 +104,7 @@ def deployment(
         "livenessProbe": http_probe("/livez", "http", period_seconds=10, failures=6, timeout_seconds=5),
         # Without the database: its outage must not empty DNS, whose slots HAProxy may not fill again (haproxy#3400).
         "readinessProbe": http_probe("/readyz?exclude=database", "http", period_seconds=2, failures=2),
-        "volumeMounts": [*_mounts(), *webhook_mounts],
+        "volumeMounts": [*databaseaccess.mounts(cluster), *webhook_mounts],
     }
     return {
         "apiVersion": "apps/v1",
@@ -128,7 +127,7 @@ def deployment(
                     **pod_spec(
                         user_id=SERVICE_USER_ID,
                         containers=[container],
-                        volumes=[*_volumes(cluster), *webhook_volumes],
+                        volumes=[*databaseaccess.volumes(cluster), *webhook_volumes],
                         pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
                         spread_over=selector(cluster.name, "chatserver"),
@@ -162,10 +161,10 @@ def migrate_job(
         "image": image,
         "imagePullPolicy": pull_policy,
         "args": ["migrate"],
-        "env": _database_environment(),
+        "env": databaseaccess.environment(cluster),
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.chatserver.resources),
         "securityContext": container_security(),
-        "volumeMounts": _mounts(),
+        "volumeMounts": databaseaccess.mounts(cluster),
     }
     template: Manifest = {
         "metadata": {"labels": labels(cluster.name, "migrate")},
@@ -173,7 +172,7 @@ def migrate_job(
             **pod_spec(
                 user_id=SERVICE_USER_ID,
                 containers=[container],
-                volumes=_volumes(cluster),
+                volumes=databaseaccess.volumes(cluster),
                 pull_secrets=cluster.images.pull_secrets,
                 termination_grace_seconds=30,
             ),
@@ -200,16 +199,9 @@ def migrate_job(
     return made
 
 
-def _database_environment() -> list[Manifest]:
-    return [
-        {"name": "CHAT_DATABASE_DSN_FILE", "value": "/etc/chatcluster/database/dsn"},
-        {"name": "CHAT_SECRET_KEY_FILE", "value": "/etc/chatcluster/chatserver/secret-key"},
-    ]
-
-
 def _environment(cluster: ChatCluster, cluster_domain: str) -> list[Manifest]:
     """Ours, and after it the user's, of which none may replace ours."""
-    ours = [*_database_environment(), *_serve_environment(cluster, cluster_domain)]
+    ours = [*databaseaccess.environment(cluster), *_serve_environment(cluster, cluster_domain)]
     names = {entry["name"] for entry in ours}
     theirs = cluster.chatserver.env.items()
     return [*ours, *({"name": name, "value": value} for name, value in theirs if name not in names)]
@@ -285,33 +277,6 @@ def _sign_in_environment(auth: Auth) -> dict[str, object]:
         values["CHAT_OTP_WEBHOOK_URL"] = auth.webhook.url
         values["CHAT_OTP_WEBHOOK_SECRET_FILE"] = f"{WEBHOOK_FOLDER}/{WEBHOOK_KEY}"
     return values
-
-
-def _mounts() -> list[Manifest]:
-    return [
-        {"name": "database", "mountPath": "/etc/chatcluster/database", "readOnly": True},
-        {"name": "chatserver", "mountPath": "/etc/chatcluster/chatserver", "readOnly": True},
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
-    ]
-
-
-def _volumes(cluster: ChatCluster) -> list[Manifest]:
-    database = cluster.database.external_secret_name or database_secret_name(cluster.name)
-    return [
-        {
-            "name": "database",
-            "secret": {
-                "secretName": database,
-                # Only the DSN: servers need no other key.
-                "items": [{"key": "dsn", "path": "dsn"}],
-                "defaultMode": SECRET_FILE_MODE,
-            },
-        },
-        {
-            "name": "chatserver",
-            "secret": {"secretName": chatserver_secret_name(cluster.name), "defaultMode": SECRET_FILE_MODE},
-        },
-    ]
 
 
 def _webhook_volume(auth: Auth) -> tuple[list[Manifest], list[Manifest]]:

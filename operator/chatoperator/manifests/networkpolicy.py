@@ -7,8 +7,9 @@ allowed by definition. Policies add up, so that a user's own can allow more.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
+from chatoperator import dsn
 from chatoperator.manifests import chatserver, haproxy, postgres
 from chatoperator.manifests.metadata import metadata, part_name, selector
 
@@ -38,7 +39,7 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
     Args:
         cluster: The ChatCluster.
         operator_namespace: Where the operator runs, which reads the chatservers' metrics.
-        external_ports: Of the external database, by database_ports(); empty where they cannot be told.
+        external_ports: Of the external database, empty where they cannot be told.
     """
     if not cluster.network_policies.enabled:
         return []
@@ -62,9 +63,9 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
                 _rule("from", [_pods(cluster, "ingress")], chatserver.HTTP_PORT),
                 _rule("from", scrapers, chatserver.METRICS_PORT),
             ],
-            egress=[_to_dns(), database, *_to_webhook(cluster)],
+            egress=[_to_dns(), *database, *_to_webhook(cluster)],
         ),
-        _policy(cluster, "migrate", ingress=[], egress=[_to_dns(), database]),
+        _policy(cluster, "migrate", ingress=[], egress=[_to_dns(), *database]),
     ]
     if cluster.database.external_secret_name is None:
         clients = [_pods(cluster, "chatserver"), _pods(cluster, "migrate")]
@@ -76,29 +77,12 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
     return made
 
 
-def database_ports(dsn: str) -> tuple[int, ...]:
-    """TCP ports that a PostgreSQL URL names: `postgresql://chat@a:5433,b/chat` -> (5432, 5433).
-
-    Returns:
-        Ascending; empty where it cannot be told.
-    """
-    try:
-        parts = urlsplit(dsn)
-        query = parse_qs(parts.query)
-        if parts.scheme not in {"postgres", "postgresql"}:
-            return ()
-        hosts = parts.netloc.rpartition("@")[2].split(",")
-        named = [port for text in query.get("port", []) for port in text.split(",")]
-        found = [int(port) for port in named or (_port_of(host) for host in hosts)]
-    except ValueError:
-        return ()
-    return tuple(sorted(set(found)))
-
-
-def _port_of(host: str) -> str:
-    """The port of `host:port`, `[::1]:port` or `host`."""
-    port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
-    return port or str(postgres.PORT)
+def live_database_ports(migrate: Manifest | None) -> tuple[int, ...]:
+    """TCP ports that the live policy of migrations lets through to an external database; DNS' are no database's."""
+    rules = ((migrate or {}).get("spec") or {}).get("egress") or []
+    listed = [port for rule in rules if not rule.get("to") for port in rule.get("ports") or ()]
+    found = {int(port["port"]) for port in listed if port.get("protocol") == "TCP" and port.get("port")}
+    return tuple(sorted(found - set(DNS_PORTS)))
 
 
 def _policy(cluster: ChatCluster, part: Part, *, ingress: Sequence[Manifest], egress: Sequence[Manifest]) -> Manifest:
@@ -143,14 +127,13 @@ def _to_dns() -> Manifest:
     return _rule("to", [], *DNS_PORTS, protocols=("UDP", "TCP"))
 
 
-def _to_database(cluster: ChatCluster, external_ports: Sequence[int]) -> Manifest:
-    if cluster.database.external_secret_name is None:
-        return _rule("to", [_pods(cluster, "postgres")], postgres.PORT)
+def _to_database(cluster: ChatCluster, external_ports: Sequence[int]) -> list[Manifest]:
+    """To the database's port; nowhere while an external one's cannot be told."""
+    if cluster.database.external is None:
+        return [_rule("to", [_pods(cluster, "postgres")], postgres.PORT)]
     # Anywhere: its address is a name, which policies do not know.
-    listen_dsn = cluster.chatserver.env.get(LISTEN_DSN_VARIABLE)
-    addresses = [external_ports, *([database_ports(listen_dsn)] if listen_dsn else [])]
-    ports = {port for some in addresses for port in some} if all(addresses) else set()
-    return _rule("to", [], *sorted(ports))
+    ports = {*external_ports, *dsn.ports(cluster.chatserver.env.get(LISTEN_DSN_VARIABLE, ""))}
+    return [_rule("to", [], *sorted(ports))] if ports else []
 
 
 def _to_webhook(cluster: ChatCluster) -> list[Manifest]:

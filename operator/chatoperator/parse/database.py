@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from chatoperator.errors import SpecError
 from chatoperator.fields import integer, mapping
 from chatoperator.parse import pods
-from chatoperator.spec import MAX_CONNECTIONS_DEFAULT, RESERVED_CONNECTIONS, Database
+from chatoperator.spec import MAX_CONNECTIONS_DEFAULT, RESERVED_CONNECTIONS, Database, ExternalDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,20 +54,28 @@ def parse_database(raw: Mapping[str, Any]) -> Database:
             raise SpecError(f"database.parameters.{name}", "the operator sets it itself; remove it")
         if "\n" in value or "\r" in value:
             raise SpecError(f"database.parameters.{name}", "it must be one line")
-    if external is not None and not external.get("secretName"):
-        raise SpecError("database.external.secretName", "name the Secret whose key dsn holds the database's URL")
     return Database(
         image=raw.get("image"),
         storage_size=str(storage.get("size", "10Gi")),
         storage_class_name=storage.get("storageClassName"),
         resources=pods.resources(raw),
         parameters=parameters,
-        external_secret_name=external["secretName"] if external is not None else None,
+        external=_external(external) if external is not None else None,
         connection_budget=(
             _max_connections(parameters) - RESERVED_CONNECTIONS
             if external is None
             else integer(external, "connectionBudget", 80, "database.external.connectionBudget", 1)
         ),
+    )
+
+
+def _external(raw: Mapping[str, Any]) -> ExternalDatabase:
+    if not raw.get("secretName"):
+        raise SpecError("database.external.secretName", "name the Secret that holds the database's URL")
+    return ExternalDatabase(
+        secret_name=raw["secretName"],
+        secret_key=str(raw.get("secretKey") or "dsn"),
+        ca_secret_name=raw.get("caSecretName"),
     )
 
 

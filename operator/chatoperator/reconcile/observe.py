@@ -102,12 +102,12 @@ async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manife
     Raises:
         KubeError: The API server did not answer.
     """
-    webhook = cluster.auth.webhook
+    webhook, external = cluster.auth.webhook, cluster.database.external
     wanted = (
-        cluster.database.external_secret_name,
+        *((external.secret_name, external.ca_secret_name) if external else ()),
         cluster.ingress.tls_secret_name,
         webhook.secret_name if webhook else None,
     )
-    names = [name for name in wanted if name]
+    names = sorted({name for name in wanted if name})
     found = await asyncio.gather(*(kube.get("Secret", cluster.namespace, name) for name in names))
     return dict(zip(names, found, strict=True))

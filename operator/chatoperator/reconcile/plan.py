@@ -20,16 +20,19 @@ from chatoperator.manifests.metadata import (
     digest,
     part_name,
 )
-from chatoperator.manifests.networkpolicy import database_ports
+from chatoperator.manifests.networkpolicy import live_database_ports
 from chatoperator.observed import annotation, job_state, leaving, schema_of, secret_text
+from chatoperator.reconcile.externaldatabase import judge
 from chatoperator.reconcile.serving import serving
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
+    from chatoperator.facts import DatabaseTrouble
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import AgentReport, Observed, Reading
+    from chatoperator.reconcile.externaldatabase import Judged
     from chatoperator.reconcile.serving import Serving
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
@@ -68,7 +71,7 @@ class Plan:
         migrated: Whether it has succeeded.
         version: The release to run.
         serving: Which certificate, and how it stands with it.
-        external_secret_present: Whether the external database's Secret holds a dsn; None where there is none.
+        external_trouble: What is wrong with the external database's Secrets; None where nothing is.
         webhook_secret_present: Whether the webhook's Secret holds a usable key; None where there is no webhook.
         config_revision: Of the parameters; None for an external database.
         parameters_refused: PostgreSQL's words against the parameters; None where it has none.
@@ -80,7 +83,7 @@ class Plan:
     migrated: bool
     version: str
     serving: Serving
-    external_secret_present: bool | None
+    external_trouble: DatabaseTrouble | None
     webhook_secret_present: bool | None
     config_revision: str | None
     parameters_refused: str | None
@@ -122,8 +125,8 @@ def make_plan(
         SpecError: The spec names a release that this operator does not bring.
     """
     version, images = _release(cluster, body, settings)
-    external = cluster.database.external_secret_name
-    external_secret = named.get(external) if external else None
+    external = cluster.database.external
+    judged = judge(cluster, external, named) if external is not None else None
     known = told.certificates_known
     served = serving(cluster, observed, named, settings, now, certificates_known=known)
     pair = served.pair
@@ -147,12 +150,12 @@ def make_plan(
         volume_usable=usable,
         volume_size=volume_size,
         config_digest=None if external else _config_digest(cluster, observed, told.agent, volume_size, revision),
-        database_identity=_database_identity(external, external_secret, claim if usable else None),
+        database_identity=judged.identity if judged else _claim_identity(claim if usable else None),
         outlived_job=None,
         server_template=None,
         replicas=0,
         operator_namespace=settings.namespace,
-        external_ports=database_ports(secret_text(external_secret, "dsn") or ""),
+        external_ports=_external_ports(cluster, observed, judged),
     )
     job = migrate_job(cluster, inputs)
     job_name = job["metadata"]["name"] if job is not None else None
@@ -178,7 +181,7 @@ def make_plan(
         migrated=migrated,
         version=version,
         serving=served,
-        external_secret_present=None if external is None else secret_text(external_secret, "dsn") is not None,
+        external_trouble=judged.trouble if judged else None,
         webhook_secret_present=(
             None if webhook is None else _signs(secret_text(named.get(webhook.secret_name), WEBHOOK_KEY))
         ),
@@ -294,13 +297,16 @@ def _https_port(cluster: ChatCluster, observed: Observed) -> int | None:
     return 443
 
 
-def _database_identity(external: str | None, external_secret: Manifest | None, claim: Manifest | None) -> str | None:
-    """Changes when the database does, so that its schema is brought up to date again."""
-    if external is not None:
-        if external_secret is None or secret_text(external_secret, "dsn") is None:
-            return None
-        return f"external:{external_secret['metadata']['uid']}:{external_secret['metadata']['resourceVersion']}"
+def _claim_identity(claim: Manifest | None) -> str | None:
+    """Changes when the volume does, so that its schema is brought up to date again."""
     return f"claim:{claim['metadata']['uid']}" if claim is not None else None
+
+
+def _external_ports(cluster: ChatCluster, observed: Observed, judged: Judged | None) -> tuple[int, ...]:
+    """Where the URL cannot be read now, the ports of the last one that could: servers still use what it said."""
+    if judged is None or judged.ports:
+        return judged.ports if judged else ()
+    return live_database_ports(observed.child("NetworkPolicy", part_name(cluster.name, "migrate")))
 
 
 def _outlived(observed: Observed, job_name: str | None) -> str | None:

@@ -124,7 +124,7 @@ class Reporter:
             decision=state.decision,
             migrate_job_name=plan.job_name,
             migrated=plan.migrated,
-            external_secret_present=plan.external_secret_present,
+            external_trouble=plan.external_trouble,
             webhook_secret_present=plan.webhook_secret_present,
             failure=str(failure) if failure else None,
             upgrade=self._settings.version if behind else None,

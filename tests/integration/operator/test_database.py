@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -251,31 +251,3 @@ async def test_a_full_volume_is_told_though_the_chat_answers(operator: Operator)
         assert (condition["status"], condition["reason"]) == ("False", "VolumeFull")
     operator.prober.answer = Answer(ok=True, message="answered")
     assert await operator.reconciler.turned() == [(operator.namespace, "demo")]
-
-
-async def test_an_external_databases_secret_may_change_or_go(operator: Operator) -> None:
-    operator.chatcluster["spec"]["database"] = {"external": {"secretName": "mine"}}
-    _external(operator, "postgresql://u:first@h/d")
-    await operator.brought_up()
-    template = (await operator.get("Deployment", "demo-chatserver"))["spec"]["template"]
-    first = (await operator.migrate_job())["metadata"]["name"]
-    _external(operator, "postgresql://u:second@h/d")
-    await operator.reconcile()
-    jobs = {job["metadata"]["name"] for job in await operator.kube.list("Job", operator.namespace)}
-    assert jobs - {first}, "it may be another database: its schema is looked at before anything else"
-    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["template"] == template
-    operator.kubectl("delete", "secret", "mine")
-    await operator.reconcile()
-    assert (await operator.condition("DatabaseReady"))["reason"] == "SecretMissing"
-    assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["template"] == template, "what runs runs on"
-    assert "second" not in json.dumps(await operator.status())
-
-
-def _external(operator: Operator, dsn: str) -> None:
-    made: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "mine"},
-        "stringData": {"dsn": dsn},
-    }
-    operator.kubectl("apply", "-f", "-", stdin=json.dumps(made))

@@ -52,6 +52,7 @@ async def test_a_migration_counts_though_an_injected_sidecar_runs_on(operator: O
     operator.create()
     await operator.reconcile(2)
     pod = await _pod(operator)
+    operator.patch_status("statefulset", "demo-postgres", {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1})
     _report(operator, pod, {"running": {}})
     await operator.reconcile()
     assert "Container migrate of Job" in (await operator.condition("Progressing"))["message"]
