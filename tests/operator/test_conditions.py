@@ -298,7 +298,7 @@ def test_a_job_runs_only_where_it_has_a_pod() -> None:
     assert told(running()) == "Job demo-migrate-1 does not exist yet"
     assert told(made) == "Job demo-migrate-1 has no pod yet"
     pod = replace(unready("demo-migrate-1-x", ""), trouble=None)
-    assert told(replace(made, pods=(pod,))) == "Job demo-migrate-1 runs"
+    assert told(replace(made, pods=(pod,))) == "Container migrate of Job demo-migrate-1 runs"
     other = replace(unready("demo-migrate-10-x", ""), trouble=None)
     assert told(replace(made, pods=(other,))) == "Job demo-migrate-1 has no pod yet"
     gone = {**made.children, ("StatefulSet", "demo-postgres"): workload("demo-postgres", 0, 1)}

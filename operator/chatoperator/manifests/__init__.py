@@ -151,8 +151,9 @@ def _database(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
 def _servers(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
     made = [chatserver.service(cluster), disruption_budget(cluster, "chatserver")]
     job, template = migrate_job(cluster, inputs), inputs.server_template
+    name = job["metadata"]["name"] if job is not None else None
     # One that has succeeded is not made again when somebody removes it.
-    if job is not None and (template is None or template.schema != job["metadata"]["name"]):
+    if job is not None and (template is None or template.schema != name or inputs.outlived_job == name):
         made.append(job)
     if inputs.server_template is not None:
         made.append(
