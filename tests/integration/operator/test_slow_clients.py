@@ -173,22 +173,28 @@ async def test_odd_framing_ends_at_haproxy(hasty: Front) -> None:
 
 async def test_an_address_may_have_so_many_connections_before_it_says_anything(tmp_path: Path) -> None:
     async with in_front(tmp_path, replace(ROUTE, limits=Limits(connections=2))) as front:
-        opened = [await asyncio.open_connection("127.0.0.1", front.https_port) for _ in range(2 + IDLE_CONNECTIONS + 5)]
-
-        readings = [asyncio.create_task(_drain(reader)) for reader, _ in opened]
+        most = 2 + IDLE_CONNECTIONS
+        silent = [asyncio.create_task(_stay_silent(front.https_port)) for _ in range(most + 5)]
 
         async def refused() -> bool:
-            return sum(reading.done() for reading in readings) >= 5
+            return sum(task.done() for task in silent) >= 5
 
         await until(refused, "what is too much is refused", PATIENCE_SECONDS, poll_seconds=0.1)
-        for _, writer in opened:
-            writer.close()
-        await front.status_is(200)
+        # Over the connection that it has had all the time.
+        assert (await front.client.get(f"{front.https}/x")).status_code == httpx.codes.OK
+        assert sum(task.done() for task in silent) <= 6, "and nothing else"
+        for task in silent:
+            task.cancel()
 
 
-async def _drain(reader: asyncio.StreamReader) -> None:
+async def _stay_silent(port: int) -> None:
+    """Until HAProxy ends the connection."""
     with contextlib.suppress(OSError):
-        await reader.read()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await reader.read()
+        finally:
+            writer.transport.abort()
 
 
 async def test_connections_through_a_trusted_proxy_are_not_counted_as_its_own(tmp_path: Path) -> None:
