@@ -186,7 +186,7 @@ class Chat(msgspec.Struct, frozen=True):
     """A chat as one of its members sees it.
 
     Attributes:
-        group_name: None unless a group.
+        group_name: None unless a group; of a former member's, the name of when they left.
         last_seq: the newest row this user may see (a former member: the row of their leaving).
         last_at_us: when that chat last changed; the order of the list.
         unread: messages (not events) of others after this user's read_seq.

@@ -259,3 +259,25 @@ async def test_sync_tells_members_of_the_smallest_chats_when_there_are_too_many(
         result = await sync.sync_user(server.database, ada.user.user_id, {}, most_members=most_members)
         assert {c.chat_id: None if c.members is None else len(c.members) for c in result.chats} == told
         assert {c.chat_id: c.last_seq for c in result.chats} == {small: 1, large: 1}
+
+
+async def test_a_former_member_sees_the_name_that_the_group_had_then(server: Server) -> None:
+    ada, bob, cy = [await sign_in(server.database, name) for name in ("Ada", "Bob", "Cy")]
+    database, admin = server.database, ada.user.user_id
+    group_id = (await groups.create_group(database, admin, "first", ["Bob", "Cy"])).group_id
+
+    async def named(user_id: int) -> list[str | None]:
+        listed = (await chats.list_chats(database, user_id)).chats
+        return [(await chats.get_chat(database, user_id, group_id)).group_name, *(chat.group_name for chat in listed)]
+
+    await groups.remove_member(database, admin, group_id, bob.user.user_id)
+    await groups.rename_group(database, admin, group_id, "second")
+    await groups.remove_member(database, admin, group_id, cy.user.user_id)
+    await groups.rename_group(database, admin, group_id, "secret")
+    assert [await named(each.user.user_id) for each in (ada, bob, cy)] == [
+        ["secret", "secret"],
+        ["first", "first"],
+        ["second", "second"],
+    ]
+    await groups.add_member(database, admin, group_id, bob.user.user_id)
+    assert await named(bob.user.user_id) == ["secret", "secret"]

@@ -122,21 +122,24 @@ class Limits:
         Raises:
             RateLimited: too many messages, and nothing was counted; or too many bytes.
         """
-        self._check("messages", self._messages.take(user_id, now, changes), "You send too many messages.")
-        self._check("bytes", self._bytes.take(user_id, now, stored), "You have too much stored in an hour.")
+        if wait_seconds := self._messages.take(user_id, now, changes):
+            raise self._refused("messages", wait_seconds, "You send too many messages.")
+        if wait_seconds := self._bytes.take(user_id, now, stored):
+            raise self._refused("bytes", wait_seconds, "You have too much stored in this hour.")
 
     def check_request(self, device_id: int, now: float) -> None:
         """Count a REST call of a signed-in device; raises as of `check_change`."""
-        self._check("device", self._devices.take(device_id, now), "This device makes too many requests.")
+        if wait_seconds := self._devices.take(device_id, now):
+            raise self._refused("device", wait_seconds, "This device makes too many requests.")
 
     def check_address(self, address: str, now: float) -> None:
         """Count a request from an address (IPv6 by its /64); raises as of `check_change`."""
-        self._check("address", self._addresses.take(address_subject(address), now), "Too many requests from here.")
+        if wait_seconds := self._addresses.take(address_subject(address), now):
+            raise self._refused("address", wait_seconds, "Too many requests from here.")
 
-    def _check(self, kind: str, wait_seconds: float, detail: str) -> None:
-        if wait_seconds:
-            self._on_refused(kind)
-            raise RateLimited(detail, retry_after_seconds=max(1, math.ceil(wait_seconds)))
+    def _refused(self, kind: str, wait_seconds: float, detail: str) -> RateLimited:
+        self._on_refused(kind)
+        return RateLimited(detail, retry_after_seconds=max(1, math.ceil(wait_seconds)))
 
 
 def stored_bytes(*texts: str | None, rows: int = 1) -> int:

@@ -51,7 +51,13 @@ WITH mine AS MATERIALIZED (
 ), picked AS (SELECT chat_id, seq FROM newest), """
     + DESCRIBED
     + """
-SELECT d.*, mine.chat_id, mine.kind, g.group_name, mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
+SELECT d.*, mine.chat_id, mine.kind,
+    -- A former member is not told of a name that came later.
+    CASE WHEN mine.gone THEN coalesce((
+        SELECT m.detail ->> 'group_name' FROM messages m
+        WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq ORDER BY m.seq DESC LIMIT 1
+    ), g.group_name) ELSE g.group_name END,
+    mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     told.user_ids, told.usernames, told.roles, told.delivered, told.read
 FROM mine
 LEFT JOIN described d ON d.chat_id = mine.chat_id
