@@ -25,6 +25,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%schatcluster-%s:%s" $root.Values.images.registry (index . 1) (include "chatcluster-operator.tag" $root) -}}
 {{- end -}}
 
+{{- /* A list of strings as an expression of CEL, quoted for YAML. */ -}}
+{{- define "chatcluster-operator.strings" -}}
+{{- toJson (. | default list) | replace "\"" "'" | quote -}}
+{{- end -}}
+
 {{- /* Rules the operator needs where its ChatClusters live. tests/integration/operator/test_rights.py compares them with the code. */ -}}
 {{- define "chatcluster-operator.rules" -}}
 - apiGroups: [chatcluster.io]

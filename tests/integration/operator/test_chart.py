@@ -36,6 +36,8 @@ def test_helm_finds_nothing_to_complain_about() -> None:
         "crd.keep=true",
         "replicas=0",
         "admission.operator=maybe",
+        "admission.chatclusters.images={registry.example.com}",
+        "admission.chatclusters.hostnames={it's.example.com}",
         "watchNamespace=chat",
         "watchNamespaces={Chat}",
         "watchNamespaces={chat,chat}",
@@ -120,6 +122,8 @@ def test_a_real_api_server_accepts_all_of_it_under_restricted(server: ApiServer,
 
 def test_admission_policies_bind_the_operators_account_and_can_be_left_out() -> None:
     made = render("watchNamespaces={chat,support}", namespace="other")
+    about_chats = "chatcluster-operator.other.chatclusters"
+    made = [document for document in made if document["metadata"]["name"] != about_chats]
     policies = [document for document in made if document["kind"] == "ValidatingAdmissionPolicy"]
     bindings = [document for document in made if document["kind"] == "ValidatingAdmissionPolicyBinding"]
     assert policies
@@ -131,5 +135,6 @@ def test_admission_policies_bind_the_operators_account_and_can_be_left_out() -> 
         assert policy["spec"]["failurePolicy"] == "Fail"
         variables = {variable["name"]: variable["expression"] for variable in policy["spec"]["variables"]}
         assert variables["served"] == "['chat','support']"
-    kinds = {document["kind"] for document in render("admission.operator=false")}
+    off = ("admission.operator=false", "admission.chatclusters.enabled=false")
+    kinds = {document["kind"] for document in render(*off)}
     assert not {kind for kind in kinds if kind.startswith("Validating")}
