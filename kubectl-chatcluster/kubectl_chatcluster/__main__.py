@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_chatcluster import bundle, connections, gather, journal, logs, status
+from kubectl_chatcluster import bundle, connections, gather, journal, logs, status, terminal
 from kubectl_chatcluster import drain as draining
 from kubectl_chatcluster.archive import FILE_MODE, pack
 from kubectl_chatcluster.errors import Misuse, PluginError
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sys.exit(parsed.run(find(kubectl_flags(parsed)), parsed))
     except PluginError as error:
-        sys.stderr.write(f"kubectl chatcluster: {error}\n")
+        _complain(str(error))
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -123,14 +123,13 @@ def _now() -> dt.datetime:
 
 def _status(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     picture = gather.picture(kubectl, gather.chat(kubectl, parsed.name))
-    sys.stdout.write(status.as_json(picture) if parsed.output == "json" else status.as_text(picture, _now()))
+    _write(status.as_json(picture) if parsed.output == "json" else status.as_text(picture, _now()))
     return 0 if picture.chat.ready else NOT_READY
 
 
 def _connections(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     picture = gather.picture(kubectl, gather.chat(kubectl, parsed.name))
-    render = connections.as_json(picture) if parsed.output == "json" else connections.as_text(picture, _now())
-    sys.stdout.write(render)
+    _write(connections.as_json(picture) if parsed.output == "json" else connections.as_text(picture, _now()))
     return 0
 
 
@@ -146,12 +145,12 @@ def _logs(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     options = [f"--tail={parsed.tail}", *([f"--since={parsed.since}"] if parsed.since else [])]
     read = journal.read(kubectl, wanted, *options)
     for line in logs.merge([logs.split(log.printed, log.source.part, log.source.pod.name) for log in read]):
-        _say(line.text if parsed.output == "raw" else logs.readable(line))
+        _say(line.text if parsed.output == "raw" else logs.readable(line), raw=parsed.output == "raw")
     unseen += [f"{log.source.pod.name}: {log.error}" for log in read if log.error is not None]
     if not wanted and not unseen:
         unseen.append(f"there are no pods of {parsed.component or 'this ChatCluster'} yet")
     for why in unseen:
-        sys.stderr.write(f"kubectl chatcluster: not shown: {why}\n")
+        _complain(f"not shown: {why}")
     return 1 if unseen and not any(log.printed for log in read) else 0
 
 
@@ -171,9 +170,19 @@ def _support_bundle(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+def _write(text: str) -> None:
+    sys.stdout.write(terminal.page(text))
     sys.stdout.flush()
+
+
+def _say(line: str, *, raw: bool = False) -> None:
+    """One line; a raw one is kept as it is for a program or a file, but not for a terminal."""
+    sys.stdout.write((line if raw and not sys.stdout.isatty() else terminal.line(line)) + "\n")
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(terminal.page(f"kubectl chatcluster: {text}") + "\n")
 
 
 if __name__ == "__main__":

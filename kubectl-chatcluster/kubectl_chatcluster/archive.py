@@ -8,7 +8,7 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from kubectl_chatcluster import redaction
+from kubectl_chatcluster import redaction, terminal
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -47,7 +47,8 @@ def redacted(path: str, content: str | dict[str, Any] | list[Any]) -> str:
     """A file as it goes into the bundle."""
     if not isinstance(content, str):
         return json.dumps(redaction.value(trimmed(content)), indent=2) + "\n"
-    return redaction.lines(content) if path.endswith(".log") else redaction.text(content)
+    # Whoever reads a bundle does so in a terminal, too.
+    return terminal.page(redaction.lines(content) if path.endswith(".log") else redaction.text(content))
 
 
 def trimmed(found: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from kubectl_chatcluster import terminal
 from kubectl_chatcluster.table import age, table
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def as_text(picture: Picture, now: dt.datetime) -> str:
     wish = f"target {target} a server; {servers}"
     lines = [*table(("SERVER", "CONNECTIONS", "SHARE", "DRAINING", "AGE"), rows, indent=""), "", known, wish]
     lines += [f"not shown: {why}" for why in picture.unseen]
-    return "\n".join(lines) + "\n"
+    return "\n".join(terminal.line(line) for line in lines) + "\n"
 
 
 def _share(reading: Reading | None, everybody: int) -> str:

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from kubectl_chatcluster import terminal
+
 LEVEL_WIDTH = 7
 """Of `warning`, the longest usual one."""
 
@@ -51,18 +53,13 @@ def readable(line: Line) -> str:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        return f"{head} {_printable(line.text)}"
-    level = str(fields.get("level", "")).ljust(LEVEL_WIDTH)
-    rest = [f"{name}={_field(value)}" for name, value in fields.items() if name not in KNOWN]
-    return " ".join([head, level, _printable(str(fields.get("event", ""))), *rest])
+        return f"{head} {terminal.line(line.text)}"
+    level = terminal.line(str(fields.get("level", ""))).ljust(LEVEL_WIDTH)
+    rest = [f"{terminal.line(name)}={_field(value)}" for name, value in fields.items() if name not in KNOWN]
+    return " ".join([head, level, terminal.line(str(fields.get("event", ""))), *rest])
 
 
 def _field(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    made = _printable(text)
+    made = terminal.line(text)
     return json.dumps(text) if isinstance(value, str) and (made != text or " " in text or not text) else made
-
-
-def _printable(text: str) -> str:
-    """Without control characters, by which a log line could write anywhere on the reader's terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\t" else "�" for letter in text)

@@ -35,6 +35,21 @@ ASSIGNED = re.compile(
 )
 """`password=x`, `password: x`, `"password": "x"`, `?token=x`, also inside a string with escaped quotes."""
 
+ADDRESS = re.compile(
+    r"(?P<origin>\bhttps?://[^\s/?#\"'<>\\]+)(?P<path>/[^\s?\"'<>\\]*)?(?P<query>\?[^\s\"'<>\\]*)?", re.IGNORECASE
+)
+"""A web address: services know their callers by a long word in the path, or by anything in the query."""
+
+LONG_WORD = re.compile(r"[^/]*[A-Za-z0-9]{16,}[^/]*")
+VALUE = re.compile(r"=[^&#]+")
+
+WEBHOOK = re.compile(
+    r"(?P<name>webhook[-_]?url\\?[\"']?\s*[=:]\s*\\?[\"']?)(?P<origin>https?://[^\s/?#\"',;&}\\]*)[^\s\"',;}\\]*",
+    re.IGNORECASE,
+)
+WEBHOOK_NAME = re.compile(r"(?:^|.*[-_.])webhook[-_]?url$", re.IGNORECASE)
+"""Of an address whose every part but the host may be a secret."""
+
 QUERY = re.compile(r"(?P<name>[?&](?:key|sig|code|auth|access)=)[^\s&\"'\\]+", re.IGNORECASE)
 """Names that are harmless elsewhere, but not in a URL."""
 
@@ -54,12 +69,25 @@ def text(value: str) -> str:
     """
     made = PEM.sub(REDACTED, value)
     made = USER_INFO.sub(rf"\g<scheme>\g<user>:{REDACTED}@", made)
+    made = WEBHOOK.sub(rf"\g<name>\g<origin>/{REDACTED}", made)
+    made = ADDRESS.sub(_address, made)
     made = BEARER.sub(rf"\g<kind> {REDACTED}", made)
     made = JWT.sub(REDACTED, made)
     made = QUERY.sub(rf"\g<name>{REDACTED}", made)
     # Before names and values: the value of `phone=+1 415 555 0101` would end at its first space.
     made = PHONE.sub(_masked, made)
     return ASSIGNED.sub(_assigned, made)
+
+
+def _address(match: re.Match[str]) -> str:
+    path = LONG_WORD.sub(REDACTED, match["path"] or "")
+    return match["origin"] + path + VALUE.sub(f"={REDACTED}", match["query"] or "")
+
+
+def _host_alone(address: str) -> str:
+    """The address of a webhook without what follows the host."""
+    origin = ADDRESS.match(address)
+    return f"{origin['origin']}/{REDACTED}" if origin else REDACTED
 
 
 def _assigned(match: re.Match[str]) -> str:
@@ -94,6 +122,11 @@ def value(found: Any) -> Any:
 
 def _member(name: str, inner: Any, parent: dict[str, Any]) -> Any:
     # {"name": "SOME_PASSWORD", "value": "..."}, as in a container's environment.
+    variable = str(parent.get("name", "")) if name == "value" else name
+    if WEBHOOK_NAME.match(variable) and isinstance(inner, str):
+        return _host_alone(inner)
+    if name == "webhook" and isinstance(inner, dict) and isinstance(inner.get("url"), str):
+        inner = {**inner, "url": _host_alone(inner["url"])}
     named = name == "value" and SENSITIVE_NAME.match(str(parent.get("name", "")))
     if (named or SENSITIVE_NAME.match(name)) and isinstance(inner, str | int | float) and not isinstance(inner, bool):
         return REDACTED

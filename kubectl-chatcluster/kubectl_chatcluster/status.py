@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
+from kubectl_chatcluster import terminal
 from kubectl_chatcluster.table import age, table
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def as_text(picture: Picture, now: dt.datetime) -> str:
     lines += ["", *_images(chat), "", *_events(picture, now)]
     if picture.unseen:
         lines += ["", "Not shown", *(f"  {why}" for why in picture.unseen)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(terminal.line(line) for line in lines) + "\n"
 
 
 def headline(chat: Chat, now: dt.datetime) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatoperator.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -144,7 +146,7 @@ def event(body: Manifest, news: News, *, pod_name: str, now: str, suffix: str) -
         },
         "type": "Warning" if news.warning else "Normal",
         "reason": news.reason,
-        "message": news.message[:MESSAGE_LENGTH_MAX],
+        "message": printable(news.message)[:MESSAGE_LENGTH_MAX],
         "source": {"component": "chatcluster-operator", "host": pod_name},
         "reportingComponent": "chatcluster-operator",
         "reportingInstance": pod_name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.events import FAILED_MIGRATIONS, FIGURES, GOOD_WHEN_FALSE, STEPS, WARNINGS
+from chatoperator.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ def merge(
                 "type": condition.type,
                 "status": condition.status,
                 "reason": condition.reason,
-                "message": condition.message[:MESSAGE_LENGTH_MAX],
+                "message": printable(condition.message)[:MESSAGE_LENGTH_MAX],
                 "observedGeneration": generation,
                 "lastTransitionTime": old["lastTransitionTime"] if old is not None and unchanged else now,
             }
