@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 RECONCILES = Counter("chatcluster_reconcile_total", "Reconciles by how they ended.", ["result"])
@@ -30,8 +32,8 @@ LAST_SWEEP = Gauge("chatcluster_last_sweep_timestamp_seconds", "Unix time of the
 
 
 def serve(port: int) -> None:
-    """Serve `/metrics` on its own port, from a thread of its own."""
-    start_http_server(port)
+    """Serve `/metrics` on its own port, from a thread of its own; on IPv6 too where the kernel has it."""
+    start_http_server(port, addr="::" if socket.has_dualstack_ipv6() else "0.0.0.0")  # noqa: S104 - the pod's own
 
 
 def forget(namespace: str, name: str) -> None:

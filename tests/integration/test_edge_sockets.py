@@ -232,6 +232,26 @@ async def test_a_foreign_page_is_refused_and_own_and_allowed_ones_are_not(read_d
         assert (await refused_status(ana, one, "https://chat.example.com"))[0] == 101
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "scheme", "allowed"),
+    [("https", "https", True), ("https", "http", False), ("http", "http", True), ("http", "https", True),
+     ("https", "x-extension", False), (None, "x-extension", False), (None, "http", True), (None, "https", True)],
+)  # fmt: skip
+async def test_a_page_by_plain_http_is_no_page_of_a_host_that_serves_https(
+    process: ServerProcess, forwarded: str | None, scheme: str, *, allowed: bool
+) -> None:
+    ana = await sign_in(process)
+    headers = {**ana.headers, **({"X-Forwarded-Proto": forwarded} if forwarded else {})}
+    origin = Origin(f"{scheme}://{process.url.removeprefix('http://')}")
+    async with connect(f"{process.ws_url}/api/ws", additional_headers=headers, origin=origin, proxy=None) as connection:
+        socket = Socket(connection)
+        if allowed:
+            await socket.send(type="ping")
+            await socket.of_type("pong")
+        else:
+            assert await socket.close_code() == 4003
+
+
 async def test_above_the_cap_a_socket_is_refused_with_retry_after(read_dsn: Callable[[], str]) -> None:
     with ServerProcess(read_dsn(), "one", CHAT_MAX_CONNECTIONS=1) as one:
         ana, bob = await sign_in(one), await sign_in(one)

@@ -158,6 +158,7 @@ class Front:
             assert count == 1
             text = re.sub(rf"bind :::{was}\b", f"bind [::1]:{now}", text)
         text = re.sub(rf"bind :{FRONT_PORT}\b", f"bind 127.0.0.1:{self.front_port}", text)
+        text = re.sub(rf"bind :::{FRONT_PORT}\b", f"bind [::1]:{self.front_port}", text)
         return at_home(text, self.folder)
 
 

@@ -29,9 +29,15 @@ def _is_own_page(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is None or origin.rstrip("/") in request.app.ctx.settings.allowed_origins:
         return True
-    _, _, origin_host = origin.partition("://")
-    same: bool = origin_host.lower() == request.headers.get("host", "").lower()
-    return same
+    scheme, _, host = origin.lower().partition("://")
+    # Whoever can answer for plain HTTP on this name is not who has the certificate for it.
+    return host == request.headers.get("host", "").lower() and scheme in _page_schemes(request)
+
+
+def _page_schemes(request: Request) -> tuple[str, ...]:
+    """Return how a page of this host can have come to a browser, by what the trusted proxies say."""
+    proxied: str = request.headers.get("x-forwarded-proto", "") if request.app.ctx.settings.trusted_proxy_hops else ""
+    return ("http", "https") if proxied.lower() in {"", "http"} else ("https",)
 
 
 def _check_room(context: Context) -> None:

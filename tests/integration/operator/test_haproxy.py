@@ -97,6 +97,53 @@ async def test_http_goes_to_https_without_a_port_where_that_is_443(tmp_path: Pat
     assert '"code":"bad_request"' in nowhere
 
 
+async def test_http_is_sent_to_the_chats_own_names_alone(tmp_path: Path) -> None:
+    route = replace(ROUTE, https_port=443, hostnames=("chat.example.com", "www.example.com"))
+    sent = {
+        "chat.example.com": "chat.example.com",
+        "WWW.example.com:80": "www.example.com",
+        "evil.example": "chat.example.com",
+        "chat.example.com.evil.example": "chat.example.com",
+        "[2001:db8::1]:80": "chat.example.com",
+    }
+    async with in_front(tmp_path, route) as front:
+        for host, wanted in sent.items():
+            answer = await front.client.get(f"{front.http}/a?b", headers={"Host": host})
+            assert answer.headers["Location"] == f"https://{wanted}/a?b"
+
+
+@pytest.mark.parametrize("hostnames", [(), ("chat.example.com",)])
+async def test_a_host_that_is_none_is_put_into_no_address(tmp_path: Path, hostnames: tuple[str, ...]) -> None:
+    async with in_front(tmp_path, replace(ROUTE, hostnames=hostnames)) as front:
+        for host in ("a@evil.example", "evil.example/", "a b", "a,b", "", "a:b", "[::1", "a:123456", "a\tb", "a%0d"):
+            reader, writer = await asyncio.open_connection("localhost", front.http_port)
+            writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+            writer.close()
+            assert answer.split()[1] == b"400", (host, answer)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reachable"), [("127.0.0.1", {"127.0.0.1"}), ("127.0.0.1,fd00::1", {"127.0.0.1", "::1"})]
+)
+async def test_haproxy_listens_on_ipv6_where_its_pod_has_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: str, reachable: set[str]
+) -> None:
+    monkeypatch.setenv("POD_IPS", addresses)
+    async with in_front(tmp_path, replace(ROUTE, fronted=True)) as front:
+        for port in (front.http_port, front.https_port, front.front_port, front.statistics_port):
+            assert {host for host in ("127.0.0.1", "::1") if await _connects(host, port)} == reachable
+
+
+async def _connects(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 async def test_every_answer_promises_https_where_the_certificate_is_another_authoritys(tmp_path: Path) -> None:
     route = replace(ROUTE, limits=Limits(requests_per_second=1))
     async with in_front(tmp_path, route, made=of_a_user()) as front:
