@@ -45,6 +45,7 @@ from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from chatserver.services.health import Health
 from chatserver.services.limits import Limits
+from chatserver.services.polling import Polls
 from chatserver.services.senders import LogSender
 from chatserver.services.sending import MessageSender
 from chatserver.services.syncing import Syncs
@@ -129,6 +130,13 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         hub=hub,
         syncs=Syncs(database, hub),
         deliverer=deliverer,
+        polls=Polls(
+            database,
+            hub,
+            learn=deliverer.learn,
+            is_refusing=lambda: health.refusing,
+            on_refused=metrics.count_rate_limited,
+        ),
         bus=bus,
         health=health,
         admission=Admission(on_let_in=metrics.handshake_wait_seconds.observe),

@@ -121,6 +121,11 @@ class Hub:
         self._users.setdefault(user_id, _LocalUser()).polls.add(event)
         return event
 
+    def count_polls(self, user_id: int) -> int:
+        """Return how many long polls of a user wait here."""
+        user = self._users.get(user_id)
+        return 0 if user is None else len(user.polls)
+
     def remove_poll(self, user_id: int, event: asyncio.Event, now: float) -> None:
         """Forget a long poll."""
         user = self._users.get(user_id)

@@ -43,7 +43,8 @@ class Metrics:
         proxy_moves: clients that were asked to come back through another proxy, since theirs leaves.
         messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``limited``, ``unavailable``.
         codes: ``sent``, ``failed`` (given up), ``refused`` (the sender's queue was full: 503).
-        rate_limited: refusals by limit: ``messages``, ``bytes``, ``device``, ``address``, ``codes``, ``tries``.
+        rate_limited: refusals by limit: ``messages``, ``bytes``, ``polls``, ``device``, ``address``, ``codes``,
+            ``tries``.
         handshake_wait_seconds: of each handshake, before it was read; more than a little is a crowd.
         delivery_seconds: from a message's commit to its frame being handed to a connection's outbox.
     """
@@ -76,7 +77,7 @@ class Metrics:
         self.rate_limited = Counter(
             "chatserver_rate_limited", "Requests refused by a rate limit, by limit", ["limit"], registry=self.registry
         )
-        for limit in ("messages", "bytes", "device", "address", "codes", "tries"):
+        for limit in ("messages", "polls", "bytes", "device", "address", "codes", "tries"):
             self.rate_limited.labels(limit)
         self.delivery_seconds = Histogram(
             "chatserver_delivery_seconds",

@@ -21,6 +21,9 @@ from chatserver.protocol import (
     decode_client_frame,
 )
 
+# Each 4 KiB that a frame has beyond its first count as a frame of the rate.
+FRAME_BITS = 12
+
 
 class State(Enum):
     """Where a connection stands."""
@@ -134,7 +137,9 @@ class Session:
         """
         if self.state is State.CLOSED:
             return ()
-        self._paid_until = max(self._paid_until, now) + self._frame_seconds
+        # A large frame costs what many small ones cost.
+        frames = 1 + (len(data) >> FRAME_BITS)
+        self._paid_until = max(self._paid_until, now) + self._frame_seconds * frames
         if self._paid_until - now > self._burst_seconds + self._frame_seconds / 2:
             self.state = State.CLOSED
             return (Close(protocol.CLOSE_PACE, "too many frames"),)

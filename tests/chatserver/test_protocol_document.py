@@ -19,6 +19,8 @@ from chatserver.routes.parsing import Body
 from chatserver.services import changes as change_services
 from chatserver.services import chats as chat_services
 from chatserver.services import code_limits, feed, limits, rendering, sync
+from chatserver.services.device_limit import DEVICES_OF_A_USER
+from chatserver.services.polling import POLLS_OF_A_USER
 from chatserver.session import Close, Reply, Session
 from chatserver.settings import read_settings
 
@@ -345,6 +347,8 @@ def test_the_close_codes_are_the_constants() -> None:
         ("`limit` to {} (50). The header `X-More`", chat_services.HISTORY_MAX),
         ("`synced.chats` are the {} most recently active", sync.SYNC_CHATS_MAX),
         ("Their `members` are at most {} in all", sync.SYNC_MEMBERS_MAX),
+        ("| signed-in devices of one user; long polls of one user that wait on one server | {} (", DEVICES_OF_A_USER),
+        ("(the one used longest ago is signed out); {} (429) |", POLLS_OF_A_USER),
     ],
 )
 def test_the_numbers_are_those_of_the_code(sentence: str, value: int) -> None:

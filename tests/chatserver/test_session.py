@@ -146,3 +146,12 @@ def test_frames_beyond_the_rate_close_the_connection_and_a_pause_earns_new_ones(
     assert all(session.receive(ping, 6.0) == (Reply(Pong()),) for _ in range(10))
     assert session.receive(ping, 6.0) == (Close(protocol.CLOSE_PACE, "too many frames"),)
     assert session.state is State.CLOSED
+
+
+def test_a_large_frame_counts_as_many_small_ones() -> None:
+    session = Session(frames_per_second=10, frames_at_once=20)
+    large = json.dumps({"type": "ping", "padding": "x" * 9 * 4096})
+    assert [isinstance(session.receive(large, 0.0)[0], Reply) for _ in range(2)] == [True, True]
+    (close,) = session.receive(large, 0.0)
+    assert isinstance(close, Close)
+    assert close.code == protocol.CLOSE_PACE

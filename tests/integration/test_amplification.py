@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.services.device_limit import DEVICES_OF_A_USER
 from tests.support.devices import Socket, sign_in
 from tests.support.filling import fill_chats
 from tests.support.processes import Usage
@@ -83,3 +84,23 @@ async def _count_answers(socket: Socket) -> int:
             answered += 1 if frame["type"] == "synced" else 0
             if ponged and frame["type"] == "synced":
                 return answered
+
+
+async def test_the_device_that_was_used_longest_ago_is_signed_out_when_they_are_too_many(
+    process: ServerProcess, postgres: PostgresCluster
+) -> None:
+    first = await sign_in(process)
+    devices = [await sign_in(process, phone_number=first.phone_number) for _ in range(DEVICES_OF_A_USER - 1)]
+    database = process.dsn.rsplit("/", 1)[1]
+    age = f"UPDATE devices SET last_used = last_used - interval '1 day' WHERE device_id = {devices[3].device_id}"  # noqa: S608
+    postgres.sql(age, database)
+    async with devices[3].socket(process) as oldest, first.socket(process) as used:
+        last = await sign_in(process, phone_number=first.phone_number)
+        assert await oldest.close_code() == 4001
+        await used.send(type="ping")
+        await used.of_type("pong")
+        async with last.http(process) as http:
+            listed = (await http.get("/api/devices")).json()
+    ids = [device["device_id"] for device in listed]
+    assert len(ids) == DEVICES_OF_A_USER
+    assert devices[3].device_id not in ids

@@ -53,6 +53,7 @@ class ServerProcess:
     """One ``chatserver serve``; use it as a context manager.
 
     Attributes:
+        dsn: of its database.
         url: base of the API, such as ``http://127.0.0.1:40001``.
         metrics_url: where Prometheus scrapes it.
         prefix: goes before its command; set it before it starts.
@@ -61,6 +62,7 @@ class ServerProcess:
 
     def __init__(self, dsn: str, name: str, **settings: str | float) -> None:
         self.name = name
+        self.dsn = dsn
         self.url = ""
         self.metrics_url = ""
         self.prefix: Sequence[str] = ()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chatserver.services.devices import Devices
     from chatserver.services.health import Health
     from chatserver.services.limits import Limits
+    from chatserver.services.polling import Polls
     from chatserver.services.senders import Sender
     from chatserver.services.sending import MessageSender
     from chatserver.services.syncing import Syncs
@@ -68,6 +69,7 @@ class Context:
     hub: Hub
     syncs: Syncs
     deliverer: Deliverer
+    polls: Polls
     bus: Bus
     health: Health
     balancer: Balancer

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chatserver.model import SendMessage
-from chatserver.routes.context import App, Context, Request, authenticate
+from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Body, Query, answer, read_body
 from chatserver.services import feed
+from chatserver.services.feed import FeedQuestion
 from chatserver.services.rendering import view_sent
 from chatserver.services.rows import views_of
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
-
-    from chatserver.model import Page
 
 
 # Longest long poll; every proxy on the way must wait longer.
@@ -62,37 +59,12 @@ async def get_messages(request: Request) -> HTTPResponse:
     limit = query.integer("limit", DEFAULT_LIMIT, least=1, most=feed.PAGE_ROWS_MAX)
     wait_seconds = query.integer("wait", 0, least=0, most=MAX_WAIT_SECONDS)
     request.ctx.waited = wait_seconds > 0
-    page = await _poll(
-        request.app.ctx, caller.user_id, since=since, limit=limit, events=events, wait_seconds=wait_seconds
-    )
+    context = request.app.ctx
+    if wait_seconds and not context.health.refusing:
+        page = await context.polls.wait(caller.user_id, FeedQuestion(since, limit, events), wait_seconds)
+    else:
+        page = await feed.read_feed(context.database, caller.user_id, since=since, limit=limit, events=events)
     return answer(views_of(page.rows), headers={"X-Next-Since": page.next_since})
-
-
-async def _poll(
-    context: Context, user_id: int, *, since: str | None, limit: int, events: bool, wait_seconds: int
-) -> Page:
-    """Read a page; while it is empty, read again whenever something arrives, until the time is over or a drain."""
-    if not wait_seconds or context.health.refusing:
-        return await feed.read_feed(context.database, user_id, since=since, limit=limit, events=events)
-    deadline = time.monotonic() + wait_seconds
-    await context.deliverer.learn(user_id)
-    arrived = context.hub.add_poll(user_id)
-    try:
-        while True:
-            # Cleared before the page is read: what arrives meanwhile is seen by the next round.
-            arrived.clear()
-            page = await feed.read_feed(context.database, user_id, since=since, limit=limit, events=events)
-            left_seconds = deadline - time.monotonic()
-            if page.rows or left_seconds <= 0 or context.health.refusing:
-                return page
-            since = page.next_since
-            try:
-                async with asyncio.timeout(left_seconds):
-                    await arrived.wait()
-            except TimeoutError:
-                return page
-    finally:
-        context.hub.remove_poll(user_id, arrived, time.monotonic())
 
 
 def add_routes(app: App) -> None:

@@ -26,6 +26,7 @@ from chatserver.services.code_limits import (
     sites_of,
     try_counters,
 )
+from chatserver.services.device_limit import end_surplus_devices
 from chatserver.services.senders import CodeMessage, LogSender
 from chatserver.storage import accounts, codes
 from chatserver.storage.audit import AuditEvent
@@ -208,6 +209,7 @@ class Accounts:
                 user, device_id = signed_in
                 seen = _seen(number, address)
                 await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
+                await end_surplus_devices(connection, trail, self._database.server_name, user.user_id)
                 if told is not None and told.user_id == user.user_id:
                     await notices.tell(connection, self._database.server_name, told, "signed_in", device_id=device_id)
         except StatementFailed as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import itertools
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -15,6 +16,8 @@ from chatserver.fields import CURSOR_MAX_CHARS, LAST_SECOND
 from chatserver.storage.feed import FeedKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chatserver.model import MessageRow
 
 _PREFIX: Final = "c1."
@@ -118,6 +121,34 @@ def next_cursor(
     last = rows[limit - 1]
     after = FeedKey(last.created_at_us, last.chat_id, last.seq)
     return FeedCursor(epoch, asked.lower, asked.from_second, upper, after), True
+
+
+def sees(snapshot: str, xact: int) -> bool:
+    """Whether a transaction had committed when a snapshot was taken (PostgreSQL's ``pg_visible_in_snapshot``).
+
+    Example:
+        >>> [sees("10:14:11,12", xact) for xact in range(9, 15)]
+        [True, True, False, False, True, False]
+    """
+    xmin, xmax, open_ids = _parse_snapshot(snapshot)
+    return xact < xmin or (xact < xmax and xact not in open_ids)
+
+
+def earliest_snapshot(snapshots: Iterable[str]) -> str:
+    """Return a snapshot that sees nothing that one of these does not see.
+
+    Example:
+        >>> earliest_snapshot(["10:14:11,12", "8:9:"])
+        '8:8:'
+    """
+    xmin = min(_parse_snapshot(snapshot)[0] for snapshot in snapshots)
+    return f"{xmin}:{xmin}:"
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_snapshot(snapshot: str) -> tuple[int, int, frozenset[int]]:
+    xmin, xmax, open_ids = snapshot.split(":")
+    return int(xmin), int(xmax), frozenset(int(xid) for xid in open_ids.split(",") if xid)
 
 
 def encode_place(first: int, second: int) -> str:

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from chatserver.errors import CursorExpired, ValidationFailed
 from chatserver.fields import LAST_SECOND
 from chatserver.model import Page
-from chatserver.services.cursor import FeedCursor, decode_since, encode_feed_cursor, next_cursor
+from chatserver.services.cursor import (
+    FeedCursor,
+    decode_since,
+    earliest_snapshot,
+    encode_feed_cursor,
+    next_cursor,
+    sees,
+)
 from chatserver.storage import feed
 from chatserver.storage.database import moment_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chatserver.storage.database import Database
 
 PAGE_ROWS_MAX = 1000
 """Rows of one page at most."""
+
+SHARED_ROWS = 200
+"""Rows that questions which wait for what is new read together: few, since each of them has had nearly all there is."""
+
+
+class FeedQuestion(msgspec.Struct, frozen=True):
+    """What a poll asks for; as of `read_feed`."""
+
+    since: str | None
+    limit: int
+    events: bool
 
 
 async def read_feed(
@@ -54,6 +76,45 @@ async def read_feed(
         raise CursorExpired
     cursor, more = next_cursor(asked, found.rows, limit=limit, snapshot=found.snapshot, epoch=found.epoch)
     return Page(found.rows[:limit], encode_feed_cursor(cursor), more)
+
+
+async def read_feeds(database: Database, user_id: int, questions: Iterable[FeedQuestion]) -> dict[FeedQuestion, Page]:
+    """Return the pages of questions that only wait for what is new, by one query; the others are left out.
+
+    The query begins with the earliest of their cursors, and each question gets what its own does not cover. Nothing is
+    returned when that is too much, or the cursors are not of this history.
+    """
+    asked = {question: cursor for question in questions if (cursor := _waiting_cursor(question)) is not None}
+    if not asked:
+        return {}
+    found, xacts = await feed.read_shared_rows(
+        database,
+        user_id,
+        lower_snapshot=earliest_snapshot(cursor.lower or "" for cursor in asked.values()),
+        limit=SHARED_ROWS + 1,
+    )
+    if len(found.rows) > SHARED_ROWS or any(cursor.epoch != found.epoch for cursor in asked.values()):
+        return {}
+    pages = {}
+    for question, cursor in asked.items():
+        rows = tuple(
+            row
+            for row, xact in zip(found.rows, xacts, strict=True)
+            if not sees(cursor.lower or "", xact) and (question.events or row.kind == "message")
+        )
+        onward, more = next_cursor(cursor, rows, limit=question.limit, snapshot=found.snapshot, epoch=found.epoch)
+        pages[question] = Page(rows[: question.limit], encode_feed_cursor(onward), more)
+    return pages
+
+
+def _waiting_cursor(question: FeedQuestion) -> FeedCursor | None:
+    """Return the cursor of a question that waits for what is new; None for any other."""
+    try:
+        cursor = _asked(question.since)
+    except ValidationFailed:
+        return None
+    begins_with_snapshot = cursor.lower is not None and cursor.from_second is None
+    return cursor if begins_with_snapshot and cursor.upper is None and cursor.after is None else None
 
 
 def _asked(since: str | None) -> FeedCursor:

@@ -43,7 +43,7 @@ class FeedRows(msgspec.Struct, frozen=True):
 # monotone in seq: commits, created_at and the key rise with it, because the chat's row lock makes them. So `low`
 # walks the primary key backwards from the chat's end to the first row that is covered, and only the rows above that
 # one are read.
-_FEED = (
+_ROWS = (
     """
 WITH bound AS MATERIALIZED (
     SELECT pg_current_snapshot() AS here, coalesce($3::text::pg_snapshot, pg_current_snapshot()) AS upper,
@@ -82,8 +82,22 @@ WITH bound AS MATERIALIZED (
     ORDER BY m.created_at, m.chat_id, m.seq LIMIT $8
 ), """
     + DESCRIBED
+)
+
+_FEED = (
+    _ROWS
     + """
 SELECT d.*, b.here::text, chat_epoch() FROM bound b LEFT JOIN described d ON true
+ORDER BY d.created_at, d.chat_id, d.seq
+"""
+)
+
+_SHARED = (
+    _ROWS
+    + """
+SELECT d.*, b.here::text, chat_epoch(), (
+    SELECT m.xact::text::bigint FROM messages m WHERE m.chat_id = d.chat_id AND m.seq = d.seq)
+FROM bound b LEFT JOIN described d ON true
 ORDER BY d.created_at, d.chat_id, d.seq
 """
 )
@@ -126,6 +140,17 @@ async def read_rows(database: Database, user_id: int, bounds: FeedBounds, *, lim
     )
     rows = tuple(message_row(record) for record in records if record[0] is not None)
     return FeedRows(rows, records[0][DESCRIBED_COLUMNS], records[0][DESCRIBED_COLUMNS + 1])
+
+
+async def read_shared_rows(
+    database: Database, user_id: int, *, lower_snapshot: str, limit: int
+) -> tuple[FeedRows, list[int]]:
+    """Read up to `limit` rows of all kinds that a snapshot does not see, and the transaction of each."""
+    records = await database.fetch(_SHARED, user_id, lower_snapshot, None, None, None, None, None, limit, True)  # noqa: FBT003
+    found = [record for record in records if record[0] is not None]
+    rows = tuple(message_row(record) for record in found)
+    snapshot, epoch = records[0][DESCRIBED_COLUMNS], records[0][DESCRIBED_COLUMNS + 1]
+    return FeedRows(rows, snapshot, epoch), [record[DESCRIBED_COLUMNS + 2] for record in found]
 
 
 async def read_epoch(database: Database) -> str:
