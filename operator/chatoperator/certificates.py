@@ -101,6 +101,15 @@ def ends(certificate: str) -> dt.datetime | None:
         return None
 
 
+def fingerprint(certificate: str) -> str | None:
+    """SHA-256 of the first PEM certificate, like `AB:01:...`; None where it cannot be read."""
+    try:
+        made = x509.load_pem_x509_certificate(certificate.encode())
+    except ValueError:
+        return None
+    return made.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
 def _load(pair: Certificate) -> tuple[x509.Certificate, PrivateKeyTypes] | None:
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate.encode())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from chatoperator import metrics, status
+from chatoperator import certificates, metrics, status
 from chatoperator.conditions import conditions
 from chatoperator.errors import OutdatedError
 from chatoperator.events import event, turned
@@ -139,6 +139,7 @@ class Reporter:
         figures = {
             "url": status.url(cluster, service, observed.component("ingress")),
             "volumeSize": plan.inputs.volume_size,
+            "certificate": _certificate(plan),
             "desiredReplicas": plan.inputs.replicas,
             "version": plan.version,
             "images": _images(plan),
@@ -227,6 +228,13 @@ def _show(namespace: str, name: str, wanted: Mapping[str, Any]) -> None:
     metrics.READY.labels(**labels).set(wanted["conditions"][0]["status"] == "True")
     if "desiredReplicas" in wanted:
         metrics.DESIRED_REPLICAS.labels(**labels).set(wanted["desiredReplicas"])
+
+
+def _certificate(plan: Plan) -> dict[str, str] | None:
+    """What HAProxy is to serve, so that somebody who replaced a certificate can wait for it."""
+    served = plan.serving.pair.certificate if plan.serving.pair is not None else ""
+    sha256, ends = certificates.fingerprint(served), certificates.ends(served)
+    return {"sha256": sha256, "notAfter": _rfc3339(ends)} if sha256 is not None and ends is not None else None
 
 
 def _images(plan: Plan) -> dict[str, str]:
