@@ -75,13 +75,17 @@ class KubeError(OperatorError):
 
     Attributes:
         status: HTTP status, 0 where there was no answer.
+        path: Of the request, which names the object; empty where it is not told.
+        reason: The API server's own words; the whole message where they are not told apart.
     """
 
     code = "KubernetesError"
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, *, path: str = "", reason: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.path = path
+        self.reason = message if reason is None else reason
 
 
 class OutdatedError(OperatorError):

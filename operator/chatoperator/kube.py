@@ -290,7 +290,8 @@ class Kube:
                 return response
             text = await response.text(errors="replace")
             if response.status != TOO_MANY or last:
-                raise KubeError(f"{method} {path}: {reason(response, text)}", status=response.status)
+                told = reason(response, text)
+                raise KubeError(f"{method} {path}: {told}", status=response.status, path=path, reason=told)
             await asyncio.sleep(retry_after(response))
         raise AssertionError("the last try returns or raises")
 
@@ -307,7 +308,8 @@ def _translated(method: str, path: str) -> Iterator[None]:
     except LineTooLongError as error:
         raise KubeError(f"{method} {path}: {error}", status=GONE) from error
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise KubeError(f"{method} {path}: {type(error).__name__}: {error}") from error
+        told = f"{type(error).__name__}: {error}"
+        raise KubeError(f"{method} {path}: {told}", path=path, reason=told) from error
 
 
 async def _none_where_gone(request: Coroutine[Any, Any, Manifest]) -> Manifest | None:

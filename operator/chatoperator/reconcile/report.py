@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from chatoperator import certificates, metrics, status
+from chatoperator import certificates, metrics, refusals, status
 from chatoperator.conditions import conditions
 from chatoperator.errors import OutdatedError
 from chatoperator.events import event, turned
@@ -126,7 +126,7 @@ class Reporter:
             migrated=plan.migrated,
             external_trouble=plan.external_trouble,
             webhook_secret_present=plan.webhook_secret_present,
-            failure=str(failure) if failure else None,
+            failure=refusals.words([failure]) if failure else None,
             upgrade=self._settings.version if behind else None,
             parameters_refused=plan.parameters_refused,
             parameters_checked=plan.parameters_checked,

@@ -1,0 +1,119 @@
+"""What the API server refused, for an admin: the object, its own words, the field of the spec, what to do. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from chatoperator.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatoperator.errors import KubeError
+
+FORBIDDEN, CONFLICT = 403, 409
+
+WORDS_LENGTH_MAX = 900
+"""Characters of all refusals together: what status holds, less what is said beside them."""
+
+SHORTEST = 160
+"""Characters that one refusal is cut to at most, however many there are; those beyond are counted."""
+
+KIND_OF = {where.plural: kind for kind, where in KINDS.items()}
+
+PART = re.compile(r"-(postgres|chatserver|ingress|migrate)(-|$)")
+
+SECTIONS = {"postgres": "database", "chatserver": "chatserver", "migrate": "chatserver", "ingress": "ingress"}
+
+ANY = frozenset(SECTIONS)
+
+FIELDS: tuple[tuple[str, frozenset[str], str], ...] = (
+    (r"\bresources\b|requests|limits", ANY, "{section}.resources"),
+    (r"\bimage\b", ANY, "{section}.image"),
+    (r"\benv\b", frozenset({"chatserver"}), "chatserver.env"),
+    ("template|nodeSelector|tolerations|affinity", frozenset({"chatserver", "migrate"}), "chatserver.podTemplate"),
+    ("nodePort|provided port", frozenset({"ingress"}), "ingress.service.nodePort"),
+    ("annotations", frozenset({"ingress"}), "ingress.service.annotations"),
+)
+"""A pattern in the API server's words, the parts that it speaks of there, and the field of the spec behind it."""
+
+QUOTED = re.compile(r'^\S+ "[^"]*" is (invalid|forbidden): ')
+"""What the API server says before its reason: kind and name once more."""
+
+
+def words(refusals: Sequence[KubeError]) -> str:
+    """All refusals, each once, in an order that does not change from try to try.
+
+    >>> words([])
+    ''
+    """
+    told = list(dict.fromkeys(_one(refusal) for refusal in refusals))
+    room = max(SHORTEST, WORDS_LENGTH_MAX // max(1, len(told)))
+    shown = [_cut(text, room) for text in told[: WORDS_LENGTH_MAX // SHORTEST]]
+    more = len(told) - len(shown)
+    return "; ".join([*shown, *([f"and {more} more"] if more else [])])
+
+
+def _one(refusal: KubeError) -> str:
+    kind, name = _object(refusal.path)
+    if kind is None:
+        return str(refusal)
+    field = _field(kind, name, refusal.reason)
+    about = f" (spec.{field})" if field else ""
+    remedy = _remedy(refusal, kind, name, f"correct spec.{field or ''}".rstrip("."))
+    return f"{kind} {name}{about}: {QUOTED.sub('', refusal.reason).rstrip('.')}. {remedy}"
+
+
+def _object(path: str) -> tuple[str | None, str]:
+    """Kind and name from the path of a request; None for the kind where it is about no single object."""
+    *_, plural, name = ["", "", *path.rstrip("/").split("/")]
+    return KIND_OF.get(plural), name
+
+
+def _field(kind: str, name: str, reason: str) -> str | None:
+    """The field of the spec behind a refusal; None where none is known to be."""
+    by_kind = {
+        "PersistentVolumeClaim": "database.storage",
+        "Ingress": "ingress.front",
+        "HTTPRoute": "ingress.front",
+        "Certificate": "ingress.tls.issuerRef",
+    }
+    part = PART.search(name)
+    if kind in by_kind or part is None:
+        return by_kind.get(kind)
+    for pattern, parts, field in FIELDS:
+        if part[1] in parts and re.search(pattern, reason):
+            return field.format(section=SECTIONS[part[1]])
+    return None
+
+
+def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
+    """What to do.
+
+    Args:
+        refusal: By the API server.
+        kind: Of the object.
+        name: Of the object.
+        correct: Which field to correct, in words.
+    """
+    reason = refusal.reason
+    if refusal.status == 0:
+        made = "The API server did not answer; it is tried again"
+    elif " cannot " in reason and reason.partition(" is forbidden: ")[2].startswith("User "):
+        made = "Install the operator's chart of this release again: it lacks a right"
+    elif refusal.status == FORBIDDEN or "admission webhook" in reason:
+        made = f"Change the quota, policy or webhook that forbids it, or {correct}"
+    elif "immutable" in reason and kind == "PersistentVolumeClaim":
+        made = "Put back what spec.database.storage said; a volume never changes in this"
+    elif "immutable" in reason:
+        made = f"Put back what the spec said, or delete {kind} {name}: it is made again"
+    elif refusal.status == CONFLICT:
+        made = f"Something else writes {kind} {name} all the time; metadata.managedFields names it"
+    else:
+        made = f"{correct.capitalize()}; all else is applied"
+    return made
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."

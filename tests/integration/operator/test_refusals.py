@@ -1,0 +1,53 @@
+"""What the API server refuses is told with the object, the field of the spec and what to do: in its real words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chatoperator.errors import KubeError
+
+if TYPE_CHECKING:
+    from tests.support.operators import Operator
+
+pytestmark = pytest.mark.integration
+
+TOO_LARGE = {"requests": {"cpu": "3"}, "limits": {"cpu": "2"}}
+
+
+async def _told(operator: Operator, spec: dict[str, Any]) -> str:
+    """What Progressing says after a change that the API server refuses to follow."""
+    operator.patch(spec)
+    with contextlib.suppress(KubeError):
+        await operator.reconcile()
+    made = await operator.condition("Progressing")
+    assert (made["status"], made["reason"]) == ("False", "ApplyFailed")
+    assert "PATCH" not in made["message"]
+    return str(made["message"])
+
+
+async def test_a_field_that_cannot_work_is_told_by_its_name_in_the_spec(operator: Operator) -> None:
+    await operator.brought_up()
+    told = await _told(operator, {"ingress": {"resources": TOO_LARGE}})
+    assert told.startswith("Deployment demo-ingress (spec.ingress.resources): ")
+    assert "must be less than or equal to cpu limit" in told
+    assert "Correct spec.ingress.resources" in told
+
+
+async def test_a_quota_that_forbids_an_object_is_told_in_kubernetes_words(operator: Operator) -> None:
+    await operator.brought_up()
+    hard = {"count/ingresses.networking.k8s.io": "0"}
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "full"},
+        "spec": {"hard": hard},
+    }
+    operator.kubectl("create", "-f", "-", stdin=json.dumps(quota))
+    operator.patch_status("resourcequota", "full", {"hard": hard, "used": hard})
+    told = await _told(operator, {"ingress": {"hostnames": ["chat.example.com"], "front": {"kind": "Ingress"}}})
+    assert told.startswith("Ingress demo-front (spec.ingress.front): exceeded quota: full, requested: ")
+    assert "Change the quota, policy or webhook that forbids it, or correct spec.ingress.front" in told
