@@ -75,7 +75,7 @@ class Facts:
         certificate_trouble: What is wrong with the certificate's source; None where nothing is.
         route_trouble: What keeps clients from coming in through the HTTPRoute; None where nothing does.
         external_trouble: What is wrong with the external database's Secrets; None where nothing is.
-        webhook_secret_present: Whether the webhook's Secret holds its key; None where there is no webhook.
+        webhook_fault: What is wrong with the webhook's Secret; None where nothing is.
         spec_error: What is wrong with the spec.
         failure: What the API server refused.
         upgrade: The release that the operator brings, where another one runs.
@@ -100,7 +100,7 @@ class Facts:
     certificate_trouble: CertificateTrouble | None = None
     route_trouble: RouteTrouble | None = None
     external_trouble: DatabaseTrouble | None = None
-    webhook_secret_present: bool | None = None
+    webhook_fault: str | None = None
     spec_error: str | None = None
     failure: str | None = None
     upgrade: str | None = None

@@ -316,6 +316,22 @@ def test_nothing_is_said_to_go_on_where_nothing_ran_before() -> None:
     assert "goes on serving" not in by_type(conditions(stuck))["Progressing"].message
 
 
+def test_an_external_database_to_which_no_new_connection_is_known_to_succeed_is_not_called_reachable() -> None:
+    made = cluster(database={"external": {"secretName": "theirs"}})
+    pods = (unready("demo-migrate-1-y", "container migrate ended with exit code 1"),)
+    without = {key: one for key, one in running().children.items() if key[0] != "StatefulSet"}
+    observed = Observed(children=without, pods=pods)
+    given = facts(observed, cluster=made, migrated=False)
+    told = by_type(conditions(given))
+    assert (told["DatabaseReady"].status, told["DatabaseReady"].reason) == ("Unknown", "Unverified")
+    assert "Secret theirs, key dsn" in told["DatabaseReady"].message
+    assert "Correct Secret theirs of database.external.secretName" in told["Progressing"].message
+    assert told["Ready"].status == "True"
+    pulled = replace(observed, pods=(unready("demo-migrate-1-y", "ImagePullBackOff: no such image"),))
+    assert by_type(conditions(replace(given, observed=pulled)))["DatabaseReady"].reason == "Reachable"
+    assert by_type(conditions(replace(given, migrated=True)))["DatabaseReady"].reason == "Reachable"
+
+
 def with_service(**status: Any) -> Observed:
     service = {"metadata": {"name": "demo-ingress"}, "spec": {"type": "LoadBalancer"}, "status": status}
     return replace(running(), children={**running().children, ("Service", "demo-ingress"): service})

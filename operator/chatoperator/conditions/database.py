@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.workloads import part_condition
+from chatoperator.conditions.workloads import part_condition, troubles
 from chatoperator.facts import Condition
 from chatoperator.manifests.metadata import claim_name
 from chatoperator.observed import leaving
@@ -21,14 +21,33 @@ def condition(facts: Facts) -> Condition:
     if facts.answer.volume_full:
         return Condition(kind, "False", "VolumeFull", _full_words(facts))
     if facts.external:
-        if facts.answer.ok:
-            return Condition(kind, "True", "Reachable", "The chatservers reach the external database")
-        return Condition(kind, "Unknown", "Unknown", "The external database is judged by the chatservers' answers")
+        return _external(facts, kind)
     claim = facts.observed.child("PersistentVolumeClaim", claim_name(facts.name))
     if leaving(claim, facts.uid):
         message = f"PersistentVolumeClaim {claim_name(facts.name)} is being deleted; waiting until it is gone"
         return Condition(kind, "False", "VolumeLeaving", message)
     return part_condition(facts, "postgres", kind)
+
+
+def _external(facts: Facts, kind: str) -> Condition:
+    unproved = _unproved(facts)
+    if unproved is not None:
+        return Condition(kind, "Unknown", "Unverified", unproved)
+    if facts.answer.ok:
+        return Condition(kind, "True", "Reachable", "The chatservers reach the external database")
+    return Condition(kind, "Unknown", "Unknown", "The external database is judged by the chatservers' answers")
+
+
+def _unproved(facts: Facts) -> str | None:
+    """Why nobody knows whether a new connection would succeed: the migration, which makes one, does not."""
+    ended = [trouble for trouble in troubles(facts, "migrate") if ": container " in trouble]
+    named = facts.cluster.database.external if facts.cluster is not None else None
+    if facts.migrated or not ended or named is None:
+        return None
+    return (
+        "Chatservers may still have connections to the external database, and no new one is known to succeed: "
+        f"{ended[0]}. Look whether Secret {named.secret_name}, key {named.secret_key}, of database.external is right"
+    )
 
 
 def _full_words(facts: Facts) -> str:

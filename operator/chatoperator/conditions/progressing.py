@@ -10,7 +10,6 @@ from chatoperator.observed import job_state
 
 if TYPE_CHECKING:
     from chatoperator.facts import Facts
-    from chatoperator.spec import ChatCluster
 
 
 def condition(facts: Facts) -> Condition:
@@ -33,8 +32,9 @@ def _stopped(facts: Facts) -> Condition | None:
         made = Condition(kind, "False", "ApplyFailed", facts.failure)
     elif facts.cluster is not None and facts.cluster.paused:
         made = Condition(kind, "False", "Paused", "spec.paused is true: nothing is changed")
-    elif facts.webhook_secret_present is False and facts.cluster is not None:
-        made = Condition(kind, "False", "WebhookSecretMissing", _webhook_words(facts.cluster))
+    elif facts.webhook_fault is not None:
+        message = f"{facts.webhook_fault}. Chatservers that run keep running, new ones wait for it"
+        made = Condition(kind, "False", "WebhookSecretMissing", message)
     elif facts.external_trouble is not None:
         made = Condition(kind, "False", facts.external_trouble.reason, facts.external_trouble.message)
     elif facts.parameters_refused is not None:
@@ -56,11 +56,3 @@ def _moving(facts: Facts) -> Condition | None:
 def _without_address(facts: Facts) -> Condition | None:
     without = address.missing(facts)
     return Condition("Progressing", "True", "AddressMissing", without) if without is not None else None
-
-
-def _webhook_words(cluster: ChatCluster) -> str:
-    name = cluster.auth.webhook.secret_name if cluster.auth.webhook else ""
-    return (
-        f"Secret {name} of auth.otp.webhook.secretName is missing or has no key secret of at least 16 bytes; "
-        "create it. Chatservers that run keep running, new ones wait for it"
-    )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from chatoperator import status
 from chatoperator.errors import SpecError
 from chatoperator.manifests import Images, Inputs, ServerTemplate, logins, migrate_job, postgres
-from chatoperator.manifests.chatserver import WEBHOOK_KEY
 from chatoperator.manifests.credentials import Credentials
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
@@ -24,6 +23,7 @@ from chatoperator.manifests.networkpolicy import live_database_ports
 from chatoperator.observed import annotation, job_state, leaving, schema_of, secret_text
 from chatoperator.reconcile.externaldatabase import judge
 from chatoperator.reconcile.serving import serving
+from chatoperator.reconcile.webhook_key import webhook_fault
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from chatoperator.reconcile.serving import Serving
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
-
-WEBHOOK_KEY_BYTES = 16
-"""Fewest that chatservers take as the key that signs requests to the webhook."""
 
 SECRET_BYTES = 32
 """256 random bits for each password and key."""
@@ -72,7 +69,7 @@ class Plan:
         version: The release to run.
         serving: Which certificate, and how it stands with it.
         external_trouble: What is wrong with the external database's Secrets; None where nothing is.
-        webhook_secret_present: Whether the webhook's Secret holds a usable key; None where there is no webhook.
+        webhook_fault: What is wrong with the webhook's Secret; None where nothing is, and without a webhook.
         config_revision: Of the parameters; None for an external database.
         parameters_refused: PostgreSQL's words against the parameters; None where it has none.
         parameters_checked: Whether PostgreSQL has looked at them; True where it cannot be asked.
@@ -84,7 +81,7 @@ class Plan:
     version: str
     serving: Serving
     external_trouble: DatabaseTrouble | None
-    webhook_secret_present: bool | None
+    webhook_fault: str | None
     config_revision: str | None
     parameters_refused: str | None
     parameters_checked: bool
@@ -182,9 +179,7 @@ def make_plan(
         version=version,
         serving=served,
         external_trouble=judged.trouble if judged else None,
-        webhook_secret_present=(
-            None if webhook is None else _signs(secret_text(named.get(webhook.secret_name), WEBHOOK_KEY))
-        ),
+        webhook_fault=webhook_fault(webhook.secret_name, named.get(webhook.secret_name)) if webhook else None,
         config_revision=revision,
         parameters_refused=told.agent.refused if told.agent and told.agent.configuration == revision else None,
         parameters_checked=told.agent is None or told.agent.configuration == revision,
@@ -317,11 +312,6 @@ def _outlived(observed: Observed, job_name: str | None) -> str | None:
     ended = annotation(job, OUTLIVED_ANNOTATION) is not None
     pods = [pod for pod in observed.component("migrate") if pod.owner_uid == job["metadata"]["uid"]]
     return job_name if ended or any(pod.outlived for pod in pods) else None
-
-
-def _signs(key: str | None) -> bool:
-    """Whether a chatserver takes a key to sign with; with a shorter one it does not start."""
-    return key is not None and len(key.strip().encode()) >= WEBHOOK_KEY_BYTES
 
 
 def _image_of(workload: Manifest) -> str:

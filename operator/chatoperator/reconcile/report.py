@@ -125,7 +125,7 @@ class Reporter:
             migrate_job_name=plan.job_name,
             migrated=plan.migrated,
             external_trouble=plan.external_trouble,
-            webhook_secret_present=plan.webhook_secret_present,
+            webhook_fault=plan.webhook_fault,
             failure=refusals.words([failure]) if failure else None,
             upgrade=self._settings.version if behind else None,
             parameters_refused=plan.parameters_refused,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
+from chatoperator.certificate_faults import Grade, certificate_faults, grade
 from chatoperator.certificates import RENEW_BEFORE_DAYS, SERVER_DAYS, ensure
 from chatoperator.manifests.credentials import Certificate
+from tests.support.certificates import CLIENT_AUTH, issued, of_a_user
 from tests.support.cluster import until
 from tests.support.findings import tell
 from tests.support.front import NAMES, PATIENCE_SECONDS, echo, open_websocket
+from tests.support.haproxy import program
 
 if TYPE_CHECKING:
     from tests.support.front import Front
@@ -87,6 +92,31 @@ async def test_a_pair_that_does_not_fit_is_told_once_and_the_old_one_stays_until
     assert "PRIVATE" not in front.log_text()
     for line in (*old.key.splitlines(), *renewed.key.splitlines()):
         assert line not in front.log_text()
+
+
+async def test_haproxy_starts_with_each_pair_that_the_operator_takes_and_with_no_other(front: Front) -> None:
+    """Otherwise the operator would hand on what stops new pods, or hold back what works."""
+    server, other = front.made.server, of_a_user(NAMES[0]).server
+    loaded = serialization.load_pem_private_key(server.key.encode(), password=None)
+    protected = serialization.BestAvailableEncryption(b"hunter2")
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    for pair in (
+        server,
+        other,
+        Certificate(server.certificate + other.certificate, server.key),
+        issued([NAMES[0]], since=dt.datetime.now(dt.UTC) - dt.timedelta(days=9), days=8),
+        issued(["other.example.com"], usage=CLIENT_AUTH),
+        Certificate(other.certificate, server.key),
+        Certificate(other.certificate + server.certificate, server.key),
+        Certificate("garbage", "garbage"),
+        Certificate(server.certificate, loaded.private_bytes(pem, pkcs8, protected).decode()),
+        of_a_user(bits=1024).server,
+    ):
+        front.put(pair)
+        command = [str(program()), "-c", "-f", str(front.configuration)]
+        started = await asyncio.to_thread(subprocess.run, command, capture_output=True, stdin=subprocess.DEVNULL)
+        usable = grade(certificate_faults(pair, NAMES[:1], dt.datetime.now(dt.UTC))) < Grade.UNUSABLE
+        assert (started.returncode == 0) is usable, started.stderr.decode()
 
 
 async def test_a_chain_with_remarks_and_empty_lines_is_served_whole(front: Front) -> None:
