@@ -485,8 +485,8 @@ def explore(read_dsn: Callable[[], str], examples: int, steps: int, seed: int | 
 def _tell(label: str) -> None:
     total = Interleavings.totals
     tell(
-        f"interleavings ({label}): {total['worlds']} worlds, {total['kills']} servers killed, acknowledged "
-        f"{total['acknowledged']} / lost 0 / duplicated 0 / reordered 0, {total['rows']} rows at devices"
+        f"interleavings ({label}): {total['worlds']} worlds, {total['kills']} servers killed, "
+        f"{total['acknowledged']} acknowledged messages looked up, {total['rows']} rows at devices compared"
     )
 
 

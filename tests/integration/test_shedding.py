@@ -6,6 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from chatserver.storage import servers
@@ -80,10 +81,26 @@ async def test_heartbeats_tell_of_live_servers_only(database: Database) -> None:
     assert await beat("b", 3) == [6], "who was away is back with the next heartbeat"
 
 
-async def test_servers_that_come_back_together_do_not_wait_for_each_other(database: Database) -> None:
+async def test_servers_that_come_back_together_do_not_wait_for_each_other(
+    read_dsn: Callable[[], str], database: Database
+) -> None:
+    async def beat(name: str) -> list[int]:
+        return await servers.beat(database, name, connections=1, draining=False, gone_seconds=15)
+
     names = [f"server-{number}" for number in range(6)]
     for _ in range(10):
-        await asyncio.gather(
-            *(servers.beat(database, n, connections=1, draining=False, gone_seconds=15) for n in names)
-        )
+        await asyncio.gather(*(beat(name) for name in names))
+        assert await beat(names[0]) == [1] * 5, "each is there"
         await database.execute("UPDATE servers SET seen_at = now() - interval '1 hour'")
+    # One of them is just writing that it is back, and takes its time.
+    slow = await asyncpg.connect(read_dsn())
+    try:
+        transaction = slow.transaction()
+        await transaction.start()
+        await slow.execute("UPDATE servers SET seen_at = now() WHERE server_name = $1", names[1])
+        async with asyncio.timeout(SETTLE_SECONDS):
+            assert await beat(names[0]) == [], "who is not back yet is neither waited for nor forgotten"
+        await transaction.commit()
+    finally:
+        await slow.close()
+    assert await beat(names[0]) == [1]

@@ -187,6 +187,7 @@ async def in_front(
     made: SelfSigned | None = None,
     plain: bool = True,
     dead: bool = False,
+    behind: int | None = None,
     times: Mapping[str, str] | None = None,
     **sooner: str,
 ) -> AsyncIterator[Front]:
@@ -198,15 +199,17 @@ async def in_front(
         made: The certificate; one like the operator's otherwise.
         plain: Whether it answers this machine without a header of the PROXY protocol.
         dead: Whether there is another server, at which nobody listens and which the checks call good.
+        behind: Port of a chatserver in the place of its own server.
         times: Times to put in the place of the configuration's, such as `{"client-hs": "1s"}`.
         sooner: The same of names without a hyphen, such as `queue="1s"`.
     """
     front = Front(folder, write_files(folder, made))
+    front.behind, own = behind or front.behind, front.behind
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", front.answer)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", front.behind).start()
+    await web.TCPSite(runner, "127.0.0.1", own).start()
     text = front.local(route)
     for name, value in {**(times or {}), **sooner}.items():
         text, count = re.subn(rf"timeout {name} \w+", f"timeout {name} {value}", text)
@@ -219,7 +222,7 @@ async def in_front(
     with running(front.configuration) as front.process:
         await front.listens()
         if plain:
-            await front.status_is(200)
+            await front.status_is(200 if behind is None else 404)
         front.seen.clear()
         yield front
     await front.client.aclose()

@@ -53,7 +53,7 @@ class Ended:
 
 def anybody(alpn: str = "http/1.1") -> ssl.SSLContext:
     """Trust any certificate."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols([alpn])

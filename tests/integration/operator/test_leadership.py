@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import json
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -112,8 +114,23 @@ async def test_a_process_started_anew_in_the_same_pod_need_not_wait(operators: O
     await operators.leads(first)
     first.send(signal.SIGKILL)
     await first.ended()
+    # To whoever waits until it runs out, this Lease never does.
+    renewing = asyncio.create_task(_renew(operators))
     again = operators.start("operator-a")
-    tell(f"the operator's container restarted: it led again after {await operators.leads(again):.1f} s")
+    try:
+        tell(f"the operator's container restarted: it led again after {await operators.leads(again):.1f} s")
+        other = operators.start("operator-b")
+        await operators.stands_by(other)
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _renew(operators: Operators) -> None:
+    while True:
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        patch = json.dumps({"spec": {"renewTime": now, "holderIdentity": "operator-a"}})
+        await operators.kubectl("patch", "lease", LEASE, "--type=merge", "-p", patch)
 
 
 async def test_a_clock_that_jumps_ends_no_lease_early_or_late(
