@@ -43,7 +43,7 @@ def issued_secret(cluster: ChatCluster, certificate_uid: str) -> Manifest:
 
     Only for a Secret that exists: this one is empty.
     """
-    made = metadata(cluster, issued_secret_name(cluster.name), "ingress", owned=False)
+    made = metadata(cluster, issued_secret_name(cluster.name), "ingress")
     owner = {
         "apiVersion": API_VERSION,
         "kind": "Certificate",

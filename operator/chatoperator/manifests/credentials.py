@@ -132,7 +132,10 @@ def database_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:
         SINCE_ANNOTATION: str(logins.since) if logins.stage != "settled" else None,
     }
     told = {name: value for name, value in annotations.items() if value is not None}
-    return {**made, "metadata": {**made["metadata"], **({"annotations": told} if told else {})}}
+    if not told:
+        return made
+    held = made["metadata"]
+    return {**made, "metadata": {**held, "annotations": {**held.get("annotations", {}), **told}}}
 
 
 def chatserver_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:

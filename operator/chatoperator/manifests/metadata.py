@@ -40,6 +40,13 @@ SCHEMA_ANNOTATION = f"{GROUP}/schema"
 OUTLIVED_ANNOTATION = f"{GROUP}/outlived"
 """On a migrate Job: its own container ended with 0 while an injected one ran on, which the operator then ended."""
 
+KEPT_ANNOTATIONS = {
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+}
+"""On what has no owner. With label tracking Argo CD takes what has an Application's name as app.kubernetes.io/instance
+for that Application's, and would prune a chat's volume and keys as something that is not in Git."""
+
 HASH_HEX_DIGITS = 10
 """Enough against accidents, short enough for a name: 40 bits."""
 
@@ -145,6 +152,8 @@ def metadata(cluster: ChatCluster, name: str, part: Part, *, owned: bool = True)
     made: Manifest = {"name": name, "namespace": cluster.namespace, "labels": labels(cluster.name, part)}
     if owned:
         made["ownerReferences"] = [owner(cluster)]
+    else:
+        made["annotations"] = dict(KEPT_ANNOTATIONS)
     return made
 
 
