@@ -14,7 +14,8 @@ ENV PATH=/opt/chatcluster/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # nor uv's lock file, which everybody may write.
 FROM python AS build
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-venv
-RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
+COPY images/build/uv.txt /opt/
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /opt/uv.txt
 ENV UV_PROJECT_ENVIRONMENT=/opt/chatcluster UV_PYTHON=/usr/bin/python3 UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
 WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./

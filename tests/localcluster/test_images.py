@@ -57,3 +57,10 @@ def test_the_projects_own_context_holds_what_its_dockerfile_copies() -> None:
     assert {"Dockerfile", "pyproject.toml", "uv.lock"} <= files
     assert any(name.startswith("chatserver/") for name in files)
     assert not any(name.startswith((".local", ".venv", "tests")) for name in files)
+
+
+def test_what_builds_and_tests_is_installed_by_hash() -> None:
+    for name in ("Dockerfile", "Makefile"):
+        installs = [line for line in (REPO_ROOT / name).read_text().splitlines() if "pip install" in line]
+        assert installs, name
+        assert [line for line in installs if "--require-hashes" not in line] == []
