@@ -73,6 +73,11 @@ def holds_certificates(text: str) -> bool:
         return False
 
 
+def fits(pair: Certificate) -> bool:
+    """Whether certificate and key can be read and belong together."""
+    return _load(pair) is not None
+
+
 def overdue(certificate: str, now: dt.datetime) -> bool:
     """Whether what cert-manager issued should have been renewed long ago: less than a sixth of its time is left.
 

@@ -29,6 +29,12 @@ WARNINGS = frozenset(
     {
         "InvalidSpec",
         "ApplyFailed",
+        "NameTaken",
+        "VolumeLeaving",
+        "VolumeLost",
+        "KeyLost",
+        "AuthorityLost",
+        "StorageClassKept",
         "MigrationFailing",
         "MigrationFailed",
         "RolloutFailing",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.autoscaler import Decision
+    from chatoperator.irreplaceable import Loss
     from chatoperator.issuance import CertificateTrouble
     from chatoperator.manifests.metadata import Part
     from chatoperator.observed import Answer, Observed
@@ -82,9 +83,12 @@ class Facts:
         parameters_refused: PostgreSQL's words against the parameters; None where it has none.
         parameters_checked: Whether PostgreSQL has looked at the parameters, or cannot be asked.
         claim_refusal: The API server's words against a larger volume; None where it took it.
+        storage_class_kept: Of the claim, where the spec asks for another one; None where it does not.
         migration_failed: What Progressing said last, where that was of a migration that fails; empty otherwise.
         rejections: Why Kubernetes rejects the pods of a StatefulSet or Job, in its words, by part.
         rotating: Whether the database's passwords are being rotated.
+        taken: Objects of others with a name that the operator would make, each in words.
+        losses: What cannot be made twice and is lost, or about to be.
     """
 
     name: str
@@ -107,9 +111,12 @@ class Facts:
     parameters_refused: str | None = None
     parameters_checked: bool = True
     claim_refusal: str | None = None
+    storage_class_kept: str | None = None
     migration_failed: str = ""
     rejections: Mapping[Part, str] = field(default_factory=dict)
     rotating: bool = False
+    taken: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
     @property
     def external(self) -> bool:

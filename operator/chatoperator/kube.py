@@ -16,15 +16,12 @@ from chatoperator.decoding import decode
 from chatoperator.errors import KubeError
 from chatoperator.kinds import path_of
 from chatoperator.lease import Lease
-from chatoperator.manifests.metadata import KIND
+from chatoperator.manifests.metadata import FIELD_MANAGER, KIND
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 
     from chatoperator.manifests.metadata import Manifest
-
-FIELD_MANAGER = "chatcluster-operator"
-"""Owner of the fields the operator applies. Changing it would leave the old one's fields behind."""
 
 REQUEST_TIMEOUT_SECONDS = 30
 """An API server that takes longer is as good as gone; the reconcile is tried again."""
@@ -151,24 +148,48 @@ class Kube:
                         raise KubeError(f"WATCH {path}: {status.get('message')}", status=int(status.get("code") or 0))
                     yield news["type"], news["object"]
 
-    async def apply(self, manifest: Manifest, *, resource_version: str | None = None) -> Manifest:
-        """Server-side apply of a whole object; the operator wins conflicts over its own fields.
+    async def apply(
+        self, manifest: Manifest, *, uid: str | None = None, resource_version: str | None = None
+    ) -> Manifest:
+        """Server-side apply of a whole object.
 
         Args:
             manifest: The object.
+            uid: Of the live object that is meant: the operator wins conflicts over its own fields, and another object
+                of that name is refused with 409. None: there should be none, and no field of one that there is after
+                all is taken from its manager.
             resource_version: Refuse with 409 where the live object is another than this one. None: whatever it is.
         """
         metadata = manifest["metadata"]
-        if resource_version is not None:
-            manifest = {**manifest, "metadata": {**metadata, "resourceVersion": resource_version}}
+        expected = {"uid": uid, "resourceVersion": resource_version}
+        expected = {name: value for name, value in expected.items() if value is not None}
         return await self._request(
             "PATCH",
             path_of(manifest["kind"], metadata["namespace"], metadata["name"]),
-            {"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=as_yaml(manifest),
+            {"fieldManager": FIELD_MANAGER, "force": "true" if uid is not None else "false"},
+            body=as_yaml({**manifest, "metadata": {**metadata, **expected}}),
             # With a parameter, or the client would write the body as JSON once more.
             content_type="application/apply-patch+yaml; charset=utf-8",
         )
+
+    async def set_owners(
+        self, kind: str, live: Manifest, owners: Sequence[Manifest], labels: Mapping[str, str]
+    ) -> Manifest | None:
+        """Replace the owner references of an object, unless it has changed since it was read.
+
+        Args:
+            kind: Of the object.
+            live: The object.
+            owners: All that it is to have.
+            labels: Some that it is to have, too.
+
+        Returns:
+            The object as it is now; None where it is gone, which is no error.
+        """
+        metadata = live["metadata"]
+        same = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        changed = {**same, "labels": dict(labels), "ownerReferences": [*owners] or None}
+        return await self._merge(path_of(kind, metadata["namespace"], metadata["name"]), {"metadata": changed})
 
     async def annotate(
         self, kind: str, namespace: str, name: str, annotations: Mapping[str, str | None]
@@ -196,10 +217,21 @@ class Kube:
             path_of(KIND, namespace, name) + "/status", {"metadata": {"uid": uid}, "status": status}
         )
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and, in the background, what it owns. One that is gone is no error."""
-        path = path_of(kind, namespace, name)
-        await _none_where_gone(self._request("DELETE", path, {"propagationPolicy": "Background"}))
+    async def delete(self, kind: str, live: Manifest, *, unchanged: bool = False) -> None:
+        """Delete an object and, in the background, what it owns. One that is gone is no error.
+
+        Args:
+            kind: Of the object.
+            live: The object that is meant; another one of the same name is refused with 409.
+            unchanged: Refuse with 409, too, where it has changed since it was read.
+        """
+        metadata = live["metadata"]
+        same = {"uid": metadata["uid"]}
+        if unchanged:
+            same["resourceVersion"] = metadata["resourceVersion"]
+        path = path_of(kind, metadata["namespace"], metadata["name"])
+        options = {"propagationPolicy": "Background", "preconditions": same}
+        await _none_where_gone(self._request("DELETE", path, body=options))
 
     async def create_event(self, event: Manifest) -> None:
         """Create a core/v1 Event."""

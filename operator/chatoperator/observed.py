@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.manifests.metadata import (
@@ -20,7 +20,7 @@ from chatoperator.manifests.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.manifests.metadata import Manifest, Part
+    from chatoperator.manifests.metadata import Manifest, ObjectKey, Part
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -100,10 +100,12 @@ class Observed:
     Attributes:
         children: By (kind, name).
         pods: Of every component.
+        others: Objects that carry its labels or a name of its children and are somebody else's, by (kind, name).
     """
 
-    children: Mapping[tuple[str, str], Manifest]
+    children: Mapping[ObjectKey, Manifest]
     pods: tuple[Pod, ...]
+    others: Mapping[ObjectKey, Manifest] = field(default_factory=dict)
 
     def child(self, kind: str, name: str) -> Manifest | None:
         """The child, or None where it does not exist."""
@@ -198,11 +200,13 @@ def schema_of(deployment: Manifest | None) -> str | None:
 
 def leaving(raw: Manifest | None, owner_uid: str) -> bool:
     """Whether a child is being deleted, or will be because it belongs to a ChatCluster that is gone."""
-    if raw is None:
-        return False
-    owners = raw["metadata"].get("ownerReferences") or []
-    foreign = any(owner["kind"] == KIND and owner["uid"] != owner_uid for owner in owners)
-    return "deletionTimestamp" in raw["metadata"] or foreign
+    return raw is not None and ("deletionTimestamp" in raw["metadata"] or condemned(raw, owner_uid))
+
+
+def condemned(raw: Manifest | None, owner_uid: str) -> bool:
+    """Whether a child belongs to a ChatCluster that is gone, and will be deleted with it."""
+    owners = ((raw or {}).get("metadata") or {}).get("ownerReferences") or []
+    return any(owner["kind"] == KIND and owner["uid"] != owner_uid for owner in owners)
 
 
 def mounted_secrets(workload: Manifest) -> set[str]:

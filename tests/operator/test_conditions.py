@@ -10,7 +10,7 @@ import pytest
 
 from chatoperator import issuance, routing
 from chatoperator.autoscaler import Decision, Memory
-from chatoperator.conditions import conditions
+from chatoperator.conditions import conditions, safety
 from chatoperator.facts import Condition, DatabaseReason, Ends, Facts
 from chatoperator.issuance import CertificateTrouble
 from chatoperator.observed import Answer, Observed, Pod
@@ -180,6 +180,7 @@ def test_the_conditions_are_those_that_admins_are_promised() -> None:
         "ChatserverReady",
         "IngressReady",
         "Progressing",
+        "DataSafe",
         "ScalingActive",
         "ScalingLimited",
         "Paused",
@@ -397,6 +398,7 @@ def test_every_reason_is_explained_to_admins() -> None:
     rows = page.partition("## What they say\n")[2].splitlines()
     explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
     given |= {*get_args(issuance.Reason), *get_args(routing.Reason), *get_args(DatabaseReason)}
+    given |= {*safety.REASONS.values()}
     # By name elsewhere: the autoscaler's reasons, the scaling mode, how many pods are ready.
     computed = {"ByConnections", "NoReadings", "External", "Disabled", "PartlyReady", "NotReady", "NotAnswering"}
     assert given | computed == explained

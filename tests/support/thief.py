@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from chatoperator.kinds import KINDS
-from chatoperator.kube import FIELD_MANAGER
+from chatoperator.manifests.metadata import FIELD_MANAGER
 
 if TYPE_CHECKING:
     from types import TracebackType

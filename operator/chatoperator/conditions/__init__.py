@@ -14,6 +14,7 @@ from chatoperator.conditions import (
     paused,
     progressing,
     ready,
+    safety,
     scaling,
     upgrade,
 )
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def conditions(facts: Facts) -> tuple[Condition, ...]:
     """All conditions, in the order in which people should read them."""
     parts = (database.condition(facts), chatserver.condition(facts), ingress.condition(facts))
-    made = [ready.condition(facts, parts), *parts, progressing.condition(facts)]
+    made = [ready.condition(facts, parts), *parts, progressing.condition(facts), safety.condition(facts)]
     cluster = facts.cluster
     if cluster is not None:
         made += [*scaling.conditions(facts, cluster), paused.condition(cluster), development.condition(cluster)]

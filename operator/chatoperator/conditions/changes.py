@@ -44,6 +44,16 @@ def growth_words(facts: Facts, refusal: str) -> str:
     )
 
 
+def class_words(facts: Facts, kept: str) -> str:
+    """Why the claim has another storage class than the spec asks for, and what to do."""
+    wanted = facts.cluster.database.storage_class_name if facts.cluster else None
+    return (
+        f"PersistentVolumeClaim {claim_name(facts.name)} has storage class {kept}, and a claim keeps its class: "
+        f"spec.database.storage.storageClassName ({wanted}) is not followed. All else runs on. Put {kept} back, or "
+        "move the data to a volume of the other class (docs/operations/database.md)"
+    )
+
+
 def _growing(claim: Manifest | None) -> str | None:
     """What a volume that grows waits for; None where none does."""
     if claim is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import address, changes, migration, rollout
+from chatoperator.conditions import address, changes, migration, names, rollout, safety
 from chatoperator.facts import Condition
 from chatoperator.observed import job_state
 
@@ -27,7 +27,9 @@ def _stopped(facts: Facts) -> Condition | None:
     job = facts.observed.child("Job", facts.migrate_job_name) if facts.migrate_job_name else None
     if facts.spec_error is not None:
         return Condition(kind, "False", "InvalidSpec", f"{facts.spec_error}. What runs is left as it is")
-    made: Condition | None = None
+    made: Condition | None = names.condition(facts) or safety.trouble(facts, kind)
+    if made is not None:
+        return made
     if facts.failure is not None:
         made = Condition(kind, "False", "ApplyFailed", facts.failure)
     elif facts.cluster is not None and facts.cluster.paused:
@@ -39,6 +41,8 @@ def _stopped(facts: Facts) -> Condition | None:
         made = Condition(kind, "False", facts.external_trouble.reason, facts.external_trouble.message)
     elif facts.parameters_refused is not None:
         made = Condition(kind, "False", "ParametersRefused", changes.parameters_words(facts.parameters_refused))
+    elif facts.storage_class_kept is not None:
+        made = Condition(kind, "False", "StorageClassKept", changes.class_words(facts, facts.storage_class_kept))
     elif facts.claim_refusal is not None:
         made = Condition(kind, "False", "VolumeNotExpandable", changes.growth_words(facts, facts.claim_refusal))
     elif not facts.migrated and job_state(job) == "Failed":

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from chatoperator.manifests import certmanager, chatserver, credentials, front, ingress, networkpolicy, postgres
 from chatoperator.manifests.metadata import tls_secret_name
+from chatoperator.manifests.needs import without
 from chatoperator.manifests.pod import disruption_budget
 
 if TYPE_CHECKING:
     from chatoperator.manifests.credentials import Credentials, Issued, SelfSigned
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.manifests.metadata import Manifest, ObjectKey
     from chatoperator.spec import ChatCluster
 
 
@@ -49,6 +50,8 @@ class Inputs:
         tls_digest: Changes with the certificate that HAProxy is to serve; None while its Secret holds none.
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         volume_usable: False while an old claim is still being deleted.
+        volume_leaving: The claim is being deleted and is this ChatCluster's own, so that its Secret is kept.
+        withheld: (kind, name) of what is not to be made: somebody else has the name, or its content is lost.
         volume_size: Of the volume as it is; None where there is none yet, so that it will be as the spec asks.
         config_digest: Changes with the parameters that restart PostgreSQL; None while the StatefulSet waits: until it
             is known whether PostgreSQL takes them, and whether its new image can be pulled.
@@ -80,10 +83,16 @@ class Inputs:
     replicas: int
     operator_namespace: str
     external_ports: tuple[int, ...]
+    volume_leaving: bool = False
+    withheld: frozenset[ObjectKey] = frozenset()
 
 
 def desired(cluster: ChatCluster, inputs: Inputs) -> tuple[Manifest, ...]:
     """Everything to apply now, in order: what pods wait for comes before the pods."""
+    return without(_all(cluster, inputs), inputs.withheld)
+
+
+def _all(cluster: ChatCluster, inputs: Inputs) -> tuple[Manifest, ...]:
     return (
         *networkpolicy.policies(
             cluster, operator_namespace=inputs.operator_namespace, external_ports=inputs.external_ports
@@ -110,7 +119,7 @@ def migrate_job(cluster: ChatCluster, inputs: Inputs) -> Manifest | None:
 
 def _secrets(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
     made = [credentials.chatserver_secret(cluster, inputs.credentials)]
-    if cluster.database.external_secret_name is None and inputs.volume_usable:
+    if cluster.database.external_secret_name is None and (inputs.volume_usable or inputs.volume_leaving):
         made.append(credentials.database_secret(cluster, inputs.credentials))
     if inputs.self_signed is not None:
         made.append(credentials.authority_secret(cluster, inputs.self_signed))

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 Part = Literal["ingress", "chatserver", "postgres", "migrate"]
 Manifest = dict[str, Any]
 
+ObjectKey = tuple[str, str]
+"""(kind, name) of an object in the ChatCluster's namespace."""
+
 GROUP = "chatcluster.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -21,6 +24,9 @@ INSTANCE_LABEL = "app.kubernetes.io/instance"
 COMPONENT_LABEL = "app.kubernetes.io/component"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "chatcluster-operator"
+FIELD_MANAGER = "chatcluster-operator"
+"""Owner of the fields the operator applies. Changing it would leave the old one's fields behind."""
+
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 """Every object that the operator makes, and no other."""
 
@@ -134,13 +140,13 @@ def labels(cluster_name: str, part: Part) -> dict[str, str]:
     }
 
 
-def owner(cluster: ChatCluster) -> Manifest:
-    """Owner reference to the ChatCluster, so that deleting it is garbage collection alone."""
+def owner(name: str, uid: str) -> Manifest:
+    """Owner reference to a ChatCluster, so that deleting it is garbage collection alone."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "name": cluster.name,
-        "uid": cluster.uid,
+        "name": name,
+        "uid": uid,
         "controller": True,
         # False: True would need the right to update finalizers, and would hold up foreground deletion of a namespace.
         "blockOwnerDeletion": False,
@@ -151,7 +157,7 @@ def metadata(cluster: ChatCluster, name: str, part: Part, *, owned: bool = True)
     """Metadata of a child. `owned=False` lets the child outlive the ChatCluster."""
     made: Manifest = {"name": name, "namespace": cluster.namespace, "labels": labels(cluster.name, part)}
     if owned:
-        made["ownerReferences"] = [owner(cluster)]
+        made["ownerReferences"] = [owner(cluster.name, cluster.uid)]
     else:
         made["annotations"] = dict(KEPT_ANNOTATIONS)
     return made

@@ -18,8 +18,18 @@ from chatoperator.reading import check_readable, is_readable, read
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.act import Actor
 from chatoperator.reconcile.ask import pulse, report_of_agent
-from chatoperator.reconcile.observe import confirmed, named_secrets, observe, with_writes
+from chatoperator.reconcile.keep import keep_owners
+from chatoperator.reconcile.observe import (
+    confirmed,
+    credentials_of,
+    named_secrets,
+    names_of,
+    observe,
+    taken,
+    with_writes,
+)
 from chatoperator.reconcile.plan import Told, make_plan
+from chatoperator.reconcile.remembered import losses, recorded
 from chatoperator.reconcile.report import Reporter
 from chatoperator.reconcile.state import State
 
@@ -28,12 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chatoperator.cache import Cache
-    from chatoperator.errors import KubeError
     from chatoperator.kube import Kube
     from chatoperator.lanes import Key
+    from chatoperator.manifests import Inputs
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.probe import Prober
+    from chatoperator.reconcile.outcome import Outcome
     from chatoperator.reconcile.plan import Plan
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
@@ -120,75 +131,105 @@ class Reconciler:
         namespace, name = key
         await self._cache.filled(namespace)
         body = self._cache.chatcluster(key)
-        if body is None or "deletionTimestamp" in body["metadata"]:
+        if body is None:
+            self._forget(key)
+            return
+        observed = observe(self._cache, body, self._now())
+        # First, and whatever comes of the rest: what a deletion takes along must not depend on it.
+        observed = await confirmed(self._cache, body, observed, recorded(body))
+        observed, outcome = await keep_owners(self._kube, self._cache, body, observed)
+        if "deletionTimestamp" in body["metadata"]:
             # Its children follow by garbage collection.
             self._forget(key)
             return
         state = self._states.setdefault(key, State())
-        observed = observe(self._cache, key, self._now())
         try:
             cluster = read(body)
             check_readable(observed.children.values())
             news = scale.wrongly_removed(observed, state)
-            observed, plan, failure = await self._converge(cluster, body, observed, state)
+            observed, plan = await self._converge(cluster, body, observed, state, outcome)
         except SpecError as error:
             self._claims.remove(key)
             readable = {place: raw for place, raw in observed.children.items() if is_readable(raw)}
-            observed = replace(observed, children=readable)
-            await self._reporter.refuse(body, observed, state, spec_error=str(error))
+            lost, observed = losses(body, observed), replace(observed, children=readable)
+            await self._reporter.refuse(body, observed, state, spec_error=str(error), lost=lost)
+            outcome.raise_first()
             return
-        self._tell_only_lasting_conflicts(state, failure)
+        self._tell_only_lasting_conflicts(state, outcome)
         claim = hostnames.claim(cluster)
         self._claims.put(claim)
         conflict = self._claims.conflict(claim)
-        await self._reporter.report(body, cluster, observed, plan, state, conflict=conflict, failure=failure)
-        if news is not None:
-            log.warning("event", namespace=namespace, name=name, reason=news.reason, message=news.message)
-            await self._reporter.tell(body, state, news)
-        if failure is not None:
-            raise failure
+        await self._reporter.report(body, cluster, observed, plan, state, conflict=conflict, failures=outcome.failures)
+        for one in (*outcome.news, *([news] if news is not None else [])):
+            log.warning("event", namespace=namespace, name=name, reason=one.reason, message=one.message)
+            await self._reporter.tell(body, state, one)
+        outcome.raise_first()
 
     async def _converge(
-        self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State
-    ) -> tuple[Observed, Plan, KubeError | None]:
+        self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, outcome: Outcome
+    ) -> tuple[Observed, Plan]:
         """Plan and act until there is nothing left to do now: what one round makes may be what the next waits for.
 
         Returns:
-            What there is after it, the last plan, and the last refusal.
+            What there is after it, and the last plan.
 
         Raises:
             SpecError: The spec cannot work on what there is.
             KubeError: The API server did not answer.
             OutdatedError: The spec has changed meanwhile.
         """
+        held = state.held(cluster)
         for number in range(ROUNDS_MAX):
-            observed = await confirmed(self._cache, cluster, observed)
-            named = await named_secrets(self._kube, cluster)
-            told = Told(
-                await report_of_agent(self._prober, observed),
-                state.readings,
-                certificates_known=self._cache.serves(CERTIFICATE),
-                routes_known=self._cache.serves(ROUTE),
-            )
-            plan = make_plan(cluster, body, observed, named, self._settings, self._now(), told)
-            plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
+            observed, plan = await self._planned(cluster, body, observed, state, held)
             await scale.tick(self._prober, cluster, observed, plan, state, now=self._monotonic())
             plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
             state.waiting = plan.waiting and not cluster.paused
             if cluster.paused:
-                return observed, plan, None
-            pending = self._actor.pending(cluster, observed, plan, state)
+                return observed, plan
+            pending = self._actor.pending(cluster, observed, plan, state, outcome)
             if pending and number == 0:
                 await self._still_wished(body)
-            failure = await self._actor.act(cluster, observed, plan, state)
+            await self._actor.act(cluster, observed, plan, state, outcome)
+            outcome.restored(plan.losses.restored)
             if not pending:
                 break
             before = observed
             # A change that has just been written is on its way: status must not call the spec followed before it is.
-            observed = with_writes(self._cache, (cluster.namespace, cluster.name), observed)
-            if failure is not None or observed.children == before.children:
+            observed = with_writes(self._cache, body, observed)
+            if observed.children == before.children:
                 break
-        return observed, plan, failure
+        return observed, plan
+
+    async def _planned(
+        self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, held: Inputs | None
+    ) -> tuple[Observed, Plan]:
+        """A plan on what there really is: what seems to be missing is looked for before anything takes its name.
+
+        Returns:
+            What there is, and the plan.
+
+        Raises:
+            SpecError: The spec cannot work on what there is.
+            KubeError: The API server did not answer.
+        """
+        observed = await confirmed(self._cache, body, observed, credentials_of(cluster, observed))
+        named = await named_secrets(self._kube, cluster)
+        told = Told(
+            await report_of_agent(self._prober, observed),
+            state.readings,
+            certificates_known=self._cache.serves(CERTIFICATE),
+            routes_known=self._cache.serves(ROUTE),
+            held=held,
+        )
+        while True:
+            plan = make_plan(cluster, body, observed, named, self._settings, self._now(), told)
+            plan = plan.with_replicas(scale.replicas(cluster, body, observed, state))
+            names = names_of(state.wished(cluster, plan.inputs), observed)
+            seen = observed if cluster.paused else await confirmed(self._cache, body, observed, names)
+            if seen.children.keys() == observed.children.keys():
+                return seen, plan.withholding(taken(cluster, seen), cluster, seen)
+            # One that had lost its labels: it may change what there is to do.
+            observed = seen
 
     async def _still_wished(self, body: Manifest) -> None:
         """Look at the ChatCluster itself before anything is written in its name: the cache may lag behind.
@@ -206,18 +247,16 @@ class Reconciler:
             raise OutdatedError(f"ChatCluster {metadata['name']} changed meanwhile")
 
     @staticmethod
-    def _tell_only_lasting_conflicts(state: State, failure: KubeError | None) -> None:
+    def _tell_only_lasting_conflicts(state: State, outcome: Outcome) -> None:
         """A conflict means that something changed meanwhile: looking again cures it, and nobody need hear of it.
 
         Raises:
             KubeError: The conflict, to be tried again.
         """
-        if failure is None or failure.status != CONFLICT:
-            state.conflicts = 0
-            return
-        state.conflicts += 1
-        if state.conflicts < CONFLICTS_TOLD:
-            raise failure
+        conflicts = [error for error in outcome.failures if error.status == CONFLICT]
+        state.conflicts = state.conflicts + 1 if conflicts else 0
+        if conflicts and len(conflicts) == len(outcome.failures) and state.conflicts < CONFLICTS_TOLD:
+            raise conflicts[0]
 
     def _claim(self, body: Manifest | None) -> None:
         # A wrong spec claims nothing; its reconcile tells what is wrong.

@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from chatoperator import metrics
-from chatoperator.errors import KubeError
+from chatoperator.events import News
 from chatoperator.kinds import CERTIFICATE, ROUTE
-from chatoperator.kube import CONFLICT
-from chatoperator.manifests import desired
 from chatoperator.manifests.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
-    COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
+    database_secret_name,
     digest,
+    part_name,
+    tls_secret_name,
 )
 from chatoperator.observed import job_state
+from chatoperator.ownership import is_child, is_migrate_job, own_names
+from chatoperator.reconcile.apply import Applier
 from chatoperator.reconcile.scale import mark_victims
-from chatoperator.reconcile.state import Applied, Refusal
-from chatoperator.reconcile.wishes import content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chatoperator.cache import Cache
     from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.manifests.metadata import Manifest, ObjectKey
     from chatoperator.observed import Observed, Pod
+    from chatoperator.reconcile.outcome import Outcome
     from chatoperator.reconcile.plan import Plan
     from chatoperator.reconcile.state import State
     from chatoperator.reconcile.wishes import Wish
     from chatoperator.spec import ChatCluster
 
-APPLY_ALL_SECONDS = 600
-"""Everything is applied this often even where nothing seems to differ: fields that others added to ours are undone."""
-
-REFUSED = frozenset({403, 422})
-"""Statuses with which the API server refuses a size: what admission forbids, what validation finds wrong."""
-
 REMOVED = frozenset({"NetworkPolicy", "Service", "Ingress", ROUTE, CERTIFICATE})
 """Kinds of which some are wished for today and not tomorrow."""
+
+NOT_WANTED = "removed, since the spec does not ask for it any more"
 
 MIGRATE_RETRY_SECONDS = 60
 """A failed migrate Job is kept this long for its logs, then made anew."""
@@ -66,127 +61,64 @@ class Actor:
     ) -> None:
         self._kube = kube
         self._cache = cache
-        self._monotonic = monotonic
         self._now = now
+        self._applier = Applier(kube, cache, monotonic=monotonic)
 
-    async def act(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> KubeError | None:
-        """Apply what differs. A refused object does not keep the others from being repaired.
+    async def act(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State, outcome: Outcome) -> None:
+        """Apply what differs. A refused object does not keep the others from being repaired; the outcome gets it.
 
-        Returns:
-            The first refusal.
+        A step that relies on another one waits until that has succeeded.
         """
-        failures: list[KubeError] = []
-        for step in (
+        with outcome.collecting():
             # First of all: from the new number on, Kubernetes removes servers at once.
-            mark_victims(self._kube, self._cache, cluster, observed, plan.inputs.replicas, state),
-            self._apply_all(cluster, observed, plan, state),
-            self._refresh_mounts(cluster, observed, plan),
-            self._refresh_certificate(cluster, observed, plan),
-            self._tidy_jobs(cluster, observed, plan),
-            self._remove_unwished(cluster, observed, plan, state),
-        ):
-            try:
-                await step
-            except KubeError as error:
-                failures.append(error)
-        return failures[0] if failures else None
+            await mark_victims(self._kube, self._cache, cluster, observed, plan.inputs.replicas, state)
+        if outcome.failures:
+            # The wrong servers would go.
+            plan = plan.with_replicas(_replicas(cluster, observed, plan))
+        await self._applier.apply_all(cluster, observed, plan, state, outcome)
+        with outcome.collecting():
+            await self._refresh_mounts(cluster, observed, plan, outcome)
+        with outcome.collecting():
+            await self._refresh_certificate(cluster, observed, plan, outcome)
+        with outcome.collecting():
+            await self._tidy_jobs(cluster, observed, plan)
+        with outcome.collecting():
+            await self._remove_unwished(cluster, observed, plan, state, outcome)
 
     def pending(
-        self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State
-    ) -> dict[tuple[str, str], Wish]:
+        self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State, outcome: Outcome
+    ) -> dict[ObjectKey, Wish]:
         """What is to be applied, by (kind, name)."""
-        now, found = self._monotonic(), {}
-        for wish in state.wished(cluster, plan.inputs):
-            key = (wish.kind, wish.name)
-            live, last = observed.child(*key), state.applied.get(key)
-            refusal = state.claim_refusal if wish.kind == "PersistentVolumeClaim" else None
-            if refusal is not None and refusal.digest == wish.digest and now - refusal.at < APPLY_ALL_SECONDS:
-                continue
-            if live is None or last is None or last.digest != wish.digest or now - last.at >= APPLY_ALL_SECONDS:
-                found[key] = wish
-                continue
-            version = live["metadata"]["resourceVersion"]
-            if version == last.resource_version:
-                continue
-            # A status that moves on, a volume that is bound: none of it is the operator's.
-            if content(live, wish) == last.content:
-                state.applied[key] = replace(last, resource_version=version)
-            else:
-                found[key] = wish
-        return found
+        return self._applier.pending(cluster, observed, plan, state, outcome)
 
-    async def _apply_all(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
-        self._forget_refusal(cluster, plan, state)
-        pending, failures = self.pending(cluster, observed, plan, state), list[KubeError]()
-        for manifest in desired(cluster, plan.inputs) if pending else ():
-            key = (manifest["kind"], manifest["metadata"]["name"])
-            if key not in pending:
-                continue
-            live = observed.child(*key)
-            try:
-                # A Secret's content comes from the live one. If that is another by now, this would undo its change.
-                since = live["metadata"]["resourceVersion"] if live is not None and key[0] == "Secret" else None
-                applied = await self._kube.apply(manifest, resource_version=since)
-            except KubeError as error:
-                if key[0] == "PersistentVolumeClaim" and live is not None and error.status in REFUSED:
-                    await self._keep_size(manifest, live, error, state)
-                    continue
-                failures.append(error)
-                if error.status == CONFLICT:
-                    await self._cache.look_again(key[0], cluster.namespace, key[1])
-                continue
-            self._cache.note(applied)
-            if key[0] == "PersistentVolumeClaim":
-                state.claim_refusal = None
-            version = applied["metadata"]["resourceVersion"]
-            state.applied[key] = Applied(
-                pending[key].digest, version, content(applied, pending[key]), self._monotonic()
-            )
-            metrics.APPLIES.labels(kind=key[0]).inc()
-            if live is None or live["metadata"]["resourceVersion"] != version:
-                log.info("applied", namespace=cluster.namespace, name=cluster.name, kind=key[0], child=key[1])
-        if failures:
-            raise failures[0]
-
-    @staticmethod
-    def _forget_refusal(cluster: ChatCluster, plan: Plan, state: State) -> None:
-        """Another size, such as the one before, has not been refused."""
-        wished = state.wished(cluster, plan.inputs)
-        claims = {wish.digest for wish in wished if wish.kind == "PersistentVolumeClaim"}
-        if state.claim_refusal is not None and state.claim_refusal.digest not in claims:
-            state.claim_refusal = None
-
-    async def _keep_size(self, claim: Manifest, live: Manifest, error: KubeError, state: State) -> None:
-        """After a refusal to grow: apply all else of the claim, and remember the refusal.
-
-        Raises:
-            KubeError: It was not about the size.
-        """
-        size = live["spec"]["resources"]["requests"]["storage"]
-        kept = {**claim, "spec": {**claim["spec"], "resources": {"requests": {"storage": size}}}}
-        if kept == claim:
-            raise error
-        self._cache.note(await self._kube.apply(kept))
-        state.claim_refusal = Refusal(digest(claim), _reason(error), self._monotonic())
-        log.warning("volume not grown", claim=claim["metadata"]["name"], error=str(error))
-
-    async def _refresh_mounts(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+    async def _refresh_mounts(self, cluster: ChatCluster, observed: Observed, plan: Plan, outcome: Outcome) -> None:
         """Touch running pods after a change of what they re-read in place, so that kubelet brings it at once."""
         if cluster.database.external_secret_name is not None:
             return
         credentials = plan.inputs.credentials
+        mounted = {
+            "chatserver": ("Secret", database_secret_name(cluster.name)),
+            "postgres": ("ConfigMap", part_name(cluster.name, "postgres")),
+        }
         wanted = {
             "chatserver": credentials.dsn_digest,
             "postgres": digest([credentials.revision, credentials.dsn_digest, plan.config_revision]),
         }
+        # What was not written is not there to be brought, and the mark would say that it was.
+        if outcome.refused.keys() & mounted.values() or plan.inputs.withheld & set(mounted.values()):
+            return
         for pod in observed.pods:
             mark = wanted.get(pod.component)
             if mark is not None and not pod.terminating and pod.credentials_digest != mark:
                 await self._touch(cluster, pod, {CREDENTIALS_HASH_ANNOTATION: mark})
 
-    async def _refresh_certificate(self, cluster: ChatCluster, observed: Observed, plan: Plan) -> None:
+    async def _refresh_certificate(
+        self, cluster: ChatCluster, observed: Observed, plan: Plan, outcome: Outcome
+    ) -> None:
         """Touch running HAProxy pods after a new certificate, likewise."""
         wanted = plan.inputs.tls_digest
+        if ("Secret", tls_secret_name(cluster.name)) in outcome.refused.keys() | plan.inputs.withheld:
+            return
         for proxy in observed.component("ingress"):
             if wanted is not None and not proxy.terminating and proxy.certificate_digest != wanted:
                 await self._touch(cluster, proxy, {CERTIFICATE_HASH_ANNOTATION: wanted})
@@ -201,21 +133,32 @@ class Actor:
         still change the schema for an image that nobody wants any more.
         """
         for (kind, name), child in observed.children.items():
-            if kind != "Job" or child["metadata"]["labels"].get(COMPONENT_LABEL) != "migrate":
+            if kind != "Job" or not is_child(child, cluster.uid) or not is_migrate_job(cluster.name, name):
                 continue
             other = plan.job_name is not None and name != plan.job_name
             stale = other and (plan.migrated or job_state(child) != "Complete")
             if stale or (job_state(child) == "Failed" and self._failed_for(child) > MIGRATE_RETRY_SECONDS):
-                await self._kube.delete("Job", cluster.namespace, name)
+                await self._kube.delete("Job", child)
                 log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind="Job", child=name)
 
-    async def _remove_unwished(self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State) -> None:
-        """Remove what is no longer wished for and would go on acting: what a policy denies would stay denied."""
+    async def _remove_unwished(
+        self, cluster: ChatCluster, observed: Observed, plan: Plan, state: State, outcome: Outcome
+    ) -> None:
+        """Remove what is no longer wished for and would go on acting: what a policy denies would stay denied.
+
+        Only what the ChatCluster controls and the operator itself names: others copy labels, and whole objects. Nothing
+        goes before what takes its place is there.
+        """
+        if outcome.has_refused(REMOVED) or plan.inputs.withheld:
+            return
         wanted = {(wish.kind, wish.name) for wish in state.wished(cluster, plan.inputs)}
-        for kind, name in observed.children:
-            if kind in REMOVED and (kind, name) not in wanted:
-                await self._kube.delete(kind, cluster.namespace, name)
+        ours = own_names(cluster.name)
+        for key, child in observed.children.items():
+            kind, name = key
+            if kind in REMOVED and key in ours and key not in wanted and is_child(child, cluster.uid):
+                await self._kube.delete(kind, child)
                 log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind=kind, child=name)
+                outcome.news.append(News(warning=False, reason="Removed", message=f"{kind} {name}: {NOT_WANTED}"))
 
     def _failed_for(self, job: Manifest) -> float:
         """Seconds since a Job failed."""
@@ -223,6 +166,7 @@ class Actor:
         return (self._now() - dt.datetime.fromisoformat(times[0])).total_seconds()
 
 
-def _reason(error: KubeError) -> str:
-    """The API server's own words, without the request."""
-    return str(error).rsplit(" is forbidden: ", maxsplit=1)[-1]
+def _replicas(cluster: ChatCluster, observed: Observed, plan: Plan) -> int:
+    """Chatservers that the Deployment asks for now."""
+    live = observed.workload(cluster.name, "chatserver")
+    return plan.inputs.replicas if live is None else int(live["spec"].get("replicas", 1))

@@ -7,49 +7,59 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.metadata import (
-    ca_secret_name,
-    chatserver_secret_name,
-    claim_name,
-    database_secret_name,
-    issued_secret_name,
-    tls_secret_name,
-)
+from chatoperator.kinds import CERTIFICATE
+from chatoperator.manifests.metadata import database_secret_name, tls_secret_name
 from chatoperator.observed import Observed, pod
+from chatoperator.ownership import is_migrate_job, is_ours, own_names
+from chatoperator.reconcile.losses import irreplaceables
+from chatoperator.reconcile.remembered import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from chatoperator.cache import Cache
     from chatoperator.kube import Kube
-    from chatoperator.lanes import Key
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from chatoperator.reconcile.wishes import Wish
     from chatoperator.spec import ChatCluster
-
 
 LOST_AFTER_SECONDS = 30
 """A pod that is to go is killed when its grace ends, and kubelet says so within seconds. Later than this nobody says it
 any more: the node is lost, and the pod stays Terminating until it comes back or its Node is deleted."""
 
 
-def observe(cache: Cache, key: Key, now: dt.datetime) -> Observed:
-    """The children and pods of a ChatCluster, as the cache has them.
+def observe(cache: Cache, body: Manifest, now: dt.datetime) -> Observed:
+    """The children and pods of a ChatCluster, and what only looks like one, as the cache has them.
 
     Args:
         cache: What the API server has told.
-        key: The ChatCluster.
+        body: The ChatCluster.
         now: The time with its zone.
     """
-    there = cache.owned(key)
+    metadata = body["metadata"]
+    there = cache.owned((metadata["namespace"], metadata["name"]))
+    children, others = sorted_out({key: raw for key, raw in there.items() if key[0] != "Pod"}, body)
     return Observed(
-        children={place: raw for place, raw in there.items() if place[0] != "Pod"},
+        children=children,
         pods=tuple(pod(raw, lost=is_lost(raw, now)) for (kind, _), raw in there.items() if kind == "Pod"),
+        others=others,
     )
 
 
-def with_writes(cache: Cache, key: Key, observed: Observed) -> Observed:
+def sorted_out(
+    found: Mapping[ObjectKey, Manifest], body: Manifest
+) -> tuple[dict[ObjectKey, Manifest], dict[ObjectKey, Manifest]]:
+    """Split what was found into the ChatCluster's own, and what the operator must not touch."""
+    metadata, known = body["metadata"], set(recorded(body).values())
+    name, uid = metadata["name"], metadata["uid"]
+    ours = {key: raw for key, raw in found.items() if is_ours(key[0], raw, name=name, uid=uid, known=known)}
+    return ours, {key: raw for key, raw in found.items() if key not in ours}
+
+
+def with_writes(cache: Cache, body: Manifest, observed: Observed) -> Observed:
     """The same children, those that were written meanwhile as the API server answered."""
-    there = {place: raw for place, raw in cache.owned(key).items() if place[0] != "Pod"}
+    written = cache.owned((body["metadata"]["namespace"], body["metadata"]["name"]))
+    there, _ = sorted_out({key: raw for key, raw in written.items() if key[0] != "Pod"}, body)
     return replace(observed, children={**observed.children, **there})
 
 
@@ -62,38 +72,58 @@ def is_lost(pod: Manifest, now: dt.datetime) -> bool:
     return now - dt.datetime.fromisoformat(leaves_by) > dt.timedelta(seconds=LOST_AFTER_SECONDS)
 
 
-async def confirmed(cache: Cache, cluster: ChatCluster, observed: Observed) -> Observed:
-    """The same, but that what cannot be made a second time is absent only where the API server itself says so.
+async def confirmed(cache: Cache, body: Manifest, observed: Observed, keys: Iterable[ObjectKey]) -> Observed:
+    """The same, but that these objects are absent only where the API server itself says so.
 
-    A watch may be late, and a Secret whose labels were lost is in no watch at all; a password made anew would lock
-    the servers out of their database.
+    A watch may be late, and an object whose labels were lost is in no watch at all; what is taken for absent would be
+    made anew, or written into somebody else's object.
+
+    Args:
+        cache: Asked for those that are missing.
+        body: The ChatCluster.
+        observed: What there is as far as the cache knows.
+        keys: What to look for.
 
     Raises:
         KubeError: The API server did not answer.
     """
-    missing = [key for key in _irreplaceable(cluster, observed) if key not in observed.children]
+    # Whoever lost an owner can be told by the managers of its fields, which the cache does not keep.
+    missing = [key for key in dict.fromkeys(keys) if key not in observed.children]
     if not missing:
         return observed
-    found = await asyncio.gather(*(cache.look_again(kind, cluster.namespace, name) for kind, name in missing))
+    namespace = body["metadata"]["namespace"]
+    found = await asyncio.gather(*(cache.look_again(kind, namespace, name) for kind, name in missing))
     there = {key: raw for key, raw in zip(missing, found, strict=True) if raw is not None}
-    return replace(observed, children={**observed.children, **there})
+    children, others = sorted_out(there, body)
+    kept = {key: raw for key, raw in observed.others.items() if key not in missing}
+    return replace(observed, children={**observed.children, **children}, others={**kept, **others})
 
 
-def _irreplaceable(cluster: ChatCluster, observed: Observed) -> list[tuple[str, str]]:
-    """(kind, name) of the children whose content is made once."""
-    names = [("Secret", chatserver_secret_name(cluster.name))]
+def credentials_of(cluster: ChatCluster, observed: Observed) -> list[ObjectKey]:
+    """(kind, name) of the children whose content is made once, or served to clients; without it others are made."""
+    made = {*irreplaceables(cluster, observed)}
     if cluster.database.external_secret_name is None:
-        names += [
-            ("Secret", database_secret_name(cluster.name)),
-            ("PersistentVolumeClaim", claim_name(cluster.name)),
-        ]
+        made.add(("Secret", database_secret_name(cluster.name)))
     # In mode Secret it may hold the last good pair.
-    names.append(("Secret", tls_secret_name(cluster.name)))
-    # An authority of its own is not made where there is a certificate by cert-manager.
-    issued = ("Secret", issued_secret_name(cluster.name)) in observed.children
-    if cluster.ingress.tls_secret_name is None and not issued:
-        names.append(("Secret", ca_secret_name(cluster.name)))
-    return names
+    made.add(("Secret", tls_secret_name(cluster.name)))
+    return sorted(made)
+
+
+def names_of(desired: Iterable[Wish], observed: Observed) -> list[ObjectKey]:
+    """(kind, name) of all that there is to be, and of the Secret that a new Certificate would have filled."""
+    made = [(wish.kind, wish.name) for wish in desired]
+    certificates = [key for key in made if key[0] == CERTIFICATE and key not in observed.children]
+    return made + [("Secret", name) for _, name in certificates]
+
+
+def taken(cluster: ChatCluster, observed: Observed) -> frozenset[ObjectKey]:
+    """(kind, name) of others' objects with a name that the operator makes."""
+    names = own_names(cluster.name)
+    return frozenset(
+        (kind, name)
+        for kind, name in observed.others
+        if (kind, name) in names or (kind == "Job" and is_migrate_job(cluster.name, name))
+    )
 
 
 async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:

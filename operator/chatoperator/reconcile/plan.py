@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from chatoperator import status
 from chatoperator.errors import SpecError
-from chatoperator.manifests import Images, Inputs, ServerTemplate, logins, migrate_job, postgres
+from chatoperator.manifests import Images, Inputs, ServerTemplate, logins, migrate_job
 from chatoperator.manifests.credentials import Credentials
 from chatoperator.manifests.metadata import (
-    CONFIG_HASH_ANNOTATION,
     OUTLIVED_ANNOTATION,
     chatserver_secret_name,
     claim_name,
@@ -19,20 +18,24 @@ from chatoperator.manifests.metadata import (
     digest,
     part_name,
 )
+from chatoperator.manifests.needs import unbegun
 from chatoperator.manifests.networkpolicy import live_database_ports
-from chatoperator.observed import annotation, job_state, leaving, schema_of, secret_text
+from chatoperator.observed import annotation, condemned, job_state, leaving, schema_of, secret_text
+from chatoperator.reconcile.configuration import digest_of, image_of, keeps_database, revision_of
 from chatoperator.reconcile.externaldatabase import judge
+from chatoperator.reconcile.losses import find_losses
 from chatoperator.reconcile.serving import serving
 from chatoperator.reconcile.webhook_key import webhook_fault
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from chatoperator.facts import DatabaseTrouble
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.manifests.metadata import Manifest, ObjectKey
     from chatoperator.observed import AgentReport, Observed, Reading
     from chatoperator.reconcile.externaldatabase import Judged
+    from chatoperator.reconcile.losses import Losses
     from chatoperator.reconcile.serving import Serving
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
@@ -50,12 +53,14 @@ class Told:
         readings: The chatservers by pod name, as they were read last.
         certificates_known: Whether the cluster has cert-manager's kind Certificate.
         routes_known: Whether it has the Gateway API's kind HTTPRoute.
+        held: What the last reconcile of this ChatCluster wished for; None after a start of the operator.
     """
 
     agent: AgentReport | None = None
     readings: Mapping[str, Reading | None] = field(default_factory=dict)
     certificates_known: bool = False
     routes_known: bool = False
+    held: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Plan:
         config_revision: Of the parameters; None for an external database.
         parameters_refused: PostgreSQL's words against the parameters; None where it has none.
         parameters_checked: Whether PostgreSQL has looked at them; True where it cannot be asked.
+        losses: What cannot be made twice and is lost, or about to be.
     """
 
     inputs: Inputs
@@ -85,6 +91,7 @@ class Plan:
     config_revision: str | None
     parameters_refused: str | None
     parameters_checked: bool
+    losses: Losses
 
     @property
     def waiting(self) -> bool:
@@ -96,6 +103,21 @@ class Plan:
     def with_replicas(self, replicas: int) -> Plan:
         """The same plan with another number of chatservers."""
         return replace(self, inputs=replace(self.inputs, replicas=replicas))
+
+    def withholding(self, taken: Collection[ObjectKey], cluster: ChatCluster, observed: Observed) -> Plan:
+        """The same plan without what would be written into somebody else's object, or made on one.
+
+        Args:
+            taken: (kind, name) of the others' objects.
+            cluster: The parsed spec.
+            observed: Its children.
+        """
+        if not taken:
+            return self
+        senders = unbegun(cluster.name, taken, observed.children)
+        jobs = {("Job", self.job_name)} if self.job_name and ("Job", "") in senders else set()
+        withheld = self.inputs.withheld | frozenset(taken) | senders | frozenset(jobs)
+        return replace(self, inputs=replace(self.inputs, withheld=withheld))
 
 
 def make_plan(
@@ -125,17 +147,18 @@ def make_plan(
     external = cluster.database.external
     judged = judge(cluster, external, named) if external is not None else None
     known = told.certificates_known
-    served = serving(cluster, observed, named, settings, now, certificates_known=known)
+    lost = find_losses(cluster, body, observed, told.held)
+    served = serving(cluster, observed, named, settings, now, lost, certificates_known=known)
     pair = served.pair
     claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
     usable = not leaving(claim, cluster.uid)
     volume_size = _size(claim) if usable else None
-    revision = None if external else _config_revision(cluster, volume_size)
+    revision = None if external else revision_of(cluster, volume_size)
     inputs = Inputs(
         images=images,
         pull_policy=settings.image_pull_policy,
         cluster_domain=settings.cluster_domain,
-        credentials=_credentials(cluster, body, observed, told, int(now.timestamp())),
+        credentials=_credentials(cluster, body, observed, told, lost, int(now.timestamp())),
         self_signed=served.self_signed,
         issued=served.issued,
         certificates_known=known,
@@ -146,13 +169,15 @@ def make_plan(
         https_port=_https_port(cluster, observed),
         volume_usable=usable,
         volume_size=volume_size,
-        config_digest=None if external else _config_digest(cluster, observed, told.agent, volume_size, revision),
+        config_digest=None if external else digest_of(cluster, observed, told.agent, volume_size, revision),
         database_identity=judged.identity if judged else _claim_identity(claim if usable else None),
         outlived_job=None,
         server_template=None,
         replicas=0,
         operator_namespace=settings.namespace,
         external_ports=_external_ports(cluster, observed, judged),
+        volume_leaving=not usable and not condemned(claim, cluster.uid),
+        withheld=lost.withheld,
     )
     job = migrate_job(cluster, inputs)
     job_name = job["metadata"]["name"] if job is not None else None
@@ -168,8 +193,8 @@ def make_plan(
         template = ServerTemplate(images.chatserver, job_name)
     elif live is not None:
         # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
-        template = ServerTemplate(_image_of(live), schema_of(live) or "")
-    if not migrated and _keeps_database(cluster, observed, told.agent, images.postgres):
+        template = ServerTemplate(image_of(live), schema_of(live) or "")
+    if not migrated and keeps_database(cluster, observed, told.agent, images.postgres):
         inputs = replace(inputs, config_digest=None)
     webhook = cluster.auth.webhook
     return Plan(
@@ -183,6 +208,7 @@ def make_plan(
         config_revision=revision,
         parameters_refused=told.agent.refused if told.agent and told.agent.configuration == revision else None,
         parameters_checked=told.agent is None or told.agent.configuration == revision,
+        losses=lost,
     )
 
 
@@ -204,11 +230,13 @@ def _release(cluster: ChatCluster, body: Manifest, settings: Settings) -> tuple[
     )
 
 
-def _credentials(cluster: ChatCluster, body: Manifest, observed: Observed, told: Told, now_seconds: int) -> Credentials:
-    """What the Secrets hold, a rotation's next step included; what they lack is made new."""
+def _credentials(
+    cluster: ChatCluster, body: Manifest, observed: Observed, told: Told, lost: Losses, now_seconds: int
+) -> Credentials:
+    """What the Secrets hold, a rotation's next step included; what they lack is made new unless it is lost."""
     secret = observed.child("Secret", database_secret_name(cluster.name))
-    held = secret_text(observed.child("Secret", chatserver_secret_name(cluster.name)), "secret-key")
-    key = held or _new_secret()
+    held = secret_text(observed.child("Secret", chatserver_secret_name(cluster.name)), "secret-key") or lost.key
+    key = held or ("" if ("Secret", chatserver_secret_name(cluster.name)) in lost.withheld else _new_secret())
     servers = observed.component("chatserver")
     followed = [None if server.terminating else told.readings.get(server.name) for server in servers]
     return Credentials(
@@ -240,50 +268,6 @@ def _size(claim: Manifest | None) -> str | None:
     return str(claim["spec"]["resources"]["requests"]["storage"])
 
 
-def _config_revision(cluster: ChatCluster, volume_size: str | None) -> str:
-    try:
-        made = postgres.config_map(cluster, volume_size=volume_size or cluster.database.storage_size)
-    except ValueError as error:
-        raise SpecError("database.resources.limits", f"{error}: write it like 4Gi or 500m") from error
-    return str(made["data"][postgres.REVISION_KEY])
-
-
-def _config_digest(
-    cluster: ChatCluster, observed: Observed, agent: AgentReport | None, volume_size: str | None, revision: str | None
-) -> str | None:
-    """What the StatefulSet's template says of parameters that restart it.
-
-    A healthy database is restarted only for what it is known to start with. One that is not healthy is: its entrypoint
-    tries what is new, and it may be the cure.
-
-    Returns:
-        The wanted one, or the live one where PostgreSQL refuses the wanted; None until it is known whether it does.
-    """
-    wanted = postgres.config_digest(cluster, volume_size=volume_size or cluster.database.storage_size)
-    template = ((observed.workload(cluster.name, "postgres") or {}).get("spec") or {}).get("template")
-    live = annotation(template, CONFIG_HASH_ANNOTATION)
-    if live is None or live == wanted or agent is None:
-        return wanted
-    if agent.configuration != revision:
-        return None
-    return live if agent.refused is not None else wanted
-
-
-def _keeps_database(cluster: ChatCluster, observed: Observed, agent: AgentReport | None, image: str) -> bool:
-    """Whether PostgreSQL stays as it is until the migration has succeeded.
-
-    Its one pod goes before the new one comes, and the migration shows that the registry and the Secrets are right. Of
-    an image that the spec gives to PostgreSQL alone it shows nothing, and a database that is not healthy waits for
-    nothing.
-    """
-    live = observed.workload(cluster.name, "postgres")
-    if live is None or agent is None:
-        return False
-    pulled_with = [one["name"] for one in live["spec"]["template"]["spec"].get("imagePullSecrets") or ()]
-    other_image = cluster.database.image is None and _image_of(live) != image
-    return other_image or pulled_with != list(cluster.images.pull_secrets)
-
-
 def _https_port(cluster: ChatCluster, observed: Observed) -> int | None:
     if cluster.ingress.service.type == "NodePort" and cluster.ingress.service.node_port is not None:
         return cluster.ingress.service.node_port
@@ -312,7 +296,3 @@ def _outlived(observed: Observed, job_name: str | None) -> str | None:
     ended = annotation(job, OUTLIVED_ANNOTATION) is not None
     pods = [pod for pod in observed.component("migrate") if pod.owner_uid == job["metadata"]["uid"]]
     return job_name if ended or any(pod.outlived for pod in pods) else None
-
-
-def _image_of(workload: Manifest) -> str:
-    return str(workload["spec"]["template"]["spec"]["containers"][0]["image"])

@@ -16,16 +16,21 @@ from chatoperator.facts import Ends, Facts
 from chatoperator.kinds import ROUTE
 from chatoperator.manifests.metadata import front_name, part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
+from chatoperator.ownership import owner_in_words
 from chatoperator.reconcile.ask import ask, targets
+from chatoperator.reconcile.keep import policy
+from chatoperator.reconcile.losses import irreplaceables
 from chatoperator.reconcile.rejections import fresh, podless, rejections
+from chatoperator.reconcile.remembered import STATUS_FIELD, record
 from chatoperator.routing import route_trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from chatoperator.cache import Cache
     from chatoperator.errors import KubeError
     from chatoperator.events import News
+    from chatoperator.irreplaceable import Loss
     from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.observed import Observed
@@ -70,7 +75,9 @@ class Reporter:
         self._monotonic = monotonic
         self._now = now
 
-    async def refuse(self, body: Manifest, observed: Observed, state: State, *, spec_error: str) -> None:
+    async def refuse(
+        self, body: Manifest, observed: Observed, state: State, *, spec_error: str, lost: tuple[Loss, ...]
+    ) -> None:
         """Tell what is wrong with the spec, and the truth about what runs.
 
         Raises:
@@ -84,8 +91,9 @@ class Reporter:
             observed=observed,
             answer=await ask(self._prober, state.targets),
             spec_error=spec_error,
+            losses=lost,
         )
-        await self._write(body, state, facts, {})
+        await self._write(body, state, facts, {"deletionPolicy": policy(body, observed)})
 
     async def report(
         self,
@@ -96,7 +104,7 @@ class Reporter:
         state: State,
         *,
         conflict: str | None,
-        failure: KubeError | None,
+        failures: Sequence[KubeError],
     ) -> None:
         """Tell what runs, what changes, what the API server refused, and who has the hostname already.
 
@@ -126,13 +134,16 @@ class Reporter:
             migrated=plan.migrated,
             external_trouble=plan.external_trouble,
             webhook_fault=plan.webhook_fault,
-            failure=refusals.words([failure]) if failure else None,
+            failure=refusals.words(failures) if failures else None,
+            taken=_taken(observed, plan),
+            losses=plan.losses.told,
             upgrade=self._settings.version if behind else None,
             parameters_refused=plan.parameters_refused,
             parameters_checked=plan.parameters_checked,
             migration_failed=status.migration_failed(body),
             rejections=await rejections(self._kube, without_pods),
             claim_refusal=state.claim_refusal.message if state.claim_refusal else None,
+            storage_class_kept=state.claim_refusal.storage_class if state.claim_refusal else None,
             rotating=plan.config_revision is not None and plan.inputs.credentials.logins.stage != "settled",
         )
         service = observed.child("Service", part_name(cluster.name, "ingress"))
@@ -143,6 +154,8 @@ class Reporter:
             "desiredReplicas": plan.inputs.replicas,
             "version": plan.version,
             "images": _images(plan),
+            "deletionPolicy": policy(body, observed),
+            STATUS_FIELD: record(body, observed, irreplaceables(cluster, observed)),
         }
         await self._write(body, state, facts, figures)
 
@@ -228,6 +241,15 @@ def _show(namespace: str, name: str, wanted: Mapping[str, Any]) -> None:
     metrics.READY.labels(**labels).set(wanted["conditions"][0]["status"] == "True")
     if "desiredReplicas" in wanted:
         metrics.DESIRED_REPLICAS.labels(**labels).set(wanted["desiredReplicas"])
+
+
+def _taken(observed: Observed, plan: Plan) -> tuple[str, ...]:
+    """Objects of others with a name that the operator would make, each in words."""
+    return tuple(
+        f"{kind} {name} ({owner_in_words(raw)})"
+        for (kind, name), raw in sorted(observed.others.items())
+        if (kind, name) in plan.inputs.withheld
+    )
 
 
 def _certificate(plan: Plan) -> dict[str, str] | None:

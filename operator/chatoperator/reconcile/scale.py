@@ -140,11 +140,11 @@ async def mark_victims(
         return
     connections = {name: _connections(state.readings.get(name)) for name in servers}
     chosen = autoscaler.victims(connections, count)
-    state.removal = Removal(before=frozenset(servers), chosen=frozenset(chosen))
     for name, server in servers.items():
         cost = VICTIM_COST if name in chosen else None
         if server.deletion_cost != cost:
             cache.note(await kube.annotate("Pod", cluster.namespace, name, {DELETION_COST_ANNOTATION: cost}))
+    state.removal = Removal(before=frozenset(servers), chosen=frozenset(chosen))
     log.info("removing", namespace=cluster.namespace, name=cluster.name, servers=list(chosen))
 
 

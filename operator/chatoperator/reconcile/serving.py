@@ -16,6 +16,7 @@ from chatoperator.manifests.metadata import (
     tls_secret_name,
 )
 from chatoperator.observed import mounted_secrets, secret_text
+from chatoperator.reconcile.losses import NOTHING_LOST, Losses
 from chatoperator.reconcile.supplied import supplied
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def serving(
     named: Mapping[str, Manifest | None],
     settings: Settings,
     now: dt.datetime,
+    lost: Losses = NOTHING_LOST,
     *,
     certificates_known: bool,
 ) -> Serving:
@@ -73,6 +75,7 @@ def serving(
         named: The user's Secrets by name.
         settings: The operator's own.
         now: The time with its zone.
+        lost: What is lost; an authority that is gets no successor.
         certificates_known: Whether the cluster has cert-manager's kind Certificate.
     """
     if cluster.created:
@@ -83,13 +86,16 @@ def serving(
         served, trouble = supplied(cluster, name, named.get(name), observed, now)
         ends = certificates.ends(served.server.certificate) if served else None
         return Serving(issued=served, trouble=trouble, ends=ends)
-    if cluster.ingress.issuer is None:
-        return Serving(self_signed=_self_signed(cluster, observed, settings, now))
-    return _by_cert_manager(cluster, observed, settings, now, known=certificates_known)
+    if cluster.ingress.issuer is not None:
+        return _by_cert_manager(cluster, observed, settings, now, lost, known=certificates_known)
+    if ("Secret", ca_secret_name(cluster.name)) in lost.withheld:
+        # What it has issued goes on being served: clients trust that.
+        return Serving(issued=_issued_before(observed.child("Secret", tls_secret_name(cluster.name)), now))
+    return Serving(self_signed=_self_signed(cluster, observed, settings, now, lost))
 
 
 def _by_cert_manager(
-    cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime, *, known: bool
+    cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime, lost: Losses, *, known: bool
 ) -> Serving:
     name = issued_secret_name(cluster.name)
     certificate, filled = observed.child("Certificate", name), observed.child("Secret", name)
@@ -101,7 +107,7 @@ def _by_cert_manager(
     others = proxies is not None and tls_secret_name(cluster.name) not in mounted_secrets(proxies)
     meanwhile: Served = "issued" if served else "other" if others else "self-signed"
     return Serving(
-        self_signed=_self_signed(cluster, observed, settings, now) if meanwhile == "self-signed" else None,
+        self_signed=_self_signed(cluster, observed, settings, now, lost) if meanwhile == "self-signed" else None,
         issued=served,
         trouble=issuance(
             cluster,
@@ -118,18 +124,26 @@ def _by_cert_manager(
 
 def _issued(secret: Manifest | None, now: dt.datetime) -> Issued | None:
     """What a Secret holds, if somebody else issued it and clients could accept it."""
+    made = _issued_before(secret, now)
+    return None if made is None or certificates.is_own(made.server.certificate) else made
+
+
+def _issued_before(secret: Manifest | None, now: dt.datetime) -> Issued | None:
+    """What a Secret holds, if clients could accept it."""
     pair = _pair(secret, "tls.crt", "tls.key")
-    if pair is None or not certificates.usable(pair, now) or certificates.is_own(pair.certificate):
+    if pair is None or not certificates.usable(pair, now):
         return None
     return Issued(pair, secret_text(secret, "ca.crt"))
 
 
-def _self_signed(cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime) -> SelfSigned:
-    authority = observed.child("Secret", ca_secret_name(cluster.name))
+def _self_signed(
+    cluster: ChatCluster, observed: Observed, settings: Settings, now: dt.datetime, lost: Losses
+) -> SelfSigned:
+    held = _pair(observed.child("Secret", ca_secret_name(cluster.name)), "ca.crt", "ca.key")
     server = observed.child("Secret", tls_secret_name(cluster.name))
     host = service_host(cluster, "ingress")
     names = (*cluster.ingress.hostnames, "localhost", "127.0.0.1", host, f"{host}.{settings.cluster_domain}")
-    return certificates.ensure(_pair(authority, "ca.crt", "ca.key"), _pair(server, "tls.crt", "tls.key"), names, now)
+    return certificates.ensure(lost.authority or held, _pair(server, "tls.crt", "tls.key"), names, now)
 
 
 def _pair(secret: Manifest | None, certificate_key: str, private_key: str) -> Certificate | None:

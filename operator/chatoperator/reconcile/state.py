@@ -58,11 +58,13 @@ class Refusal:
         digest: Of the manifest.
         message: Its words.
         at: Seconds of a monotonic clock.
+        storage_class: That a claim has and keeps, where the spec asks for another; None where it does not.
     """
 
     digest: str
     message: str
     at: float
+    storage_class: str | None = None
 
 
 @dataclass
@@ -86,7 +88,7 @@ class State:
         removal: The servers that were marked last, until as many have gone.
         events: How many more Events there may be.
         readings: What they answered, by pod name; None where one gave no reading.
-        claim_refusal: What the API server said against a larger volume; None where it took it.
+        claim_refusal: What the API server said against another size or class of the volume; None where it took it.
         waiting: Something is under way that no event tells of, so that the next pulse has to look.
     """
 
@@ -112,3 +114,8 @@ class State:
         """One wish for each object, in the order of their making, and remember them."""
         self.wishes = wishes(cluster, inputs, self.wishes)
         return self.wishes.all
+
+    def held(self, cluster: ChatCluster) -> Inputs | None:
+        """What the last reconcile of this very ChatCluster wished for; None after a start of the operator."""
+        same = self.wishes is not None and self.wishes.cluster.uid == cluster.uid
+        return self.wishes.inputs if self.wishes is not None and same else None

@@ -14,6 +14,7 @@ from tests.support import rights
 from tests.support.apiserver import RELEASE_TOKEN, ApiServer, running
 from tests.support.cluster import ROOT
 from tests.support.front import in_front
+from tests.support.many import Many
 from tests.support.operator_processes import Operators, allow
 from tests.support.operators import Operator
 
@@ -87,6 +88,12 @@ def minimal(namespace: str) -> dict[str, Any]:
 def operator(kube: Kube, release: Kube, server: ApiServer, minimal: dict[str, Any]) -> Operator:
     """A reconciler of the ChatCluster `demo`, which the test has still to create."""
     return Operator(kube, server, minimal, own=release)
+
+
+@pytest.fixture
+def many(kube: Kube, release: Kube, namespace: str) -> Many:
+    """A reconciler of many ChatClusters, which the test has still to create."""
+    return Many(kube, release, namespace)
 
 
 @pytest.fixture

@@ -90,7 +90,9 @@ class Chat:
         return await until(there, f"{name} is whole", PATIENCE_SECONDS, poll_seconds=0.2)
 
     async def delete(self, kind: str, name: str) -> None:
-        await self.kube.delete(kind, self.namespace, name)
+        live = await self.kube.get(kind, self.namespace, name)
+        assert live is not None
+        await self.kube.delete(kind, live)
 
     async def grow(self, replicas: int) -> None:
         """Change the spec."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from chatoperator.errors import KubeError
 from chatoperator.manifests.metadata import KIND, SCHEMA_ANNOTATION
 from chatoperator.manifests.postgres import REVISION_KEY
 from chatoperator.observed import DELETION_COST_ANNOTATION, AgentReport, Answer, Reading
@@ -428,24 +427,6 @@ async def test_a_missing_key_of_the_webhook_is_told_and_found_once_it_is_there(o
     await operator.reconcile()
     assert (await operator.condition("Progressing"))["reason"] != "WebhookSecretMissing"
     assert (await operator.condition("DevelopmentCodes"))["status"] == "False"
-
-
-async def test_a_refusal_by_the_api_server_is_told_and_keeps_the_rest_going(operator: Operator) -> None:
-    await operator.brought_up()
-    # Immutable: only making it anew would help.
-    operator.kubectl("delete", "service", "demo-chatserver")
-    other = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "demo-chatserver"},
-        "spec": {"ports": [{"port": 1}]},
-    }
-    operator.kubectl("create", "-f", "-", stdin=json.dumps(other))
-    operator.kubectl("delete", "deployment", "demo-ingress")
-    with pytest.raises(KubeError):
-        await operator.reconcile()
-    await operator.get("Deployment", "demo-ingress")
-    assert (await operator.condition("Progressing"))["reason"] == "ApplyFailed"
 
 
 async def test_pods_of_every_part_are_admitted_under_restricted(operator: Operator) -> None:

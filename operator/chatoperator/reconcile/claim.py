@@ -1,0 +1,84 @@
+"""A claim that the API server does not change: keep what it has and apply the rest, or make an unbound one anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatoperator.events import News
+from chatoperator.manifests.metadata import digest
+from chatoperator.manifests.quantity import number
+from chatoperator.reconcile.remembered import is_bound
+from chatoperator.reconcile.state import Refusal
+
+if TYPE_CHECKING:
+    from chatoperator.cache import Cache
+    from chatoperator.errors import KubeError
+    from chatoperator.kube import Kube
+    from chatoperator.manifests.metadata import Manifest
+
+FORBIDDEN, INVALID = 403, 422
+"""Statuses with which the API server refuses a change: what admission forbids, what validation finds wrong."""
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_claim(
+    kube: Kube, cache: Cache, claim: Manifest, live: Manifest, error: KubeError, now: float
+) -> Refusal | News:
+    """After a refusal to change a claim's class or size: apply all else of it.
+
+    Args:
+        kube: The API server.
+        cache: Gets what the API server answered.
+        claim: As it should be.
+        live: As it is.
+        error: The refusal.
+        now: Seconds of a monotonic clock.
+
+    Returns:
+        What is to be remembered, so that the same is not asked again at once; or, where the claim had no volume, the
+        news that it was deleted, so that the next round makes it as the spec asks.
+
+    Raises:
+        KubeError: The refusal was about something else, or this was refused too.
+    """
+    kept = _kept(claim, live)
+    if error.status not in (FORBIDDEN, INVALID) or kept == claim:
+        raise error
+    name, spec = claim["metadata"]["name"], live["spec"]
+    before, after = spec.get("storageClassName"), claim["spec"].get("storageClassName")
+    if not is_bound(live) and _differs(claim, live):
+        # Refused where it has been bound meanwhile.
+        await kube.delete("PersistentVolumeClaim", live, unchanged=True)
+        log.info("claim made anew", claim=name, was=before, now=after)
+        return News(
+            warning=False,
+            reason="ClaimReplaced",
+            message=f"PersistentVolumeClaim {name} had no volume yet and is made anew: storage class "
+            f"{after or '(the default)'} instead of {before or '(none)'}",
+        )
+    cache.note(await kube.apply(kept, uid=live["metadata"]["uid"]))
+    log.warning("volume not changed", claim=name, error=str(error))
+    other_class = after is not None and after != before
+    return Refusal(digest(claim), _reason(error), now, storage_class=before if other_class else None)
+
+
+def _kept(claim: Manifest, live: Manifest) -> Manifest:
+    """The claim with the class and the size that it has."""
+    spec = {**claim["spec"], "resources": {"requests": {"storage": live["spec"]["resources"]["requests"]["storage"]}}}
+    if "storageClassName" in live["spec"]:
+        spec["storageClassName"] = live["spec"]["storageClassName"]
+    return {**claim, "spec": spec}
+
+
+def _differs(claim: Manifest, live: Manifest) -> bool:
+    wanted, has = (one["spec"]["resources"]["requests"]["storage"] for one in (claim, live))
+    after = claim["spec"].get("storageClassName")
+    return number(wanted) != number(has) or after != live["spec"].get("storageClassName")
+
+
+def _reason(error: KubeError) -> str:
+    """The API server's own words, without the request."""
+    return str(error).rsplit(" is forbidden: ", maxsplit=1)[-1]

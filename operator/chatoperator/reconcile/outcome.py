@@ -1,0 +1,66 @@
+"""What came of one reconcile's writing: refusals, of which none hides another, and what deserves an Event."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chatoperator.errors import KubeError
+from chatoperator.events import News
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from chatoperator.irreplaceable import Loss
+    from chatoperator.manifests.metadata import ObjectKey
+
+
+@dataclass
+class Outcome:
+    """Collected while a reconcile writes.
+
+    Attributes:
+        failures: All refusals, in their order.
+        refused: Digests of the manifests that were refused, by (kind, name): they are not sent twice in one reconcile.
+        news: What deserves an Event.
+    """
+
+    failures: list[KubeError] = field(default_factory=list)
+    refused: dict[ObjectKey, str] = field(default_factory=dict)
+    news: list[News] = field(default_factory=list)
+
+    def refuse(self, key: ObjectKey, digest: str, error: KubeError) -> None:
+        """Note that the API server refused an object."""
+        self.refused[key] = digest
+        self.failures.append(error)
+
+    def has_refused(self, kinds: Collection[str]) -> bool:
+        """Whether an object of one of these kinds was refused."""
+        return any(kind in kinds for kind, _ in self.refused)
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Note what the API server refuses inside, and go on after it."""
+        try:
+            yield
+        except KubeError as error:
+            self.failures.append(error)
+
+    def restored(self, losses: Sequence[Loss]) -> None:
+        """Note what is put back, once."""
+        for loss in losses:
+            if loss.key in self.refused:
+                continue
+            message = f"{loss.kind} {loss.name} was gone or empty, and was made again with the content that it had"
+            news = News(warning=True, reason="SecretRestored", message=message)
+            self.news += [] if news in self.news else [news]
+
+    def raise_first(self) -> None:
+        """Have the reconcile tried again, where anything was refused.
+
+        Raises:
+            KubeError: The first refusal.
+        """
+        if self.failures:
+            raise self.failures[0]

@@ -1,0 +1,123 @@
+"""Whose an object is, and which names are the operator's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chatoperator.kinds import CHILDREN
+from chatoperator.manifests import desired
+from chatoperator.manifests.metadata import FIELD_MANAGER, labels
+from chatoperator.manifests.needs import needs, unbegun, without
+from chatoperator.ownership import is_child, is_migrate_job, is_ours, own_names
+from tests.operator.test_restarts import EXAMPLES
+from tests.support.chatclusters import cluster, inputs
+
+UID = "0000-demo"
+
+
+def _owner(**changed: Any) -> dict[str, Any]:
+    made = {"apiVersion": "chatcluster.io/v1alpha1", "kind": "ChatCluster", "name": "demo", "uid": UID}
+    return {**made, "controller": True, **changed}
+
+
+def _object(name: str, **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": "1", **metadata}}
+
+
+@pytest.mark.parametrize("spec", [{}, *EXAMPLES.values(), {"database": {"external": {"secretName": "mine"}}}])
+def test_every_object_that_a_spec_asks_for_has_a_name_of_the_operators(spec: dict[str, Any]) -> None:
+    known = inputs(certificates_known=True, certificate_uid="1", routes_known=True)
+    made = [(one["kind"], one["metadata"]["name"]) for one in desired(cluster(**spec), known)]
+    jobs = {key for key in made if key[0] == "Job"}
+    assert all(is_migrate_job("demo", name) for _, name in jobs)
+    assert set(made) - jobs <= own_names("demo")
+
+
+def test_the_operators_names_are_of_each_kind_that_it_makes() -> None:
+    assert {kind for kind, _ in own_names("demo")} == CHILDREN.keys() - {"Job"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "ours", "child"),
+    [
+        ({"ownerReferences": [_owner()]}, True, True),
+        ({"ownerReferences": [_owner(uid="of an earlier one")]}, True, False),
+        ({"ownerReferences": [_owner(uid="another", name="other")], "labels": labels("demo", "ingress")}, False, False),
+        ({"ownerReferences": [_owner(apiVersion="example.com/v1", uid=UID)]}, False, False),
+        ({"ownerReferences": [_owner(controller=False)]}, False, False),
+        ({"labels": labels("demo", "ingress")}, False, False),
+        ({"managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}]}, False, False),
+        (
+            {
+                "labels": labels("demo", "ingress"),
+                "managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}],
+            },
+            True,
+            False,
+        ),
+        (
+            {
+                "labels": labels("other", "ingress"),
+                "managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}],
+            },
+            False,
+            False,
+        ),
+    ],
+)
+def test_an_object_is_ours_by_its_controller_or_by_who_applied_it(
+    metadata: dict[str, Any],
+    *,
+    ours: bool,
+    child: bool,
+) -> None:
+    raw = _object("demo-ingress", **metadata)
+    assert is_ours("Service", raw, name="demo", uid=UID, known=()) is ours
+    assert is_child(raw, UID) is child
+
+
+@pytest.mark.parametrize(
+    ("data", "component", "ours"),
+    [
+        ({"username": "", "password": "", "dsn": "", "owner": ""}, "postgres", True),
+        ({"username": "", "password": ""}, "postgres", False),
+        ({"secret-key": ""}, "chatserver", True),
+        ({"secret-key": ""}, "postgres", False),
+        ({}, "ingress", False),
+    ],
+)
+def test_a_retained_secret_is_known_by_its_labels_and_its_keys(
+    data: dict[str, str],
+    component: Any,
+    *,
+    ours: bool,
+) -> None:
+    raw = {**_object("demo-database", labels=labels("demo", component)), "data": data}
+    assert is_ours("Secret", raw, name="demo", uid=UID, known=()) is ours
+    bare = {**_object("demo-database"), "data": data}
+    assert not is_ours("Secret", bare, name="demo", uid=UID, known=())
+    assert is_ours("Secret", bare, name="demo", uid=UID, known={"1"}), "status remembers its uid"
+
+
+def test_what_mounts_a_withheld_object_is_withheld_too() -> None:
+    made = desired(cluster(), inputs())
+    left = {(one["kind"], one["metadata"]["name"]) for one in without(made, {("Secret", "demo-chatserver")})}
+    gone = {(one["kind"], one["metadata"]["name"]) for one in made} - left
+    assert {kind for kind, _ in gone} == {"Secret", "StatefulSet", "Job", "Deployment"}
+    assert ("Deployment", "demo-ingress") in left
+    assert ("PersistentVolumeClaim", "demo-postgres-data") in left
+    mounted = {one["metadata"]["name"]: needs(one) for one in made if one["kind"] == "StatefulSet"}
+    assert ("PersistentVolumeClaim", "demo-postgres-data") in mounted["demo-postgres"]
+
+
+def test_nothing_begins_to_send_to_somebody_elses_service_and_what_runs_is_repaired() -> None:
+    taken = {("Service", "demo-postgres"), ("Service", "demo-chatserver")}
+    assert unbegun("demo", taken, set()) == {
+        ("StatefulSet", "demo-postgres"),
+        ("Job", ""),
+        ("Deployment", "demo-chatserver"),
+        ("Deployment", "demo-ingress"),
+    }
+    assert unbegun("demo", taken, {("StatefulSet", "demo-postgres"), ("Deployment", "demo-chatserver")}) == set()
