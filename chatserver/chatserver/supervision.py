@@ -65,10 +65,11 @@ async def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
         name: of the loop, for the log line ``loop_failed``.
         work: the loop; what it shall remember across a failure is not in its local variables.
     """
-    wait_seconds = RESTART_SECONDS
+    wait_seconds = 0.0
     while True:
         began = time.monotonic()
         try:
+            await asyncio.sleep(wait_seconds)
             await work()
         except asyncio.CancelledError as error:
             if is_cancelled():
@@ -79,11 +80,9 @@ async def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
             failure = error
         else:
             return
-        if time.monotonic() - began >= WELL_SECONDS:
-            wait_seconds = RESTART_SECONDS
+        was_well = time.monotonic() - began >= wait_seconds + WELL_SECONDS
+        wait_seconds = min(wait_seconds * 2, RESTART_MAX_SECONDS) if wait_seconds and not was_well else RESTART_SECONDS
         caught("loop_failed", failure, loop=name, again_in_seconds=wait_seconds)
-        await asyncio.sleep(wait_seconds)
-        wait_seconds = min(wait_seconds * 2, RESTART_MAX_SECONDS)
 
 
 def is_cancelled() -> bool:

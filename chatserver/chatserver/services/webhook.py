@@ -7,6 +7,7 @@ server that dies loses what was in its queue; the person asks for another code.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import time
 import uuid
@@ -20,6 +21,7 @@ import structlog
 from chatserver.errors import ServiceUnavailable
 from chatserver.services.audit import mask_phone_number
 from chatserver.services.senders import GIVE_UP_SECONDS, is_retryable, retry_wait_seconds, sign
+from chatserver.supervision import isolated, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +115,8 @@ class WebhookSender:
             asyncio.TaskGroup() as workers,
         ):
             for _ in range(CONCURRENCY):
-                workers.create_task(self._work(http))
+                # Each goes on by itself: the end of one would cut off what the others are sending.
+                workers.create_task(keep("codes", functools.partial(self._work, http)))
 
     async def finish(self, timeout_seconds: float) -> None:
         """Wait until everything taken was sent or given up, at most so long."""
@@ -127,7 +130,8 @@ class WebhookSender:
         while True:
             taken = await self._queue.get()
             try:
-                await self._deliver(http, taken)
+                with isolated("code_not_sent"):
+                    await self._deliver(http, taken)
             finally:
                 self._places -= 1
                 self._queue.task_done()
