@@ -98,9 +98,8 @@ async def test_no_table_but_the_audit_log_knows_whose_account_it_was(server: Ser
     (left,) = await server.database.fetch("SELECT last_seen, profile_picture_url, deleted_at FROM users")
     assert (left[0], left[1], left[2] is None) == (None, None, False)
     # A server that still counts them as connected writes nothing either.
-    async with server.database.transaction() as connection:
-        await presence.change(connection, "server-1", came=[ada.user.user_id], went=[])
-        await presence.change(connection, "server-1", came=[], went=[ada.user.user_id])
+    await presence.turn(server.database, "server-1", came=[ada.user.user_id], went=[])
+    await presence.turn(server.database, "server-1", came=[], went=[ada.user.user_id])
     with pytest.raises(UserNotFound):
         await users.update_profile(server.database, ada.user.user_id, users.ProfileChange(username="ghost"))
     assert (await server.database.fetch("SELECT last_seen, username FROM users"))[0][:] == (None, None)

@@ -52,9 +52,8 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await devices.authenticate(ada.token)
             await devices.list_devices(me)
             await users.find_user(database, username="bob")
-            async with database.transaction() as connection:
-                await presence.change(connection, "server-1", came=[me], went=[])
-                await presence.change(connection, "server-1", came=[], went=[me])
+            await presence.turn(database, "server-1", came=[me], went=[])
+            await presence.turn(database, "server-1", came=[], went=[me])
             await presence.stands(database, [me])
             await presence.servers_gone(database)
             await presence.users_at(database, "server-1")

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.hints import Hint
 from chatserver.protocol import Presence as PresenceFrame
 from chatserver.protocol import encode_frame
 from chatserver.services.batches import Batches
 from chatserver.services.rendering import rfc3339
 from chatserver.storage import presence as storage
-from chatserver.storage.deletion import send_hints
 from chatserver.supervision import apart
 
 if TYPE_CHECKING:
@@ -125,14 +123,8 @@ class Presence:
 
     async def _write_own(self, changes: Sequence[tuple[int, bool]]) -> None:
         came = [user_id for user_id, online in changes if online]
-        await self._write(self._database.server_name, came, [user_id for user_id, online in changes if not online])
-
-    async def _write(self, server_name: str, came: Sequence[int], went: Sequence[int]) -> None:
-        async with self._database.transaction() as connection:
-            turned = await storage.change(connection, server_name, came=came, went=went)
-            if turned:
-                # With the transaction: hints come in the order of commits, so the last one that watchers hear is true.
-                await send_hints(connection, Hint(self._database.server_name, presence=tuple(turned)).encode())
+        went = [user_id for user_id, online in changes if not online]
+        await storage.turn(self._database, self._database.server_name, came=came, went=went)
 
     async def _sweep(self, gone_seconds: float) -> None:
         """Take back what servers have left behind that were killed."""
@@ -146,7 +138,7 @@ class Presence:
             if now - since >= gone_seconds:
                 log.info("presence_taken_back", of=server_name)
                 while users := await storage.users_at(self._database, server_name, USERS_TOGETHER):
-                    await self._write(server_name, (), users)
+                    await storage.turn(self._database, server_name, came=(), went=users)
 
     # --- who watches
 

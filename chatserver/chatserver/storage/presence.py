@@ -11,7 +11,7 @@ from chatserver.storage.database import micros_or_none
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatserver.storage.database import Connection, Database
+    from chatserver.storage.database import Database
 
 
 class Stand(msgspec.Struct, frozen=True):
@@ -21,42 +21,17 @@ class Stand(msgspec.Struct, frozen=True):
     last_seen_us: int | None
 
 
-# In order, so that two servers that write of the same users wait for each other and do not lock each other out.
-_LOCK = "SELECT user_id FROM users WHERE user_id = ANY ($1::bigint[]) ORDER BY user_id FOR NO KEY UPDATE"
-
-_CHANGE = """
-WITH came AS (
-    INSERT INTO presence (server_name, user_id) SELECT $1, c.user_id FROM unnest($2::bigint[]) AS c (user_id)
-    ON CONFLICT DO NOTHING
-    RETURNING user_id
-), went AS (
-    DELETE FROM presence WHERE server_name = $1 AND user_id = ANY ($3::bigint[])
-    RETURNING user_id
-), turned AS (
-    SELECT changed.user_id, changed.online
-    FROM (SELECT user_id, 1 AS online FROM came UNION ALL SELECT user_id, 0 FROM went) changed
-    WHERE NOT EXISTS (SELECT FROM presence p WHERE p.user_id = changed.user_id AND p.server_name <> $1)
-), seen AS (
-    UPDATE users u SET last_seen = now() FROM turned t
-    WHERE u.user_id = t.user_id AND t.online = 0 AND u.deleted_at IS NULL
-)
-SELECT user_id, online FROM turned ORDER BY user_id
-"""
-
-
-async def change(
-    connection: Connection, server_name: str, *, came: Sequence[int], went: Sequence[int]
-) -> list[tuple[int, int]]:
-    """Write who has come to a server and who has left it: steps of one transaction.
+async def turn(database: Database, server_name: str, *, came: Sequence[int], went: Sequence[int]) -> None:
+    """Write who has come to a server and who has left it, and tell all servers who turns online or offline by that.
 
     Users who are connected to another server too do not turn. Who turns offline has been seen now.
 
-    Returns:
-        ``(user_id, 1 online | 0 offline)`` of those who turn.
+    Raises:
+        ServiceUnavailable: the database is away.
     """
-    # A statement of its own: the next one sees what another server has committed before it let these users go.
-    await connection.fetch(_LOCK, [*came, *went])
-    return [(row[0], row[1]) for row in await connection.fetch(_CHANGE, server_name, list(came), list(went))]
+    await database.execute(
+        "SELECT turn_presence($1, $2, $3, $4)", database.server_name, server_name, list(came), list(went)
+    )
 
 
 async def users_at(database: Database, server_name: str, limit: int | None = None) -> list[int]:
