@@ -116,13 +116,14 @@ class Reporter:
         self._remember(plan, state)
         state.targets = targets(body, observed, own_for=self._own_for(state))
         without_pods = podless(cluster.name, observed, plan.job_name)
-        state.waiting |= fresh(without_pods.values(), self._now())
+        answer = await ask(self._prober, state.targets)
+        state.waiting |= not answer.ok and fresh(without_pods.values(), self._now())
         facts = Facts(
             name=cluster.name,
             uid=cluster.uid,
             cluster=cluster,
             observed=observed,
-            answer=await ask(self._prober, state.targets),
+            answer=answer,
             conflict=conflict,
             certificate_ends=self._ends(cluster, plan),
             certificate_trouble=plan.serving.trouble,

@@ -47,7 +47,7 @@ def supplied(
     if absent is not None:
         kept = held if before < Grade.UNUSABLE else None
         message = f"{absent}{_meanwhile(cluster, kept, observed)}"
-        return kept, CertificateTrouble("CertificateMissing", message, accepted=before < Grade.REJECTED)
+        return kept, CertificateTrouble("CertificateMissing", message, accepted=before != Grade.REJECTED)
     new = Issued(Certificate(*(_text(secret, key) for key in KEYS)), secret_text(secret, "ca.crt"))
     faults = certificate_faults(new.server, hostnames, now)
     after = grade(faults)
@@ -57,9 +57,9 @@ def supplied(
         return served, None
     words = f"Secret {name} of ingress.tls.secretName: {'; '.join(fault.message for fault in faults)}"
     meanwhile = "" if adopted else _meanwhile(cluster, served, observed)
-    return served, CertificateTrouble(
-        "CertificateInvalid", f"{words}{meanwhile}", accepted=min(before, after) < Grade.REJECTED
-    )
+    # Where there is nothing to serve HAProxy has what it had, if it runs: then its answers tell.
+    accepted = served is None or min(before, after) < Grade.REJECTED
+    return served, CertificateTrouble("CertificateInvalid", f"{words}{meanwhile}", accepted=accepted)
 
 
 def _held(cluster: ChatCluster, observed: Observed) -> Issued | None:
