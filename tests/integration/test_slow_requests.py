@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
 from tests.support.trickle import Slow, all_end
 
@@ -23,6 +25,10 @@ NOWHERE = b"POST /nowhere" + HOST
 MINE = b"POST /api/messages" + HOST
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 LONG = b"Content-Length: 10000\r\n\r\n"
+UPGRADE = (
+    b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 SLOW = [
     Slow("the request line", b"GET /", b"x"),
@@ -58,6 +64,35 @@ def hasty(postgres: Any, migrated_template: str) -> Iterator[ServerProcess]:
     with ServerProcess(dsn, "one", CHAT_REQUEST_SECONDS=1) as running:
         running.wait_ready()
         yield running
+
+
+@pytest.fixture
+def impatient(postgres: Any, migrated_template: str) -> Iterator[ServerProcess]:
+    """A server that pings after a second."""
+    server = ServerProcess(postgres.dsn(postgres.create_database(migrated_template)), "one")
+    server.prefix = (sys.executable, "-m", "tests.support.hasty")
+    with server:
+        server.wait_ready()
+        yield server
+
+
+async def test_no_phase_of_a_websocket_can_last_without_an_end(impatient: ServerProcess) -> None:
+    ends = {
+        "nothing": b"",
+        "the head of a frame": b"\x81",
+        "a long frame": b"\x81\xfe\xff\xff\x00\x00\x00\x00",
+        "a message of fragments": b"\x01\x80\x00\x00\x00\x00",
+        "half a close": b"\x88",
+        "half a ping": b"\x89\xfd\x00",
+    }
+    slow: list[Slow] = []
+    for name, first in ends.items():
+        for rest in (b"", b"x" if name == "a long frame" else b""):
+            ana = await sign_in(impatient)
+            shake = b"GET /api/ws" + HOST + b"Authorization: Bearer " + ana.token.encode() + UPGRADE
+            slow.append(Slow(f"{name}, then {rest!r} {len(slow)}", shake + first, rest, tls=False))
+    answers = await all_end(slow, port_of(impatient))
+    assert {answer.split()[1] for answer in answers.values()} == {b"101"}
 
 
 def port_of(server: ServerProcess) -> int:

@@ -206,6 +206,8 @@ frontend https
 
 backend chatserver
     balance leastconn
+    # A client's first request never goes over a connection that others have used.
+    http-reuse safe
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host chatserver hdr User-Agent haproxy-check
     http-check expect status 200
