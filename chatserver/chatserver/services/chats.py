@@ -24,6 +24,9 @@ itself has all of them."""
 HISTORY_MAX = 1000
 """Rows of one page of history at most."""
 
+HISTORY_BYTES_MAX = 4 << 20
+"""Bytes of texts in one page of history; the row that passes it is the last one. 1,000 large texts are 250 MiB."""
+
 
 async def list_chats(database: Database, user_id: int, *, limit: int = 50, cursor: str | None = None) -> ChatPage:
     """Return the user's chats, the most recently active first, with up to LIST_MEMBERS_MAX members each: one statement.
@@ -70,7 +73,7 @@ async def read_history(
         chat_id: the chat.
         before: the newest `limit` rows with a smaller seq. Neither: the newest rows.
         after: the oldest `limit` rows with a greater seq. Both: the oldest ones in between.
-        limit: 1 to HISTORY_MAX.
+        limit: 1 to HISTORY_MAX; large texts make it fewer.
 
     Raises:
         ValidationFailed: a number is out of range. ChatNotFound: as of `get_chat`.
@@ -82,9 +85,14 @@ async def read_history(
     if not checks.is_id(chat_id) or await chats.access(database, user_id, chat_id) is None:
         raise ChatNotFound
     newest = after is None
-    rows = await messages.history_rows(
-        database, user_id, chat_id, after=after or 0, before=before, newest=newest, limit=limit + 1
+    rows, more = await messages.history_rows(
+        database,
+        user_id,
+        chat_id,
+        after=after or 0,
+        before=before,
+        newest=newest,
+        limit=limit,
+        most_bytes=HISTORY_BYTES_MAX,
     )
-    more = len(rows) > limit
-    kept = rows[-limit:] if newest else rows[:limit]
-    return HistoryPage(tuple(kept), more)
+    return HistoryPage(tuple(rows), more)

@@ -114,6 +114,11 @@ async def open_direct_chat(database: Database, user_id: int, other_id: int) -> i
     return int(record[0]) if record is not None else 0
 
 
+TEXT_BYTES: Final[LiteralString] = """coalesce(octet_length(CASE WHEN m.kind = 'edit' THEN (
+                SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
+                ELSE m.message_text END), 0)"""
+"""Bytes of the text that a row `m` is shown with; no text is read, since its size stands at its head."""
+
 DESCRIBED: Final[LiteralString] = (
     """
 marks AS MATERIALIZED (
@@ -221,17 +226,28 @@ def _by_emoji(reactions: dict[int, str]) -> tuple[Reaction, ...]:
 
 
 async def history_rows(
-    database: Database, user_id: int, chat_id: int, *, after: int, before: int | None, newest: bool, limit: int
-) -> list[MessageRow]:
-    """Return up to `limit` rows of a chat that the user may see, with after < seq < before, oldest first.
+    database: Database,
+    user_id: int,
+    chat_id: int,
+    *,
+    after: int,
+    before: int | None,
+    newest: bool,
+    limit: int,
+    most_bytes: int,
+) -> tuple[list[MessageRow], bool]:
+    """Return rows of a chat that the user may see, with after < seq < before, oldest first, and whether more are there.
 
-    `newest` says which end of the range the limit keeps.
+    `newest` says which end of the range the bounds keep: up to `limit` rows, and of texts `most_bytes`; the row that
+    passes them is the last one.
     """
     order: LiteralString = "DESC" if newest else "ASC"
     records = await database.fetch(
         """
-        WITH picked AS MATERIALIZED (
-            SELECT m.chat_id, m.seq
+        WITH found AS MATERIALIZED (
+            SELECT m.chat_id, m.seq, """
+        + TEXT_BYTES
+        + """ AS bytes
             FROM chat_members cm JOIN messages m ON m.chat_id = cm.chat_id
             WHERE cm.chat_id = $2 AND cm.user_id = $1
                 AND m.seq > greatest(cm.joined_seq, $3::bigint)
@@ -243,17 +259,28 @@ async def history_rows(
         + """
             ORDER BY m.seq """
         + order
+        + """ LIMIT $5 + 1
+        ), picked AS MATERIALIZED (
+            SELECT f.chat_id, f.seq FROM (
+                SELECT found.*, sum(bytes) OVER sofar - bytes AS bytes_before
+                FROM found WINDOW sofar AS (ORDER BY seq """
+        + order
+        + """ ROWS UNBOUNDED PRECEDING)
+            ) f WHERE f.bytes_before < $6
+            ORDER BY f.seq """
+        + order
         + """ LIMIT $5
         ), """
         + DESCRIBED
-        + "SELECT * FROM described ORDER BY seq",
+        + "SELECT d.*, (SELECT count(*) FROM found) > (SELECT count(*) FROM picked) FROM described d ORDER BY d.seq",
         user_id,
         chat_id,
         after,
         before if before is not None else 2**62,
         limit,
+        most_bytes,
     )
-    return [message_row(record) for record in records]
+    return [message_row(record) for record in records], bool(records and records[0][DESCRIBED_COLUMNS])
 
 
 async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
