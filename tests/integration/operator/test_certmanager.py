@@ -14,6 +14,7 @@ from chatoperator.errors import KubeError
 from chatoperator.kube import CONFLICT
 from chatoperator.observed import Answer
 from tests.support import crds
+from tests.support.certificates import issued
 from tests.support.cluster import until
 from tests.support.findings import tell
 
@@ -235,19 +236,19 @@ async def test_a_refusal_by_the_issuer_is_told_in_its_words_and_cured_by_another
 @pytest.mark.usefixtures("cert_manager")
 async def test_the_users_own_certificate_stays_until_the_first_is_issued(asking: Operator) -> None:
     asking.chatcluster["spec"]["ingress"]["tls"] = {"mode": "Secret", "secretName": "mine"}
-    asking.kubectl("create", "secret", "generic", "mine", "--from-literal=tls.crt=mine", "--from-literal=tls.key=mine")
+    mine = issued(["chat.example.com", "b.example.com"])
+    pair = (f"--from-literal=tls.crt={mine.certificate}", f"--from-literal=tls.key={mine.key}")
+    asking.kubectl("create", "secret", "generic", "mine", *pair)
     await asking.brought_up()
     await _ready(asking)
-
-    async def mounted() -> str:
-        volumes = (await asking.get("Deployment", "demo-ingress"))["spec"]["template"]["spec"]["volumes"]
-        return next(str(volume["secret"]["secretName"]) for volume in volumes if volume["name"] == "tls")
+    assert (await _served(asking))["tls.crt"] == mine.certificate
 
     asking.patch({"ingress": {"tls": {**TLS, "secretName": None}}})
     told = await _says(asking, "CertificateNotIssued")
-    assert "the certificate of the mode before is served" in told["message"]
-    assert await mounted() == "mine"
+    assert "The one that was issued before is served" in told["message"]
+    assert (await _served(asking))["tls.crt"] == mine.certificate
     _issuers(asking)
     await _says(asking, "AllReady")
-    assert await mounted() == "demo-ingress-tls"
-    assert not is_own((await _served(asking))["tls.crt"])
+    served = (await _served(asking))["tls.crt"]
+    assert served != mine.certificate
+    assert not is_own(served)

@@ -141,6 +141,12 @@ def adopting(manifest: Manifest) -> None:
         manifest["spec"]["selector"]["matchLabels"].update(wanted)
 
 
+CLAIM_SPEC: Manifest = {
+    "accessModes": ["ReadWriteOnce"],
+    "volumeName": "others",
+    "resources": {"requests": {"storage": "1Gi"}},
+}
+
 POD_CHANGES: dict[str, Change] = {
     "the host's network": in_pod(hostNetwork=True),
     "the host's processes": in_pod(hostPID=True),
@@ -183,6 +189,12 @@ POD_CHANGES: dict[str, Change] = {
     "a hook elsewhere": in_container(lifecycle={"preStop": {"httpGet": {"host": "192.0.2.1", "port": 80}}}),
     "a folder of the node": volume(hostPath={"path": "/"}),
     "a projected token": volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
+    "an identity's certificate": volume(
+        projected={"sources": [{"clusterTrustBundle": {"name": "x", "path": "x", "optional": True}}]}
+    ),
+    "a volume of its own making": volume(
+        ephemeral={"volumeClaimTemplate": {"spec": CLAIM_SPEC}},
+    ),
     "a share of the network": volume(nfs={"server": "192.0.2.1", "path": "/"}),
     "a driver's volume": volume(csi={"driver": "secrets-store.csi.k8s.io"}),
     "another claim": volume(persistentVolumeClaim={"claimName": "others"}),
@@ -191,9 +203,14 @@ POD_CHANGES: dict[str, Change] = {
 }
 """What a workload's pods must not have."""
 
+CLAIM = {"metadata": {"name": "more"}, "spec": CLAIM_SPEC}
+
 FOREIGN = {"app.kubernetes.io/name": "bank"}
 
 OBJECT_CHANGES: dict[tuple[str, str], dict[str, Change]] = {
+    ("StatefulSet", "demo-postgres"): {"claims past their policy": in_spec(volumeClaimTemplates=[CLAIM])},
+    ("Deployment", "demo-ingress"): {"pods without end": in_spec(replicas=100_000)},
+    ("Job", "demo-migrate"): {"pods without end": in_spec(parallelism=100_000, completions=100_000)},
     ("Secret", "demo-chatserver"): {
         "a service account's token": lambda made: (
             made.update(type="kubernetes.io/service-account-token", data={}),
@@ -267,17 +284,20 @@ OWNERLESS = {"Secret", "PersistentVolumeClaim"}
 """Kinds that may outlive their ChatCluster."""
 
 
+IN_BOTH_MODES = pytest.mark.parametrize("thief", ["cluster-wide", "namespaced"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def with_all_kinds(server: ApiServer) -> Iterator[None]:
     with crds.installed(server, *crds.CERTIFICATES), crds.installed(server, *crds.ROUTES):
         yield
 
 
-@pytest.fixture(params=["cluster-wide", "namespaced"])
+@pytest.fixture
 def thief(request: pytest.FixtureRequest, server: ApiServer, namespace: str, with_all_kinds: None) -> Iterator[Thief]:
     """With the token of an operator that serves the namespace, among all or alone."""
     assert with_all_kinds is None
-    if request.param == "cluster-wide":
+    if getattr(request, "param", "cluster-wide") == "cluster-wide":
         with Thief(server, RELEASE_TOKEN) as stolen:
             yield stolen
         return
@@ -301,6 +321,7 @@ def changed(manifest: Manifest, change: Change) -> Manifest:
     return made
 
 
+@IN_BOTH_MODES
 def test_only_what_a_chat_is_made_of_can_be_made(thief: Thief, namespace: str) -> None:
     made = children(namespace)
     accepted = {key: thief.apply(manifest) for key, manifest in made.items()}
@@ -319,6 +340,7 @@ def test_only_what_a_chat_is_made_of_can_be_made(thief: Thief, namespace: str) -
     assert {key: words for key, words in told.items() if REFUSED not in words and "cannot create" not in words} == {}
 
 
+@IN_BOTH_MODES
 def test_what_others_have_made_can_be_neither_changed_nor_deleted(
     server: ApiServer, thief: Thief, namespace: str
 ) -> None:
