@@ -182,3 +182,26 @@ async def test_a_subscription_is_one_query_and_a_newer_one_replaces_the_one_that
     finally:
         await chat_server.kill()
         await air.close()
+
+
+async def test_who_came_and_went_before_it_was_written_is_offline_for_whoever_was_told(
+    read_dsn: Callable[[], str],
+) -> None:
+    air = Air(read_dsn)
+    await air.open()
+    chat_server = ChatServer(read_dsn, "one", air)
+    await chat_server.start()
+    try:
+        ana, ben = await join(chat_server.database), await join(chat_server.database)
+        wires = [Wire(chat_server, Principal(who.user.user_id, who.device_id)) for who in (ana, ben)]
+        for wire in wires:
+            await wire.open()
+        wires[0].submit({"type": "subscribe", "user_ids": [ben.user.user_id]})
+        await chat_server.quiet()
+        wires[1].close()
+        await chat_server.context.deliverer.presence.flush()
+        told = [frame["online"] for frame in wires[0].take() if frame["type"] == "presence"]
+        assert told == [True, False]
+    finally:
+        await chat_server.kill()
+        await air.close()

@@ -60,6 +60,8 @@ class Presence:
         self._hub = hub
         self._clock = clock
         self._changes: dict[int, bool] = {}
+        # Those who went before it was written that they had come: no hint says so, yet a subscriber may have been told.
+        self._unwritten: set[int] = set()
         self._compare_at = clock()
         self._sweep_at = clock()
         # Servers without a heartbeat, and since when they have been seen so.
@@ -78,6 +80,8 @@ class Presence:
     def went(self, user_id: int) -> None:
         """Tell others, soon, that a user went offline, unless they are here by another connection."""
         if not self._hub.is_here(user_id):
+            if self._changes.get(user_id):
+                self._unwritten.add(user_id)
             self._changes[user_id] = False
 
     async def run(self, gone_seconds: float) -> None:
@@ -109,6 +113,9 @@ class Presence:
             for user_id, online in chunk:
                 if self._changes.get(user_id) is online:
                     del self._changes[user_id]
+        unwritten = set(self._unwritten)
+        await self._tell_changed([user_id for user_id in unwritten if self._hub.watching.is_watched(user_id)])
+        self._unwritten -= unwritten
 
     async def _compare(self) -> None:
         if self._clock() < self._compare_at:
@@ -194,8 +201,11 @@ class Presence:
         """
         watched = self._hub.watching.users()
         for start in range(0, len(watched), HEAL_USERS):
-            found = await storage.stands(self._database, watched[start : start + HEAL_USERS])
-            for user_id, stand in found.items():
-                online = stand.online or self._hub.is_here(user_id)
-                if self._told.get(user_id, online) is not online:
-                    self._tell(user_id, online=online)
+            await self._tell_changed(watched[start : start + HEAL_USERS])
+
+    async def _tell_changed(self, user_ids: Sequence[int]) -> None:
+        found = await storage.stands(self._database, user_ids) if user_ids else {}
+        for user_id, stand in found.items():
+            online = stand.online or self._hub.is_here(user_id)
+            if self._told.get(user_id, online) is not online:
+                self._tell(user_id, online=online)
