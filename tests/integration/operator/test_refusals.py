@@ -37,6 +37,13 @@ async def test_a_field_that_cannot_work_is_told_by_its_name_in_the_spec(operator
     assert "Correct spec.ingress.resources" in told
 
 
+async def test_no_refusal_hides_another(operator: Operator) -> None:
+    await operator.brought_up()
+    told = await _told(operator, {"ingress": {"resources": TOO_LARGE}, "database": {"resources": TOO_LARGE}})
+    assert "Deployment demo-ingress (spec.ingress.resources): " in told
+    assert "StatefulSet demo-postgres (spec.database.resources): " in told
+
+
 async def test_a_quota_that_forbids_an_object_is_told_in_kubernetes_words(operator: Operator) -> None:
     await operator.brought_up()
     hard = {"count/ingresses.networking.k8s.io": "0"}
