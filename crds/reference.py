@@ -25,9 +25,7 @@ Made by `make docs` from [crds/chatcluster.yaml](../../crds/chatcluster.yaml): c
 `{scale}`.
 """
 
-_OF_A_POD = {
-    f"spec.chatserver.podTemplate.{name}" for name in ("tolerations[]", "affinity", "topologySpreadConstraints[]")
-}
+_OF_A_POD = tuple(f".podTemplate.{name}" for name in ("tolerations[]", "affinity", "topologySpreadConstraints[]"))
 """What has the fields of a pod, which Kubernetes' own reference describes; `kubectl explain` has the bounds."""
 
 _COLUMNS = ("field", "type", "default", "meaning")
@@ -70,7 +68,7 @@ def _objects(path: str, schema: Mapping[str, Any]) -> Iterator[str]:
         inner, inner_path = field, f"{path}.{name}"
         if field["type"] == "array":
             inner, inner_path = field["items"], f"{path}.{name}[]"
-        if inner.get("properties") and inner_path not in _OF_A_POD:
+        if inner.get("properties") and not inner_path.endswith(_OF_A_POD):
             yield from _objects(inner_path, inner)
 
 
@@ -93,7 +91,7 @@ def _key_rules(field: Mapping[str, Any]) -> list[str]:
 
 
 def _type(field: Mapping[str, Any]) -> str:
-    if field.get("x-kubernetes-int-or-string"):
+    if field.get("x-kubernetes-preserve-unknown-fields"):
         return "quantity"
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
@@ -123,7 +121,7 @@ def _bounds(field: Mapping[str, Any]) -> Iterator[str]:
         if entries and "maxLength" in entries:
             yield f"Each at most {entries['maxLength']} characters."
     for patterned in (field, field.get("items"), field.get("additionalProperties")):
-        if patterned and "pattern" in patterned and not patterned.get("x-kubernetes-int-or-string"):
+        if patterned and "pattern" in patterned and not patterned.get("x-kubernetes-preserve-unknown-fields"):
             yield f"Pattern `{patterned['pattern']}`."
 
 

@@ -16,6 +16,17 @@ def mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", raw.get(key) or {})
 
 
+def without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The same object with its null fields absent, at any depth: server-side apply stores what a file leaves empty."""
+    return {name: _without_nulls(value) for name, value in raw.items() if value is not None}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return without_nulls(value)
+    return [_without_nulls(entry) for entry in value] if isinstance(value, list) else value
+
+
 def choice(raw: Mapping[str, Any], key: str, choices: tuple[str, ...], path: str) -> str:
     """Return the value at `key`; the first choice is the default.
 

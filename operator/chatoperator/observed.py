@@ -13,6 +13,8 @@ from chatoperator.manifests.metadata import (
     CREDENTIALS_HASH_ANNOTATION,
     KIND,
     OUTLIVED_ANNOTATION,
+    SAFE_TO_EVICT_ANNOTATION,
+    SAFE_TO_EVICT_VOLUMES_ANNOTATION,
     SCHEMA_ANNOTATION,
     part_name,
 )
@@ -75,6 +77,7 @@ class Pod:
         deletion_cost: The annotation's text; None where it is absent.
         outlived: The part's own container has ended with 0, and an injected one runs on.
         owner_uid: Of what controls the pod; None where nothing does.
+        eviction_told: It says whether the cluster autoscaler may evict it.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Pod:
     certificate_digest: str | None
     outlived: bool = False
     owner_uid: str | None = None
+    eviction_told: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
         trouble=_lost(raw) if lost else _trouble(status, containers, once=component == "migrate"),
         outlived=status.get("phase") == "Running" and any(_succeeded(component, one) for one in containers),
         owner_uid=owners[0] if owners else None,
+        eviction_told=not annotations.keys().isdisjoint({SAFE_TO_EVICT_ANNOTATION, SAFE_TO_EVICT_VOLUMES_ANNOTATION}),
         deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
         certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -35,6 +35,29 @@ class Resources:
 
     requests: Mapping[str, str]
     limits: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PodTemplate:
+    """What the user adds to a part's pods, as Kubernetes writes it. Empty is as it comes."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    node_selector: Mapping[str, str]
+    tolerations: tuple[Mapping[str, Any], ...]
+    affinity: Mapping[str, Any]
+    topology_spread_constraints: tuple[Mapping[str, Any], ...]
+    priority_class_name: str | None
+
+    def placed_like(self, other: PodTemplate) -> PodTemplate:
+        """The same, on the nodes of another part where it says nothing of its own."""
+        return replace(
+            self,
+            node_selector=self.node_selector or other.node_selector,
+            tolerations=self.tolerations or other.tolerations,
+            affinity=self.affinity or other.affinity,
+            priority_class_name=self.priority_class_name or other.priority_class_name,
+        )
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,7 @@ class Ingress:
     front: Front | None
     limits: AddressLimits
     resources: Resources
+    pod_template: PodTemplate
 
 
 @dataclass(frozen=True)
@@ -134,20 +158,8 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class PodTemplate:
-    """What the user adds to the chatservers' pods, as Kubernetes writes it. Empty is as it comes."""
-
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    node_selector: Mapping[str, str]
-    tolerations: tuple[Mapping[str, Any], ...]
-    affinity: Mapping[str, Any]
-    topology_spread_constraints: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True)
 class Chatserver:
-    """The chatservers. `env` holds further environment variables by name."""
+    """The chatservers. `env` holds further environment variables by name, `migration` is of the migrate Job's pods."""
 
     image: str | None
     target_connections_per_server: int
@@ -156,6 +168,7 @@ class Chatserver:
     resources: Resources
     env: Mapping[str, str]
     pod_template: PodTemplate
+    migration: PodTemplate
 
     @property
     def max_connections(self) -> int:
@@ -186,6 +199,7 @@ class Database:
     storage_size: str
     storage_class_name: str | None
     resources: Resources
+    pod_template: PodTemplate
     parameters: Mapping[str, str]
     external: ExternalDatabase | None
     connection_budget: int

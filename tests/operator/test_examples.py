@@ -43,6 +43,7 @@ def test_there_are_the_promised_examples() -> None:
         "autoscaling",
         "production",
         "external-database",
+        "pod-placement",
         "external-database-with-ca",
         "webhook-codes",
         "cert-manager",

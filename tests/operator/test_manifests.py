@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from chatoperator.manifests import desired, migrate_job
+from chatoperator.manifests import desired, migrate_job, postgres
 from chatoperator.manifests.credentials import Certificate, Issued
-from chatoperator.manifests.pod import LOST_NODE_SECONDS, tolerations
+from chatoperator.manifests.placement import LOST_NODE_SECONDS, tolerations
 from chatoperator.parse import parse
 from tests.support.chatclusters import SELF_SIGNED, body, cluster, inputs
 from tests.support.cluster import ROOT
@@ -24,6 +24,13 @@ from tests.support.cluster import ROOT
 GOLDEN = ROOT / "tests" / "operator" / "data"
 
 ISSUED = Issued(Certificate("issued certificate\n", "issued key\n"), "issuing authority\n")
+
+PLACED: dict[str, Any] = {
+    "nodeSelector": {"pool": "chat"},
+    "tolerations": [{"key": "dedicated", "value": "chat", "effect": "NoSchedule"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "chat",
+}
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "minimal": ({}, {}),
@@ -145,6 +152,39 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"database": {"external": {"secretName": "mine"}}},
         {"database_identity": "external:0000-secret:1", "external_ports": (5433,)},
     ),
+    "external-database-with-ca": (
+        {"database": {"external": {"secretName": "cluster-app", "secretKey": "uri", "caSecretName": "cluster-ca"}}},
+        {"database_identity": "external:0123456789", "external_ports": (5432,)},
+    ),
+    "pod-fields-of-every-part": (
+        {
+            "ingress": {
+                "podTemplate": {
+                    "labels": {"team": "edge"},
+                    "annotations": {"sidecar.istio.io/inject": "false", "chatcluster.io/config-hash": "mine"},
+                    "topologySpreadConstraints": [
+                        {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+                    ],
+                    **PLACED,
+                },
+            },
+            "chatserver": {
+                "podTemplate": PLACED,
+                "migration": {
+                    "podTemplate": {
+                        "labels": {"team": "data"},
+                        "annotations": {"a": "b"},
+                        "nodeSelector": {"pool": "jobs"},
+                    }
+                },
+            },
+            "database": {
+                "podTemplate": {"labels": {"team": "data"}, "annotations": {"linkerd.io/inject": "disabled"}, **PLACED},
+                "resources": {"requests": {"memory": "2Gi"}, "limits": {"cpu": "0"}},
+            },
+        },
+        {},
+    ),
     "metrics-from": (
         {
             "networkPolicies": {
@@ -233,6 +273,78 @@ def test_the_database_waits_for_its_node_as_long_as_kubernetes_does() -> None:
     pods = _pods()
     leave = {name for name, template in pods.items() if "tolerations" in template["spec"]}
     assert leave == {"demo-chatserver", "demo-ingress"}
+
+
+def test_every_part_has_the_same_pod_fields() -> None:
+    template = {"labels": {"team": "a"}, "annotations": {"b": "c"}, **PLACED}
+    pods = _pods(
+        ingress={"podTemplate": template},
+        chatserver={"podTemplate": template, "migration": {"podTemplate": template}},
+        database={"podTemplate": template},
+    )
+    assert len(pods) == 4
+    for made in pods.values():
+        assert made["metadata"]["labels"]["team"] == "a"
+        assert made["metadata"]["annotations"]["b"] == "c"
+        assert made["spec"]["tolerations"][:1] == PLACED["tolerations"]
+        assert {name: made["spec"][name] for name in PLACED.keys() - {"tolerations"}} == {
+            name: value for name, value in PLACED.items() if name != "tolerations"
+        }
+
+
+def test_a_migration_finds_the_chatservers_nodes_unless_it_says_otherwise() -> None:
+    def placed(**migration: Any) -> dict[str, Any]:
+        made = _pods(
+            chatserver={"podTemplate": {"labels": {"a": "b"}, **PLACED}, "migration": {"podTemplate": migration}}
+        )
+        return next(template for name, template in made.items() if "migrate" in name)
+
+    plain = placed()
+    assert {name: plain["spec"][name] for name in PLACED} == PLACED
+    assert "a" not in plain["metadata"]["labels"], "a mesh is told about each part by itself"
+    own = placed(nodeSelector={"pool": "jobs"})["spec"]
+    assert own["nodeSelector"] == {"pool": "jobs"}
+    assert own["tolerations"] == PLACED["tolerations"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "requests", "limits"),
+    [
+        ({}, {"cpu": "50m", "memory": "128Mi"}, {"cpu": "2", "memory": "1Gi"}),
+        # A default gives way to what the user says, whichever half that is.
+        ({"requests": {"memory": "2Gi"}}, {"cpu": "50m", "memory": "2Gi"}, {"cpu": "2", "memory": "2Gi"}),
+        ({"requests": {"cpu": 2.5}}, {"cpu": "2.5", "memory": "128Mi"}, {"cpu": "2.5", "memory": "1Gi"}),
+        ({"limits": {"memory": "64Mi"}}, {"cpu": "50m", "memory": "64Mi"}, {"cpu": "2", "memory": "64Mi"}),
+        # 0 takes a limit away.
+        ({"limits": {"cpu": 0}}, {"cpu": "50m", "memory": "128Mi"}, {"memory": "1Gi"}),
+        ({"limits": {"cpu": "0"}, "requests": {"cpu": 4}}, {"cpu": "4", "memory": "128Mi"}, {"memory": "1Gi"}),
+        ({"limits": {"cpu": None}}, {"cpu": "50m", "memory": "128Mi"}, {"cpu": "2", "memory": "1Gi"}),
+        (
+            {"requests": {"hugepages-2Mi": "64Mi"}, "limits": {"hugepages-2Mi": "64Mi"}},
+            {"cpu": "50m", "memory": "128Mi", "hugepages-2Mi": "64Mi"},
+            {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "64Mi"},
+        ),
+    ],
+)
+def test_no_default_contradicts_what_the_user_says(
+    wanted: dict[str, Any], requests: dict[str, str], limits: dict[str, str]
+) -> None:
+    made = _pods(database={"resources": wanted})["demo-postgres"]["spec"]["containers"][0]["resources"]
+    assert made == {"requests": requests, "limits": limits}
+
+
+def test_a_database_without_limits_is_tuned_by_what_it_is_sure_to_have() -> None:
+    none = {"cpu": 0, "memory": 0}
+    sized = [
+        postgres.parameters(cluster(database={"resources": resources}), volume_size="10Gi")
+        for resources in (
+            {"requests": {"memory": "4Gi"}, "limits": none},
+            {"requests": {"memory": "4Gi"}},
+            {"limits": none},
+            {},
+        )
+    ]
+    assert [made["shared_buffers"] for made in sized] == ["1024MB", "1024MB", "256MB", "256MB"]
 
 
 def test_every_pod_is_restricted_and_has_no_token_but_limits() -> None:

@@ -40,6 +40,24 @@ def test_the_default_number_of_chatservers_means_nothing_in_mode_internal(
     assert cluster(chatserver={"scaling": scaling}).chatserver.scaling.replicas == replicas
 
 
+def test_null_is_absent_at_any_depth() -> None:
+    """As server-side apply stores what a file leaves empty."""
+    toleration = {"key": "a", "operator": "Exists", "value": None}
+    given = {
+        "version": None,
+        "ingress": {"image": None, "front": None, "resources": None, "tls": {"secretName": None, "issuerRef": None}},
+        "chatserver": {"podTemplate": {"tolerations": [toleration], "priorityClassName": None}},
+        "database": {"external": None, "storage": {"storageClassName": None}, "resources": {"limits": {"cpu": None}}},
+    }
+    without = {"chatserver": {"podTemplate": {"tolerations": [{"key": "a", "operator": "Exists"}]}}}
+    assert cluster(**given) == cluster(**without)
+
+
+def test_no_storage_class_is_not_the_default_one() -> None:
+    assert cluster(database={"storage": {"storageClassName": ""}}).database.storage_class_name == ""
+    assert cluster().database.storage_class_name is None
+
+
 def _front(**front: Any) -> dict[str, Any]:
     return {"ingress": {"hostnames": ["a.example.com"], "front": front}}
 
@@ -88,6 +106,10 @@ def _front(**front: Any) -> dict[str, Any]:
         ({"ingress": {"service": {"proxyProtocolFrom": ["10.0.0.300"]}}}, "ingress.service.proxyProtocolFrom"),
         ({"ingress": {"limits": {"connectionsPerIP": 0}}}, "ingress.limits.connectionsPerIP"),
         ({"deletionPolicy": "Perhaps"}, "deletionPolicy"),
+        ({"ingress": {"resources": {"limits": {"cpus": 1}}}}, "ingress.resources.limits.cpus"),
+        ({"chatserver": {"resources": {"requests": {"memory": "much"}}}}, "chatserver.resources.requests.memory"),
+        ({"database": {"resources": {"requests": {"cpu": 2}, "limits": {"cpu": 0.5}}}},
+         "database.resources.limits.cpu"),
     ],
 )  # fmt: skip
 def test_wrong_values_name_their_field_and_a_remedy(spec: dict[str, Any], field: str) -> None:

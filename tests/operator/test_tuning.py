@@ -8,8 +8,8 @@ import pytest
 
 from chatoperator.manifests.parameters import restart_digest
 from chatoperator.manifests.postgres import config_map, parameters
-from chatoperator.manifests.quantity import number
 from chatoperator.manifests.tuning import derive
+from chatoperator.quantity import number
 from tests.support.chatclusters import cluster
 
 

@@ -10,13 +10,13 @@ from chatoperator.manifests.metadata import (
     OUTLIVED_ANNOTATION,
     SCHEMA_ANNOTATION,
     digest,
-    labels,
     metadata,
     migrate_job_name,
     part_name,
     proxies_service_name,
     selector,
 )
+from chatoperator.manifests.placement import placement, pod_metadata, tolerations
 from chatoperator.manifests.pod import (
     SECRET_FILE_MODE,
     SERVICE_USER_ID,
@@ -24,7 +24,6 @@ from chatoperator.manifests.pod import (
     http_probe,
     pod_spec,
     resources,
-    tolerations,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +87,7 @@ def deployment(
         cluster_domain: DNS domain of the Kubernetes cluster, such as `cluster.local`.
     """
     webhook_volumes, webhook_mounts = _webhook_volume(cluster.auth)
+    wanted = cluster.chatserver.pod_template
     container: Manifest = {
         "name": "chatserver",
         "image": image,
@@ -122,7 +122,7 @@ def deployment(
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": SURGE}},
             "selector": {"matchLabels": selector(cluster.name, "chatserver")},
             "template": {
-                "metadata": _pod_metadata(cluster),
+                "metadata": pod_metadata(cluster.name, "chatserver", wanted),
                 "spec": {
                     **pod_spec(
                         user_id=SERVICE_USER_ID,
@@ -132,9 +132,8 @@ def deployment(
                         termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
                         spread_over=selector(cluster.name, "chatserver"),
                     ),
-                    **_spread(cluster),
-                    **_scheduling(cluster),
-                    "tolerations": tolerations(cluster.chatserver.pod_template.tolerations),
+                    **placement(cluster.name, "chatserver", wanted),
+                    "tolerations": tolerations(wanted.tolerations),
                 },
             },
         },
@@ -167,7 +166,7 @@ def migrate_job(
         "volumeMounts": databaseaccess.mounts(cluster),
     }
     template: Manifest = {
-        "metadata": {"labels": labels(cluster.name, "migrate")},
+        "metadata": pod_metadata(cluster.name, "migrate", cluster.chatserver.migration),
         "spec": {
             **pod_spec(
                 user_id=SERVICE_USER_ID,
@@ -176,8 +175,7 @@ def migrate_job(
                 pull_secrets=cluster.images.pull_secrets,
                 termination_grace_seconds=30,
             ),
-            # It has to find a node where the servers find theirs.
-            **_scheduling(cluster),
+            **placement(cluster.name, "migrate", cluster.chatserver.migration),
             "restartPolicy": "OnFailure",
         },
     }
@@ -205,35 +203,6 @@ def _environment(cluster: ChatCluster, cluster_domain: str) -> list[Manifest]:
     names = {entry["name"] for entry in ours}
     theirs = cluster.chatserver.env.items()
     return [*ours, *({"name": name, "value": value} for name, value in theirs if name not in names)]
-
-
-def _pod_metadata(cluster: ChatCluster) -> Manifest:
-    """Ours win: labels tie the pods to the parts, and HAProxy finds them by those."""
-    wanted = cluster.chatserver.pod_template
-    made: Manifest = {"labels": {**wanted.labels, **labels(cluster.name, "chatserver")}}
-    if wanted.annotations:
-        made["annotations"] = dict(wanted.annotations)
-    return made
-
-
-def _scheduling(cluster: ChatCluster) -> Manifest:
-    """What of the pod spec says where pods may run."""
-    wanted = cluster.chatserver.pod_template
-    made = {
-        "nodeSelector": dict(wanted.node_selector),
-        "tolerations": [dict(toleration) for toleration in wanted.tolerations],
-        "affinity": dict(wanted.affinity),
-    }
-    return {name: value for name, value in made.items() if value}
-
-
-def _spread(cluster: ChatCluster) -> Manifest:
-    """The user's constraints in place of ours; one without a selector is about the chatservers."""
-    wanted = cluster.chatserver.pod_template.topology_spread_constraints
-    if not wanted:
-        return {}
-    own = {"labelSelector": {"matchLabels": selector(cluster.name, "chatserver")}}
-    return {"topologySpreadConstraints": [{**own, **constraint} for constraint in wanted]}
 
 
 def _serve_environment(cluster: ChatCluster, cluster_domain: str) -> list[Manifest]:

@@ -10,7 +10,6 @@ from chatoperator.manifests.haproxyclients import Limits
 from chatoperator.manifests.metadata import (
     CONFIG_HASH_ANNOTATION,
     digest,
-    labels,
     metadata,
     part_name,
     proxies_service_name,
@@ -18,6 +17,7 @@ from chatoperator.manifests.metadata import (
     service_host,
     tls_secret_name,
 )
+from chatoperator.manifests.placement import placement, pod_metadata, tolerations
 from chatoperator.manifests.pod import (
     SECRET_FILE_MODE,
     SERVICE_USER_ID,
@@ -26,9 +26,9 @@ from chatoperator.manifests.pod import (
     pod_spec,
     resources,
     scratch,
-    tolerations,
+    usable,
 )
-from chatoperator.manifests.quantity import number
+from chatoperator.quantity import number
 
 if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
@@ -126,7 +126,7 @@ def _server_connections(cluster: ChatCluster) -> int:
 
 def _max_connections(wanted: Ingress) -> int:
     """What fits seven eighths of the memory limit: 1Gi -> 12,288 connections, 2Gi -> 25,031."""
-    memory = number({**DEFAULT_LIMITS, **wanted.resources.limits}["memory"])
+    memory = number(usable(DEFAULT_REQUESTS, DEFAULT_LIMITS, wanted.resources)["memory"])
     return max(LEAST_CONNECTIONS, int(memory * 7 / 8 - OWN_BYTES) // CONNECTION_BYTES)
 
 
@@ -157,7 +157,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
         pull_policy: imagePullPolicy.
         config: The ConfigMap made by config_map().
     """
-    name = part_name(cluster.name, "ingress")
+    name, wanted = part_name(cluster.name, "ingress"), cluster.ingress.pod_template
     container: Manifest = {
         "name": "haproxy",
         "image": image,
@@ -202,10 +202,9 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "selector": {"matchLabels": selector(cluster.name, "ingress")},
             "template": {
-                "metadata": {
-                    "labels": labels(cluster.name, "ingress"),
-                    "annotations": {CONFIG_HASH_ANNOTATION: digest(config["data"])},
-                },
+                "metadata": pod_metadata(
+                    cluster.name, "ingress", wanted, {CONFIG_HASH_ANNOTATION: digest(config["data"])}
+                ),
                 "spec": {
                     **pod_spec(
                         user_id=SERVICE_USER_ID,
@@ -215,7 +214,8 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
                         termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                         spread_over=selector(cluster.name, "ingress"),
                     ),
-                    "tolerations": tolerations(),
+                    **placement(cluster.name, "ingress", wanted),
+                    "tolerations": tolerations(wanted.tolerations),
                 },
             },
         },

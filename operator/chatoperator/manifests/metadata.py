@@ -40,6 +40,10 @@ re-read in place. On chatservers it is the DSN's, on PostgreSQL that of its pass
 CERTIFICATE_HASH_ANNOTATION = f"{GROUP}/certificate-hash"
 """On running HAProxy pods: makes kubelet refresh the mounted certificate at once, which HAProxy re-reads."""
 
+SAFE_TO_EVICT_ANNOTATION = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+SAFE_TO_EVICT_VOLUMES_ANNOTATION = f"{SAFE_TO_EVICT_ANNOTATION}-local-volumes"
+"""The cluster autoscaler's: whether a pod may be evicted, and which of its emptyDirs are no reason against it."""
+
 SCHEMA_ANNOTATION = f"{GROUP}/schema"
 """On the chatserver Deployment: the migrate Job after which its template was applied."""
 

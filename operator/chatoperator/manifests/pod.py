@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.manifests.metadata import metadata, part_name, selector
+from chatoperator.quantity import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,12 +19,6 @@ SERVICE_USER_ID = 10001
 POSTGRES_USER_ID = 999
 """User and group of the postgres image, Debian's number for it."""
 
-LOST_NODE_SECONDS = 30
-"""Stateless pods are replaced this long after Kubernetes has given their node up, which takes it 50 s by itself. Its
-default is 300 s, in which the other servers would carry all clients. A shorter cut of the network moves nothing."""
-
-LOST_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-
 SCRATCH_LIMIT = "64Mi"
 """Of each volume for small files, of which a few hundred KiB are used. The root file system being read-only, nothing a
 pod writes can fill its node's disk."""
@@ -35,11 +30,34 @@ SECRET_FILE_MODE = 0o440
 def resources(
     default_requests: Mapping[str, str], default_limits: Mapping[str, str], wanted: Resources
 ) -> dict[str, dict[str, str]]:
-    """Container resources: the part's defaults with what the user gave laid over them, name by name."""
-    return {
-        "requests": {**default_requests, **wanted.requests},
-        "limits": {**default_limits, **wanted.limits},
+    """Container resources: the part's defaults with what the user gave laid over them, name by name.
+
+    A default never contradicts what the user gave: a default limit rises to the request, a default request falls to
+    the limit. A limit of 0 is none.
+
+    Example: requests {memory: 2Gi}, default limit 1Gi -> limit 2Gi. limits {cpu: 0} -> no limit of cpu.
+    """
+    unlimited = {name for name, limit in wanted.limits.items() if not number(limit)}
+    limits = {name: limit for name, limit in wanted.limits.items() if name not in unlimited}
+    requests = {
+        name: min(request, limits.get(name, request), key=number) for name, request in default_requests.items()
+    } | dict(wanted.requests)
+    defaults = {
+        name: max(limit, wanted.requests.get(name, limit), key=number)
+        for name, limit in default_limits.items()
+        if name not in unlimited
     }
+    made = {"requests": requests, "limits": {**defaults, **limits}}
+    return {kind: quantities for kind, quantities in made.items() if quantities}
+
+
+def usable(default_requests: Mapping[str, str], default_limits: Mapping[str, str], wanted: Resources) -> dict[str, str]:
+    """What a container may count on, by resource name: its limit, or without one its request.
+
+    Without either it is what the default limit would have allowed.
+    """
+    made = resources(default_requests, default_limits, wanted)
+    return {**default_limits, **wanted.requests, **made.get("limits", {})}
 
 
 def container_security() -> Manifest:
@@ -135,23 +153,6 @@ def _apart(pods: Mapping[str, str]) -> Manifest:
             }
         },
     }
-
-
-def tolerations(wanted: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """The tolerations of a stateless part: the user's, and for a lost node ours where the user says nothing of it.
-
-    Args:
-        wanted: The user's.
-    """
-    # Where two fit, Kubernetes takes the shorter time: ours would undo the user's.
-    said = {str(one.get("key") or "") for one in wanted if one.get("effect") in (None, "", "NoExecute")}
-    ours = [
-        {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
-        for taint in LOST_NODE_TAINTS
-        # Without a key it is about every taint.
-        if not said & {taint, ""}
-    ]
-    return [*(dict(one) for one in wanted), *ours]
 
 
 def http_probe(path: str, port: str, *, period_seconds: int, failures: int, timeout_seconds: int = 3) -> Manifest:

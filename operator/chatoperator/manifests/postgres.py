@@ -12,12 +12,12 @@ from chatoperator.manifests.metadata import (
     claim_name,
     database_secret_name,
     digest,
-    labels,
     metadata,
     part_name,
     selector,
 )
 from chatoperator.manifests.parameters import restart_digest
+from chatoperator.manifests.placement import placement, pod_metadata
 from chatoperator.manifests.pod import (
     POSTGRES_USER_ID,
     SECRET_FILE_MODE,
@@ -25,8 +25,9 @@ from chatoperator.manifests.pod import (
     pod_spec,
     resources,
     scratch,
+    usable,
 )
-from chatoperator.manifests.quantity import number
+from chatoperator.quantity import number
 from chatoperator.spec import MAX_CONNECTIONS_DEFAULT
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def parameters(cluster: ChatCluster, *, volume_size: str) -> dict[str, str]:
         cluster: The ChatCluster.
         volume_size: Of the volume as it is, which may be less than the spec asks.
     """
-    limits = resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.database.resources)["limits"]
-    derived = tuning.derive(memory=limits["memory"], cpu=limits["cpu"], volume=volume_size)
+    sized = usable(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.database.resources)
+    derived = tuning.derive(memory=sized["memory"], cpu=sized["cpu"], volume=volume_size)
     return {**DEFAULT_PARAMETERS, **derived, **cluster.database.parameters}
 
 
@@ -148,7 +149,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
         pull_policy: imagePullPolicy.
         config_digest: Changes with the parameters that only a restart brings.
     """
-    name = part_name(cluster.name, "postgres")
+    name, wanted = part_name(cluster.name, "postgres"), cluster.database.pod_template
     config_name = name
     container: Manifest = {
         "name": "postgres",
@@ -209,17 +210,17 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
             "updateStrategy": {"type": "RollingUpdate"},
             "selector": {"matchLabels": selector(cluster.name, "postgres")},
             "template": {
-                "metadata": {
-                    "labels": labels(cluster.name, "postgres"),
-                    "annotations": {CONFIG_HASH_ANNOTATION: config_digest},
+                "metadata": pod_metadata(cluster.name, "postgres", wanted, {CONFIG_HASH_ANNOTATION: config_digest}),
+                "spec": {
+                    **pod_spec(
+                        user_id=POSTGRES_USER_ID,
+                        containers=[container, agent],
+                        volumes=volumes,
+                        pull_secrets=cluster.images.pull_secrets,
+                        termination_grace_seconds=TERMINATION_GRACE_SECONDS,
+                    ),
+                    **placement(cluster.name, "postgres", wanted),
                 },
-                "spec": pod_spec(
-                    user_id=POSTGRES_USER_ID,
-                    containers=[container, agent],
-                    volumes=volumes,
-                    pull_secrets=cluster.images.pull_secrets,
-                    termination_grace_seconds=TERMINATION_GRACE_SECONDS,
-                ),
             },
         },
     }

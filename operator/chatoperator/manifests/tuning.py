@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from chatoperator.manifests.quantity import number
+from chatoperator.quantity import number
 
 MIB = 1024 * 1024
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.errors import SpecError
-from chatoperator.fields import check_network, choice, mapping
+from chatoperator.fields import check_network, choice, mapping, without_nulls
 from chatoperator.parse.auth import parse_auth
 from chatoperator.parse.chatserver import parse_chatserver
 from chatoperator.parse.database import parse_database
@@ -35,7 +35,7 @@ def parse(body: Mapping[str, Any]) -> ChatCluster:
         SpecError: A value cannot work; it names the field and the remedy.
     """
     metadata = body["metadata"]
-    spec = mapping(body, "spec")
+    spec = without_nulls(mapping(body, "spec"))
     cluster = ChatCluster(
         namespace=metadata["namespace"],
         name=metadata["name"],

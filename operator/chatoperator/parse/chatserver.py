@@ -21,6 +21,7 @@ def parse_chatserver(raw: Mapping[str, Any]) -> Chatserver:
     Raises:
         SpecError: A value cannot work.
     """
+    template = pods.pod_template(raw)
     return Chatserver(
         image=raw.get("image"),
         target_connections_per_server=integer(
@@ -28,9 +29,11 @@ def parse_chatserver(raw: Mapping[str, Any]) -> Chatserver:
         ),
         scaling=_scaling(mapping(raw, "scaling")),
         drain_seconds=integer(raw, "drainSeconds", 30, "chatserver.drainSeconds", 10),
-        resources=pods.resources(raw),
+        resources=pods.resources(raw, "chatserver"),
         env={str(entry["name"]): str(entry.get("value", "")) for entry in raw.get("env") or ()},
-        pod_template=pods.pod_template(mapping(raw, "podTemplate")),
+        pod_template=template,
+        # It has to find a node where the servers find theirs.
+        migration=pods.pod_template(mapping(raw, "migration")).placed_like(template),
     )
 
 

@@ -58,7 +58,8 @@ def parse_database(raw: Mapping[str, Any]) -> Database:
         image=raw.get("image"),
         storage_size=str(storage.get("size", "10Gi")),
         storage_class_name=storage.get("storageClassName"),
-        resources=pods.resources(raw),
+        resources=pods.resources(raw, "database"),
+        pod_template=pods.pod_template(raw),
         parameters=parameters,
         external=_external(external) if external is not None else None,
         connection_budget=(

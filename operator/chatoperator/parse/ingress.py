@@ -52,7 +52,8 @@ def parse_ingress(raw: Mapping[str, Any]) -> Ingress:
         issuer=issuer,
         front=_front(mapping(raw, "front"), hostnames),
         limits=_address_limits(mapping(raw, "limits")),
-        resources=pods.resources(raw),
+        resources=pods.resources(raw, "ingress"),
+        pod_template=pods.pod_template(raw),
     )
 
 

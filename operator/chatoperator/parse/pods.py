@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.errors import SpecError
 from chatoperator.fields import mapping
+from chatoperator.quantity import number
 from chatoperator.spec import PodTemplate, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|[a-z0-9][-a-z0-9.]*/[A-Za-z0-9][-\w.]*")
 
-def resources(raw: Mapping[str, Any]) -> Resources:
-    """Quantities of the part `raw`."""
+
+def resources(raw: Mapping[str, Any], path: str) -> Resources:
+    """Quantities of a part.
+
+    Args:
+        raw: The part, which has the field resources.
+        path: The part's field below `spec`, for errors.
+
+    Raises:
+        SpecError: A name or quantity is none, or a request is above its limit.
+    """
     wanted = mapping(raw, "resources")
-    return Resources(
-        requests={name: str(value) for name, value in mapping(wanted, "requests").items()},
-        limits={name: str(value) for name, value in mapping(wanted, "limits").items()},
+    made = Resources(
+        requests=_quantities(wanted, "requests", f"{path}.resources.requests"),
+        limits=_quantities(wanted, "limits", f"{path}.resources.limits"),
     )
+    for name, limit in made.limits.items():
+        request = made.requests.get(name)
+        if request is not None and 0 < number(limit) < number(request):
+            field = f"{path}.resources.limits.{name}"
+            raise SpecError(field, f"{limit} is below the request of {request}; raise it, or lower the request")
+    return made
+
+
+def _quantities(raw: Mapping[str, Any], key: str, path: str) -> dict[str, str]:
+    made = {name: str(value) for name, value in mapping(raw, key).items()}
+    for name, quantity in made.items():
+        if not _RESOURCE.fullmatch(name):
+            raise SpecError(f"{path}.{name}", "no resource has this name; cpu and memory have")
+        try:
+            number(quantity)
+        except ValueError as error:
+            raise SpecError(f"{path}.{name}", f"{error}: write it like 4Gi or 500m") from error
+    return made
 
 
 def pod_template(raw: Mapping[str, Any]) -> PodTemplate:
-    """The fields of a podTemplate."""
+    """The field podTemplate of a part."""
+    wanted = mapping(raw, "podTemplate")
     return PodTemplate(
-        labels=dict(mapping(raw, "labels")),
-        annotations=dict(mapping(raw, "annotations")),
-        node_selector=dict(mapping(raw, "nodeSelector")),
-        tolerations=tuple(raw.get("tolerations") or ()),
-        affinity=dict(mapping(raw, "affinity")),
-        topology_spread_constraints=tuple(raw.get("topologySpreadConstraints") or ()),
+        labels=dict(mapping(wanted, "labels")),
+        annotations=dict(mapping(wanted, "annotations")),
+        node_selector=dict(mapping(wanted, "nodeSelector")),
+        tolerations=tuple(wanted.get("tolerations") or ()),
+        affinity=dict(mapping(wanted, "affinity")),
+        topology_spread_constraints=tuple(wanted.get("topologySpreadConstraints") or ()),
+        priority_class_name=wanted.get("priorityClassName"),
     )

@@ -19,6 +19,7 @@ from chatoperator.manifests.metadata import (
 )
 from chatoperator.observed import job_state
 from chatoperator.ownership import is_child, is_migrate_job, own_names
+from chatoperator.reconcile import eviction
 from chatoperator.reconcile.apply import Applier
 from chatoperator.reconcile.scale import mark_victims
 
@@ -80,6 +81,8 @@ class Actor:
             await self._refresh_mounts(cluster, observed, plan, outcome)
         with outcome.collecting():
             await self._refresh_certificate(cluster, observed, plan, outcome)
+        with outcome.collecting():
+            await eviction.allow(self._kube, self._cache, cluster, observed)
         with outcome.collecting():
             await self._tidy_jobs(cluster, observed, plan)
         with outcome.collecting():

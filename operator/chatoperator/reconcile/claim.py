@@ -8,7 +8,7 @@ import structlog
 
 from chatoperator.events import News
 from chatoperator.manifests.metadata import digest
-from chatoperator.manifests.quantity import number
+from chatoperator.quantity import number
 from chatoperator.reconcile.remembered import is_bound
 from chatoperator.reconcile.state import Refusal
 

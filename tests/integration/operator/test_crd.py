@@ -52,6 +52,12 @@ def _issuer(reference: dict[str, Any] | None, *, mode: str | None = "CertManager
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
+ANYWAY = {"whenUnsatisfiable": "ScheduleAnyway"}
+
+NEAR = {"topologyKey": "zone"}
+
+EMPTY_IN = {"matchExpressions": [{"key": "a", "operator": "In"}]}
+
 IN_MANY = {"key": "a", "operator": "In", "values": ["b"] * 65}
 
 
@@ -107,6 +113,47 @@ def _spread(**changed: Any) -> dict[str, Any]:
         (_server(env=[{"name": "CHAT_HTTP_PORT", "value": "1"}]), "must not set what the operator sets by itself"),
         (_server(env=[{"name": "A"}, {"name": "A"}]), "Duplicate value"),
         (_server(podTemplate={"labels": {"app.kubernetes.io/name": "x"}}), "must not begin with app.kubernetes.io/"),
+        (_server(podTemplate={"labels": {"a b": "x"}}), "podTemplate.labels must have names such as team"),
+        (_server(podTemplate={"labels": {"Example.com/a": "x"}}), "podTemplate.labels must have names such as team"),
+        (_server(podTemplate={"labels": {"a" * 64: "x"}}), "podTemplate.labels must have names such as team"),
+        (_server(podTemplate={"labels": {"a": "no blanks"}}), "podTemplate.labels.a in body should match"),
+        (_server(podTemplate={"annotations": {"a/b/c": "x"}}), "podTemplate.annotations must have names such as team"),
+        (_server(podTemplate={"nodeSelector": {"a": "-"}}), "podTemplate.nodeSelector.a in body should match"),
+        (_server(podTemplate={"nodeSelector": {"": "a"}}), "podTemplate.nodeSelector must name labels"),
+        (_server(podTemplate={"tolerations": [{"operator": "Equal"}]}), "tolerations: key must be set"),
+        (_server(podTemplate={"tolerations": [{"effect": "NoSchedule"}]}), "tolerations: key must be set"),
+        (
+            _server(podTemplate={"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}),
+            "operator Exists takes no value",
+        ),
+        (_server(podTemplate={"tolerations": [{"key": "a", "tolerationSeconds": 1}]}), "belongs to effect NoExecute"),
+        (_server(podTemplate={"tolerations": [{"key": "a b"}]}), "tolerations[0].key in body should match"),
+        (_server(podTemplate={"topologySpreadConstraints": [_spread(topologyKey="")]}), "topologyKey in body should"),
+        (
+            _server(podTemplate={"topologySpreadConstraints": [{**_spread(), **ANYWAY, "minDomains": 2}]}),
+            "minDomains belongs to whenUnsatisfiable DoNotSchedule",
+        ),
+        (
+            _server(podTemplate={"affinity": {"podAffinity": {REQUIRED: [{**NEAR, "labelSelector": EMPTY_IN}]}}}),
+            "operators In and NotIn need values",
+        ),
+        (_server(podTemplate={"priorityClassName": "system-node-critical"}), "must not begin with system-"),
+        (_server(migration={"podTemplate": {"labels": {"a b": "x"}}}), "podTemplate.labels must have names"),
+        ({"spec": {"ingress": {"podTemplate": {"labels": {"a b": "x"}}}}}, "podTemplate.labels must have names"),
+        ({"spec": {"database": {"podTemplate": {"labels": {"a b": "x"}}}}}, "podTemplate.labels must have names"),
+        (_server(image="chat:1\u001b[31m"), "chatserver.image in body should match"),
+        (_server(image="chat:1 "), "chatserver.image in body should match"),
+        ({"spec": {"ingress": {"image": "a\nb"}}}, "ingress.image in body should match"),
+        ({"spec": {"database": {"image": "\u202eb"}}}, "database.image in body should match"),
+        (_server(resources={"limits": {"cpu": "half"}}), "resources.limits.cpu in body should match"),
+        (_server(resources={"limits": {"cpu": -1}}), "greater than or equal to 0"),
+        (_server(resources={"limits": {"cpu": {"a": {}}}}), "resources.limits.cpu: Too many"),
+        (_server(resources={"limits": {"cpu": [1]}}), "resources.limits.cpu: Too many"),
+        (_server(resources={"limits": {"cpu": True}}), "must not validate the schema (not)"),
+        (
+            {"spec": {"database": {"external": {"secretName": "a", "secretKey": "a/b"}}}},
+            "secretKey in body should match",
+        ),
         (_server(podTemplate={"annotations": {"chatcluster.io/x": "y"}}), "must not begin with chatcluster.io/"),
         ({"spec": {"ingress": {"limits": {"trustedProxies": ["proxy.example.com"]}}}}, "trustedProxies"),
         ({"spec": {"ingress": {"service": {"proxyProtocolFrom": ["any"]}}}}, "proxyProtocolFrom"),
@@ -138,7 +185,7 @@ def _nested(levels: int) -> dict[str, Any]:
     [
         {"affinity": _nested(900)},
         {"affinity": {"a": [{}] * 400_000}},
-        {"tolerations": [{"a": [{}] * 100_000}]},
+        {"tolerations": [{"key": "a", "operator": "Exists", "a": [{}] * 100_000}]},
         {"topologySpreadConstraints": [_spread(a=_nested(900))]},
         {"affinity": {"podAffinity": {"a": _nested(900)}}},
     ],
@@ -202,6 +249,64 @@ def test_the_volume_may_grow(server: ApiServer, minimal: dict[str, Any]) -> None
     for size in ("1000Mi", "1Gi", "1Ti"):
         changed = _merged(minimal, {"spec": {"database": {"storage": {"size": size}}}})
         assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(changed)).returncode == 0
+
+
+TOLERATION = {"key": "a", "operator": "Exists", "value": None, "effect": None, "tolerationSeconds": None}
+
+EMPTY: dict[str, Any] = {
+    "version": None,
+    "images": {"registry": None, "pullSecrets": None},
+    "ingress": {
+        "image": None,
+        "replicas": None,
+        "hostnames": None,
+        "service": {"type": None, "nodePort": None, "annotations": None},
+        "tls": {"mode": None, "secretName": None, "issuerRef": None},
+        "front": None,
+        "limits": {"connectionsPerIP": None},
+        "resources": {"requests": None, "limits": {"cpu": None}},
+        "podTemplate": {"labels": None, "affinity": None, "priorityClassName": None},
+    },
+    "chatserver": {
+        "image": None,
+        "scaling": {"mode": None, "replicas": None},
+        "podTemplate": {
+            "tolerations": [TOLERATION],
+            "affinity": {"nodeAffinity": None, "podAffinity": {REQUIRED: None}},
+        },
+        "migration": None,
+    },
+    "database": {"external": None, "image": None, "storage": {"storageClassName": None, "size": None}},
+    "networkPolicies": None,
+}
+
+
+@pytest.mark.parametrize("way", ["client-side", "server-side"])
+def test_a_field_that_a_file_leaves_empty_is_absent(
+    server: ApiServer, minimal: dict[str, Any], namespace: str, way: str
+) -> None:
+    spec = {**EMPTY, "auth": {**minimal["spec"]["auth"], "limits": None}}
+    apply = ["apply", "-f", "-", *(["--server-side"] if way == "server-side" else [])]
+    applied = server.run_kubectl(*apply, stdin=json.dumps({**minimal, "spec": spec}))
+    assert applied.returncode == 0, applied.stderr
+    got = json.loads(server.run_kubectl("get", "cc", "demo", "-n", namespace, "-o", "json").stdout)
+    template = {"podTemplate": {"tolerations": [{"key": "a", "operator": "Exists"}], "affinity": {"podAffinity": {}}}}
+    assert parse(got) == parse({**got, "spec": {**minimal["spec"], "chatserver": template}})
+
+
+@pytest.mark.parametrize("way", ["client-side", "server-side"])
+def test_numbers_and_no_storage_class_are_taken_as_pods_and_claims_take_them(
+    server: ApiServer, minimal: dict[str, Any], namespace: str, way: str
+) -> None:
+    resources = {"requests": {"cpu": 0.5, "memory": 1073741824}, "limits": {"cpu": 2, "memory": "2Gi"}}
+    database = {"resources": resources, "storage": {"storageClassName": ""}}
+    apply = ["apply", "-f", "-", *(["--server-side"] if way == "server-side" else [])]
+    for _ in range(2):
+        applied = server.run_kubectl(*apply, stdin=json.dumps(_merged(minimal, {"spec": {"database": database}})))
+        assert applied.returncode == 0, applied.stderr
+    got = parse(json.loads(server.run_kubectl("get", "cc", "demo", "-n", namespace, "-o", "json").stdout))
+    assert got.database.storage_class_name == ""
+    assert dict(got.database.resources.requests) == {"cpu": "0.5", "memory": "1073741824"}
 
 
 def test_every_default_is_filled_in(server: ApiServer, minimal: dict[str, Any], namespace: str) -> None:
