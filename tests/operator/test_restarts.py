@@ -32,6 +32,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ingress.hostnames": {"ingress": {"hostnames": ["chat.example.com"]}},
     "ingress.replicas": {"ingress": {"replicas": 3}},
     "ingress.limits": {"ingress": {"limits": {"connectionsPerIP": 100}}},
+    "ingress.podTemplate": {"ingress": {"podTemplate": {"labels": {"team": "chat"}}}},
+    "database.podTemplate": {"database": {"podTemplate": {"priorityClassName": "chat"}}},
     "ingress.resources": {"ingress": {"resources": {"limits": {"memory": "2Gi"}}}},
     "ingress.tls.secretName": {"ingress": {"tls": {"mode": "Secret", "secretName": "mine"}}},
     "ingress.tls.issuerRef": {
