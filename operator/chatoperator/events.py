@@ -20,6 +20,7 @@ GOOD_WHEN_FALSE = frozenset(
         "DevelopmentCodes",
         "UpgradeAvailable",
         "HostnameConflict",
+        "Contested",
         "ClientAddressesShared",
     }
 )
@@ -40,6 +41,9 @@ WARNINGS = frozenset(
         "RolloutFailing",
         "WebhookSecretMissing",
         "HostnameTaken",
+        "OtherOperator",
+        "OtherWriter",
+        "Overruled",
         "TooFewServers",
         "ParametersRefused",
         "VolumeNotExpandable",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.autoscaler import Decision
+    from chatoperator.contest import Contested
     from chatoperator.irreplaceable import Loss
     from chatoperator.issuance import CertificateTrouble
     from chatoperator.manifests.metadata import Part
@@ -71,6 +72,7 @@ class Facts:
         decision: The autoscaler's; None in modes External and Disabled, and where the spec is wrong.
         migrate_job_name: The Job that the wanted image waits for; None where there is none.
         migrated: Whether the wanted image's migrations have run.
+        contested: Who else writes what the operator writes; None where nobody does.
         conflict: The older ChatCluster with one of its hostnames, in words; None where there is none.
         certificate_ends: When the certificate ends, and whether it has; None where it cannot be told.
         certificate_trouble: What is wrong with the certificate's source; None where nothing is.
@@ -99,6 +101,7 @@ class Facts:
     decision: Decision | None = None
     migrate_job_name: str | None = None
     migrated: bool = False
+    contested: Contested | None = None
     conflict: str | None = None
     certificate_ends: Ends | None = None
     certificate_trouble: CertificateTrouble | None = None

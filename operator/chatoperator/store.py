@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from chatoperator.contest import WRITERS_FIELD, writers
 from chatoperator.decoding import decode, encode
 from chatoperator.manifests.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
 
@@ -195,9 +196,11 @@ def _owner(kind: str, raw: Manifest) -> Key:
 
 
 def _text(kind: str, raw: Manifest) -> bytes:
-    # Lists leave out the kind; who owns which field, and what kubectl has applied, is half of an object and nothing
-    # that the operator reads.
+    # Lists leave out the kind; who owns which field, and what kubectl has applied, is half of an object, and of that
+    # only who writes it is of use.
     metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
+    if kind not in (KIND, "Pod"):
+        metadata[WRITERS_FIELD] = writers(raw, MANAGED_BY)
     annotations = metadata.get("annotations")
     if annotations and LAST_APPLIED_ANNOTATION in annotations:
         metadata["annotations"] = {n: value for n, value in annotations.items() if n != LAST_APPLIED_ANNOTATION}

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from chatoperator import issuance, routing
+from chatoperator import contest, issuance, routing
 from chatoperator.autoscaler import Decision, Memory
 from chatoperator.conditions import conditions, safety
 from chatoperator.facts import Condition, DatabaseReason, Ends, Facts
@@ -188,6 +188,7 @@ def test_the_conditions_are_those_that_admins_are_promised() -> None:
         "UpgradeAvailable",
         "HostnameConflict",
         "ClientAddressesShared",
+        "Contested",
     ]
 
 
@@ -399,6 +400,7 @@ def test_every_reason_is_explained_to_admins() -> None:
     explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
     given |= {*get_args(issuance.Reason), *get_args(routing.Reason), *get_args(DatabaseReason)}
     given |= {*safety.REASONS.values()}
+    given |= {*get_args(contest.Reason)}
     # By name elsewhere: the autoscaler's reasons, the scaling mode, how many pods are ready.
     computed = {"ByConnections", "NoReadings", "External", "Disabled", "PartlyReady", "NotReady", "NotAnswering"}
     assert given | computed == explained

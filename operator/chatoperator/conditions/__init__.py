@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chatoperator.conditions import (
     chatserver,
     client_addresses,
+    contested,
     database,
     development,
     hostnames,
@@ -31,4 +32,5 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
     if cluster is not None:
         made += [*scaling.conditions(facts, cluster), paused.condition(cluster), development.condition(cluster)]
         made += [upgrade.condition(facts), hostnames.condition(facts), client_addresses.condition(cluster)]
+        made.append(contested.condition(facts))
     return tuple(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from chatoperator.reconcile.plan import Told, make_plan
 from chatoperator.reconcile.remembered import losses, recorded
 from chatoperator.reconcile.report import Reporter
 from chatoperator.reconcile.state import State
+from chatoperator.rivals import stand
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -143,6 +145,10 @@ class Reconciler:
             self._forget(key)
             return
         state = self._states.setdefault(key, State())
+        led = await self._lead(body, state)
+        if led is None:
+            return
+        body = led
         try:
             cluster = read(body)
             check_readable(observed.children.values())
@@ -164,6 +170,41 @@ class Reconciler:
             log.warning("event", namespace=namespace, name=name, reason=one.reason, message=one.message)
             await self._reporter.tell(body, state, one)
         outcome.raise_first()
+
+    async def _lead(self, body: Manifest, state: State) -> Manifest | None:
+        """Make sure that no other operator serves the ChatCluster.
+
+        Returns:
+            The ChatCluster as it is now; None where another one does.
+
+        Raises:
+            KubeError: The API server did not take the claim.
+        """
+        metadata, settings = body["metadata"], self._settings
+        made = stand(
+            body.get("status") or {},
+            f"{settings.namespace}/{settings.lease_name}",
+            settings.version,
+            state.standing,
+            self._monotonic(),
+            lambda: secrets.token_hex(8),
+        )
+        if made.patch:
+            patched = await self._kube.patch_status(
+                metadata["namespace"], metadata["name"], dict(made.patch), uid=metadata["uid"]
+            )
+            self._cache.note(patched)
+            body = {**body, "status": (patched or {}).get("status") or {}}
+        if made.rival != state.rival and made.rival is not None:
+            log.warning(
+                "another operator",
+                namespace=metadata["namespace"],
+                name=metadata["name"],
+                other=made.rival,
+                stands_back=not made.leads,
+            )
+        state.standing, state.rival = made.standing, made.rival
+        return body if made.leads else None
 
     async def _converge(
         self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, outcome: Outcome

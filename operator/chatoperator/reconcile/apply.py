@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator import metrics
+from chatoperator.contest import WRITERS_FIELD, differing, is_held, overruled, undone
 from chatoperator.errors import KubeError
 from chatoperator.kube import CONFLICT
 from chatoperator.manifests import desired
@@ -60,6 +61,8 @@ class Applier:
         for wish in state.wished(cluster, plan.inputs):
             key = (wish.kind, wish.name)
             live, last = observed.child(*key), state.applied.get(key)
+            if is_held(state.contests.get(key), now) and (last is None or last.digest == wish.digest):
+                continue
             refusal = state.claim_refusal if wish.kind == CLAIM else None
             if refusal is not None and refusal.digest == wish.digest and now - refusal.at < APPLY_ALL_SECONDS:
                 continue
@@ -130,6 +133,11 @@ class Applier:
             state.claim_refusal = None
         version = applied["metadata"]["resourceVersion"]
         key = (wish.kind, wish.name)
+        last, changed = state.applied.get(key), differing(manifest, live, applied)
+        if last is not None and last.digest == wish.digest and (live is None or changed):
+            who = (live or {}).get("metadata", {}).get(WRITERS_FIELD, ())
+            state.contests[key] = undone(state.contests.get(key), self._monotonic(), changed, who)
+        state.overruled[key] = overruled(manifest, applied)
         state.applied[key] = Applied(wish.digest, version, content(applied, wish), self._monotonic())
         metrics.APPLIES.labels(kind=wish.kind).inc()
         if live is None or live["metadata"]["resourceVersion"] != version:

@@ -10,6 +10,7 @@ import structlog
 
 from chatoperator import certificates, metrics, refusals, status
 from chatoperator.conditions import conditions
+from chatoperator.contest import contested
 from chatoperator.errors import OutdatedError
 from chatoperator.events import event, turned
 from chatoperator.facts import Ends, Facts
@@ -125,6 +126,7 @@ class Reporter:
             observed=observed,
             answer=answer,
             conflict=conflict,
+            contested=contested(state.contests, state.overruled, state.rival, self._monotonic()),
             certificate_ends=self._ends(cluster, plan),
             certificate_trouble=plan.serving.trouble,
             route_trouble=route_trouble(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from chatoperator.events import Allowance
 from chatoperator.reconcile.wishes import wishes
+from chatoperator.rivals import Standing
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from chatoperator.autoscaler import Decision, Memory
+    from chatoperator.contest import Contest
     from chatoperator.manifests import Inputs
     from chatoperator.observed import Reading
     from chatoperator.probe import Target
@@ -89,6 +91,10 @@ class State:
         events: How many more Events there may be.
         readings: What they answered, by pod name; None where one gave no reading.
         claim_refusal: What the API server said against another size or class of the volume; None where it took it.
+        contests: Objects that others change, by (kind, name).
+        overruled: Fields that the API server stored otherwise than they were applied, by (kind, name).
+        standing: What is known of other operators.
+        rival: Another operator that serves the same ChatCluster; None where there is none.
         waiting: Something is under way that no event tells of, so that the next pulse has to look.
     """
 
@@ -108,6 +114,10 @@ class State:
     events: Allowance = field(default_factory=Allowance)
     readings: dict[str, Reading | None] = field(default_factory=dict)
     claim_refusal: Refusal | None = None
+    contests: dict[tuple[str, str], Contest] = field(default_factory=dict)
+    overruled: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
+    rival: str | None = None
     waiting: bool = False
 
     def wished(self, cluster: ChatCluster, inputs: Inputs) -> tuple[Wish, ...]:

@@ -1,0 +1,17 @@
+"""Whether anybody else writes what the operator writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.facts import Condition
+
+if TYPE_CHECKING:
+    from chatoperator.facts import Facts
+
+
+def condition(facts: Facts) -> Condition:
+    """Contested."""
+    if facts.contested is None:
+        return Condition("Contested", "False", "Uncontested", "Nobody else changes what the operator applies")
+    return Condition("Contested", "True", facts.contested.reason, facts.contested.message)
