@@ -23,6 +23,9 @@ CLOSE_UNAUTHENTICATED = 4001
 CLOSE_FORBIDDEN = 4003
 CLOSE_REPLACED = 4009
 
+FINAL_CLOSES = frozenset({CLOSE_UNAUTHENTICATED, CLOSE_FORBIDDEN, CLOSE_REPLACED})
+"""Close codes after which connecting again is of no use."""
+
 
 def open_socket(rest: RestClient) -> connect:
     """Return what connects, as an async context manager: with the device's token, never by a proxy."""

@@ -109,3 +109,19 @@ def item(row: dict[str, Any], user_id: int) -> Item:
     read = msgspec.convert(row, _RowFields)
     sender = read.by if read.from_id is None else read.from_id
     return Item(read.chat_id, read.seq, read.kind, own=sender == user_id, row=row)
+
+
+def own_item(ack: Ack, frame: dict[str, Any], user_id: int) -> Item:
+    """Return the row that an acknowledged send has become: the server sends it to the user's other devices only."""
+    row = {
+        **frame,
+        "message_id": ack.message_id,
+        "chat_id": ack.chat_id,
+        "seq": ack.seq,
+        "created_at": ack.created_at,
+        "duplicate": ack.duplicate,
+        "type": "text",
+        "from_id": user_id,
+        "client_id": ack.id,
+    }
+    return Item(ack.chat_id, ack.seq, "message", own=True, row=row)

@@ -4,25 +4,25 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from chatserver.client import frames
 from chatserver.client.backoff import Backoff
 from chatserver.client.connection import (
-    CLOSE_FORBIDDEN,
     CLOSE_PROTOCOL,
-    CLOSE_REPLACED,
     CLOSE_TOO_LARGE,
     CLOSE_UNAUTHENTICATED,
+    FINAL_CLOSES,
     close_later,
     open_socket,
 )
-from chatserver.client.frames import BadServerFrame, ErrorFrame, Reconnect, ServerFrame, Synced, Welcome, decode
 from chatserver.client.healing import Healer
+from chatserver.client.marks import Marks
 from chatserver.client.model import (
     RETRYABLE_CODES,
     Ack,
@@ -35,11 +35,8 @@ from chatserver.client.model import (
     wait_seconds,
 )
 from chatserver.client.order import RowOrder
-from chatserver.client.outbox import Outbox, PendingSend, check_number, checked_id, encoded, marks_by_kind
+from chatserver.client.outbox import Outbox, PendingSend, checked_id, encoded
 from chatserver.client.rest import RestClient
-
-FINAL_CLOSES = frozenset({CLOSE_UNAUTHENTICATED, CLOSE_FORBIDDEN, CLOSE_REPLACED})
-"""Close codes after which connecting again is of no use."""
 
 
 class LiveClient:
@@ -66,7 +63,7 @@ class LiveClient:
         self._order = RowOrder()
         self._healer = Healer(rest, self._order, self._deliver, self._spawn)
         self._synced_at = -1
-        self._marks: dict[int, dict[str, int]] = {}
+        self._marks = Marks()
         self._items: asyncio.Queue[Item | ReceiptUpdate | None] = asyncio.Queue()
         self._iterating = False
         self._backoff = Backoff()
@@ -134,11 +131,7 @@ class LiveClient:
         self._check_running()
         for kind, seq in (("delivered", delivered_seq), ("read", read_seq)):
             if seq is not None:
-                check_number("chat_id", chat_id, 1)
-                check_number("seq", seq, 0)
-                marks = self._marks.setdefault(chat_id, {})
-                marks[kind] = max(seq, marks.get(kind, 0))
-                await self._transmit({"type": kind, "chat_id": chat_id, "seq": seq})
+                await self._transmit(self._marks.add(kind, chat_id, seq))
 
     async def items(self) -> AsyncIterator[Item | ReceiptUpdate]:
         """Yield rows, each once and in its chat's order, and receipts; ends when the client is closed.
@@ -207,36 +200,37 @@ class LiveClient:
     async def _converse(self, socket: ClientConnection) -> None:
         try:
             async for text in socket:
-                frame = decode(text, self.rest.user_id)
+                frame = frames.decode(text, self.rest.user_id)
                 if frame is not None:
                     await self._receive(frame, socket)
-        except BadServerFrame:
+        except frames.BadServerFrame:
             await socket.close(CLOSE_PROTOCOL)
         except ConnectionClosed as closed:
             if closed.rcvd is not None and closed.rcvd.code == CLOSE_TOO_LARGE and closed.rcvd_then_sent:
                 self._outbox.fail_largest()
             raise
 
-    async def _receive(self, frame: ServerFrame, socket: ClientConnection) -> None:
+    async def _receive(self, frame: frames.ServerFrame, socket: ClientConnection) -> None:
         match frame:
-            case Welcome():
+            case frames.Welcome():
                 await self._greet(frame)
             case Ack():
                 self._acknowledge(frame)
             case Item():
                 self._take(frame)
             case ReceiptUpdate():
-                self._forget_mark(frame)
+                if frame.user_id == self.rest.user_id:
+                    self._marks.forget(frame)
                 self._items.put_nowait(frame)
-            case Synced():
+            case frames.Synced():
                 self._synced(frame)
-            case ErrorFrame():
+            case frames.ErrorFrame():
                 self._refused(frame)
-            case Reconnect():
+            case frames.Reconnect():
                 self.reconnects_asked += 1
                 self._spawn(close_later(socket, frame.after_ms / 1000))
 
-    async def _greet(self, welcome: Welcome) -> None:
+    async def _greet(self, welcome: frames.Welcome) -> None:
         """Start of a connection: ask for what was missed, repeat what was not acknowledged."""
         self.server = welcome.server
         self._welcomed_at = time.monotonic()
@@ -250,7 +244,7 @@ class LiveClient:
             await self._sync()
         for pending in self._outbox.waiting():
             await self._transmit(pending.frame)
-        for frame in list(marks_by_kind(self._marks)):
+        for frame in self._marks.frames():
             await self._transmit(frame)
         self.connected.set()
 
@@ -259,7 +253,7 @@ class LiveClient:
             {"type": "sync", "chats": {str(chat_id): seq for chat_id, seq in self._order.have.items()}}
         )
 
-    def _synced(self, synced: Synced) -> None:
+    def _synced(self, synced: frames.Synced) -> None:
         """End of a sync: what it did not bring comes by another one, or by REST."""
         if synced.more:
             self._spawn(self._sync_on())
@@ -278,14 +272,6 @@ class LiveClient:
             # Another sync would bring the same rows again.
             await self._healer.heal_all()
 
-    def _forget_mark(self, receipt: ReceiptUpdate) -> None:
-        """Drop a mark that the server shows to have taken."""
-        marks = self._marks.get(receipt.chat_id)
-        if receipt.user_id != self.rest.user_id or marks is None:
-            return
-        if marks.get("delivered", 0) <= receipt.delivered_seq and marks.get("read", 0) <= receipt.read_seq:
-            del self._marks[receipt.chat_id]
-
     async def _transmit(self, frame: dict[str, Any]) -> None:
         """Send a frame if there is a connection; the next `welcome` repeats what matters."""
         if self._socket is not None:
@@ -299,40 +285,28 @@ class LiveClient:
         pending.result.set_result(ack)
         frame = pending.frame
         self._outbox.learn_chat(frame.get("to"), ack.chat_id)
-        row = {
-            **frame,
-            "message_id": ack.message_id,
-            "chat_id": ack.chat_id,
-            "seq": ack.seq,
-            "created_at": ack.created_at,
-            "duplicate": ack.duplicate,
-            "type": "text",
-            "from_id": self.rest.user_id,
-            "client_id": ack.id,
-        }
-        self._take(Item(ack.chat_id, ack.seq, "message", own=True, row=row))
+        self._take(frames.own_item(ack, frame, self.rest.user_id))
 
-    def _refused(self, error: ErrorFrame) -> None:
+    def _refused(self, error: frames.ErrorFrame) -> None:
         problem = Problem(0, error.code, error.detail, error.retry_after_seconds)
         if error.id is None:
             if error.code in RETRYABLE_CODES:
                 # The sync, most likely: without it, what was missed would stay away until its chat goes on.
-                self._spawn(self._sync_later(wait_seconds(problem)))
+                self._spawn(self._later(wait_seconds(problem), self._sync))
             return
         pending = self._outbox.get(error.id)
         if pending is None:
             return
         if problem.retryable:
-            self._spawn(self._transmit_later(pending, wait_seconds(problem)))
+            self._spawn(self._later(wait_seconds(problem), lambda: self._transmit_again(pending)))
         else:
             pending.result.set_exception(problem)
 
-    async def _sync_later(self, seconds: float) -> None:
+    async def _later(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-        await self._sync()
+        await work()
 
-    async def _transmit_later(self, pending: PendingSend, seconds: float) -> None:
-        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+    async def _transmit_again(self, pending: PendingSend) -> None:
         if not pending.result.done():
             await self._transmit(pending.frame)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,10 +188,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def marks_by_kind(marks: dict[int, dict[str, int]]) -> Iterable[dict[str, Any]]:
-    """Return the frames that say watermarks again: `{chat_id: {kind: seq}}`."""
-    for chat_id, kinds in marks.items():
-        for kind, seq in kinds.items():
-            yield {"type": kind, "chat_id": chat_id, "seq": seq}
