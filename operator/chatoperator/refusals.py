@@ -28,11 +28,15 @@ SECTIONS = {"postgres": "database", "chatserver": "chatserver", "migrate": "chat
 
 ANY = frozenset(SECTIONS)
 
+POD_FIELDS = "template|nodeSelector|tolerations|affinity"
+
 FIELDS: tuple[tuple[str, frozenset[str], str], ...] = (
     (r"\bresources\b|requests|limits", ANY, "{section}.resources"),
     (r"\bimage\b", ANY, "{section}.image"),
     (r"\benv\b", frozenset({"chatserver"}), "chatserver.env"),
-    ("template|nodeSelector|tolerations|affinity", frozenset({"chatserver", "migrate"}), "chatserver.podTemplate"),
+    # What the Job's own template leaves out it has from the chatservers'.
+    (POD_FIELDS, frozenset({"migrate"}), "chatserver.migration.podTemplate or chatserver.podTemplate"),
+    (POD_FIELDS, ANY, "{section}.podTemplate"),
     ("nodePort|provided port", frozenset({"ingress"}), "ingress.service.nodePort"),
     ("annotations", frozenset({"ingress"}), "ingress.service.annotations"),
 )

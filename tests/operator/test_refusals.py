@@ -33,7 +33,26 @@ TOO_LARGE = (
             "jobs/demo-migrate-0123456789",
             "spec.template.spec.tolerations[0].operator: Unsupported value",
             422,
-            "Job demo-migrate-0123456789 (spec.chatserver.podTemplate): ",
+            "Job demo-migrate-0123456789 (spec.chatserver.migration.podTemplate or chatserver.podTemplate): ",
+        ),
+        (
+            "deployments/demo-ingress",
+            "spec.template.spec.tolerations[0].operator: Unsupported value",
+            422,
+            "Deployment demo-ingress (spec.ingress.podTemplate): ",
+        ),
+        (
+            "deployments/demo-ingress",
+            "spec.template.annotations: Invalid value",
+            422,
+            "Deployment demo-ingress (spec.ingress.podTemplate): ",
+        ),
+        ("services/demo-ingress", "metadata.annotations: Invalid value", 422, "(spec.ingress.service.annotations): "),
+        (
+            "statefulsets/demo-postgres",
+            "spec.template.spec.affinity: Invalid value",
+            422,
+            "StatefulSet demo-postgres (spec.database.podTemplate): ",
         ),
         (
             "services/demo-ingress",

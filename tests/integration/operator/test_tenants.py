@@ -23,16 +23,30 @@ REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
+HOSTNAMES = ["chat.example.com"]
+
+
 def pod(**fields: Any) -> dict[str, Any]:
     return {"chatserver": {"podTemplate": fields}}
 
 
+def pods(**fields: Any) -> dict[str, dict[str, Any]]:
+    """The same of each part in turn, by its field."""
+    template = {"podTemplate": fields}
+    return {
+        "ingress": {"ingress": {"hostnames": HOSTNAMES, **template}},
+        "chatserver": {"ingress": {"hostnames": HOSTNAMES}, "chatserver": template},
+        "chatserver.migration": {"ingress": {"hostnames": HOSTNAMES}, "chatserver": {"migration": template}},
+        "database": {"ingress": {"hostnames": HOSTNAMES}, "database": template},
+    }
+
+
 def service(name: str, value: str = "x") -> dict[str, Any]:
-    return {"ingress": {"hostnames": ["chat.example.com"], "service": {"annotations": {name: value}}}}
+    return {"ingress": {"hostnames": HOSTNAMES, "service": {"annotations": {name: value}}}}
 
 
 def front(name: str) -> dict[str, Any]:
-    return {"ingress": {"hostnames": ["chat.example.com"], "front": {"kind": "Ingress", "annotations": {name: "x"}}}}
+    return {"ingress": {"hostnames": HOSTNAMES, "front": {"kind": "Ingress", "annotations": {name: "x"}}}}
 
 
 REFUSED: dict[str, dict[str, Any]] = {
@@ -77,11 +91,12 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 
 
 DNS = "external-dns.alpha.kubernetes.io/hostname"
+INTERNAL_DNS = "external-dns.alpha.kubernetes.io/internal-hostname"
 
 OF_THE_CLUSTER: dict[str, dict[str, Any]] = {
     "another's DNS name": service(DNS, "bank.example.com"),
     "another's among its own": service(DNS, "chat.example.com, bank.example.com"),
-    "an internal one": service("external-dns.alpha.kubernetes.io/internal-hostname", "bank.example.com"),
+    "an internal one": service(INTERNAL_DNS, "bank.example.com"),
     "the control plane": pod(tolerations=[{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]),
 }
 """What the chart's policy refuses unless its values allow it."""
@@ -133,6 +148,24 @@ def test_what_a_cluster_shares_is_refused_by_the_charts_policy(server: ApiServer
     assert tried(server, minimal, service(DNS, "chat.example.com")) == ""
 
 
+def test_pods_of_every_part_are_bound_alike(server: ApiServer, minimal: dict[str, Any]) -> None:
+    """By the schema, and by the chart's policy as it is without values."""
+    refused = {
+        "affinity": pods(affinity={"podAntiAffinity": {REQUIRED: [EVERYBODY]}}),
+        "every taint": pods(tolerations=[{"operator": "Exists"}]),
+        "no AppArmor": pods(annotations={"container.apparmor.security.beta.kubernetes.io/x": "unconfined"}),
+        "the control plane": pods(tolerations=[{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]),
+        "another's DNS name": pods(annotations={DNS: "bank.example.com"}),
+        "an internal one": pods(annotations={INTERNAL_DNS: "chat.example.com,bank.example.com"}),
+    }
+    told = {
+        (what, part): tried(server, minimal, spec) for what, parts in refused.items() for part, spec in parts.items()
+    }
+    assert {where: words for where, words in told.items() if "must" not in words} == {}
+    accepted = pods(tolerations=[{"key": "dedicated", "value": "chat"}], annotations={DNS: "chat.example.com"})
+    assert {part: tried(server, minimal, spec) for part, spec in accepted.items()} == dict.fromkeys(accepted, "")
+
+
 def test_allow_lists_of_the_chart_bind_the_namespaces_that_it_serves(
     server: ApiServer, namespace: str, minimal: dict[str, Any]
 ) -> None:
@@ -149,6 +182,16 @@ def test_allow_lists_of_the_chart_bind_the_namespaces_that_it_serves(
         assert {what: tried(server, minimal, accepted) for what, (_, _, accepted) in LISTED.items()} == dict.fromkeys(
             LISTED, ""
         )
+        gpu = pods(tolerations=[{"key": "gpu", "operator": "Exists"}])
+        sidecar = pods(annotations={"linkerd.io/inject": "enabled"})
+        of_each_part = {
+            part: (tried(server, minimal, gpu[part]), tried(server, minimal, sidecar[part])) for part in gpu
+        }
+        assert {
+            part: words
+            for part, words in of_each_part.items()
+            if "dedicated" not in words[0] or "sidecar.istio.io/" not in words[1]
+        } == {}
         elsewhere = {**minimal, "metadata": {"name": "demo", "namespace": "default"}}
         assert tried(server, elsewhere, LISTED["images"][1]) == ""
     finally:
