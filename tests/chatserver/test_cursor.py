@@ -81,18 +81,17 @@ def rows(count: int) -> tuple[MessageRow, ...]:
     )  # fmt: skip
 
 
-def test_full_page_keeps_both_bounds_and_its_last_row() -> None:
+def test_while_there_is_more_both_bounds_and_the_last_row_are_kept() -> None:
     asked = FeedCursor("e", lower="5:5:", upper=None)
-    cursor, more = next_cursor(asked, rows(4), limit=3, snapshot="9:9:", epoch="e")
-    assert more
+    cursor = next_cursor(asked, rows(3), more=True, snapshot="9:9:", epoch="e")
     assert cursor == FeedCursor("e", lower="5:5:", upper="9:9:", after=FeedKey(30, 4, 3))
     # The next read sees more, and still serves the run that began at 9:9.
-    cursor, more = next_cursor(cursor, rows(4), limit=3, snapshot="12:12:", epoch="e")
-    assert (cursor.upper, more) == ("9:9:", True)
+    cursor = next_cursor(cursor, rows(3), more=True, snapshot="12:12:", epoch="e")
+    assert cursor.upper == "9:9:"
 
 
-def test_short_page_hands_out_what_its_run_could_see() -> None:
+def test_the_last_page_hands_out_what_its_run_could_see() -> None:
     run = FeedCursor("e", lower="5:5:", upper="9:9:", after=FeedKey(30, 4, 3))
-    assert next_cursor(run, rows(3), limit=3, snapshot="12:12:", epoch="e") == (FeedCursor("e", lower="9:9:"), False)
+    assert next_cursor(run, rows(3), more=False, snapshot="12:12:", epoch="e") == FeedCursor("e", lower="9:9:")
     first = FeedCursor("", from_second=7)
-    assert next_cursor(first, (), limit=3, snapshot="12:12:", epoch="e") == (FeedCursor("e", lower="12:12:"), False)
+    assert next_cursor(first, (), more=False, snapshot="12:12:", epoch="e") == FeedCursor("e", lower="12:12:")

@@ -189,7 +189,7 @@ async def test_cursor_reads_only_what_is_new_by_the_primary_key(server: Server) 
     await server.database.execute("ANALYZE messages")
     events = True
     plan = await server.database.fetch(
-        "EXPLAIN " + _FEED, bob.user.user_id, cursor.lower, None, None, None, None, None, 100, events
+        "EXPLAIN " + _FEED, bob.user.user_id, cursor.lower, None, None, None, None, None, 100, events, 1 << 20
     )
     text = "\n".join(row[0] for row in plan)
     assert "Seq Scan on messages" not in text, text

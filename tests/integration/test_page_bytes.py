@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.services import chats
+from chatserver.services import chats, feed
+from chatserver.services.feed import FeedQuestion
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:
@@ -65,3 +66,36 @@ async def test_history_brings_large_rows_by_the_page_both_ways(server: Server) -
         if not page.more:
             break
     assert forwards == backwards == list(range(1, ROWS + 1))
+
+
+async def test_a_feed_brings_large_rows_by_the_page_and_none_twice(server: Server) -> None:
+    user_id, _ = await fill(server)
+    since: str | None = None
+    found: list[int] = []
+    while True:
+        page = await feed.read_feed(server.database, user_id, since=since, limit=1000, events=True)
+        assert_bounded(page.rows)
+        found += [row.seq for row in page.rows]
+        since = page.next_since
+        if not page.more:
+            break
+    assert found == list(range(1, ROWS + 1))
+    assert (await feed.read_feed(server.database, user_id, since=since, events=True)).rows == ()
+
+
+async def test_polls_that_are_answered_together_read_no_more_than_a_page(server: Server) -> None:
+    ada = await sign_in(server.database, "Eve")
+    since = (await feed.read_feed(server.database, ada.user.user_id)).next_since
+    questions = [FeedQuestion(since, limit, events=True) for limit in (1, 1000)]
+    sent = await server.send(ada.user.user_id, "first", to="Eve")
+    assert set(await feed.read_feeds(server.database, ada.user.user_id, questions)) == set(questions)
+    await server.database.execute(
+        "INSERT INTO messages (chat_id, seq, sender_id, message_text, created_at) "
+        "SELECT $1, n, $2, $3, now() FROM generate_series(2, $4::bigint) AS n",
+        sent.chat_id,
+        ada.user.user_id,
+        LARGE,
+        ROWS,
+    )
+    await server.database.execute("UPDATE chats SET last_seq = $2 WHERE chat_id = $1", sent.chat_id, ROWS)
+    assert await feed.read_feeds(server.database, ada.user.user_id, questions) == {}

@@ -105,22 +105,19 @@ def _check_bounds(wire: _Wire) -> None:
 
 
 def next_cursor(
-    asked: FeedCursor, rows: tuple[MessageRow, ...], *, limit: int, snapshot: str, epoch: str
-) -> tuple[FeedCursor, bool]:
-    """Decide where the feed goes on after a read of up to limit + 1 rows.
+    asked: FeedCursor, rows: tuple[MessageRow, ...], *, more: bool, snapshot: str, epoch: str
+) -> FeedCursor:
+    """Decide where the feed goes on after a page.
 
-    A full page keeps both bounds and the place of its last row, so that rows that are committed meanwhile wait for the
-    end of the run instead of shifting it; a short page hands out what its run could see.
-
-    Returns:
-        The next cursor, and whether more rows are there at once.
+    While there are more rows, both bounds stay, and the place of the last row is kept, so that rows that are committed
+    meanwhile wait for the end of the run instead of shifting it; the last page hands out what its run could see.
     """
     upper = asked.upper or snapshot
-    if len(rows) <= limit:
-        return FeedCursor(epoch, lower=upper), False
-    last = rows[limit - 1]
+    if not more:
+        return FeedCursor(epoch, lower=upper)
+    last = rows[-1]
     after = FeedKey(last.created_at_us, last.chat_id, last.seq)
-    return FeedCursor(epoch, asked.lower, asked.from_second, upper, after), True
+    return FeedCursor(epoch, asked.lower, asked.from_second, upper, after)
 
 
 def sees(snapshot: str, xact: int) -> bool:

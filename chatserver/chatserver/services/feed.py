@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 PAGE_ROWS_MAX = 1000
 """Rows of one page at most."""
 
+PAGE_BYTES_MAX = 4 << 20
+"""Bytes of texts in one page; the row that passes it is the last one. 1,000 large texts are 250 MiB, and three times
+that in this process while they are answered."""
+
 SHARED_ROWS = 200
 """Rows that questions which wait for what is new read together: few, since each of them has had nearly all there is."""
 
@@ -49,7 +53,7 @@ async def read_feed(
         database: where to read.
         user_id: whose feed.
         since: None: from the beginning; 1 to 12 digits: Unix seconds, inclusive; otherwise a `Page.next_since`.
-        limit: 1 to PAGE_ROWS_MAX rows.
+        limit: 1 to PAGE_ROWS_MAX rows; large texts make it fewer.
         events: also rows of other kinds than `message`. Keep it the same along one cursor.
 
     Raises:
@@ -68,14 +72,15 @@ async def read_feed(
             from_time=None if asked.from_second is None else moment_of(asked.from_second * 1_000_000),
             after=asked.after,
         ),
-        limit=limit + 1,
+        limit=limit,
+        most_bytes=PAGE_BYTES_MAX,
         events=events,
     )
     if asked.epoch and asked.epoch != found.epoch:
         # What was found compares foreign transaction ids with ours: it means nothing.
         raise CursorExpired
-    cursor, more = next_cursor(asked, found.rows, limit=limit, snapshot=found.snapshot, epoch=found.epoch)
-    return Page(found.rows[:limit], encode_feed_cursor(cursor), more)
+    cursor = next_cursor(asked, found.rows, more=found.more, snapshot=found.snapshot, epoch=found.epoch)
+    return Page(found.rows, encode_feed_cursor(cursor), found.more)
 
 
 async def read_feeds(database: Database, user_id: int, questions: Iterable[FeedQuestion]) -> dict[FeedQuestion, Page]:
@@ -91,9 +96,10 @@ async def read_feeds(database: Database, user_id: int, questions: Iterable[FeedQ
         database,
         user_id,
         lower_snapshot=earliest_snapshot(cursor.lower or "" for cursor in asked.values()),
-        limit=SHARED_ROWS + 1,
+        limit=SHARED_ROWS,
+        most_bytes=PAGE_BYTES_MAX,
     )
-    if len(found.rows) > SHARED_ROWS or any(cursor.epoch != found.epoch for cursor in asked.values()):
+    if found.more or any(cursor.epoch != found.epoch for cursor in asked.values()):
         return {}
     pages = {}
     for question, cursor in asked.items():
@@ -102,8 +108,9 @@ async def read_feeds(database: Database, user_id: int, questions: Iterable[FeedQ
             for row, xact in zip(found.rows, xacts, strict=True)
             if not sees(cursor.lower or "", xact) and (question.events or row.kind == "message")
         )
-        onward, more = next_cursor(cursor, rows, limit=question.limit, snapshot=found.snapshot, epoch=found.epoch)
-        pages[question] = Page(rows[: question.limit], encode_feed_cursor(onward), more)
+        page, more = rows[: question.limit], len(rows) > question.limit
+        onward = next_cursor(cursor, page, more=more, snapshot=found.snapshot, epoch=found.epoch)
+        pages[question] = Page(page, encode_feed_cursor(onward), more)
     return pages
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import msgspec
 
 from chatserver.storage.database import moment_of
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, TARGET_SEEN, message_row
+from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, TARGET_SEEN, TEXT_BYTES, message_row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from chatserver.model import MessageRow
-    from chatserver.storage.database import Database
+    from chatserver.storage.database import Database, Record
 
 
 class FeedKey(msgspec.Struct, frozen=True, array_like=True):
@@ -29,11 +30,13 @@ class FeedRows(msgspec.Struct, frozen=True):
 
     Attributes:
         rows: oldest first, at most the asked number.
+        more: further ones are there.
         snapshot: pg_current_snapshot() of this very statement, as text: what it could see.
         epoch: names the history of the database that transaction ids belong to.
     """
 
     rows: tuple[MessageRow, ...]
+    more: bool
     snapshot: str
     epoch: str
 
@@ -42,14 +45,15 @@ class FeedRows(msgspec.Struct, frozen=True):
 # later) and the upper bound $3 does, after the key ($5, $6, $7) of the last page. Within a chat all three bounds are
 # monotone in seq: commits, created_at and the key rise with it, because the chat's row lock makes them. So `low`
 # walks the primary key backwards from the chat's end to the first row that is covered, and only the rows above that
-# one are read.
+# one are read. The row that passes the bound of bytes is the page's last one; the others wait for the next page, like
+# those beyond its number of rows.
 _ROWS = (
     """
 WITH bound AS MATERIALIZED (
     SELECT pg_current_snapshot() AS here, coalesce($3::text::pg_snapshot, pg_current_snapshot()) AS upper,
         $2::text::pg_snapshot AS lower
-), picked AS MATERIALIZED (
-    SELECT m.chat_id, m.seq
+), found AS MATERIALIZED (
+    SELECT m.created_at, m.chat_id, m.seq, m.bytes
     FROM bound b
     CROSS JOIN chat_members cm
     JOIN chats c ON c.chat_id = cm.chat_id
@@ -66,7 +70,9 @@ WITH bound AS MATERIALIZED (
             END AS seq
     ) low
     CROSS JOIN LATERAL (
-        SELECT m.chat_id, m.seq, m.created_at FROM messages m
+        SELECT m.chat_id, m.seq, m.created_at, """
+    + TEXT_BYTES
+    + """ AS bytes FROM messages m
         WHERE m.chat_id = cm.chat_id AND m.seq > low.seq AND m.seq <= coalesce(cm.left_seq, c.last_seq)
             AND pg_visible_in_snapshot(m.xact, b.upper)
             AND ($9 OR m.kind = 'message')
@@ -74,20 +80,29 @@ WITH bound AS MATERIALIZED (
             """
     + TARGET_SEEN
     + """
-        ORDER BY m.seq LIMIT $8
+        ORDER BY m.seq LIMIT $8 + 1
     ) m
     WHERE cm.user_id = $1
         AND (b.lower IS NULL OR c.last_xact >= pg_snapshot_xmin(b.lower))
         AND ($4::timestamptz IS NULL OR c.last_at >= $4::timestamptz)
-    ORDER BY m.created_at, m.chat_id, m.seq LIMIT $8
+    ORDER BY m.created_at, m.chat_id, m.seq LIMIT $8 + 1
+), picked AS MATERIALIZED (
+    SELECT f.chat_id, f.seq FROM (
+        SELECT found.*, row_number() OVER sofar AS place, sum(bytes) OVER sofar - bytes AS bytes_before
+        FROM found WINDOW sofar AS (ORDER BY created_at, chat_id, seq ROWS UNBOUNDED PRECEDING)
+    ) f WHERE f.place <= $8 AND f.bytes_before < $10
 ), """
     + DESCRIBED
 )
 
+_MORE: LiteralString = "(SELECT count(*) FROM found) > (SELECT count(*) FROM picked)"
+
 _FEED = (
     _ROWS
     + """
-SELECT d.*, b.here::text, chat_epoch() FROM bound b LEFT JOIN described d ON true
+SELECT d.*, b.here::text, chat_epoch(), """
+    + _MORE
+    + """ FROM bound b LEFT JOIN described d ON true
 ORDER BY d.created_at, d.chat_id, d.seq
 """
 )
@@ -95,7 +110,9 @@ ORDER BY d.created_at, d.chat_id, d.seq
 _SHARED = (
     _ROWS
     + """
-SELECT d.*, b.here::text, chat_epoch(), (
+SELECT d.*, b.here::text, chat_epoch(), """
+    + _MORE
+    + """, (
     SELECT m.xact::text::bigint FROM messages m WHERE m.chat_id = d.chat_id AND m.seq = d.seq)
 FROM bound b LEFT JOIN described d ON true
 ORDER BY d.created_at, d.chat_id, d.seq
@@ -119,8 +136,10 @@ class FeedBounds(msgspec.Struct, frozen=True, kw_only=True):
     after: FeedKey | None
 
 
-async def read_rows(database: Database, user_id: int, bounds: FeedBounds, *, limit: int, events: bool) -> FeedRows:
-    """Read up to `limit` rows of all chats of a user; see the comment on the statement.
+async def read_rows(
+    database: Database, user_id: int, bounds: FeedBounds, *, limit: int, most_bytes: int, events: bool
+) -> FeedRows:
+    """Read up to `limit` rows of all chats of a user, of texts up to `most_bytes`; see the comment on the statement.
 
     Raises:
         StatementFailed: a snapshot is malformed.
@@ -137,20 +156,35 @@ async def read_rows(database: Database, user_id: int, bounds: FeedBounds, *, lim
         None if after is None else after.seq,
         limit,
         events,
+        most_bytes,
     )
-    rows = tuple(message_row(record) for record in records if record[0] is not None)
-    return FeedRows(rows, records[0][DESCRIBED_COLUMNS], records[0][DESCRIBED_COLUMNS + 1])
+    return _feed_rows([record for record in records if record[0] is not None], records[0])
 
 
 async def read_shared_rows(
-    database: Database, user_id: int, *, lower_snapshot: str, limit: int
+    database: Database, user_id: int, *, lower_snapshot: str, limit: int, most_bytes: int
 ) -> tuple[FeedRows, list[int]]:
-    """Read up to `limit` rows of all kinds that a snapshot does not see, and the transaction of each."""
-    records = await database.fetch(_SHARED, user_id, lower_snapshot, None, None, None, None, None, limit, True)  # noqa: FBT003
+    """Read rows of all kinds that a snapshot does not see, as `read_rows` does, and the transaction of each."""
+    records = await database.fetch(
+        _SHARED,
+        user_id,
+        lower_snapshot,
+        None,
+        None,
+        None,
+        None,
+        None,
+        limit,
+        True,  # noqa: FBT003 - rows of all kinds
+        most_bytes,
+    )
     found = [record for record in records if record[0] is not None]
-    rows = tuple(message_row(record) for record in found)
-    snapshot, epoch = records[0][DESCRIBED_COLUMNS], records[0][DESCRIBED_COLUMNS + 1]
-    return FeedRows(rows, snapshot, epoch), [record[DESCRIBED_COLUMNS + 2] for record in found]
+    return _feed_rows(found, records[0]), [record[DESCRIBED_COLUMNS + 3] for record in found]
+
+
+def _feed_rows(found: Sequence[Record], first: Record) -> FeedRows:
+    snapshot, epoch, more = first[DESCRIBED_COLUMNS : DESCRIBED_COLUMNS + 3]
+    return FeedRows(tuple(message_row(record) for record in found), more, snapshot, epoch)
 
 
 async def read_epoch(database: Database) -> str:
