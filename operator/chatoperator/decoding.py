@@ -5,6 +5,7 @@ A ChatCluster that was stored before its CRD had bounds may be thousands of leve
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,9 @@ _CULPRIT_NAMES = 4
 """Names of fields in the path to what is too large: spec.chatserver.podTemplate.affinity."""
 
 _CULPRIT_SHARE = 0.5
+
+_SAMPLE, _VALUE_BYTES, _TOO_DEEP = 1_000, 4, 1 << 40
+"""Values that are looked at on each level; what one weighs beside what is in it; what weighs more than any object."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
@@ -142,7 +146,7 @@ def _excerpt(raw: Manifest, why: str) -> Manifest:
     made: dict[str, Any] = {name: raw[name] for name in ("apiVersion", "kind") if name in raw}
     made |= {"metadata": metadata, UNREADABLE: f"{_culprit(raw)} {why}"}
     status = raw.get("status")
-    if status is not None and not _weigh(status)[0] and _out_of_bounds(_dumps(status)) is None:
+    if status is not None and _weigh(status) < _TOO_DEEP and _out_of_bounds(_dumps(status)) is None:
         made["status"] = status
     return made
 
@@ -154,17 +158,25 @@ def _culprit(raw: Mapping[str, Any]) -> str:
     whole = _weigh(at)
     while isinstance(at, dict) and at and len(path) < _CULPRIT_NAMES:
         name, weight = max(((name, _weigh(value)) for name, value in at.items()), key=lambda pair: pair[1])
-        if not weight[0] and weight[1] < whole[1] * _CULPRIT_SHARE:
+        if weight < whole * _CULPRIT_SHARE:
             break
         path.append(name)
         at = at[name]
     return ".".join(path) or "it"
 
 
-def _weigh(value: Any) -> tuple[bool, int]:
-    """Whether a value is too deep, and its bytes."""
-    try:
-        text = _dumps(value)
-    except RecursionError:
-        return True, 0
-    return _LEFT_OUT.encode() in text, len(text)
+def _weigh(value: Any) -> int:
+    """About how large a value is, without looking at all of it; one that is too deep outweighs all others."""
+    weight, part = 0, [value]
+    for _ in range(DEPTH_MAX):
+        inner: list[Any] = []
+        for one in part:
+            if isinstance(one, str):
+                weight += _TOO_DEEP if one == _LEFT_OUT else len(one)
+            elif isinstance(one, (dict, list)):
+                weight += _VALUE_BYTES * len(one)
+                inner += itertools.islice(one.values() if isinstance(one, dict) else one, _SAMPLE)
+        if not inner:
+            return weight
+        part = inner[:_SAMPLE]
+    return weight + _TOO_DEEP

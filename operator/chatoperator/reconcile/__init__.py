@@ -54,6 +54,10 @@ if TYPE_CHECKING:
 CONFLICTS_TOLD = 3
 """Conflicts in a row until status says so: then something else writes all the time, or keeps an object from going."""
 
+UNREADABLE_SECONDS = 600
+"""Between two reports of a ChatCluster that is too large to be read: one write of its status may keep an API server
+busy for half a minute."""
+
 ROUNDS_MAX = 4
 """Of planning and acting in one reconcile. A bring-up needs three: the migrate Job is named after the claim's uid, and
 the last one finds nothing to do."""
@@ -145,10 +149,15 @@ class Reconciler:
             self._forget(key)
             return
         state = self._states.setdefault(key, State())
-        led = await self._lead(body, state)
-        if led is None:
+        if is_readable(body):
+            led = await self._lead(body, state)
+            if led is None:
+                return
+            body = led
+        elif self._monotonic() - state.unreadable_at < UNREADABLE_SECONDS:
             return
-        body = led
+        else:
+            state.unreadable_at = self._monotonic()
         try:
             cluster = read(body)
             check_readable(observed.children.values())
