@@ -46,6 +46,7 @@ from chatserver.services.devices import Devices
 from chatserver.services.health import Health
 from chatserver.services.limits import Limits
 from chatserver.services.polling import Polls
+from chatserver.services.receipts import Receipts
 from chatserver.services.senders import LogSender
 from chatserver.services.sending import MessageSender
 from chatserver.services.syncing import Syncs
@@ -127,6 +128,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         limits=limits,
         writer=writer,
         messages=MessageSender(database, writer, limits, metrics),
+        receipts=Receipts(database),
         hub=hub,
         syncs=Syncs(database, hub),
         deliverer=deliverer,

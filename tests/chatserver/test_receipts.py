@@ -20,9 +20,9 @@ async def test_who_was_answered_may_mark_again_at_once(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(receipts, "raise_watermarks", stored)
     monkeypatch.setattr(receipts, "BATCHES_IN_FLIGHT", 1)
-    queue = receipts._Queue()
+    marking = receipts.Receipts(cast("Database", None))
     async with asyncio.timeout(5):
         for seq in range(5):
             mark = WatermarkRaise(1, 2, seq, seq)
-            assert len(await queue.store(cast("Database", None), [mark])) == 1
-    assert not queue.batches
+            assert len(await marking._store([mark])) == 1
+    assert not marking._batches

@@ -10,7 +10,8 @@ import pytest
 from chatserver.errors import ChatNotFound, NotAMember, NotAnAdmin, UserNotFound, ValidationFailed
 from chatserver.hints import Hint
 from chatserver.model import Receipt, ReceiptMark
-from chatserver.services import chats, feed, groups, receipts, sync
+from chatserver.services import chats, feed, groups, sync
+from chatserver.services.receipts import Receipts
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ async def test_list_has_last_message_unread_and_members(server: Server) -> None:
     assert direct.last_message is not None
     assert direct.last_message.text == "three"
     assert [(member.username, member.role) for member in team.members] == [("Ada", "admin"), ("Bob", "member")]
-    await receipts.mark(server.database, bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=1)})
+    await server.receipts.mark(bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=1)})
     assert (await chats.get_chat(server.database, bob.user.user_id, sent.chat_id)).unread == 1
 
 
@@ -126,7 +127,7 @@ async def test_receipts_only_rise_and_tell_only_changes(server: Server) -> None:
     me, database = bob.user.user_id, server.database
 
     async def mark(**seqs: int) -> list[Receipt]:
-        return await receipts.mark(database, me, {chat_id: ReceiptMark(**seqs), 987654: ReceiptMark(read_seq=1)})
+        return await Receipts(database).mark(me, {chat_id: ReceiptMark(**seqs), 987654: ReceiptMark(read_seq=1)})
 
     assert await mark(delivered_seq=3) == [Receipt(chat_id, me, 3, 0)]
     assert await mark(delivered_seq=2) == []
@@ -157,7 +158,7 @@ async def test_status_is_the_least_over_the_others(server: Server) -> None:
         return (await feed.read_feed(server.database, ada.user.user_id)).rows[0].status
 
     async def mark(user_id: int, **seqs: int) -> None:
-        await receipts.mark(server.database, user_id, {group.chat_id: ReceiptMark(**seqs)})
+        await server.receipts.mark(user_id, {group.chat_id: ReceiptMark(**seqs)})
 
     assert await status() == "sent"
     await mark(bob.user.user_id, read_seq=sent.seq)
@@ -182,7 +183,7 @@ async def test_receipt_that_waited_for_a_higher_one_does_not_lower_it(server: Se
             bob.user.user_id,
         )
         marks = {chat_id: ReceiptMark(delivered_seq=9, read_seq=3)}
-        marking = asyncio.create_task(receipts.mark(server.database, bob.user.user_id, marks))
+        marking = asyncio.create_task(server.receipts.mark(bob.user.user_id, marks))
         while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)
     assert await marking == [Receipt(chat_id, bob.user.user_id, 9, 8)]
@@ -202,7 +203,7 @@ async def test_concurrent_receipts_never_fall_and_never_deadlock(read_dsn: Calla
             told: list[Receipt] = []
             for seq in range(1, 32):
                 marks = {chat_id: ReceiptMark(delivered_seq=seq, read_seq=seq - 1) for chat_id in order}
-                told += await receipts.mark(server.database, bob.user.user_id, marks)
+                told += await server.receipts.mark(bob.user.user_id, marks)
             return told
 
         await asyncio.gather(raise_in(one, chat_ids), raise_in(two, chat_ids[::-1]), raise_in(two, chat_ids))

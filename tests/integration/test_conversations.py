@@ -18,8 +18,9 @@ from chatserver.errors import (
     ValidationFailed,
 )
 from chatserver.model import Change, Reaction, ReceiptMark, SendMessage, SeqRange
-from chatserver.services import changes, chats, feed, groups, receipts, sync
+from chatserver.services import changes, chats, feed, groups, sync
 from chatserver.services.messages import send_message
+from chatserver.services.receipts import Receipts
 from chatserver.services.rendering import frame_of_row
 from tests.support.people import Server, sign_in
 
@@ -278,7 +279,7 @@ async def test_what_is_deleted_for_me_is_hidden_from_me_alone_everywhere(server:
     ]
     chat = await chats.get_chat(database, bob, chat_id)
     assert (chat.unread, chat.last_message and chat.last_message.seq, chat.last_seq) == (1, 1, 3)
-    await receipts.mark(database, bob, {chat_id: ReceiptMark(read_seq=3)})
+    await Receipts(database).mark(bob, {chat_id: ReceiptMark(read_seq=3)})
     assert (await row_of(server, ada, chat_id, 2)).status == "read"
 
     # His own chat is in no list, and takes no messages.

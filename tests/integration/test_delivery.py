@@ -14,7 +14,7 @@ from chatserver.hints import Hint, MembershipNews
 from chatserver.hub import Hub
 from chatserver.metrics import Metrics
 from chatserver.model import ReceiptMark, SendMessage, SeqRange
-from chatserver.services import groups, receipts, sync
+from chatserver.services import groups, sync
 from chatserver.services.delivery import Deliverer
 from chatserver.services.devices import Devices
 from chatserver.services.messages import send_message
@@ -97,14 +97,14 @@ async def test_without_any_hint_rows_and_new_chats_arrive_in_order(server: Serve
 async def test_receipts_reach_their_reader_though_all_hints_are_lost(server: Server) -> None:
     ana, bob = await sign_in(server.database, "ana"), await sign_in(server.database, "bob")
     chat_id = (await server.send(ana.user.user_id, "old", to="bob")).chat_id
-    await receipts.mark(server.database, bob.user.user_id, {chat_id: ReceiptMark(1, None)})
+    await server.receipts.mark(bob.user.user_id, {chat_id: ReceiptMark(1, None)})
     await server.database.execute("UPDATE receipts SET at = now() - interval '1 hour'")
     async with delivering(server, healing=True) as (hub, deliverer):
         a = await connect(hub, deliverer, ana.user.user_id, ana.device_id)
         for mark in (ReceiptMark(1, 1), ReceiptMark(2, 1)):
             if mark.delivered_seq == 2:
                 await server.send(ana.user.user_id, "new", chat_id=chat_id)
-            await receipts.mark(server.database, bob.user.user_id, {chat_id: mark})
+            await server.receipts.mark(bob.user.user_id, {chat_id: mark})
             wanted = {"type": "receipt", "chat_id": chat_id, "user_id": bob.user.user_id}
             assert await receipt_like(a, wanted | {"delivered_seq": mark.delivered_seq, "read_seq": mark.read_seq})
 
@@ -121,7 +121,7 @@ async def test_watermarks_raised_long_ago_are_not_told_again(server: Server) -> 
     bob = await sign_in(server.database, "bob")
     chat_id = (await server.send(bob.user.user_id, "own", to="ana")).chat_id
     assert [r.user_id for r in await sync.receipts_of(server.database, [chat_id], within_seconds=600)] == []
-    await receipts.mark(server.database, bob.user.user_id, {chat_id: ReceiptMark(1, 1)})
+    await server.receipts.mark(bob.user.user_id, {chat_id: ReceiptMark(1, 1)})
     assert [r.user_id for r in await sync.receipts_of(server.database, [chat_id], within_seconds=600)] == [
         bob.user.user_id
     ]

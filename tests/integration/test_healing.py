@@ -10,7 +10,6 @@ import pytest
 
 from chatserver.connection import PushedRow
 from chatserver.model import Principal, ReceiptMark
-from chatserver.services import receipts
 from tests.support.inprocess import Air, ChatServer, Wire
 from tests.support.people import Server, sign_in
 
@@ -45,7 +44,7 @@ async def test_receipts_of_a_chat_that_began_while_the_bus_was_lost_are_told(
         await wire.open()
         deaf.lose_bus()
         sent = await server.send(ada.user.user_id, "hi", to="Bob")
-        await receipts.mark(server.database, bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=sent.seq)})
+        await server.receipts.mark(bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=sent.seq)})
         await air.catch_up()
         deaf.regain_bus()
         told = {"message": False, "receipt": False}

@@ -22,6 +22,7 @@ from chatserver.hints import Hint, MembershipNews
 from chatserver.model import SendMessage, SeqRange
 from chatserver.services import chats, feed, groups, sync
 from chatserver.services.messages import send_message
+from chatserver.services.writer import MessageWriter
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -289,3 +290,27 @@ async def test_closing_writer_finishes_what_it_took(read_dsn: Callable[[], str])
         assert sorted(item.seq for item in await asyncio.gather(*sends)) == list(range(2, 302))
         with pytest.raises(ServiceUnavailable):
             await server.send(ada.user.user_id, "late", chat_id=chat_id)
+
+
+async def test_what_waits_is_bounded_in_bytes_and_room_comes_back(server: Server) -> None:
+    ada, _ = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
+    chat_id = (await server.send(ada.user.user_id, "open", to="Bob")).chat_id
+    writer = MessageWriter(server.database, queue_bytes=100_000)
+    writer.start()
+    crowded = Server(server.database, writer, server.receipts)
+
+    async def send_together(text: str, count: int) -> int:
+        sends = (crowded.send(ada.user.user_id, text, chat_id=chat_id) for _ in range(count))
+        answers = await asyncio.gather(*sends, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        assert all(isinstance(answer, ServiceUnavailable) for answer in refused), refused
+        return count - len(refused)
+
+    try:
+        assert await send_together("x" * 30_000, 10) < 10
+        assert await send_together("x" * 30_000, 3) == 3
+        # In memory a character may take four bytes.
+        assert await send_together("\N{GRINNING FACE}" * 30_000, 1) == 1
+        assert writer.queued_rows == writer._queued_bytes == 0
+    finally:
+        await writer.close()

@@ -8,8 +8,9 @@ import pytest
 
 from chatserver.hub import Hub
 from chatserver.model import ReceiptMark, SeqRange
-from chatserver.services import blocks, changes, chats, feed, groups, receipts, sync, users
+from chatserver.services import blocks, changes, chats, feed, groups, sync, users
 from chatserver.services.devices import Devices
+from chatserver.services.receipts import Receipts
 from chatserver.services.syncing import Question, Syncs
 from chatserver.storage import presence
 from tests.support.filling import fill_chats, fill_strangers
@@ -68,7 +69,7 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await sync.rows_for(database, [SeqRange(sent.chat_id, 1, row.seq)], [me, bob.user.user_id])
             await sync.positions(database, [me])
             await sync.last_seqs(database, [sent.chat_id])
-            await receipts.mark(database, bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=row.seq)})
+            await Receipts(database).mark(bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=row.seq)})
             await changes.edit_message(database, me, sent.chat_id, row.seq, f"edited {row.seq}")
             await changes.put_reaction(database, me, sent.chat_id, row.seq, "👍")
             await changes.remove_reaction(database, me, sent.chat_id, row.seq, "👍")
@@ -173,7 +174,7 @@ async def test_each_hot_statement_goes_by_its_indexes(postgres: PostgresCluster,
         async def mark() -> None:
             sent = await server.send(me, "x", chat_id=chat_id)
             plans.forget()
-            await receipts.mark(database, other, {chat_id: ReceiptMark(read_seq=sent.seq)})
+            await Receipts(database).mark(other, {chat_id: ReceiptMark(read_seq=sent.seq)})
 
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "sign-in by token": authenticate,

@@ -44,7 +44,7 @@ async def test_receipts_of_many_users_are_few_statements(
         log.forget()
         told = await asyncio.gather(
             *(
-                receipts.mark(server.database, user_id, {chat_id: ReceiptMark(delivered_seq=seq, read_seq=seq - 1)})
+                server.receipts.mark(user_id, {chat_id: ReceiptMark(delivered_seq=seq, read_seq=seq - 1)})
                 for seq in range(1, 6)
                 for user_id, chat_id in members
             )
@@ -67,7 +67,7 @@ async def test_full_queue_is_told_and_what_waits_is_stored(
     monkeypatch.setattr(receipts, "QUEUE_MARKS", 10)
     members = await filled(server, read_dsn)
     answers = await asyncio.gather(
-        *(receipts.mark(server.database, user_id, {chat_id: ReceiptMark(1)}) for user_id, chat_id in members),
+        *(server.receipts.mark(user_id, {chat_id: ReceiptMark(1)}) for user_id, chat_id in members),
         return_exceptions=True,
     )
     refused = [answer for answer in answers if isinstance(answer, ServiceUnavailable)]
@@ -76,7 +76,7 @@ async def test_full_queue_is_told_and_what_waits_is_stored(
     # A single call may be larger than the queue: it is one statement all the same.
     user_id = members[0][0]
     many = {chat_id: ReceiptMark(2) for _, chat_id in members}
-    assert await receipts.mark(server.database, user_id, many) == [Receipt(members[0][1], user_id, 2, 0)]
+    assert await server.receipts.mark(user_id, many) == [Receipt(members[0][1], user_id, 2, 0)]
 
 
 async def test_one_who_waits_for_a_lock_does_not_hold_the_others(server: Server, read_dsn: Callable[[], str]) -> None:
@@ -86,11 +86,9 @@ async def test_one_who_waits_for_a_lock_does_not_hold_the_others(server: Server,
         await connection.execute(
             "SELECT FROM chat_members WHERE chat_id = $1 AND user_id = $2 FOR UPDATE", held_chat, held_user
         )
-        waiting = asyncio.create_task(receipts.mark(server.database, held_user, {held_chat: ReceiptMark(3)}))
+        waiting = asyncio.create_task(server.receipts.mark(held_user, {held_chat: ReceiptMark(3)}))
         while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)
-        assert await receipts.mark(server.database, user_id, {chat_id: ReceiptMark(3)}) == [
-            Receipt(chat_id, user_id, 3, 0)
-        ]
+        assert await server.receipts.mark(user_id, {chat_id: ReceiptMark(3)}) == [Receipt(chat_id, user_id, 3, 0)]
         assert not waiting.done()
     assert await waiting == [Receipt(held_chat, held_user, 3, 0)]

@@ -9,7 +9,8 @@ import pytest
 
 from chatserver.hub import Hub
 from chatserver.model import ReceiptMark
-from chatserver.services import changes, groups, receipts, sync, syncing
+from chatserver.services import changes, groups, sync, syncing
+from chatserver.services.receipts import Receipts
 from chatserver.services.rendering import frame_of_row, view_synced
 from chatserver.services.syncing import BATCH_ROWS, FEW_CHATS, FEW_ROWS, Question, Syncs
 from tests.support.filling import fill_chats, fill_groups
@@ -57,7 +58,7 @@ async def make_history(server: Server, names: list[str], chance: random.Random) 
         sent = [await server.send(writer, f"text {n}", chat_id=chat_id) for n in range(chance.randint(1, 5))]
         await changes.edit_message(database, writer, chat_id, sent[0].seq, "edited")
         await changes.put_reaction(database, writer, chat_id, sent[-1].seq, "👍")
-        await receipts.mark(database, writer, {chat_id: ReceiptMark(read_seq=sent[0].seq)})
+        await Receipts(database).mark(writer, {chat_id: ReceiptMark(read_seq=sent[0].seq)})
     await changes.delete_message(database, founder, chats[0], 1)
     await changes.hide_message(database, founder, chats[0], 2)
     return people

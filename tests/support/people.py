@@ -13,6 +13,7 @@ from chatserver.model import SendMessage, SentMessage, Session
 from chatserver.services.accounts import Accounts
 from chatserver.services.code_limits import CodeLimits
 from chatserver.services.messages import send_message
+from chatserver.services.receipts import Receipts
 from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
 
@@ -47,6 +48,7 @@ class Server(msgspec.Struct, frozen=True):
 
     database: Database
     writer: MessageWriter
+    receipts: Receipts
 
     async def send(
         self,
@@ -70,7 +72,7 @@ async def running_server(
     writer = MessageWriter(database)
     writer.start()
     try:
-        yield Server(database, writer)
+        yield Server(database, writer, Receipts(database))
     finally:
         await writer.close(timeout_seconds=2)
         await database.close(timeout_seconds=2)

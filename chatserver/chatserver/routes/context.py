@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from chatserver.services.health import Health
     from chatserver.services.limits import Limits
     from chatserver.services.polling import Polls
+    from chatserver.services.receipts import Receipts
     from chatserver.services.senders import Sender
     from chatserver.services.sending import MessageSender
     from chatserver.services.syncing import Syncs
@@ -66,6 +67,7 @@ class Context:
     limits: Limits
     writer: MessageWriter
     messages: MessageSender
+    receipts: Receipts
     hub: Hub
     syncs: Syncs
     deliverer: Deliverer

@@ -14,7 +14,6 @@ from chatserver.errors import ChatError, InternalError, ServiceUnavailable
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import Ack, Error, Synced, Welcome, encode_frame
 from chatserver.routes.newest import Newest
-from chatserver.services import receipts
 from chatserver.services.rendering import rfc3339
 from chatserver.session import (
     Action,
@@ -271,7 +270,7 @@ class Conversation:
             while self._marks:
                 marks = dict(self._marks)
                 try:
-                    await receipts.mark(self._context.database, self._connection.user_id, marks)
+                    await self._context.receipts.mark(self._connection.user_id, marks)
                 except ServiceUnavailable:
                     if self._connection.outbox.order is not None:
                         return

@@ -10,7 +10,6 @@ from chatserver.fields import ById, Id, Seq
 from chatserver.model import ReceiptMark
 from chatserver.routes.context import App, Request, authenticate
 from chatserver.routes.parsing import Body, no_content, read_body
-from chatserver.services import receipts
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -36,7 +35,7 @@ async def post_receipts(request: Request) -> HTTPResponse:
     caller = await authenticate(request)
     body = read_body(request, ReceiptsBody)
     marks = {chat_id: ReceiptMark(mark.delivered_seq, mark.read_seq) for chat_id, mark in body.chats.items()}
-    await receipts.mark(request.app.ctx.database, caller.user_id, marks)
+    await request.app.ctx.receipts.mark(caller.user_id, marks)
     return no_content()
 
 

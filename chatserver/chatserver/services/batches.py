@@ -63,10 +63,11 @@ class Batches(Generic[Question, Answer]):
         try:
             answers = await self._answer([question for question, _ in batch])
             pairs = list(zip(batch, answers, strict=True))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             fail((told for _, told in batch), ServiceUnavailable())
             if is_cancelled():
                 raise
+            caught("batch_not_answered", error, questions=len(batch))
         except ServiceUnavailable as error:
             fail((told for _, told in batch), error)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-from weakref import WeakKeyDictionary
 
 from chatserver.errors import ServiceUnavailable, ValidationFailed
 from chatserver.services import checks
 from chatserver.services.batches import fail
 from chatserver.storage.receipts import WatermarkRaise, raise_watermarks
-from chatserver.supervision import caught, is_cancelled
+from chatserver.supervision import caught, is_cancelled, isolated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,68 +45,101 @@ class _Call:
     done: asyncio.Future[list[Receipt]]
 
 
-@dataclass(slots=True)
-class _Queue:
-    """The calls of one server that wait for the database."""
+class Receipts:
+    """The receipts of one server, collected over all users while they wait for the database.
 
-    calls: deque[_Call] = field(default_factory=deque)
-    marks: int = 0
-    collecting: bool = False
-    batches: set[asyncio.Task[None]] = field(default_factory=set)
+    Args:
+        database: where they are stored.
+    """
 
-    async def store(self, database: Database, raises: Sequence[WatermarkRaise]) -> list[Receipt]:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._calls: deque[_Call] = deque()
+        self._marks = 0
+        self._collecting = False
+        self._batches: set[asyncio.Task[None]] = set()
+
+    async def mark(self, user_id: int, marks: Mapping[int, ReceiptMark]) -> list[Receipt]:
+        """Raise the user's watermarks in many chats, in one statement with those of others, and hint what changed.
+
+        Values beyond the chat's last row are lowered to it; a smaller one than before changes nothing; reading implies
+        having got. Chats the user is not in are ignored: a client may be told late that it was removed.
+        Nothing is written and nobody is told when nothing changes.
+
+        Returns:
+            The user's watermarks in these chats that changed (and only those).
+
+        Raises:
+            ValidationFailed: a negative number.
+            ServiceUnavailable: too many wait, or the database is away; the same call again does no harm.
+        """
+        raises = []
+        for chat_id, item in marks.items():
+            for field_name, seq in (("delivered_seq", item.delivered_seq), ("read_seq", item.read_seq)):
+                if seq is not None and not 0 <= seq < 2**63:
+                    raise ValidationFailed.of(f"chats.{chat_id}.{field_name}", "must be a seq")
+            if checks.is_id(chat_id):
+                raises.append(WatermarkRaise(user_id, chat_id, item.delivered_seq or 0, item.read_seq or 0))
+        if not raises:
+            return []
+        changed = await self._store(raises)
+        return [receipt for receipt in changed if receipt.user_id == user_id and receipt.chat_id in marks]
+
+    async def _store(self, raises: Sequence[WatermarkRaise]) -> list[Receipt]:
         """Wait until the marks are stored; returns what the batch changed."""
-        if self.marks and self.marks + len(raises) > QUEUE_MARKS:
+        if self._marks and self._marks + len(raises) > QUEUE_MARKS:
             raise ServiceUnavailable("Too many receipts wait to be stored.")
         call = _Call(raises, asyncio.get_running_loop().create_future())
-        self.calls.append(call)
-        self.marks += len(raises)
-        if not self.collecting and len(self.batches) < BATCHES_IN_FLIGHT:
-            self.collecting = True
-            self.batches.add(asyncio.create_task(self._run(database), name="receipts"))
+        self._calls.append(call)
+        self._marks += len(raises)
+        if not self._collecting and len(self._batches) < BATCHES_IN_FLIGHT:
+            self._collecting = True
+            self._batches.add(asyncio.create_task(self._run(), name="receipts"))
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 return await call.done
         except TimeoutError as error:
             raise ServiceUnavailable("The receipts could not be stored in time.") from error
 
-    async def _run(self, database: Database) -> None:
+    async def _run(self) -> None:
         try:
-            await self._store_all(database)
+            await self._store_all()
         finally:
             # Here and not when the task is done: who has just got an answer may mark again before that.
-            self.batches.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._batches.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _store_all(self, database: Database) -> None:
+    async def _store_all(self) -> None:
         try:
-            await asyncio.sleep(COLLECT_SECONDS)
+            # Should it fail, they are stored at once.
+            with isolated("receipts_not_collected"):
+                await asyncio.sleep(COLLECT_SECONDS)
         finally:
-            self.collecting = False
-        while self.calls:
-            await self._store_batch(database, self._take())
+            self._collecting = False
+        while self._calls:
+            await self._store_batch(self._take())
 
     def _take(self) -> list[_Call]:
         batch: list[_Call] = []
         size = 0
-        while self.calls and size < BATCH_MARKS:
-            call = self.calls.popleft()
-            self.marks -= len(call.raises)
+        while self._calls and size < BATCH_MARKS:
+            call = self._calls.popleft()
+            self._marks -= len(call.raises)
             # Whoever gave up waiting has been told that nothing is known.
             if not call.done.done():
                 batch.append(call)
                 size += len(call.raises)
         return batch
 
-    @staticmethod
-    async def _store_batch(database: Database, batch: Sequence[_Call]) -> None:
+    async def _store_batch(self, batch: Sequence[_Call]) -> None:
         if not batch:
             return
         try:
-            changed = await raise_watermarks(database, [item for call in batch for item in call.raises])
-        except asyncio.CancelledError:
+            changed = await raise_watermarks(self._database, [item for call in batch for item in call.raises])
+        except asyncio.CancelledError as error:
             fail((call.done for call in batch), ServiceUnavailable())
             if is_cancelled():
                 raise
+            caught("receipts_not_stored", error, calls=len(batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             if not isinstance(error, ServiceUnavailable):
                 caught("receipts_not_stored", error, calls=len(batch))
@@ -116,34 +148,3 @@ class _Queue:
             for call in batch:
                 if not call.done.done():
                     call.done.set_result(changed)
-
-
-_queues: WeakKeyDictionary[Database, _Queue] = WeakKeyDictionary()
-"""One for each database of this process: batches go over all users."""
-
-
-async def mark(database: Database, user_id: int, marks: Mapping[int, ReceiptMark]) -> list[Receipt]:
-    """Raise the user's watermarks in many chats, in one statement with those of others, and hint what changed.
-
-    Values beyond the chat's last row are lowered to it; a smaller one than before changes nothing; reading implies
-    having got. Chats the user is not in are ignored: a client may be told late that it was removed.
-    Nothing is written and nobody is told when nothing changes.
-
-    Returns:
-        The user's watermarks in these chats that changed (and only those).
-
-    Raises:
-        ValidationFailed: a negative number.
-        ServiceUnavailable: too many wait, or the database is away; the same call again does no harm.
-    """
-    raises = []
-    for chat_id, item in marks.items():
-        for field_name, seq in (("delivered_seq", item.delivered_seq), ("read_seq", item.read_seq)):
-            if seq is not None and not 0 <= seq < 2**63:
-                raise ValidationFailed.of(f"chats.{chat_id}.{field_name}", "must be a seq")
-        if checks.is_id(chat_id):
-            raises.append(WatermarkRaise(user_id, chat_id, item.delivered_seq or 0, item.read_seq or 0))
-    if not raises:
-        return []
-    changed = await _queues.setdefault(database, _Queue()).store(database, raises)
-    return [receipt for receipt in changed if receipt.user_id == user_id and receipt.chat_id in marks]

@@ -12,22 +12,16 @@ import asyncio
 import copy
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from chatserver.errors import (
-    Blocked,
     ChatError,
-    ChatNotFound,
-    IdempotencyConflict,
     InternalError,
-    NotAMember,
     ServiceUnavailable,
-    ValidationFailed,
 )
-from chatserver.model import SentMessage
+from chatserver.services.pending import Pending, answer, judge
 from chatserver.storage.database import Contended
 from chatserver.storage.messages import store_messages
 from chatserver.supervision import caught, isolated, keep
@@ -35,6 +29,7 @@ from chatserver.supervision import caught, isolated, keep
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from chatserver.model import SentMessage
     from chatserver.services.delivery import Deliverer
     from chatserver.storage.database import Database
     from chatserver.storage.messages import AppendResult, NewMessage
@@ -48,6 +43,10 @@ EAGER_ROWS = 64
 PATIENCE_SECONDS = 0.005
 """Seconds after which a waiting row gets a batch beside those under way: a commit that takes longer may be stuck."""
 
+QUEUE_BYTES = 64 * 2**20
+"""Memory of the texts and links that may wait, in bytes: some 1,000 of the largest messages, so that a slow database
+costs a pod a part of its memory and not all of it."""
+
 WRITE_SECONDS = 10.0
 """Seconds a send waits at most: the queue in front of it, and its own batch."""
 
@@ -55,16 +54,6 @@ EXPIRY_SECONDS = 0.5
 """Between two looks for sends that have waited too long: one look at all costs less than a timer for each."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class _Pending:
-    """A message on its way; answered once."""
-
-    message: NewMessage
-    on_result: Callable[[SentMessage | ChatError], None]
-    queued_at: float
-    answered: bool = False
 
 
 class MessageWriter:
@@ -75,6 +64,7 @@ class MessageWriter:
         deliverer: told of each batch, whose rows it brings to the connections of this server; None: there are none.
         in_flight: batches in flight at most; each takes one connection of the pool.
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
+        queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
         on_batch: told the rows and the seconds of each batch, for metrics.
     """
 
@@ -85,22 +75,25 @@ class MessageWriter:
         *,
         in_flight: int = 4,
         queue_rows: int = 10_000,
+        queue_bytes: int = QUEUE_BYTES,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._database = database
         self._deliverer = deliverer
         self._queue_rows = queue_rows
+        self._queue_bytes = queue_bytes
         self._on_batch = on_batch
         self._in_flight = in_flight
         # By chat: what can be written now, the chat that has waited for longest first; and what came for chats that are
         # being written, which are the keys.
-        self._ready: dict[int, deque[_Pending]] = {}
-        self._busy: dict[int, deque[_Pending]] = {}
+        self._ready: dict[int, deque[Pending]] = {}
+        self._busy: dict[int, deque[Pending]] = {}
         self._ready_rows = 0
-        self._running: dict[asyncio.Task[None], list[_Pending]] = {}
+        self._running: dict[asyncio.Task[None], list[Pending]] = {}
         self._look: asyncio.Handle | None = None
         self._expiry: asyncio.Task[None] | None = None
         self._queued = 0
+        self._queued_bytes = 0
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,7 +119,7 @@ class MessageWriter:
         Raises:
             ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.
         """
-        self._queue(_Pending(message, on_result, time.monotonic()))
+        self._queue(Pending(message, on_result, time.monotonic()))
 
     async def write(self, message: NewMessage) -> SentMessage:
         """Queue a message and wait until it is durable.
@@ -135,7 +128,7 @@ class MessageWriter:
             ChatError: as of ``submit`` and its results.
         """
         done: asyncio.Future[SentMessage | ChatError] = asyncio.get_running_loop().create_future()
-        pending = _Pending(message, done.set_result, time.monotonic())
+        pending = Pending(message, done.set_result, time.monotonic())
         self._queue(pending)
         try:
             result = await done
@@ -147,12 +140,14 @@ class MessageWriter:
             raise result
         return result
 
-    def _queue(self, pending: _Pending) -> None:
+    def _queue(self, pending: Pending) -> None:
         if self._closing or self._expiry is None:
             raise ServiceUnavailable("This server is leaving; connect again.")
-        if self._queued >= self._queue_rows:
+        too_large = self._queued > 0 and self._queued_bytes + pending.size_bytes > self._queue_bytes
+        if self._queued >= self._queue_rows or too_large:
             raise ServiceUnavailable("Too many messages wait to be stored.")
         self._queued += 1
+        self._queued_bytes += pending.size_bytes
         self._idle.clear()
         chat_id = pending.message.chat_id
         busy = self._busy.get(chat_id)
@@ -184,7 +179,7 @@ class MessageWriter:
         self._ready.clear()
         self._busy.clear()
 
-    def _queues(self) -> Iterable[deque[_Pending]]:
+    def _queues(self) -> Iterable[deque[Pending]]:
         return (*self._ready.values(), *self._busy.values())
 
     def _look_in(self, seconds: float) -> None:
@@ -211,9 +206,9 @@ class MessageWriter:
             return 0.0
         return next(iter(self._ready.values()))[0].queued_at + PATIENCE_SECONDS - time.monotonic()
 
-    def _take(self) -> list[_Pending]:
+    def _take(self) -> list[Pending]:
         """Return the rows of the first chats, as many as a batch holds; these chats are busy from here on."""
-        batch: list[_Pending] = []
+        batch: list[Pending] = []
         while self._ready and len(batch) < BATCH_ROWS:
             chat_id = next(iter(self._ready))
             rows = self._ready.pop(chat_id)
@@ -224,9 +219,9 @@ class MessageWriter:
                 self._busy[chat_id] = rows
         return batch
 
-    def _take_of_chat(self, rows: deque[_Pending], most: int) -> list[_Pending]:
+    def _take_of_chat(self, rows: deque[Pending], most: int) -> list[Pending]:
         """Take the first rows of a chat; the same client_id again waits for the next batch, which knows the first."""
-        taken: list[_Pending] = []
+        taken: list[Pending] = []
         keys: set[tuple[int, str]] = set()
         while rows and len(taken) < most:
             message = rows[0].message
@@ -241,7 +236,7 @@ class MessageWriter:
                 taken.append(rows.popleft())
         return taken
 
-    async def _run(self, batch: list[_Pending]) -> None:
+    async def _run(self, batch: list[Pending]) -> None:
         try:
             with isolated("batch_failed", rows=len(batch)):
                 await self._write_batch(batch)
@@ -268,9 +263,9 @@ class MessageWriter:
                 for pending in rows:
                     if pending.queued_at > queued_before:
                         break
-                    _answer(pending, ServiceUnavailable("The message could not be stored in time."))
+                    answer(pending, ServiceUnavailable("The message could not be stored in time."))
 
-    async def _write_batch(self, batch: Sequence[_Pending]) -> None:
+    async def _write_batch(self, batch: Sequence[Pending]) -> None:
         if not batch:
             return
         started = time.monotonic()
@@ -287,7 +282,7 @@ class MessageWriter:
             if self._on_batch is not None:
                 self._on_batch(len(batch), time.monotonic() - started)
             self._finish(
-                [(pending, _judge(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
+                [(pending, judge(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
             )
 
     async def _store(self, messages: Sequence[NewMessage]) -> Sequence[AppendResult]:
@@ -300,9 +295,9 @@ class MessageWriter:
             deliver(messages, results)
         return results
 
-    async def _divide(self, batch: Sequence[_Pending], error: ChatError) -> None:
+    async def _divide(self, batch: Sequence[Pending], error: ChatError) -> None:
         """Try a failed batch again in parts: chat by chat, then row by row; what fails alone gets the error."""
-        chats: dict[int, list[_Pending]] = {}
+        chats: dict[int, list[Pending]] = {}
         for pending in batch:
             chats.setdefault(pending.message.chat_id, []).append(pending)
         if len(chats) > 1:
@@ -315,42 +310,10 @@ class MessageWriter:
         for part in parts:
             await self._write_batch(part)
 
-    def _finish(self, results: Sequence[tuple[_Pending, SentMessage | ChatError]]) -> None:
+    def _finish(self, results: Sequence[tuple[Pending, SentMessage | ChatError]]) -> None:
         for pending, result in results:
             self._queued -= 1
-            _answer(pending, result)
+            self._queued_bytes -= pending.size_bytes
+            answer(pending, result)
         if self._queued == 0:
             self._idle.set()
-
-
-def _answer(pending: _Pending, result: SentMessage | ChatError) -> None:
-    if pending.answered:
-        return
-    pending.answered = True
-    try:
-        pending.on_result(result)
-    except Exception as error:  # noqa: BLE001 - a defect in one answer must not keep the others from theirs
-        caught("answer_failed", error)
-
-
-_REFUSALS: dict[str, type[ChatError]] = {
-    "chat_not_found": ChatNotFound,
-    "not_a_member": NotAMember,
-    "blocked": Blocked,
-    "conflict": IdempotencyConflict,
-}
-
-
-def _judge(message: NewMessage, result: AppendResult) -> SentMessage | ChatError:
-    if result.outcome == "reply_not_found":
-        return ValidationFailed.of("reply_to", "must be the seq of a message in this chat")
-    if result.message_id is None or result.seq is None or result.created_at_us is None or result.outcome == "conflict":
-        return _REFUSALS.get(result.outcome, InternalError)()
-    return SentMessage(
-        result.message_id,
-        message.chat_id,
-        result.seq,
-        message.client_id,
-        result.created_at_us,
-        duplicate=result.outcome == "duplicate",
-    )
