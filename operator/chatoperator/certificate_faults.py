@@ -9,16 +9,16 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from chatoperator.keys import UNREADABLE_EXTENSION, EncryptedKeyError, has_issued, load_private_key, public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-
+    from chatoperator.keys import PrivateKey
     from chatoperator.manifests.credentials import Certificate
 
 RSA_BITS_MIN = 2048
@@ -26,6 +26,9 @@ RSA_BITS_MIN = 2048
 
 PAIR_BYTES_MAX = 16_000
 """HAProxy takes a changed pair as one command of its runtime API, which has room for 16 KiB."""
+
+CHAIN_MAX = 16
+"""Certificates that are judged: chains have two to four, and each signature takes time."""
 
 NAMES_SHOWN = 5
 """Host names of a certificate in one message; some have a hundred."""
@@ -74,7 +77,10 @@ def certificate_faults(pair: Certificate, hostnames: Sequence[str], now: dt.date
     if not isinstance(chain, Fault):
         if not isinstance(key, Fault):
             found += _of_the_key(chain, key)
-        found += [*_of_the_server(chain[0], hostnames, now), *_of_the_chain(chain, now)]
+        found += [*_of_the_server(chain[0], hostnames, now), *_of_the_chain(chain[:CHAIN_MAX], now)]
+        if len(chain) > CHAIN_MAX:
+            message = f"tls.crt holds {len(chain)} certificates; store the server's and those of its issuers, no others"
+            found.append(Fault(Grade.PARTLY, message))
     if len(pair.certificate) + len(pair.key) > PAIR_BYTES_MAX:
         message = f"tls.crt and tls.key together exceed {PAIR_BYTES_MAX} bytes; leave out the root certificate"
         found.append(Fault(Grade.PARTLY, message))
@@ -90,33 +96,26 @@ def _chain(text: str) -> list[x509.Certificate] | Fault:
         )
 
 
-def _key(text: str) -> PrivateKeyTypes | Fault:
+def _key(text: str) -> PrivateKey | Fault:
     try:
-        return serialization.load_pem_private_key(text.encode(), password=None)
-    except TypeError:
+        return load_private_key(text)
+    except EncryptedKeyError:
         remedy = "store it without a passphrase (openssl pkey -in encrypted.key -out tls.key)"
         return Fault(Grade.UNUSABLE, f"tls.key is encrypted; {remedy}")
-    except (ValueError, UnsupportedAlgorithm):
-        return Fault(Grade.UNUSABLE, "tls.key is not a PEM private key; store the key of tls.crt as PEM")
+    except ValueError:
+        return Fault(Grade.UNUSABLE, "tls.key is not a PEM private key of a server; store the key of tls.crt as PEM")
 
 
-def _of_the_key(chain: Sequence[x509.Certificate], key: PrivateKeyTypes) -> Iterator[Fault]:
+def _of_the_key(chain: Sequence[x509.Certificate], key: PrivateKey) -> Iterator[Fault]:
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < RSA_BITS_MIN:
         message = f"tls.key is RSA with {key.key_size} bits and HAProxy takes {RSA_BITS_MIN} or more; make a new pair"
         yield Fault(Grade.UNUSABLE, message)
-    fitting = [number for number, made in enumerate(chain, 1) if _public(made) == key.public_key()]
+    fitting = [number for number, made in enumerate(chain[:CHAIN_MAX], 1) if public_key(made) == key.public_key()]
     if not fitting:
         yield Fault(Grade.UNUSABLE, "tls.key does not belong to the certificate in tls.crt; store the pair's own key")
     elif fitting[0] != 1:
         message = f"tls.key belongs to certificate {fitting[0]} in tls.crt; put the server's certificate first"
         yield Fault(Grade.UNUSABLE, message)
-
-
-def _public(certificate: x509.Certificate) -> object:
-    try:
-        return certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return None
 
 
 def _of_the_server(certificate: x509.Certificate, hostnames: Sequence[str], now: dt.datetime) -> Iterator[Fault]:
@@ -143,9 +142,7 @@ def _of_the_server(certificate: x509.Certificate, hostnames: Sequence[str], now:
 
 def _of_the_chain(chain: Sequence[x509.Certificate], now: dt.datetime) -> Iterator[Fault]:
     for number, (made, issuer) in enumerate(itertools.pairwise(chain), 2):
-        try:
-            made.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        if not has_issued(issuer, made):
             message = (
                 f"certificate {number} in tls.crt did not issue the one before it; store the server's certificate, "
                 "then its issuer, and so on"
@@ -160,7 +157,7 @@ def _of_the_chain(chain: Sequence[x509.Certificate], now: dt.datetime) -> Iterat
 def _for_servers(certificate: x509.Certificate) -> bool:
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, x509.ExtensionNotFound):
+    except UNREADABLE_EXTENSION:
         return True
     return bool({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usage))
 
@@ -169,7 +166,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
     """Host names and addresses in its subjectAltName; clients look at nothing else."""
     try:
         held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
+    except UNREADABLE_EXTENSION:
         return []
     addresses = [str(address) for address in held.get_values_for_type(x509.IPAddress)]
     return [*held.get_values_for_type(x509.DNSName), *addresses]

@@ -7,17 +7,17 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from chatoperator.keys import UNREADABLE_EXTENSION, has_issued, load_private_key, public_key
 from chatoperator.manifests.credentials import Certificate, SelfSigned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from chatoperator.keys import PrivateKey
 
 AUTHORITY_NAME = "ChatCluster self-signed authority"
 """Tells what the operator issued from what others did; manifests/certificates.lua knows it too."""
@@ -115,13 +115,13 @@ def fingerprint(certificate: str) -> str | None:
     return made.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
-def _load(pair: Certificate) -> tuple[x509.Certificate, PrivateKeyTypes] | None:
+def _load(pair: Certificate) -> tuple[x509.Certificate, PrivateKey] | None:
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
-        key = serialization.load_pem_private_key(pair.key.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = load_private_key(pair.key)
+    except ValueError:
         return None
-    return (certificate, key) if certificate.public_key() == key.public_key() else None
+    return (certificate, key) if public_key(certificate) == key.public_key() else None
 
 
 def _load_own(pair: Certificate) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
@@ -147,11 +147,10 @@ def _server_usable(pair: Certificate, authority: Certificate, names: Sequence[st
     if loaded is None or issuer is None or not _fresh(loaded[0], now):
         return False
     try:
-        loaded[0].verify_directly_issued_by(issuer[0])
         present = loaded[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except UNREADABLE_EXTENSION:
         return False
-    return set(present) == set(_alternative_names(names))
+    return has_issued(issuer[0], loaded[0]) and set(present) == set(_alternative_names(names))
 
 
 def _alternative_names(names: Sequence[str]) -> list[x509.GeneralName]:
