@@ -83,6 +83,9 @@ async def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
         was_well = time.monotonic() - began >= wait_seconds + WELL_SECONDS
         wait_seconds = min(wait_seconds * 2, RESTART_MAX_SECONDS) if wait_seconds and not was_well else RESTART_SECONDS
         caught("loop_failed", failure, loop=name, again_in_seconds=wait_seconds)
+        if is_cancelled():
+            # It failed while it ended: beginning it again would keep the server from ending.
+            raise asyncio.CancelledError from failure
 
 
 def is_cancelled() -> bool:

@@ -39,8 +39,11 @@ async def supervised(loop: str, work: Callable[[], Awaitable[None]]) -> None:
             if is_cancelled():
                 raise
             failed(loop, error)
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is logged and counted
+        except Exception as error:
             failed(loop, error)
+            if is_cancelled():
+                # It failed while it ended: beginning it anew would keep the process from ending.
+                raise asyncio.CancelledError from error
         if clock() - began >= STEADY_SECONDS:
             failures = 0
         await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])

@@ -58,6 +58,29 @@ async def test_a_loop_that_is_cancelled_ends() -> None:
         await task
 
 
+async def test_a_loop_that_fails_while_it_is_cancelled_ends_and_is_counted() -> None:
+    before = defects().get("loop_failed", 0)
+    begun = 0
+
+    async def loop() -> None:
+        nonlocal begun
+        begun += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await fails()
+
+    task = asyncio.create_task(keep("mine", loop))
+    while not begun:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=20)
+    assert done
+    assert task.cancelled()
+    assert (begun, defects()["loop_failed"]) == (1, before + 1)
+
+
 async def test_what_was_caught_is_logged_without_its_text_and_published() -> None:
     with capture_logs() as logs, isolated("mine_failed", chat_id=7):
         await fails()

@@ -68,3 +68,22 @@ async def test_it_ends_where_it_is_cancelled_while_it_waits(monkeypatch: pytest.
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_it_ends_where_it_fails_while_it_is_cancelled() -> None:
+    before, begun = counted("test"), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError
+
+    task = asyncio.create_task(supervised("test", work))
+    await begun.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=20)
+    assert done
+    assert task.cancelled()
+    assert counted("test") - before == 1
