@@ -129,5 +129,25 @@ async def test_a_herd_is_answered_by_fewer_statements_than_it_has_clients(
         log.forget()
         answers = await syncs.answer_together([Question(user_id, {}) for user_id in user_ids])
         assert sum(len(answer.rows) for answer in answers if answer is not None) == 4 * 40
-        # BEGIN, where the chats stand, members, rows, COMMIT.
-        assert len(log.statements()) == 5
+        # BEGIN, where the chats stand, how large what is missed is, members, rows, COMMIT.
+        assert len(log.statements()) == 6
+
+
+async def test_who_misses_large_texts_syncs_alone_and_no_batch_reads_them(server: Server) -> None:
+    ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
+    light = (await server.send(ada.user.user_id, "small", to="Bob")).chat_id
+    heavy = (await server.send(ada.user.user_id, "notes", to="Ada")).chat_id
+    for _ in range(2):
+        await server.send(ada.user.user_id, "\U0001f44d" * 65_536, chat_id=heavy)
+    questions = [
+        Question(ada.user.user_id, {}),
+        Question(bob.user.user_id, {}),
+        Question(ada.user.user_id, {heavy: 3}),
+    ]
+    answers = await Syncs(server.database, Hub()).answer_together(questions)
+    assert answers[0] is None
+    for answer in answers[1:]:
+        assert answer is not None
+        assert [(chat_id, seq) for chat_id, seq, _ in answer.rows] == [(light, 1)]
+    alone = await Syncs(server.database, Hub()).answer(ada.user.user_id, {})
+    assert sorted((chat_id, seq) for chat_id, seq, _ in alone.rows) == [(light, 1), (heavy, 1), (heavy, 2), (heavy, 3)]

@@ -52,6 +52,13 @@ BATCH_ROWS = 1000
 """Rows of a batch: half of what the deliverer asks at a time. Who would go beyond it syncs alone."""
 
 
+FEW_BYTES = 256 << 10
+"""Bytes of texts that a client may miss to sync with others: FEW_ROWS of them may be 25 MiB."""
+
+BATCH_BYTES = 2 << 20
+"""Bytes of texts in the chats of a batch: as of a sync alone."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What a client missed, encoded.
 
@@ -113,6 +120,9 @@ class Syncs:
         async with self._database.snapshot() as connection:
             stands = await storage.stands_of_many(connection, user_ids, most_chats=SYNC_CHATS_MAX)
             holes = _choose(questions, stands)
+            ranges = _ranges(hole for hole in holes if hole is not None)
+            if ranges:
+                holes = _light(holes, await messages.text_bytes(connection, ranges))
             told = {
                 user_id: _told(stands.get(user_id, ()))
                 for user_id in {
@@ -146,6 +156,28 @@ def _choose(questions: Sequence[Question], stands: Mapping[int, Sequence[Stand]]
         room -= size if fits else 0
         chosen.append(hole if fits else None)
     return chosen
+
+
+def _light(holes: Sequence[list[SeqRange] | None], sizes: Mapping[int, int]) -> list[list[SeqRange] | None]:
+    """Leave out the holes whose chats hold too much text.
+
+    Args:
+        holes: as of `_choose`.
+        sizes: {chat_id: bytes of the texts that anybody misses of it}.
+    """
+    light: list[list[SeqRange] | None] = []
+    counted: set[int] = set()
+    room = BATCH_BYTES
+    for hole in holes:
+        chat_ids = {missed.chat_id for missed in hole or ()}
+        size = sum(sizes.get(chat_id, 0) for chat_id in chat_ids)
+        new = sum(sizes.get(chat_id, 0) for chat_id in chat_ids - counted)
+        fits = hole is not None and size <= FEW_BYTES and new <= room
+        if fits:
+            counted |= chat_ids
+            room -= new
+        light.append(hole if fits else None)
+    return light
 
 
 def _told(stands: Sequence[Stand]) -> set[int]:

@@ -283,6 +283,26 @@ async def history_rows(
     return [message_row(record) for record in records], bool(records and records[0][DESCRIBED_COLUMNS])
 
 
+async def text_bytes(connection: Connection, ranges: Sequence[SeqRange]) -> dict[int, int]:
+    """Return {chat_id: bytes of the texts of its rows} of ranges, one a chat; no text is read."""
+    records = await connection.fetch(
+        """
+        SELECT r.chat_id, m.bytes
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum("""
+        + TEXT_BYTES
+        + """), 0)::bigint AS bytes FROM messages m
+            WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq
+        ) m
+        """,
+        [item.chat_id for item in ranges],
+        [item.first_seq for item in ranges],
+        [item.last_seq for item in ranges],
+    )
+    return {record[0]: record[1] for record in records}
+
+
 async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
     """Return the rows of many ranges, each with those of the users who may see it, by chat and seq."""
     records = await connection.fetch(
