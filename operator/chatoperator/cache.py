@@ -12,10 +12,11 @@ import structlog
 from chatoperator import metrics
 from chatoperator.errors import KubeError
 from chatoperator.kinds import FOLLOWED
-from chatoperator.kube import FORBIDDEN, GONE, NOT_FOUND
+from chatoperator.kube import FORBIDDEN, NOT_FOUND
 from chatoperator.manifests.metadata import KIND, MANAGED_SELECTOR
 from chatoperator.store import Store
 from chatoperator.supervision import failed, supervised
+from chatoperator.transport import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -1,36 +1,22 @@
-"""Requests to the Kubernetes API, as plain JSON objects: with `lease.py` the only importer of `kubernetes`."""
+"""What the operator asks of the Kubernetes API, as plain JSON objects."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any, cast
 
-import aiohttp
-from kubernetes.aio import client, config
-
-from chatoperator import metrics
-from chatoperator.bodies import LineTooLongError, as_yaml, lines, read_at_most, reason, retry_after
+from chatoperator.bodies import as_yaml, lines
 from chatoperator.decoding import decode
 from chatoperator.errors import KubeError
 from chatoperator.kinds import path_of
 from chatoperator.lease import Lease
 from chatoperator.manifests.metadata import FIELD_MANAGER, KIND
+from chatoperator.transport import Transport, client_of, decoded, translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 
     from chatoperator.manifests.metadata import Manifest
-
-REQUEST_TIMEOUT_SECONDS = 30
-"""An API server that takes longer is as good as gone; the reconcile is tried again."""
-
-CONNECT_TIMEOUT_SECONDS = 10
-"""To an API server whose address answers nothing at all."""
-
-REQUESTS_AT_A_TIME = 16
-"""More would only queue in the API server, which gives its other clients fair shares; first come, first served."""
 
 PAGE_OBJECTS = 250
 """Of a list at a time: 250 ChatClusters are about 2.5 MB of text, and ten times that while they are parsed."""
@@ -48,10 +34,7 @@ without a word is noticed by it."""
 WATCH_GRACE_SECONDS = 5
 """For the API server to end a watch by itself before it counts as cut."""
 
-TRIES = 4
-"""A request that the API server turned away with 429 is sent again after the time it asked for, but not for ever."""
-
-FORBIDDEN, NOT_FOUND, CONFLICT, GONE, TOO_MANY = 403, 404, 409, 410, 429
+FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
 
 Items = list["Manifest"]
 
@@ -62,18 +45,11 @@ Event = tuple[str, "Manifest"]
 """A watch's news: ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
 
 
-class Kube:
-    """Requests to the API server.
+class Kube(Transport):
+    """What the operator asks of the API server.
 
     Every method raises KubeError where the API server refuses or does not answer.
-
-    Args:
-        api: Knows the address and how to prove who this is.
     """
-
-    def __init__(self, api: client.ApiClient) -> None:
-        self._api = api
-        self._turn = asyncio.Semaphore(REQUESTS_AT_A_TIME)
 
     def lease(self, namespace: str, name: str, identity: str) -> Lease:
         """A seat for one operator process among several.
@@ -109,7 +85,7 @@ class Kube:
             if text is None or (limit > 1 and text.count(b",") > PAGE_VALUES_MAX):
                 limit = max(1, limit // 8)
                 continue
-            answer = _decoded("GET", path_of(kind, namespace), text)
+            answer = decoded("GET", path_of(kind, namespace), text)
             more = answer["metadata"].get("continue") or ""
             items = cast("Items", answer.pop("items", None) or [])
             yield items, answer["metadata"]["resourceVersion"]
@@ -138,7 +114,7 @@ class Kube:
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         path = path_of(kind, namespace)
-        with _translated("WATCH", path):
+        with translated("WATCH", path):
             response = await self._send("GET", path, query, seconds=WATCH_SECONDS + WATCH_GRACE_SECONDS)
             async with response:
                 async for line in lines(response.content):
@@ -256,93 +232,6 @@ class Kube:
         query, content_type = {"fieldManager": FIELD_MANAGER}, "application/merge-patch+json"
         return await _none_where_gone(self._request("PATCH", path, query, body=body, content_type=content_type))
 
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str | None] | None = None,
-        *,
-        body: Manifest | str | None = None,
-        content_type: str = "application/json",
-    ) -> Manifest:
-        text = await self._read(method, path, query or {}, body=body, content_type=content_type)
-        return _decoded(method, path, text or b"")
-
-    async def _read(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str | None],
-        *,
-        body: Manifest | str | None = None,
-        content_type: str = "application/json",
-        bytes_max: int | None = None,
-    ) -> bytes | None:
-        """The whole answer; None where it is larger than `bytes_max`."""
-        async with self._turn:
-            with _translated(method, path):
-                response = await self._send(
-                    method, path, query, seconds=REQUEST_TIMEOUT_SECONDS, body=body, content_type=content_type
-                )
-                async with response:
-                    if bytes_max is None:
-                        return await response.read()
-                    return await read_at_most(response, bytes_max)
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str | None],
-        *,
-        seconds: float,
-        body: Manifest | str | None = None,
-        content_type: str = "application/json",
-    ) -> aiohttp.ClientResponse:
-        """An answer whose body is still to be read. What was turned away for now is sent again."""
-        for last in (False,) * (TRIES - 1) + (True,):
-            # Without the body, which the client would copy value by value.
-            verb, url, headers, _, _ = await self._api.param_serialize(
-                method,
-                path,
-                query_params=[(name, value) for name, value in query.items() if value is not None],
-                header_params={"Accept": "application/json", "Content-Type": content_type},
-                auth_settings=["BearerToken"],
-            )
-            answer = await self._api.call_api(
-                verb,
-                url,
-                headers,
-                body,
-                _request_timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT_SECONDS),
-            )
-            response = cast("aiohttp.ClientResponse", answer.response)
-            metrics.REQUESTS.labels(method=method, status=str(response.status)).inc()
-            if response.ok:
-                return response
-            text = await response.text(errors="replace")
-            if response.status != TOO_MANY or last:
-                told = reason(response, text)
-                raise KubeError(f"{method} {path}: {told}", status=response.status, path=path, reason=told)
-            await asyncio.sleep(retry_after(response))
-        raise AssertionError("the last try returns or raises")
-
-
-def _decoded(method: str, path: str, text: bytes) -> Manifest:
-    with _translated(method, path):
-        return cast("Manifest", decode(text))
-
-
-@contextlib.contextmanager
-def _translated(method: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except LineTooLongError as error:
-        raise KubeError(f"{method} {path}: {error}", status=GONE) from error
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        told = f"{type(error).__name__}: {error}"
-        raise KubeError(f"{method} {path}: {told}", path=path, reason=told) from error
-
 
 async def _none_where_gone(request: Coroutine[Any, Any, Manifest]) -> Manifest | None:
     try:
@@ -363,15 +252,5 @@ async def connect(kubeconfig: str | None) -> AsyncIterator[Kube]:
     Raises:
         KubeError: Neither is there.
     """
-    configuration = client.Configuration()
-    try:
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except config.ConfigException as error:
-        raise KubeError(f"no way to the API server: {error}") from error
-    # No proxy lies between a pod and its API server; the client would look for one, in a thread, at each request.
-    configuration.client_session_kwargs = {"trust_env": False}
-    async with client.ApiClient(configuration) as api:
+    async with client_of(kubeconfig) as api:
         yield Kube(api)
