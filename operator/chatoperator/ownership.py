@@ -119,6 +119,50 @@ def is_ours(kind: str, raw: Manifest, *, name: str, uid: str, known: Collection[
     return _labelled(metadata, name) and _applied(metadata)
 
 
+def is_pod_of(raw: Manifest, name: str, children: Mapping[ObjectKey, Manifest], others: Collection[ObjectKey]) -> bool:
+    """Whether a pod is of a workload that the operator made for a ChatCluster; labels are easily copied.
+
+    A ReplicaSet is known by its name, which is the Deployment's and the hash of the template: Kubernetes collects a pod
+    whose owner reference names no object with that uid, so that a name is as good as the uid and needs no ReplicaSets
+    to be read. Of the predecessor of a workload that was made anew only what is on its way out counts.
+
+    >>> owner = {
+    ...     "apiVersion": "apps/v1",
+    ...     "kind": "ReplicaSet",
+    ...     "name": "demo-ingress-5d4f",
+    ...     "uid": "1",
+    ...     "controller": True,
+    ... }
+    >>> pod = {"metadata": {"labels": {COMPONENT_LABEL: "ingress"}, "ownerReferences": [owner]}}
+    >>> is_pod_of(pod, "demo", {}, set())
+    True
+    >>> is_pod_of({"metadata": {**pod["metadata"], "ownerReferences": []}}, "demo", {}, set())
+    False
+
+    Args:
+        raw: A pod with the ChatCluster's labels.
+        name: Of the ChatCluster.
+        children: What the operator made for it, by (kind, name).
+        others: (kind, name) of what somebody else has under such a name.
+    """
+    owner, metadata = controller(raw), raw["metadata"]
+    if owner is None or str(owner.get("apiVersion")).partition("/")[0] not in ("apps", "batch"):
+        return False
+    by_hash = owner["kind"] == "ReplicaSet"
+    key = ("Deployment", owner["name"].rpartition("-")[0]) if by_hash else (owner["kind"], owner["name"])
+    component = (metadata.get("labels") or {}).get(COMPONENT_LABEL)
+    made = {
+        "chatserver": ("Deployment", part_name(name, "chatserver")),
+        "ingress": ("Deployment", part_name(name, "ingress")),
+        "postgres": ("StatefulSet", part_name(name, "postgres")),
+    }
+    job = component == "migrate" and key[0] == "Job" and is_migrate_job(name, key[1])
+    if key in others or not (job or made.get(str(component)) == key):
+        return False
+    live = children.get(key)
+    return by_hash or live is None or owner["uid"] == live["metadata"]["uid"] or "deletionTimestamp" in metadata
+
+
 def owner_in_words(raw: Manifest) -> str:
     """Who has an object, for a message."""
     owner = controller(raw)

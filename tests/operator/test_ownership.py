@@ -8,9 +8,9 @@ import pytest
 
 from chatoperator.kinds import CHILDREN
 from chatoperator.manifests import desired
-from chatoperator.manifests.metadata import FIELD_MANAGER, labels
+from chatoperator.manifests.metadata import COMPONENT_LABEL, FIELD_MANAGER, labels
 from chatoperator.manifests.needs import needs, unbegun, without
-from chatoperator.ownership import is_child, is_migrate_job, is_ours, own_names
+from chatoperator.ownership import is_child, is_migrate_job, is_ours, is_pod_of, own_names
 from tests.operator.test_restarts import EXAMPLES
 from tests.support.chatclusters import cluster, inputs
 
@@ -121,3 +121,48 @@ def test_nothing_begins_to_send_to_somebody_elses_service_and_what_runs_is_repai
         ("Deployment", "demo-ingress"),
     }
     assert unbegun("demo", taken, {("StatefulSet", "demo-postgres"), ("Deployment", "demo-chatserver")}) == set()
+
+
+def _controlled(kind: str, name: str, **changed: Any) -> dict[str, Any]:
+    version = "batch/v1" if kind == "Job" else "apps/v1"
+    return {"apiVersion": version, "kind": kind, "name": name, "uid": "1", "controller": True, **changed}
+
+
+@pytest.mark.parametrize(
+    ("component", "owner", "ours"),
+    [
+        ("chatserver", _controlled("ReplicaSet", "demo-chatserver-5d4f7c9b8"), True),
+        ("ingress", _controlled("ReplicaSet", "demo-ingress-5d4f7c9b8"), True),
+        ("postgres", _controlled("StatefulSet", "demo-postgres"), True),
+        ("migrate", _controlled("Job", "demo-migrate-0123456789"), True),
+        ("chatserver", None, False),
+        ("chatserver", _controlled("ReplicaSet", "demo-chatserver-5d4f7c9b8", controller=False), False),
+        ("chatserver", _controlled("ReplicaSet", "demo-ingress-5d4f7c9b8"), False),
+        ("chatserver", _controlled("ReplicaSet", "demo-chatserver-copy-5d4f7c9b8"), False),
+        ("chatserver", _controlled("ReplicaSet", "copy-5d4f7c9b8"), False),
+        ("chatserver", _controlled("ReplicaSet", "demo-chatserver-1", apiVersion="example.com/v1"), False),
+        ("chatserver", _controlled("StatefulSet", "demo-chatserver"), False),
+        ("postgres", _controlled("StatefulSet", "demo-postgres-copy"), False),
+        ("migrate", _controlled("Job", "copy"), False),
+        ("shop", _controlled("Job", "demo-migrate-0123456789"), False),
+    ],
+)
+def test_a_pod_is_ours_by_its_controller_and_never_by_its_labels(
+    component: str, owner: dict[str, Any] | None, *, ours: bool
+) -> None:
+    pod = _object("x", labels={**labels("demo", "ingress"), COMPONENT_LABEL: component}, ownerReferences=[owner])
+    if owner is None:
+        del pod["metadata"]["ownerReferences"]
+    assert is_pod_of(pod, "demo", {}, set()) is ours
+
+
+def test_pods_of_somebody_elses_workload_are_not_ours_and_of_an_earlier_one_those_that_leave() -> None:
+    owner = _controlled("ReplicaSet", "demo-chatserver-5d4f7c9b8")
+    server = _object("x", labels=labels("demo", "chatserver"), ownerReferences=[owner])
+    assert not is_pod_of(server, "demo", {}, {("Deployment", "demo-chatserver")})
+    owner = _controlled("StatefulSet", "demo-postgres")
+    database = _object("x", labels=labels("demo", "postgres"), ownerReferences=[owner])
+    live = {("StatefulSet", "demo-postgres"): {"metadata": {"uid": "2"}}}
+    assert not is_pod_of(database, "demo", live, set())
+    database["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    assert is_pod_of(database, "demo", live, set()), "the new one's pod waits for its name"

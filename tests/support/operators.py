@@ -23,6 +23,15 @@ SERVED = CHILDREN.keys() - {CERTIFICATE, ROUTE}
 _addresses = itertools.count(1)
 
 
+def pod_owner(workload: dict[str, Any]) -> dict[str, Any]:
+    """The controller of a workload's pods, as the workload's own controller writes it; of a Deployment a ReplicaSet."""
+    owner = {"apiVersion": workload["apiVersion"], "kind": workload["kind"], "controller": True}
+    name, uid = workload["metadata"]["name"], workload["metadata"]["uid"]
+    if workload["kind"] == "Deployment":
+        return {**owner, "kind": "ReplicaSet", "name": f"{name}-5d4f7c9b8", "uid": f"replicaset-of-{uid}"}
+    return {**owner, "name": name, "uid": uid}
+
+
 class Operator:
     """A reconciler on the real API server, with a clock and a data plane that the test moves.
 
@@ -125,20 +134,32 @@ class Operator:
             seen = {"observedGeneration": live["metadata"]["generation"]}
             self.patch_status(kind, name, seen | replicas)
 
-    def pod(self, name: str, part: str = "chatserver", node: str | None = None) -> None:
+    def pod(
+        self,
+        name: str,
+        part: str = "chatserver",
+        node: str | None = None,
+        owners: list[dict[str, Any]] | None = None,
+    ) -> None:
         """What the kubelet would report of a part's pod that has started.
 
         Args:
             name: Of the pod.
             part: What it is one of.
             node: Where it runs; its deletion then waits for a kubelet, and there is none.
+            owners: Other references than the part's own pods have.
         """
         kind = "statefulset" if part == "postgres" else "deployment"
-        template = json.loads(self.kubectl("get", kind, f"demo-{part}", "-o", "json"))["spec"]["template"]
+        workload = json.loads(self.kubectl("get", kind, f"demo-{part}", "-o", "json"))
+        template = workload["spec"]["template"]
         made = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "labels": template["metadata"]["labels"]},
+            "metadata": {
+                "name": name,
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [pod_owner(workload)] if owners is None else owners,
+            },
             "spec": {**template["spec"], **({"nodeName": node} if node else {})},
         }
         self.kubectl("create", "-f", "-", stdin=json.dumps(made))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chatoperator.kinds import CERTIFICATE
 from chatoperator.manifests.metadata import database_secret_name, tls_secret_name
 from chatoperator.observed import Observed, pod
-from chatoperator.ownership import is_migrate_job, is_ours, own_names
+from chatoperator.ownership import is_migrate_job, is_ours, is_pod_of, own_names
 from chatoperator.reconcile.losses import irreplaceables
 from chatoperator.reconcile.remembered import recorded
 
@@ -41,7 +41,11 @@ def observe(cache: Cache, body: Manifest, now: dt.datetime) -> Observed:
     children, others = sorted_out({key: raw for key, raw in there.items() if key[0] != "Pod"}, body)
     return Observed(
         children=children,
-        pods=tuple(pod(raw, lost=is_lost(raw, now)) for (kind, _), raw in there.items() if kind == "Pod"),
+        pods=tuple(
+            pod(raw, lost=is_lost(raw, now))
+            for (kind, _), raw in there.items()
+            if kind == "Pod" and is_pod_of(raw, metadata["name"], children, others)
+        ),
         others=others,
     )
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.operators import pod_owner
+
 if TYPE_CHECKING:
     from tests.support.operators import Operator
 
@@ -37,7 +39,11 @@ async def test_a_migration_that_fails_in_each_try_is_told_once_for_each_job(oper
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"{job['metadata']['name']}-x", "labels": template["metadata"]["labels"]},
+        "metadata": {
+            "name": f"{job['metadata']['name']}-x",
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [pod_owner({"apiVersion": "batch/v1", "kind": "Job", **job})],
+        },
         "spec": template["spec"],
     }
     operator.kubectl("create", "-f", "-", stdin=json.dumps(pod))

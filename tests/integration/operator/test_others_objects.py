@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.kinds import CERTIFICATE, KINDS, ROUTE
-from chatoperator.manifests.metadata import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL
+from chatoperator.manifests.metadata import (
+    CREDENTIALS_HASH_ANNOTATION,
+    INSTANCE_LABEL,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    SAFE_TO_EVICT_VOLUMES_ANNOTATION,
+)
+from chatoperator.observed import Reading
 from chatoperator.ownership import own_names
 from tests.support.many import Many, identity
 
 if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from tests.support.operators import Operator
 
 pytestmark = pytest.mark.integration
 
@@ -175,3 +183,21 @@ async def test_what_lost_its_labels_or_its_owner_is_known_and_put_right(many: Ma
         assert after["metadata"]["ownerReferences"] == one["metadata"]["ownerReferences"]
     for name in names:
         assert (await many.conditions(name))["Progressing"][1] not in ("NameTaken", "ApplyFailed")
+
+
+async def test_a_pod_with_copied_labels_is_no_server_and_is_not_touched(operator: Operator) -> None:
+    await operator.brought_up()
+    operator.pod("demo-chatserver-a")
+    strangers: dict[str, list[dict[str, Any]]] = {"bare": [], "controlled": [OTHER_CONTROLLER]}
+    for name, owners in strangers.items():
+        operator.pod(name, owners=owners)
+    operator.prober.connections = {
+        name: Reading(connections, draining=False)
+        for name, connections in (("demo-chatserver-a", 3), ("bare", 500), ("controlled", 500))
+    }
+    await operator.reconcile(2)
+    assert (await operator.status())["connections"] == 3
+    touched = (await operator.get("Pod", "demo-chatserver-a"))["metadata"]["annotations"]
+    assert touched.keys() >= {CREDENTIALS_HASH_ANNOTATION, SAFE_TO_EVICT_VOLUMES_ANNOTATION}
+    for name in strangers:
+        assert "annotations" not in (await operator.get("Pod", name))["metadata"]

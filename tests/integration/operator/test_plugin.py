@@ -18,6 +18,7 @@ import pytest
 
 from chatserver.metrics import Metrics, MetricsServer
 from tests.support.findings import tell
+from tests.support.operators import pod_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,14 +91,15 @@ def _serving(metrics: Metrics) -> Iterator[tuple[str, int]]:
 
 def _server(operator: Operator, name: str, address: str, port: int) -> None:
     """A ready chatserver on a node without a kubelet, whose metrics are at this address."""
-    template = json.loads(operator.kubectl("get", "deployment", "demo-chatserver", "-o", "json"))["spec"]["template"]
+    deployment = json.loads(operator.kubectl("get", "deployment", "demo-chatserver", "-o", "json"))
+    template = deployment["spec"]["template"]
     container = template["spec"]["containers"][0]
     container["ports"] = [
         {**one, **({"containerPort": port} if one["name"] == "metrics" else {})} for one in container["ports"]
     ]
-    labels = template["metadata"]["labels"]
+    metadata = {"name": name, "labels": template["metadata"]["labels"], "ownerReferences": [pod_owner(deployment)]}
     spec = {**template["spec"], "nodeName": "node-1"}
-    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     operator.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
     status = {
         "phase": "Running",
