@@ -76,7 +76,7 @@ class Facts:
         conflict: The older ChatCluster with one of its hostnames, in words; None where there is none.
         certificate_ends: When the certificate ends, and whether it has; None where it cannot be told.
         certificate_trouble: What is wrong with the certificate's source; None where nothing is.
-        route_trouble: What keeps clients from coming in through the HTTPRoute; None where nothing does.
+        route_trouble: What keeps clients from coming in through the Ingress or HTTPRoute; None where nothing does.
         external_trouble: What is wrong with the external database's Secrets; None where nothing is.
         webhook_fault: What is wrong with the webhook's Secret; None where nothing is.
         spec_error: What is wrong with the spec.

@@ -1,4 +1,4 @@
-"""How it stands with the HTTPRoute in front of HAProxy, in words for the condition IngressReady. Pure."""
+"""How it stands with what is in front of HAProxy, in words for the condition IngressReady. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Manifest
     from chatoperator.spec import ChatCluster
 
-Reason = Literal["GatewayApiMissing", "RouteNotAccepted"]
+Reason = Literal["GatewayApiMissing", "RouteNotAccepted", "FrontCertificateMissing", "FrontCertificateInvalid"]
 
 WHICH = ("namespace", "name", "sectionName", "port")
 """What tells one Gateway's listener from another."""
@@ -21,7 +21,7 @@ WHICH = ("namespace", "name", "sectionName", "port")
 
 @dataclass(frozen=True)
 class RouteTrouble:
-    """What keeps clients from coming in through the route.
+    """What keeps clients from coming in through the Ingress or the route.
 
     Attributes:
         reason: One word for programs.

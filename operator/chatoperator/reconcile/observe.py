@@ -140,6 +140,7 @@ async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manife
     wanted = (
         *((external.secret_name, external.ca_secret_name) if external else ()),
         cluster.ingress.tls_secret_name,
+        cluster.ingress.front.tls_secret_name if cluster.ingress.front else None,
         webhook.secret_name if webhook else None,
     )
     names = sorted({name for name in wanted if name})

@@ -23,6 +23,7 @@ from chatoperator.manifests.networkpolicy import live_database_ports
 from chatoperator.observed import annotation, condemned, job_state, leaving, schema_of, secret_text
 from chatoperator.reconcile.configuration import digest_of, image_of, keeps_database, revision_of
 from chatoperator.reconcile.externaldatabase import judge
+from chatoperator.reconcile.frontcertificate import front_certificate_trouble
 from chatoperator.reconcile.losses import find_losses
 from chatoperator.reconcile.serving import serving
 from chatoperator.reconcile.webhook_key import webhook_fault
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from chatoperator.reconcile.externaldatabase import Judged
     from chatoperator.reconcile.losses import Losses
     from chatoperator.reconcile.serving import Serving
+    from chatoperator.routing import RouteTrouble
     from chatoperator.settings import Settings
     from chatoperator.spec import ChatCluster
 
@@ -73,6 +75,7 @@ class Plan:
         migrated: Whether it has succeeded.
         version: The release to run.
         serving: Which certificate, and how it stands with it.
+        front_trouble: What is wrong with the certificate of the Ingress in front; None where nothing is.
         external_trouble: What is wrong with the external database's Secrets; None where nothing is.
         webhook_fault: What is wrong with the webhook's Secret; None where nothing is, and without a webhook.
         config_revision: Of the parameters; None for an external database.
@@ -86,6 +89,7 @@ class Plan:
     migrated: bool
     version: str
     serving: Serving
+    front_trouble: RouteTrouble | None
     external_trouble: DatabaseTrouble | None
     webhook_fault: str | None
     config_revision: str | None
@@ -203,6 +207,7 @@ def make_plan(
         migrated=migrated,
         version=version,
         serving=served,
+        front_trouble=front_certificate_trouble(cluster, named, now),
         external_trouble=judged.trouble if judged else None,
         webhook_fault=webhook_fault(webhook.secret_name, named.get(webhook.secret_name)) if webhook else None,
         config_revision=revision,

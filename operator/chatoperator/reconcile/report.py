@@ -129,9 +129,8 @@ class Reporter:
             contested=contested(state.contests, state.overruled, state.rival, self._monotonic()),
             certificate_ends=self._ends(cluster, plan),
             certificate_trouble=plan.serving.trouble,
-            route_trouble=route_trouble(
-                cluster, observed.child(ROUTE, front_name(cluster.name)), known=plan.inputs.routes_known
-            ),
+            route_trouble=plan.front_trouble
+            or route_trouble(cluster, observed.child(ROUTE, front_name(cluster.name)), known=plan.inputs.routes_known),
             decision=state.decision,
             migrate_job_name=plan.job_name,
             migrated=plan.migrated,

@@ -56,7 +56,9 @@ async def test_an_ingress_follows_the_spec_and_goes_with_it(operator: Operator) 
     service = await operator.get("Service", path["backend"]["service"]["name"])
     (port,) = service["spec"]["ports"]
     assert port["port"] == path["backend"]["service"]["port"]["number"]
-    assert (await operator.condition("IngressReady"))["reason"] == "AllReady"
+    without = await operator.condition("IngressReady")
+    assert (without["status"], without["reason"]) == ("False", "FrontCertificateMissing")
+    assert "Secret mine of ingress.front.tlsSecretName does not exist" in without["message"]
     assert (await operator.status())["url"] == "https://chat.example.com/"
     writes = operator.writes()
     await operator.reconcile(3)
@@ -67,6 +69,7 @@ async def test_an_ingress_follows_the_spec_and_goes_with_it(operator: Operator) 
     changed = await operator.get("Ingress", "demo-front")
     assert changed["metadata"]["annotations"] == {"a": "b"}
     assert "tls" not in changed["spec"]
+    assert (await operator.condition("IngressReady"))["reason"] == "AllReady"
     operator.patch({"ingress": {"front": None}})
     await operator.reconcile(2)
     for kind in ("Ingress", "Service"):
