@@ -14,6 +14,7 @@ from cryptography import x509
 
 from chatoperator.controller import Controller
 from chatoperator.errors import KubeError
+from tests.support.admission import forbidden
 from tests.support.cluster import until
 from tests.support.findings import tell
 from tests.support.operators import Operator
@@ -203,14 +204,14 @@ async def test_unicode_goes_through_unchanged_and_is_not_written_twice(operator:
     assert operator.writes() == written
 
 
-async def test_a_refusal_full_of_unicode_is_told(operator: Operator) -> None:
+async def test_a_refusal_full_of_unicode_is_told(operator: Operator, server: ApiServer, namespace: str) -> None:
     await operator.brought_up()
-    # No key of an annotation may hold these; the API server's refusal repeats them.
-    keys = {f"例{number}.{'字' * 40}": "x" for number in range(30)}
-    operator.patch({"chatserver": {"podTemplate": {"annotations": keys}}})
-    for _ in range(2):
-        with pytest.raises(KubeError, match="字"):
-            await operator.reconcile()
+    # Longer than an Event takes, in characters of three bytes.
+    async with forbidden(server, namespace, "例" + "字" * 1200, "configmaps"):
+        operator.patch({"database": {"parameters": {"application_name": "x"}}})
+        for _ in range(2):
+            with pytest.raises(KubeError, match="字"):
+                await operator.reconcile()
     told = await operator.condition("Progressing")
     assert told["reason"] == "ApplyFailed"
     assert "字" in told["message"]

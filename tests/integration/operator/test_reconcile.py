@@ -296,9 +296,9 @@ async def test_the_cost_is_written_once_for_each_scale_down(operator: Operator) 
     await operator.reconcile(3)
     marked = [write for write in operator.writes() if "/pods/demo-chatserver-" in write and "/status" not in write]
     by_cost = [write for write in marked if "demo-chatserver-b" in write]
-    # Each pod once for its credentials' hash; the emptiest once more for its cost.
-    assert len(marked) == 4
-    assert len(by_cost) == 2
+    # Each pod once for its credentials' hash and once for the cluster autoscaler; the emptiest once more for its cost.
+    assert len(marked) == 7
+    assert len(by_cost) == 3
 
 
 async def test_external_mode_passes_the_number_on(operator: Operator) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chatoperator.errors import KubeError
 from chatoperator.observed import DELETION_COST_ANNOTATION, Reading
+from tests.support.admission import forbidden
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from chatoperator.manifests.metadata import Manifest
     from tests.support.apiserver import ApiServer
@@ -24,59 +23,14 @@ pytestmark = pytest.mark.integration
 CLAIM = "PersistentVolumeClaim"
 
 
-@pytest.fixture
-def forbidden(server: ApiServer, namespace: str) -> Iterator[list[str]]:
-    """An admission rule of the cluster's admin against claims and against what is named in this list."""
-    names = ["web-ingress", "web-postgres"]
-    rule: Manifest = {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": f"no-{namespace}"},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                "resourceRules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE", "UPDATE"],
-                        "resources": ["configmaps", "persistentvolumeclaims"],
-                    }
-                ],
-            },
-            "validations": [{"expression": "false", "message": "not on this cluster"}],
-        },
-    }
-    binding: Manifest = {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": f"no-{namespace}"},
-        "spec": {"policyName": f"no-{namespace}", "validationActions": ["Deny"]},
-    }
-    for one in (rule, binding):
-        done = server.run_kubectl("create", "-f", "-", stdin=json.dumps(one))
-        assert done.returncode == 0, done.stderr
-    yield names
-    for one in (rule, binding):
-        server.run_kubectl("delete", str(one["kind"]), f"no-{namespace}")
-
-
-async def test_every_refusal_is_told_and_the_rest_is_made(many: Many, forbidden: list[str]) -> None:
-    probe: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "data": {}}
-    for number in range(200):
-        # The API server hears of a new rule within moments.
-        try:
-            await many.make({**probe, "metadata": {"name": f"probe-{number}"}})
-        except KubeError:
-            break
-        await asyncio.sleep(0.1)
-    await many.create("web")
-    raised = await many.reconcile("web", times=2)
+async def test_every_refusal_is_told_and_the_rest_is_made(many: Many, server: ApiServer, namespace: str) -> None:
+    async with forbidden(server, namespace, "not on this cluster", "configmaps", "persistentvolumeclaims"):
+        await many.create("web")
+        raised = await many.reconcile("web", times=2)
     assert isinstance(raised["web"], KubeError)
     reason, message = (await many.conditions("web"))["Progressing"][1:]
     assert reason == "ApplyFailed"
-    for name in (*forbidden, "web-postgres-data"):
+    for name in ("web-ingress", "web-postgres", "web-postgres-data"):
         assert name in message, message
     assert "not on this cluster" in message
     for kind, name in (("StatefulSet", "web-postgres"), ("Deployment", "web-ingress"), ("Service", "web-ingress")):

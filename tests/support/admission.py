@@ -1,0 +1,64 @@
+"""An admission rule of a cluster's admin that refuses objects of one namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from chatoperator.manifests.metadata import Manifest
+    from tests.support.apiserver import ApiServer
+
+KNOWN_WITHIN_TRIES, TRY_SECONDS = 200, 0.1
+"""The API server hears of a new rule within moments."""
+
+
+@contextlib.asynccontextmanager
+async def forbidden(server: ApiServer, namespace: str, message: str, *resources: str) -> AsyncIterator[None]:
+    """Refuse that resources of the core group, ConfigMaps among them, are made or changed, while this is entered.
+
+    Args:
+        server: The API server.
+        namespace: Where.
+        message: The reason that the API server gives.
+        resources: Their plural names.
+    """
+    name = f"no-{namespace}"
+    rules = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": [*resources]}
+    policy: Manifest = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "resourceRules": [rules],
+            },
+            "validations": [{"expression": "false", "message": message}],
+        },
+    }
+    binding: Manifest = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    for one in (policy, binding):
+        done = server.run_kubectl("create", "-f", "-", stdin=json.dumps(one))
+        assert done.returncode == 0, done.stderr
+    try:
+        for _ in range(KNOWN_WITHIN_TRIES):
+            probe = server.run_kubectl("create", "configmap", "probe", "-n", namespace, "--dry-run=server")
+            if probe.returncode != 0:
+                break
+            await asyncio.sleep(TRY_SECONDS)
+        assert message in probe.stderr
+        yield
+    finally:
+        for one in (policy, binding):
+            server.run_kubectl("delete", str(one["kind"]), name)
