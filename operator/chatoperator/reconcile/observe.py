@@ -108,8 +108,9 @@ def credentials_of(cluster: ChatCluster, observed: Observed) -> list[ObjectKey]:
     made = {*irreplaceables(cluster, observed)}
     if cluster.database.external_secret_name is None:
         made.add(("Secret", database_secret_name(cluster.name)))
-    # In mode Secret it may hold the last good pair.
-    made.add(("Secret", tls_secret_name(cluster.name)))
+    if cluster.ingress.tls_secret_name != tls_secret_name(cluster.name):
+        # In mode Secret it may hold the last good pair. One of this name that the spec itself names is the user's.
+        made.add(("Secret", tls_secret_name(cluster.name)))
     return sorted(made)
 
 
