@@ -16,6 +16,7 @@ from chatserver.metrics import Metrics
 from chatserver.routes import auth, changes, chats, devices, groups, messages, receipts, users
 from chatserver.routes.context import App
 from chatserver.routes.parsing import Body
+from chatserver.services import blocks as block_services
 from chatserver.services import changes as change_services
 from chatserver.services import chats as chat_services
 from chatserver.services import code_limits, feed, limits, rendering, sync
@@ -345,6 +346,7 @@ def test_the_close_codes_are_the_constants() -> None:
         ("sent more than {} minutes ago", change_services.EDIT_SECONDS // 60),
         ("percent-encoded UTF-8, to {} code points", fields.EMOJI_MAX_CHARS),
         ("`limit` to {} (50). The header `X-More`", chat_services.HISTORY_MAX),
+        ("whom you have blocked, at most {} users", block_services.BLOCKS_MAX),
         ("`synced.chats` are the {} most recently active", sync.SYNC_CHATS_MAX),
         ("Their `members` are at most {} in all", sync.SYNC_MEMBERS_MAX),
         ("| signed-in devices of one user; long polls of one user that wait on one server | {} (", DEVICES_OF_A_USER),

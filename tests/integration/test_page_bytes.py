@@ -1,4 +1,4 @@
-"""No page of history is larger than a bound, however large the rows are, and nothing is missed for it."""
+"""No page is larger than a bound, however large the rows are, and nothing is missed for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.services import chats, feed
+from chatserver.errors import ValidationFailed
+from chatserver.services import blocks, chats, feed
 from chatserver.services.feed import FeedQuestion
 from tests.support.people import Server, sign_in
 
@@ -39,11 +40,11 @@ async def fill(server: Server) -> tuple[int, int]:
     return ada.user.user_id, sent.chat_id
 
 
-def assert_bounded(rows: Sequence[MessageRow]) -> None:
+def assert_bounded(rows: Sequence[MessageRow | None], most_bytes: int = chats.HISTORY_BYTES_MAX) -> None:
     # The row that passes the bound is the last one.
-    sizes = [len((row.text or "").encode()) for row in rows]
-    assert rows
-    assert sum(sizes) - max(sizes) < chats.HISTORY_BYTES_MAX
+    sizes = [0 if row is None else len((row.text or "").encode()) for row in rows]
+    assert sizes
+    assert sum(sizes[:-1]) < most_bytes
 
 
 async def test_history_brings_large_rows_by_the_page_both_ways(server: Server) -> None:
@@ -66,6 +67,32 @@ async def test_history_brings_large_rows_by_the_page_both_ways(server: Server) -
         if not page.more:
             break
     assert forwards == backwards == list(range(1, ROWS + 1))
+
+
+async def test_the_cursor_goes_on_behind_the_last_large_row_of_a_page(server: Server) -> None:
+    user_id, chat_id = await fill(server)
+    start = (await feed.read_feed(server.database, user_id, since=str(2**33))).next_since
+    await server.database.execute("UPDATE messages SET xact = pg_current_xact_id() WHERE chat_id = $1", chat_id)
+    await server.database.execute("UPDATE chats SET last_xact = pg_current_xact_id() WHERE chat_id = $1", chat_id)
+    for since in (None, start):
+        seqs: list[int] = []
+        cursor, pages = since, 0
+        while True:
+            page = await feed.read_feed(server.database, user_id, since=cursor, limit=1000, events=True)
+            assert_bounded(page.rows, feed.PAGE_BYTES_MAX)
+            seqs += [row.seq for row in page.rows]
+            cursor, pages = page.next_since, pages + 1
+            if not page.more:
+                break
+            # What comes meanwhile waits for the end of the run.
+            if pages == 1:
+                await server.send(user_id, "meanwhile", chat_id=chat_id)
+        assert pages > 1
+        last = seqs[-1]
+        assert seqs == list(range(1, last + 1))
+        later = await feed.read_feed(server.database, user_id, since=cursor, events=True)
+        assert [row.text for row in later.rows] == ["meanwhile"]
+        assert later.rows[0].seq == last + 1
 
 
 async def test_a_feed_brings_large_rows_by_the_page_and_none_twice(server: Server) -> None:
@@ -99,3 +126,48 @@ async def test_polls_that_are_answered_together_read_no_more_than_a_page(server:
     )
     await server.database.execute("UPDATE chats SET last_seq = $2 WHERE chat_id = $1", sent.chat_id, ROWS)
     assert await feed.read_feeds(server.database, ada.user.user_id, questions) == {}
+
+
+async def test_a_list_of_chats_with_large_last_messages_comes_by_the_page(server: Server) -> None:
+    ada = (await sign_in(server.database, "Ada")).user.user_id
+    await sign_in(server.database, "Bob")
+    await server.send(ada, LARGE, to="Bob")
+    await server.database.execute(
+        "WITH made AS (INSERT INTO chats (chat_id, kind, last_seq, last_at) "
+        "SELECT 1000000 + n, 'group', 1, now() - make_interval(secs => n) FROM generate_series(1, $3::int) AS n "
+        "RETURNING chat_id), said AS (INSERT INTO messages (chat_id, seq, sender_id, message_text, created_at) "
+        # One chat without a message, too.
+        "SELECT chat_id, 1, $1, $2, now() FROM made WHERE chat_id <> 1000002) "
+        "INSERT INTO chat_members (chat_id, user_id) SELECT chat_id, $1 FROM made",
+        ada,
+        LARGE,
+        ROWS - 1,
+    )
+    found, cursor, pages = [], None, 0
+    while pages == 0 or cursor is not None:
+        page = await chats.list_chats(server.database, ada, limit=chats.LIST_MAX, cursor=cursor)
+        assert_bounded([chat.last_message for chat in page.chats], chats.LIST_BYTES_MAX)
+        found += [chat.chat_id for chat in page.chats]
+        cursor, pages = page.next_cursor, pages + 1
+    assert pages > 1
+    assert len(found) == len(set(found)) == ROWS
+    assert found[1:] == [1_000_000 + n for n in range(1, ROWS)]
+
+
+async def test_a_list_of_blocks_has_a_last_place(server: Server) -> None:
+    ada = (await sign_in(server.database, "Ada")).user.user_id
+    bob = (await sign_in(server.database, "Bob")).user.user_id
+    await server.database.execute(
+        "WITH made AS (INSERT INTO users (phone_number) SELECT '+1666' || lpad(n::text, 7, '0') "
+        "FROM generate_series(1, $2::int) AS n RETURNING user_id) "
+        "INSERT INTO blocks (blocker_id, blocked_id) SELECT $1, user_id FROM made",
+        ada,
+        blocks.BLOCKS_MAX,
+    )
+    blocked = await blocks.list_blocked(server.database, ada)
+    with pytest.raises(ValidationFailed):
+        await blocks.set_block(server.database, ada, bob, blocked=True)
+    assert await blocks.list_blocked(server.database, ada) == blocked
+    assert (await blocks.set_block(server.database, ada, blocked[0], blocked=True)).seq is None
+    await blocks.set_block(server.database, ada, blocked[0], blocked=False)
+    assert (await blocks.set_block(server.database, ada, bob, blocked=True)).seq is not None

@@ -196,7 +196,10 @@ CALLS: tuple[Call, ...] = (
         ),
         answer=list[RowView],
         errors=(CursorExpired,),
-        headers=(("X-Next-Since", "The exact cursor: the value of the next call's since."),),
+        headers=(
+            ("X-Next-Since", "The exact cursor: the value of the next call's since."),
+            ("X-More", "Whether more rows are there at once: true or false."),
+        ),
     ),
     Call(
         "GET /api/chats",

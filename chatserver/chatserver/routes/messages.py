@@ -64,7 +64,7 @@ async def get_messages(request: Request) -> HTTPResponse:
         page = await context.polls.wait(caller.user_id, FeedQuestion(since, limit, events), wait_seconds)
     else:
         page = await feed.read_feed(context.database, caller.user_id, since=since, limit=limit, events=events)
-    return answer(views_of(page.rows), headers={"X-Next-Since": page.next_since})
+    return answer(views_of(page.rows), headers={"X-Next-Since": page.next_since, "X-More": str(page.more).lower()})
 
 
 def add_routes(app: App) -> None:

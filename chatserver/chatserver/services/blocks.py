@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Database
 
 
+BLOCKS_MAX = 10_000
+"""Users that one may block: the list of them is one answer, of 200 kB then."""
+
+
 async def set_block(database: Database, user_id: int, other_id: int, *, blocked: bool) -> Change:
     """Block a user, or end it; doing it again changes nothing.
 
@@ -24,7 +28,7 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
         The event in the caller's own chat.
 
     Raises:
-        UserNotFound: no such user. ValidationFailed: oneself.
+        UserNotFound: no such user. ValidationFailed: oneself, or one more than BLOCKS_MAX.
     """
     if other_id == user_id:
         raise ValidationFailed.of("user_id", "must be another user than yourself")
@@ -37,6 +41,9 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
         store = blocks.add_block if blocked else blocks.remove_block
         if not await store(connection, user_id, other_id):
             return Change(self_id, None)
+        # After the insert, so that who is blocked already can be blocked again; it is rolled back.
+        if blocked and await blocks.count_blocks(connection, user_id) > BLOCKS_MAX:
+            raise ValidationFailed.of("user_id", f"you have blocked {BLOCKS_MAX} users already; unblock one first")
         seq = await append_event(
             connection,
             database.server_name,

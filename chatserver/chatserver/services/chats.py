@@ -21,11 +21,15 @@ LIST_MEMBERS_MAX = 50
 """Members of each chat of a page: 200 full groups, 205,000 members, would be 20 MB; 50 of each are 1 MB. The chat by
 itself has all of them."""
 
+LIST_BYTES_MAX = 4 << 20
+"""Stored bytes of the last messages of one page of chats; the chat that passes it is the last one."""
+
 HISTORY_MAX = 1000
 """Rows of one page of history at most."""
 
 HISTORY_BYTES_MAX = 4 << 20
-"""Bytes of texts in one page of history; the row that passes it is the last one. 1,000 large texts are 250 MiB."""
+"""Stored bytes of the rows of one page of history; the row that passes it is the last one. 1,000 large texts are
+250 MiB."""
 
 
 async def list_chats(database: Database, user_id: int, *, limit: int = 50, cursor: str | None = None) -> ChatPage:
@@ -38,9 +42,10 @@ async def list_chats(database: Database, user_id: int, *, limit: int = 50, curso
     """
     checks.check_limit(limit, LIST_MAX)
     below = None if cursor is None else decode_place(cursor, "cursor")
-    found = await chats.listed(database, user_id, below=below, limit=limit + 1, most_members=LIST_MEMBERS_MAX)
-    page = found[:limit]
-    next_cursor = encode_place(page[-1].last_at_us, page[-1].chat_id) if len(found) > limit else None
+    page, more = await chats.listed(
+        database, user_id, below=below, limit=limit, most_members=LIST_MEMBERS_MAX, most_bytes=LIST_BYTES_MAX
+    )
+    next_cursor = encode_place(page[-1].last_at_us, page[-1].chat_id) if more else None
     return ChatPage(tuple(page), next_cursor)
 
 
@@ -50,7 +55,9 @@ async def get_chat(database: Database, user_id: int, chat_id: int) -> Chat:
     Raises:
         ChatNotFound: no such chat, or the user was never in it.
     """
-    found = await chats.listed(database, user_id, chat_id=chat_id, most_members=None) if checks.is_id(chat_id) else []
+    if not checks.is_id(chat_id):
+        raise ChatNotFound
+    found, _ = await chats.listed(database, user_id, chat_id=chat_id, most_members=None)
     if not found:
         raise ChatNotFound
     return found[0]

@@ -27,6 +27,12 @@ async def add_block(connection: Connection, blocker_id: int, blocked_id: int) ->
     return affected(tag) > 0
 
 
+async def count_blocks(connection: Connection, blocker_id: int) -> int:
+    """Return how many users somebody has blocked."""
+    number: int = await connection.fetchval("SELECT count(*) FROM blocks WHERE blocker_id = $1", blocker_id)
+    return number
+
+
 async def remove_block(connection: Connection, blocker_id: int, blocked_id: int) -> bool:
     """Forget a block; returns whether there was one."""
     tag = await connection.execute(

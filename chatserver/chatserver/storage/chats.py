@@ -8,7 +8,7 @@ import msgspec
 
 from chatserver.model import Chat, Member
 from chatserver.storage.database import micros, moment_of
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, message_row
+from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Access(msgspec.Struct, frozen=True):
 
 _LISTED = (
     """
-WITH mine AS MATERIALIZED (
+WITH found AS MATERIALIZED (
     SELECT c.chat_id, c.kind, cm.joined_seq, cm.read_seq, cm.absent, cm.left_seq IS NOT NULL AS gone,
         coalesce(cm.left_seq, c.last_seq) AS last_seq, c.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
@@ -39,16 +39,24 @@ WITH mine AS MATERIALIZED (
         -- A direct chat is listed once something was said.
         AND ($2::bigint IS NOT NULL OR c.last_seq > 0)
         AND ($3::timestamptz IS NULL OR (c.last_at, c.chat_id) < ($3, $4::bigint))
-    ORDER BY c.last_at DESC, c.chat_id DESC LIMIT $5
-), newest AS MATERIALIZED (
-    SELECT mine.chat_id, m.seq
-    FROM mine CROSS JOIN LATERAL (
-        SELECT m.seq FROM messages m
-        WHERE m.chat_id = mine.chat_id AND m.seq > mine.joined_seq AND m.seq <= mine.last_seq
-            AND m.kind = 'message' AND NOT mine.absent @> m.seq
-        ORDER BY m.seq DESC LIMIT 1
-    ) m
-), picked AS (SELECT chat_id, seq FROM newest), """
+    ORDER BY c.last_at DESC, c.chat_id DESC LIMIT $5 + 1
+), mine AS MATERIALIZED (
+    -- As many as the last messages' bytes allow; the chat that passes them is the last one.
+    SELECT * FROM (
+        SELECT found.*, newest.seq AS newest_seq, coalesce(sum(newest.bytes) OVER (
+            ORDER BY found.last_at DESC, found.chat_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0
+        ) AS bytes_before
+        FROM found LEFT JOIN LATERAL (
+            SELECT m.seq, """
+    + ROW_BYTES
+    + """ AS bytes FROM messages m
+            WHERE m.chat_id = found.chat_id AND m.seq > found.joined_seq AND m.seq <= found.last_seq
+                AND m.kind = 'message' AND NOT found.absent @> m.seq
+            ORDER BY m.seq DESC LIMIT 1
+        ) newest ON true
+    ) f WHERE f.bytes_before < $7
+    ORDER BY f.last_at DESC, f.chat_id DESC LIMIT $5
+), picked AS (SELECT chat_id, newest_seq AS seq FROM mine WHERE newest_seq IS NOT NULL), """
     + DESCRIBED
     + """
 SELECT d.*, mine.chat_id, mine.kind,
@@ -58,6 +66,7 @@ SELECT d.*, mine.chat_id, mine.kind,
         WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq ORDER BY m.seq DESC LIMIT 1
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
+    (SELECT count(*) FROM found) > (SELECT count(*) FROM mine),
     told.user_ids, told.usernames, told.roles, told.delivered, told.read
 FROM mine
 LEFT JOIN described d ON d.chat_id = mine.chat_id
@@ -89,6 +98,10 @@ ORDER BY mine.last_at DESC, mine.chat_id DESC
 )
 
 
+_MORE = DESCRIBED_COLUMNS + 8
+"""Column that says whether chats were found beyond those that are returned."""
+
+
 async def listed(
     database: Database,
     user_id: int,
@@ -97,8 +110,12 @@ async def listed(
     chat_id: int | None = None,
     below: tuple[int, int] | None = None,
     limit: int = 1,
-) -> list[Chat]:
+    most_bytes: int = 1,
+) -> tuple[list[Chat], bool]:
     """Return a user's chats, the most recently active first: one, or those below (last_at_us, chat_id).
+
+    There are up to `limit` of them, and `most_bytes` of last messages: the chat that passes them is the last one. With
+    them, whether more are there.
 
     One statement for any number of chats, with their last messages and up to `most_members` members of each, the
     user among them; None: all members.
@@ -111,12 +128,13 @@ async def listed(
         None if below is None else below[1],
         limit,
         most_members,
+        most_bytes,
     )
-    return [_chat(record) for record in records]
+    return [_chat(record) for record in records], bool(records and records[0][_MORE])
 
 
 def _chat(record: Record) -> Chat:
-    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, *told = record[DESCRIBED_COLUMNS:]
+    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, *told = record[DESCRIBED_COLUMNS:]
     return Chat(
         chat_id=chat_id,
         kind=kind,

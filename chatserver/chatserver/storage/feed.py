@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, LiteralString
 import msgspec
 
 from chatserver.storage.database import moment_of
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, TARGET_SEEN, TEXT_BYTES, message_row
+from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ WITH bound AS MATERIALIZED (
     ) low
     CROSS JOIN LATERAL (
         SELECT m.chat_id, m.seq, m.created_at, """
-    + TEXT_BYTES
+    + ROW_BYTES
     + """ AS bytes FROM messages m
         WHERE m.chat_id = cm.chat_id AND m.seq > low.seq AND m.seq <= coalesce(cm.left_seq, c.last_seq)
             AND pg_visible_in_snapshot(m.xact, b.upper)

@@ -114,10 +114,16 @@ async def open_direct_chat(database: Database, user_id: int, other_id: int) -> i
     return int(record[0]) if record is not None else 0
 
 
-TEXT_BYTES: Final[LiteralString] = """coalesce(octet_length(CASE WHEN m.kind = 'edit' THEN (
+SIZED_COLUMNS: Final[LiteralString] = """coalesce(octet_length(m.media_url), 0)
+                + coalesce(pg_column_size(m.detail), 0) + coalesce(pg_column_size(m.reactions), 0)"""
+
+ROW_BYTES: Final[LiteralString] = (
+    """coalesce(octet_length(CASE WHEN m.kind = 'edit' THEN (
                 SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
-                ELSE m.message_text END), 0)"""
-"""Bytes of the text that a row `m` is shown with; no text is read, since its size stands at its head."""
+                ELSE m.message_text END), 0) + """
+    + SIZED_COLUMNS
+)
+"""Stored bytes of what a row `m` is shown with; nothing is read for it, since a value's size stands at its head."""
 
 DESCRIBED: Final[LiteralString] = (
     """
@@ -238,15 +244,15 @@ async def history_rows(
 ) -> tuple[list[MessageRow], bool]:
     """Return rows of a chat that the user may see, with after < seq < before, oldest first, and whether more are there.
 
-    `newest` says which end of the range the bounds keep: up to `limit` rows, and of texts `most_bytes`; the row that
-    passes them is the last one.
+    `newest` says which end of the range the bounds keep: up to `limit` rows and `most_bytes`; the row that passes them
+    is the last one.
     """
     order: LiteralString = "DESC" if newest else "ASC"
     records = await database.fetch(
         """
         WITH found AS MATERIALIZED (
             SELECT m.chat_id, m.seq, """
-        + TEXT_BYTES
+        + ROW_BYTES
         + """ AS bytes
             FROM chat_members cm JOIN messages m ON m.chat_id = cm.chat_id
             WHERE cm.chat_id = $2 AND cm.user_id = $1

@@ -8,7 +8,7 @@ import msgspec
 
 from chatserver.model import MessageRow, SyncedChat
 from chatserver.storage.chats import members_from
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, TARGET_SEEN, message_row
+from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ async def stands_of_many(connection: Connection, user_ids: Sequence[int], *, mos
 
 
 # The chats come out of their ORDER BY as the outer side of a nested loop, so that rows are found in the order of the
-# result, and chats behind the last row are never looked at. octet_length reads no text: its size stands at its head.
+# result, and chats behind the last row are never looked at. What a row's bytes are is known without reading them.
 _MISSED = (
     """
 WITH found AS MATERIALIZED (
@@ -122,9 +122,9 @@ WITH found AS MATERIALIZED (
             AND coalesce(cm.left_seq, c.last_seq) > greatest(cm.joined_seq, coalesce(h.have_seq, 0))
         ORDER BY c.last_at DESC, cm.chat_id
     ) cm CROSS JOIN LATERAL (
-        SELECT m.seq, coalesce(octet_length(CASE WHEN m.kind = 'edit' THEN (
-            SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
-            ELSE m.message_text END), 0) AS bytes
+        SELECT m.seq, """
+    + ROW_BYTES
+    + """ AS bytes
         FROM messages m
         WHERE m.chat_id = cm.chat_id AND m.seq > cm.have_seq AND m.seq <= cm.last_seq
             AND NOT cm.absent @> m.seq
