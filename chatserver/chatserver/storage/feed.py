@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from chatserver.storage.database import moment_of
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
+from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, SHOWN_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ class FeedRows(msgspec.Struct, frozen=True):
     """One read of the feed.
 
     Attributes:
-        rows: oldest first, at most the asked number.
-        more: further ones are there.
+        rows: oldest first, at most the asked number and bytes.
+        more: further ones were found.
         snapshot: pg_current_snapshot() of this very statement, as text: what it could see.
         epoch: names the history of the database that transaction ids belong to.
     """
@@ -45,15 +45,14 @@ class FeedRows(msgspec.Struct, frozen=True):
 # later) and the upper bound $3 does, after the key ($5, $6, $7) of the last page. Within a chat all three bounds are
 # monotone in seq: commits, created_at and the key rise with it, because the chat's row lock makes them. So `low`
 # walks the primary key backwards from the chat's end to the first row that is covered, and only the rows above that
-# one are read. The row that passes the bound of bytes is the page's last one; the others wait for the next page, like
-# those beyond its number of rows.
+# one are read.
 _ROWS = (
     """
 WITH bound AS MATERIALIZED (
     SELECT pg_current_snapshot() AS here, coalesce($3::text::pg_snapshot, pg_current_snapshot()) AS upper,
         $2::text::pg_snapshot AS lower
-), found AS MATERIALIZED (
-    SELECT m.created_at, m.chat_id, m.seq, m.bytes
+), picked AS MATERIALIZED (
+    SELECT m.chat_id, m.seq
     FROM bound b
     CROSS JOIN chat_members cm
     JOIN chats c ON c.chat_id = cm.chat_id
@@ -70,9 +69,7 @@ WITH bound AS MATERIALIZED (
             END AS seq
     ) low
     CROSS JOIN LATERAL (
-        SELECT m.chat_id, m.seq, m.created_at, """
-    + ROW_BYTES
-    + """ AS bytes FROM messages m
+        SELECT m.chat_id, m.seq, m.created_at FROM messages m
         WHERE m.chat_id = cm.chat_id AND m.seq > low.seq AND m.seq <= coalesce(cm.left_seq, c.last_seq)
             AND pg_visible_in_snapshot(m.xact, b.upper)
             AND ($9 OR m.kind = 'message')
@@ -80,42 +77,48 @@ WITH bound AS MATERIALIZED (
             """
     + TARGET_SEEN
     + """
-        ORDER BY m.seq LIMIT $8 + 1
+        ORDER BY m.seq LIMIT $8
     ) m
     WHERE cm.user_id = $1
         AND (b.lower IS NULL OR c.last_xact >= pg_snapshot_xmin(b.lower))
         AND ($4::timestamptz IS NULL OR c.last_at >= $4::timestamptz)
-    ORDER BY m.created_at, m.chat_id, m.seq LIMIT $8 + 1
-), picked AS MATERIALIZED (
-    SELECT f.chat_id, f.seq FROM (
-        SELECT found.*, row_number() OVER sofar AS place, sum(bytes) OVER sofar - bytes AS bytes_before
-        FROM found WINDOW sofar AS (ORDER BY created_at, chat_id, seq ROWS UNBOUNDED PRECEDING)
-    ) f WHERE f.place <= $8 AND f.bytes_before < $10
+    ORDER BY m.created_at, m.chat_id, m.seq LIMIT $8
 ), """
     + DESCRIBED
 )
 
-_MORE: LiteralString = "(SELECT count(*) FROM found) > (SELECT count(*) FROM picked)"
+# Over the very rows that are returned, in the order of the result: how they are found and joined is planned as without.
+_BYTES_BEFORE = (
+    "coalesce(sum("
+    + SHOWN_BYTES
+    + """) OVER (ORDER BY m.created_at, m.chat_id, m.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+"""
+)
 
 _FEED = (
     _ROWS
     + """
-SELECT d.*, b.here::text, chat_epoch(), """
-    + _MORE
-    + """ FROM bound b LEFT JOIN described d ON true
-ORDER BY d.created_at, d.chat_id, d.seq
+SELECT * FROM (
+    SELECT m.*, b.here::text, chat_epoch(), (SELECT count(*) FROM picked), """
+    + _BYTES_BEFORE
+    + """ AS bytes_before
+    FROM bound b LEFT JOIN described m ON true
+    ORDER BY m.created_at, m.chat_id, m.seq
+) s WHERE s.bytes_before < $10
 """
 )
 
 _SHARED = (
     _ROWS
     + """
-SELECT d.*, b.here::text, chat_epoch(), """
-    + _MORE
-    + """, (
-    SELECT m.xact::text::bigint FROM messages m WHERE m.chat_id = d.chat_id AND m.seq = d.seq)
-FROM bound b LEFT JOIN described d ON true
-ORDER BY d.created_at, d.chat_id, d.seq
+SELECT * FROM (
+    SELECT m.*, b.here::text, chat_epoch(), (SELECT count(*) FROM picked), (
+        SELECT r.xact::text::bigint FROM messages r WHERE r.chat_id = m.chat_id AND r.seq = m.seq), """
+    + _BYTES_BEFORE
+    + """ AS bytes_before
+    FROM bound b LEFT JOIN described m ON true
+    ORDER BY m.created_at, m.chat_id, m.seq
+) s WHERE s.bytes_before < $10
 """
 )
 
@@ -139,7 +142,9 @@ class FeedBounds(msgspec.Struct, frozen=True, kw_only=True):
 async def read_rows(
     database: Database, user_id: int, bounds: FeedBounds, *, limit: int, most_bytes: int, events: bool
 ) -> FeedRows:
-    """Read up to `limit` rows of all chats of a user, of texts up to `most_bytes`; see the comment on the statement.
+    """Read up to `limit` rows of all chats of a user; see the comment on the statement.
+
+    The row that passes `most_bytes` is the last one.
 
     Raises:
         StatementFailed: a snapshot is malformed.
@@ -154,37 +159,34 @@ async def read_rows(
         None if after is None else moment_of(after.created_at_us),
         None if after is None else after.chat_id,
         None if after is None else after.seq,
-        limit,
+        limit + 1,
         events,
         most_bytes,
     )
-    return _feed_rows([record for record in records if record[0] is not None], records[0])
+    return _feed_rows(records, limit)
 
 
 async def read_shared_rows(
     database: Database, user_id: int, *, lower_snapshot: str, limit: int, most_bytes: int
 ) -> tuple[FeedRows, list[int]]:
-    """Read rows of all kinds that a snapshot does not see, as `read_rows` does, and the transaction of each."""
+    """Read rows of all kinds that a snapshot does not see, bounded as of `read_rows`, and the transaction of each."""
+    events = True
     records = await database.fetch(
-        _SHARED,
-        user_id,
-        lower_snapshot,
-        None,
-        None,
-        None,
-        None,
-        None,
-        limit,
-        True,  # noqa: FBT003 - rows of all kinds
-        most_bytes,
+        _SHARED, user_id, lower_snapshot, None, None, None, None, None, limit + 1, events, most_bytes
     )
-    found = [record for record in records if record[0] is not None]
-    return _feed_rows(found, records[0]), [record[DESCRIBED_COLUMNS + 3] for record in found]
+    found = _feed_rows(records, limit)
+    return found, [record[_XACT] for record in records[: len(found.rows)]]
 
 
-def _feed_rows(found: Sequence[Record], first: Record) -> FeedRows:
-    snapshot, epoch, more = first[DESCRIBED_COLUMNS : DESCRIBED_COLUMNS + 3]
-    return FeedRows(tuple(message_row(record) for record in found), more, snapshot, epoch)
+# Columns behind those of `described`.
+_HERE, _EPOCH, _FOUND, _XACT = range(DESCRIBED_COLUMNS, DESCRIBED_COLUMNS + 4)
+
+
+def _feed_rows(records: Sequence[Record], limit: int) -> FeedRows:
+    """Make the rows of a read of up to limit + 1; without any there is one record, of NULLs and the snapshot."""
+    first = records[0]
+    rows = tuple(message_row(record) for record in records[:limit]) if first[0] is not None else ()
+    return FeedRows(rows, first[_FOUND] > len(rows), first[_HERE], first[_EPOCH])
 
 
 async def read_epoch(database: Database) -> str:

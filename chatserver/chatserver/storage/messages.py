@@ -125,6 +125,9 @@ ROW_BYTES: Final[LiteralString] = (
 )
 """Stored bytes of what a row `m` is shown with; nothing is read for it, since a value's size stands at its head."""
 
+SHOWN_BYTES: Final[LiteralString] = """coalesce(octet_length(m.message_text), 0) + """ + SIZED_COLUMNS
+"""The same of a row `m` of `described`, whose text is already the one that is shown."""
+
 DESCRIBED: Final[LiteralString] = (
     """
 marks AS MATERIALIZED (
