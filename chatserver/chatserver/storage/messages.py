@@ -300,7 +300,7 @@ async def text_bytes(connection: Connection, ranges: Sequence[SeqRange]) -> dict
         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
         CROSS JOIN LATERAL (
             SELECT coalesce(sum("""
-        + TEXT_BYTES
+        + ROW_BYTES
         + """), 0)::bigint AS bytes FROM messages m
             WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq
         ) m
