@@ -15,6 +15,7 @@ from sanic.config import Config
 
 from chatserver.errors import Unauthenticated
 from chatserver.routes.turn import Turn
+from chatserver.routes.unread import Unread
 from chatserver.routes.websocket import Sockets
 from chatserver.services.limits import stored_bytes
 
@@ -53,6 +54,7 @@ class Context:
     Attributes:
         admission: places for the handshakes of new WebSockets.
         sockets: the open ones, which one loop pings.
+        unread: answers that their clients do not read.
         turn: what is done when the loop comes round, such as writing to connections.
         tasks: work that outlives the frame that asked for it (sends, receipts).
     """
@@ -78,6 +80,7 @@ class Context:
     admission: Admission
     sockets: Sockets = field(default_factory=Sockets)
     turn: Turn = field(default_factory=Turn)
+    unread: Unread = field(default_factory=Unread)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -115,7 +118,13 @@ async def authenticate(request: Request) -> Principal:
     context = request.app.ctx
     principal = await context.devices.authenticate(token)
     context.limits.check_request(principal.device_id, time.monotonic())
+    request.ctx.user_id = principal.user_id
     return principal
+
+
+def answered_to(request: Request) -> int | str:
+    """Return who is being answered: the user, once it is known who calls, else the address."""
+    return getattr(request.ctx, "user_id", None) or client_address(request)
 
 
 def count_change(request: Request, caller: Principal, *texts: str | None, rows: int = 1, changes: int = 1) -> None:

@@ -15,6 +15,7 @@ from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from chatserver.listener import plain_address
+from chatserver.routes.context import answered_to
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,7 +95,31 @@ class LingeringHttpProtocol(HttpProtocol):
         known = self._end + data
         self._end = known[-1:]
         if len(known) > 1:
-            await self.send(known[:-1])  # type: ignore[no-untyped-call] # Sanic's
+            await self.send(known[:-1])
+
+    async def send(self, data: bytes) -> None:
+        """Send a part of an answer, which counts as unread until the client has read nearly all of it."""
+        if not self._can_write.is_set() and self.transport is not None:
+            # Behind another one, which is still held.
+            self._hold(self.transport.get_write_buffer_size() + len(data))
+        await super().send(data)  # type: ignore[no-untyped-call] # Sanic's
+        if not self._can_write.is_set():
+            # All of it is kept until its last byte has gone, whatever the kernel has taken by now.
+            self._hold(len(data))
+
+    def resume_writing(self) -> None:
+        """Hear that it has read nearly all."""
+        self.app.ctx.unread.release(self)
+        super().resume_writing()  # type: ignore[no-untyped-call] # Sanic's
+
+    def _hold(self, size: int) -> None:
+        request = None if self.http is None else self.http.request
+        self.app.ctx.unread.hold(self, None if request is None else answered_to(request), size)
+
+    def give_up(self) -> None:
+        """End the connection at once: there are too many unread answers."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def check_timeouts(self) -> None:
         """Look, now and again, whether a request takes too long to arrive; the rest is Sanic's."""
@@ -166,4 +191,5 @@ class LingeringHttpProtocol(HttpProtocol):
         """End."""
         if self._linger is not None:
             self._linger.cancel()
+        self.app.ctx.unread.release(self)
         super().connection_lost(exc)  # type: ignore[no-untyped-call] # Sanic's
