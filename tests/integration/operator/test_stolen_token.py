@@ -275,6 +275,16 @@ ALL_CHANGES: dict[str, Change] = {
     "another owner": lambda made: made["metadata"].update(
         ownerReferences=[{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "0000", "controller": True}]
     ),
+    "a second owner": lambda made: (
+        made["metadata"]
+        .setdefault("ownerReferences", [])
+        .append({"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "0000"})
+    ),
+    "the ChatCluster of another name": lambda made: (
+        made["metadata"]
+        .setdefault("ownerReferences", [])
+        .append({"apiVersion": "chatcluster.io/v1alpha1", "kind": "ChatCluster", "name": "other", "uid": "0000"})
+    ),
     "another chat": label("app.kubernetes.io/instance", "dem"),
     "a finalizer": in_metadata(finalizers=["example.com/never"]),
 }
