@@ -115,7 +115,7 @@ def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
     elif refusal.status == CONFLICT:
         made = f"Something else writes {kind} {name} all the time; metadata.managedFields names it"
     else:
-        made = f"{correct.capitalize()}; all else is applied"
+        made = f"{correct[0].upper()}{correct[1:]}; all else is applied"
     return made
 
 

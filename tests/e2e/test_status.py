@@ -70,7 +70,7 @@ async def test_ready_is_false_soon_after_the_users_certificate_ended(cluster: Cl
             await cluster.patch({"ingress": {"tls": None}})
         tell(f"Ready False {told.at - ends_at:.1f} s after the certificate's end ({told.reason}: {told.message})")
         assert told.reason == "CertificateExpired"
-        assert "put a new one there" in told.message
+        assert "renew tls.crt and tls.key there" in told.message
         assert 0 <= told.at - ends_at <= READY_FALSE_SECONDS
         await ready.becomes("True", READY_FALSE_SECONDS * 3)
 
@@ -81,7 +81,7 @@ async def test_ready_is_false_soon_after_the_users_certificate_ended(cluster: Cl
         ("bounds", "{minReplicas: 5, maxReplicas: 2}", ALLOWED, "minReplicas"),
         ("codes", "{}", "{sender: Log}", "allowDevelopmentCodes"),
         ("n" * 41, "{}", ALLOWED, "40 characters"),
-        ("replicas", "{mode: Disabled}", ALLOWED, "replicas"),
+        ("replicas", "{mode: Internal, replicas: 3}", ALLOWED, "replicas"),
     ],
 )
 async def test_nonsense_is_refused_with_a_sentence_that_says_why(

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from chatoperator.manifests.metadata import (
     INSTANCE_LABEL,
     Manifest,
+    ca_secret_name,
     chatserver_secret_name,
     database_secret_name,
     front_name,
     part_name,
+    tls_secret_name,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ def needs(manifest: Manifest) -> frozenset[ObjectKey]:
     if kind == "Secret" and metadata["name"] == database_secret_name(name):
         # Its revision is made with that key.
         return frozenset({("Secret", chatserver_secret_name(name))})
+    if kind == "Secret" and metadata["name"] == tls_secret_name(name):
+        # Its certificate is signed by that authority: without it, both would be made anew.
+        return frozenset({("Secret", ca_secret_name(name))})
     template = (manifest.get("spec") or {}).get("template")
     return frozenset() if template is None else frozenset(_of_pod(template["spec"]))
 

@@ -91,8 +91,9 @@ class Applier:
             key = (manifest["kind"], manifest["metadata"]["name"])
             live = observed.child(*key)
             # A template names the content that pods mount. With content that was refused, it would name what is not
-            # there; a workload that is gone is made again even so.
-            waits = live is not None and any(one in outcome.refused for one in needs(manifest) if one[0] != CLAIM)
+            # there; a workload that is gone is made again even so. A Secret is made from what the other one holds.
+            relies = live is not None or key[0] == "Secret"
+            waits = relies and any(one in outcome.refused for one in needs(manifest) if one[0] != CLAIM)
             if key not in pending or waits:
                 continue
             try:

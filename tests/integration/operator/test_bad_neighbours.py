@@ -108,7 +108,7 @@ def _store(server: ApiServer, namespace: str, name: str, affinity: str) -> int:
     return len(server.run_kubectl("get", "--raw", f"{path}/{name}").stdout)
 
 
-@pytest.mark.integration
+@pytest.mark.soak
 @pytest.mark.usefixtures("open_schema")
 async def test_chatclusters_that_were_stored_without_bounds_end_nothing_but_themselves(
     server: ApiServer, chats: Chats

@@ -26,7 +26,10 @@ TROUBLES: dict[str, Manifest] = {
     "paused": {"paused": True},
     # Each of these got past the API server's schema, as after an upgrade of the operator.
     "invalid": {"database": {"parameters": {"listen_addresses": "localhost"}}},
-    "failing": {"chatserver": {"podTemplate": {"annotations": {"no good key": "x"}}}},
+    # An API server without Kubernetes' feature for comparing taints refuses it.
+    "failing": {
+        "chatserver": {"podTemplate": {"tolerations": [{"key": "example.com/size", "operator": "Gt", "value": "5"}]}}
+    },
 }
 
 

@@ -101,7 +101,10 @@ WAYS: dict[str, Callable[[Many, Case], Awaitable[None]]] = {
 }
 """`away`: while no operator runs, so that the next one remembers nothing."""
 
-FAILING: Manifest = {"spec": {"chatserver": {"podTemplate": {"annotations": {"no good key": "x"}}}}}
+COMPARING: Manifest = {"tolerations": [{"key": "example.com/size", "operator": "Gt", "value": "5"}]}
+"""An API server without Kubernetes' feature for comparing taints refuses it."""
+
+FAILING: Manifest = {"spec": {"chatserver": {"podTemplate": COMPARING}}}
 """The API server refuses a Deployment with such an annotation."""
 
 CASES = [Case(thing, way) for thing in OBJECTS for way in WAYS]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-TOO_LARGE = {"requests": {"cpu": "3"}, "limits": {"cpu": "2"}}
+REFUSED = {"tolerations": [{"key": "example.com/size", "operator": "Gt", "value": "5"}]}
+"""An API server without Kubernetes' feature for comparing taints refuses it."""
 
 
 async def _told(operator: Operator, spec: dict[str, Any]) -> str:
@@ -31,17 +32,17 @@ async def _told(operator: Operator, spec: dict[str, Any]) -> str:
 
 async def test_a_field_that_cannot_work_is_told_by_its_name_in_the_spec(operator: Operator) -> None:
     await operator.brought_up()
-    told = await _told(operator, {"ingress": {"resources": TOO_LARGE}})
-    assert told.startswith("Deployment demo-ingress (spec.ingress.resources): ")
-    assert "must be less than or equal to cpu limit" in told
-    assert "Correct spec.ingress.resources" in told
+    told = await _told(operator, {"ingress": {"podTemplate": REFUSED}})
+    assert told.startswith("Deployment demo-ingress (spec.ingress.podTemplate): ")
+    assert "Unsupported value" in told
+    assert "Correct spec.ingress.podTemplate" in told
 
 
 async def test_no_refusal_hides_another(operator: Operator) -> None:
     await operator.brought_up()
-    told = await _told(operator, {"ingress": {"resources": TOO_LARGE}, "database": {"resources": TOO_LARGE}})
-    assert "Deployment demo-ingress (spec.ingress.resources): " in told
-    assert "StatefulSet demo-postgres (spec.database.resources): " in told
+    told = await _told(operator, {"ingress": {"podTemplate": REFUSED}, "database": {"podTemplate": REFUSED}})
+    assert "Deployment demo-ingress (spec.ingress.podTemplate): " in told
+    assert "StatefulSet demo-postgres (spec.database.podTemplate): " in told
 
 
 async def test_a_quota_that_forbids_an_object_is_told_in_kubernetes_words(operator: Operator) -> None:
