@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ class PendingSend:
     content: tuple[str | None, int | None, str]
     result: asyncio.Future[Ack]
     size_bytes: int
-    waiters: int = field(default=0)
+    waiters: int = 0
 
     @property
     def message_id(self) -> str:

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Final
 
 UNKNOWN: Final = "unknown"
-"""What counts for clients whose address cannot be told."""
+"""Counted in place of the address of clients whose address is unknown."""
 
 CUSTOMER_BITS: Final = 64
 """Leading bits of an IPv6 address that one customer has at least."""

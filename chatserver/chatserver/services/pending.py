@@ -1,4 +1,4 @@
-"""One message that waits for the writer, and what its sender is told."""
+"""One message that waits for the writer, and the result that its sender gets."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _REFUSALS: dict[str, type[ChatError]] = {
 
 
 def judge(message: NewMessage, result: AppendResult) -> SentMessage | ChatError:
-    """Return what a sender is told of what became of their message."""
+    """Return the result that the sender of a message gets."""
     if result.outcome == "reply_not_found":
         return ValidationFailed.of("reply_to", "must be the seq of a message in this chat")
     if result.message_id is None or result.seq is None or result.created_at_us is None or result.outcome == "conflict":
