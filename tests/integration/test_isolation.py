@@ -83,6 +83,7 @@ async def test_a_loop_that_can_never_work_is_counted_and_costs_its_own_work_only
                 if server.metric('chatserver_defects_total{event="loop_failed"}') >= 2:
                     break
             failed = [event for event in server.events() if event["event"] == "loop_failed"]
-            assert {event["loop"] for event in failed} == {"heartbeat"}
+            # These two read that table.
+            assert {"heartbeat"} <= {event["loop"] for event in failed} <= {"heartbeat", "presence"}
             assert len(failed) >= 2
             assert "drain_begins" not in server.log_text()
