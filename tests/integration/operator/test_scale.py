@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.controller import SWEEP_SECONDS
+from chatoperator.controller import PULSE_SECONDS, SWEEP_SECONDS
 from chatoperator.manifests.metadata import KIND
+from chatoperator.reconcile.rejections import REASON
 from tests.support import kwok
 from tests.support.apiserver import OPERATOR_USER
 from tests.support.cluster import until
@@ -48,6 +49,12 @@ CONTROLLERS_OPTIONS = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 
 IDLE_REQUESTS_MAX = 40
 """Within a sweep and a bit: a list of the ChatClusters, and each kind's watch begun anew; however many there are."""
+
+IDLE_SECONDS = SWEEP_SECONDS + 3
+"""How long it is watched at rest."""
+
+LOOKS_EACH_MAX = 1 + IDLE_SECONDS // PULSE_SECONDS
+"""Lists of Events about a StatefulSet that has no pod and was made within the last minute: a sweep's, and a pulse's."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,10 @@ def _check(run: Run, count: int) -> None:
     assert len(applied) == len(set(applied)) == CHILDREN_EACH * count, "each child is written once"
     assert len(run.writes) <= WRITES_EACH_MAX * count
     assert run.idle_writes == [], "an idle sweep writes nothing"
-    assert len(run.idle) <= IDLE_REQUESTS_MAX
+    # No controller makes pods here, so the operator looks why there are none.
+    looks = Counter(uri for _, uri in run.idle if REASON in uri)
+    assert max(looks.values(), default=0) <= LOOKS_EACH_MAX
+    assert len(run.idle) - looks.total() <= IDLE_REQUESTS_MAX
 
 
 def _tell(run: Run, count: int) -> None:
@@ -165,7 +175,7 @@ async def _bring_up(
         seconds = time.monotonic() - began
         usage = Usage.of(process.pid)
         offset, writes = await _quiet(operators, offset)
-        await asyncio.sleep(SWEEP_SECONDS + 3)
+        await asyncio.sleep(IDLE_SECONDS)
         idle = _asked(operators, offset)[1]
     finally:
         others.cancel()
