@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from localcluster import kindcluster, process, toolchain
+from localcluster import kindcluster, process, programs
 from localcluster.paths import REPO_ROOT
 from localcluster.progress import LocalClusterError, Stage, deadline, say
 
@@ -42,7 +42,7 @@ def install_operator(cluster: KindCluster, tag: str) -> None:
     """
     log = cluster.paths.logs / "operator.log"
     with Stage("operator") as stage:
-        helm = toolchain.helm(stage, cluster.paths.logs / "tools.log")
+        helm = programs.helm(stage, cluster.paths.logs / "tools.log")
         _forget_interrupted_release(cluster)
         readers = _metrics_readers(cluster)
         stage.detail = "helm upgrade --install"

@@ -18,7 +18,7 @@ from localcluster.engineinit import SOCKET
 from localcluster.host import lacks_sys_resource, trust_folder
 from localcluster.lock import MARK
 from localcluster.paths import REPO_ROOT, cache_root, short_hash
-from localcluster.progress import LocalClusterError, deadline
+from localcluster.progress import LocalClusterError, deadline, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +33,8 @@ PULL_TIMEOUT_SECONDS = 900
 """Seconds for one image; kindest/node is about 1 GB."""
 
 RUNTIME = "chatcluster"
+
+_ROOTLESS_PAGE = "https://kind.sigs.k8s.io/docs/user/rootless/"
 
 _RUNTIME_PROGRAM = Path(__file__).parent / "runtime.py"
 
@@ -88,6 +90,41 @@ def users_engine() -> Engine | None:
     """The engine that `docker info` reaches as the user has set it up, or None."""
     version = process.output_of(["docker", "info", "--format", "{{.ServerVersion}}"], timeout_seconds=20)
     return Engine(private=False) if version else None
+
+
+def check_program() -> None:
+    """Reject Podman's imitation of the command `docker`.
+
+    Raises:
+        LocalClusterError: it is that.
+    """
+    if "podman" in (process.output_of(["docker", "--version"], timeout_seconds=20) or "").lower():
+        raise LocalClusterError(
+            "`docker` is Podman here, which is not supported",
+            remedy="install Docker Engine, or remove the package podman-docker so that a private engine is started",
+        )
+
+
+def check_engine(engine: Engine) -> None:
+    """Reject an engine in which kind cannot make a cluster as this project needs it.
+
+    Raises:
+        LocalClusterError: it is Podman, or it runs without root on cgroup v1.
+    """
+    components = engine.query("version", "--format", "{{range .Server.Components}}{{.Name}};{{end}}") or ""
+    if "Podman" in components:
+        raise LocalClusterError(
+            "the engine that `docker` reaches is Podman, which is not supported",
+            remedy="start a Docker Engine and choose it with `docker context use` or DOCKER_HOST",
+        )
+    options = engine.query("info", "--format", "{{.SecurityOptions}} cgroup={{.CgroupVersion}}") or ""
+    if "name=rootless" in options:
+        if "cgroup=2" not in options:
+            raise LocalClusterError(
+                "your Docker Engine runs without root on cgroup v1, where kind cannot limit what a node takes",
+                remedy="use a machine with cgroup v2, or a Docker Engine that runs as root",
+            )
+        say(f"    your Docker Engine runs without root: kind then needs cgroup delegation, see {_ROOTLESS_PAGE}")
 
 
 def running_engine(folder: Path) -> Engine | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcluster import process, toolchain
+from localcluster import process, programs
 from localcluster.cgroups import is_version_2
 from localcluster.kindconfig import NODE_PORT, configuration
 from localcluster.lock import MARK
@@ -329,4 +329,4 @@ def _keep_node_logs(cluster: KindCluster) -> None:
 
 def toolchain_for(stage: Stage, log: Path) -> Mapping[str, Path]:
     """The programs that every `up` needs."""
-    return {"kind": toolchain.kind(stage, log), "kubectl": toolchain.kubectl(stage, log)}
+    return {"kind": programs.kind(stage, log), "kubectl": programs.kubectl(stage, log)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from localcluster import engine as engines
-from localcluster import ports, process, toolchain
+from localcluster import ports, process, programs
 from localcluster.deploy import CHAT_NAME, CHAT_NAMESPACE, OPERATOR_NAMESPACE, address, answers
 from localcluster.kindcluster import kubectl_argv
 from localcluster.paths import ClusterPaths, known_names
@@ -83,9 +83,6 @@ def _reachable(paths: ClusterPaths) -> ports.Ports:
 
 
 def _kubectl(paths: ClusterPaths, *arguments: str) -> str | None:
-    return process.output_of(kubectl_argv(_program(), paths, *arguments), timeout_seconds=QUERY_SECONDS)
-
-
-def _program() -> Path:
-    """The kubectl of the cache, or the installed one: nothing is built for a report."""
-    return toolchain.cached("kubernetes", "kubectl") or Path("kubectl")
+    return process.output_of(
+        kubectl_argv(programs.in_cache("kubectl") or Path("kubectl"), paths, *arguments), timeout_seconds=QUERY_SECONDS
+    )

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 
 from localcluster import engine as engines
-from localcluster import lock, process, toolchain
+from localcluster import lock, process, programs
 from localcluster.paths import ClusterPaths, cache_root, known_names
 from localcluster.progress import LocalClusterError, Stage, say
 
@@ -60,7 +60,7 @@ def _delete_from_users_engine(paths: ClusterPaths, stage: Stage) -> None:
     if users is None or not nodes:
         return
     log = paths.logs / "down.log"
-    kind = toolchain.kind(stage, log)
+    kind = programs.kind(stage, log)
     process.run(
         [kind, "delete", "cluster", "--name", paths.kind_name],
         log=log,

@@ -137,37 +137,6 @@ def cached(module: str, program: str) -> Path | None:
     return path if path.exists() else None
 
 
-def kind(stage: Stage, log: Path) -> Path:
-    """kind, built at the pinned version: its node image contract is what the rest relies on."""
-    return ensure("kind", stage, log) / "kind"
-
-
-def helm(stage: Stage, log: Path) -> Path:
-    """The installed Helm if it is version 3.14 or newer, else the pinned one."""
-    found = output_of(["helm", "version", "--template", "{{.Version}}"], timeout_seconds=10)
-    if found and at_least(found, (3, 14)) and (path := shutil.which("helm")):
-        return Path(path)
-    return ensure("helm", stage, log) / "helm"
-
-
-def kubectl(stage: Stage, log: Path) -> Path:
-    """The installed kubectl if it is within one minor version of the cluster, else the pinned one."""
-    found = output_of(["kubectl", "version", "--client"], timeout_seconds=10)
-    if found and at_least(found, (1, 33)) and (path := shutil.which("kubectl")):
-        return Path(path)
-    return ensure("kubernetes", stage, log) / "kubectl"
-
-
-def at_least(text: str, wanted: tuple[int, int]) -> bool:
-    """Whether the first version in a program's answer is the wanted one or newer.
-
-    Example:
-        `at_least("Client Version: v1.32.4", (1, 33))` is False.
-    """
-    match = re.search(r"v(\d+)\.(\d+)", text)
-    return match is not None and (int(match[1]), int(match[2])) >= wanted
-
-
 def _target(module: str) -> Path:
     return cache_root() / "bin" / f"{module}-{fingerprint(module)}"
 

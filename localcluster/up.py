@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcluster import deploy, images, kindcluster, nodeimage, ports, toolchain
+from localcluster import deploy, images, kindcluster, nodeimage, ports, programs, toolchain
 from localcluster import engine as engines
 from localcluster.host import ENGINE_PACKAGES, require_programs, require_root
 from localcluster.kindcluster import KindCluster, Made
@@ -27,10 +27,13 @@ def bring_up_cluster(paths: ClusterPaths, nodes: int | None = None) -> KindClust
         LocalClusterError: a step failed, or the cluster that is there has another number of nodes.
     """
     check_nodes(nodes)
+    engines.check_program()
     users = engines.users_engine()
     if users is None:
         require_root("no Docker Engine answers, so a private one is started")
         require_programs(ENGINE_PACKAGES, log=paths.logs / "apt.log", why="a private Docker Engine")
+    else:
+        engines.check_engine(users)
     with Stage("tools: kind and kubectl") as stage:
         tools = kindcluster.toolchain_for(stage, paths.logs / "tools.log")
     chosen = ports.ensure(paths)
@@ -88,7 +91,7 @@ def build_test_tools(paths: ClusterPaths) -> None:
     with Stage("tools: etcd, kube-apiserver, CoreDNS, Helm, kubeconform and kube-score") as stage:
         for module in ("etcd", "kubernetes", "coredns", "kubeconform", "kube-score"):
             toolchain.ensure(module, stage, paths.logs / "tools.log")
-        toolchain.helm(stage, paths.logs / "tools.log")
+        programs.helm(stage, paths.logs / "tools.log")
 
 
 def ensure_node_image(paths: ClusterPaths, engine: Engine) -> bool:

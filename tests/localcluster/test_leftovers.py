@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from localcluster import toolchain
+from localcluster import programs
 from localcluster.paths import REPO_ROOT, ClusterPaths
 from tests.support.traces import left, snapshot
 
@@ -58,7 +58,7 @@ def test_nothing_is_left_of_an_up_that_was_killed(reached: str, tmp_path: Path) 
 
 def test_a_cluster_works_and_leaves_nothing() -> None:
     before = snapshot(PATHS)
-    kubectl = [toolchain.cached("kubernetes", "kubectl") or "kubectl", "--kubeconfig", str(PATHS.kubeconfig)]
+    kubectl = [programs.in_cache("kubectl") or "kubectl", "--kubeconfig", str(PATHS.kubeconfig)]
     try:
         subprocess.run(localcluster("up", "--cluster-only"), cwd=REPO_ROOT, timeout=UP_SECONDS, check=True)
         nodes = subprocess.run([*kubectl, "get", "nodes"], capture_output=True, text=True, timeout=60, check=True)

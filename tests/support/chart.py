@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from localcluster import toolchain
+from localcluster import programs
 from localcluster.progress import Stage
 from tests.support.cluster import ROOT
 
@@ -20,7 +20,7 @@ KUBERNETES_VERSION = "1.34.0"
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Helm, the machine's own or the one that `make up` builds; the result may be a refusal."""
     with tempfile.TemporaryDirectory() as folder:
-        program = toolchain.helm(Stage("helm"), Path(folder) / "build.log")
+        program = programs.helm(Stage("helm"), Path(folder) / "build.log")
         return subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localcluster import toolchain
+from localcluster import programs
 
 ROOT = Path(__file__).parents[2]
 
@@ -245,7 +245,7 @@ async def run(
 
 def environment() -> dict[str, str]:
     """A user's shell: without what `make` and `uv run` gave to the tests, with the kubectl that was built."""
-    built = toolchain.cached("kubernetes", "kubectl")
+    built = programs.in_cache("kubectl")
     path = os.environ["PATH"] + (f"{os.pathsep}{built.parent}" if built else "")
     ours = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VIRTUAL_ENV"}
     return {name: value for name, value in os.environ.items() if name not in ours} | {"PATH": path}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from localcluster import toolchain
+from localcluster import programs
 from tests.support.cluster import ROOT, environment, run
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Admin:
         Raises:
             CommandFailed: One failed.
         """
-        helm = toolchain.cached("helm", "helm")
+        helm = programs.in_cache("helm")
         path = environment()["PATH"] + (f":{helm.parent}" if helm else "")
         return await run(
             *("bash", "-c", f"set -euo pipefail\ncd {self._folder}\n{block}"),
