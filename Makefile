@@ -13,7 +13,7 @@ RUN = $(UV) run --frozen --all-extras
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine checked-chatserver yielding-operator machine-after-integration soak bench bench-regress test purge
+.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine checked-chatserver yielding-operator machine-after-integration soak bench bench-regress test purge release changelog
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ fix: | $(UV) ## format and fix what can be fixed
 
 docs: | $(UV) ## make docs/reference/chatcluster.md from the CRD
 	@$(RUN) python -m crds.reference
+
+changelog: | $(UV) ## move the fragments of changelog.d into CHANGELOG.md, for the version in pyproject.toml
+	@$(RUN) towncrier build --yes --version "$$($(RUN) python -m release --print-version)"
+
+release: | $(UV) ## wheels, chart, images, bills of materials and checksums into dist/, from a clean tree (IMAGES=no: without images)
+	@UV=$(UV) $(RUN) python -m release $(if $(filter no,$(IMAGES)),--no-images)
 
 lint: | $(UV) ## ruff and the import contracts
 	@$(RUN) ruff check . && $(RUN) lint-imports

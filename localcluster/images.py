@@ -57,10 +57,10 @@ def ensure_images(cluster: KindCluster) -> str:
             return tag
         with engines.build_engine(cluster.paths, stage) as builder:
             log = cluster.paths.logs / "images.log"
-            base = _base_image(builder, stage, log)
+            base = base_image(builder, stage, log)
             for target in TARGETS:
                 stage.detail = f"docker build --target {target}"
-                _build(builder, target, tag, base, log)
+                build(builder, target, image_name(target, tag), base, log)
             stage.detail = "copying the images to the nodes"
             _load(cluster, builder, wanted)
             _forget_others(builder, wanted, log)
@@ -110,7 +110,12 @@ def _files_below(top: Path) -> Iterable[Path]:
     return [top] if top.is_file() else (path for path in top.rglob("*") if path.is_file())
 
 
-def _base_image(builder: Engine, stage: Stage, log: Path) -> str:
+def base_image(builder: Engine, stage: Stage, log: Path) -> str:
+    """The image that all others begin with: pulled where a registry has it for us, else bootstrapped.
+
+    Raises:
+        LocalClusterError: it can be had in neither way.
+    """
     local = f"chatcluster.local/base:{_base_fingerprint()}"
     if builder.private and builder.has_image(local):
         return local
@@ -139,10 +144,15 @@ def _base_fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def _build(builder: Engine, target: str, tag: str, base: str, log: Path) -> None:
+def build(builder: Engine, target: str, name: str, base: str, log: Path) -> None:
+    """Build one of `TARGETS` under this name.
+
+    Raises:
+        LocalClusterError: the build failed.
+    """
     builder.docker(
         *["build", "--network", "host", "--target", target, "--build-arg", f"BASE_IMAGE={base}"],
-        *["--tag", image_name(target, tag), str(REPO_ROOT)],
+        *["--tag", name, str(REPO_ROOT)],
         log=log,
         timeout_seconds=BUILD_SECONDS,
     )

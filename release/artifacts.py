@@ -1,0 +1,115 @@
+"""Make the artifacts of a release in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcluster import engine as engines
+from localcluster import images, process, programs
+from localcluster.progress import LocalClusterError, Stage
+from release import sbom
+from release.source import CHART
+
+if TYPE_CHECKING:
+    from localcluster.engine import Engine
+    from localcluster.paths import ClusterPaths
+
+BUILD_SECONDS = 300
+
+SAVE_SECONDS = 600
+
+SUMS = "SHA256SUMS"
+
+EXTRAS = ("server", "operator", "client")
+"""Each process's dependencies, as `uv.lock` pins them, get a bill."""
+
+
+def make_wheels(root: Path, target: Path, seconds: int, log: Path) -> None:
+    """The wheel and the source archive, with a bill for each extra.
+
+    Args:
+        root: the checkout.
+        target: an existing folder.
+        seconds: the commit's time since 1970, which all files in the archives get.
+        log: the output of `uv`.
+
+    Raises:
+        LocalClusterError: `uv` failed.
+    """
+    uv = os.environ.get("UV", "uv")
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(seconds)}
+    build = [uv, "build", "--out-dir", str(target)]
+    process.run(build, log=log, timeout_seconds=BUILD_SECONDS, cwd=root, env=environment)
+    (target / ".gitignore").unlink(missing_ok=True)
+    for extra in EXTRAS:
+        bill = target / f"chatcluster-{extra}.cdx.json"
+        process.run(
+            [
+                *[uv, "export", "--frozen", "--no-dev", "--extra", extra],
+                *["--format", "cyclonedx1.5", "--output-file", str(bill)],
+            ],
+            log=log,
+            timeout_seconds=BUILD_SECONDS,
+            cwd=root,
+        )
+
+
+def make_chart(root: Path, target: Path, version: str, seconds: int, log: Path) -> None:
+    """The chart's package and its bill.
+
+    Raises:
+        LocalClusterError: Helm cannot be had, or failed.
+    """
+    with Stage("chart") as stage:
+        helm = programs.helm(stage, log)
+        process.run(
+            [helm, "package", root / CHART, "--destination", target], log=log, timeout_seconds=BUILD_SECONDS, cwd=root
+        )
+    names = [f"chatcluster-{part}" for part in images.TARGETS]
+    bill = sbom.of_chart(Path(CHART).name, version, names, _time(seconds))
+    (target / f"{Path(CHART).name}-{version}.cdx.json").write_text(bill)
+
+
+def make_images(paths: ClusterPaths, target: Path, version: str, seconds: int) -> None:
+    """Each image as an archive for `docker load`, and its bill.
+
+    Raises:
+        LocalClusterError: there is no engine, or a build failed.
+    """
+    log = paths.logs / "release-images.log"
+    with Stage("images " + ", ".join(images.TARGETS)) as stage, engines.build_engine(paths, stage) as builder:
+        base = images.base_image(builder, stage, log)
+        for part in images.TARGETS:
+            name = f"chatcluster-{part}"
+            stage.detail = f"building {name}"
+            images.build(builder, part, f"{name}:{version}", base, log)
+            stage.detail = f"saving {name}"
+            archive = target / f"{name}-{version}.tar"
+            builder.docker("save", "--output", archive, f"{name}:{version}", log=log, timeout_seconds=SAVE_SECONDS)
+            packages = sbom.parse(_listing(builder, f"{name}:{version}"))
+            bill = sbom.of_image(name, version, packages, _time(seconds))
+            (target / f"{name}-{version}.cdx.json").write_text(bill)
+
+
+def write_sums(target: Path) -> None:
+    """A file that `sha256sum --check` reads, of all files in the folder."""
+    lines = []
+    for path in sorted(target.iterdir()):
+        with path.open("rb") as content:
+            lines.append(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {path.name}\n")
+    (target / SUMS).write_text("".join(lines))
+
+
+def _listing(builder: Engine, image: str) -> str:
+    listing = builder.query("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", sbom.LIST_PACKAGES)
+    if not listing:
+        raise LocalClusterError(f"the packages in {image} cannot be listed", remedy="try `docker run` with it by hand")
+    return listing
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
