@@ -45,8 +45,9 @@ def make_wheels(root: Path, target: Path, seconds: int, log: Path) -> None:
     build = [uv, "build", "--out-dir", str(target)]
     process.run(build, log=log, timeout_seconds=BUILD_SECONDS, cwd=root, env=environment)
     (target / ".gitignore").unlink(missing_ok=True)
+    (wheel,) = target.glob("*.whl")
     for extra in EXTRAS:
-        bill = target / f"chatcluster-{extra}.cdx.json"
+        bill = target / f"{wheel.name}.{extra}.cdx.json"
         process.run(
             [
                 *[uv, "export", "--frozen", "--no-dev", "--extra", extra],
@@ -71,7 +72,7 @@ def make_chart(root: Path, target: Path, version: str, seconds: int, log: Path) 
         )
     names = [f"chatcluster-{part}" for part in images.TARGETS]
     bill = sbom.of_chart(Path(CHART).name, version, names, _time(seconds))
-    (target / f"{Path(CHART).name}-{version}.cdx.json").write_text(bill)
+    (target / f"{Path(CHART).name}-{version}.tgz.cdx.json").write_text(bill)
 
 
 def make_images(paths: ClusterPaths, target: Path, version: str, seconds: int) -> None:
@@ -92,7 +93,7 @@ def make_images(paths: ClusterPaths, target: Path, version: str, seconds: int) -
             builder.docker("save", "--output", archive, f"{name}:{version}", log=log, timeout_seconds=SAVE_SECONDS)
             packages = sbom.parse(_listing(builder, f"{name}:{version}"))
             bill = sbom.of_image(name, version, packages, _time(seconds))
-            (target / f"{name}-{version}.cdx.json").write_text(bill)
+            (target / f"{archive.name}.cdx.json").write_text(bill)
 
 
 def write_sums(target: Path) -> None:
