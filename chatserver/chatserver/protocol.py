@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from chatserver import fields
+from chatserver import fields, surrogates
 from chatserver.fields import Id, Seq  # noqa: TC001 - msgspec reads the annotations at run time
 
 SUBPROTOCOL = "chat.v1"
@@ -197,12 +197,11 @@ class BadFrame(Exception):
     """A client's frame is not one of the protocol.
 
     Attributes:
-        code: ``bad_json`` or ``bad_frame``.
+        code: ``bad_json``, ``bad_frame``, or ``validation_failed`` for an unpaired surrogate.
         detail: what is wrong, with the path of the field.
-        frame_id: the frame's ``id``, when it could be read, so that the client can match the error.
+        frame_id: the frame's ``id``, when it could be read, whole, so that the client can match the error.
     """
 
-    MAX_ID_CHARS: ClassVar[int] = 64
     MAX_DETAIL_CHARS: ClassVar[int] = 300
 
     def __init__(self, code: str, detail: str, frame_id: str | None = None) -> None:
@@ -215,9 +214,9 @@ class BadFrame(Exception):
 def _salvage_id(data: str | bytes) -> str | None:
     try:
         value = _id_decoder.decode(data).id
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-    return value[: BadFrame.MAX_ID_CHARS] if isinstance(value, str) else None
+    return value if isinstance(value, str) else None
 
 
 def decode_client_frame(data: str | bytes) -> ClientFrame:
@@ -230,8 +229,14 @@ def decode_client_frame(data: str | bytes) -> ClientFrame:
         return _decoder.decode(data)
     except msgspec.ValidationError as e:
         # It may quote what was sent.
-        raise BadFrame("bad_frame", str(e)[: BadFrame.MAX_DETAIL_CHARS], _salvage_id(data)) from e
+        found = surrogates.find_unpaired(data) if (frame_id := _salvage_id(data)) is None else None
+        frame_id = found.frame_id if found else frame_id
+        raise BadFrame("bad_frame", str(e)[: BadFrame.MAX_DETAIL_CHARS], frame_id) from e
     except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
+        unpaired = surrogates.find_unpaired(data)
+        if unpaired is not None:
+            detail = f"{unpaired.path}: {surrogates.MESSAGE}"
+            raise BadFrame("validation_failed", detail, unpaired.frame_id) from e
         raise BadFrame("bad_json", "the frame is not JSON") from e
 
 

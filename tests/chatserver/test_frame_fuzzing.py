@@ -121,9 +121,10 @@ def check_decoding(data: str | bytes) -> None:
     try:
         frame = decode_client_frame(data)
     except BadFrame as refused:
-        assert refused.code in {"bad_json", "bad_frame"}
+        assert refused.code in {"bad_json", "bad_frame", "validation_failed"}
         assert 0 < len(refused.detail) <= BadFrame.MAX_DETAIL_CHARS
-        assert refused.frame_id is None or len(refused.frame_id) <= BadFrame.MAX_ID_CHARS
+        told = json.loads(encode_frame(protocol.Error(refused.code, refused.detail, refused.frame_id)))
+        assert told.get("id") == refused.frame_id
         return
     assert decode_client_frame(encode_frame(frame)) == frame
     if isinstance(frame, Send):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import msgspec
 from sanic.response import HTTPResponse
 
+from chatserver import surrogates
 from chatserver.errors import BadRequest, ValidationFailed
 from chatserver.fields import MAX_ID
 
@@ -47,13 +48,16 @@ def read_body(request: Request, kind: type[T]) -> T:
 
     Raises:
         BadRequest: it is empty or no JSON.
-        ValidationFailed: a field is unknown, missing or of the wrong type.
+        ValidationFailed: a field is unknown, missing or of the wrong type, or has an unpaired surrogate.
     """
     try:
         return msgspec.json.decode(request.body, type=kind)
     except msgspec.ValidationError as e:
         raise _field_error(str(e)) from e
     except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
+        unpaired = surrogates.find_unpaired(request.body)
+        if unpaired is not None:
+            raise ValidationFailed.of(unpaired.path, surrogates.MESSAGE) from e
         raise BadRequest("The body is not JSON.") from e
 
 
@@ -65,15 +69,18 @@ class Query:
         names: the parameters that this call knows.
 
     Raises:
-        ValidationFailed: a parameter is unknown or given twice.
+        ValidationFailed: a parameter is unknown, given twice or no UTF-8.
     """
 
     def __init__(self, request: Request, names: Collection[str]) -> None:
         self._values: dict[str, str] = {}
-        for name, value in request.get_query_args(keep_blank_values=True):
+        for name, value in request.get_query_args(keep_blank_values=True, errors="surrogateescape"):
             if name not in names:
                 known = ", ".join(sorted(names)) or "none"
-                raise ValidationFailed.of(name[:100] or "query", f"unknown parameter; this call takes {known}")
+                shown = name[:100] if surrogates.is_utf8(name) else ""
+                raise ValidationFailed.of(shown or "query", f"unknown parameter; this call takes {known}")
+            if not surrogates.is_utf8(value):
+                raise ValidationFailed.of(name, "is not UTF-8; write it in UTF-8, percent-encoded")
             if name in self._values:
                 raise ValidationFailed.of(name, "given more than once")
             self._values[name] = value

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import phonenumbers
 
-from chatserver import fields
+from chatserver import fields, surrogates
 from chatserver.errors import ValidationFailed
 
 
@@ -66,10 +66,8 @@ def check_text(text: str, path: str, *, max_chars: int = fields.TEXT_MAX_CHARS) 
         raise ValidationFailed.of(path, f"must have at most {max_chars} characters, this has {len(text)}")
     if "\x00" in text:
         raise ValidationFailed.of(path, "must not hold the character U+0000")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValidationFailed.of(path, "must be valid Unicode without lone surrogates") from error
+    if not surrogates.is_utf8(text):
+        raise ValidationFailed.of(path, surrogates.MESSAGE)
     return text
 
 
