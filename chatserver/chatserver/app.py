@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Bodies: a text of 65,536 characters, or 1,024 names of a group, with room.
+# Bodies: a text of 65,536 characters, or 1,024 names of a group, however JSON writes them.
 MAX_BODY_BYTES = MAX_FRAME_BYTES
 # A long poll is answered within this time.
 RESPONSE_SECONDS = messages.MAX_WAIT_SECONDS + 30

@@ -20,8 +20,9 @@ from chatserver.fields import Id, Seq  # noqa: TC001 - msgspec reads the annotat
 
 SUBPROTOCOL = "chat.v1"
 
-# Bytes of one frame from a client: 65,536 characters of 4 UTF-8 bytes each, and the other fields.
-MAX_FRAME_BYTES = 320 * 1024
+# Bytes of one frame from a client: 65,536 characters, each of which JSON may write in 12 bytes (two escapes), and a
+# link of 2,048 written in the same way.
+MAX_FRAME_BYTES = 800 * 1024
 # Seconds between the server's WebSocket pings; a phone's network address translation forgets after 30-60 s.
 PING_SECONDS = 20
 # Sends and syncs of one connection that may wait for the database at a time.

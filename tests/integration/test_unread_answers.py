@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from chatserver.routes.unread import UNREAD_BYTES
+from chatserver.routes.kept import UNREAD_BYTES
 from chatserver.services.chats import HISTORY_BYTES_MAX
 from tests.support.devices import Device
 from tests.support.devices import sign_in as device

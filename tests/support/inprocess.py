@@ -14,7 +14,8 @@ from chatserver.errors import ChatError, InternalError
 from chatserver.hints import Hint
 from chatserver.metrics import Metrics
 from chatserver.routes.conversation import Conversation
-from chatserver.routes.websocket import Socket, Sockets
+from chatserver.routes.upkeep import Sockets
+from chatserver.routes.websocket import Socket
 from chatserver.settings import read_settings
 from chatserver.storage.database import Database
 from tests.support.server import environment

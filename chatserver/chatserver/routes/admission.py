@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sanic.http.constants import Stage
 
+from chatserver.routes.kept import LARGE_REQUEST_BYTES
 from chatserver.routes.lingering import LingeringHttpProtocol
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class AdmittingHttpProtocol(LingeringHttpProtocol):
         """Hand over what comes, or keep it until there is a place."""
         if self._unread is not None:
             self._unread += data
-            if len(self._unread) > self.app.config.REQUEST_MAX_SIZE and self.transport is not None:
+            if len(self._unread) > LARGE_REQUEST_BYTES and self.transport is not None:
                 self.transport.pause_reading()
             return
         is_first = self.http is None or (self.http.stage is Stage.IDLE and not self.recv_buffer)

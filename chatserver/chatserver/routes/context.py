@@ -14,9 +14,9 @@ from sanic import Sanic
 from sanic.config import Config
 
 from chatserver.errors import Unauthenticated
+from chatserver.routes.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
 from chatserver.routes.turn import Turn
-from chatserver.routes.unread import Unread
-from chatserver.routes.websocket import Sockets
+from chatserver.routes.upkeep import Sockets
 from chatserver.services.limits import stored_bytes
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Context:
         admission: places for the handshakes of new WebSockets.
         sockets: the open ones, which one loop pings.
         unread: answers that their clients do not read.
+        arriving: large requests that are arriving or being answered.
         turn: what is done when the loop comes round, such as writing to connections.
         tasks: work that outlives the frame that asked for it (sends, receipts).
     """
@@ -80,7 +81,8 @@ class Context:
     admission: Admission
     sockets: Sockets = field(default_factory=Sockets)
     turn: Turn = field(default_factory=Turn)
-    unread: Unread = field(default_factory=Unread)
+    unread: Kept = field(default_factory=lambda: Kept(UNREAD_BYTES, "answer_not_read"))
+    arriving: Kept = field(default_factory=lambda: Kept(ARRIVING_BYTES, "requests_given_up"))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 

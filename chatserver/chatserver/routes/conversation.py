@@ -79,6 +79,11 @@ class Conversation:
         self._subscriptions: Newest[frozenset[int]] | None = None
         self._typing: asyncio.Task[None] | None = None
 
+    @property
+    def user_id(self) -> int:
+        """Whose conversation it is."""
+        return self._connection.user_id
+
     def opened(self, socket: Socket) -> None:
         """Welcome the client."""
         context, connection = self._context, self._connection

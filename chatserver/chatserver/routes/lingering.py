@@ -15,7 +15,8 @@ from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from chatserver.listener import plain_address
-from chatserver.routes.context import answered_to
+from chatserver.routes.context import answered_to, client_address
+from chatserver.routes.kept import LARGE_REQUEST_BYTES
 
 if TYPE_CHECKING:
     import asyncio
@@ -99,6 +100,8 @@ class LingeringHttpProtocol(HttpProtocol):
 
     async def send(self, data: bytes) -> None:
         """Send a part of an answer, which counts as unread until the client has read nearly all of it."""
+        if self._received > LARGE_REQUEST_BYTES:
+            self.app.ctx.arriving.release(self)
         if not self._can_write.is_set() and self.transport is not None:
             # Behind another one, which is still held.
             self._hold(self.transport.get_write_buffer_size() + len(data))
@@ -117,7 +120,7 @@ class LingeringHttpProtocol(HttpProtocol):
         self.app.ctx.unread.hold(self, None if request is None else answered_to(request), size)
 
     def give_up(self) -> None:
-        """End the connection at once: there are too many unread answers."""
+        """End the connection at once: too much is kept for it."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -174,6 +177,10 @@ class LingeringHttpProtocol(HttpProtocol):
             self._began = self.loop.time()
             self._received = 0
         self._received += len(data)
+        if self._received > LARGE_REQUEST_BYTES:
+            request = None if http is None else http.request
+            owner = None if request is None else client_address(request)
+            self.app.ctx.arriving.hold(self, owner, self._received)
         super().data_received(data)
 
     def eof_received(self) -> None:
@@ -192,4 +199,5 @@ class LingeringHttpProtocol(HttpProtocol):
         if self._linger is not None:
             self._linger.cancel()
         self.app.ctx.unread.release(self)
+        self.app.ctx.arriving.release(self)
         super().connection_lost(exc)  # type: ignore[no-untyped-call] # Sanic's

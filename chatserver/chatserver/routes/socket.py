@@ -66,6 +66,8 @@ async def _identify(request: Request) -> Principal | None:
 class _Refusal:
     """The owner of a socket that is closed as soon as it is open."""
 
+    user_id = 0
+
     def __init__(self, code: int, reason: str) -> None:
         self._code = code
         self._reason = reason

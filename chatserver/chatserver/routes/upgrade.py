@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from chatserver.routes.context import Request
-    from chatserver.routes.websocket import Owner, Sockets
+    from chatserver.routes.upkeep import Sockets
+    from chatserver.routes.websocket import Owner
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import struct
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from picows import WSListener, WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined] # missing in its stub
 
-from chatserver.protocol import CLOSE_TOO_LARGE, MAX_FRAME_BYTES, PING_SECONDS
+from chatserver.protocol import CLOSE_PACE, CLOSE_TOO_LARGE, MAX_FRAME_BYTES, PING_SECONDS
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
     from picows import WSFrame, WSTransport, WSUpgradeRequest
     from picows.picows import WSCloseHandshake
 
+    from chatserver.routes.upkeep import Sockets
+
 
 # A reader that takes nothing for so long is gone or stuck; its frames would only age.
 WRITE_SECONDS = 20.0
 # The peer's part of the closing handshake, and what the transport still holds.
 CLOSE_SECONDS = 5.0
-# Between two looks at all connections: 10,000 of them take 3 ms.
-SWEEP_SECONDS = 1.0
-# What most frames of clients fit in; it grows with the largest frame a client sends, and 10,000 clients have one each.
-READ_BUFFER_BYTES = 2048
+# What most frames of clients fit in; it doubles until the largest frame that a client sends fits, and 10,000 clients
+# have one each. It never shrinks.
+FIRST_BUFFER_BYTES = 2048
+# Read at a time: a buffer that is full grows, be it full of small frames that have come at once.
+READ_BYTES = 64 * 1024
+# Free bytes of a buffer from which on it counts among what is kept for clients: more than a sync of 5,000 chats needs.
+LARGE_BUFFER_BYTES = 112 * 1024
 
 # The first byte of a text message in one frame.
 TEXT_FIN = 0x81
@@ -42,7 +46,15 @@ _LOG = logging.LoggerAdapter(logging.getLogger("picows.server"))
 
 
 class Owner(Protocol):
-    """Whoever talks over a socket."""
+    """Whoever talks over a socket.
+
+    Attributes:
+        user_id: of the user; 0 if it is not known.
+    """
+
+    @property
+    def user_id(self) -> int:
+        """As above."""
 
     def opened(self, socket: Socket) -> None:
         """Hear that the handshake is answered, before all else."""
@@ -202,6 +214,14 @@ class Socket(WSListener):
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
 
+    def grew(self, size: int) -> None:
+        """Count a read buffer that has grown so large."""
+        self._open_sockets.kept.hold(self, self._owner.user_id, size)
+
+    def give_up(self) -> None:
+        """Close the connection: too much memory is kept for large frames."""
+        self.close(CLOSE_PACE, "too many large frames")
+
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell the owner."""
         self._transport = None
@@ -221,40 +241,6 @@ class Socket(WSListener):
         self._owner.flush()
 
 
-class Sockets:
-    """All sockets of this server, so that one loop looks after them: a timer each would cost more than the socket."""
-
-    def __init__(self) -> None:
-        self._sockets: set[Socket] = set()
-
-    def add(self, socket: Socket) -> None:
-        """Look after a socket from now on."""
-        self._sockets.add(socket)
-
-    def discard(self, socket: Socket) -> None:
-        """Forget a socket."""
-        self._sockets.discard(socket)
-
-    async def run(self) -> None:
-        """Look after them until cancelled; one whose upkeep fails is cut, since it would not be pinged any more."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            now = time.monotonic()
-            for socket in list(self._sockets):
-                try:
-                    socket.look_after(now)
-                except Exception as error:  # noqa: BLE001 - the others are looked after all the same
-                    caught("upkeep_failed", error)
-                    self._cut(socket)
-
-    def _cut(self, socket: Socket) -> None:
-        try:
-            socket.cut()
-        except Exception as error:  # noqa: BLE001 - it cannot even be cut: forget it
-            caught("upkeep_failed", error)
-            self.discard(socket)
-
-
 def _header(length: int) -> bytes:
     """Return what goes before a whole text message of a server (RFC 6455, section 5.2).
 
@@ -269,6 +255,29 @@ def _header(length: int) -> bytes:
     return struct.pack("!BBQ", TEXT_FIN, 127, length)
 
 
+class _Machine(WSProtocol):  # type: ignore[misc] # picows's, of no type
+    """picows's protocol; it reads no more at a time than it needs, and tells when its buffer has grown large."""
+
+    __slots__ = ("_large_bytes", "_socket")
+
+    def __init__(self, socket: Socket, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._socket = socket
+        self._large_bytes = LARGE_BUFFER_BYTES
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        """Return where to read into."""
+        free: memoryview = super().get_buffer(size_hint)
+        size = len(free)
+        if size <= READ_BYTES:
+            return free
+        if size > self._large_bytes:
+            # It has just doubled: half of it, or a little less, is taken.
+            self._large_bytes = 2 * size
+            self._socket.grew(self._large_bytes)
+        return free[:READ_BYTES]
+
+
 def make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
     """Return picows's protocol for a connection; the first bytes it gets shall be the handshake.
 
@@ -280,7 +289,8 @@ def make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
     def choose(_request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
         return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(headers), socket)
 
-    return WSProtocol(
+    return _Machine(
+        socket,
         None,
         None,
         is_client_side=False,
@@ -296,7 +306,7 @@ def make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
         enable_auto_pong=True,
         max_frame_size=MAX_FRAME_BYTES,
         extra_headers=None,
-        read_buffer_init_size=READ_BUFFER_BYTES,
+        read_buffer_init_size=FIRST_BUFFER_BYTES,
     )
 
 
