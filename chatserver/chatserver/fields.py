@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from chatserver import emojis
+
 MAX_ID: Final = 2**63 - 1
 """The largest id or seq: PostgreSQL's bigint."""
 
@@ -28,9 +30,6 @@ URL_MAX_CHARS: Final = 2048
 
 NAME_MAX_CHARS: Final = 100
 """Characters of a group's or a device's name."""
-
-EMOJI_MAX_CHARS: Final = 16
-"""Code points of an emoji: the longest in Unicode's list, a kissing couple with two skin tones, has 10."""
 
 CURSOR_MAX_CHARS: Final = 6144
 """Characters of a cursor: a snapshot with 1,000 open transactions stays below; a request's headers have 8 KiB."""
@@ -103,5 +102,5 @@ Url = Annotated[
     ),
 ]
 ClientId = Annotated[str, text(36, 36, UUID.pattern, format="uuid", description="A UUID that the client made.")]
-Emoji = Annotated[str, text(1, EMOJI_MAX_CHARS, r"[^\x00-\x7f]", description="One emoji, in UTF-8.")]
+Emoji = Annotated[str, text(1, emojis.MAX_CHARS, r"[^\x00-\x7f]", description="One emoji, in UTF-8.")]
 Cursor = Annotated[str, text(0, CURSOR_MAX_CHARS, r"^[A-Za-z0-9._\-]*$")]

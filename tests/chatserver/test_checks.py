@@ -12,7 +12,6 @@ from chatserver.errors import ChatError, ValidationFailed
 from chatserver.model import SendMessage
 from chatserver.services.addresses import address_subject
 from chatserver.services.checks import (
-    check_emoji,
     check_phone_number,
     check_text,
     check_url,
@@ -156,42 +155,6 @@ def test_limits_count_by_what_one_client_has(address: str, subject: str) -> None
 
 
 FILES = {"0001_make_a.sql": "-- oldest code: 1\n", "0002_make_b.sql": "-- oldest code: 1\n-- b"}
-
-
-@pytest.mark.parametrize(
-    "emoji",
-    [
-        "👍",
-        "👍🏽",
-        "❤",
-        "❤️",
-        "1️⃣",
-        "#️⃣",
-        "©️",
-        "\u2139\ufe0f",
-        "‼️",
-        "↔️",
-        "〰️",
-        "🇩🇪",
-        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
-        "👨\u200d👩\u200d👧\u200d👦",
-        "👩🏻\u200d❤️\u200d💋\u200d👨🏿",
-        # Younger than the Unicode of the oldest Python that is supported.
-        "\U0001fae8",
-        "\U0001fadf",
-    ],
-)
-def test_emoji_are_taken_as_they_are(emoji: str) -> None:
-    assert check_emoji(emoji, "emoji") == emoji
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "1", "#", ":)", "👍a", "👍 ", "\x00", "\n👍", "é", "中", "\ufffd", "👍" * 17]
-)
-def test_what_is_no_emoji_is_refused(text: str) -> None:
-    with pytest.raises(ValidationFailed) as caught:
-        check_emoji(text, "emoji")
-    assert [error.path for error in caught.value.errors] == ["emoji"]
 
 
 def applied(*numbers: int, oldest_code: int = 1) -> list[AppliedMigration]:

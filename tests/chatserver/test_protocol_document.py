@@ -11,7 +11,7 @@ import pytest
 from sanic import Sanic
 
 from chatserver import app as chat_app
-from chatserver import errors, fields, model, protocol
+from chatserver import emojis, errors, fields, model, protocol
 from chatserver.metrics import Metrics
 from chatserver.routes import auth, changes, chats, devices, groups, messages, receipts, users
 from chatserver.routes.context import App
@@ -344,7 +344,7 @@ def test_the_close_codes_are_the_constants() -> None:
         ("`limit` to 200 ({}); pass `next_cursor`", chats.DEFAULT_LIMIT),
         ("within {} minutes (then 403 `edit_too_late`)", change_services.EDIT_SECONDS // 60),
         ("sent more than {} minutes ago", change_services.EDIT_SECONDS // 60),
-        ("percent-encoded UTF-8, to {} code points", fields.EMOJI_MAX_CHARS),
+        ("percent-encoded UTF-8, to {} code points", emojis.MAX_CHARS),
         ("`limit` to {} (50). The header `X-More`", chat_services.HISTORY_MAX),
         ("whom you have blocked, at most {} users", block_services.BLOCKS_MAX),
         ("`synced.chats` are the {} most recently active", sync.SYNC_CHATS_MAX),

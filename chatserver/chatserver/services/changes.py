@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from chatserver import emojis
 from chatserver.errors import (
     Blocked,
     ChatNotFound,
@@ -157,14 +158,16 @@ async def hide_message(database: Database, user_id: int, chat_id: int, seq: int)
 async def put_reaction(database: Database, user_id: int, chat_id: int, seq: int, emoji: str) -> Change:
     """React to a message; it replaces the caller's other reaction, and the same one again changes nothing.
 
+    Two spellings of an emoji, with and without variation selectors, are the same one.
+
     Raises:
         ValidationFailed: no emoji. Blocked, ChatNotFound, NotAMember, MessageNotFound.
     """
-    checks.check_emoji(emoji, "emoji")
+    emoji = checks.check_emoji(emoji, "emoji")
     async with _change(database, user_id, chat_id, seq) as (connection, place, target):
         if target.deleted_at_us is not None:
             raise MessageNotFound
-        if target.own_reaction == emoji:
+        if target.own_reaction is not None and emojis.spelled(target.own_reaction) == emoji:
             return Change(chat_id, None)
         if place.blocked:
             raise Blocked
@@ -172,15 +175,18 @@ async def put_reaction(database: Database, user_id: int, chat_id: int, seq: int,
 
 
 async def remove_reaction(database: Database, user_id: int, chat_id: int, seq: int, emoji: str) -> Change:
-    """Take the caller's reaction away; nothing changes when it is another one, or there is none.
+    """Take the caller's reaction away, in whatever spelling; nothing changes when it is another one, or there is none.
 
     Raises:
         ValidationFailed: no emoji. ChatNotFound, NotAMember, MessageNotFound.
     """
-    checks.check_emoji(emoji, "emoji")
     async with _change(database, user_id, chat_id, seq) as (connection, _, target):
-        if target.own_reaction != emoji:
+        own = target.own_reaction
+        if own is None or emojis.without_selectors(own) != emojis.without_selectors(emoji):
+            # Only now: what was taken as an emoji once, and is none, can still be removed.
+            checks.check_emoji(emoji, "emoji")
             return Change(chat_id, None)
+        emoji = emojis.spelled(own)
         return await _react(connection, database, user_id, chat_id, seq, emoji, "removed")
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import phonenumbers
 
-from chatserver import fields, surrogates
+from chatserver import emojis, fields, surrogates
 from chatserver.errors import ValidationFailed
 
 
@@ -101,27 +101,15 @@ def check_url(text: str, path: str) -> str:
 
 
 def check_emoji(text: str, path: str) -> str:
-    """Return the emoji.
-
-    Which sequences are emoji changes each year, so that only what certainly is none is refused: letters, spaces,
-    control characters, and what is ASCII alone.
+    """Return the emoji as it is kept: in the spelling of Unicode's list, whatever variation selectors it came with.
 
     Raises:
-        ValidationFailed: it is none; `path` names the field.
+        ValidationFailed: it is none, or more than one; `path` names the field.
     """
-    if not 0 < len(text) <= fields.EMOJI_MAX_CHARS or text.isascii() or not all(map(_is_of_emoji, text)):
-        raise ValidationFailed.of(path, "must be one emoji, percent-encoded in UTF-8, such as %F0%9F%91%8D")
-    return text
-
-
-def _is_of_emoji(character: str) -> bool:
-    category = unicodedata.category(character)
-    return (
-        # Symbols, what joins and modifies them, keycaps, and what this Python's Unicode does not know yet.
-        (category in {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po", "Pd"} and character != "\ufffd")
-        or character in "0123456789#*\u2139"
-        or (category == "Cn" and 0x1F000 <= ord(character) <= 0x1FAFF)  # noqa: PLR2004 - the blocks of emoji
-    )
+    emoji = emojis.find(text)
+    if emoji is None:
+        raise ValidationFailed.of(path, "must be exactly one emoji, percent-encoded in UTF-8, such as %F0%9F%91%8D")
+    return emoji
 
 
 def is_id(number: int) -> bool:

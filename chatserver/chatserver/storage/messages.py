@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 
 import msgspec
 
+from chatserver import emojis
 from chatserver.model import DELETED_NAME, Delivery, MessageRow, MessageType, Reaction, SeqRange
 from chatserver.storage.database import micros, micros_or_none
 from chatserver.supervision import caught
@@ -194,6 +195,9 @@ def message_row(record: Record) -> MessageRow:
     try:
         created_at_us = micros(created_at)
         details = None if detail is None else _decode_detail(detail)
+        if kind == "reaction" and details is not None and isinstance(details.get("emoji"), str):
+            # As in `reactions`: who applies the events has what a fetch returns.
+            details["emoji"] = emojis.spelled(details["emoji"])
         by_emoji = () if reactions is None else _by_emoji(_decode_reactions(reactions))
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         caught("row_unreadable", error, chat_id=chat_id, seq=seq)
@@ -230,7 +234,7 @@ def _by_emoji(reactions: dict[int, str]) -> tuple[Reaction, ...]:
     """Turn {user_id: emoji} into one entry an emoji, in an order that only the content decides."""
     users: dict[str, list[int]] = {}
     for user_id, emoji in sorted(reactions.items()):
-        users.setdefault(emoji, []).append(user_id)
+        users.setdefault(emojis.spelled(emoji), []).append(user_id)
     return tuple(Reaction(emoji, tuple(user_ids)) for emoji, user_ids in sorted(users.items()))
 
 
