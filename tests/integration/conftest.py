@@ -6,14 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from chatserver.storage.migrate import migrate
+from tests.support.browser import WEB, chromium, open_tab, user_agent
 from tests.support.people import Server, running_server
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from playwright.async_api import Browser, BrowserContext
+
+    from tests.support.browser import Tab
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +57,32 @@ async def server(read_dsn: Callable[[], str]) -> AsyncIterator[Server]:
     """One chatserver's pool and writer on the fresh database."""
     async with running_server(read_dsn) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def page_server(postgres: PostgresCluster, migrated_template: str) -> Iterator[ServerProcess]:
+    """As `process`, with the page."""
+    dsn = postgres.dsn(postgres.create_database(migrated_template))
+    with ServerProcess(dsn, "one", CHAT_WEB_ROOT=str(WEB)) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for all tests of a file, which have to run in the module's loop."""
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """What tabs of one browser share."""
+    async with user_agent(browser) as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(context: BrowserContext, page_server: ServerProcess) -> Tab:
+    """A tab that has not loaded the page yet."""
+    return await open_tab(context, page_server)

@@ -1,0 +1,69 @@
+// What is known of messages: rows by chat, and what changed them. No text of a deleted message is given to anybody.
+
+const key = (chatId, seq) => `${chatId}/${seq}`;
+const isMessage = (row) => !row.kind || row.kind === "message";
+
+export class Rows {
+  constructor() {
+    this.byChat = new Map();   // chat_id -> Map(seq -> row)
+    this.changes = new Map();  // key -> {deleted_at, edited_at, text, hidden}
+  }
+
+  // A row as it is by now, whenever it was fetched; null when it is not to be seen.
+  now(row) {
+    const change = row && this.changes.get(key(row.chat_id, row.seq));
+    if (!change) return row ?? null;
+    if (change.hidden) return null;
+    const deletedAt = change.deleted_at ?? row.deleted_at;
+    if (deletedAt) return { ...row, text: null, deleted_at: deletedAt };
+    if (change.edited_at > (row.edited_at ?? "")) return { ...row, text: change.text, edited_at: change.edited_at };
+    return row;
+  }
+
+  keep(row) {
+    if (!this.byChat.has(row.chat_id)) this.byChat.set(row.chat_id, new Map());
+    // Of what changes another row, nothing but its place is of use here.
+    const shown = row.target_seq ? { chat_id: row.chat_id, seq: row.seq, kind: row.kind } : this.now(row);
+    if (shown) this.byChat.get(row.chat_id).set(row.seq, shown);
+    if (row.target_seq) this.change(row);
+  }
+
+  // Rows of the kinds `edit`, `delete`, and `hide` of the user's own chat.
+  change({ kind, chat_id, target_chat_id, target_seq, text, at, created_at }) {
+    const when = at ?? created_at;
+    if (kind === "delete") this.note(chat_id, target_seq, { deleted_at: when });
+    if (kind === "edit" && !(this.changes.get(key(chat_id, target_seq))?.edited_at > when)) this.note(chat_id, target_seq, { text, edited_at: when });
+    if (kind === "hide") this.note(target_chat_id, target_seq, { hidden: true });
+  }
+
+  note(chatId, seq, change) {
+    this.changes.set(key(chatId, seq), { ...this.changes.get(key(chatId, seq)), ...change });
+    const rows = this.byChat.get(chatId);
+    if (!rows?.has(seq)) return;
+    const row = this.now(rows.get(seq));
+    if (row) rows.set(seq, row); else rows.delete(seq);
+  }
+
+  // A page of the newest rows in place of what was there: between the two there may be a hole.
+  replace(chatId, page) {
+    const newer = [...(this.byChat.get(chatId)?.values() ?? [])].filter((row) => row.seq > (page.at(-1)?.seq ?? 0));
+    this.byChat.delete(chatId);
+    for (const row of [...page, ...newer]) this.keep(row);
+  }
+
+  get(chatId, seq) { return this.byChat.get(chatId)?.get(seq); }
+
+  has(chatId) { return this.byChat.has(chatId); }
+
+  last(chatId) { return Math.max(0, ...(this.byChat.get(chatId)?.keys() ?? [])); }
+
+  // What the list of a chat shows, oldest first.
+  shown(chatId) {
+    return [...(this.byChat.get(chatId)?.values() ?? [])].sort((a, b) => a.seq - b.seq).filter((row) => isMessage(row) || row.kind === "member" || row.kind === "group");
+  }
+
+  // What was not on screen is fetched anew: after a break nobody tells what was deleted in it meanwhile.
+  forgetAllBut(chatId) {
+    for (const known of this.byChat.keys()) if (known !== chatId) this.byChat.delete(known);
+  }
+}
