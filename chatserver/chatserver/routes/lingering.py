@@ -17,6 +17,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 from chatserver.listener import plain_address
 from chatserver.routes.context import answered_to, client_address
 from chatserver.routes.kept import LARGE_REQUEST_BYTES
+from chatserver.routes.reading import CheckedHttp
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,15 +54,21 @@ def _has_unread_body(http: Http) -> bool:
 
 
 class LingeringHttpProtocol(HttpProtocol):
-    """An HTTP connection."""
+    """An HTTP connection.
 
-    __slots__ = ("_answered", "_began", "_bytes_left", "_end", "_is_late", "_linger", "_received")
+    Attributes:
+        is_unreadable: where the request that is being read ends is unknown, so that nothing after it can be read.
+    """
+
+    HTTP_CLASS = CheckedHttp
+    __slots__ = ("_answered", "_began", "_bytes_left", "_end", "_is_late", "_linger", "_received", "is_unreadable")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._began = 0.0
         self._received = 0
         self._is_late = False
+        self.is_unreadable = False
         # What was answered before it was read, and the last byte of that answer.
         self._answered: Http | None = None
         self._end = b""
@@ -143,7 +150,11 @@ class LingeringHttpProtocol(HttpProtocol):
     def close(self, timeout: float | None = None) -> None:
         """Close, or drop what still comes until the client is done or has had its time."""
         answered = self._answered
-        if answered is None or self.transport is None or self.transport.is_closing():
+        if self.transport is None or self.transport.is_closing():
+            super().close(timeout)
+        elif self.is_unreadable and not self._is_late:
+            self._end_unread()
+        elif answered is None:
             super().close(timeout)
         elif self._is_late:
             self._give_up()
@@ -152,6 +163,16 @@ class LingeringHttpProtocol(HttpProtocol):
             super().close(timeout)
         elif self._bytes_left is None:
             self._bytes_left = LINGER_BYTES
+            self.recv_buffer.clear()
+            self.transport.resume_reading()
+
+    def _end_unread(self) -> None:
+        """Send no more, and drop what comes: a connection that is closed with unread bytes takes its answer along."""
+        self.is_unreadable = False
+        if self.transport is not None:
+            self.transport.write_eof()
+            self._bytes_left = LINGER_BYTES
+            self._linger = self.loop.call_later(LINGER_SECONDS, self._give_up)
             self.recv_buffer.clear()
             self.transport.resume_reading()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.utils
+import functools
 import time
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
@@ -27,12 +29,15 @@ from chatserver.errors import (
 )
 from chatserver.routes.context import client_address, request_id
 from chatserver.routes.lingering import LingeringHttpProtocol
+from chatserver.routes.upgrade import VERSION
 
 if TYPE_CHECKING:
     from chatserver.routes.context import App, Request
 
 log = structlog.get_logger()
 
+# Sanic's, of a request that was refused before it was routed.
+NO_ADDRESS = "*"
 PROBLEM_JSON = "application/problem+json"
 # Everything else would let a client make up metric series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -99,7 +104,7 @@ def problem(error: ChatError, request: Request) -> HTTPResponse:
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpgradeRequired):
-        headers["Upgrade"] = "websocket"
+        headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}
     return HTTPResponse(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
 
 
@@ -109,6 +114,8 @@ CLIENT_GONE_STATUS = 499
 
 def _allowed_methods(request: Request) -> set[str]:
     """Return the methods that an address takes: Sanic's router forgets those of addresses with parameters."""
+    if request.path == NO_ADDRESS:
+        return {"HEAD"}.union(*(route.methods for route in request.app.router.routes))
     asked = request.path.strip("/").split("/")
     found: dict[int, set[str]] = {}
     for route in request.app.router.routes:
@@ -116,7 +123,8 @@ def _allowed_methods(request: Request) -> set[str]:
         variable = [part.startswith("<") for part in parts]
         if len(parts) == len(asked) and all(v or p == a for v, p, a in zip(variable, parts, asked, strict=True)):
             found.setdefault(sum(variable), set()).update(route.methods)
-    return found[min(found)] if found else set()
+    methods = found[min(found)] if found else set()
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 class ProblemHandler(ErrorHandler):
@@ -130,7 +138,7 @@ class ProblemHandler(ErrorHandler):
         if error.status == InternalError.status:
             log.error("request_failed", request_id=request_id(request), exc_info=exception)
         answer = problem(error, request)
-        if isinstance(exception, exceptions.MethodNotAllowed):
+        if isinstance(error, MethodNotAllowed):
             answer.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
         return answer
 
@@ -153,8 +161,26 @@ def _route_of(request: Request) -> str:
     return f"/{request.route.path}" if request.route is not None else "unmatched"
 
 
+def _method_of(request: Request) -> str:
+    if isinstance(request.stream, Http) and request.stream.head_only:
+        return "HEAD"
+    return request.method if request.method in _METHODS else "other"
+
+
+@functools.lru_cache(maxsize=1)
+def http_date(seconds: int) -> str:
+    """Return a time as HTTP writes it (RFC 9110, section 5.6.7), made once a second.
+
+    Example:
+        >>> http_date(784111777)
+        'Sun, 06 Nov 1994 08:49:37 GMT'
+    """
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
 def _finish(request: Request, response: HTTPResponse) -> None:
     context = request.app.ctx
+    response.headers["Date"] = http_date(int(time.time()))
     response.headers["X-Request-Id"] = request_id(request)
     response.headers["X-Chat-Server"] = context.settings.server_name
     for name, value in _SECURITY_HEADERS.items():
@@ -167,7 +193,7 @@ def _finish(request: Request, response: HTTPResponse) -> None:
         if isinstance(connection, LingeringHttpProtocol):
             connection.answer_early(request.stream)
     route = _route_of(request)
-    method = request.method if request.method in _METHODS else "other"
+    method = _method_of(request)
     context.metrics.http_requests.labels(route, method, str(response.status)).inc()
     seconds = time.perf_counter() - getattr(request.ctx, "started", time.perf_counter())
     if not getattr(request.ctx, "waited", False):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from sanic.exceptions import SanicException
+from sanic.http import Http
 from sanic.server.protocols.http_protocol import HttpProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request as WebSocketRequest
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from chatserver.routes.context import Request
     from chatserver.routes.upkeep import Sockets
     from chatserver.routes.websocket import Owner
+
+VERSION = "13"
+"""Of RFC 6455, the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,13 @@ def read_handshake(request: Request) -> Handshake:
         UpgradeRequired: the request is no WebSocket handshake.
         BadRequest: it is a malformed one.
     """
-    if request.headers.get("upgrade", "").lower() != "websocket":
+    http = request.stream
+    if not isinstance(http, Http) or not http.upgrade_websocket:
         raise UpgradeRequired
+    if request.headers.getall("sec-websocket-version", [VERSION]) != [VERSION]:
+        raise UpgradeRequired(f"The WebSocket is of another version than {VERSION}.")
+    if request.body or request.version != "1.1":
+        raise BadRequest("A WebSocket handshake is HTTP/1.1 and has no body.")
     # A client that offers no subprotocol gets the only one there is; one that offers others is refused.
     offered = [Subprotocol(SUBPROTOCOL)] if "sec-websocket-protocol" in request.headers else None
     machine = ServerProtocol(subprotocols=offered)
@@ -93,7 +102,7 @@ def accept(
 
 
 def _as_websockets_request(request: Request) -> WebSocketRequest:
-    return WebSocketRequest(path=request.path, headers=Headers(request.headers))
+    return WebSocketRequest(path=request.path, headers=Headers(list(request.headers.items())))
 
 
 def _canonical(handshake: Handshake) -> bytes:

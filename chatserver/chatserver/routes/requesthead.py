@@ -1,0 +1,217 @@
+"""The head of an HTTP/1 request: what RFC 9112 allows and nothing else, without I/O.
+
+Two readers that disagree about where a request ends, or for whom it is, are how one client's request becomes another's
+(request smuggling). So whatever can be read in two ways is refused, not repaired.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from chatserver.errors import BadRequest, MethodNotAllowed, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(1\.[01])")
+# No space before the colon, no folded line, no NUL, CR or LF in a value (RFC 9112, sections 5.1 and 5.2).
+_FIELD_LINES: Final = re.compile(rb"(?:\r\n" + _TOKEN + rb":[\t -~\x80-\xff]*)*")
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
+# A name or an address, and a port: what HAProxy takes too.
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_LENGTH: Final = re.compile(r"[0-9]+")
+_MOST_LENGTH_DIGITS: Final = 15
+_LONE_LF: Final = re.compile(rb"(?<!\r)\n")
+
+_CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
+
+# Those that decide about the connection and the body, of which there may be several lines.
+_DECIDING: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"},
+)
+
+
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
+    """What a request's head says.
+
+    Attributes:
+        method: as it was written: methods are told apart by case.
+        target: path and query.
+        version: ``1.0`` or ``1.1``.
+        fields: names in lower case, and values.
+        length: bytes of the body; None: it comes in chunks.
+        keep_alive: whether the client would use the connection for another request.
+        expects_continue: whether it waits for 100 before it sends the body.
+        upgrades: whether it asks for a WebSocket.
+    """
+
+    method: str
+    target: bytes
+    version: str
+    fields: list[tuple[str, str]]
+    length: int | None
+    keep_alive: bool
+    expects_continue: bool
+    upgrades: bool
+
+
+def is_cut_short(received: bytes | bytearray) -> bool:
+    """Return whether lines that came so far end with LF alone, so that the end of the head would never come."""
+    return _LONE_LF.search(received) is not None
+
+
+def read_head(head: bytes) -> RequestHead:
+    """Return what a request's head says.
+
+    Args:
+        head: without the empty line that ends it.
+
+    Raises:
+        BadRequest: it is no HTTP/1.1 or 1.0, or can be read in two ways.
+        MethodNotAllowed: it is `OPTIONS *`.
+        TooLarge: the body has more digits of bytes than any limit.
+    """
+    line_end = head.find(b"\r\n")
+    line_end = len(head) if line_end < 0 else line_end
+    line = _REQUEST_LINE.fullmatch(head, 0, line_end)
+    if line is None:
+        raise BadRequest("The request's first line is not a method, an address and HTTP/1.1, one space between them.")
+    if _FIELD_LINES.fullmatch(head, line_end) is None:
+        raise BadRequest("A header is not a name, a colon and a value on one line.")
+    # Latin-1 takes each byte as it is: what is compared with it is ASCII.
+    method, version = line[1].decode("ascii"), line[3].decode("ascii")
+    fields: list[tuple[str, str]] = []
+    deciding: dict[str, list[str]] = {}
+    for text in head[line_end + 2 :].decode("latin-1").split("\r\n"):
+        if not text:
+            break
+        name, _, value = text.partition(":")
+        name, value = name.lower(), value.strip(" \t")
+        fields.append((name, value))
+        if name in _DECIDING:
+            deciding.setdefault(name, []).append(value)
+    authority, target = _origin_form(method, line[2])
+    host = _host(deciding.get("host", ()), version, authority)
+    if host is not None and "host" not in deciding:
+        fields.append(("host", host))
+    options = tokens(deciding.get("connection", ()))
+    return RequestHead(
+        method,
+        target,
+        version,
+        fields,
+        _length(deciding.get("content-length", ()), deciding.get("transfer-encoding", ()), version),
+        "close" not in options and (version == "1.1" or "keep-alive" in options),
+        _expects_continue(deciding.get("expect", ()), version),
+        method == "GET" and "websocket" in tokens(deciding.get("upgrade", ())),
+    )
+
+
+def tokens(values: Sequence[str]) -> list[str]:
+    """Return the members of a list that may be spread over several lines, in lower case (RFC 9110, section 5.3).
+
+    Example:
+        >>> tokens(["keep-alive", "Upgrade, , x"])
+        ['keep-alive', 'upgrade', 'x']
+    """
+    return [member for value in values for part in value.split(",") if (member := part.strip(" \t").lower())]
+
+
+def read_chunk(line: bytes | bytearray) -> int:
+    """Return the bytes of a chunk.
+
+    Args:
+        line: what is in front of them, from the CRLF that ends what was before to its own.
+
+    Raises:
+        ValueError: it is no hexadecimal number, or more follows than an extension.
+    """
+    found = _CHUNK.fullmatch(line)
+    if found is None:
+        raise ValueError("no chunk")
+    return int(found[1], 16)
+
+
+def are_fields(lines: bytes | bytearray) -> bool:
+    """Return whether these are header lines, each with CRLF in front of it: the trailers of a body."""
+    return _FIELD_LINES.fullmatch(lines) is not None
+
+
+def _origin_form(method: str, target: bytes) -> tuple[str | None, bytes]:
+    """Return the authority, if the address has one, and its path and query."""
+    authority = None
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is not None:
+        authority, target = absolute[1].decode("ascii"), absolute[2]
+        if not target.startswith(b"/"):
+            target = b"/" + target
+    if target == b"*" and method == "OPTIONS":
+        raise MethodNotAllowed
+    if not target.startswith(b"/") or target.startswith(b"//"):
+        raise BadRequest("The address does not begin with one slash. This server is no proxy.")
+    if b"#" in target:
+        raise BadRequest("The address has a fragment, which is for the client alone.")
+    if b"%" in target:
+        _check_escapes(target)
+    return authority, target
+
+
+def _check_escapes(target: bytes) -> None:
+    if _BAD_ESCAPE.search(target):
+        raise BadRequest("The address has a % that two hexadecimal digits do not follow. Write % as %25.")
+    path, _, query = target.partition(b"?")
+    if b"\x00" in unquote_to_bytes(path):
+        raise BadRequest("The address has a NUL in its path.")
+    try:
+        unquote_to_bytes(path).decode()
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The address has percent-encoded bytes that are no UTF-8.") from None
+
+
+def _host(hosts: Sequence[str], version: str, authority: str | None) -> str | None:
+    """Return whom the request is for; None: an HTTP/1.0 client did not say."""
+    if len(hosts) > 1:
+        raise BadRequest("There is more than one Host header.")
+    if not hosts and version == "1.1":
+        raise BadRequest("There is no Host header.")
+    host = hosts[0] if hosts else authority
+    if host is None:
+        return None
+    if not _HOST.fullmatch(host):
+        raise BadRequest("The Host header is no name or address of a host, with or without a port.")
+    if authority is not None and authority.lower() != host.lower():
+        raise BadRequest("The address is of another host than the Host header.")
+    return host
+
+
+def _length(lengths: Sequence[str], codings: Sequence[str], version: str) -> int | None:
+    """Return the bytes of the body (RFC 9112, section 6.3); None: it comes in chunks."""
+    if codings:
+        if lengths:
+            raise BadRequest("There are both Content-Length and Transfer-Encoding.")
+        if len(codings) > 1 or codings[0].lower() != "chunked" or version == "1.0":
+            raise BadRequest("Transfer-Encoding is another than chunked.")
+        return None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise BadRequest("Content-Length is not one whole number.")
+    if len(lengths[0]) > _MOST_LENGTH_DIGITS:
+        raise TooLarge
+    return int(lengths[0])
+
+
+def _expects_continue(expectations: Sequence[str], version: str) -> bool:
+    members = tokens(expectations)
+    if version == "1.0" or not members:
+        return False
+    if set(members) != {"100-continue"}:
+        raise BadRequest("Expect is another than 100-continue.")
+    return True
