@@ -28,6 +28,9 @@ USERNAME_MAX_CHARS: Final = 50
 URL_MAX_CHARS: Final = 2048
 """Characters of a URL: what every browser and proxy takes."""
 
+PHONE_NUMBER_MAX_CHARS: Final = 64
+"""Characters of a phone number as it is pasted, with punctuation; a number has at most 15 digits."""
+
 NAME_MAX_CHARS: Final = 100
 """Characters of a group's or a device's name."""
 
@@ -41,7 +44,8 @@ GROUP_MEMBERS_MAX: Final = 1024
 """Members of a group, the creator included (the API's limit)."""
 
 
-PHONE_NUMBER: Final = re.compile(r"^\+[1-9][0-9 ().\-]{5,30}$")
+# Beside plain numbers whatever is pasted: digits of other scripts, punctuation, invisible characters.
+PHONE_NUMBER: Final = re.compile(r"^[^0-9A-Za-z]*(?:[Tt][Ee][Ll]:)?(?:[^0-9A-Za-z]|00)[^A-Za-z\x00]{6,}$")
 USERNAME: Final = re.compile(r"^\w(?:[\w.\-]*\w)?$")
 UUID: Final = re.compile(r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
 CODE: Final = re.compile(r"^[0-9]{6}$")
@@ -65,7 +69,15 @@ Timestamp = Annotated[float, msgspec.Meta(ge=0, le=LAST_SECOND)]
 # In JSON the keys of an object are texts.
 ById = msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": _ID_PATTERN}})
 
-PhoneNumber = Annotated[str, text(7, 32, PHONE_NUMBER.pattern, description="In E.164 form, such as +491701234567.")]
+PhoneNumber = Annotated[
+    str,
+    text(
+        7,
+        PHONE_NUMBER_MAX_CHARS,
+        PHONE_NUMBER.pattern,
+        description="With + and the country's calling code, such as +491701234567; punctuation does not count.",
+    ),
+]
 Username = Annotated[
     str,
     text(

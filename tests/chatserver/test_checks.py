@@ -12,7 +12,6 @@ from chatserver.errors import ChatError, ValidationFailed
 from chatserver.model import SendMessage
 from chatserver.services.addresses import address_subject
 from chatserver.services.checks import (
-    check_phone_number,
     check_text,
     check_url,
     check_username,
@@ -20,49 +19,6 @@ from chatserver.services.checks import (
 )
 from chatserver.services.messages import check_message, content_hash
 from chatserver.storage.migrate import AppliedMigration, SchemaRefused, parse_migrations, plan
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("+491701234567", "+491701234567"),
-        ("+49 170 1234567", "+491701234567"),
-        ("+1 (555) 010-0001", "+15550100001"),
-        ("+15550000000", "+15550000000"),
-        ("+447700900123", "+447700900123"),
-    ],
-)
-def test_possible_numbers_become_e164(text: str, expected: str) -> None:
-    assert check_phone_number(text, "phone_number") == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "+",
-        "0170 1234567",
-        "491701234567",
-        "+1555",
-        "+1555000000000000",
-        "+1-800-FLOWERS",
-        "+0001234567",
-        "+\u0661\u0662\u0663\u0664\u0665\u0666\u0667",
-    ],
-)
-def test_other_texts_are_no_numbers(text: str) -> None:
-    with pytest.raises(ValidationFailed):
-        check_phone_number(text, "phone_number")
-
-
-@given(st.text(max_size=40))
-def test_any_text_is_a_number_or_a_named_error(text: str) -> None:
-    try:
-        number = check_phone_number(text, "to")
-    except ValidationFailed as error:
-        assert [field.path for field in error.errors] == ["to"]
-    else:
-        assert check_phone_number(number, "to") == number
 
 
 @pytest.mark.parametrize("name", ["ada", "Ada_1", "a", "jürgen.k", "李小龙", "x" * 50])

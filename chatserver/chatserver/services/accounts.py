@@ -27,7 +27,9 @@ from chatserver.services.code_limits import (
     try_counters,
 )
 from chatserver.services.device_limit import end_surplus_devices
+from chatserver.services.phone_numbers import check_phone_number
 from chatserver.services.senders import CodeMessage, LogSender
+from chatserver.services.users import account_number
 from chatserver.storage import accounts, codes
 from chatserver.storage.audit import AuditEvent
 from chatserver.storage.database import StatementFailed
@@ -103,8 +105,9 @@ class Accounts:
                 hour; with retry_after_seconds.
             ServiceUnavailable: the database is away, or too many codes wait for the sender.
         """
-        number = checks.check_phone_number(phone_number, "phone_number")
-        check_calling_code(self._limits, number)
+        dialled = check_phone_number(phone_number, "phone_number")
+        check_calling_code(self._limits, dialled.number)
+        number = await account_number(self._database, dialled)
         code, code_id = f"{secrets.randbelow(1_000_000):06d}", secrets.token_urlsafe(CODE_ID_BYTES)
         with self._sender.reserve() as send:
             async with self._database.transaction() as connection:
@@ -119,7 +122,8 @@ class Accounts:
                     sends=sends,
                 )
                 await codes.store_code(connection, new)
-            send(CodeMessage(number, code, CODE_SECONDS))
+            # To the number of today: nothing reaches a retired one.
+            send(CodeMessage(dialled.number, code, CODE_SECONDS))
         return CodeRequest(number, code, CODE_SECONDS, code_id)
 
     async def _admit(self, connection: Connection, number: str, address: str) -> int:
@@ -184,9 +188,10 @@ class Accounts:
             RateLimited: too many wrong codes for the number or from the address.
             ServiceUnavailable: the database is away.
         """
-        number = checks.check_phone_number(phone_number, "phone_number")
+        dialled = check_phone_number(phone_number, "phone_number")
         name = None if device_name is None else checks.check_name(device_name, "device_name")
         wanted = None if username is None else checks.check_username(username, "username")
+        number = await account_number(self._database, dialled)
         given = self._code_hmac(number, code if fields.CODE.fullmatch(code) else "")
         tried = await self._check_code(number, given, code_id, address)
         token = secrets.token_urlsafe(TOKEN_BYTES)

@@ -1,35 +1,12 @@
-"""What a phone number, username, text or URL must look like: pure checks that name the field."""
+"""What a username, text or URL must look like: pure checks that name the field."""
 
 from __future__ import annotations
 
 import unicodedata
 from urllib.parse import urlsplit
 
-import phonenumbers
-
 from chatserver import emojis, fields, surrogates
 from chatserver.errors import ValidationFailed
-
-
-def check_phone_number(text: str, path: str) -> str:
-    """Return the number in E.164 form.
-
-    Any *possible* number counts (right length for its country), not only those an operator has assigned: scripts and
-    tests use made-up ones.
-
-    Raises:
-        ValidationFailed: it is none; `path` names the field.
-    """
-    message = "must be a phone number in E.164 form, such as +491701234567"
-    if not fields.PHONE_NUMBER.fullmatch(text):
-        raise ValidationFailed.of(path, message)
-    try:
-        number = phonenumbers.parse(text, None)
-    except phonenumbers.NumberParseException as error:
-        raise ValidationFailed.of(path, message) from error
-    if not phonenumbers.is_possible_number(number):
-        raise ValidationFailed.of(path, f"{message}; this one has the wrong length for its country")
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
 def check_username(text: str, path: str) -> str:

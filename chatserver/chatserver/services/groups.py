@@ -18,6 +18,7 @@ from chatserver.fields import GROUP_MEMBERS_MAX
 from chatserver.model import GroupInfo, Role
 from chatserver.services import checks
 from chatserver.services.audit import audited
+from chatserver.services.phone_numbers import check_phone_number, is_number
 from chatserver.storage import accounts, chats, groups
 from chatserver.storage.audit import AuditEvent
 from chatserver.storage.messages import append_event
@@ -51,10 +52,12 @@ async def create_group(database: Database, user_id: int, group_name: str, member
     name = checks.check_name(group_name, "group_name")
     if len(members) > GROUP_MEMBERS_MAX:
         raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
-    keys = [_member_key(member, f"members[{number}]") for number, member in enumerate(members)]
+    named = [_member_keys(member, f"members[{number}]") for number, member in enumerate(members)]
     async with audited(database) as (connection, trail):
-        known = await accounts.user_ids(connection, keys, keys)
-        unknown = [number for number, key in enumerate(keys) if key not in known]
+        every = [key for forms in named for key in forms]
+        known = await accounts.user_ids(connection, every, every)
+        keys = [next((key for key in forms if key in known), "") for forms in named]
+        unknown = [number for number, key in enumerate(keys) if not key]
         if unknown:
             raise UserNotFound(
                 "Some members have no account.",
@@ -91,11 +94,14 @@ def _act(action: str, user_id: int, group_id: int, **detail: object) -> AuditEve
     return AuditEvent(action=action, user_id=user_id, chat_id=group_id, detail=detail)
 
 
-def _member_key(member: str, path: str) -> str:
-    """Return the E.164 number or the username key of a member; the two cannot be mistaken for each other."""
-    if member.startswith("+"):
-        return checks.check_phone_number(member, path)
-    return checks.username_key(checks.check_username(member, path))
+def _member_keys(member: str, path: str) -> tuple[str, ...]:
+    """Return the username key of a member, or the forms in which their number may be stored, the likeliest first.
+
+    The two cannot be mistaken for each other.
+    """
+    if is_number(member):
+        return check_phone_number(member, path).stored
+    return (checks.username_key(checks.check_username(member, path)),)
 
 
 async def _describe(connection: Connection, group_id: int, seq: int | None) -> GroupInfo:

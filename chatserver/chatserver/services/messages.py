@@ -13,6 +13,8 @@ from chatserver import fields
 from chatserver.errors import ChatNotFound, UserNotFound, ValidationFailed
 from chatserver.model import MessageType
 from chatserver.services import checks
+from chatserver.services.phone_numbers import check_phone_number, is_number
+from chatserver.services.users import account_number
 from chatserver.storage import accounts
 from chatserver.storage.database import moment_of
 from chatserver.storage.messages import NewMessage, open_direct_chat
@@ -48,8 +50,9 @@ async def send_message(database: Database, writer: MessageWriter, sender_id: int
 
 
 async def _direct_chat_with(database: Database, sender_id: int, to: str) -> int:
-    if to.startswith("+"):
-        found = await accounts.direct_chat_by_phone(database, sender_id, checks.check_phone_number(to, "to"))
+    if is_number(to):
+        number = await account_number(database, check_phone_number(to, "to"))
+        found = await accounts.direct_chat_by_phone(database, sender_id, number)
     else:
         # A name that cannot exist is not found, like any other.
         found = await accounts.direct_chat_by_username(database, sender_id, checks.username_key(to))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from chatserver import fields
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.services import checks
+from chatserver.services.phone_numbers import check_phone_number
 from chatserver.storage import accounts, blocks
 from chatserver.storage.database import StatementFailed
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
     from chatserver.model import User
+    from chatserver.services.phone_numbers import PhoneNumber
     from chatserver.storage.database import Database
+
+
+PLUS_IN_QUERY: Final = "begins with a space, which is what + means in a query: write + as %2B"
 
 
 class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +42,16 @@ async def get_user(database: Database, user_id: int) -> User:
     return user
 
 
+async def account_number(database: Database, number: PhoneNumber) -> str:
+    """Return the form under which an account of a number is stored; the number of today when there is none.
+
+    Only a number that was taken under two spellings costs a query.
+    """
+    if len(number.stored) == 1:
+        return number.number
+    return await accounts.stored_number(database, number.stored) or number.number
+
+
 async def find_user(database: Database, *, phone_number: str | None = None, username: str | None = None) -> User:
     """Return an account by exactly one of phone number and username.
 
@@ -47,8 +62,10 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
     if (phone_number is None) == (username is None):
         raise ValidationFailed.of("phone_number", "send exactly one of 'phone_number' and 'username'")
     if phone_number is not None:
-        number = checks.check_phone_number(phone_number, "phone_number")
-        user = await accounts.user_by_phone(database, number)
+        if phone_number.startswith(" "):
+            raise ValidationFailed.of("phone_number", PLUS_IN_QUERY)
+        number = check_phone_number(phone_number, "phone_number")
+        user = await accounts.user_by_phone(database, await account_number(database, number))
     else:
         name = checks.check_text(username or "", "username", max_chars=fields.USERNAME_MAX_CHARS)
         user = await accounts.user_by_username_key(database, checks.username_key(name))

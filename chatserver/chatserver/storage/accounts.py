@@ -58,6 +58,16 @@ async def user_by_phone(database: Database, phone_number: str) -> User | None:
     return None if record is None else _user(record)
 
 
+async def stored_number(database: Database, spellings: Sequence[str]) -> str | None:
+    """Return the first of several spellings of one number that an account has."""
+    record = await database.fetchrow(
+        "SELECT phone_number FROM users WHERE phone_number = ANY ($1::text[]) "
+        "ORDER BY array_position($1::text[], phone_number) LIMIT 1",
+        list(spellings),
+    )
+    return None if record is None else str(record[0])
+
+
 async def user_by_username_key(database: Database, key: str) -> User | None:
     """Return the account whose username has this key."""
     record = await database.fetchrow(f"SELECT {_USER_COLUMNS} FROM users WHERE username_key = $1", key)
