@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from chatserver.hub import Hub
     from chatserver.metrics import Metrics
+    from chatserver.model import Status
     from chatserver.storage.messages import AppendResult, NewMessage
 
 
@@ -88,11 +89,13 @@ class Echo:
         self, chat_id: int, rows: Iterable[tuple[NewMessage, AppendResult]], member_ids: Sequence[int], last_seq: int
     ) -> None:
         readers = self._hub.followers_among(chat_id, member_ids)
+        # With nobody else there, nobody has yet to read it.
+        status: Status = "read" if len(member_ids) == 1 else "sent"
         now_us = time.time() * MICROSECONDS
         pushed = []
         for message, result in rows:
             seq, created_at_us = result.seq or 0, result.created_at_us or 0
-            frame = frame_of_stored(message, result)
+            frame = frame_of_stored(message, result, status)
             pushed.append(PushedRow(chat_id, seq, message.sender_id, message.client_id, frame, readers))
             self._metrics.delivery_seconds.observe(max(0.0, (now_us - created_at_us) / MICROSECONDS))
         self._hub.push(chat_id, pushed, last_seq)

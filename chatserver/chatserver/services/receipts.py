@@ -63,7 +63,8 @@ class Receipts:
         """Raise the user's watermarks in many chats, in one statement with those of others, and hint what changed.
 
         Values beyond the chat's last row are lowered to it; a smaller one than before changes nothing; reading implies
-        having got. Chats the user is not in are ignored: a client may be told late that it was removed.
+        having got. In a chat that the user has left they rise to the row of the leaving, and only the user's own
+        devices hear of it. Chats the user was never in are ignored.
         Nothing is written and nobody is told when nothing changes.
 
         Returns:

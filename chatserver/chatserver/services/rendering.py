@@ -230,7 +230,7 @@ def frame_of_row(row: MessageRow) -> bytes:
     return msgspec.json.encode(event)
 
 
-def frame_of_stored(message: NewMessage, result: AppendResult) -> bytes:
+def frame_of_stored(message: NewMessage, result: AppendResult, status: Status = "sent") -> bytes:
     """Encode a message that has just been stored as its ``message`` frame: nobody has got it yet, or changed it."""
     created_at_us = result.created_at_us or 0
     view = RowView(
@@ -246,7 +246,7 @@ def frame_of_stored(message: NewMessage, result: AppendResult) -> bytes:
         media_url=message.media_url,
         timestamp=created_at_us // MICROSECONDS,
         created_at=rfc3339(created_at_us),
-        status="sent",
+        status=status,
         client_id=message.client_id,
         reply_to=message.reply_to,
     )

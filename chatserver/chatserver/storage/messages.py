@@ -9,6 +9,7 @@ import msgspec
 from chatserver import emojis
 from chatserver.model import DELETED_NAME, Delivery, MessageRow, MessageType, Reaction, SeqRange
 from chatserver.storage.database import micros, micros_or_none
+from chatserver.storage.status import MARKS, STATUS
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
@@ -130,18 +131,8 @@ SHOWN_BYTES: Final[LiteralString] = """coalesce(octet_length(m.message_text), 0)
 """The same of a row `m` of `described`, whose text is already the one that is shown."""
 
 DESCRIBED: Final[LiteralString] = (
-    """
-marks AS MATERIALIZED (
-    -- The two lowest watermarks a chat: the lowest that is not the sender's is then known for each sender.
-    SELECT cm.chat_id,
-        (array_agg(cm.user_id ORDER BY cm.delivered_seq, cm.user_id))[1] AS delivered_by,
-        (array_agg(cm.delivered_seq ORDER BY cm.delivered_seq, cm.user_id))[1:2] AS delivered,
-        (array_agg(cm.user_id ORDER BY cm.read_seq, cm.user_id))[1] AS read_by,
-        (array_agg(cm.read_seq ORDER BY cm.read_seq, cm.user_id))[1:2] AS read
-    FROM chat_members cm
-    WHERE cm.chat_id = ANY (ARRAY(SELECT DISTINCT p.chat_id FROM picked p)) AND cm.left_seq IS NULL
-    GROUP BY cm.chat_id
-), described AS (
+    MARKS
+    + """, described AS (
     SELECT m.chat_id, m.seq, m.kind, m.target_seq, m.message_id, m.sender_id,
         coalesce(sender.username, sender.phone_number, '"""
     + DELETED_NAME
@@ -156,11 +147,9 @@ marks AS MATERIALIZED (
             SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
         ELSE m.message_text END AS message_text,
         m.message_type, m.media_url, m.reply_to, m.detail, m.created_at,
-        CASE
-            WHEN k.read[CASE WHEN k.read_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq THEN 'read'
-            WHEN k.delivered[CASE WHEN k.delivered_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq THEN 'delivered'
-            ELSE 'sent'
-        END AS status,
+"""
+    + STATUS
+    + """ AS status,
         m.client_id, m.client_timestamp, m.edited_at, m.deleted_at, m.reactions
     FROM picked p
     JOIN messages m USING (chat_id, seq)

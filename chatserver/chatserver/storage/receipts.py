@@ -30,12 +30,14 @@ WITH asked AS (
     GROUP BY user_id, chat_id
 ), locked AS MATERIALIZED (
     -- In order, so that two batches that share members never wait for each other in a circle.
-    SELECT cm.chat_id, cm.user_id, cm.delivered_seq, cm.read_seq, a.delivered, a.read, c.last_seq
+    SELECT cm.chat_id, cm.user_id, cm.delivered_seq, cm.read_seq, a.delivered, a.read,
+        -- What a former member may still see ends with the row of their leaving.
+        coalesce(cm.left_seq, c.last_seq) AS last_seq
     FROM asked a
-    JOIN chat_members cm ON cm.chat_id = a.chat_id AND cm.user_id = a.user_id AND cm.left_seq IS NULL
+    JOIN chat_members cm ON cm.chat_id = a.chat_id AND cm.user_id = a.user_id
     JOIN chats c ON c.chat_id = a.chat_id
-    WHERE cm.read_seq < least(a.read, c.last_seq)
-        OR cm.delivered_seq < least(greatest(a.delivered, a.read), c.last_seq)
+    WHERE cm.read_seq < least(a.read, coalesce(cm.left_seq, c.last_seq))
+        OR cm.delivered_seq < least(greatest(a.delivered, a.read), coalesce(cm.left_seq, c.last_seq))
     ORDER BY cm.chat_id, cm.user_id FOR NO KEY UPDATE OF cm
 ), wanted AS (
     SELECT chat_id, user_id, delivered_seq AS was_delivered, read_seq AS was_read,
@@ -92,7 +94,7 @@ async def watermarks(database: Database, chat_ids: Sequence[int]) -> list[Receip
 
 _RAISED = """
 SELECT cm.chat_id, cm.user_id, cm.delivered_seq, cm.read_seq FROM chat_members cm
-WHERE cm.chat_id = ANY ($1::bigint[]) AND cm.left_seq IS NULL AND EXISTS (
+WHERE cm.chat_id = ANY ($1::bigint[]) AND EXISTS (
     -- The whole primary key: a watermark's own entry of the log says when it was raised.
     SELECT FROM receipts r
     WHERE r.chat_id = cm.chat_id AND r.user_id = cm.user_id AND r.at > now() - make_interval(secs => $2)
@@ -102,6 +104,6 @@ ORDER BY cm.chat_id, cm.user_id
 
 
 async def raised_watermarks(database: Database, chat_ids: Sequence[int], within_seconds: float) -> list[Receipt]:
-    """Return the watermarks of current members of these chats that were raised within so many seconds."""
+    """Return the watermarks of these chats that were raised within so many seconds, former members' too."""
     records = await database.fetch(_RAISED, list(chat_ids), within_seconds)
     return [Receipt(*record) for record in records]
