@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +13,12 @@ from hypothesis import strategies as st
 from chatserver.errors import ValidationFailed
 from chatserver.model import MessageRow
 from chatserver.services.cursor import (
+    ChatWalk,
     FeedCursor,
-    decode_place,
+    decode_chat_walk,
     decode_since,
+    encode_chat_walk,
     encode_feed_cursor,
-    encode_place,
     next_cursor,
 )
 from chatserver.storage.feed import FeedKey
@@ -65,9 +68,17 @@ def test_up_to_twelve_digits_are_unix_seconds(text: str, expected: int) -> None:
     assert decode_since(text) == expected
 
 
-@given(st.integers(0, 2**50), st.integers(0, 2**61))
-def test_place_comes_back_as_it_left(first: int, second: int) -> None:
-    assert decode_place(encode_place(first, second), "cursor") == (first, second)
+@given(st.integers(0, 2**50), st.integers(0, 2**61), st.none() | snapshots(), st.none() | snapshots())
+def test_a_walk_through_chats_comes_back_as_it_left(
+    last_at_us: int, chat_id: int, began: str | None, since: str | None
+) -> None:
+    walk = ChatWalk((last_at_us, chat_id), began, since)
+    assert decode_chat_walk(encode_chat_walk(walk)) == walk
+
+
+def test_a_walk_that_began_with_the_release_before_goes_on() -> None:
+    packed = base64.urlsafe_b64encode(msgspec.msgpack.encode([1_700_000_000_000_000, 12])).decode().rstrip("=")
+    assert decode_chat_walk(f"c1.{packed}") == ChatWalk((1_700_000_000_000_000, 12))
 
 
 def rows(count: int) -> tuple[MessageRow, ...]:

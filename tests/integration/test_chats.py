@@ -54,6 +54,31 @@ async def test_list_is_paged_without_holes_or_repeats(server: Server) -> None:
         await chats.list_chats(server.database, ada.user.user_id, cursor="x")
 
 
+async def test_a_walk_through_the_list_misses_no_chat_that_becomes_active_meanwhile(server: Server) -> None:
+    ada = (await sign_in(server.database, "Ada")).user.user_id
+    ids = []
+    for number in range(7):
+        await sign_in(server.database, f"p{number}")
+        ids.append((await server.send(ada, "hi", to=f"p{number}")).chat_id)
+    page = await chats.list_chats(server.database, ada, limit=3)
+    found = [chat.chat_id for chat in page.chats]
+    # The oldest moves from the page to come to the one that was had.
+    await server.send(ada, "woken", chat_id=ids[0])
+    pages = 1
+    while page.next_cursor is not None:
+        page = await chats.list_chats(server.database, ada, limit=3, cursor=page.next_cursor)
+        found += [chat.chat_id for chat in page.chats]
+        pages += 1
+        if pages == 3:
+            await server.send(ada, "woken", chat_id=ids[1])
+    # Those of before, and then once more what has changed meanwhile.
+    assert found == [*reversed(ids[1:]), ids[1], ids[0]]
+    assert set(found) == set(ids)
+    # One page is one snapshot: nothing can have changed meanwhile.
+    whole = await chats.list_chats(server.database, ada, limit=7)
+    assert (len(whole.chats), whole.next_cursor) == (7, None)
+
+
 async def test_history_is_paged_both_ways(server: Server) -> None:
     ada, _ = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
     for number in range(1, 11):

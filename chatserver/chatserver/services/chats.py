@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from chatserver.errors import ChatNotFound, ValidationFailed
 from chatserver.model import ChatPage, HistoryPage
 from chatserver.services import checks
-from chatserver.services.cursor import decode_place, encode_place
+from chatserver.services.cursor import ChatWalk, decode_chat_walk, encode_chat_walk
 from chatserver.storage import chats, messages
 
 if TYPE_CHECKING:
@@ -35,18 +35,30 @@ HISTORY_BYTES_MAX = 4 << 20
 async def list_chats(database: Database, user_id: int, *, limit: int = 50, cursor: str | None = None) -> ChatPage:
     """Return the user's chats, the most recently active first, with up to LIST_MEMBERS_MAX members each: one statement.
 
-    Chats that move up while a client pages are not repeated; it learns of them by its feed.
+    A chat that becomes active while a client walks through the pages may move from those to come to those that it has
+    had. So behind the last page come those that have had rows since the first page was read, once more.
 
     Raises:
         ValidationFailed: malformed limit or cursor.
     """
     checks.check_limit(limit, LIST_MAX)
-    below = None if cursor is None else decode_place(cursor, "cursor")
-    page, more = await chats.listed(
-        database, user_id, below=below, limit=limit, most_members=LIST_MEMBERS_MAX, most_bytes=LIST_BYTES_MAX
+    walk = ChatWalk() if cursor is None else decode_chat_walk(cursor)
+    page = await chats.listed(
+        database,
+        user_id,
+        below=walk.below,
+        since=walk.since,
+        limit=limit,
+        most_members=LIST_MEMBERS_MAX,
+        most_bytes=LIST_BYTES_MAX,
     )
-    next_cursor = encode_place(page[-1].last_at_us, page[-1].chat_id) if more else None
-    return ChatPage(tuple(page), next_cursor)
+    onward = None
+    if page.more:
+        last = page.chats[-1]
+        onward = ChatWalk((last.last_at_us, last.chat_id), walk.began or page.snapshot, walk.since)
+    elif walk.began is not None and await chats.has_news(database, user_id, walk.began):
+        onward = ChatWalk(since=walk.began)
+    return ChatPage(page.chats, None if onward is None else encode_chat_walk(onward))
 
 
 async def get_chat(database: Database, user_id: int, chat_id: int) -> Chat:
@@ -57,10 +69,10 @@ async def get_chat(database: Database, user_id: int, chat_id: int) -> Chat:
     """
     if not checks.is_id(chat_id):
         raise ChatNotFound
-    found, _ = await chats.listed(database, user_id, chat_id=chat_id, most_members=None)
-    if not found:
+    found = await chats.listed(database, user_id, chat_id=chat_id, most_members=None)
+    if not found.chats:
         raise ChatNotFound
-    return found[0]
+    return found.chats[0]
 
 
 async def read_history(

@@ -57,9 +57,26 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     after: FeedKey | None
 
 
-class _Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    first: int
-    second: int
+class ChatWalk(msgspec.Struct, frozen=True):
+    """Where a walk through a list of chats goes on.
+
+    Attributes:
+        below: microseconds of the last activity, and id, of the last chat of the page before; None: from the top.
+        began: a pg_snapshot of when the first page was read; None: this is the first.
+        since: only chats with rows that this pg_snapshot does not see; None: all.
+    """
+
+    below: tuple[int, int] | None = None
+    began: str | None = None
+    since: str | None = None
+
+
+class _WalkWire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    # The two numbers alone are a cursor of the release before.
+    last_at_us: int
+    chat_id: int
+    began: _Snapshot | None = None
+    since: _Snapshot | None = None
 
 
 def encode_feed_cursor(cursor: FeedCursor) -> str:
@@ -148,24 +165,31 @@ def _parse_snapshot(snapshot: str) -> tuple[int, int, frozenset[int]]:
     return int(xmin), int(xmax), frozenset(int(xid) for xid in open_ids.split(",") if xid)
 
 
-def encode_place(first: int, second: int) -> str:
-    """Return two numbers as an opaque text (the cursor of the list of chats)."""
-    return _encode(_Place(first, second))
+def encode_chat_walk(walk: ChatWalk) -> str:
+    """Return the cursor of a list of chats as url-safe text."""
+    last_at_us, chat_id = walk.below or (LAST_SECOND * 1_000_000, 0)
+    began, since = (None if snapshot is None else _pack_snapshot(snapshot) for snapshot in (walk.began, walk.since))
+    return _encode(_WalkWire(last_at_us, chat_id, began, since))
 
 
-def decode_place(text: str, path: str) -> tuple[int, int]:
-    """Return the two numbers of `encode_place`.
+def _check_place(wire: _WalkWire) -> None:
+    if not 0 <= wire.last_at_us <= LAST_SECOND * 1_000_000 or not 0 <= wire.chat_id < 2**62:
+        raise ValueError("no place")
+
+
+def decode_chat_walk(text: str) -> ChatWalk:
+    """Return what `encode_chat_walk` was given.
 
     Raises:
         ValidationFailed: not such a text.
     """
     try:
-        place = _decode(text, _Place)
-    except ValueError:
-        place = _Place(-1, -1)
-    if not 0 <= place.first <= LAST_SECOND * 1_000_000 or not 0 <= place.second < 2**62:
-        raise ValidationFailed.of(path, "must be the next_cursor of an answer")
-    return place.first, place.second
+        wire = _decode(text, _WalkWire)
+        _check_place(wire)
+        began, since = _unpack_snapshot(wire.began), _unpack_snapshot(wire.since)
+    except ValueError as error:
+        raise ValidationFailed.of("cursor", "must be the next_cursor of an answer") from error
+    return ChatWalk((wire.last_at_us, wire.chat_id), began, since)
 
 
 def _encode(value: object) -> str:

@@ -39,6 +39,7 @@ WITH found AS MATERIALIZED (
         -- A direct chat is listed once something was said.
         AND ($2::bigint IS NOT NULL OR c.last_seq > 0)
         AND ($3::timestamptz IS NULL OR (c.last_at, c.chat_id) < ($3, $4::bigint))
+        AND ($8::text IS NULL OR NOT pg_visible_in_snapshot(c.last_xact, $8::text::pg_snapshot))
     ORDER BY c.last_at DESC, c.chat_id DESC LIMIT $5 + 1
 ), mine AS MATERIALIZED (
     -- As many as the last messages' bytes allow; the chat that passes them is the last one.
@@ -66,7 +67,7 @@ SELECT d.*, mine.chat_id, mine.kind,
         WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq ORDER BY m.seq DESC LIMIT 1
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
-    (SELECT count(*) FROM found) > (SELECT count(*) FROM mine),
+    (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
     told.user_ids, told.usernames, told.roles, told.delivered, told.read
 FROM mine
 LEFT JOIN described d ON d.chat_id = mine.chat_id
@@ -102,6 +103,19 @@ _MORE = DESCRIBED_COLUMNS + 8
 """Column that says whether chats were found beyond those that are returned."""
 
 
+class ListedChats(msgspec.Struct, frozen=True):
+    """A page of chats.
+
+    Attributes:
+        more: further ones were found.
+        snapshot: a pg_snapshot of this very statement, as text; empty when no chat was found.
+    """
+
+    chats: tuple[Chat, ...]
+    more: bool
+    snapshot: str
+
+
 async def listed(
     database: Database,
     user_id: int,
@@ -109,13 +123,14 @@ async def listed(
     most_members: int | None,
     chat_id: int | None = None,
     below: tuple[int, int] | None = None,
+    since: str | None = None,
     limit: int = 1,
     most_bytes: int = 1,
-) -> tuple[list[Chat], bool]:
+) -> ListedChats:
     """Return a user's chats, the most recently active first: one, or those below (last_at_us, chat_id).
 
-    There are up to `limit` of them, and `most_bytes` of last messages: the chat that passes them is the last one. With
-    them, whether more are there.
+    There are up to `limit` of them, and `most_bytes` of last messages: the chat that passes them is the last one.
+    With `since`, a pg_snapshot, only those with rows that it does not see.
 
     One statement for any number of chats, with their last messages and up to `most_members` members of each, the
     user among them; None: all members.
@@ -129,12 +144,27 @@ async def listed(
         limit,
         most_members,
         most_bytes,
+        since,
     )
-    return [_chat(record) for record in records], bool(records and records[0][_MORE])
+    if not records:
+        return ListedChats((), more=False, snapshot="")
+    return ListedChats(tuple(_chat(record) for record in records), *records[0][_MORE : _MORE + 2])
+
+
+async def has_news(database: Database, user_id: int, since: str) -> bool:
+    """Return whether a chat of a user has rows that a pg_snapshot does not see."""
+    record = await database.fetchrow(
+        "SELECT EXISTS (SELECT FROM chat_members cm JOIN chats c USING (chat_id) WHERE cm.user_id = $1 "
+        "AND c.kind <> 'self' AND c.last_seq > 0 "
+        "AND NOT pg_visible_in_snapshot(c.last_xact, $2::text::pg_snapshot))",
+        user_id,
+        since,
+    )
+    return record is not None and bool(record[0])
 
 
 def _chat(record: Record) -> Chat:
-    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, *told = record[DESCRIBED_COLUMNS:]
+    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, _, *told = record[DESCRIBED_COLUMNS:]
     return Chat(
         chat_id=chat_id,
         kind=kind,
