@@ -29,6 +29,7 @@ from chatserver.routes import (
     health,
     messages,
     page,
+    parameters,
     problems,
     receipts,
     users,
@@ -85,7 +86,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     )
     hub = Hub()
     health = Health(database, metrics)
-    devices_service = Devices(database)
+    devices_service = Devices(database, on_ended=hub.revoke)
     deliverer = Deliverer(database, devices_service, hub, metrics)
     bus = PostgresBus(
         database.listen,
@@ -135,6 +136,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         polls=Polls(
             database,
             hub,
+            devices_service,
             learn=deliverer.learn,
             is_refusing=lambda: health.refusing,
             on_refused=metrics.count_rate_limited,
@@ -185,6 +187,7 @@ def make_app(context: Context) -> App:
         strict_slashes=True,
     )
     problems.add_middleware(app)
+    parameters.add_middleware(app)
     for part in (auth, users, devices, messages, chats, changes, receipts, groups, blocks, health, documents, ws):
         part.add_routes(app)
     page.add_routes(app, context.settings.web_root)

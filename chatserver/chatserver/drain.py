@@ -83,7 +83,7 @@ class Drain:
         log.info("drain_asks", connections=len(self._hub.connections))
         # Polls are answered only now: before, they would have come straight back.
         self._health.refusing = True
-        self._hub.wake_polls()
+        self._hub.polls.wake_all()
         closing_seconds = min(CLOSING_SECONDS, self._settings.drain_seconds / 2)
         window_seconds = max(0.0, deadline - closing_seconds - loop.time())
         leave_by = loop.time() + window_seconds

@@ -7,30 +7,32 @@ whoever pushes fetches the rows after that number, so a lost hint leaves no hole
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chatserver.connection import Held
 from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
+from chatserver.waiting import LongPolls
 from chatserver.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from chatserver.connection import Connection, PushedRow
+    from chatserver.waiting import LongPoll
 
 # Users stay known this long after their last connection or poll, so that a client that polls in a loop costs one
 # look at its memberships and not one a poll.
 LINGER_SECONDS = 60.0
 # Why a connection is closed with 4009.
 REPLACED = "this device has connected again"
+# Why one is closed with 4001.
+SIGNED_OUT = "this device was signed out"
 
 
 @dataclass(slots=True)
 class _LocalUser:
     connections: set[Connection] = field(default_factory=set)
-    polls: set[asyncio.Event] = field(default_factory=set)
     chats: set[int] = field(default_factory=set)
     learned: bool = False
     idle_since: float = 0.0
@@ -56,6 +58,7 @@ class Hub:
     """Index of local connections and long polls by id, user, device and chat.
 
     Attributes:
+        polls: those that wait here.
         watching: whose presence they are told.
     """
 
@@ -64,6 +67,7 @@ class Hub:
         self._devices: dict[int, Connection] = {}
         self._users: dict[int, _LocalUser] = {}
         self._feeds: dict[int, _Feed] = {}
+        self.polls = LongPolls()
         self.watching = Watching()
 
     # --- who is here
@@ -115,34 +119,23 @@ class Hub:
         """Register a user who is about to connect or poll, so that news of their chats are kept from here on."""
         self._users.setdefault(user_id, _LocalUser()).idle_since = now
 
-    def add_poll(self, user_id: int) -> asyncio.Event:
-        """Register a long poll; its event is set when anything for the user arrives."""
-        event = asyncio.Event()
-        self._users.setdefault(user_id, _LocalUser()).polls.add(event)
-        return event
+    def add_poll(self, user_id: int, device_id: int) -> LongPoll:
+        """Register a long poll."""
+        self._users.setdefault(user_id, _LocalUser())
+        return self.polls.add(user_id, device_id)
 
-    def count_polls(self, user_id: int) -> int:
-        """Return how many long polls of a user wait here."""
-        user = self._users.get(user_id)
-        return 0 if user is None else len(user.polls)
-
-    def remove_poll(self, user_id: int, event: asyncio.Event, now: float) -> None:
-        """Forget a long poll."""
-        user = self._users.get(user_id)
+    def remove_poll(self, poll: LongPoll, now: float) -> None:
+        """Forget a long poll; its user stays known for LINGER_SECONDS."""
+        self.polls.remove(poll)
+        user = self._users.get(poll.user_id)
         if user is not None:
-            user.polls.discard(event)
             user.idle_since = now
-
-    def wake_polls(self) -> None:
-        """Let every long poll answer with what there is (drain)."""
-        for user in self._users.values():
-            for event in user.polls:
-                event.set()
 
     def forget_idle(self, now: float) -> None:
         """Forget users without connections and polls for LINGER_SECONDS, and chats nobody here follows."""
         for user_id, user in list(self._users.items()):
-            if not user.connections and not user.polls and now - user.idle_since > LINGER_SECONDS:
+            is_here = user.connections or user_id in self.polls.by_user
+            if not is_here and now - user.idle_since > LINGER_SECONDS:
                 for chat_id in list(user.chats):
                     self.unfollow(user_id, chat_id)
                 del self._users[user_id]
@@ -152,12 +145,17 @@ class Hub:
         user = self._users.get(user_id)
         return user is not None and bool(user.connections)
 
-    def revoke(self, device_ids: Iterable[int]) -> None:
-        """Close the sockets of devices whose tokens died."""
+    def devices(self) -> set[int]:
+        """Return the devices that have a connection or a poll here."""
+        return {*self._devices, *self.polls.devices()}
+
+    def revoke(self, device_ids: Collection[int]) -> None:
+        """Close the sockets of devices whose tokens died, without what waits for them, and wake their polls."""
+        self.polls.wake_devices(device_ids)
         for device_id in device_ids:
             connection = self._devices.get(device_id)
             if connection is not None:
-                connection.outbox.close(CLOSE_UNAUTHENTICATED, "this device was signed out")
+                connection.outbox.close(CLOSE_UNAUTHENTICATED, SIGNED_OUT, flush=False)
 
     # --- which chats they follow
 
@@ -270,13 +268,14 @@ class Hub:
         if feed is None:
             return 0
         queued = 0
+        polls = self.polls.by_user
         for row in rows:
             for user_id in row.user_ids:
                 user = self._users.get(user_id)
                 if user is None:
                     continue
-                for event in user.polls:
-                    event.set()
+                for poll in polls.get(user_id, ()):
+                    poll.woken.set()
                 for connection in user.connections:
                     queued += self._offer(feed, connection, row)
         feed.pushed_seq = max(feed.pushed_seq, up_to_seq)
@@ -323,11 +322,12 @@ class Hub:
             feed.members = None
 
     def tell_members(self, chat_id: int, frame: bytes, *, from_id: int, but_user_id: int | None = None) -> None:
-        """Queue a frame to the connections of a chat's current members, if the one it is from is one of them."""
+        """Queue a frame to the connections of a chat's current members; a former member's to their own alone."""
         feed = self._feeds.get(chat_id)
-        if feed is None or feed.members is None or from_id not in feed.members:
+        if feed is None or feed.members is None:
             return
-        self.tell([user_id for user_id in feed.users & feed.members if user_id != but_user_id], frame)
+        readers = feed.users & (feed.members if from_id in feed.members else {from_id})
+        self.tell([user_id for user_id in readers if user_id != but_user_id], frame)
 
     # --- a sync of one connection
 

@@ -44,7 +44,8 @@ def loops_of(context: Context) -> dict[str, Loop]:
         "codes": context.sender.run,
         "deletions": _once_migrated(context, context.deletions.run),
         "housekeeping": _once_migrated(
-            context, lambda: housekeeping.run(context.database, context.devices, audit_days=settings.audit_days)
+            context,
+            lambda: housekeeping.run(context.database, context.devices, context.hub, audit_days=settings.audit_days),
         ),
         "heartbeat": _once_migrated(context, context.balancer.run_heartbeat),
         "shedding": context.balancer.run_shedding,

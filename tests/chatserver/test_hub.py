@@ -282,16 +282,27 @@ def _order_code(connection: Connection) -> int | None:
 
 def test_a_poll_is_woken_by_a_row_it_may_see_and_by_a_drain() -> None:
     hub = Hub()
-    woken, other = hub.add_poll(1), hub.add_poll(2)
+    woken, other = hub.add_poll(1, 11).woken, hub.add_poll(2, 12).woken
     hub.follow(1, CHAT, 0)
     hub.push(CHAT, [row(1, users=[1])], 1)
     assert woken.is_set()
     assert not other.is_set()
-    hub.wake_polls()
+    hub.polls.wake_all()
     assert other.is_set()
 
 
-def test_receipts_reach_current_members_only_and_come_from_members_only() -> None:
+def test_a_sign_out_wakes_the_polls_of_its_device_alone() -> None:
+    hub = Hub()
+    polls = [hub.add_poll(1, device_id) for device_id in (11, 11, 12)]
+    assert hub.devices() == {11, 12}
+    hub.revoke([11, 99])
+    assert [poll.woken.is_set() for poll in polls] == [True, True, False]
+    for poll in polls:
+        hub.remove_poll(poll, 0.0)
+    assert (hub.devices(), hub.polls.count(1)) == (set(), 0)
+
+
+def test_receipts_reach_current_members_only_and_a_former_ones_only_their_own_devices() -> None:
     hub, member, former = Hub(), connection(1), connection(2)
     for who in (member, former):
         hub.add(who)
@@ -301,7 +312,7 @@ def test_receipts_reach_current_members_only_and_come_from_members_only() -> Non
     hub.tell_members(CHAT, b"7", from_id=3)
     hub.tell_members(CHAT, b"8", from_id=2)
     assert received(member) == [7]
-    assert received(former) == []
+    assert received(former) == [8]
 
 
 @pytest.mark.parametrize(("seconds", "known"), [(LINGER_SECONDS - 1, True), (LINGER_SECONDS + 1, False)])

@@ -71,7 +71,7 @@ PATCH /api/groups/{group_id}                                       404c     403a
 POST /api/groups/{group_id}/members/{user_id}                      404c     403a   403m   403a    200   401     401
 POST /api/groups/{group_id}/members/{user_id} | who blocks you     404c     403a   403m   403a    403b  401     401
 DELETE /api/groups/{group_id}/members/{user_id}                    404c     403a   403m   403a    200   401     401
-DELETE /api/groups/{group_id}/members/{user_id} | themselves       404c     200    403m   200     200   401     401
+DELETE /api/groups/{group_id}/members/{user_id} | themselves       404c     200    200    200     200   401     401
 PUT /api/groups/{group_id}/members/{user_id}/role                  404c     403a   403m   403a    200   401     401
 PUT /api/groups/{group_id}/members/{user_id}/role | you block       404c     403a   403m   403a    403b  401     401
 GET /livez                                                         200      200    200    200     200   200     200

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from chatserver.errors import Blocked, UserNotFound, ValidationFailed
-from chatserver.model import Change
+from chatserver.model import Change, Principal
 from chatserver.services import blocks, changes, chats, feed, groups
+from chatserver.services.deletion import Deletions
+from chatserver.services.devices import Devices
 from tests.support.people import Server, sign_in
 
 pytestmark = pytest.mark.integration
@@ -121,3 +123,25 @@ async def test_a_block_keeps_from_giving_power_and_not_from_taking_it(server: Se
     await blocks.set_block(database, ada, bob, blocked=True)
     assert (await groups.set_role(database, bob, group_id, ada, "member")).seq is not None
     assert (await groups.remove_member(database, bob, group_id, ada)).seq is not None
+
+
+async def test_a_block_of_a_deleted_account_can_be_ended_and_is_swept(server: Server) -> None:
+    ada, bob, cleo = await people(server, "Ada", "Bob", "Cleo")
+    database = server.database
+    for blocker in (ada, cleo):
+        await blocks.set_block(database, blocker, bob, blocked=True)
+    # Bob's own side of it, which keeps the chat closed.
+    await server.database.execute("SELECT open_direct_chat('test', $1, $2)", ada, bob)
+    deletions = Deletions(database, Devices(database))
+    await deletions.delete_account(Principal(bob, 1))
+    assert (await blocks.set_block(database, ada, bob, blocked=False)).seq == 2
+    assert (await blocks.set_block(database, ada, bob, blocked=False)).seq is None
+    with pytest.raises(UserNotFound):
+        await blocks.set_block(database, ada, bob, blocked=True)
+    await deletions.sweep()
+    for blocker in (ada, cleo):
+        assert await blocks.list_blocked(database, blocker) == []
+        assert (await blocks.set_block(database, blocker, bob, blocked=False)).seq is None
+    own = await database.fetch("SELECT detail ->> 'action' FROM messages WHERE sender_id = $1 ORDER BY seq", cleo)
+    assert [record[0] for record in own] == ["blocked", "unblocked"]
+    assert await blocks.list_blocked(database, bob) == [ada]

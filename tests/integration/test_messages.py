@@ -20,7 +20,7 @@ from chatserver.errors import (
 )
 from chatserver.hints import Hint, MembershipNews
 from chatserver.model import SendMessage, SeqRange
-from chatserver.services import chats, feed, groups, sync
+from chatserver.services import changes, chats, feed, groups, sync
 from chatserver.services.messages import send_message
 from chatserver.services.writer import MessageWriter
 from tests.support.people import Server, running_server, sign_in
@@ -245,6 +245,33 @@ async def test_wrong_field_is_named(server: Server, fields: dict[str, object], p
             server.database, server.writer, ada.user.user_id, msgspec.structs.replace(SendMessage(), **fields)
         )
     assert [error.path for error in caught.value.errors] == [path]
+
+
+async def test_a_reply_to_what_the_sender_cannot_see_any_more_is_refused(server: Server) -> None:
+    ada, bob = [(await sign_in(server.database, name)).user.user_id for name in ("Ada", "Bob")]
+    group_id = (await groups.create_group(server.database, ada, "team", ["Bob"])).group_id
+
+    async def reply(sender_id: int, to_seq: int, client_id: str | None = None) -> bool:
+        message = SendMessage(chat_id=group_id, text="to that", reply_to=to_seq, client_id=client_id)
+        return (await send_message(server.database, server.writer, sender_id, message)).duplicate
+
+    kept, deleted, hidden = [(await server.send(ada, str(number), chat_id=group_id)).seq for number in range(3)]
+    client_id = str(uuid.uuid4())
+    await reply(bob, deleted, client_id)
+    event = (await changes.delete_message(server.database, ada, group_id, deleted)).seq or 0
+    await changes.hide_message(server.database, bob, group_id, hidden)
+    await groups.remove_member(server.database, ada, group_id, bob)
+    away = (await server.send(ada, "while Bob is out", chat_id=group_id)).seq
+    await groups.add_member(server.database, ada, group_id, bob)
+    # For everyone, for oneself, of another kind than message, unseen, and not written yet.
+    for seq in (deleted, hidden, event, 1, away, 1000):
+        with pytest.raises(ValidationFailed) as caught:
+            await reply(bob, seq)
+        assert [error.path for error in caught.value.errors] == ["reply_to"]
+    assert not await reply(bob, kept)
+    assert not await reply(ada, hidden)
+    # What was sent before is answered as before.
+    assert await reply(bob, deleted, client_id)
 
 
 async def test_rows_for_hinted_ranges_name_only_who_may_see_them(server: Server) -> None:

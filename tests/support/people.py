@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chatserver.model import SendMessage, SentMessage, Session
+from chatserver.model import Principal, SendMessage, SentMessage, Session
 from chatserver.services.accounts import Accounts
 from chatserver.services.code_limits import CodeLimits
 from chatserver.services.messages import send_message
@@ -41,6 +41,11 @@ async def sign_in(database: Database, username: str | None = None, phone_number:
     accounts = make_accounts(database)
     request = await accounts.request_code(phone_number or new_number(), "192.0.2.1")
     return await accounts.create_session(request.phone_number, request.code, username=username, code_id=request.code_id)
+
+
+def principal_of(session: Session) -> Principal:
+    """Return whom a sign-in lets call."""
+    return Principal(session.user.user_id, session.device_id)
 
 
 class Server(msgspec.Struct, frozen=True):

@@ -56,11 +56,12 @@ class Call:
         operation: unique name, from which clients' generators make a function's.
         summary: one sentence.
         status: of the good answer.
+        repeated: status of the same answer to a call that was made before.
         answer: type or schema of the good answer's body; None when it has none.
         media: of the good answer's body.
         body: type of the request's JSON.
         texts: types of those parameters of the path that are no ids.
-        query: parameters of the query; an unknown one is refused where there are any.
+        query: parameters of the query; an unknown one is refused by all calls below /api.
         errors: what can go wrong beyond what every such call shares.
         headers: headers of the good answer beyond those of all answers, by name, with a description.
         signed_in: whether it needs a token.
@@ -72,6 +73,7 @@ class Call:
     summary: str
     _: KW_ONLY
     status: int = 200
+    repeated: int | None = None
     answer: Any = None
     media: str = "application/json"
     body: type[Body] | None = None
@@ -270,11 +272,12 @@ CALLS: tuple[Call, ...] = (
     Call(
         "POST /api/groups",
         "createGroup",
-        "Make a group with the caller as its admin.",
+        "Make a group with the caller as its admin. Retry with the same client_id.",
         body=groups.GroupBody,
         status=201,
+        repeated=200,
         answer=GroupView,
-        errors=(UserNotFound, Blocked),
+        errors=(UserNotFound, Blocked, IdempotencyConflict),
     ),
     Call(
         "PATCH /api/groups/{group_id}",

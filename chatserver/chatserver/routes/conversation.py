@@ -96,7 +96,9 @@ class Conversation:
         log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
     def receive(self, data: str | bytes) -> None:
-        """Act on a frame of the client."""
+        """Act on a frame of the client; none is heard once the connection shall end."""
+        if self._connection.outbox.order is not None:
+            return
         for action in self._session.receive(data, time.monotonic()):
             self._act(action)
 

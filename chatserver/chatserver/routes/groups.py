@@ -21,6 +21,7 @@ class GroupBody(Body, frozen=True):
 
     group_name: fields.Name
     members: fields.Members
+    client_id: fields.ClientId | None = None
 
 
 class RenameBody(Body, frozen=True):
@@ -41,8 +42,10 @@ async def create_group(request: Request) -> HTTPResponse:
     body = read_body(request, GroupBody)
     members = len(body.members)
     count_change(request, caller, body.group_name, rows=2 + members, changes=group_changes(members))
-    group = await groups.create_group(request.app.ctx.database, caller.user_id, body.group_name, body.members)
-    return answer(view_group(group), 201)
+    group = await groups.create_group(
+        request.app.ctx.database, caller.user_id, body.group_name, body.members, client_id=body.client_id
+    )
+    return answer(view_group(group), 200 if group.seq is None else 201)
 
 
 async def rename_group(request: Request, group_id: str) -> HTTPResponse:

@@ -61,7 +61,7 @@ async def get_messages(request: Request) -> HTTPResponse:
     request.ctx.waited = wait_seconds > 0
     context = request.app.ctx
     if wait_seconds and not context.health.refusing:
-        page = await context.polls.wait(caller.user_id, FeedQuestion(since, limit, events), wait_seconds)
+        page = await context.polls.wait(caller, FeedQuestion(since, limit, events), wait_seconds)
     else:
         page = await feed.read_feed(context.database, caller.user_id, since=since, limit=limit, events=events)
     return answer(views_of(page.rows), headers={"X-Next-Since": page.next_since, "X-More": str(page.more).lower()})

@@ -74,7 +74,9 @@ def make_openapi(calls: Iterable[Call] = CALLS) -> dict[str, Any]:
             "tags": [_tag(call)],
             "security": _security(call),
             "parameters": [*_path_parameters(call), *_query_parameters(call)],
-            "responses": {str(call.status): _answer(call, refs)},
+            "responses": {
+                str(status): _answer(call, refs, status) for status in (call.status, call.repeated) if status
+            },
         }
         if any(name == "ETag" for name, _ in call.headers):
             operation["responses"]["304"] = {"description": "Unchanged.", "headers": _headers(call.headers)}
@@ -128,7 +130,7 @@ def problems_of(call: Call) -> tuple[type[ChatError], ...]:
         shared.append(Unauthenticated)
     if call.path.startswith("/api/"):
         shared.append(RateLimited)
-    if call.body is not None or call.query or "{" in call.path:
+    if call.path.startswith("/api/") or call.query:
         shared.append(ValidationFailed)
     if call.database:
         shared.append(ServiceUnavailable)
@@ -165,8 +167,8 @@ def _problem(status: int, kinds: list[type[ChatError]]) -> Schema:
     }
 
 
-def _answer(call: Call, refs: dict[int, Schema]) -> Schema:
-    answer: Schema = {"description": HTTPStatus(call.status).phrase, "headers": _headers(call.headers)}
+def _answer(call: Call, refs: dict[int, Schema], status: int) -> Schema:
+    answer: Schema = {"description": HTTPStatus(status).phrase, "headers": _headers(call.headers)}
     if call.answer is not None:
         schema = refs[id(call.answer)] if is_type(call.answer) else call.answer
         answer["content"] = {call.media: {"schema": schema}}

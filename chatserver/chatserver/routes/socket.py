@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from chatserver import protocol
 from chatserver.connection import Connection
 from chatserver.errors import ServiceUnavailable, Unauthenticated
+from chatserver.hub import SIGNED_OUT
 from chatserver.routes.context import App, Context, Request, authenticate, bearer_token, request_id
 from chatserver.routes.conversation import Conversation
 from chatserver.routes.parsing import Query
@@ -128,6 +129,10 @@ async def _answer(request: Request) -> None:
     accepted = False
     try:
         await context.deliverer.claims.claim(context.bus, connection)
+        # It was not among the connections yet when its sign-out was heard.
+        if context.devices.is_ended(caller.device_id):
+            _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, SIGNED_OUT)
+            return
         accepted = accept(
             request, handshake, _headers(request), Conversation(context, connection, epoch), context.sockets
         )

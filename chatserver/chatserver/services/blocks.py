@@ -22,13 +22,14 @@ BLOCKS_MAX = 10_000
 
 
 async def set_block(database: Database, user_id: int, other_id: int, *, blocked: bool) -> Change:
-    """Block a user, or end it; doing it again changes nothing.
+    """Block a user, or end it; doing it again changes nothing. A block of a deleted account can be ended too.
 
     Returns:
         The event in the caller's own chat.
 
     Raises:
-        UserNotFound: no such user. ValidationFailed: oneself, or one more than BLOCKS_MAX.
+        UserNotFound: no such user; nor can a deleted account be blocked.
+        ValidationFailed: oneself, or one more than BLOCKS_MAX.
     """
     if other_id == user_id:
         raise ValidationFailed.of("user_id", "must be another user than yourself")
@@ -36,7 +37,8 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
         raise UserNotFound
     async with database.transaction() as connection:
         self_id = await blocks.lock_self_chat(connection, database.server_name, user_id)
-        if not await groups.user_exists(connection, other_id):
+        exists = groups.user_exists if blocked else groups.user_existed
+        if not await exists(connection, other_id):
             raise UserNotFound
         store = blocks.add_block if blocked else blocks.remove_block
         if not await store(connection, user_id, other_id):

@@ -1,4 +1,4 @@
-"""Deleting accounts: at once nobody's, and soon in no group.
+"""Deleting accounts: at once nobody's, and soon in no group and blocked by nobody.
 
 One transaction takes name, number and devices away. Leaving the groups is a transaction each, which may be many: they
 are left afterwards, by this server or, should it die, by any other.
@@ -13,7 +13,7 @@ import structlog
 
 from chatserver.errors import ChatError, ServiceUnavailable, Unauthenticated
 from chatserver.hints import Hint
-from chatserver.services import groups
+from chatserver.services import blocks, groups
 from chatserver.services.audit import audited, mask_phone_number
 from chatserver.storage import deletion
 from chatserver.storage.audit import AuditEvent
@@ -35,6 +35,9 @@ seconds, and a lost hint lets a token live for AUTHENTICATION_SECONDS of service
 
 SWEEP_ACCOUNTS: Final = 100
 """Accounts that one sweep works on."""
+
+SWEEP_BLOCKS: Final = 100
+"""Blocks against one account that one sweep ends: a transaction each."""
 
 
 class Deletions:
@@ -72,11 +75,11 @@ class Deletions:
                     detail={"phone_number": mask_phone_number(phone_number), "devices": len(device_ids)},
                 )
             )
-        self._devices.forget(device_ids)
+        self._devices.end(device_ids)
         self._asked.set()
 
     async def run(self) -> None:
-        """Leave the groups of deleted accounts until cancelled."""
+        """Sweep until cancelled."""
         while True:
             self._asked.clear()
             try:
@@ -90,7 +93,7 @@ class Deletions:
                 pass
 
     async def sweep(self) -> None:
-        """Leave the groups of deleted accounts, and forget the deletions after which nothing can come any more.
+        """Leave the groups of deleted accounts, end blocks of them, and forget those after which nothing can come.
 
         Raises:
             ServiceUnavailable: the database is away; the next sweep goes on.
@@ -102,7 +105,11 @@ class Deletions:
                 await self._leave(group_id, account.user_id)
                 for group_id in await deletion.groups_of(self._database, account.user_id)
             ]
-            if all(left) and account.age_seconds >= SETTLE_SECONDS:
+            await deletion.settle_watermarks(self._database, account.user_id)
+            blockers = await deletion.blockers_of(self._database, account.user_id, SWEEP_BLOCKS)
+            for blocker_id in blockers:
+                await blocks.set_block(self._database, blocker_id, account.user_id, blocked=False)
+            if all(left) and len(blockers) < SWEEP_BLOCKS and account.age_seconds >= SETTLE_SECONDS:
                 await deletion.finish(self._database, account.user_id)
 
     async def _leave(self, group_id: int, user_id: int) -> bool:

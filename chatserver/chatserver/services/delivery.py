@@ -100,9 +100,7 @@ class Deliverer:
         for chat_range in hint.ranges:
             self._note(chat_range)
         self.signals.hear(hint.receipts, hint.typing)
-        if hint.revoked:
-            self._devices.forget(hint.revoked)
-            self._hub.revoke(hint.revoked)
+        self._devices.end(hint.revoked)
         for device_id, conn_id in hint.claims:
             self._hub.heard_claim(device_id, conn_id)
         self.presence.hear(hint.presence)
@@ -327,10 +325,7 @@ class Deliverer:
             await apart("users_not_healed", user_ids[start : start + HEAL_USERS], self._heal_users)
         await self.signals.heal(chat_id for _, chat_id in self._found)
         await self.presence.heal()
-        device_ids = [connection.device_id for connection in self._hub.connections.values()]
-        revoked = await self._devices.revoked_among(device_ids) if device_ids else set()
-        self._devices.forget(revoked)
-        self._hub.revoke(revoked)
+        await self._devices.end_revoked(self._hub.devices())
         self._work.set()
 
     async def _heal_users(self, user_ids: Sequence[int]) -> None:

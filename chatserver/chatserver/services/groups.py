@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, get_args
+
+import msgspec
 
 from chatserver.errors import (
     Blocked,
     ChatNotFound,
     FieldError,
+    IdempotencyConflict,
     NotAMember,
     NotAnAdmin,
     UserNotFound,
@@ -21,21 +25,25 @@ from chatserver.services.audit import audited
 from chatserver.services.phone_numbers import check_phone_number, is_number
 from chatserver.storage import accounts, chats, groups
 from chatserver.storage.audit import AuditEvent
+from chatserver.storage.group_requests import GroupRequest, claim
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from chatserver.services.audit import Trail
     from chatserver.storage.database import Connection, Database
     from chatserver.storage.groups import LockedGroup
 
+CONFLICT: Final = "This client_id was used for another group; give each new group a new UUID."
 BLOCKED_MEMBERS: Final = "You cannot make a group with somebody while one of you blocks the other."
 BLOCKED_ADDING: Final = "This user cannot be added: a block stands between them and an admin of the group."
 BLOCKED_ROLE: Final = "You cannot make somebody an admin while one of you blocks the other."
 
 
-async def create_group(database: Database, user_id: int, group_name: str, members: Sequence[str]) -> GroupInfo:
+async def create_group(
+    database: Database, user_id: int, group_name: str, members: Sequence[str], *, client_id: str | None = None
+) -> GroupInfo:
     """Make a group with the caller as admin.
 
     Args:
@@ -43,8 +51,10 @@ async def create_group(database: Database, user_id: int, group_name: str, member
         user_id: who makes it.
         group_name: its name.
         members: usernames or E.164 numbers of the others; the caller may be among them; doubles count once.
+        client_id: the caller's UUID for the group: asked for again, the group is returned as it is now, without a seq.
 
     Raises:
+        IdempotencyConflict: the client_id was used for another name or other members.
         ValidationFailed: bad name, more than 1,024 members, or a malformed member (path ``members[3]``).
         UserNotFound: a member has no account; `errors` names which.
         Blocked: a block stands between the caller and a member; `errors` names which.
@@ -54,6 +64,14 @@ async def create_group(database: Database, user_id: int, group_name: str, member
         raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
     named = [_member_keys(member, f"members[{number}]") for number, member in enumerate(members)]
     async with audited(database) as (connection, trail):
+        group_id = await groups.draw_group_id(connection)
+        if client_id is not None:
+            asked = GroupRequest(user_id, client_id.lower(), _content_hash(name, named), group_id)
+            made = await claim(connection, asked)
+            if made.client_hash != asked.client_hash:
+                raise IdempotencyConflict(CONFLICT)
+            if made.group_id != group_id:
+                return await _describe_to(connection, made.group_id, user_id)
         every = [key for forms in named for key in forms]
         known = await accounts.user_ids(connection, every, every)
         keys = [next((key for key in forms if key in known), "") for forms in named]
@@ -76,7 +94,7 @@ async def create_group(database: Database, user_id: int, group_name: str, member
                     if known[key] in blocked
                 ],
             )
-        group_id = await groups.insert_group(connection, name, user_id, [user_id, *others])
+        await groups.insert_group(connection, group_id, name, user_id, [user_id, *others])
         seq = await append_event(
             connection,
             database.server_name,
@@ -88,6 +106,11 @@ async def create_group(database: Database, user_id: int, group_name: str, member
         await groups.hint_members(connection, database.server_name, group_id, [user_id, *others])
         await trail.add(_act("group_created", user_id, group_id, members=len(others) + 1))
         return await _describe(connection, group_id, seq)
+
+
+def _content_hash(name: str, named: Iterable[Sequence[str]]) -> bytes:
+    """Return what tells a retry from another group under the same client_id; the order of members does not count."""
+    return hashlib.sha256(msgspec.json.encode([name, sorted({forms[0] for forms in named})])).digest()
 
 
 def _act(action: str, user_id: int, group_id: int, **detail: object) -> AuditEvent:
@@ -114,14 +137,26 @@ async def _describe(connection: Connection, group_id: int, seq: int | None) -> G
     )
 
 
+async def _describe_to(connection: Connection, group_id: int, user_id: int) -> GroupInfo:
+    """Return a group to one whose call changed nothing: a former member is told what it was when they left."""
+    info = await _describe(connection, group_id, None)
+    own = await groups.membership(connection, group_id, user_id)
+    if own is None:
+        raise ChatNotFound
+    if own.left_seq is None:
+        return info
+    name = await groups.name_at(connection, group_id, own.left_seq)
+    return msgspec.structs.replace(info, group_name=name or info.group_name, members=())
+
+
 @asynccontextmanager
 async def _change(
-    database: Database, user_id: int, group_id: int, *, admin: bool = True
+    database: Database, user_id: int, group_id: int, *, admin: bool = True, former: bool = False
 ) -> AsyncIterator[tuple[Connection, LockedGroup, Trail]]:
     """Open a transaction in which the group stands still and the caller may change it, with its audit trail.
 
     Raises:
-        ChatNotFound: no such group, or a stranger asks. NotAMember: a former member asks.
+        ChatNotFound: no such group, or a stranger asks. NotAMember: a former member asks, who may not (`former`).
         NotAnAdmin: a plain member asks where `admin` is needed.
     """
     if not checks.is_id(group_id):
@@ -131,7 +166,7 @@ async def _change(
         own = await groups.membership(connection, group_id, user_id)
         if group is None or own is None:
             raise ChatNotFound
-        if own.left_seq is not None:
+        if own.left_seq is not None and not former:
             raise NotAMember
         if admin and own.role != "admin":
             raise NotAnAdmin
@@ -201,17 +236,20 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
 
 
 async def remove_member(database: Database, user_id: int, group_id: int, member_id: int) -> GroupInfo:
-    """Remove a member, or leave (`member_id` is the caller). They can still read up to here.
+    """Remove a member, or leave (`member_id` is the caller). They can still read up to here. Again, it changes nothing.
 
     When the last admin leaves, the longest-standing member becomes admin.
 
     Raises:
-        UserNotFound: not a member. ChatNotFound, NotAMember, NotAnAdmin.
+        UserNotFound: never a member. ChatNotFound, NotAMember, NotAnAdmin.
     """
-    async with _change(database, user_id, group_id, admin=member_id != user_id) as (connection, _, trail):
+    leaves = member_id == user_id
+    async with _change(database, user_id, group_id, admin=not leaves, former=leaves) as (connection, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
-        if there is None or there.left_seq is not None:
+        if there is None:
             raise UserNotFound
+        if there.left_seq is not None:
+            return await _describe_to(connection, group_id, user_id)
         heir = None
         if there.role == "admin" and not await groups.other_admins(connection, group_id, member_id):
             heir = await groups.longest_standing(connection, group_id, member_id)
@@ -220,18 +258,18 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
             promoted: dict[str, object] = {"action": "role", "user_ids": [heir], "role": "admin"}
             await _append(connection, database, group_id, user_id, "member", promoted)
             await trail.add(_act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
-        detail: dict[str, object] = {"action": "left" if member_id == user_id else "removed", "user_ids": [member_id]}
+        detail: dict[str, object] = {"action": "left" if leaves else "removed", "user_ids": [member_id]}
         seq = await _append(connection, database, group_id, user_id, "member", detail)
         # The event that tells of it is the last row they read.
         await groups.end_membership(connection, group_id, member_id, seq)
         await groups.hint_members(connection, database.server_name, group_id, [member_id])
-        action = "group_left" if member_id == user_id else "group_member_removed"
+        action = "group_left" if leaves else "group_member_removed"
         await trail.add(_act(action, user_id, group_id, member_id=member_id))
         return await _describe(connection, group_id, seq)
 
 
 async def set_role(database: Database, user_id: int, group_id: int, member_id: int, role: Role) -> GroupInfo:
-    """Make a member an admin, or an admin a member; the last admin stays one.
+    """Make a member an admin, or an admin a member; the last admin stays one. The same role again changes nothing.
 
     Raises:
         UserNotFound: not a member. ValidationFailed: the last admin. ChatNotFound, NotAMember, NotAnAdmin.
@@ -239,7 +277,9 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
     """
     if role not in get_args(Role):
         raise ValidationFailed.of("role", "must be admin or member")
-    async with _change(database, user_id, group_id) as (connection, _, trail):
+    # Who has made themselves a member may repeat it, though they are no admin any more.
+    repeatable = member_id == user_id and role == "member"
+    async with _change(database, user_id, group_id, admin=not repeatable) as (connection, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None or there.left_seq is not None:
             raise UserNotFound

@@ -1,4 +1,4 @@
-"""What every server does now and then: deletes what is over, and writes when devices were last used."""
+"""What every server does now and then: deletes what is over, ends expired sessions, writes when devices were used."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from chatserver.errors import ServiceUnavailable
 from chatserver.storage import audit, codes
 
 if TYPE_CHECKING:
+    from chatserver.hub import Hub
     from chatserver.services.devices import Devices
     from chatserver.storage.database import Database
 
@@ -29,12 +30,14 @@ AUDIT_BATCHES: Final = 10
 """Statements a round: together with the batch 10,000 events a minute and server, more than sign-ins make."""
 
 
-async def run(database: Database, devices: Devices, *, audit_days: int) -> None:
+async def run(database: Database, devices: Devices, hub: Hub, *, audit_days: int) -> None:
     """Tidy up every PERIOD_SECONDS until cancelled."""
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
         try:
             await devices.flush_used()
+            # Nobody tells of a session that expires while its socket is open.
+            await devices.end_revoked(hub.devices())
             await delete_old_events(database, audit_days)
             await delete_expired(database)
         except ServiceUnavailable:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from chatserver.errors import ChatError, RateLimited, ServiceUnavailable
+from chatserver.errors import ChatError, RateLimited, ServiceUnavailable, Unauthenticated
 from chatserver.services import feed
 from chatserver.services.batches import Batches
 from chatserver.services.feed import FeedQuestion
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from chatserver.hub import Hub
-    from chatserver.model import Page
+    from chatserver.model import Page, Principal
+    from chatserver.services.devices import Devices
     from chatserver.storage.database import Database
+    from chatserver.waiting import LongPoll
 
 POLLS_OF_A_USER = 16
 """Long polls of one user that may wait on this server: one of each of a person's devices, with room."""
@@ -33,6 +35,7 @@ class Polls:
     Args:
         database: where to read.
         hub: wakes them.
+        devices: asked again for each poll that has waited.
         learn: finds out which chats a user is in, so that their rows wake the polls.
         is_refusing: whether the server leaves, so that no poll shall wait.
         on_refused: told ``polls`` for each poll that is one too many, for metrics.
@@ -42,6 +45,7 @@ class Polls:
         self,
         database: Database,
         hub: Hub,
+        devices: Devices,
         *,
         learn: Callable[[int], Awaitable[None]],
         is_refusing: Callable[[], bool],
@@ -49,47 +53,57 @@ class Polls:
     ) -> None:
         self._database = database
         self._hub = hub
+        self._devices = devices
         self._learn = learn
         self._is_refusing = is_refusing
         self._on_refused = on_refused
         # A user's is kept by their polls.
         self._readers: WeakValueDictionary[int, Batches[FeedQuestion, Page | ChatError]] = WeakValueDictionary()
 
-    async def wait(self, user_id: int, question: FeedQuestion, wait_seconds: float) -> Page:
+    async def wait(self, caller: Principal, question: FeedQuestion, wait_seconds: float) -> Page:
         """Read a page; while it is empty, read again whenever something arrives, until the time is over or a drain.
 
         Raises:
+            Unauthenticated: the device was signed out meanwhile.
             RateLimited: too many polls of this user wait already.
             ChatError: as of ``feed.read_feed``.
         """
-        if self._hub.count_polls(user_id) >= POLLS_OF_A_USER:
+        user_id = caller.user_id
+        if self._hub.polls.count(user_id) >= POLLS_OF_A_USER:
             self._on_refused("polls")
             raise RateLimited(
                 f"{POLLS_OF_A_USER} long polls of yours wait already; end one, or poll without 'wait'.",
                 retry_after_seconds=RETRY_SECONDS,
             )
         deadline = time.monotonic() + wait_seconds
-        arrived = self._hub.add_poll(user_id)
+        poll = self._hub.add_poll(user_id, caller.device_id)
         try:
             await self._learn(user_id)
-            reader = self._reader(user_id)
-            while True:
-                # Cleared before the page is read: what arrives meanwhile is seen by the next round.
-                arrived.clear()
-                page = await reader.ask(question)
-                if isinstance(page, ChatError):
-                    raise page
-                left_seconds = deadline - time.monotonic()
-                if page.rows or left_seconds <= 0 or self._is_refusing():
-                    return page
-                question = FeedQuestion(page.next_since, question.limit, question.events)
+            page = await self._read_page(caller, poll, question)
+            while not page.rows and (left_seconds := deadline - time.monotonic()) > 0 and not self._is_refusing():
                 try:
                     async with asyncio.timeout(left_seconds):
-                        await arrived.wait()
+                        await poll.woken.wait()
                 except TimeoutError:
                     return page
+                question = FeedQuestion(page.next_since, question.limit, question.events)
+                page = await self._read_page(caller, poll, question)
+                if page.rows:
+                    # Behind the read: nothing that was written after a sign-out is handed out, whoever was told first.
+                    await self._devices.check_signed_in(caller.device_id)
+            return page
         finally:
-            self._hub.remove_poll(user_id, arrived, time.monotonic())
+            self._hub.remove_poll(poll, time.monotonic())
+
+    async def _read_page(self, caller: Principal, poll: LongPoll, question: FeedQuestion) -> Page:
+        # Cleared before the page is read: what arrives meanwhile is seen by the next round.
+        poll.woken.clear()
+        page = await self._reader(caller.user_id).ask(question)
+        if self._devices.is_ended(caller.device_id):
+            raise Unauthenticated
+        if isinstance(page, ChatError):
+            raise page
+        return page
 
     def _reader(self, user_id: int) -> Batches[FeedQuestion, Page | ChatError]:
         reader = self._readers.get(user_id)

@@ -234,6 +234,14 @@ async def revoke_device(connection: Connection, user_id: int, device_id: int, hi
     return record is not None and bool(record[0])
 
 
+async def has_device(connection: Connection, user_id: int, device_id: int) -> bool:
+    """Return whether a device is or was one of the user's."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM devices WHERE user_id = $1 AND device_id = $2)", user_id, device_id
+    )
+    return found
+
+
 async def store_ticket(database: Database, ticket_hash: bytes, device_id: int, seconds: int) -> None:
     """Keep a ticket."""
     await database.execute(

@@ -98,6 +98,26 @@ async def groups_of(database: Database, user_id: int) -> list[int]:
     return [record[0] for record in records]
 
 
+async def blockers_of(database: Database, user_id: int, limit: int) -> list[int]:
+    """Return accounts, none of them deleted, that block a user."""
+    records = await database.fetch(
+        "SELECT b.blocker_id FROM blocks b JOIN users u ON u.user_id = b.blocker_id "
+        "WHERE b.blocked_id = $1 AND u.deleted_at IS NULL ORDER BY b.blocker_id LIMIT $2",
+        user_id,
+        limit,
+    )
+    return [record[0] for record in records]
+
+
+async def settle_watermarks(database: Database, user_id: int) -> None:
+    """Let no status wait for a user who has left these groups for good: nobody reads their rows any more."""
+    await database.execute(
+        "UPDATE chat_members SET delivered_seq = left_seq, read_seq = left_seq "
+        "WHERE user_id = $1 AND read_seq < left_seq",
+        user_id,
+    )
+
+
 async def finish(database: Database, user_id: int) -> None:
     """Take an account off the list."""
     await database.execute("DELETE FROM account_deletions WHERE user_id = $1", user_id)

@@ -33,9 +33,17 @@ class Membership(msgspec.Struct, frozen=True):
     left_seq: int | None
 
 
-async def insert_group(connection: Connection, group_name: str, creator_id: int, member_ids: Sequence[int]) -> int:
-    """Make a group with its members (the creator, as admin, among them); returns its id."""
-    group_id: int = await connection.fetchval("INSERT INTO chats (kind) VALUES ('group') RETURNING chat_id")
+async def draw_group_id(connection: Connection) -> int:
+    """Return the id of a group that is about to be made."""
+    group_id: int = await connection.fetchval("SELECT nextval(pg_get_serial_sequence('chats', 'chat_id'))")
+    return group_id
+
+
+async def insert_group(
+    connection: Connection, group_id: int, group_name: str, creator_id: int, member_ids: Sequence[int]
+) -> None:
+    """Make a group with its members (the creator, as admin, among them)."""
+    await connection.execute("INSERT INTO chats (chat_id, kind) VALUES ($1, 'group')", group_id)
     await connection.execute(
         "INSERT INTO groups (group_id, group_name, created_by) VALUES ($1, $2, $3)", group_id, group_name, creator_id
     )
@@ -46,7 +54,6 @@ async def insert_group(connection: Connection, group_name: str, creator_id: int,
         creator_id,
         list(member_ids),
     )
-    return group_id
 
 
 async def lock_group(connection: Connection, group_id: int) -> LockedGroup | None:
@@ -83,6 +90,17 @@ async def count_members(connection: Connection, group_id: int) -> int:
 async def rename(connection: Connection, group_id: int, group_name: str) -> None:
     """Set the group's name."""
     await connection.execute("UPDATE groups SET group_name = $2 WHERE group_id = $1", group_id, group_name)
+
+
+async def name_at(connection: Connection, group_id: int, seq: int) -> str | None:
+    """Return the name that a group had at a row, which is all that a former member is told."""
+    name: str | None = await connection.fetchval(
+        "SELECT detail ->> 'group_name' FROM messages WHERE chat_id = $1 AND kind = 'group' AND seq <= $2 "
+        "ORDER BY seq DESC LIMIT 1",
+        group_id,
+        seq,
+    )
+    return name
 
 
 async def add_member(connection: Connection, group_id: int, user_id: int, last_seq: int) -> None:
@@ -144,6 +162,12 @@ async def user_exists(connection: Connection, user_id: int) -> bool:
     found: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM users WHERE user_id = $1 AND deleted_at IS NULL)", user_id
     )
+    return found
+
+
+async def user_existed(connection: Connection, user_id: int) -> bool:
+    """Return whether there is such an account, or was one before it was deleted."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM users WHERE user_id = $1)", user_id)
     return found
 
 
