@@ -99,6 +99,14 @@ class Front:
             await self.let_go.wait()
         return web.Response(text="from the server")
 
+    async def reached(self, path: str) -> None:
+        """Wait until a request for this path is at the server: its handshake is done."""
+
+        async def there() -> bool:
+            return any(request.path == path for request in self.seen)
+
+        await until(there, f"a request for {path} reaches the server", PATIENCE_SECONDS)
+
     async def status_is(self, status: int) -> None:
         async def answers() -> bool:
             return (await self.client.get(f"{self.https}/x")).status_code == status

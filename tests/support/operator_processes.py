@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.apiserver import ApiServer
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 LEASE = "chatcluster-operator"
 

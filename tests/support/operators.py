@@ -184,10 +184,11 @@ class Operator:
         )
 
     def writes(self) -> list[str]:
-        """Requests of this namespace so far that were meant to change something."""
+        """Requests of this namespace so far that were meant to change something, but for cert-manager's own."""
         return [
             f"{entry['verb']} {entry['requestURI']}"
             for entry in self.server.audit()
             if entry["verb"] not in {"get", "list", "watch"}
             and f"/namespaces/{self.namespace}/" in str(entry["requestURI"])
+            and not str(entry.get("userAgent", "")).startswith("cert-manager")
         ]

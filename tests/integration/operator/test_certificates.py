@@ -54,6 +54,7 @@ async def test_a_new_certificate_is_served_and_cuts_nothing(front: Front) -> Non
     assert await front.serial() == _serial(front.made.server)
     sockets = [await open_websocket(front) for _ in range(20)]
     held = asyncio.create_task(front.client.get(f"{front.https}/held"))
+    await front.reached("/held")
     before = await front.workers()
     renewed = _renewed(front)
     front.put(renewed)
