@@ -38,7 +38,7 @@ MAX_SUBSCRIBED_USERS = 1000
 
 # Close codes; only after 4003 and 4009 is coming back useless.
 CLOSE_TOO_LARGE = 1009  # never send that frame again; come back with back-off, and sync
-CLOSE_RESTART = 1012  # come back at once: another server takes over
+CLOSE_RESTART = 1012  # come back with back-off: another server takes over
 CLOSE_UNAUTHENTICATED = 4001  # sign in, then come back
 CLOSE_FORBIDDEN = 4003
 CLOSE_PACE = 4008  # too slow in reading or too fast in sending: come back with back-off, and sync

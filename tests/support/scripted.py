@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from chatserver.client import LiveClient, RestClient
+from chatserver.client import LiveClient, Positions, RestClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,6 +38,7 @@ class Script:
     Attributes:
         away: refuses connections for now.
         limits: what `welcome` names.
+        epoch: what `welcome` names.
         connections: how many there were.
         history: what REST has of each chat; a status instead for a chat that it refuses.
     """
@@ -45,6 +46,7 @@ class Script:
     def __init__(self) -> None:
         self.away = False
         self.limits: dict[str, int] = {}
+        self.epoch = "first"
         self.connections = 0
         self.history: dict[int, list[dict[str, Any]] | HTTPStatus] = {}
         self.asked: list[str] = []
@@ -55,7 +57,9 @@ class Script:
         """Welcome a client and remember its frames."""
         self._socket = socket
         self.connections += 1
-        await self.say({"type": "welcome", "server": "script", "limits": self.limits})
+        await self.say(
+            {"type": "welcome", "server": "script", "user_id": ME, "epoch": self.epoch, "limits": self.limits}
+        )
         with contextlib.suppress(ConnectionClosed):
             async for text in socket:
                 self._frames.put_nowait(json.loads(text))
@@ -109,19 +113,28 @@ class Script:
 
 @contextlib.asynccontextmanager
 async def scripted(
-    *, limits: dict[str, int] | None = None, max_frame_bytes: int = 1 << 20
+    *,
+    limits: dict[str, int] | None = None,
+    max_frame_bytes: int = 1 << 20,
+    positions: Positions | None = None,
+    user_id: int = ME,
 ) -> AsyncIterator[tuple[Script, LiveClient]]:
     """Run a script and a client that is connected to it.
 
     Args:
         limits: What `welcome` names.
         max_frame_bytes: Of a client's frame; above it the server closes with 1009.
+        positions: What the client has handled already.
+        user_id: Whose the client takes itself to be; 0: it does not know.
     """
     script = Script()
     script.limits = limits or {}
     serving = serve(script.converse, "127.0.0.1", 0, process_request=script.answer, max_size=max_frame_bytes)
     async with serving as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        async with RestClient(f"http://127.0.0.1:{port}", "token", ME) as rest, LiveClient(rest) as live:
+        async with (
+            RestClient(f"http://127.0.0.1:{port}", "token", user_id) as rest,
+            LiveClient(rest, positions) as live,
+        ):
             await asyncio.wait_for(live.connected.wait(), WAIT_SECONDS)
             yield script, live

@@ -10,17 +10,31 @@ Install it with the extra `client`. Example:
 """
 
 from chatserver.client.live import LiveClient
-from chatserver.client.model import Ack, ChatClientError, ClientStopped, Item, Problem, ReceiptUpdate, SignedOut
+from chatserver.client.model import (
+    Ack,
+    ChatClientError,
+    ClientStopped,
+    HistoryReplaced,
+    Item,
+    Problem,
+    ReceiptUpdate,
+    Replaced,
+    SignedOut,
+)
+from chatserver.client.positions import Positions
 from chatserver.client.rest import RestClient
 
 __all__ = [
     "Ack",
     "ChatClientError",
     "ClientStopped",
+    "HistoryReplaced",
     "Item",
     "LiveClient",
+    "Positions",
     "Problem",
     "ReceiptUpdate",
+    "Replaced",
     "RestClient",
     "SignedOut",
 ]

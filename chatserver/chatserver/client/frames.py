@@ -15,6 +15,8 @@ class Welcome(msgspec.Struct, frozen=True):
     """The first frame of a connection."""
 
     server: str
+    user_id: int = 0
+    epoch: str = ""
     limits: dict[str, int] = {}
 
 

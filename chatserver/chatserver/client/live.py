@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from http import HTTPStatus
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from chatserver.client import frames
 from chatserver.client.backoff import Backoff
 from chatserver.client.connection import (
     CLOSE_PROTOCOL,
+    CLOSE_REPLACED,
     CLOSE_TOO_LARGE,
     CLOSE_UNAUTHENTICATED,
     FINAL_CLOSES,
@@ -28,15 +30,22 @@ from chatserver.client.model import (
     Ack,
     ChatClientError,
     ClientStopped,
+    HistoryReplaced,
     Item,
     Problem,
     ReceiptUpdate,
+    Replaced,
     SignedOut,
     wait_seconds,
 )
 from chatserver.client.order import RowOrder
-from chatserver.client.outbox import Outbox, PendingSend, checked_id, encoded
+from chatserver.client.outbox import Outbox, checked_id, encoded
+from chatserver.client.positions import Positions
 from chatserver.client.rest import RestClient
+from chatserver.client.sender import Sender
+from chatserver.client.syncing import Syncer
+
+log = logging.getLogger("chatserver.client")
 
 
 class LiveClient:
@@ -45,24 +54,31 @@ class LiveClient:
     It connects when it is entered with `async with`, and from then on always tries to be connected, until it is
     closed or has failed for good. Once it has ended, each call raises what ended it, and so does each call that waits.
 
+    Args:
+        rest: Of the device.
+        positions: What was handled already: `items()` begins behind it. None: from the beginning of every chat.
+
     Attributes:
         server: The chatserver of the current connection, from its `welcome`.
         closes: Close codes of the connections that ended, in order; 1006 for one that broke without.
+        positions: As given; its `epoch` is kept up to date, its `have` is the application's to count.
         reconnects_asked: How often a server asked this client to move.
         connected: Set while there is a connection whose missed rows were asked for. `wait_connected()` waits for it.
     """
 
-    def __init__(self, rest: RestClient) -> None:
+    def __init__(self, rest: RestClient, positions: Positions | None = None) -> None:
         self.rest = rest
+        self.positions = Positions() if positions is None else positions
         self.server = ""
         self.closes: list[int] = []
         self.reconnects_asked = 0
         self.connected = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._outbox = Outbox()
-        self._order = RowOrder()
+        self._sender = Sender(self._outbox, self._transmit, self._spawn)
+        self._order = RowOrder(self.positions.have)
         self._healer = Healer(rest, self._order, self._deliver, self._spawn)
-        self._synced_at = -1
+        self._syncer = Syncer(self._order, self._healer, self._transmit, self._spawn)
         self._marks = Marks()
         self._items: asyncio.Queue[Item | ReceiptUpdate | None] = asyncio.Queue()
         self._iterating = False
@@ -75,6 +91,7 @@ class LiveClient:
 
     async def __aenter__(self) -> Self:
         self._loop_task = self._spawn(self._run())
+        self._spawn(self._sender.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -117,8 +134,7 @@ class LiveClient:
         self._check_running()
         pending, is_new = self._outbox.add(checked_id(client_id), text, to=to, chat_id=chat_id)
         if is_new:
-            # By a task of its own: a connection that takes nothing must not keep this call from its result.
-            self._spawn(self._transmit(pending.frame))
+            self._sender.add(pending)
         return await self._outbox.wait(pending)
 
     async def mark(self, chat_id: int, *, delivered_seq: int | None = None, read_seq: int | None = None) -> None:
@@ -169,10 +185,13 @@ class LiveClient:
         while True:
             code = await self._connect_once()
             if code in FINAL_CLOSES:
-                self._fail(SignedOut(f"the server closed with {code}"))
+                ended = Replaced if code == CLOSE_REPLACED else SignedOut
+                self._fail(ended(f"the server closed with {code}"))
                 return
             lasted = 0.0 if self._welcomed_at is None else time.monotonic() - self._welcomed_at
-            await asyncio.sleep(self._backoff.seconds(lasted, random.random()))  # noqa: S311 - jitter, not a secret
+            wait = self._backoff.seconds(lasted, random.random())  # noqa: S311 - jitter, not a secret
+            log.info("connecting again in %.2f s; the last connection ended with %s", wait, code)
+            await asyncio.sleep(wait)
 
     async def _connect_once(self) -> int | None:
         """Connect and converse until the connection ends; return the close code, None where none was opened."""
@@ -188,10 +207,14 @@ class LiveClient:
         except InvalidStatus as refusal:
             if refusal.response.status_code == HTTPStatus.UNAUTHORIZED:
                 return CLOSE_UNAUTHENTICATED
-        except (ConnectionClosed, OSError, TimeoutError, InvalidHandshake):
+            log.warning("cannot connect to %s: the answer is %d", self.rest.base_url, refusal.response.status_code)
+        except ConnectionClosed:
             pass
+        except (OSError, TimeoutError, InvalidHandshake) as error:
+            log.warning("cannot connect to %s: %s: %s", self.rest.base_url, type(error).__name__, error)
         finally:
             self.connected.clear()
+            self._sender.end()
             self._socket = None
         if code is not None:
             self.closes.append(code)
@@ -223,7 +246,7 @@ class LiveClient:
                     self._marks.forget(frame)
                 self._items.put_nowait(frame)
             case frames.Synced():
-                self._synced(frame)
+                self._syncer.synced(frame)
             case frames.ErrorFrame():
                 self._refused(frame)
             case frames.Reconnect():
@@ -234,43 +257,16 @@ class LiveClient:
         """Start of a connection: ask for what was missed, repeat what was not acknowledged."""
         self.server = welcome.server
         self._welcomed_at = time.monotonic()
-        self._synced_at = -1
-        self._outbox.set_limit(welcome.limits.get("max_frame_bytes"))
-        most_chats = welcome.limits.get("max_sync_chats")
-        if most_chats is not None and len(self._order.have) > most_chats:
-            # To name some only would bring all others from their beginning.
-            self._spawn(self._healer.heal_all())
-        else:
-            await self._sync()
-        for pending in self._outbox.waiting():
-            await self._transmit(pending.frame)
+        if not self.rest.user_id:
+            self.rest.user_id = welcome.user_id
+        if welcome.epoch and welcome.epoch != (self.positions.epoch or welcome.epoch):
+            raise HistoryReplaced
+        self.positions.epoch = welcome.epoch
+        await self._syncer.begin(welcome.limits.get("max_sync_chats"))
+        self._sender.begin(welcome.limits)
         for frame in self._marks.frames():
             await self._transmit(frame)
         self.connected.set()
-
-    async def _sync(self) -> None:
-        await self._transmit(
-            {"type": "sync", "chats": {str(chat_id): seq for chat_id, seq in self._order.have.items()}}
-        )
-
-    def _synced(self, synced: frames.Synced) -> None:
-        """End of a sync: what it did not bring comes by another one, or by REST."""
-        if synced.more:
-            self._spawn(self._sync_on())
-            return
-        for chat in synced.chats:
-            self._healer.heal_up_to(chat.chat_id, chat.last_seq)
-
-    async def _sync_on(self) -> None:
-        # A chat with a hole would be brought again from before it.
-        await self._healer.settled()
-        reached = sum(self._order.have.values())
-        if reached > self._synced_at:
-            self._synced_at = reached
-            await self._sync()
-        else:
-            # Another sync would bring the same rows again.
-            await self._healer.heal_all()
 
     async def _transmit(self, frame: dict[str, Any]) -> None:
         """Send a frame if there is a connection; the next `welcome` repeats what matters."""
@@ -279,36 +275,19 @@ class LiveClient:
                 await self._socket.send(encoded(frame), text=True)
 
     def _acknowledge(self, ack: Ack) -> None:
-        pending = self._outbox.get(ack.id)
-        if pending is None:
-            return
-        pending.result.set_result(ack)
-        frame = pending.frame
-        self._outbox.learn_chat(frame.get("to"), ack.chat_id)
-        self._take(frames.own_item(ack, frame, self.rest.user_id))
+        frame = self._sender.acknowledge(ack)
+        if frame is not None:
+            self._take(frames.own_item(ack, frame, self.rest.user_id))
 
     def _refused(self, error: frames.ErrorFrame) -> None:
-        problem = Problem(0, error.code, error.detail, error.retry_after_seconds)
-        if error.id is None:
-            if error.code in RETRYABLE_CODES:
-                # The sync, most likely: without it, what was missed would stay away until its chat goes on.
-                self._spawn(self._later(wait_seconds(problem), self._sync))
-            return
-        pending = self._outbox.get(error.id)
-        if pending is None:
-            return
-        if problem.retryable:
-            self._spawn(self._later(wait_seconds(problem), lambda: self._transmit_again(pending)))
+        if error.id is not None:
+            self._sender.refuse(error.id, error)
+        elif error.code in RETRYABLE_CODES:
+            # The sync, most likely: without it, what was missed would stay away until its chat goes on.
+            problem = Problem(0, error.code, error.detail, error.retry_after_seconds)
+            self._spawn(self._syncer.sync_after(wait_seconds(problem)))
         else:
-            pending.result.set_exception(problem)
-
-    async def _later(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-        await work()
-
-    async def _transmit_again(self, pending: PendingSend) -> None:
-        if not pending.result.done():
-            await self._transmit(pending.frame)
+            log.warning("the server refused a frame: %s: %s", error.code, error.detail)
 
     def _take(self, item: Item) -> None:
         """Hand a row on if it is the chat's next; drop it if seen; hold it and fill the hole if later."""
@@ -334,7 +313,7 @@ class LiveClient:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._fail(ClientStopped(error))
+            self._fail(error if isinstance(error, HistoryReplaced) else ClientStopped(error))
 
     def _fail(self, failure: ChatClientError) -> None:
         """End the client: everybody who waits hears why."""
@@ -342,6 +321,7 @@ class LiveClient:
             self._failure = failure
             self._items.put_nowait(None)
             self._ended.set()
-            if self._loop_task is not None:
-                self._loop_task.cancel()
+            # What fills holes, too: it would ask REST for ever with a token that is no longer good.
+            for task in self._tasks:
+                task.cancel()
         self._outbox.fail_all(self._failure)

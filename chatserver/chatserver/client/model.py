@@ -19,6 +19,20 @@ class SignedOut(ChatClientError):
     """The token is no longer good, or another connection of this device took over: sign in again."""
 
 
+class Replaced(SignedOut):
+    """This device has connected elsewhere: another program uses its token. The token is good; do not connect again."""
+
+
+class HistoryReplaced(ChatClientError):
+    """The database was restored or failed over, so rows may have other numbers: begin with new `Positions`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server's history is another one than before: its database was restored or failed over. "
+            "Compare by RestClient.history() what you must not miss, and begin again with RestClient.positions()"
+        )
+
+
 class ClientStopped(ChatClientError):
     """The client met what it does not know how to handle, and has ended; `__cause__` is the exception."""
 

@@ -1,6 +1,6 @@
 """Puts a device's rows in order: each once, ascending in its chat, without holes; no I/O."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from chatserver.client.model import Item
 
@@ -12,8 +12,8 @@ class RowOrder:
         have: By chat, the seq up to which everything was handed on.
     """
 
-    def __init__(self) -> None:
-        self.have: dict[int, int] = {}
+    def __init__(self, have: Mapping[int, int] | None = None) -> None:
+        self.have: dict[int, int] = dict(have or {})
         self._held: dict[int, dict[int, Item]] = {}
 
     def take(self, item: Item) -> list[Item]:

@@ -7,6 +7,7 @@ import httpx
 import msgspec
 
 from chatserver.client.model import Problem
+from chatserver.client.positions import Positions
 
 TIMEOUT_SECONDS = 15.0
 """Longer than any bounded wait of the server but a long poll, which adds its own."""
@@ -59,7 +60,7 @@ class RestClient:
         Args:
             base_url: Such as `https://chat.example.com`.
             phone_number: In E.164, such as `+14155550101`.
-            username: Name for a new user; kept as it is for a known one that has one.
+            username: Becomes the user's name, also in the place of another that they have. None keeps the name.
             code: What the user received. None asks for a code and uses the answer's `dev_code`, which
                 only a development server gives.
             code_id: What `request_code` returned for this code.
@@ -67,12 +68,15 @@ class RestClient:
             tls: As for the class.
 
         Raises:
-            Problem: The server refused.
+            Problem: The server refused, or `code_needed`: it is no development server, and no code was given.
         """
         async with cls(base_url, tls=tls) as anonymous:
             if code is None:
                 answer = await anonymous.call("POST", "/api/auth/code", {"phone_number": phone_number})
-                code, code_id = answer["dev_code"], answer.get("code_id")
+                code, code_id = answer.get("dev_code"), answer.get("code_id")
+                if code is None:
+                    detail = "the code went to the phone: have it sent by request_code(), and pass code and code_id"
+                    raise Problem(401, "code_needed", detail)
             body = {
                 "phone_number": phone_number,
                 "code": code,
@@ -175,6 +179,22 @@ class RestClient:
     async def chats(self, cursor: str | None = None, *, limit: int = 200) -> Any:
         """One page of the user's chats, the most recently active first: `{chats, next_cursor}`."""
         return await self.call("GET", "/api/chats", limit=limit, **({"cursor": cursor} if cursor else {}))
+
+    async def positions(self) -> Positions:
+        """Return where all chats stand now, for a client that is to begin with what comes.
+
+        Raises:
+            Problem: The server refused.
+        """
+        positions, cursor, seen = Positions(), None, set[str]()
+        while True:
+            page = await self.chats(cursor)
+            positions.have |= {chat["chat_id"]: chat["last_seq"] for chat in page["chats"]}
+            cursor = page["next_cursor"]
+            # A cursor that comes a second time would be followed for ever.
+            if cursor is None or cursor in seen:
+                return positions
+            seen.add(cursor)
 
     async def history(self, chat_id: int, *, after_seq: int, limit: int = 200) -> list[dict[str, Any]]:
         """Rows of all kinds of a chat after a seq, oldest first."""

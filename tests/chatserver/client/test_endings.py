@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import uuid
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -13,7 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from chatserver.client import ChatClientError, ClientStopped, Item, LiveClient, Problem, RestClient, SignedOut
+from chatserver.client import (
+    ChatClientError,
+    ClientStopped,
+    HistoryReplaced,
+    Item,
+    LiveClient,
+    Problem,
+    Replaced,
+    RestClient,
+    SignedOut,
+)
 from chatserver.client.backoff import STEADY_SECONDS, Backoff
 from tests.support.scripted import CHAT, ME, WAIT_SECONDS, Script, message, scripted
 
@@ -145,6 +156,45 @@ async def test_a_final_close_reaches_everybody_who_waits_and_who_comes_later(cod
             with pytest.raises(SignedOut):
                 await asyncio.wait_for(late, WAIT_SECONDS)
         assert script.connections == 1
+
+
+async def test_who_connected_elsewhere_is_told_from_who_was_signed_out() -> None:
+    async with scripted() as (script, live):
+        await script.hang_up(4009)
+        with pytest.raises(Replaced):
+            await asyncio.wait_for(anext(live.items()), WAIT_SECONDS)
+    async with scripted() as (script, live):
+        await script.hang_up(4001)
+        with pytest.raises(SignedOut) as signed_out:
+            await asyncio.wait_for(anext(live.items()), WAIT_SECONDS)
+        assert not isinstance(signed_out.value, Replaced)
+
+
+async def test_an_ended_client_asks_rest_for_nothing_more() -> None:
+    async with scripted() as (script, live):
+        script.history = {CHAT: HTTPStatus.UNAUTHORIZED}
+        await script.say(message(3))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not script.asked:
+                await asyncio.sleep(0.01)
+        await script.hang_up(4001)
+        with pytest.raises(SignedOut):
+            await asyncio.wait_for(live.wait_connected(), WAIT_SECONDS)
+        tasks = list(live._tasks)
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WAIT_SECONDS)
+        assert not live._tasks
+
+
+async def test_a_restored_database_ends_the_client_aloud_and_new_rows_are_not_taken_for_old_ones() -> None:
+    async with scripted() as (script, live):
+        await script.say(message(1), message(2))
+        await script.hear("sync")
+        script.epoch = "second"
+        await script.hang_up()
+        items = live.items()
+        assert [await asyncio.wait_for(anext(items), WAIT_SECONDS) for _ in range(2)]
+        with pytest.raises(HistoryReplaced, match="restored"):
+            await asyncio.wait_for(anext(items), WAIT_SECONDS)
 
 
 async def test_what_nobody_foresaw_ends_the_client_aloud(monkeypatch: pytest.MonkeyPatch) -> None:

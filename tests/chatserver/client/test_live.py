@@ -7,9 +7,10 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
-from chatserver.client import Item, LiveClient, RestClient
+from chatserver.client import Item, LiveClient, Positions, RestClient
 from chatserver.client.model import ReceiptUpdate
 from chatserver.client.order import RowOrder
+from chatserver.client.sender import IN_FLIGHT_SPARE
 from tests.support.scripted import CHAT, ME, WAIT_SECONDS, message, row, scripted
 
 
@@ -186,3 +187,54 @@ async def test_a_row_that_is_newer_than_rests_answer_does_not_skip_the_one_befor
     assert handed_on == [first, second]
     await rest.live.close()
     await rest.close()
+
+
+async def test_no_more_sends_are_under_way_than_the_server_takes_and_they_keep_their_order() -> None:
+    async with scripted(limits={"max_in_flight": IN_FLIGHT_SPARE + 3}) as (script, live):
+        sends = [asyncio.create_task(live.send(str(number), chat_id=CHAT)) for number in range(20)]
+        first = [await script.hear("send") for _ in range(3)]
+        # A connection that breaks brings the same again, and no others before them.
+        await script.hang_up()
+        again = [await script.hear("send") for _ in range(3)]
+        assert [frame["id"] for frame in again] == [frame["id"] for frame in first]
+        heard = again
+        for seq in range(1, 21):
+            await script.say(_ack(heard[seq - 1]["id"], seq))
+            if len(heard) < 20:
+                heard.append(await script.hear("send"))
+        assert [frame["text"] for frame in heard] == [str(number) for number in range(20)]
+        assert [ack.seq for ack in await asyncio.gather(*sends)] == list(range(1, 21))
+
+
+async def test_a_send_that_nobody_waits_for_holds_no_place() -> None:
+    async with scripted(limits={"max_in_flight": 1}) as (script, live):
+        given_up = asyncio.create_task(live.send("given up", chat_id=CHAT))
+        await script.hear("send")
+        given_up.cancel()
+        next_one = asyncio.create_task(live.send("next", chat_id=CHAT))
+        frame = await script.hear("send")
+        assert frame["text"] == "next"
+        await script.say(_ack(frame["id"], 1))
+        assert (await next_one).seq == 1
+
+
+async def test_a_client_goes_on_behind_what_was_handled_before_its_program_ended() -> None:
+    handled = Positions({CHAT: 2})
+    async with scripted(positions=Positions.from_json(handled.to_json())) as (script, live):
+        assert (await script.hear("sync"))["chats"] == {str(CHAT): 2}
+        await script.say(message(2), message(3), message(1, chat_id=CHAT + 1))
+        async with asyncio.timeout(WAIT_SECONDS):
+            async for item in live.items():
+                assert isinstance(item, Item)
+                live.positions.take(item)
+                if item.chat_id != CHAT:
+                    break
+        assert Positions.from_json(live.positions.to_json()) == Positions({CHAT: 3, CHAT + 1: 1}, epoch="first")
+
+
+async def test_a_client_that_was_not_told_whose_it_is_knows_its_own_rows() -> None:
+    async with scripted(user_id=0) as (script, live):
+        await script.say(message(1, from_id=ME), message(2))
+        items = live.items()
+        own = [await asyncio.wait_for(anext(items), WAIT_SECONDS) for _ in range(2)]
+        assert [item.own for item in own if isinstance(item, Item)] == [True, False]

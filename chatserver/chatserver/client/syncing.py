@@ -1,0 +1,76 @@
+"""Asks a new connection for the rows that were missed, until none is missing."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from chatserver.client.frames import Synced
+from chatserver.client.healing import Healer
+from chatserver.client.order import RowOrder
+
+
+class Syncer:
+    """The syncs of one client.
+
+    Args:
+        order: What has been handed on.
+        healer: Brings by REST what a sync does not.
+        transmit: Gives a frame to the connection; does nothing without one.
+        spawn: Starts a supervised task.
+    """
+
+    def __init__(
+        self,
+        order: RowOrder,
+        healer: Healer,
+        transmit: Callable[[dict[str, Any]], Awaitable[None]],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._order = order
+        self._healer = healer
+        self._transmit = transmit
+        self._spawn = spawn
+        self._reached = -1
+
+    async def begin(self, most_chats: int | None) -> None:
+        """Sync a new connection.
+
+        Args:
+            most_chats: That one sync may name; None: the server names no limit.
+        """
+        self._reached = -1
+        if most_chats is not None and len(self._order.have) > most_chats:
+            # To name some only would bring all others from their beginning.
+            self._spawn(self._healer.heal_all())
+        else:
+            await self._sync()
+
+    async def sync_after(self, seconds: float) -> None:
+        """Sync again after about so long: the server was busy."""
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+        await self._sync()
+
+    def synced(self, synced: Synced) -> None:
+        """End of a sync: what it did not bring comes by another one, or by REST."""
+        if synced.more:
+            self._spawn(self._sync_on())
+            return
+        for chat in synced.chats:
+            self._healer.heal_up_to(chat.chat_id, chat.last_seq)
+
+    async def _sync(self) -> None:
+        await self._transmit(
+            {"type": "sync", "chats": {str(chat_id): seq for chat_id, seq in self._order.have.items()}}
+        )
+
+    async def _sync_on(self) -> None:
+        # A chat with a hole would be brought again from before it.
+        await self._healer.settled()
+        reached = sum(self._order.have.values())
+        if reached > self._reached:
+            self._reached = reached
+            await self._sync()
+        else:
+            # Another sync would bring the same rows again.
+            await self._healer.heal_all()
