@@ -69,7 +69,8 @@ async def test_a_walk_through_the_list_misses_no_chat_that_becomes_active_meanwh
         page = await chats.list_chats(server.database, ada, limit=3, cursor=page.next_cursor)
         found += [chat.chat_id for chat in page.chats]
         pages += 1
-        if pages == 3:
+        if pages == 2:
+            # Between the last page of all chats and the one of those that moved up.
             await server.send(ada, "woken", chat_id=ids[1])
     # Those of before, and then once more what has changed meanwhile.
     assert found == [*reversed(ids[1:]), ids[1], ids[0]]

@@ -221,6 +221,7 @@ async def test_a_send_reads_no_chat_for_its_client_id_while_each_has_one_message
         for _ in range(7):
             plans.forget()
             await server.send(ada.user.user_id, "x", chat_id=chat_id)
-            used = {access.index for access in plans.accesses()}
+            # A reply looks its target up by its number.
+            used = {access.index for access in plans.accesses() if access.alias != "t"}
             assert "messages_chat_id_sender_id_client_id_key" in used
             assert used.isdisjoint({"messages_pkey", "chat_members_user_id"})

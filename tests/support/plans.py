@@ -19,11 +19,13 @@ class Access(msgspec.Struct, frozen=True):
     Attributes:
         index: None: the whole table, row by row.
         bounded: the index is entered with a condition, not read from end to end.
+        alias: what the statement calls the table.
     """
 
     table: str
     index: str | None
     bounded: bool
+    alias: str
 
 
 class PlanLog:
@@ -53,15 +55,17 @@ class PlanLog:
             # Further lines of a plan begin with a tab.
             lines = log.read().decode().replace("\n\t", " ").splitlines()
         said = [line for line in lines if line.startswith(self._mark) and "plan: {" in line]
-        return {found for line in said for found in _walk(json.loads(line.split("plan: ", 1)[1])["Plan"], None)}
+        return {found for line in said for found in _walk(json.loads(line.split("plan: ", 1)[1])["Plan"], {})}
 
 
-def _walk(node: dict[str, Any], heap: str | None) -> Iterator[Access]:
-    table = node.get("Relation Name", heap)
+def _walk(node: dict[str, Any], heap: dict[str, Any]) -> Iterator[Access]:
     kind = node["Node Type"]
+    # The index of a bitmap does not say of which table it is.
+    named = node if "Relation Name" in node else heap
+    table, alias = str(named.get("Relation Name")), str(named.get("Alias"))
     if kind in ("Index Scan", "Index Only Scan", "Bitmap Index Scan"):
-        yield Access(str(table), node["Index Name"], "Index Cond" in node)
+        yield Access(table, node["Index Name"], "Index Cond" in node, alias)
     elif kind not in ("Bitmap Heap Scan", "ModifyTable", "LockRows") and "Relation Name" in node:
-        yield Access(str(table), None, bounded=False)
+        yield Access(table, None, bounded=False, alias=alias)
     for child in node.get("Plans", ()):
-        yield from _walk(child, table if kind.startswith("Bitmap") else None)
+        yield from _walk(child, named if kind.startswith("Bitmap") else {})

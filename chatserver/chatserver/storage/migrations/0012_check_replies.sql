@@ -46,10 +46,11 @@ BEGIN
                 WHEN EXISTS (SELECT FROM blocks b WHERE b.blocker_id = d.user_lo AND b.blocked_id = d.user_hi)
                     OR EXISTS (SELECT FROM blocks b WHERE b.blocker_id = d.user_hi AND b.blocked_id = d.user_lo)
                     THEN 'blocked'
+                -- No EXISTS: it may be planned as a hash of the whole table, while that is small.
                 WHEN i.reply_to IS NOT NULL AND (
-                    i.reply_to <= cm.joined_seq OR cm.absent @> i.reply_to OR NOT EXISTS (
-                        SELECT FROM messages t WHERE t.chat_id = i.chat_id AND t.seq = i.reply_to
-                            AND t.kind = 'message' AND t.deleted_at IS NULL)) THEN 'reply_not_found'
+                    i.reply_to <= cm.joined_seq OR cm.absent @> i.reply_to OR (
+                        SELECT t.kind = 'message' AND t.deleted_at IS NULL FROM messages t
+                        WHERE t.chat_id = i.chat_id AND t.seq = i.reply_to) IS NOT TRUE) THEN 'reply_not_found'
                 ELSE 'stored'
             END AS outcome
         FROM unnest(
