@@ -138,11 +138,8 @@ class Session:
         if self.state is State.CLOSED:
             return ()
         # A large frame costs what many small ones cost.
-        frames = 1 + (len(data) >> FRAME_BITS)
-        self._paid_until = max(self._paid_until, now) + self._frame_seconds * frames
-        if self._paid_until - now > self._burst_seconds + self._frame_seconds / 2:
-            self.state = State.CLOSED
-            return (Close(protocol.CLOSE_PACE, "too many frames"),)
+        if too_many := self._pay(1 + (len(data) >> FRAME_BITS), now):
+            return too_many
         if isinstance(data, bytes):
             return self._refuse(Error("bad_frame", "frames are text messages, not binary ones"))
         try:
@@ -150,6 +147,17 @@ class Session:
         except BadFrame as e:
             return self._refuse(Error(e.code, e.detail, e.frame_id))
         return self._dispatch(frame)
+
+    def count(self, now: float) -> tuple[Action, ...]:
+        """Count a frame that brings no message: a ping, a pong, or one of the frames of a message but its last."""
+        return () if self.state is State.CLOSED else self._pay(1, now)
+
+    def _pay(self, frames: int, now: float) -> tuple[Action, ...]:
+        self._paid_until = max(self._paid_until, now) + self._frame_seconds * frames
+        if self._paid_until - now <= self._burst_seconds + self._frame_seconds / 2:
+            return ()
+        self.state = State.CLOSED
+        return (Close(protocol.CLOSE_PACE, "too many frames"),)
 
     def finished(self) -> None:
         """Record that a send or a sync has been answered."""

@@ -157,6 +157,15 @@ def test_frames_beyond_the_rate_close_the_connection_and_a_pause_earns_new_ones(
     assert session.state is State.CLOSED
 
 
+def test_frames_without_a_message_count_as_those_with_one() -> None:
+    session = Session(frames_per_second=10, frames_at_once=20)
+    assert all(session.count(0.0) == () for _ in range(19))
+    assert session.receive('{"type": "ping"}', 0.0) == (Reply(Pong()),)
+    assert session.count(0.0) == (Close(protocol.CLOSE_PACE, "too many frames"),)
+    assert session.count(9.0) == ()
+    assert session.state is State.CLOSED
+
+
 def test_a_large_frame_counts_as_many_small_ones() -> None:
     session = Session(frames_per_second=10, frames_at_once=20)
     large = json.dumps({"type": "ping", "padding": "x" * 9 * 4096})

@@ -36,6 +36,9 @@ class Owner:
 
     def opened(self, socket: Socket) -> None: ...
 
+    def counts(self) -> bool:
+        return True
+
     def receive(self, data: str | bytes) -> None:
         self.sizes.append(len(data))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from chatserver.app import MAX_BODY_BYTES
 from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
 from tests.support.trickle import Slow, all_end
@@ -150,7 +151,7 @@ ODD_ENDS = {
     "a trailer that is none": CODE + CHUNKED + b"2\r\n{}\r\n0\r\nA b\r\n\r\n",
     "a bad chunk": NOWHERE + CHUNKED + b"x\r\n",
     "more than it says": NOWHERE + CHUNKED + b"1\r\nxx\r\n0\r\n\r\n",
-    "too much": CODE + b"Content-Length: 400000\r\n\r\n" + b"x" * 400_000,
+    "too much": CODE + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1) + b"x" * (MAX_BODY_BYTES + 1),
     "another coding": NOWHERE + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
     "no length": NOWHERE + b"Content-Length: many\r\n\r\n",
 }

@@ -12,9 +12,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.protocol import MAX_FRAME_BYTES
+from chatserver.protocol import CLOSE_PACE, MAX_FRAME_BYTES
 from tests.support.devices import WAIT_SECONDS, Device, Socket, sign_in
 from tests.support.findings import tell
+from tests.support.wsframes import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    PING,
+    PONG,
+    RSV1,
+    RSV2,
+    RSV3,
+    TEXT,
+    frame,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,38 +36,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
 PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
-MASK = b"\x01\x02\x03\x04"
 SEED = int(os.environ.get("CHAT_SOAK_SEED", "7"))
 SURVIVES = None
 """The connection goes on, and answers the `ping` that follows."""
-
-
-def frame(
-    opcode: int, payload: bytes = b"", *, flags: int = FIN, masked: bool = True, length: int | None = None
-) -> bytes:
-    """Return a frame as RFC 6455, section 5.2, draws it.
-
-    Args:
-        opcode: what it is.
-        payload: unmasked.
-        flags: FIN and the reserved bits.
-        masked: as every frame of a client must be.
-        length: what the header claims; None: the truth.
-    """
-    claimed = len(payload) if length is None else length
-    bit = 0x80 if masked else 0
-    if claimed < 126:
-        size = bytes([bit | claimed])
-    elif claimed < 2**16:
-        size = bytes([bit | 126]) + struct.pack("!H", claimed)
-    else:
-        size = bytes([bit | 127]) + struct.pack("!Q", claimed)
-    if masked:
-        payload = MASK + bytes(byte ^ MASK[at % 4] for at, byte in enumerate(payload))
-    return bytes([flags | opcode]) + size + payload
 
 
 class RawSocket:
@@ -96,6 +81,13 @@ class RawSocket:
                 code = struct.unpack("!H", payload[:2])[0]
                 self.writer.write(frame(CLOSE, payload[:2]))
         return code
+
+    async def close_frame(self) -> bytes:
+        """Return the payload of the server's close frame."""
+        while True:
+            opcode, payload = await self.read()
+            if opcode == CLOSE:
+                return payload
 
     async def answers(self) -> bool:
         """Return whether the server still answers."""
@@ -191,8 +183,9 @@ BROKEN: dict[str, tuple[bytes, int | None]] = {
         frame(TEXT, HALF, flags=0) + frame(CONTINUATION, flags=0) * 1000 + frame(CONTINUATION, OTHER_HALF),
         SURVIVES,
     ),
-    # RFC 6455 would have it closed; picows answers it before anybody sees it, and nothing comes of it.
-    "a reserved bit in a ping": (frame(PING, flags=FIN | RSV1), SURVIVES),
+    "a reserved bit in a ping": (frame(PING, flags=FIN | RSV1), PROTOCOL_ERROR),
+    "a close with the code zero": (frame(CLOSE, struct.pack("!H", 0)), PROTOCOL_ERROR),
+    "a close with a code above 4999": (frame(CLOSE, struct.pack("!H", 5000)), PROTOCOL_ERROR),
     "an unasked pong": (frame(PONG, b"x"), SURVIVES),
 }
 
@@ -226,6 +219,19 @@ async def test_a_frame_is_read_however_its_bytes_arrive(process: ServerProcess, 
         socket.writer.write(PING_FRAME * 500)
         for _ in range(500):
             assert json.loads((await socket.read())[1])["type"] == "pong"
+
+
+@pytest.mark.parametrize("flood", [frame(PING), frame(PONG, b"x" * 125), frame(CONTINUATION, flags=0)])
+async def test_a_flood_of_frames_without_messages_is_closed_and_others_are_served_meanwhile(
+    process: ServerProcess, people: tuple[Device, Device], flood: bytes
+) -> None:
+    fuzzer, other = people
+    async with other.socket(process) as witness, raw_socket(fuzzer, process) as socket:
+        first = frame(TEXT, b"x", flags=0) if flood == frame(CONTINUATION, flags=0) else b""
+        socket.writer.write(first + flood * 200_000)
+        payload, _ = await asyncio.gather(socket.close_frame(), assert_serves(witness))
+        assert struct.unpack("!H", payload[:2]) == (CLOSE_PACE,)
+        await assert_serves(witness)
 
 
 async def test_garbage_and_cut_connections_leave_a_server_that_serves(

@@ -23,6 +23,7 @@ from chatserver.session import (
     Reply,
     RunSync,
     Session,
+    State,
     SubmitMessage,
     WatchPresence,
 )
@@ -101,6 +102,12 @@ class Conversation:
             return
         for action in self._session.receive(data, time.monotonic()):
             self._act(action)
+
+    def counts(self) -> bool:
+        """Count a frame that brings no message; False: they are too many."""
+        for action in self._session.count(time.monotonic()):
+            self._act(action)
+        return self._session.state is State.OPEN
 
     def flush(self) -> None:
         """Write what waits, as far as the client reads it, and close when that is ordered."""

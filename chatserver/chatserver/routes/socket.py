@@ -80,6 +80,10 @@ class _Refusal:
     def receive(self, data: str | bytes) -> None:
         """Ignore what is sent before the close is seen."""
 
+    def counts(self) -> bool:
+        """Whatever is sent is too much."""
+        return False
+
     def flush(self) -> None:
         """Nothing waits."""
 

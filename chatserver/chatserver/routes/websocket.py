@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +10,16 @@ from picows import WSListener, WSMsgType, WSUpgradeResponse, WSUpgradeResponseWi
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined] # missing in its stub
 
 from chatserver.protocol import CLOSE_PACE, CLOSE_TOO_LARGE, MAX_FRAME_BYTES, PING_SECONDS
+from chatserver.routes.frames import (
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_INVALID_TEXT,
+    CLOSE_PROTOCOL_ERROR,
+    NOT_UTF8,
+    Fragments,
+    MessageTooLargeError,
+    answer_to_close,
+    header,
+)
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
@@ -32,14 +41,8 @@ READ_BYTES = 64 * 1024
 # Free bytes of a buffer from which on it counts among what is kept for clients: more than a sync of 5,000 chats needs.
 LARGE_BUFFER_BYTES = 112 * 1024
 
-# The first byte of a text message in one frame.
-TEXT_FIN = 0x81
-
-# Of RFC 6455, section 7.4.1.
-CLOSE_OK = 1000
-CLOSE_PROTOCOL_ERROR = 1002
-CLOSE_INVALID_TEXT = 1007
-CLOSE_INTERNAL_ERROR = 1011
+# Frames that may come while the connection closes, until nothing more is read.
+MOST_IGNORED = 1000
 
 # With an adapter picows makes no logger of its own for each connection.
 _LOG = logging.LoggerAdapter(logging.getLogger("picows.server"))
@@ -61,6 +64,9 @@ class Owner(Protocol):
 
     def receive(self, data: str | bytes) -> None:
         """Take a message, text or binary."""
+
+    def counts(self) -> bool:
+        """Count a frame that brings no message: a ping, a pong, or a part of one. False: they are too many."""
 
     def flush(self) -> None:
         """Write what waits: the peer reads again."""
@@ -89,11 +95,12 @@ class Socket(WSListener):
 
     __slots__ = (
         "_closing_since",
+        "_fragments",
         "_heard_at",
-        "_is_text",
+        "_ignored",
         "_open_sockets",
+        "_owed_pong",
         "_owner",
-        "_partial",
         "_paused_since",
         "_pinged",
         "_transport",
@@ -105,8 +112,10 @@ class Socket(WSListener):
         self._owner = owner
         self._open_sockets = open_sockets
         self._transport: WSTransport | None = None
-        self._partial: bytearray | None = None
-        self._is_text = False
+        self._fragments: Fragments | None = None
+        # The newest ping that could not be answered, since the peer does not read.
+        self._owed_pong: bytes | None = None
+        self._ignored = 0
         self._heard_at = time.monotonic()
         self._pinged = False
         self._paused_since = 0.0
@@ -125,7 +134,7 @@ class Socket(WSListener):
             return
         parts: list[bytes] = []
         for frame in frames:
-            parts += (_header(len(frame)), frame)
+            parts += (header(len(frame)), frame)
         transport.underlying_transport.write(b"".join(parts))
 
     def close(self, code: int, reason: str) -> None:
@@ -164,45 +173,71 @@ class Socket(WSListener):
         self._owner.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take a frame; picows has answered pings."""
+        """Take a frame."""
         self._heard_at = time.monotonic()
         self._pinged = False
         kind = frame.msg_type
         is_extended = frame.rsv1 or frame.rsv2 or frame.rsv3
-        if kind == WSMsgType.TEXT and frame.fin and not (is_extended or self._closing_since) and self._partial is None:
+        if (
+            kind == WSMsgType.TEXT
+            and frame.fin
+            and not (is_extended or self._closing_since)
+            and self._fragments is None
+        ):
             # Nearly all there are.
             self._hand_over(frame.get_payload_as_bytes(), is_text=True)
-        elif kind == WSMsgType.CLOSE:
-            # It may come without a code, which must not be sent.
-            self.close(int(frame.get_close_code()) or CLOSE_OK, "")  # type: ignore[call-overload] # an int at run time
-            transport.disconnect()
-        elif self._closing_since or kind in {WSMsgType.PING, WSMsgType.PONG}:
-            return
-        elif is_extended:
+        elif is_extended and not self._closing_since:
             self.close(CLOSE_PROTOCOL_ERROR, "no extension was agreed on")
-        else:
+        elif kind == WSMsgType.CLOSE:
+            self.close(answer_to_close(frame.get_payload_as_bytes()), "")
+            transport.disconnect()
+        elif self._closing_since or (_brings_no_message(frame) and not self._owner.counts()):
+            self._ignore(transport)
+        elif kind == WSMsgType.PING:
+            self._pong(frame.get_payload_as_bytes())
+        elif kind != WSMsgType.PONG:
             self._collect(kind, frame)
+
+    def _ignore(self, transport: WSTransport) -> None:
+        """Drop a frame that comes too late or too soon; from somebody who sends many of them nothing more is read."""
+        self._ignored += 1
+        if self._ignored == MOST_IGNORED:
+            transport.underlying_transport.pause_reading()
+
+    def _pong(self, payload: bytes) -> None:
+        """Answer a ping, or the newest of several when the peer reads again (RFC 6455, section 5.5.3)."""
+        if self.paused:
+            self._owed_pong = payload
+        elif self._transport is not None:
+            self._transport.send_pong(payload)
 
     def _collect(self, kind: WSMsgType, frame: WSFrame) -> None:
         """Join a message that came in several frames; binary ones go this way too."""
-        if (kind == WSMsgType.CONTINUATION) != (self._partial is not None):
+        if (kind == WSMsgType.CONTINUATION) != (self._fragments is not None):
             self.close(CLOSE_PROTOCOL_ERROR, "a frame continues no message or breaks into one")
             return
-        if self._partial is None:
-            self._partial, self._is_text = bytearray(), kind == WSMsgType.TEXT
-        self._partial += frame.get_payload_as_memoryview()
-        if len(self._partial) > MAX_FRAME_BYTES:
+        if self._fragments is None:
+            self._fragments = Fragments(is_text=kind == WSMsgType.TEXT, most_bytes=MAX_FRAME_BYTES)
+        try:
+            message = self._fragments.add(frame.get_payload_as_bytes(), is_last=bool(frame.fin))
+        except MessageTooLargeError:
             self.close(CLOSE_TOO_LARGE, "the message is too big")
-        elif frame.fin:
-            whole, self._partial = bytes(self._partial), None
-            self._hand_over(whole, is_text=self._is_text)
+        except UnicodeDecodeError:
+            self.close(CLOSE_INVALID_TEXT, NOT_UTF8)
+        else:
+            if message is not None:
+                self._fragments = None
+                self._receive(message)
 
     def _hand_over(self, message: bytes, *, is_text: bool) -> None:
         try:
             data = message.decode() if is_text else message
         except UnicodeDecodeError:
-            self.close(CLOSE_INVALID_TEXT, "text is not UTF-8")
-            return
+            self.close(CLOSE_INVALID_TEXT, NOT_UTF8)
+        else:
+            self._receive(data)
+
+    def _receive(self, data: str | bytes) -> None:
         try:
             self._owner.receive(data)
         except Exception as error:  # noqa: BLE001 - whatever a frame provokes, it ends this connection alone
@@ -238,21 +273,15 @@ class Socket(WSListener):
     def resume_writing(self) -> None:
         """Go on."""
         self.paused = False
+        owed, self._owed_pong = self._owed_pong, None
+        if owed is not None and not self._closing_since:
+            self._pong(owed)
         self._owner.flush()
 
 
-def _header(length: int) -> bytes:
-    """Return what goes before a whole text message of a server (RFC 6455, section 5.2).
-
-    Example:
-        >>> _header(5).hex(), _header(300).hex()
-        ('8105', '817e012c')
-    """
-    if length < 126:  # noqa: PLR2004 - of the RFC
-        return bytes((TEXT_FIN, length))
-    if length < 1 << 16:
-        return struct.pack("!BBH", TEXT_FIN, 126, length)
-    return struct.pack("!BBQ", TEXT_FIN, 127, length)
+def _brings_no_message(frame: WSFrame) -> bool:
+    """Return whether a frame is for the connection alone, or only a part of a message."""
+    return not frame.fin or frame.msg_type in {WSMsgType.PING, WSMsgType.PONG}
 
 
 class _Machine(WSProtocol):  # type: ignore[misc] # picows's, of no type
@@ -303,7 +332,8 @@ def make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
         auto_ping_idle_timeout=PING_SECONDS,
         auto_ping_reply_timeout=PING_SECONDS,
         auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
-        enable_auto_pong=True,
+        # A ping counts like every frame.
+        enable_auto_pong=False,
         max_frame_size=MAX_FRAME_BYTES,
         extra_headers=None,
         read_buffer_init_size=FIRST_BUFFER_BYTES,
