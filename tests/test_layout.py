@@ -21,7 +21,9 @@ def test_each_third_party_client_has_one_importer() -> None:
         "asyncpg": {"chatserver/chatserver/storage/database.py"},
         "httpx": {"chatserver/chatserver/client/rest.py", "chatserver/chatserver/services/webhook.py"},
         "kubernetes": {"operator/chatoperator/transport.py", "operator/chatoperator/lease.py"},
+        "emoji": {"chatserver/chatserver/emojis.py"},
         "phonenumbers": {"chatserver/chatserver/services/phone_numbers.py"},
+        "precis_i18n": {"chatserver/chatserver/services/names.py"},
     }
     sources = [path for path in tracked() if path.suffix == ".py" and path.parts[0] in {"operator", "chatserver"}]
     for module, allowed in importers.items():

@@ -46,7 +46,6 @@ GROUP_MEMBERS_MAX: Final = 1024
 
 # Beside plain numbers whatever is pasted: digits of other scripts, punctuation, invisible characters.
 PHONE_NUMBER: Final = re.compile(r"^[^0-9A-Za-z]*(?:[Tt][Ee][Ll]:)?(?:[^0-9A-Za-z]|00)[^A-Za-z\x00]{6,}$")
-USERNAME: Final = re.compile(r"^\w(?:[\w.\-]*\w)?$")
 UUID: Final = re.compile(r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
 CODE: Final = re.compile(r"^[0-9]{6}$")
 
@@ -84,7 +83,7 @@ Username = Annotated[
         1,
         USERNAME_MAX_CHARS,
         _USERNAME_PATTERN,
-        description="Letters and digits of any script, _, . and -.",
+        description="Letters and digits of one script, _, . and -; with a letter, and not reserved.",
     ),
 ]
 UserName = Annotated[str, text(1, USERNAME_MAX_CHARS, _NO_NUL)]

@@ -14,33 +14,9 @@ from chatserver.services.addresses import address_subject
 from chatserver.services.checks import (
     check_text,
     check_url,
-    check_username,
-    username_key,
 )
 from chatserver.services.messages import check_message, content_hash
 from chatserver.storage.migrate import AppliedMigration, SchemaRefused, parse_migrations, plan
-
-
-@pytest.mark.parametrize("name", ["ada", "Ada_1", "a", "jürgen.k", "李小龙", "x" * 50])
-def test_usernames(name: str) -> None:
-    assert check_username(name, "username") == name
-
-
-@pytest.mark.parametrize("name", ["", "+491", "a b", ".a", "a-", "a\n", "a/b", "@ada", "x" * 51, "\u202eabc"])
-def test_no_usernames(name: str) -> None:
-    with pytest.raises(ValidationFailed):
-        check_username(name, "username")
-
-
-def test_case_does_not_tell_usernames_apart() -> None:
-    assert username_key("Ada") == username_key("ADA")
-    assert username_key("Straße") == username_key("STRASSE")
-    assert username_key("İstanbul") == username_key(username_key("İstanbul"))
-
-
-@given(st.text(max_size=20))
-def test_username_key_is_stable(name: str) -> None:
-    assert username_key(username_key(name)) == username_key(name)
 
 
 @given(st.text(max_size=200))

@@ -11,9 +11,9 @@ import pytest
 from chatserver.errors import Blocked, Unauthenticated, UserNotFound
 from chatserver.model import DELETED_NAME, Principal
 from chatserver.services import blocks, chats, groups, users
-from chatserver.services.checks import check_username
 from chatserver.services.deletion import SETTLE_SECONDS, Deletions
 from chatserver.services.devices import Devices
+from chatserver.services.names import check_username
 from chatserver.storage import presence
 from chatserver.storage.database import single_connection
 from tests.support.devices import sign_in as sign_in_at

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from chatserver import fields
 from chatserver.errors import InvalidCode, RateLimited
 from chatserver.model import CodeRequest, Session
-from chatserver.services import checks, notices
+from chatserver.services import notices
 from chatserver.services.addresses import address_subject
 from chatserver.services.audit import audited, mask_phone_number
 from chatserver.services.code_limits import (
@@ -27,8 +27,10 @@ from chatserver.services.code_limits import (
     try_counters,
 )
 from chatserver.services.device_limit import end_surplus_devices
+from chatserver.services.names import check_known_username, check_name
 from chatserver.services.phone_numbers import check_phone_number
 from chatserver.services.senders import CodeMessage, LogSender
+from chatserver.services.usernames import claim
 from chatserver.services.users import account_number
 from chatserver.storage import accounts, codes
 from chatserver.storage.audit import AuditEvent
@@ -189,8 +191,9 @@ class Accounts:
             ServiceUnavailable: the database is away.
         """
         dialled = check_phone_number(phone_number, "phone_number")
-        name = None if device_name is None else checks.check_name(device_name, "device_name")
-        wanted = None if username is None else checks.check_username(username, "username")
+        name = None if device_name is None else check_name(device_name, "device_name")
+        if username is not None:
+            check_known_username(username, "username")
         number = await account_number(self._database, dialled)
         given = self._code_hmac(number, code if fields.CODE.fullmatch(code) else "")
         tried = await self._check_code(number, given, code_id, address)
@@ -201,14 +204,15 @@ class Accounts:
             request_id=tried.request_id,
             token_hash=secret_hash(token),
             device_name=name,
-            username=wanted,
-            username_key=None if wanted is None else checks.username_key(wanted),
             session_days=self._session_days,
         )
         try:
             async with audited(self._database) as (connection, trail):
                 told = await notices.lock(connection, self._database.server_name, number)
-                signed_in = await accounts.sign_in(connection, sign_in)
+                wanted = None
+                if username is not None:
+                    wanted = await claim(connection, username, "username", phone_number=number)
+                signed_in = await accounts.sign_in(connection, sign_in, wanted)
                 if signed_in is None:
                     raise InvalidCode
                 user, device_id = signed_in

@@ -1,36 +1,11 @@
-"""What a username, text or URL must look like: pure checks that name the field."""
+"""What a text, URL, emoji or id must look like: pure checks that name the field."""
 
 from __future__ import annotations
 
-import unicodedata
 from urllib.parse import urlsplit
 
 from chatserver import emojis, fields, surrogates
 from chatserver.errors import ValidationFailed
-
-
-def check_username(text: str, path: str) -> str:
-    """Return the username in Unicode's composed form.
-
-    Raises:
-        ValidationFailed: it is none; `path` names the field.
-    """
-    username = unicodedata.normalize("NFC", text)
-    if len(username) > fields.USERNAME_MAX_CHARS or not fields.USERNAME.fullmatch(username):
-        raise ValidationFailed.of(
-            path,
-            f"must have 1 to {fields.USERNAME_MAX_CHARS} letters, digits, '_', '.' or '-', "
-            "and begin and end with a letter, digit or '_'",
-        )
-    return username
-
-
-def username_key(username: str) -> str:
-    """Return what makes two usernames the same: ``Ada`` and ``ADA`` share a key.
-
-    Made here and not by PostgreSQL's lower(), whose result depends on the locale of the cluster.
-    """
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
 
 
 def check_text(text: str, path: str, *, max_chars: int = fields.TEXT_MAX_CHARS) -> str:
@@ -46,18 +21,6 @@ def check_text(text: str, path: str, *, max_chars: int = fields.TEXT_MAX_CHARS) 
     if not surrogates.is_utf8(text):
         raise ValidationFailed.of(path, surrogates.MESSAGE)
     return text
-
-
-def check_name(text: str, path: str, *, max_chars: int = fields.NAME_MAX_CHARS) -> str:
-    """Return a group's or device's name, trimmed.
-
-    Raises:
-        ValidationFailed: empty, too long, or not storable.
-    """
-    name = check_text(text.strip(), path, max_chars=max_chars)
-    if not name:
-        raise ValidationFailed.of(path, "must not be empty")
-    return name
 
 
 def check_url(text: str, path: str) -> str:

@@ -18,10 +18,11 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from chatserver.fields import GROUP_MEMBERS_MAX
+from chatserver.fields import GROUP_MEMBERS_MAX, USERNAME_MAX_CHARS
 from chatserver.model import GroupInfo, Role
 from chatserver.services import checks
 from chatserver.services.audit import audited
+from chatserver.services.names import check_known_username, check_name, username_key
 from chatserver.services.phone_numbers import check_phone_number, is_number
 from chatserver.storage import accounts, chats, groups
 from chatserver.storage.audit import AuditEvent
@@ -59,7 +60,7 @@ async def create_group(
         UserNotFound: a member has no account; `errors` names which.
         Blocked: a block stands between the caller and a member; `errors` names which.
     """
-    name = checks.check_name(group_name, "group_name")
+    name = check_name(group_name, "group_name")
     if len(members) > GROUP_MEMBERS_MAX:
         raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
     named = [_member_keys(member, f"members[{number}]") for number, member in enumerate(members)]
@@ -122,9 +123,9 @@ def _member_keys(member: str, path: str) -> tuple[str, ...]:
 
     The two cannot be mistaken for each other.
     """
-    if is_number(member):
+    if is_number(checks.check_text(member, path, max_chars=USERNAME_MAX_CHARS)):
         return check_phone_number(member, path).stored
-    return (checks.username_key(checks.check_username(member, path)),)
+    return (username_key(check_known_username(member, path)),)
 
 
 async def _describe(connection: Connection, group_id: int, seq: int | None) -> GroupInfo:
@@ -197,7 +198,7 @@ async def rename_group(database: Database, user_id: int, group_id: int, group_na
     Raises:
         ValidationFailed, ChatNotFound, NotAMember, NotAnAdmin.
     """
-    name = checks.check_name(group_name, "group_name")
+    name = check_name(group_name, "group_name")
     async with _change(database, user_id, group_id) as (connection, group, trail):
         seq = None
         if name != group.group_name:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.services.usernames import compare_older
 from chatserver.storage import audit, codes
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ async def run(database: Database, devices: Devices, hub: Hub, *, audit_days: int
             await devices.end_revoked(hub.devices())
             await delete_old_events(database, audit_days)
             await delete_expired(database)
+            await compare_older(database)
         except ServiceUnavailable:
             log.warning("housekeeping_waits_for_database")
 

@@ -13,6 +13,7 @@ from chatserver import fields
 from chatserver.errors import ChatNotFound, UserNotFound, ValidationFailed
 from chatserver.model import MessageType
 from chatserver.services import checks
+from chatserver.services.names import username_key
 from chatserver.services.phone_numbers import check_phone_number, is_number
 from chatserver.services.users import account_number
 from chatserver.storage import accounts
@@ -55,7 +56,7 @@ async def _direct_chat_with(database: Database, sender_id: int, to: str) -> int:
         found = await accounts.direct_chat_by_phone(database, sender_id, number)
     else:
         # A name that cannot exist is not found, like any other.
-        found = await accounts.direct_chat_by_username(database, sender_id, checks.username_key(to))
+        found = await accounts.direct_chat_by_username(database, sender_id, username_key(to))
     if found is None:
         raise UserNotFound
     user_id, chat_id = found

@@ -9,7 +9,9 @@ import msgspec
 from chatserver import fields
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.services import checks
+from chatserver.services.names import username_key
 from chatserver.services.phone_numbers import check_phone_number
+from chatserver.services.usernames import claim
 from chatserver.storage import accounts, blocks
 from chatserver.storage.database import StatementFailed
 from chatserver.storage.messages import append_event
@@ -68,7 +70,7 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
         user = await accounts.user_by_phone(database, await account_number(database, number))
     else:
         name = checks.check_text(username or "", "username", max_chars=fields.USERNAME_MAX_CHARS)
-        user = await accounts.user_by_username_key(database, checks.username_key(name))
+        user = await accounts.user_by_username_key(database, username_key(name))
     if user is None:
         raise UserNotFound
     return user
@@ -80,22 +82,21 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
     The row says which fields changed, not to what: it stays when the account is deleted.
 
     Raises:
-        ValidationFailed: a field is malformed. UsernameTaken: another account has it.
+        ValidationFailed: a field is malformed. UsernameTaken: another account has it, or one that looks the same.
     """
-    username = picture = None
-    if change.username is not msgspec.UNSET:
-        name = checks.check_username(change.username, "username")
-        username = (name, checks.username_key(name))
+    picture = None
     if change.profile_picture_url is not msgspec.UNSET:
         url = change.profile_picture_url
         picture = (None if url is None else checks.check_url(url, "profile_picture_url"),)
-    given = {"username": username, "profile_picture_url": picture}
-    changed = [field for field, value in given.items() if value is not None]
+    changed = [field for field in change.__struct_fields__ if getattr(change, field) is not msgspec.UNSET]
     if not changed:
         return await get_user(database, user_id)
     try:
         async with database.transaction() as connection:
             self_id = await blocks.lock_self_chat(connection, database.server_name, user_id)
+            username = None
+            if change.username is not msgspec.UNSET:
+                username = await claim(connection, change.username, "username", user_id=user_id)
             user = await accounts.update_profile(connection, user_id, username=username, picture=picture)
             if user is None:
                 raise UserNotFound

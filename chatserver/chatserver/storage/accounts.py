@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chatserver.storage.database import Connection, Database, Record
+    from chatserver.storage.usernames import Username
 
 _USER_COLUMNS: Final[LiteralString] = (
     "user_id, phone_number, username, profile_picture_url, created_at, last_seen_of(user_id, last_seen)"
@@ -34,8 +35,6 @@ class SignIn(msgspec.Struct, frozen=True, kw_only=True):
     request_id: int
     token_hash: bytes
     device_name: str | None
-    username: str | None
-    username_key: str | None
     session_days: int
 
 
@@ -107,21 +106,23 @@ async def update_profile(
     connection: Connection,
     user_id: int,
     *,
-    username: tuple[str, str] | None,
+    username: Username | None,
     picture: tuple[str | None] | None,
 ) -> User | None:
-    """Set username (with its key) and picture where given; returns None when there is no such user.
+    """Set username and picture where given; returns None when there is no such user.
 
     Raises:
         StatementFailed: at the transaction's end; see `username_taken`.
     """
     record = await connection.fetchrow(
         "UPDATE users SET username = coalesce($2, username), username_key = coalesce($3, username_key), "
-        "profile_picture_url = CASE WHEN $4 THEN $5 ELSE profile_picture_url END "
+        "username_skeleton = coalesce($4, username_skeleton), "
+        "profile_picture_url = CASE WHEN $5 THEN $6 ELSE profile_picture_url END "
         f"WHERE user_id = $1 AND deleted_at IS NULL RETURNING {_USER_COLUMNS}",
         user_id,
-        username[0] if username else None,
-        username[1] if username else None,
+        username.name if username else None,
+        username.key if username else None,
+        username.skeleton if username else None,
         picture is not None,
         picture[0] if picture else None,
     )
@@ -135,8 +136,13 @@ def username_taken(error: StatementFailed) -> Exception:
     return error
 
 
-async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] | None:
+async def sign_in(connection: Connection, sign_in: SignIn, username: Username | None) -> tuple[User, int] | None:
     """Use the code up, make the account if need be, and add the device: steps of one transaction.
+
+    Args:
+        connection: of the transaction.
+        sign_in: who signs in.
+        username: the account's from now on; None leaves it as it is.
 
     Returns:
         The user and the device's id; None when the code was used meanwhile, and then nothing must be committed.
@@ -145,13 +151,16 @@ async def sign_in(connection: Connection, sign_in: SignIn) -> tuple[User, int] |
         StatementFailed: see `username_taken`; the code remains usable.
     """
     record = await connection.fetchrow(
-        "INSERT INTO users AS u (phone_number, username, username_key, last_seen) VALUES ($1, $2, $3, now()) "
+        "INSERT INTO users AS u (phone_number, username, username_key, username_skeleton, last_seen) "
+        "VALUES ($1, $2, $3, $4, now()) "
         "ON CONFLICT (phone_number) DO UPDATE SET username = coalesce(excluded.username, u.username), "
-        "username_key = coalesce(excluded.username_key, u.username_key), last_seen = now() "
+        "username_key = coalesce(excluded.username_key, u.username_key), "
+        "username_skeleton = coalesce(excluded.username_skeleton, u.username_skeleton), last_seen = now() "
         f"RETURNING {_USER_COLUMNS}",
         sign_in.phone_number,
-        sign_in.username,
-        sign_in.username_key,
+        username.name if username else None,
+        username.key if username else None,
+        username.skeleton if username else None,
     )
     # The user first, as whoever deletes the account does; who comes second with the same code finds it used.
     if record is None or not await use_code(connection, sign_in.phone_number, sign_in.request_id):

@@ -1,0 +1,75 @@
+"""Which names look alike: Unicode's confusable characters and scripts (UTS #39). Pure, but for the data read at import.
+
+Of confusable-homoglyphs only the data is used: which characters look alike.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from importlib import resources
+from typing import Final
+
+import regex
+
+# Those in use today, by UAX #31: recommended, and limited use. Japanese and Korean are written in several.
+_SCRIPTS: Final = """
+    Latn Arab Armn Beng Cyrl Deva Ethi Geor Grek Gujr Guru Hebr Khmr Knda Laoo Mlym Mymr Orya Sinh Taml Telu Thaa
+    Thai Tibt Adlm Bali Bamu Batk Cakm Cans Cham Cher Hmnp Java Kali Lana Lepc Limb Lisu Mand Mong Mtei Newa Nkoo
+    Olck Osge Plrd Rohg Saur Sund Sylo Syrc Tale Talu Tavt Tfng Vaii Wcho Yiii
+"""
+_TOGETHER: Final = (("Hani", "Hira", "Kana"), ("Hani", "Bopo"), ("Hani", "Hang"))
+
+_SINGLE_SCRIPT: Final = regex.compile(
+    "|".join(
+        "[" + "".join(rf"\p{{scx={name}}}" for name in (*scripts, "Zyyy", "Zinh")) + "]+"
+        for scripts in (*((name,) for name in _SCRIPTS.split()), *_TOGETHER)
+    )
+)
+_INVISIBLE: Final = regex.compile(r"\p{Default_Ignorable_Code_Point}")
+
+
+def _prototypes() -> dict[str, str]:
+    """Return, by character, the character or characters that stand for all that look like it.
+
+    The data names what looks alike in both directions: a prototype is what has several, or the first of a pair.
+    """
+    data = json.loads(resources.files("confusable_homoglyphs").joinpath("confusables.json").read_text("utf-8"))
+    found: dict[str, str] = {}
+    for character, similar in data.items():
+        other = similar[0]["c"]
+        pair = len(data.get(other, ())) == 1
+        if len(character) == 1 and len(similar) == 1 and (not pair or other < character):
+            # Of right-to-left characters the data also has the marks that Unicode's file is written with.
+            found[character] = other.strip("\u200e\u200f")
+    return found
+
+
+_PROTOTYPES: Final = _prototypes()
+
+
+def is_single_script(text: str) -> bool:
+    r"""Return whether a text is written in one script that is in use today, and its digits in one row of digits.
+
+    Example:
+        >>> is_single_script("ada1"), is_single_script("\u0430da"), is_single_script("\u674e\u3055\u3093")
+        (True, False, True)
+    """
+    zeros = {ord(digit) - unicodedata.decimal(digit) for digit in text if unicodedata.category(digit) == "Nd"}
+    return len(zeros) <= 1 and _SINGLE_SCRIPT.fullmatch(text) is not None
+
+
+def _skeleton(text: str) -> str:
+    seen = _INVISIBLE.sub("", unicodedata.normalize("NFD", text))
+    return unicodedata.normalize("NFD", "".join(_PROTOTYPES.get(character, character) for character in seen))
+
+
+def look(name: str) -> str:
+    r"""Return what is the same for all names that look like this one, in capitals or not.
+
+    Example:
+        >>> look("PayPaI") == look("paypal"), look("\u0441\u043e\u0441\u043e") == look("coco")
+        (True, True)
+    """
+    # First as it is written: a capital I looks like a small l, and its small letter does not.
+    return _skeleton(_skeleton(unicodedata.normalize("NFKC", name)).casefold())
