@@ -14,7 +14,7 @@ from chatserver.services.balancing import BEATS_UNTIL_GONE
 from chatserver.services.proxies import ProxyWatch, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from chatserver.routes.context import Context
 
@@ -63,13 +63,25 @@ async def running(context: Context) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await context.sender.finish(SEND_CODES_SECONDS)
+        with _step("codes"):
+            await context.sender.finish(SEND_CODES_SECONDS)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await _say_who_went(context)
-        await context.writer.close(timeout_seconds=1)
-        await context.database.close()
+        with _step("loops"):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        with _step("presence"):
+            await _say_who_went(context)
+        with _step("writer"):
+            await context.writer.close(timeout_seconds=1)
+        with _step("database"):
+            await context.database.close()
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    """Let the end of the server go on with the next step whatever becomes of this one."""
+    with contextlib.suppress(ServiceUnavailable), supervision.isolated("end_failed", step=name):
+        yield
 
 
 async def _say_who_went(context: Context) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chatserver.app import make_context
 from chatserver.connection import Connection
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from chatserver.model import Principal
+    from chatserver.routes.context import Context
     from chatserver.storage.listener import Listener
 
 POOL_SIZE = 4
@@ -200,10 +201,18 @@ class PlayedSocket(Socket):
         self.close_code = code
 
 
+class Parts(Protocol):
+    """A server without its listener, or with."""
+
+    @property
+    def context(self) -> Context:
+        """Its parts."""
+
+
 class Wire:
     """A device's connection to one server: frames go in, frames come out when they are taken."""
 
-    def __init__(self, server: ChatServer, principal: Principal) -> None:
+    def __init__(self, server: Parts, principal: Principal) -> None:
         self.server = server
         self._connection = Connection(uuid.uuid4().hex[:16], principal.user_id, principal.device_id)
         self._conversation = Conversation(server.context, self._connection, "epoch")
@@ -217,7 +226,7 @@ class Wire:
         """
         context = self.server.context
         await context.deliverer.learn(self._connection.user_id)
-        await context.deliverer.claims.claim(self.server.bus, self._connection)
+        await context.deliverer.claims.claim(context.bus, self._connection)
         self._conversation.opened(self._socket)
 
     def close(self) -> None:

@@ -194,8 +194,8 @@ class Deliverer:
                 await self.signals.deliver({chat_id for _, chat_id in self._found})
             except ServiceUnavailable:
                 log.warning("delivery_waits_for_database")
-                await asyncio.sleep(RETRY_SECONDS)
                 self._work.set()
+                await asyncio.sleep(RETRY_SECONDS)
             except BaseException:
                 # Whoever runs this again goes on with what waits.
                 self._work.set()
@@ -259,6 +259,8 @@ class Deliverer:
     def _try_again(self) -> None:
         put_off, self._put_off = self._put_off, {}
         self._look_for(SeqRange(chat_id, last_seq, last_seq) for chat_id, last_seq in put_off.items())
+        if self.signals.try_again():
+            self._work.set()
 
     def _join(self, user_id: int, chat_id: int, after_seq: int) -> None:
         self._hub.join(user_id, chat_id, after_seq)

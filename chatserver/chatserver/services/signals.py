@@ -45,6 +45,8 @@ class Signals:
         # By chat and user: delivered and read; and who types.
         self._receipts: dict[int, dict[int, tuple[int, int]]] = {}
         self._typing: dict[int, set[int]] = {}
+        # Receipts that could not be delivered, until the next try.
+        self._put_off: list[tuple[int, int, int, int]] = []
         self._typed_at: dict[tuple[int, int], float] = {}
         # Until when (monotonic) all receipts are known to have been told.
         self._receipts_until = time.monotonic()
@@ -69,7 +71,15 @@ class Signals:
         """
         chat_ids = {*self._receipts, *self._typing}.difference(joining)
         for chat_id in await apart("signals_not_delivered", sorted(chat_ids), self._deliver):
-            self._take(chat_id)
+            # Typing would be over by the next try.
+            receipts, _ = self._take(chat_id)
+            self._put_off += [(chat_id, user_id, *marks) for user_id, marks in receipts]
+
+    def try_again(self) -> bool:
+        """Have receipts that could not be delivered wait again; returns whether there are any."""
+        put_off, self._put_off = self._put_off, []
+        self.hear(put_off)
+        return bool(put_off)
 
     async def _deliver(self, chat_ids: Sequence[int]) -> None:
         unknown = self._hub.unknown_members(chat_ids)

@@ -169,6 +169,10 @@ class MessageWriter:
                 await self._idle.wait()
         except TimeoutError:
             log.warning("writer_closed_with_rows_left", rows=self._queued)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         tasks = [*self._running, *([] if self._expiry is None else [self._expiry])]
         for task in tasks:
             task.cancel()

@@ -166,7 +166,11 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
-        self._pool = None
+        except BaseException:
+            self._pool.terminate()
+            raise
+        finally:
+            self._pool = None
 
     def connection_counts(self) -> tuple[int, int]:
         """Return how many connections the pool has open, and how many of them are idle."""
