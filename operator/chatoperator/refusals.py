@@ -28,6 +28,12 @@ SECTIONS = {"postgres": "database", "chatserver": "chatserver", "migrate": "chat
 
 ANY = frozenset(SECTIONS)
 
+KEPT = frozenset({"Secret", "PersistentVolumeClaim"})
+"""Kinds of which some hold what cannot be made again: nobody is told to delete one."""
+
+WORKLOADS = frozenset({"Deployment", "StatefulSet", "Job"})
+"""Kinds whose pods the spec may ask for in ways that a policy forbids."""
+
 POD_FIELDS = "template|nodeSelector|tolerations|affinity"
 
 FIELDS: tuple[tuple[str, frozenset[str], str], ...] = (
@@ -41,6 +47,14 @@ FIELDS: tuple[tuple[str, frozenset[str], str], ...] = (
     ("annotations", frozenset({"ingress"}), "ingress.service.annotations"),
 )
 """A pattern in the API server's words, the parts that it speaks of there, and the field of the spec behind it."""
+
+IMMUTABLE = re.compile(r"immutable|updates to statefulset spec|may not change once set|can ?not be (changed|unset)")
+"""What the API server says of a field that keeps the value that an object was created with."""
+
+OWN_POLICY = re.compile(
+    r"ValidatingAdmissionPolicy '([^']+)' with binding '\1' denied request: (?=.*\b(of a chat|the operator)\b)"
+)
+"""The chart's own policies. An apply keeps what others have set in an object beside the operator's fields."""
 
 QUOTED = re.compile(r'^\S+ "[^"]*" is (invalid|forbidden): ')
 """What the API server says before its reason: kind and name once more."""
@@ -66,7 +80,8 @@ def _one(refusal: KubeError) -> str:
     field = _field(kind, name, refusal.reason)
     about = f" (spec.{field})" if field else ""
     remedy = _remedy(refusal, kind, name, f"correct spec.{field or ''}".rstrip("."))
-    return f"{kind} {name}{about}: {QUOTED.sub('', refusal.reason).rstrip('.')}. {remedy}"
+    said = OWN_POLICY.sub("", QUOTED.sub("", refusal.reason)).rstrip(".")
+    return f"{kind} {name}{about}: {said}. {remedy}"
 
 
 def _object(path: str) -> tuple[str | None, str]:
@@ -106,17 +121,40 @@ def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
         made = "The API server did not answer; it is tried again"
     elif " cannot " in reason and reason.partition(" is forbidden: ")[2].startswith("User "):
         made = "Install the operator's chart of this release again: it lacks a right"
+    elif OWN_POLICY.search(reason):
+        made = _undo(kind, name, correct)
     elif refusal.status == FORBIDDEN or "admission webhook" in reason:
         made = f"Change the quota, policy or webhook that forbids it, or {correct}"
-    elif "immutable" in reason and kind == "PersistentVolumeClaim":
-        made = "Put back what spec.database.storage said; a volume never changes in this"
-    elif "immutable" in reason:
-        made = f"Put back what the spec said, or delete {kind} {name}: it is made again"
+    elif IMMUTABLE.search(reason):
+        made = _anew(kind, name)
     elif refusal.status == CONFLICT:
         made = f"Something else writes {kind} {name} all the time; metadata.managedFields names it"
     else:
         made = f"{correct[0].upper()}{correct[1:]}; all else is applied"
     return made
+
+
+def _undo(kind: str, name: str, correct: str) -> str:
+    """What to do where the object, as it would be with the operator's fields, is what the chart's policies forbid."""
+    if kind in KEPT:
+        return f"Remove what somebody else has set in {kind} {name}"
+    if kind in WORKLOADS:
+        return f"Remove what somebody else has set in {kind} {name}, or {correct}"
+    return f"Somebody else has set that in {kind} {name}: delete it, and the operator makes it again"
+
+
+def _anew(kind: str, name: str) -> str:
+    """What to do about a field that never changes, so that nothing is lost by it."""
+    if kind == "PersistentVolumeClaim":
+        return "Put back what spec.database.storage said; a volume never changes in this"
+    if kind == "Secret":
+        return (
+            "Somebody has set immutable: true, which nobody can take back. Make it anew with the same content: "
+            f"kubectl get secret {name} -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"
+        )
+    if kind == "StatefulSet":
+        return f"Delete {kind} {name}: it is made again on the same volume, and the database is unavailable meanwhile"
+    return f"Put back what the spec said, or delete {kind} {name}: it is made again"
 
 
 def _cut(text: str, length: int) -> str:

@@ -13,6 +13,11 @@ def refused(path: str, reason: str, status: int = 422) -> KubeError:
     return KubeError(f"PATCH {path}: {reason}", status, path=path, reason=reason)
 
 
+def denied(policy: str, message: str) -> str:
+    name = f"chatcluster-operator.chatcluster-system.{policy}"
+    return f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: {message}"
+
+
 TOO_LARGE = (
     'spec.template.spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit'
 )
@@ -83,6 +88,48 @@ TOO_LARGE = (
             'secrets "demo-database" is forbidden: User "system:serviceaccount:a:b" cannot patch resource "secrets"',
             403,
             "Install the operator's chart of this release again",
+        ),
+        (
+            "secrets/demo-database",
+            'Secret "demo-database" is invalid: data: Forbidden: field is immutable when `immutable` is set',
+            422,
+            "kubectl get secret demo-database -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -",
+        ),
+        (
+            "statefulsets/demo-postgres",
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden",
+            422,
+            "Delete StatefulSet demo-postgres: it is made again on the same volume",
+        ),
+        (
+            "services/demo-ingress",
+            "spec.ipFamilies[0]: Invalid value: IPv6: primary ipFamily can not be changed",
+            422,
+            "delete Service demo-ingress: it is made again",
+        ),
+        (
+            "services/demo-chatserver",
+            denied("services", "Services of a chat have neither externalIPs nor an externalName"),
+            422,
+            "Somebody else has set that in Service demo-chatserver: delete it, and the operator makes it again",
+        ),
+        (
+            "deployments/demo-chatserver",
+            denied("workloads", "pods of a chat share neither network, processes nor IPC with their node"),
+            422,
+            "Remove what somebody else has set in Deployment demo-chatserver, or correct spec",
+        ),
+        (
+            "secrets/demo-database",
+            denied("secrets", "the operator sets no annotations of Secrets but chatcluster.io/*"),
+            422,
+            "Remove what somebody else has set in Secret demo-database",
+        ),
+        (
+            "deployments/demo-chatserver",
+            "ValidatingAdmissionPolicy 'no-latest' with binding 'all' denied request: images need a digest",
+            403,
+            "Change the quota, policy or webhook that forbids it, or correct spec",
         ),
         ("configmaps/demo-postgres", "TimeoutError: ", 0, "The API server did not answer; it is tried again"),
         ("configmaps/demo-postgres", "Operation cannot be fulfilled", 409, "metadata.managedFields names it"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.errors import KubeError
+from chatoperator.manifests.logins import REQUEST_ANNOTATION as ROTATE_ANNOTATION
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator
@@ -59,3 +60,44 @@ async def test_a_quota_that_forbids_an_object_is_told_in_kubernetes_words(operat
     told = await _told(operator, {"ingress": {"hostnames": ["chat.example.com"], "front": {"kind": "Ingress"}}})
     assert told.startswith("Ingress demo-front (spec.ingress.front): exceeded quota: full, requested: ")
     assert "Change the quota, policy or webhook that forbids it, or correct spec.ingress.front" in told
+
+
+EXTERNAL = {"type": "ExternalName", "externalName": "elsewhere.example.com", "clusterIP": None, "clusterIPs": None}
+
+
+async def test_what_somebody_else_made_of_a_service_is_undone_by_deleting_it(operator: Operator) -> None:
+    """An apply keeps what others have set, and so the chart's own policy refuses it: no spec can be corrected."""
+    await operator.brought_up()
+    names = ("demo-chatserver", "demo-postgres", "demo-ingress")
+    for name in names:
+        operator.kubectl("patch", "service", name, "--type=merge", "-p", json.dumps({"spec": EXTERNAL}))
+    told = await _told(operator, {})
+    for name in names:
+        assert f"Somebody else has set that in Service {name}: delete it, and the operator makes it again" in told
+        operator.kubectl("delete", "service", name)
+    await operator.reconcile(2)
+    for name in names:
+        assert (await operator.get("Service", name))["spec"]["type"] != "ExternalName"
+    assert (await operator.condition("Progressing"))["reason"] != "ApplyFailed"
+
+
+async def test_what_is_told_of_an_immutable_secret_keeps_its_content(operator: Operator) -> None:
+    await operator.brought_up()
+    await operator.reconcile()
+    before = await operator.get("Secret", "demo-database")
+    operator.kubectl("patch", "secret", "demo-database", "--type=merge", "-p", json.dumps({"immutable": True}))
+    operator.kubectl("annotate", "cc", "demo", f"{ROTATE_ANNOTATION}=now")
+    told = await _told(operator, {})
+    assert "kubectl get secret demo-database -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -" in told
+    kept = operator.kubectl("get", "secret", "demo-database", "-o", "yaml").splitlines()
+    mutable = "\n".join(line for line in kept if not line.startswith("immutable:"))
+    operator.kubectl("replace", "--force", "-f", "-", stdin=mutable)
+    await operator.reconcile(2)
+    after = await operator.get("Secret", "demo-database")
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    # The rotation, which goes on, makes the other login's password and nothing else.
+    assert {key for key in after["data"] if after["data"][key] != before["data"].get(key)} == {
+        "password.chat_b",
+        "revision",
+    }
+    assert (await operator.condition("Progressing"))["reason"] not in {"ApplyFailed", "CredentialsLost"}
