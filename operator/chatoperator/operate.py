@@ -70,7 +70,7 @@ async def _lead(lease: Lease, controller: Controller, configured: Settings) -> N
     keeping = asyncio.create_task(lease.keep())
     await asyncio.wait({operating, keeping}, return_when=asyncio.FIRST_COMPLETED)
     if not operating.done():
-        error = keeping.exception()
+        error = None if keeping.cancelled() else keeping.exception()
         log.error("lost the lease", lease=configured.lease_name, exc_info=error)
         # Not by way of cancelling what runs, which could take its time.
         os._exit(EXIT_LEASE_LOST)

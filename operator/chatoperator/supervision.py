@@ -28,11 +28,13 @@ async def supervised(loop: str, work: Callable[[], Awaitable[None]]) -> None:
         loop: Its name in logs and in the metric chatcluster_loop_failures_total.
         work: The loop, from its beginning.
     """
-    failures = 0
+    failures, wait_seconds = 0, 0
     clock = asyncio.get_running_loop().time
     while True:
         began = clock()
         try:
+            await asyncio.sleep(wait_seconds)
+            began = clock()
             await work()
         except asyncio.CancelledError as error:
             # Of this task, or of something that it awaited and that somebody else has cancelled.
@@ -46,7 +48,7 @@ async def supervised(loop: str, work: Callable[[], Awaitable[None]]) -> None:
                 raise asyncio.CancelledError from error
         if clock() - began >= STEADY_SECONDS:
             failures = 0
-        await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
+        wait_seconds = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
         failures += 1
 
 

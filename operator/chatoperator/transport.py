@@ -110,7 +110,8 @@ class Transport:
             metrics.REQUESTS.labels(method=method, status=str(response.status)).inc()
             if response.ok:
                 return response
-            text = await response.text(errors="replace")
+            async with response:
+                text = await response.text(errors="replace")
             if response.status != TOO_MANY or last:
                 told = reason(response, text)
                 raise KubeError(f"{method} {path}: {told}", status=response.status, path=path, reason=told)
