@@ -210,7 +210,9 @@ async def test_username_is_unique_without_case_and_a_clash_leaves_the_code_usabl
         server.database, session.user.user_id, users.ProfileChange(profile_picture_url=None)
     )
     assert (cleared.username, cleared.profile_picture_url) == ("BOB", None)
-    # Other devices hear that something changed, and never from a refused change.
+    # Other devices hear that something changed, and never from a refused change, nor from one that is repeated.
+    for same in (users.ProfileChange(username="BOB"), users.ProfileChange(profile_picture_url=None)):
+        assert await users.update_profile(server.database, session.user.user_id, same) == cleared
     told = (await feed.read_feed(server.database, session.user.user_id, events=True)).rows
     assert [(row.kind, row.seq, row.detail) for row in told] == [
         ("profile", 1, {"fields": ["username", "profile_picture_url"]}),

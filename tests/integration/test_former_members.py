@@ -68,6 +68,17 @@ async def test_who_has_left_marks_what_they_can_see_and_nothing_later(server: Se
     assert stored[0] == 3
 
 
+async def test_who_has_left_is_not_told_when_others_write(server: Server) -> None:
+    made = await team(server)
+    await made.remove(made.ben)
+    before = await chats.get_chat(server.database, made.ben, made.chat_id)
+    newer = (await server.send(made.ben, "note", to="Ben")).chat_id
+    await made.send("later")
+    listed = (await chats.list_chats(server.database, made.ben)).chats
+    assert [chat.chat_id for chat in listed] == [newer, made.chat_id]
+    assert listed[1] == before
+
+
 async def test_only_ones_own_devices_hear_what_one_marks_after_leaving(read_dsn: Callable[[], str]) -> None:
     air = Air(read_dsn)
     await air.open()

@@ -79,6 +79,7 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
 async def update_profile(database: Database, user_id: int, change: ProfileChange) -> User:
     """Change the profile, tell the user's other devices by a row in their own chat, and return it.
 
+    The same values again change nothing, and nobody is told.
     The row says which fields changed, not to what: it stays when the account is deleted.
 
     Raises:
@@ -88,8 +89,7 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
     if change.profile_picture_url is not msgspec.UNSET:
         url = change.profile_picture_url
         picture = (None if url is None else checks.check_url(url, "profile_picture_url"),)
-    changed = [field for field in change.__struct_fields__ if getattr(change, field) is not msgspec.UNSET]
-    if not changed:
+    if change == ProfileChange():
         return await get_user(database, user_id)
     try:
         async with database.transaction() as connection:
@@ -97,9 +97,13 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
             username = None
             if change.username is not msgspec.UNSET:
                 username = await claim(connection, change.username, "username", user_id=user_id)
+            before = await accounts.profile_of(connection, user_id)
             user = await accounts.update_profile(connection, user_id, username=username, picture=picture)
-            if user is None:
+            if before is None or user is None:
                 raise UserNotFound
+            changed = [field for field in change.__struct_fields__ if getattr(before, field) != getattr(user, field)]
+            if not changed:
+                return user
             await append_event(
                 connection,
                 database.server_name,

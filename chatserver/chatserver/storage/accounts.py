@@ -51,6 +51,14 @@ async def user_by_id(database: Database, user_id: int) -> User | None:
     return None if record is None else _user(record)
 
 
+async def profile_of(connection: Connection, user_id: int) -> User | None:
+    """Return the account with this id as a transaction sees it."""
+    record = await connection.fetchrow(
+        f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = $1 AND deleted_at IS NULL", user_id
+    )
+    return None if record is None else _user(record)
+
+
 async def user_by_phone(database: Database, phone_number: str) -> User | None:
     """Return the account with this number, in E.164 form."""
     record = await database.fetchrow(f"SELECT {_USER_COLUMNS} FROM users WHERE phone_number = $1", phone_number)

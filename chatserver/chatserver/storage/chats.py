@@ -30,17 +30,25 @@ _LISTED = (
     """
 WITH found AS MATERIALIZED (
     SELECT c.chat_id, c.kind, cm.joined_seq, cm.read_seq, cm.absent, cm.left_seq IS NOT NULL AS gone,
-        coalesce(cm.left_seq, c.last_seq) AS last_seq, c.last_at
+        coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
+    -- For a former member the chat ends with the row of their leaving: they are not told when others write.
+    LEFT JOIN LATERAL (
+        SELECT m.created_at, m.xact FROM messages m
+        WHERE cm.left_seq IS NOT NULL AND m.chat_id = cm.chat_id AND m.seq = cm.left_seq
+    ) ending ON true
+    CROSS JOIN LATERAL (
+        SELECT coalesce(ending.created_at, c.last_at) AS last_at, coalesce(ending.xact, c.last_xact) AS last_xact
+    ) own
     WHERE cm.user_id = $1
         AND ($2::bigint IS NULL OR c.chat_id = $2)
         -- The user's own chat is no conversation: who asks for it by id gets it.
         AND ($2::bigint IS NOT NULL OR c.kind <> 'self')
         -- A direct chat is listed once something was said.
         AND ($2::bigint IS NOT NULL OR c.last_seq > 0)
-        AND ($3::timestamptz IS NULL OR (c.last_at, c.chat_id) < ($3, $4::bigint))
-        AND ($8::text IS NULL OR NOT pg_visible_in_snapshot(c.last_xact, $8::text::pg_snapshot))
-    ORDER BY c.last_at DESC, c.chat_id DESC LIMIT $5 + 1
+        AND ($3::timestamptz IS NULL OR (own.last_at, c.chat_id) < ($3, $4::bigint))
+        AND ($8::text IS NULL OR NOT pg_visible_in_snapshot(own.last_xact, $8::text::pg_snapshot))
+    ORDER BY own.last_at DESC, c.chat_id DESC LIMIT $5 + 1
 ), mine AS MATERIALIZED (
     -- As many as the last messages' bytes allow; the chat that passes them is the last one.
     SELECT * FROM (
@@ -155,8 +163,9 @@ async def has_news(database: Database, user_id: int, since: str) -> bool:
     """Return whether a chat of a user has rows that a pg_snapshot does not see."""
     record = await database.fetchrow(
         "SELECT EXISTS (SELECT FROM chat_members cm JOIN chats c USING (chat_id) WHERE cm.user_id = $1 "
-        "AND c.kind <> 'self' AND c.last_seq > 0 "
-        "AND NOT pg_visible_in_snapshot(c.last_xact, $2::text::pg_snapshot))",
+        "AND c.kind <> 'self' AND c.last_seq > 0 AND NOT pg_visible_in_snapshot(coalesce(("
+        "SELECT m.xact FROM messages m WHERE cm.left_seq IS NOT NULL AND m.chat_id = cm.chat_id "
+        "AND m.seq = cm.left_seq), c.last_xact), $2::text::pg_snapshot))",
         user_id,
         since,
     )
