@@ -36,7 +36,7 @@ MAX_FRAMES_PER_SECOND = 1000
 MAX_SYNC_CHATS = 5000
 MAX_SUBSCRIBED_USERS = 1000
 
-# Close codes; only after 4003 and 4009 is coming back useless.
+# Close codes; only after 4003 and a second 4009 is coming back useless.
 CLOSE_TOO_LARGE = 1009  # never send that frame again; come back with back-off, and sync
 CLOSE_RESTART = 1012  # come back with back-off: another server takes over
 CLOSE_UNAUTHENTICATED = 4001  # sign in, then come back

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from chatserver.client import Item, LiveClient, Positions, Problem, Replaced, RestClient, SignedOut
+from chatserver.client.connection import open_socket
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -156,6 +157,21 @@ async def test_a_deleted_account_and_a_second_program_end_a_client_that_waits(pr
             await rest.call("DELETE", "/api/users/me")
             with pytest.raises(SignedOut):
                 await asyncio.wait_for(waiting, WAIT_SECONDS)
+
+
+async def test_a_connection_that_was_given_up_and_comes_late_ends_no_client(process: ServerProcess) -> None:
+    async with (
+        await RestClient.sign_in(process.url, number(), username=named("ana")) as rest,
+        LiveClient(rest) as live,
+    ):
+        await asyncio.wait_for(live.wait_connected(), WAIT_SECONDS)
+        # What this device opened when the network stood still reaches the server only now, with nobody behind it.
+        async with open_socket(rest) as late:
+            await late.recv()
+            while not live.closes:
+                await asyncio.sleep(0.01)
+        ack = await asyncio.wait_for(live.send("still here", to=rest.username), WAIT_SECONDS)
+        assert (ack.seq, live.closes) == (1, [4009])
 
 
 async def test_a_crowd_of_sends_needs_no_second_connection(read_dsn: Callable[[], str]) -> None:

@@ -1,4 +1,4 @@
-"""How long a client waits before it connects again; pure, with the random draw as an argument."""
+"""Whether and when a client connects again; pure, with the random draw as an argument."""
 
 MAX_SECONDS = 20.0
 """Full jitter below it: 5,000 clients of a lost server come back at 250 a second at most."""
@@ -30,3 +30,27 @@ class Backoff:
         ceiling = min(MAX_SECONDS, FIRST_SECONDS * 2.0 ** min(self._soon_ended, 16))
         self._soon_ended += 1
         return draw * ceiling
+
+
+class Replacements:
+    """Decides whether a client comes back whose connection was replaced by another one of its device.
+
+    The other one may be its own: an attempt that it gave up on, or one of the program's last run, can reach the server
+    after the connection that followed. That one is dead, and whoever takes it for another program is gone for nothing.
+    """
+
+    def __init__(self) -> None:
+        self._came_back = False
+
+    def may_come_back(self, connected_seconds: float) -> bool:
+        """Return whether to connect again after a replacement: once, until a connection was steady.
+
+        Of two programs that both do so, the one that connected last stays: the other is replaced twice in a row.
+
+        Args:
+            connected_seconds: From the `welcome` of the replaced connection to its end.
+        """
+        if connected_seconds >= STEADY_SECONDS:
+            self._came_back = False
+        may, self._came_back = not self._came_back, True
+        return may

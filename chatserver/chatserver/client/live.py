@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from chatserver.client import frames
-from chatserver.client.backoff import Backoff
+from chatserver.client.backoff import Backoff, Replacements
 from chatserver.client.connection import (
     CLOSE_PROTOCOL,
     CLOSE_REPLACED,
@@ -83,6 +83,7 @@ class LiveClient:
         self._items: asyncio.Queue[Item | ReceiptUpdate | None] = asyncio.Queue()
         self._iterating = False
         self._backoff = Backoff()
+        self._replacements = Replacements()
         self._welcomed_at: float | None = None
         self._loop_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -184,11 +185,15 @@ class LiveClient:
     async def _run(self) -> None:
         while True:
             code = await self._connect_once()
-            if code in FINAL_CLOSES:
-                ended = Replaced if code == CLOSE_REPLACED else SignedOut
-                self._fail(ended(f"the server closed with {code}"))
-                return
             lasted = 0.0 if self._welcomed_at is None else time.monotonic() - self._welcomed_at
+            if code == CLOSE_REPLACED and not self._replacements.may_come_back(lasted):
+                self._fail(
+                    Replaced("another program uses this device's token: its connection has replaced this one twice")
+                )
+                return
+            if code in FINAL_CLOSES:
+                self._fail(SignedOut(f"the server closed with {code}"))
+                return
             wait = self._backoff.seconds(lasted, random.random())  # noqa: S311 - jitter, not a secret
             log.info("connecting again in %.2f s; the last connection ended with %s", wait, code)
             await asyncio.sleep(wait)
@@ -217,7 +222,7 @@ class LiveClient:
             self._sender.end()
             self._socket = None
         if code is not None:
-            self.closes.append(code)
+            self.closes.append(int(code))
         return code
 
     async def _converse(self, socket: ClientConnection) -> None:

@@ -20,7 +20,7 @@ class SignedOut(ChatClientError):
 
 
 class Replaced(SignedOut):
-    """This device has connected elsewhere: another program uses its token. The token is good; do not connect again."""
+    """This device has connected elsewhere, twice: another program uses its token. Do not connect again."""
 
 
 class HistoryReplaced(ChatClientError):

@@ -10,7 +10,7 @@ import pytest
 from chatserver import client
 from chatserver.client import LiveClient
 from chatserver.client.backoff import FIRST_SECONDS, MAX_SECONDS, STEADY_SECONDS
-from chatserver.client.connection import CLOSE_TOO_LARGE, FINAL_CLOSES, PING_SECONDS
+from chatserver.client.connection import CLOSE_REPLACED, CLOSE_TOO_LARGE, FINAL_CLOSES, PING_SECONDS
 from chatserver.client.model import RETRY_MAX_SECONDS, RETRY_MIN_SECONDS, RETRYABLE_CODES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "python-client.md").read_text()
@@ -27,7 +27,7 @@ def test_every_call_of_a_live_client_has_its_outcome() -> None:
     assert calls == set(re.findall(r"live\.(\w+)\(", table))
 
 
-@pytest.mark.parametrize("code", [*FINAL_CLOSES, CLOSE_TOO_LARGE])
+@pytest.mark.parametrize("code", [*FINAL_CLOSES, CLOSE_REPLACED, CLOSE_TOO_LARGE])
 def test_every_close_code_that_the_client_knows_is_in_the_table(code: int) -> None:
     table = PAGE.partition("## Close codes and back-off")[2]
     assert re.search(rf"^\| .*\b{code}\b", table, re.MULTILINE)

@@ -25,7 +25,7 @@ from chatserver.client import (
     RestClient,
     SignedOut,
 )
-from chatserver.client.backoff import STEADY_SECONDS, Backoff
+from chatserver.client.backoff import STEADY_SECONDS, Backoff, Replacements
 from tests.support.scripted import CHAT, ME, WAIT_SECONDS, Script, message, scripted
 
 LIMIT = 327_680
@@ -141,7 +141,7 @@ async def test_a_second_loop_that_waits_for_items_is_refused_and_one_after_the_o
         assert [item.seq for item in (first, second) if isinstance(item, Item)] == [1, 2]
 
 
-@pytest.mark.parametrize("code", [4001, 4003, 4009])
+@pytest.mark.parametrize("code", [4001, 4003])
 async def test_a_final_close_reaches_everybody_who_waits_and_who_comes_later(code: int) -> None:
     async with scripted() as (script, live):
         sending = asyncio.create_task(live.send("x", chat_id=CHAT))
@@ -158,16 +158,17 @@ async def test_a_final_close_reaches_everybody_who_waits_and_who_comes_later(cod
         assert script.connections == 1
 
 
-async def test_who_connected_elsewhere_is_told_from_who_was_signed_out() -> None:
+async def test_who_is_replaced_by_a_connection_given_up_long_ago_comes_back_and_who_is_replaced_again_ends() -> None:
     async with scripted() as (script, live):
         await script.hang_up(4009)
+        await acknowledged(script, live, "still here", 1)
+        await script.hang_up(4009)
         with pytest.raises(Replaced):
-            await asyncio.wait_for(anext(live.items()), WAIT_SECONDS)
-    async with scripted() as (script, live):
-        await script.hang_up(4001)
-        with pytest.raises(SignedOut) as signed_out:
-            await asyncio.wait_for(anext(live.items()), WAIT_SECONDS)
-        assert not isinstance(signed_out.value, Replaced)
+            await asyncio.wait_for(live.send("x", chat_id=CHAT), WAIT_SECONDS)
+        assert (script.connections, live.closes) == (2, [4009, 4009])
+    replacements = Replacements()
+    assert [replacements.may_come_back(STEADY_SECONDS) for _ in range(2)] == [True, True]
+    assert not replacements.may_come_back(STEADY_SECONDS / 2)
 
 
 async def test_an_ended_client_asks_rest_for_nothing_more() -> None:
