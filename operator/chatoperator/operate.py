@@ -9,7 +9,6 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-import aiohttp
 import kopf
 import structlog
 
@@ -19,7 +18,7 @@ from chatoperator.controller import Controller
 from chatoperator.errors import KubeError
 from chatoperator.kube import FORBIDDEN, connect
 from chatoperator.manifests.metadata import KIND
-from chatoperator.probe import Prober
+from chatoperator.probe import Prober, session
 from chatoperator.reconcile import Reconciler
 
 if TYPE_CHECKING:
@@ -42,13 +41,11 @@ async def run(configured: Settings) -> None:
     """
     # As process 1 of a container it would not hear SIGTERM otherwise; Kopf replaces this once it runs.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cast("Any", asyncio.current_task()).cancel)
-    # Whoever asks limits by itself how many it asks: in one queue for all, chats that hang would hold up the others.
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with connect(os.environ.get("KUBECONFIG")) as kube, aiohttp.ClientSession(connector=connector) as session:
+    async with connect(os.environ.get("KUBECONFIG")) as kube, session() as probing:
         reconciler = Reconciler(
             kube,
             Cache(kube, configured.watch_namespaces, monotonic=time.monotonic),
-            Prober(session),
+            Prober(probing),
             configured,
             monotonic=time.monotonic,
             now=lambda: dt.datetime.now(dt.UTC),

@@ -13,7 +13,7 @@ import aiohttp
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from chatoperator import metrics
+from chatoperator import metrics, probetls
 from chatoperator.manifests.chatserver import METRICS_PORT
 from chatoperator.manifests.postgres import AGENT_PORT, AGENT_STATUS_PATH
 from chatoperator.observed import AgentReport, Answer, Reading
@@ -49,7 +49,7 @@ AGENT_WORDS_MAX = 500
 BODY_BYTES_MAX = 4096
 """Of the answer of /readyz."""
 
-METRICS_BYTES_MAX = 4 * 1024 * 1024
+METRICS_BYTES_MAX = 1024 * 1024
 """More is not a chatserver's metrics page."""
 
 COUNTS = re.compile(rb"(# TYPE )?chatserver_(connections|draining|database_login)\b")
@@ -97,6 +97,13 @@ class Target:
     authority: str | None
     port: int = 443
     headed: bool = False
+
+
+def session() -> aiohttp.ClientSession:
+    """What a prober works with: it keeps no connection and no cookie, and asks nobody but whom it is told to."""
+    # Whoever asks limits by itself how many it asks: in one queue for all, chats that hang would hold up the others.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
 
 class Prober:
@@ -220,7 +227,7 @@ class Prober:
                 f"https://{host}:{target.port}{ANSWER_PATH}",
                 headers={"Host": target.server_name, **PLAIN},
                 server_hostname=target.server_name,
-                ssl=_context(target.authority),
+                ssl=probetls.context(target.authority),
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
             ) as answer:
@@ -248,7 +255,7 @@ async def _ask_with_header(target: Target, seconds: float) -> Answer:
             reader, writer = await asyncio.open_connection(target.address, target.port)
             try:
                 writer.write(HEADER_WITHOUT_CLIENT)
-                await writer.start_tls(_context(target.authority), server_hostname=target.server_name)
+                await writer.start_tls(probetls.context(target.authority), server_hostname=target.server_name)
                 writer.write(
                     f"GET {ANSWER_PATH} HTTP/1.1\r\nHost: {target.server_name}\r\nConnection: close\r\n\r\n".encode()
                 )
@@ -321,15 +328,6 @@ def parse_reading(page: str) -> Reading | None:
     except (KeyError, ValueError, OverflowError):
         return None
     return Reading(connections, draining=draining, login=login) if 0 <= connections <= CONNECTIONS_MAX else None
-
-
-def _context(authority: str | None) -> ssl.SSLContext:
-    if authority is not None:
-        return ssl.create_default_context(cadata=authority)
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _words(error: BaseException) -> str:

@@ -8,11 +8,10 @@ import datetime as dt
 import ssl
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from aiohttp import web
 
-from chatoperator import probe
+from chatoperator import probe, probetls
 from chatoperator.certificates import SERVER_DAYS, ensure
 from chatoperator.observed import Reading
 from chatoperator.probe import Prober, Target, parse_reading
@@ -57,7 +56,7 @@ def test_a_page_without_both_figures_is_no_reading_and_never_zero(page: str, rea
 
 @pytest.fixture
 async def prober() -> AsyncIterator[Prober]:
-    async with aiohttp.ClientSession() as session:
+    async with probe.session() as session:
         yield Prober(session)
 
 
@@ -178,4 +177,6 @@ async def test_a_certificate_that_has_ended_is_no_answer_but_words(prober: Probe
 
 
 def test_a_users_certificate_is_taken_as_it_is_and_our_own_is_checked() -> None:
-    assert probe._context(None).verify_mode == ssl.CERT_NONE
+    assert probetls.context(None).verify_mode == ssl.CERT_NONE
+    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
+    assert probetls.context(made.authority.certificate).verify_mode == ssl.CERT_REQUIRED
