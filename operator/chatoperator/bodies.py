@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 LINE_BYTES_MAX = 12 * 1024 * 1024
 """Of a watch's news of one object: six bytes for each of an object's, where all have to be escaped."""
 
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+"""Of the API server's answer to one request: the largest object, with who owns which field, has a third of it."""
+
+ERROR_BYTES_MAX = 1024 * 1024
+"""Of a refusal: it may repeat a field. Of a longer one only its status is reported."""
+
 REASON_LENGTH_MAX = 2_000
 """Characters of a refusal, which may repeat all of a field that is wrong."""
 
@@ -71,7 +77,7 @@ def as_yaml(manifest: Manifest) -> str:
     return _ESCAPED_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def reason(response: aiohttp.ClientResponse, text: str) -> str:
+def reason(response: aiohttp.ClientResponse, text: bytes) -> str:
     """What the API server said, without headers and tracebacks."""
     try:
         return str(json.loads(text)["message"])[:REASON_LENGTH_MAX]

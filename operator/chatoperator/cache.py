@@ -14,7 +14,7 @@ from chatoperator.errors import KubeError
 from chatoperator.kinds import FOLLOWED
 from chatoperator.kube import FORBIDDEN, NOT_FOUND
 from chatoperator.manifests.metadata import KIND, MANAGED_SELECTOR
-from chatoperator.store import Store
+from chatoperator.store import BYTES_MAX, Store
 from chatoperator.supervision import failed, supervised
 from chatoperator.transport import GONE
 
@@ -46,14 +46,23 @@ class Cache:
         kube: The API server.
         namespaces: Those to look at; none for all.
         monotonic: Seconds that never go back.
+        bytes_max: Of all objects that are kept.
     """
 
-    def __init__(self, kube: Kube, namespaces: Iterable[str], *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        namespaces: Iterable[str],
+        *,
+        monotonic: Callable[[], float],
+        bytes_max: int = BYTES_MAX,
+    ) -> None:
         self._kube = kube
         self._places: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._followed: list[Scope] = [(kind, place) for place in self._places for kind in FOLLOWED]
         self._monotonic = monotonic
-        self._store = Store()
+        self._store = Store(bytes_max)
+        self._crowded: frozenset[str] = frozenset()
         self._versions: dict[Scope, str] = {}
         self._started = monotonic()
         self._heard_at: dict[Scope, float] = {}
@@ -134,7 +143,7 @@ class Cache:
         failures = 0
         while True:
             try:
-                if scope not in self._versions:
+                if scope not in self._versions or self._store.has_room_again(scope):
                     for key in await self._fill(scope):
                         wake(key)
                 if scope not in self._versions:
@@ -222,15 +231,36 @@ class Cache:
             The ChatClusters to look at.
         """
         try:
-            return self._store.listed(scope, [raw]) if news is None else self._store.told(scope, news, raw)
+            touched = self._store.listed(scope, [raw]) if news is None else self._store.told(scope, news, raw)
         except Exception as error:  # noqa: BLE001 - whatever it was, the others are taken
             metadata = raw.get("metadata") or {}
             failed(f"watch {scope[0]}", error, namespace=metadata.get("namespace"), name=metadata.get("name"))
             return set()
+        if self._store.is_crowded != bool(self._crowded):
+            self._tell_crowded()
+        return touched
 
     def _heard(self, scope: Scope) -> None:
         self._heard_at[scope] = self._monotonic()
         metrics.CACHED.set(len(self._store))
+        metrics.CACHED_BYTES.set(self._store.bytes_taken)
+        self._tell_crowded()
+
+    def _tell_crowded(self) -> None:
+        """Tell of namespaces for whose objects there is no room, and of those for which there is again."""
+        without_room = self._store.without_room()
+        for namespace, count in without_room.items():
+            metrics.WITHOUT_ROOM.labels(namespace=namespace).set(count)
+            if namespace not in self._crowded:
+                log.warning(
+                    "no room for all objects of a namespace",
+                    namespace=namespace,
+                    left_out=count,
+                    remedy="delete what is not needed there, bound it with a quota, or raise resources.limits.memory",
+                )
+        for namespace in self._crowded - without_room.keys():
+            metrics.WITHOUT_ROOM.remove_by_labels({"namespace": namespace})
+        self._crowded = frozenset(without_room)
 
     def _know(self, scope: Scope) -> None:
         """Note that a kind has been listed once."""

@@ -27,6 +27,9 @@ RSA_BITS_MIN = 2048
 PAIR_BYTES_MAX = 16_000
 """HAProxy takes a changed pair as one command of its runtime API, which has room for 16 KiB."""
 
+CERTIFICATE_BYTES_MAX = 64 * 1024
+"""Of each of tls.crt, tls.key and ca.crt. The operator keeps what it serves in memory, once for each ChatCluster."""
+
 CHAIN_MAX = 16
 """Certificates that are judged: chains have two to four, and each signature takes time."""
 
@@ -72,6 +75,10 @@ def certificate_faults(pair: Certificate, hostnames: Sequence[str], now: dt.date
         hostnames: Names under which clients come, the main one first; empty where that does not matter.
         now: The time with its zone.
     """
+    longest, length = max(("tls.crt", len(pair.certificate)), ("tls.key", len(pair.key)), key=lambda one: one[1])
+    if length > CERTIFICATE_BYTES_MAX:
+        message = f"{longest} exceeds {CERTIFICATE_BYTES_MAX // 1024} KiB; store the server's certificate and its chain"
+        return (Fault(Grade.UNUSABLE, message),)
     chain, key = _chain(pair.certificate), _key(pair.key)
     found = [one for one in (chain, key) if isinstance(one, Fault)]
     if not isinstance(chain, Fault):

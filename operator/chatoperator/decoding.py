@@ -36,11 +36,14 @@ IDENTITY = frozenset(
         "generation",
         "creationTimestamp",
         "deletionTimestamp",
-        "labels",
-        "ownerReferences",
     }
 )
-"""Fields of metadata that an excerpt keeps."""
+"""Fields of metadata that an excerpt keeps, beside what of labels and owners keeps these bounds."""
+
+EXCERPT_LABELS = ("app.kubernetes.io/instance", "app.kubernetes.io/component", "app.kubernetes.io/managed-by")
+
+OWNERS_BYTES_MAX, STATUS_BYTES_MAX = 4 * 1024, 32 * 1024
+"""Of an excerpt. Without its owners an object is somebody else's, and is not written to."""
 
 _LEFT_OUT = "(left out by the operator: nested too deeply)"
 
@@ -83,7 +86,7 @@ def encode(raw: Manifest) -> bytes:
     except RecursionError:
         # Python's later releases read deeper than they write.
         why = f"is nested more than {DEPTH_MAX} levels deep"
-    return text if why is None else _dumps(_excerpt(raw, why))
+    return text if why is None else _dumps(excerpt(raw, why))
 
 
 def _dumps(value: Any) -> bytes:
@@ -140,15 +143,39 @@ def _cut(text: bytes, levels: int) -> bytes:
     return b"".join([*kept, text[done:]])
 
 
-def _excerpt(raw: Manifest, why: str) -> Manifest:
-    """What tells which object it is, and its status where that keeps the bounds."""
+def excerpt(raw: Manifest, why: str) -> Manifest:
+    """What tells which object it is and whose, and its status where that is small.
+
+    Args:
+        raw: The object, as `decode` gave it.
+        why: What comes of its largest field, in words that follow the field's path.
+    """
     metadata = {name: value for name, value in raw["metadata"].items() if name in IDENTITY}
+    labels = raw["metadata"].get("labels") or {}
+    if shown := {name: labels[name] for name in EXCERPT_LABELS if name in labels}:
+        metadata["labels"] = shown
+    owners = raw["metadata"].get("ownerReferences")
+    if owners and _is_within(owners, OWNERS_BYTES_MAX):
+        metadata["ownerReferences"] = owners
     made: dict[str, Any] = {name: raw[name] for name in ("apiVersion", "kind") if name in raw}
     made |= {"metadata": metadata, UNREADABLE: f"{_culprit(raw)} {why}"}
     status = raw.get("status")
-    if status is not None and _weigh(status) < _TOO_DEEP and _out_of_bounds(_dumps(status)) is None:
+    if status is not None and _is_within(status, STATUS_BYTES_MAX):
         made["status"] = status
     return made
+
+
+def is_whole(raw: Manifest) -> bool:
+    """Whether an object is no excerpt."""
+    return UNREADABLE not in raw
+
+
+def _is_within(value: Any, bytes_max: int) -> bool:
+    """Whether a part of an object may be in an excerpt."""
+    if _weigh(value) >= _TOO_DEEP:
+        return False
+    text = _dumps(value)
+    return len(text) <= bytes_max and _out_of_bounds(text) is None
 
 
 def _culprit(raw: Mapping[str, Any]) -> str:

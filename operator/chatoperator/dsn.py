@@ -8,6 +8,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 SCHEMES = ("postgresql", "postgres")
 
+BYTES_MAX = 8 * 1024
+"""Of a URL; PostgreSQL's own names have 63 bytes each."""
+
 DEFAULT_PORT = 5432
 PORT_MAX = 65535
 
@@ -53,6 +56,8 @@ def read(text: str) -> Dsn:
     Raises:
         DsnError: Chatservers could not use it.
     """
+    if len(text) > BYTES_MAX:
+        raise DsnError(f"it has more than {BYTES_MAX} bytes; a URL such as {EXAMPLE} is all that belongs there")
     text = text.strip()
     if text.partition("://")[0] not in SCHEMES or "://" not in text:
         raise DsnError(f"it must be a URL that begins with postgresql://, such as {EXAMPLE}")

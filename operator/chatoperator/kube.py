@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
-from chatoperator.bodies import as_yaml, lines
+from chatoperator.bodies import ANSWER_BYTES_MAX, as_yaml, lines
 from chatoperator.decoding import decode
 from chatoperator.errors import KubeError
 from chatoperator.kinds import path_of
@@ -23,6 +23,9 @@ PAGE_OBJECTS = 250
 
 EVENTS_MAX = 50
 """Of one reason about one object. Controllers count a repeated Event up; each other pod's name makes another."""
+
+EVENTS_BYTES_MAX = 512 * 1024
+"""Of these. Controllers' have 1 KB each, but anybody's may have a megabyte."""
 
 PAGE_BYTES_MAX, PAGE_VALUES_MAX = 4 * 1024 * 1024, 400_000
 """Of a page. One that is larger is asked for again with fewer objects: a single one has 1.5 MB at most."""
@@ -79,9 +82,10 @@ class Kube(Transport):
         limit = PAGE_OBJECTS
         while more != "":
             query = {"labelSelector": selector, "limit": str(limit), "continue": more}
-            text = await self._read(
-                "GET", path_of(kind, namespace), query, bytes_max=PAGE_BYTES_MAX if limit > 1 else None
-            )
+            most = PAGE_BYTES_MAX if limit > 1 else ANSWER_BYTES_MAX
+            text = await self._read("GET", path_of(kind, namespace), query, bytes_max=most)
+            if text is None and limit == 1:
+                raise KubeError(f"GET {path_of(kind, namespace)}: an object has more than {ANSWER_BYTES_MAX} bytes")
             if text is None or (limit > 1 and text.count(b",") > PAGE_VALUES_MAX):
                 limit = max(1, limit // 8)
                 continue
@@ -214,7 +218,7 @@ class Kube(Transport):
         await self._request("POST", path_of("Event", event["metadata"]["namespace"]), body=event)
 
     async def events(self, kind: str, about: Manifest, reason: str) -> Items:
-        """Events of one reason about one object, at most EVENTS_MAX in no order.
+        """Events of one reason about one object, at most EVENTS_MAX in no order; none where they are very long.
 
         Args:
             kind: Of the object.
@@ -225,8 +229,9 @@ class Kube(Transport):
         fields = {"kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
         wanted = [f"reason={reason}", *(f"involvedObject.{name}={value}" for name, value in fields.items())]
         query = {"fieldSelector": ",".join(wanted), "limit": str(EVENTS_MAX)}
-        answer = await self._request("GET", path_of("Event", metadata["namespace"]), query)
-        return cast("Items", answer.get("items") or [])
+        path = path_of("Event", metadata["namespace"])
+        text = await self._read("GET", path, query, bytes_max=EVENTS_BYTES_MAX)
+        return [] if text is None else cast("Items", decoded("GET", path, text).get("items") or [])
 
     async def _merge(self, path: str, body: Manifest) -> Manifest | None:
         query, content_type = {"fieldManager": FIELD_MANAGER}, "application/merge-patch+json"

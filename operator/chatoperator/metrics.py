@@ -13,6 +13,12 @@ RECONCILE_SECONDS = Histogram(
 REQUESTS = Counter("chatcluster_kube_requests_total", "Requests to the API server.", ["method", "status"])
 RELISTS = Counter("chatcluster_cache_lists_total", "Lists that the cache had to make.", ["kind"])
 CACHED = Gauge("chatcluster_cache_objects", "Objects in the cache.")
+CACHED_BYTES = Gauge("chatcluster_cache_bytes", "Memory that the objects in the cache take.")
+WITHOUT_ROOM = Gauge(
+    "chatcluster_cache_without_room_objects",
+    "Objects of a namespace that the operator's memory has no room for; absent where there is room.",
+    ["namespace"],
+)
 UNREADABLE_ANSWERS = Counter(
     "chatcluster_unreadable_answers_total", "Answers of chats' own parts that could not be read.", ["part"]
 )

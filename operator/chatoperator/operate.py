@@ -44,7 +44,12 @@ async def run(configured: Settings) -> None:
     async with connect(os.environ.get("KUBECONFIG")) as kube, session() as probing:
         reconciler = Reconciler(
             kube,
-            Cache(kube, configured.watch_namespaces, monotonic=time.monotonic),
+            Cache(
+                kube,
+                configured.watch_namespaces,
+                monotonic=time.monotonic,
+                bytes_max=configured.cache_bytes_max,
+            ),
             Prober(probing),
             configured,
             monotonic=time.monotonic,

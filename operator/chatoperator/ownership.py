@@ -145,22 +145,34 @@ def is_pod_of(raw: Manifest, name: str, children: Mapping[ObjectKey, Manifest], 
         children: What the operator made for it, by (kind, name).
         others: (kind, name) of what somebody else has under such a name.
     """
-    owner, metadata = controller(raw), raw["metadata"]
-    if owner is None or str(owner.get("apiVersion")).partition("/")[0] not in ("apps", "batch"):
+    key = workload_of(raw, name)
+    if key is None or key in others:
         return False
+    owner, live = controller(raw) or {}, children.get(key)
+    same = owner["kind"] == "ReplicaSet" or live is None or owner["uid"] == live["metadata"]["uid"]
+    return same or "deletionTimestamp" in raw["metadata"]
+
+
+def workload_of(raw: Manifest, name: str) -> ObjectKey | None:
+    """(kind, name) of the workload of a ChatCluster whose pod this says to be; None where it says nothing of the kind.
+
+    Args:
+        raw: A pod with the ChatCluster's labels.
+        name: Of the ChatCluster.
+    """
+    owner = controller(raw)
+    if owner is None or str(owner.get("apiVersion")).partition("/")[0] not in ("apps", "batch"):
+        return None
     by_hash = owner["kind"] == "ReplicaSet"
     key = ("Deployment", owner["name"].rpartition("-")[0]) if by_hash else (owner["kind"], owner["name"])
-    component = (metadata.get("labels") or {}).get(COMPONENT_LABEL)
+    component = (raw["metadata"].get("labels") or {}).get(COMPONENT_LABEL)
     made = {
         "chatserver": ("Deployment", part_name(name, "chatserver")),
         "ingress": ("Deployment", part_name(name, "ingress")),
         "postgres": ("StatefulSet", part_name(name, "postgres")),
     }
-    job = component == "migrate" and key[0] == "Job" and is_migrate_job(name, key[1])
-    if key in others or not (job or made.get(str(component)) == key):
-        return False
-    live = children.get(key)
-    return by_hash or live is None or owner["uid"] == live["metadata"]["uid"] or "deletionTimestamp" in metadata
+    is_job = component == "migrate" and key[0] == "Job" and is_migrate_job(name, key[1])
+    return key if is_job or made.get(str(component)) == key else None
 
 
 def owner_in_words(raw: Manifest) -> str:

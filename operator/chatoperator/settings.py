@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+MEMORY_BYTES = 512 * 1024 * 1024
+"""The chart's limit, for a process that is told of none."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The operator's settings.
@@ -28,6 +32,7 @@ class Settings:
         health_port: Where kubelet asks whether the operator lives.
         metrics_port: Where Prometheus reads.
         log_level: Of the standard library's names.
+        memory_bytes: That the process may use: its container's limit.
     """
 
     version: str
@@ -41,6 +46,12 @@ class Settings:
     health_port: int
     metrics_port: int
     log_level: str
+    memory_bytes: int = MEMORY_BYTES
+
+    @property
+    def cache_bytes_max(self) -> int:
+        """For cached objects; the rest is for Python, what is being read, and the reconciles that run."""
+        return self.memory_bytes * 3 // 8
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -65,6 +76,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         health_port=_port(environment, "CHATOPERATOR_HEALTH_PORT", 8080),
         metrics_port=_port(environment, "CHATOPERATOR_METRICS_PORT", 9090),
         log_level=_choice(environment, "CHATOPERATOR_LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
+        memory_bytes=_bytes(environment, "CHATOPERATOR_MEMORY_BYTES", MEMORY_BYTES),
     )
 
 
@@ -93,4 +105,11 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     highest = 65535
     if not text.isdecimal() or not 1 <= int(text) <= highest:
         raise SettingsError(f"{name} is {text!r}; it must be a port from 1 to {highest}")
+    return int(text)
+
+
+def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or not int(text):
+        raise SettingsError(f"{name} is {text!r}; it must be a number of bytes; the Helm chart sets it")
     return int(text)

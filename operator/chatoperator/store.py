@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from chatoperator.contest import WRITERS_FIELD, writers
-from chatoperator.decoding import decode, encode
-from chatoperator.manifests.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
+from chatoperator.decoding import decode, encode, excerpt, is_whole
+from chatoperator.kept import kept, owner_of
+from chatoperator.manifests.metadata import KIND, MANAGED_BY, MANAGED_BY_LABEL
+from chatoperator.room import CHATCLUSTER_BYTES_MAX, ENTRY_BYTES, Room
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chatoperator.lanes import Key
     from chatoperator.manifests.metadata import Manifest
 
@@ -19,7 +23,14 @@ Name = tuple[str, str, str]
 Scope = tuple[str, str | None]
 """What one list or watch is about: a kind, and the namespace or None for all. Never both for one kind."""
 
-LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+BYTES_MAX = 192 * 1024 * 1024
+"""Of all objects together, where nobody says otherwise: three eighths of 512 MiB."""
+
+CUT_BYTES_MIN = 4 * 1024
+"""Of what is cut for lack of room: the excerpt of a smaller object would be no smaller."""
+
+LEFT_OUT_MAX = 10_000
+"""Names of objects that there was no room for at all: no more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +41,66 @@ class _Entry:
         version: Its resourceVersion.
         owner: The ChatCluster it belongs to.
         text: The object as JSON: a tenth of the memory of the parsed one, and whoever reads it gets one of its own.
+        cut: Bytes of it that there was no room for; where there are some, the text is an excerpt.
     """
 
     version: int
     owner: Key
     text: bytes
+    cut: int = 0
 
 
 class Store:
     """ChatClusters, their children and pods. An older state of an object never takes the place of a newer one.
 
     It compares resourceVersions of one kind as numbers, which the API server counts up (KEP-5504).
+
+    Args:
+        bytes_max: Of all objects together. Where there is no room, the largest objects of the namespace that takes most
+            are cut to excerpts, and what that namespace brings beyond is left out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self._entries: dict[Name, _Entry] = {}
         self._owned: dict[Key, set[Name]] = {}
         self._told: dict[Scope, int] = {}
         self._listing: dict[Scope, set[Name]] = {}
+        self._room = Room(bytes_max)
+        self._large = Counter[str]()
+        self._cut = set[Name]()
+        self._left_out: dict[Name, Key] = {}
+
+    @property
+    def bytes_taken(self) -> int:
+        """Of all objects together."""
+        return self._room.total
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there is something that there was no room for."""
+        return bool(self._cut or self._left_out)
+
+    def without_room(self) -> dict[str, int]:
+        """How many objects there was no room for, by namespace."""
+        return dict(Counter(namespace for _, namespace, _ in (*self._cut, *self._left_out)))
+
+    def has_room_again(self, scope: Scope) -> bool:
+        """Whether a new list of these would keep something that there was no room for before."""
+        kind, within = scope
+        of_owners: Counter[Key] = Counter()
+        of_namespaces: Counter[str] = Counter()
+        for name, owner in self._left_out.items():
+            if name[0] == kind and within in (None, name[1]):
+                of_owners[owner] += CUT_BYTES_MIN
+                of_namespaces[name[1]] += CUT_BYTES_MIN
+        for name in self._cut:
+            if name[0] == kind and within in (None, name[1]):
+                entry = self._entries[name]
+                of_owners[entry.owner] += entry.cut
+                of_namespaces[name[1]] += entry.cut
+        return any(
+            self._room.fits(owner, of_owner=more, of_all=of_namespaces[owner[0]]) for owner, more in of_owners.items()
+        )
 
     def __len__(self) -> int:
         """How many objects there are."""
@@ -93,6 +146,7 @@ class Store:
         """
         kind, within = scope
         version, there = int(resource_version), self._listing.pop(scope, set())
+        self._forget_left_out(scope, there)
         gone = [
             name
             for name, entry in self._entries.items()
@@ -110,6 +164,7 @@ class Store:
         kind, within = scope
         self._told.pop(scope, None)
         gone = [name for name in self._entries if name[0] == kind and within in (None, name[1])]
+        self._forget_left_out(scope, set())
         return {self._remove(name) for name in gone}
 
     def abandon(self, scope: Scope) -> None:
@@ -134,11 +189,13 @@ class Store:
             return set()
         name = _name(kind, raw)
         if news == "DELETED":
+            self._left_out.pop(name, None)
             entry = self._entries.get(name)
             return {self._remove(name)} if entry is not None and entry.version <= version else set()
-        touched, entry = self._put(kind, raw), self._entries[name]
+        touched = self._put(kind, raw)
+        entry = self._entries.get(name)
         # A change that came before the noted one was somebody else's: nobody has looked at it yet.
-        if entry.version > version:
+        if entry is not None and entry.version > version:
             touched.add(entry.owner)
         return touched
 
@@ -164,51 +221,84 @@ class Store:
         return {self._remove((kind, namespace, name))} if there else set()
 
     def _put(self, kind: str, raw: Manifest) -> set[Key]:
-        name, owner, version = _name(kind, raw), _owner(kind, raw), int(raw["metadata"]["resourceVersion"])
+        name, owner, version = _name(kind, raw), owner_of(kind, raw), int(raw["metadata"]["resourceVersion"])
         before = self._entries.get(name)
-        if before is not None and before.version >= version:
+        if before is not None and (before.version > version or (before.version == version and not before.cut)):
             return set()
-        touched = {owner}
-        if before is not None and before.owner != owner:
-            touched.add(self._remove(name))
-        self._entries[name] = _Entry(version, owner, _text(kind, raw))
-        if kind != KIND:
-            self._owned.setdefault(owner, set()).add(name)
-        return touched
+        touched = {self._remove(name)} if before is not None else set()
+        self._left_out.pop(name, None)
+        made = kept(kind, raw)
+        if made is None:
+            return touched
+        self._insert(name, _Entry(version, owner, encode(made)))
+        self._make_room(name, owner)
+        return touched | {owner}
+
+    def _make_room(self, name: Name, owner: Key) -> None:
+        """Cut the largest objects of a ChatCluster that has too many, and of the namespace that takes most."""
+        excess = self._room.excess(owner)
+        if excess > 0:
+            limit = f"{CHATCLUSTER_BYTES_MAX // 1024 // 1024} MiB"
+            why = f"takes the objects of ChatCluster {owner[1]} over {limit} together"
+            self._cut_largest([*self._owned.get(owner, ()), (KIND, *owner)], excess, why)
+        crowded = self._room.crowded()
+        if crowded is not None and self._large[crowded[0]]:
+            namespace, excess = crowded
+            taken = round(self._room.taken(namespace) / 1024 / 1024)
+            why = f"is among the objects of namespace {namespace}, which take {taken} MiB together"
+            self._cut_largest([one for one in self._entries if one[1] == namespace], excess, why)
+            crowded = self._room.crowded()
+        if self._room.excess(owner) > 0 or (crowded is not None and crowded[0] == owner[0]):
+            self._remove(name)
+            if len(self._left_out) < LEFT_OUT_MAX:
+                self._left_out[name] = owner
+
+    def _cut_largest(self, names: Iterable[Name], excess: int, why: str) -> None:
+        """Make excerpts of the largest of these objects until so many bytes are free."""
+        found = [(len(self._entries[name].text), name) for name in names if name in self._entries]
+        for length, name in sorted(found, reverse=True):
+            if excess <= 0 or length < CUT_BYTES_MIN:
+                return
+            entry, parsed = self._entries[name], _parsed(self._entries[name].text)
+            if is_whole(parsed):
+                text = encode(excerpt(parsed, why))
+                self._remove(name)
+                self._insert(name, _Entry(entry.version, entry.owner, text, max(1, length - len(text))))
+                excess -= length - len(text)
+
+    def _forget_left_out(self, scope: Scope, there: set[Name]) -> None:
+        """Of what is not there any more."""
+        kind, within = scope
+        gone = [name for name in self._left_out if name[0] == kind and within in (None, name[1]) and name not in there]
+        for name in gone:
+            del self._left_out[name]
+
+    def _insert(self, name: Name, entry: _Entry) -> None:
+        self._entries[name] = entry
+        if name[0] != KIND:
+            self._owned.setdefault(entry.owner, set()).add(name)
+        self._room.change(entry.owner, len(entry.text) + ENTRY_BYTES)
+        if entry.cut:
+            self._cut.add(name)
+        else:
+            self._large[name[1]] += len(entry.text) >= CUT_BYTES_MIN
 
     def _remove(self, name: Name) -> Key:
-        owner = self._entries.pop(name).owner
-        names = self._owned.get(owner, set())
+        entry = self._entries.pop(name)
+        names = self._owned.get(entry.owner, set())
         names.discard(name)
         if not names:
-            self._owned.pop(owner, None)
-        return owner
+            self._owned.pop(entry.owner, None)
+        self._room.change(entry.owner, -len(entry.text) - ENTRY_BYTES)
+        if entry.cut:
+            self._cut.discard(name)
+        else:
+            self._large[name[1]] -= len(entry.text) >= CUT_BYTES_MIN
+        return entry.owner
 
 
 def _name(kind: str, raw: Manifest) -> Name:
     return kind, raw["metadata"]["namespace"], raw["metadata"]["name"]
-
-
-def _owner(kind: str, raw: Manifest) -> Key:
-    metadata = raw["metadata"]
-    name = metadata["name"] if kind == KIND else (metadata.get("labels") or {}).get(INSTANCE_LABEL, "")
-    return metadata["namespace"], str(name)
-
-
-def _text(kind: str, raw: Manifest) -> bytes:
-    # Lists leave out the kind; who owns which field, and what kubectl has applied, is half of an object, and of that
-    # only who writes it is of use.
-    metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
-    if kind not in (KIND, "Pod"):
-        metadata[WRITERS_FIELD] = writers(raw, MANAGED_BY)
-    annotations = metadata.get("annotations")
-    if annotations and LAST_APPLIED_ANNOTATION in annotations:
-        metadata["annotations"] = {n: value for n, value in annotations.items() if n != LAST_APPLIED_ANNOTATION}
-    kept = {**raw, "kind": kind, "metadata": metadata}
-    if kind == "Pod":
-        # Its template is in the cache already, once for all pods.
-        kept["spec"] = {"nodeName": raw.get("spec", {}).get("nodeName")}
-    return encode(kept)
 
 
 def _parsed(text: bytes) -> Manifest:

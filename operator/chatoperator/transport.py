@@ -11,7 +11,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from chatoperator import metrics
-from chatoperator.bodies import LineTooLongError, read_at_most, reason, retry_after
+from chatoperator.bodies import ANSWER_BYTES_MAX, ERROR_BYTES_MAX, LineTooLongError, read_at_most, reason, retry_after
 from chatoperator.decoding import decode
 from chatoperator.errors import KubeError
 
@@ -56,7 +56,9 @@ class Transport:
         content_type: str = "application/json",
     ) -> Manifest:
         text = await self._read(method, path, query or {}, body=body, content_type=content_type)
-        return decoded(method, path, text or b"")
+        if text is None:
+            raise KubeError(f"{method} {path}: the answer has more than {ANSWER_BYTES_MAX} bytes", path=path)
+        return decoded(method, path, text)
 
     async def _read(
         self,
@@ -66,7 +68,7 @@ class Transport:
         *,
         body: Manifest | str | None = None,
         content_type: str = "application/json",
-        bytes_max: int | None = None,
+        bytes_max: int = ANSWER_BYTES_MAX,
     ) -> bytes | None:
         """The whole answer; None where it is larger than `bytes_max`."""
         async with self._turn:
@@ -75,8 +77,6 @@ class Transport:
                     method, path, query, seconds=REQUEST_TIMEOUT_SECONDS, body=body, content_type=content_type
                 )
                 async with response:
-                    if bytes_max is None:
-                        return await response.read()
                     return await read_at_most(response, bytes_max)
 
     async def _send(
@@ -111,7 +111,7 @@ class Transport:
             if response.ok:
                 return response
             async with response:
-                text = await response.text(errors="replace")
+                text = await read_at_most(response, ERROR_BYTES_MAX) or b""
             if response.status != TOO_MANY or last:
                 told = reason(response, text)
                 raise KubeError(f"{method} {path}: {told}", status=response.status, path=path, reason=told)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatoperator.manifests.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
+from chatoperator.manifests.metadata import COMPONENT_LABEL, INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
 from chatoperator.store import Store
 
 DEMO = ("chat", "demo")
@@ -29,13 +29,22 @@ def made(
     return {"metadata": metadata, **fields}
 
 
+def pod(name: str, version: int, **fields: Any) -> dict[str, Any]:
+    """One of HAProxy's."""
+    raw = made(name, version, **fields)
+    raw["metadata"]["labels"][COMPONENT_LABEL] = "ingress"
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "demo-ingress-5d4f", "uid": "1", "controller": True}
+    raw["metadata"]["ownerReferences"] = [owner]
+    return raw
+
+
 def test_a_kind_that_the_cluster_no_longer_has_leaves_nothing_behind() -> None:
     store = filled()
     assert store.drop(PODS) == {DEMO}
     assert set(store.owned(DEMO)) == {("Service", "demo-ingress")}
     assert store.drop(PODS) == set()
     # What comes when it is back counts, however old.
-    store.listed(PODS, [made("demo-ingress-x", 6)])
+    store.listed(PODS, [pod("demo-ingress-x", 6)])
     assert POD in store.owned(DEMO)
 
 
@@ -45,7 +54,7 @@ def filled() -> Store:
     store.listed(SERVICES, [made("demo-ingress", 5, spec={"clusterIP": "10.0.0.1"})])
     store.complete(SERVICES, "10")
     store.listed(
-        PODS, [made("demo-ingress-x", 6, status={"podIP": "192.0.2.1"}, spec={"nodeName": "node-1", "containers": []})]
+        PODS, [pod("demo-ingress-x", 6, status={"podIP": "192.0.2.1"}, spec={"nodeName": "node-1", "containers": []})]
     )
     store.complete(PODS, "10")
     return store
@@ -59,8 +68,8 @@ def test_a_chatcluster_sees_its_own_children_with_their_kind_and_without_who_wro
     assert service["kind"] == "Service"
     assert service["spec"] == {"clusterIP": "10.0.0.1"}
     assert "managedFields" not in service["metadata"]
-    pod = store.owned(DEMO)[POD]
-    assert (pod["status"], pod["spec"]) == ({"podIP": "192.0.2.1"}, {"nodeName": "node-1"})
+    kept = store.owned(DEMO)[POD]
+    assert (kept["status"]["podIP"], kept["spec"]) == ("192.0.2.1", {"nodeName": "node-1"})
     assert store.owned(("chat", "none")) == {}
 
 
@@ -118,12 +127,19 @@ def test_the_list_of_one_namespace_takes_nothing_from_another_and_is_not_past_it
 
 
 def test_an_object_that_changes_hands_wakes_both() -> None:
+    store, jobs, name = Store(), ("Job", None), "demo-migrate-x-migrate-0123456789"
+    store.listed(jobs, [made(name, 5)])
+    other = ("chat", "demo-migrate-x")
+    assert store.told(jobs, "MODIFIED", made(name, 13, instance=other[1])) == {DEMO, other}
+    assert store.owned(DEMO) == {}
+    assert store.owned(other).keys() == {("Job", name)}
+
+
+def test_an_object_that_is_no_longer_a_chats_own_wakes_whose_it_was() -> None:
     store = filled()
-    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 13, instance="other")) == {
-        DEMO,
-        ("chat", "other"),
-    }
+    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 13, instance="other")) == {DEMO}
     assert store.owned(DEMO).keys() == {POD}
+    assert len(store) == 1
 
 
 def test_what_lost_its_label_is_not_kept_from_an_answer() -> None:
@@ -152,7 +168,11 @@ def test_chatclusters_are_no_children_of_their_own() -> None:
     assert store.chatcluster(DEMO) is None
 
 
-HISTORY = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), min_size=1, max_size=25)
+HISTORY = st.lists(
+    st.tuples(st.sampled_from(("demo-ingress", "demo-chatserver", "demo-postgres")), st.booleans()),
+    min_size=1,
+    max_size=25,
+)
 """(object, whether it exists afterwards), one change after the other."""
 
 

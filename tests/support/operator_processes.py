@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,7 +20,6 @@ from tests.support.cluster import ROOT, until
 if TYPE_CHECKING:
     import signal
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tests.support.apiserver import ApiServer
 
@@ -42,7 +42,7 @@ class Process:
     def __init__(self, kubeconfig: Path, namespace: str, name: str, folder: Path, changed: Mapping[str, str]) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self.port, metrics_port = free_ports(2)
+        self.port, self._metrics_port = free_ports(2)
         environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
@@ -54,7 +54,7 @@ class Process:
             "CHATOPERATOR_WATCH_NAMESPACES": namespace,
             "CHATOPERATOR_LEASE_NAME": LEASE,
             "CHATOPERATOR_HEALTH_PORT": str(self.port),
-            "CHATOPERATOR_METRICS_PORT": str(metrics_port),
+            "CHATOPERATOR_METRICS_PORT": str(self._metrics_port),
             "POD_NAME": name,
             **changed,
         }
@@ -73,6 +73,16 @@ class Process:
         except httpx.TransportError:
             return 0, ""
         return answer.status_code, answer.text.strip()
+
+    def metrics(self) -> str:
+        """What Prometheus would read."""
+        return httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics").text
+
+    def peak_mib(self) -> float:
+        """The most memory that it has had."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        (peak,) = [line for line in lines if line.startswith("VmHWM")]
+        return int(peak.split()[1]) / 1024
 
     def says(self, event: str) -> bool:
         return f'"event": "{event}"' in self.log.read_text()

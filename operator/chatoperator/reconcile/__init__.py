@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from dataclasses import replace
@@ -23,7 +24,6 @@ from chatoperator.reconcile.keep import keep_owners
 from chatoperator.reconcile.observe import (
     confirmed,
     credentials_of,
-    named_secrets,
     names_of,
     observe,
     taken,
@@ -33,6 +33,7 @@ from chatoperator.reconcile.plan import Told, make_plan
 from chatoperator.reconcile.remembered import losses, recorded
 from chatoperator.reconcile.report import Reporter
 from chatoperator.reconcile.state import State
+from chatoperator.reconcile.usersecrets import named_secrets
 from chatoperator.rivals import stand
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ CONFLICTS_TOLD = 3
 UNREADABLE_SECONDS = 600
 """Between two reports of a ChatCluster that is too large to be read: one write of its status may keep an API server
 busy for half a minute."""
+
+UNREADABLE_RETRY_SECONDS = 60
+"""The same after a report that the API server did not take."""
 
 ROUNDS_MAX = 4
 """Of planning and acting in one reconcile. A bring-up needs three: the migrate Job is named after the claim's uid, and
@@ -97,6 +101,8 @@ class Reconciler:
         self._reporter = Reporter(kube, cache, prober, settings, monotonic=monotonic, now=now)
         self._states: dict[Key, State] = {}
         self._claims = Claims()
+        # One at a time: together, none of them would be written before its request's time is up.
+        self._unreadable = asyncio.Semaphore(1)
 
     @property
     def cache(self) -> Cache:
@@ -154,10 +160,11 @@ class Reconciler:
             if led is None:
                 return
             body = led
-        elif self._monotonic() - state.unreadable_at < UNREADABLE_SECONDS:
+        elif self._monotonic() < state.unreadable_until:
             return
         else:
-            state.unreadable_at = self._monotonic()
+            # Also where the API server does not take the report in time.
+            state.unreadable_until = self._monotonic() + UNREADABLE_RETRY_SECONDS
         try:
             cluster = read(body)
             check_readable(observed.children.values())
@@ -167,7 +174,12 @@ class Reconciler:
             self._claims.remove(key)
             readable = {place: raw for place, raw in observed.children.items() if is_readable(raw)}
             lost, observed = losses(body, observed), replace(observed, children=readable)
-            await self._reporter.refuse(body, observed, state, spec_error=str(error), lost=lost)
+            if is_readable(body):
+                await self._reporter.refuse(body, observed, state, spec_error=str(error), lost=lost)
+            else:
+                async with self._unreadable:
+                    await self._reporter.refuse(body, observed, state, spec_error=str(error), lost=lost)
+                state.unreadable_until = self._monotonic() + UNREADABLE_SECONDS
             outcome.raise_first()
             return
         self._tell_only_lasting_conflicts(state, outcome)

@@ -1,4 +1,4 @@
-"""Reads what there is from the cache, makes sure of it where that matters, and reads the user's own Secrets."""
+"""Reads what there is from the cache, and makes sure of it where that matters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from chatoperator.kept import stranger
 from chatoperator.kinds import CERTIFICATE
 from chatoperator.manifests.metadata import database_secret_name, tls_secret_name
 from chatoperator.observed import Observed, pod
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from chatoperator.cache import Cache
-    from chatoperator.kube import Kube
     from chatoperator.manifests.metadata import Manifest, ObjectKey
     from chatoperator.reconcile.wishes import Wish
     from chatoperator.spec import ChatCluster
@@ -96,7 +96,13 @@ async def confirmed(cache: Cache, body: Manifest, observed: Observed, keys: Iter
     if not missing:
         return observed
     namespace = body["metadata"]["namespace"]
-    found = await asyncio.gather(*(cache.look_again(kind, namespace, name) for kind, name in missing))
+
+    async def look(key: ObjectKey) -> Manifest | None:
+        raw = await cache.look_again(key[0], namespace, key[1])
+        # There may be a megabyte in each of the names.
+        return raw if raw is None or sorted_out({key: raw}, body)[0] else stranger(raw)
+
+    found = await asyncio.gather(*map(look, missing))
     there = {key: raw for key, raw in zip(missing, found, strict=True) if raw is not None}
     children, others = sorted_out(there, body)
     kept = {key: raw for key, raw in observed.others.items() if key not in missing}
@@ -129,21 +135,3 @@ def taken(cluster: ChatCluster, observed: Observed) -> frozenset[ObjectKey]:
         for kind, name in observed.others
         if (kind, name) in names or (kind == "Job" and is_migrate_job(cluster.name, name))
     )
-
-
-async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:
-    """The Secrets that the user provides, which carry no label of ours, by name; None where one does not exist.
-
-    Raises:
-        KubeError: The API server did not answer.
-    """
-    webhook, external = cluster.auth.webhook, cluster.database.external
-    wanted = (
-        *((external.secret_name, external.ca_secret_name) if external else ()),
-        cluster.ingress.tls_secret_name,
-        cluster.ingress.front.tls_secret_name if cluster.ingress.front else None,
-        webhook.secret_name if webhook else None,
-    )
-    names = sorted({name for name in wanted if name})
-    found = await asyncio.gather(*(kube.get("Secret", cluster.namespace, name) for name in names))
-    return dict(zip(names, found, strict=True))

@@ -25,6 +25,9 @@ FRESH_SECONDS = 60
 """How long after its creation a workload without a pod is looked at anew by each pulse: its controller's first Event
 comes a moment after the reconcile that made it, and wakes nobody. Later ones are found by the sweep."""
 
+WORDS_MAX = 2_000
+"""Characters of an Event's message that are read: Kubernetes' own have 1,024 at most."""
+
 _ABOUT_THE_POD = re.compile(r"^(create Pod \S+ in StatefulSet \S+ failed error|Error creating): ")
 
 log = structlog.get_logger(__name__)
@@ -66,7 +69,7 @@ async def _last(kube: Kube, part: Part, workload: Manifest) -> str | None:
         log.warning("events not read", kind=kind, child=workload["metadata"]["name"], error=str(error))
         return None
     newest = max(told, key=_told_at, default=None)
-    return None if newest is None else _ABOUT_THE_POD.sub("", newest.get("message") or "").rstrip(".")
+    return None if newest is None else _ABOUT_THE_POD.sub("", str(newest.get("message") or "")[:WORDS_MAX]).rstrip(".")
 
 
 def _told_at(event: Mapping[str, Any]) -> str:

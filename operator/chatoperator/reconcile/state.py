@@ -95,7 +95,7 @@ class State:
         overruled: Fields that the API server stored otherwise than they were applied, by (kind, name).
         standing: What is known of other operators.
         rival: Another operator that serves the same ChatCluster; None where there is none.
-        unreadable_at: When it was last reported to be too large to be read, in seconds of a monotonic clock.
+        unreadable_until: Until when it is not reported again to be too large to be read, in seconds of that clock.
         waiting: Something is under way that no event tells of, so that the next pulse has to look.
     """
 
@@ -119,7 +119,7 @@ class State:
     overruled: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     standing: Standing = field(default_factory=Standing)
     rival: str | None = None
-    unreadable_at: float = -math.inf
+    unreadable_until: float = -math.inf
     waiting: bool = False
 
     def wished(self, cluster: ChatCluster, inputs: Inputs) -> tuple[Wish, ...]:

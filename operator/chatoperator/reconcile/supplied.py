@@ -7,7 +7,7 @@ import binascii
 from typing import TYPE_CHECKING
 
 from chatoperator import certificates
-from chatoperator.certificate_faults import Fault, Grade, certificate_faults, grade
+from chatoperator.certificate_faults import CERTIFICATE_BYTES_MAX, Fault, Grade, certificate_faults, grade
 from chatoperator.issuance import CertificateTrouble
 from chatoperator.manifests.credentials import Certificate, Issued
 from chatoperator.manifests.metadata import part_name, tls_secret_name
@@ -48,8 +48,9 @@ def supplied(
         kept = held if before < Grade.UNUSABLE else None
         message = f"{absent}{_meanwhile(cluster, kept, observed)}"
         return kept, CertificateTrouble("CertificateMissing", message, accepted=before != Grade.REJECTED)
-    new = Issued(Certificate(*(_text(secret, key) for key in KEYS)), secret_text(secret, "ca.crt"))
-    faults = certificate_faults(new.server, hostnames, now)
+    authority, excess = _authority(secret)
+    new = Issued(Certificate(*(_text(secret, key) for key in KEYS)), authority)
+    faults = (*certificate_faults(new.server, hostnames, now), *excess)
     after = grade(faults)
     adopted = after < Grade.UNUSABLE and after <= before
     served = new if adopted else held if before < Grade.UNUSABLE else None
@@ -60,6 +61,17 @@ def supplied(
     # Where there is nothing to serve HAProxy has what it had, if it runs: then its answers tell.
     accepted = served is None or min(before, after) < Grade.REJECTED
     return served, CertificateTrouble("CertificateInvalid", f"{words}{meanwhile}", accepted=accepted)
+
+
+def _authority(secret: Manifest | None) -> tuple[str | None, tuple[Fault, ...]]:
+    """The issuer's certificate that is passed on with the pair, and what is wrong with it."""
+    text = secret_text(secret, "ca.crt")
+    if text is None or len(text) <= CERTIFICATE_BYTES_MAX:
+        return text, ()
+    message = (
+        f"ca.crt exceeds {CERTIFICATE_BYTES_MAX // 1024} KiB and is left out; store the issuer's certificate alone"
+    )
+    return None, (Fault(Grade.PARTLY, message),)
 
 
 def _held(cluster: ChatCluster, observed: Observed) -> Issued | None:

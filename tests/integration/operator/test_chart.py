@@ -47,11 +47,21 @@ def test_wrong_values_are_refused(value: str) -> None:
     assert helm("template", "x", str(CHART), "--kube-version", KUBERNETES_VERSION, "--set", value).returncode != 0
 
 
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """What the operator's process gets; what Kubernetes fills in is a limit of 1 GiB, or a name."""
+    filled = {"resourceFieldRef": str(2**30), "fieldRef": "from-the-pod"}
+    return {
+        entry["name"]: entry["value"] if "value" in entry else filled[next(iter(entry["valueFrom"]))]
+        for entry in container["env"]
+    }
+
+
 def test_the_environment_is_what_the_operator_reads() -> None:
     deployment = one("Deployment", render("images.registry=registry.example.com/chat/", "images.tag=2.0"))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example.com/chat/chatcluster-operator:2.0"
-    read = settings.read({entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]})
+    read = settings.read(environment(container))
+    assert (read.memory_bytes, read.cache_bytes_max) == (2**30, 3 * 2**27)
     assert read.version == "2.0"
     assert read.images.chatserver == "registry.example.com/chat/chatcluster-chatserver:2.0"
     assert read.images.postgres == "registry.example.com/chat/chatcluster-postgres:2.0"
@@ -73,7 +83,7 @@ def test_named_namespaces_need_no_cluster_role() -> None:
             ("chatcluster-operator-lease", "chatcluster-system"),
         }
     (container,) = one("Deployment", made)["spec"]["template"]["spec"]["containers"]
-    read = settings.read({entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]})
+    read = settings.read(environment(container))
     assert read.watch_namespaces == ("chat", "support")
 
 
@@ -90,7 +100,7 @@ def test_one_operator_has_no_budget_and_two_are_kept_apart() -> None:
 def test_the_lease_has_the_name_that_the_role_allows() -> None:
     made = render()
     (container,) = one("Deployment", made)["spec"]["template"]["spec"]["containers"]
-    read = settings.read({entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]})
+    read = settings.read(environment(container))
     assert one("Role", made)["rules"][1]["resourceNames"] == [read.lease_name]
 
 

@@ -1,0 +1,69 @@
+"""The user's own Secrets, which carry no label of ours: of each the keys that the spec needs, up to their bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from chatoperator.certificate_faults import CERTIFICATE_BYTES_MAX
+from chatoperator.dsn import BYTES_MAX as DSN_BYTES_MAX
+from chatoperator.manifests.chatserver import WEBHOOK_KEY
+from chatoperator.manifests.databaseaccess import AUTHORITY_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.kube import Kube
+    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.spec import ChatCluster
+
+AUTHORITY_BYTES_MAX = 512 * 1024
+"""Of an external database's ca.crt: all authorities that browsers trust have 220 KB."""
+
+WEBHOOK_KEY_BYTES_MAX = 4 * 1024
+"""Of the webhook's key that is looked at: whether it is there, and long enough."""
+
+
+async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:
+    """The Secrets that the spec names, by name; None where one does not exist.
+
+    A Secret has up to a megabyte, and a ChatCluster names up to five: each is reduced as soon as it has been read.
+
+    Raises:
+        KubeError: The API server did not answer.
+    """
+
+    async def read(name: str, keys: Mapping[str, int]) -> Manifest | None:
+        secret = await kube.get("Secret", cluster.namespace, name)
+        return None if secret is None else reduced(secret, keys)
+
+    wanted = needed(cluster)
+    found = await asyncio.gather(*(read(name, keys) for name, keys in wanted.items()))
+    return dict(zip(wanted, found, strict=True))
+
+
+def needed(cluster: ChatCluster) -> Mapping[str, Mapping[str, int]]:
+    """By the name of a Secret its keys that are read, with the bytes of each that are looked at."""
+    certificate = {"tls.crt": CERTIFICATE_BYTES_MAX, "tls.key": CERTIFICATE_BYTES_MAX, "ca.crt": CERTIFICATE_BYTES_MAX}
+    external, webhook = cluster.database.external, cluster.auth.webhook
+    made: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for name, keys in (
+        (cluster.ingress.tls_secret_name, certificate),
+        (cluster.ingress.front.tls_secret_name if cluster.ingress.front else None, certificate),
+        (webhook.secret_name if webhook else None, {WEBHOOK_KEY: WEBHOOK_KEY_BYTES_MAX}),
+        (external.secret_name if external else None, {external.secret_key: DSN_BYTES_MAX} if external else {}),
+        (external.ca_secret_name if external else None, {AUTHORITY_KEY: AUTHORITY_BYTES_MAX}),
+    ):
+        for key, most in keys.items() if name else ():
+            # One Secret may serve for several of them.
+            made[str(name)][key] = max(most, made[str(name)].get(key, 0))
+    return dict(sorted(made.items()))
+
+
+def reduced(secret: Manifest, keys: Mapping[str, int]) -> Manifest:
+    """A Secret with these keys alone; what is longer than its bound is cut a little above it, to be found too long."""
+    data = secret.get("data") or {}
+    # Base64: four characters for three bytes.
+    kept = {key: str(data[key])[: (most // 3 + 1) * 4] for key, most in keys.items() if data.get(key)}
+    return {"metadata": {"name": secret["metadata"]["name"]}, "data": kept}
