@@ -40,6 +40,8 @@ class Hint(
         typing: ephemeral: ``(chat_id, user_id)`` is writing.
         presence: ephemeral: ``(user_id, 1 online | 0 offline)``.
         claims: ``(device_id, conn_id)`` has connected; older sockets of the device must close.
+        relations: pairs of users of whom one has blocked the other, or no longer.
+        profiles: users whose profile changed.
         is_batch: the rows are messages that the origin's writer has stored, and brings to its own connections itself.
     """
 
@@ -51,6 +53,8 @@ class Hint(
     typing: tuple[tuple[int, int], ...] = ()
     presence: tuple[tuple[int, int], ...] = ()
     claims: tuple[tuple[int, str], ...] = ()
+    relations: tuple[tuple[int, int], ...] = ()
+    profiles: tuple[int, ...] = ()
     is_batch: bool = False
 
     def encode(self) -> list[str]:
@@ -64,7 +68,7 @@ class Hint(
         """
         empty = Hint(self.origin, is_batch=self.is_batch)
         pieces: list[Hint] = []
-        for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims"):
+        for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims", "relations", "profiles"):
             items = getattr(self, field)
             starts = range(0, len(items), _HINT_ITEMS)
             pieces.extend(replace(empty, **{field: items[start : start + _HINT_ITEMS]}) for start in starts)

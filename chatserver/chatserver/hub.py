@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chatserver.connection import Held
+from chatserver.members import Members
 from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
 from chatserver.waiting import LongPolls
 from chatserver.watching import Watching
@@ -45,13 +46,11 @@ class _Feed:
     Attributes:
         users: local users who may see rows of it; former members among them.
         positions: connections that stand elsewhere than ``pushed_seq``.
-        members: its current members, here or not; None: not looked up since they last changed.
     """
 
     pushed_seq: int
     users: set[int] = field(default_factory=set)
     positions: dict[Connection, int] = field(default_factory=dict)
-    members: frozenset[int] | None = None
 
 
 class Hub:
@@ -60,6 +59,7 @@ class Hub:
     Attributes:
         polls: those that wait here.
         watching: whose presence they are told.
+        members: of the chats that they follow.
     """
 
     def __init__(self) -> None:
@@ -69,6 +69,7 @@ class Hub:
         self._feeds: dict[int, _Feed] = {}
         self.polls = LongPolls()
         self.watching = Watching()
+        self.members = Members()
 
     # --- who is here
 
@@ -103,7 +104,7 @@ class Hub:
 
     def remove(self, connection: Connection, now: float) -> None:
         """Forget a connection; its user stays known for LINGER_SECONDS."""
-        self.watch(connection, frozenset())
+        self.watching.watch(connection, frozenset())
         self.connections.pop(connection.conn_id, None)
         if self._devices.get(connection.device_id) is connection:
             del self._devices[connection.device_id]
@@ -144,6 +145,11 @@ class Hub:
         """Whether the user has a connection on this server."""
         user = self._users.get(user_id)
         return user is not None and bool(user.connections)
+
+    def connections_of(self, user_id: int) -> list[Connection]:
+        """Return a user's connections on this server."""
+        user = self._users.get(user_id)
+        return [] if user is None else list(user.connections)
 
     def devices(self) -> set[int]:
         """Return the devices that have a connection or a poll here."""
@@ -223,6 +229,7 @@ class Hub:
             feed.positions.pop(connection, None)
         if not feed.users:
             del self._feeds[chat_id]
+            self.members.forget(chat_id)
 
     def present_chats(self) -> list[int]:
         """Return the chats of users who have a connection here."""
@@ -308,26 +315,20 @@ class Hub:
 
     def unknown_members(self, chat_ids: Iterable[int]) -> list[int]:
         """Return those of the followed chats whose current members have to be looked up."""
-        return [chat_id for chat_id in chat_ids if (f := self._feeds.get(chat_id)) and f.members is None]
+        return [chat_id for chat_id in chat_ids if chat_id in self._feeds and not self.members.knows(chat_id)]
 
-    def set_members(self, chat_id: int, members: Iterable[int] | None) -> None:
-        """Remember a chat's current members; None: look them up when needed."""
-        feed = self._feeds.get(chat_id)
-        if feed is not None:
-            feed.members = None if members is None else frozenset(members)
-
-    def forget_members(self) -> None:
-        """Look up all members anew: news of them may have been lost."""
-        for feed in self._feeds.values():
-            feed.members = None
+    def forget_members_between(self, user_id: int, other_id: int) -> None:
+        """Look up anew the members of chats that two users share: what may go between them has changed."""
+        here = self._users.get(user_id) or self._users.get(other_id)
+        if here is not None:
+            self.members.forget_shared(here.chats, user_id, other_id)
 
     def tell_members(self, chat_id: int, frame: bytes, *, from_id: int, but_user_id: int | None = None) -> None:
-        """Queue a frame to the connections of a chat's current members; a former member's to their own alone."""
+        """Queue a frame to the connections of those who get a member's signals."""
         feed = self._feeds.get(chat_id)
-        if feed is None or feed.members is None:
-            return
-        readers = feed.users & (feed.members if from_id in feed.members else {from_id})
-        self.tell([user_id for user_id in readers if user_id != but_user_id], frame)
+        if feed is not None:
+            readers = self.members.readers(chat_id, feed.users, from_id=from_id)
+            self.tell([user_id for user_id in readers if user_id != but_user_id], frame)
 
     # --- a sync of one connection
 
@@ -358,13 +359,3 @@ class Hub:
             feed = self._feeds[chat_id]
             if seq > feed.positions.get(connection, feed.pushed_seq):
                 feed.positions[connection] = seq
-
-    # --- presence
-
-    def watch(self, connection: Connection, user_ids: frozenset[int]) -> None:
-        """Tell this connection the presence of exactly these users from now on."""
-        self.watching.watch(connection, user_ids)
-
-    def tell_watchers(self, user_id: int, frame: bytes) -> None:
-        """Queue a presence frame to those who watch the user."""
-        self.watching.tell(user_id, frame)

@@ -173,13 +173,18 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A current member of a chat and how far they have got and read."""
+    """A current member of a chat and how far they have got and read.
+
+    Attributes:
+        blocks: members of the same chat between whom and this one a block stands, each pair named by one of the two.
+    """
 
     user_id: int
     username: str | None
     role: Role
     delivered_seq: int
     read_seq: int
+    blocks: tuple[int, ...] = ()
 
 
 class Chat(msgspec.Struct, frozen=True):

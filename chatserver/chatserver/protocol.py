@@ -164,6 +164,14 @@ class Presence(Frame, frozen=True, tag="presence"):
     last_seen: str | None
 
 
+class Profile(Frame, frozen=True, tag="profile"):
+    """Somebody with whom the user shares a chat has another name or picture."""
+
+    user_id: int
+    username: str | None
+    profile_picture_url: str | None
+
+
 class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_defaults=True):
     """A frame was not carried out; ``id`` names the send it answers."""
 

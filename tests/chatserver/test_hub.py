@@ -308,7 +308,7 @@ def test_receipts_reach_current_members_only_and_a_former_ones_only_their_own_de
         hub.add(who)
         hub.follow(who.user_id, CHAT, 0)
     assert hub.unknown_members([CHAT, 99]) == [CHAT]
-    hub.set_members(CHAT, [1, 3])
+    hub.members.learn(CHAT, [1, 3])
     hub.tell_members(CHAT, b"7", from_id=3)
     hub.tell_members(CHAT, b"8", from_id=2)
     assert received(member) == [7]
@@ -328,11 +328,29 @@ def test_users_who_left_are_forgotten_after_a_while(seconds: float, known: bool)
     assert (hub.needed_after(CHAT) is not None) is known
 
 
-def test_presence_is_told_to_those_who_watch() -> None:
+def test_no_signal_goes_between_members_who_are_barred_from_each_other() -> None:
+    hub, ana, ben, eve = Hub(), connection(1), connection(2), connection(3)
+    for who in (ana, ben, eve):
+        hub.add(who)
+        hub.follow(who.user_id, CHAT, 0)
+    hub.members.learn(CHAT, [1, 2, 3], [(1, 2)])
+    for user_id in (1, 2, 3):
+        hub.tell_members(CHAT, str(user_id).encode(), from_id=user_id)
+    assert (received(ana), received(ben), received(eve)) == ([1, 3], [2, 3], [1, 2, 3])
+    hub.forget_members_between(1, 3)
+    assert hub.unknown_members([CHAT]) == [CHAT]
+
+
+def test_presence_is_told_to_those_who_watch_and_may_see() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
-    hub.watch(who, frozenset({2, 3}))
-    hub.watch(who, frozenset({3}))
-    hub.tell_watchers(2, b"2")
-    hub.tell_watchers(3, b"3")
+    hub.watching.watch(who, frozenset({2, 3, 4}))
+    assert not hub.watching.show(who, 3, visible=True)
+    assert not hub.watching.show(who, 2, visible=True)
+    hub.watching.watch(who, frozenset({3, 4}))
+    for user_id in (2, 3, 4):
+        hub.watching.tell(user_id, str(user_id).encode())
     assert received(who) == [3]
+    assert hub.watching.show(who, 3, visible=False)
+    hub.watching.tell(3, b"3")
+    assert received(who) == []

@@ -22,6 +22,7 @@ from chatserver.services import chats as chat_services
 from chatserver.services import code_limits, feed, limits, rendering, sync
 from chatserver.services.device_limit import DEVICES_OF_A_USER
 from chatserver.services.polling import POLLS_OF_A_USER
+from chatserver.services.viewers import view_members
 from chatserver.session import Close, Reply, Session
 from chatserver.settings import read_settings
 
@@ -178,7 +179,7 @@ def test_the_servers_example_frames_are_what_the_server_encodes() -> None:
     (synced,) = [example for example in examples if example["type"] == "synced"]
     assert [set(chat) for chat in synced["chats"]] == [{"chat_id", "last_seq", "members"}]
     assert [set(member) for chat in synced["chats"] for member in chat["members"]] == [
-        set(rendering.view_member(MEMBER))
+        set(view_members([MEMBER], MEMBER.user_id)[0])
     ]
 
 
@@ -240,15 +241,15 @@ def test_example_requests_are_taken(title: str) -> None:
     ("title", "real"),
     [
         ("answer POST /api/messages", rendering.view_sent(SENT)),
-        ("answer GET /api/chats/{chat_id}", rendering.view_chat(CHAT)),
-        ("answer POST /api/groups", rendering.view_group(GROUP)),
+        ("answer GET /api/chats/{chat_id}", rendering.view_chat(CHAT, MEMBER.user_id)),
+        ("answer POST /api/groups", rendering.view_group(GROUP, MEMBER.user_id)),
     ],
 )
 def test_example_answers_have_the_shape_of_real_ones(title: str, real: dict[str, Any]) -> None:
     example = json.loads(fence(title))
     assert_same_shape(example, json.loads(msgspec.json.encode(real)))
     for member in example.get("members", []):
-        assert list(member) == list(rendering.view_member(MEMBER))
+        assert list(member) == list(view_members([MEMBER], MEMBER.user_id)[0])
 
 
 def test_the_example_of_a_poll_has_the_shape_of_a_row() -> None:

@@ -320,6 +320,8 @@ async def test_every_frame_is_as_documented(process: ServerProcess, asyncapi: di
         async with fay.http(process) as http:
             await http.patch(f"/api/chats/{chat_id}/messages/1", json={"text": "hello again"})
             await http.post("/api/groups", json={"group_name": "Two", "members": ["gus"]})
+            await http.patch("/api/users/me", json={"profile_picture_url": "https://example.com/fay.png"})
+        await two.of_type("profile", user_id=fay.user_id)
         await two.until(lambda frame: frame.get("kind") == "edit")
         await two.until(lambda frame: frame.get("kind") == "group")
         frames = one.frames + two.frames

@@ -167,11 +167,11 @@ async def test_bad_sends_are_answered_and_the_socket_stays(two: Servers) -> None
 async def test_typing_and_presence_cross_servers(two: Servers) -> None:
     ana, bob = await sign_in(two[0], "ana"), await sign_in(two[1], "bob")
     async with ana.socket(two[0]) as a:
-        await a.send(type="subscribe", user_ids=[bob.user_id])
         async with bob.socket(two[1]) as b:
-            await a.of_type("presence", user_id=bob.user_id, online=True)
             chat_id = (await b.message("x", to="ana"))["chat_id"]
             await a.text("x")
+            await a.send(type="subscribe", user_ids=[bob.user_id])
+            await a.of_type("presence", user_id=bob.user_id, online=True)
             # The ack can be ahead of the news of the new chat, without which typing goes nowhere: type on.
             typed = asyncio.create_task(a.of_type("typing", chat_id=chat_id, user_id=bob.user_id))
             while not typed.done():

@@ -284,7 +284,8 @@ async def test_each_migration_runs_while_servers_work_and_keeps_every_message(
     async with single_connection(empty_dsn, "filling") as connection:
         # By SQL alone: calls of this code may need columns that are not there yet.
         await connection.execute(
-            "INSERT INTO users (phone_number) SELECT '+1555000' || lpad(n::text, 4, '0') FROM generate_series(1, 3) n"
+            "INSERT INTO users (user_id, phone_number) OVERRIDING SYSTEM VALUE "
+            "SELECT n, '+1555000' || lpad(n::text, 4, '0') FROM generate_series(1, 3) n"
         )
         chat_id: int = await connection.fetchval("SELECT open_direct_chat('old', 1, 2)")
         stored = await connection.fetch(_APPEND, *_batch(chat_id, "before", 300))

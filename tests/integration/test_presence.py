@@ -6,12 +6,14 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from chatserver.hints import Hint
 from chatserver.model import Principal
 from chatserver.storage import presence
-from tests.support.devices import Socket, sign_in
+from chatserver.storage.messages import open_direct_chat
+from tests.support.devices import Device, Socket, sign_in
 from tests.support.inprocess import Air, ChatServer, Wire
 from tests.support.people import Server
 from tests.support.people import sign_in as join
@@ -51,9 +53,18 @@ async def turns(socket: Socket, user_id: int, *, is_online: bool) -> None:
     socket.frames.clear()
 
 
+async def meet(server: ServerProcess, *devices: Device) -> None:
+    """Put some users into a group: only who shares a chat is told of the others' presence."""
+    first, *others = devices
+    async with first.http(server) as http:
+        made = {"group_name": "All", "members": [device.phone_number for device in others]}
+        assert (await http.post("/api/groups", json=made)).status_code == httpx.codes.CREATED
+
+
 async def test_whoever_subscribes_right_after_somebody_left_is_told_that_they_are_offline(two: Servers) -> None:
     one, other = two
     ana, ben, eve = [await sign_in(one, name) for name in ("ana", "ben", "eve")]
+    await meet(one, ana, ben, eve)
     async with ana.socket(one) as a, eve.socket(one) as e:
         assert not await online(a, ben.user_id)
         async with ben.socket(other):
@@ -76,6 +87,7 @@ async def test_who_is_on_two_servers_turns_offline_with_the_last_one_only(
 
     ana, phone = await sign_in(one, "ana"), await sign_in(one, "ben")
     laptop = await sign_in(one, phone_number=phone.phone_number)
+    await meet(one, ana, phone)
     async with ana.socket(one) as a:
         await a.send(type="subscribe", user_ids=[phone.user_id])
         async with phone.socket(one):
@@ -92,6 +104,7 @@ async def test_who_is_on_two_servers_turns_offline_with_the_last_one_only(
 async def test_users_of_a_killed_server_turn_offline_for_their_watchers(two: Servers, returns: bool) -> None:  # noqa: FBT001
     one, other = two
     ana, ben, eve = [await sign_in(one, name) for name in ("ana", "ben", "eve")]
+    await meet(one, ana, ben, eve)
     async with ana.socket(one) as a, eve.socket(one) as e:
         await a.send(type="subscribe", user_ids=[ben.user_id])
         async with ben.socket(other):
@@ -161,6 +174,8 @@ async def test_a_subscription_is_one_query_and_a_newer_one_replaces_the_one_that
         database = chat_server.database
         ana = await join(database, "Ana")
         others = [(await join(database)).user.user_id for _ in range(4)]
+        for user_id in others:
+            await open_direct_chat(database, ana.user.user_id, user_id)
         wire = Wire(chat_server, Principal(ana.user.user_id, ana.device_id))
         await wire.open()
         queries = 0
@@ -193,6 +208,7 @@ async def test_who_came_and_went_before_it_was_written_is_offline_for_whoever_wa
     await chat_server.start()
     try:
         ana, ben = await join(chat_server.database), await join(chat_server.database)
+        await open_direct_chat(chat_server.database, ana.user.user_id, ben.user.user_id)
         wires = [Wire(chat_server, Principal(who.user.user_id, who.device_id)) for who in (ana, ben)]
         for wire in wires:
             await wire.open()

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 def shape(result: SyncResult) -> tuple[list[bytes], list[msgspec.Raw], bool]:
     """Return a result as its client sees it."""
-    chats = [view_synced(chat.chat_id, chat.last_seq, chat.members) for chat in result.chats]
+    chats = [view_synced(chat.chat_id, chat.last_seq, chat.members, user_id=0) for chat in result.chats]
     return [frame_of_row(row) for row in result.rows], chats, result.more
 
 

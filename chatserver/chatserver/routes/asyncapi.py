@@ -23,6 +23,7 @@ SERVER_FRAMES: tuple[type[Any], ...] = (
     protocol.Synced,
     protocol.TypingFrom,
     protocol.Presence,
+    protocol.Profile,
     protocol.Error,
     protocol.Reconnect,
     protocol.Pong,

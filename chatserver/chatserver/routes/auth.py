@@ -10,7 +10,8 @@ from chatserver import fields
 from chatserver.routes.context import App, Request, authenticate, client_address
 from chatserver.routes.parsing import Body, answer, no_content, read_body
 from chatserver.services.audit import mask_phone_number
-from chatserver.services.rendering import UserView, view_user
+from chatserver.services.viewers import UserView, view_user
+from chatserver.visibility import SELF
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -75,7 +76,7 @@ async def create_session(request: Request) -> HTTPResponse:
         code_id=body.code_id,
         address=client_address(request),
     )
-    user = view_user(session.user, to_user_id=session.user.user_id)
+    user = view_user(session.user, SELF)
     return answer(SessionAnswer(token=session.token, device_id=session.device_id, user=user), 201)
 
 

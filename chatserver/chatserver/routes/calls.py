@@ -28,7 +28,8 @@ from chatserver.errors import (
 from chatserver.routes import auth, blocks, changes, chats, devices, groups, health, messages, receipts, users
 from chatserver.services.chats import HISTORY_MAX, LIST_MAX
 from chatserver.services.feed import PAGE_ROWS_MAX
-from chatserver.services.rendering import ChangeView, ChatView, DeviceView, GroupView, RowView, SentView, UserView
+from chatserver.services.rendering import ChangeView, ChatView, DeviceView, GroupView, RowView, SentView
+from chatserver.services.viewers import UserView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

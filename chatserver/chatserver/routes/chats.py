@@ -29,14 +29,16 @@ async def list_chats(request: Request) -> HTTPResponse:
     query = Query(request, ("limit", "cursor"))
     limit = query.integer("limit", DEFAULT_LIMIT, least=1, most=chats.LIST_MAX)
     page = await chats.list_chats(request.app.ctx.database, caller.user_id, limit=limit, cursor=query.text("cursor"))
-    return answer(ChatsAnswer(chats=[view_chat(chat) for chat in page.chats], next_cursor=page.next_cursor))
+    return answer(
+        ChatsAnswer(chats=[view_chat(chat, caller.user_id) for chat in page.chats], next_cursor=page.next_cursor)
+    )
 
 
 async def get_chat(request: Request, chat_id: str) -> HTTPResponse:
     """Return one chat."""
     caller = await authenticate(request)
     chat = await chats.get_chat(request.app.ctx.database, caller.user_id, path_id(chat_id, "chat_id"))
-    return answer(view_chat(chat))
+    return answer(view_chat(chat, caller.user_id))
 
 
 async def get_history(request: Request, chat_id: str) -> HTTPResponse:

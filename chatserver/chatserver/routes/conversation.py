@@ -14,7 +14,7 @@ from chatserver.errors import ChatError, InternalError, ServiceUnavailable
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import Ack, Error, Synced, Welcome, encode_frame
 from chatserver.routes.newest import Newest
-from chatserver.services.rendering import rfc3339
+from chatserver.services.times import rfc3339
 from chatserver.session import (
     Action,
     Close,
@@ -174,7 +174,7 @@ class Conversation:
                     typing = context.deliverer.signals.relay_typing(context.bus, chat_id, connection.user_id)
                     self._typing = self._start(typing)
             case WatchPresence(user_ids=user_ids):
-                context.hub.watch(connection, user_ids)
+                context.hub.watching.watch(connection, user_ids)
                 self._subscriptions = self._subscriptions or Newest(self._start, self._subscribe)
                 self._subscriptions.put(user_ids)
             case Close(code=code, reason=reason):
@@ -184,7 +184,7 @@ class Conversation:
         return supervision.start("conversation_failed", work, self._context.tasks)
 
     async def _subscribe(self, user_ids: frozenset[int]) -> None:
-        await self._context.deliverer.presence.subscribe(self._connection, user_ids)
+        await self._context.deliverer.watches.subscribe(self._connection, user_ids)
 
     def _send(self, frame: protocol.Send) -> None:
         client_id = frame.id.lower()

@@ -45,7 +45,7 @@ async def create_group(request: Request) -> HTTPResponse:
     group = await groups.create_group(
         request.app.ctx.database, caller.user_id, body.group_name, body.members, client_id=body.client_id
     )
-    return answer(view_group(group), 200 if group.seq is None else 201)
+    return answer(view_group(group, caller.user_id), 200 if group.seq is None else 201)
 
 
 async def rename_group(request: Request, group_id: str) -> HTTPResponse:
@@ -55,7 +55,9 @@ async def rename_group(request: Request, group_id: str) -> HTTPResponse:
     number = path_id(group_id, "group_id")
     count_change(request, caller, body.group_name)
     return answer(
-        view_group(await groups.rename_group(request.app.ctx.database, caller.user_id, number, body.group_name))
+        view_group(
+            await groups.rename_group(request.app.ctx.database, caller.user_id, number, body.group_name), caller.user_id
+        )
     )
 
 
@@ -64,7 +66,7 @@ async def add_member(request: Request, group_id: str, user_id: str) -> HTTPRespo
     caller = await authenticate(request)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")
     count_change(request, caller)
-    return answer(view_group(await groups.add_member(request.app.ctx.database, caller.user_id, *ids)))
+    return answer(view_group(await groups.add_member(request.app.ctx.database, caller.user_id, *ids), caller.user_id))
 
 
 async def remove_member(request: Request, group_id: str, user_id: str) -> HTTPResponse:
@@ -72,7 +74,9 @@ async def remove_member(request: Request, group_id: str, user_id: str) -> HTTPRe
     caller = await authenticate(request)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")
     count_change(request, caller)
-    return answer(view_group(await groups.remove_member(request.app.ctx.database, caller.user_id, *ids)))
+    return answer(
+        view_group(await groups.remove_member(request.app.ctx.database, caller.user_id, *ids), caller.user_id)
+    )
 
 
 async def put_role(request: Request, group_id: str, user_id: str) -> HTTPResponse:
@@ -81,7 +85,9 @@ async def put_role(request: Request, group_id: str, user_id: str) -> HTTPRespons
     body = read_body(request, RoleBody)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")
     count_change(request, caller)
-    return answer(view_group(await groups.set_role(request.app.ctx.database, caller.user_id, *ids, body.role)))
+    return answer(
+        view_group(await groups.set_role(request.app.ctx.database, caller.user_id, *ids, body.role), caller.user_id)
+    )
 
 
 def add_routes(app: App) -> None:

@@ -10,7 +10,8 @@ from chatserver import fields
 from chatserver.routes.context import App, Request, authenticate, count_change
 from chatserver.routes.parsing import Body, Query, answer, no_content, path_id, read_body
 from chatserver.services import users
-from chatserver.services.rendering import view_user
+from chatserver.services.viewers import view_user
+from chatserver.visibility import SELF
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -27,7 +28,7 @@ async def get_me(request: Request) -> HTTPResponse:
     """Return the caller's profile."""
     caller = await authenticate(request)
     user = await users.get_user(request.app.ctx.database, caller.user_id)
-    return answer(view_user(user, to_user_id=caller.user_id))
+    return answer(view_user(user, SELF))
 
 
 async def patch_me(request: Request) -> HTTPResponse:
@@ -37,7 +38,7 @@ async def patch_me(request: Request) -> HTTPResponse:
     count_change(request, caller, body.username or None, body.profile_picture_url or None)
     change = users.ProfileChange(username=body.username, profile_picture_url=body.profile_picture_url)
     user = await users.update_profile(request.app.ctx.database, caller.user_id, change)
-    return answer(view_user(user, to_user_id=caller.user_id))
+    return answer(view_user(user, SELF))
 
 
 async def delete_me(request: Request) -> HTTPResponse:
@@ -50,18 +51,21 @@ async def delete_me(request: Request) -> HTTPResponse:
 async def get_user(request: Request, user_id: str) -> HTTPResponse:
     """Return a profile by id."""
     caller = await authenticate(request)
-    user = await users.get_user(request.app.ctx.database, path_id(user_id, "user_id"))
-    return answer(view_user(user, to_user_id=caller.user_id))
+    found = await users.get_profile(request.app.ctx.database, caller.user_id, path_id(user_id, "user_id"))
+    return answer(view_user(*found))
 
 
 async def find_user(request: Request) -> HTTPResponse:
     """Return a profile by phone number or username."""
     caller = await authenticate(request)
     query = Query(request, ("phone_number", "username"))
-    user = await users.find_user(
-        request.app.ctx.database, phone_number=query.text("phone_number"), username=query.text("username")
+    found = await users.find_profile(
+        request.app.ctx.database,
+        caller.user_id,
+        phone_number=query.text("phone_number"),
+        username=query.text("username"),
     )
-    return answer(view_user(user, to_user_id=caller.user_id))
+    return answer(view_user(*found))
 
 
 def add_routes(app: App) -> None:

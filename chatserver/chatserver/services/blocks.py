@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.model import Change
 from chatserver.services import checks
-from chatserver.storage import blocks, groups
+from chatserver.storage import blocks, groups, relations
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
             kind="block",
             detail={"action": "blocked" if blocked else "unblocked", "user_ids": [other_id]},
         )
+        await relations.hint_relation(connection, database.server_name, user_id, other_id)
         return Change(self_id, seq)
 
 

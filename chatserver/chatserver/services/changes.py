@@ -99,6 +99,7 @@ async def edit_message(database: Database, user_id: int, chat_id: int, seq: int,
         event_seq = await append_event(
             connection, database.server_name, chat_id=chat_id, sender_id=user_id, kind="edit", target_seq=seq
         )
+        await changes.keep_version(connection, chat_id, seq, event_seq)
         await changes.set_text(connection, chat_id, seq, checked, event_seq)
         return Change(chat_id, event_seq)
 
@@ -193,7 +194,6 @@ async def remove_reaction(database: Database, user_id: int, chat_id: int, seq: i
 async def _react(
     connection: Connection, database: Database, user_id: int, chat_id: int, seq: int, emoji: str, action: str
 ) -> Change:
-    await changes.set_reaction(connection, chat_id, seq, user_id, emoji if action == "added" else None)
     event_seq = await append_event(
         connection,
         database.server_name,
@@ -203,4 +203,6 @@ async def _react(
         target_seq=seq,
         detail={"action": action, "emoji": emoji},
     )
+    await changes.keep_version(connection, chat_id, seq, event_seq)
+    await changes.set_reaction(connection, chat_id, seq, user_id, emoji if action == "added" else None)
     return Change(chat_id, event_seq)

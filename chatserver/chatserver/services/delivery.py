@@ -21,9 +21,11 @@ from chatserver.services.batches import Batches
 from chatserver.services.claims import Claims
 from chatserver.services.echo import Echo
 from chatserver.services.presence import Presence
-from chatserver.services.rendering import MICROSECONDS
+from chatserver.services.profiles import Profiles
 from chatserver.services.rows import frame_or_none
 from chatserver.services.signals import Signals
+from chatserver.services.times import MICROSECONDS
+from chatserver.services.watches import Watches
 from chatserver.supervision import apart, caught
 
 if TYPE_CHECKING:
@@ -61,18 +63,20 @@ class Deliverer:
     Attributes:
         claims: tells the other servers which connection of a device is the newest.
         signals: receipts and typing, which are no rows.
-        presence: who is online, and who watches whom.
+        presence, watches: who is online, and who is told.
     """
 
     def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: Metrics) -> None:
         self.claims = Claims(database.server_name, hub)
         self.signals = Signals(database, hub)
-        self.presence = Presence(database, hub)
+        self.watches = Watches(database, hub)
+        self.presence = Presence(database, hub, self.watches)
         self._database = database
         self._devices = devices
         self._hub = hub
         self._metrics = metrics
         self._echo = Echo(hub, metrics)
+        self._profiles = Profiles(database, hub)
         self._work = asyncio.Event()
         self._reached: dict[int, int] = {}
         self._first: dict[int, int] = {}
@@ -82,7 +86,6 @@ class Deliverer:
         self._put_off: dict[int, int] = {}
         self._learning: list[dict[int, int]] = []
         self._lessons = Batches(self._learn, most=LEARNERS_TOGETHER)
-        self._presence: dict[int, bool] = {}
         self._heal_now = asyncio.Event()
 
     # --- hints
@@ -96,6 +99,7 @@ class Deliverer:
             return
         for news in hint.members:
             self._news.setdefault(news.chat_id, set()).update(news.user_ids)
+            self.watches.doubt_users(news.user_ids)
         self._tell_learning(hint.ranges)
         for chat_range in hint.ranges:
             self._note(chat_range)
@@ -103,7 +107,9 @@ class Deliverer:
         self._devices.end(hint.revoked)
         for device_id, conn_id in hint.claims:
             self._hub.heard_claim(device_id, conn_id)
-        self.presence.hear(hint.presence)
+        self.watches.doubt_pairs(hint.relations)
+        self._profiles.hear(hint.profiles)
+        self.watches.hear(hint.presence)
         self._work.set()
 
     @contextlib.contextmanager
@@ -137,7 +143,7 @@ class Deliverer:
     def hints_were_missed(self) -> None:
         """Look for what the bus did not tell."""
         self._hub.claims_were_missed()
-        self._hub.forget_members()
+        self._hub.members.forget_all()
         self._heal_now.set()
 
     def _note(self, chat_range: SeqRange) -> None:
@@ -192,6 +198,8 @@ class Deliverer:
                 await self._deliver_news()
                 await self._deliver_rows()
                 await self.signals.deliver({chat_id for _, chat_id in self._found})
+                await self.watches.settle()
+                await self._profiles.deliver()
             except ServiceUnavailable:
                 log.warning("delivery_waits_for_database")
                 self._work.set()
@@ -217,7 +225,7 @@ class Deliverer:
                 self.signals.bus_was_well(now)
                 continue
             self._heal_now.clear()
-            self._hub.forget_members()
+            self._hub.members.forget_all()
             try:
                 await self._heal()
             except ServiceUnavailable:
@@ -251,7 +259,7 @@ class Deliverer:
             for chat_id, last_seq in (await sync.last_seqs(self._database, unknown)).items():
                 self._note(SeqRange(chat_id, last_seq, last_seq))
         for chat_id, user_ids in news.items():
-            self._hub.set_members(chat_id, None)
+            self._hub.members.forget(chat_id)
             for user_id in user_ids:
                 self._join(user_id, chat_id, self._first.get(chat_id, 1) - 1)
             self._news[chat_id] -= set(user_ids)
@@ -326,7 +334,7 @@ class Deliverer:
         for start in range(0, len(user_ids), HEAL_USERS):
             await apart("users_not_healed", user_ids[start : start + HEAL_USERS], self._heal_users)
         await self.signals.heal(chat_id for _, chat_id in self._found)
-        await self.presence.heal()
+        await self.watches.heal()
         await self._devices.end_revoked(self._hub.devices())
         self._work.set()
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from chatserver.connection import PushedRow
 from chatserver.model import SeqRange
-from chatserver.services.rendering import MICROSECONDS, frame_of_stored
+from chatserver.services.rendering import frame_of_stored
+from chatserver.services.times import MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

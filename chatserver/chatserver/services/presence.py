@@ -1,4 +1,4 @@
-"""Who is online: written by the server that has the connections, told to whoever watches, taken back when it is gone.
+"""Who is online: written by the server that has the connections, and taken back when it is gone.
 
 A user is online from their first connection to any server to the end of the last one. Each server writes this of its
 own connections only, in the order in which it happens; what a killed server leaves behind, the others take back.
@@ -14,20 +14,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.protocol import Presence as PresenceFrame
-from chatserver.protocol import encode_frame
-from chatserver.services.batches import Batches
-from chatserver.services.rendering import rfc3339
 from chatserver.storage import presence as storage
 from chatserver.supervision import apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from chatserver.connection import Connection
     from chatserver.hub import Hub
+    from chatserver.services.watches import Watches
     from chatserver.storage.database import Database
-    from chatserver.storage.presence import Stand
 
 log = structlog.get_logger()
 
@@ -38,26 +33,24 @@ PRESENCE_SECONDS = 1.0
 COMPARE_SECONDS = 30.0
 # Users of one transaction, which holds their rows for some 10 ms.
 USERS_TOGETHER = 500
-# Subscriptions that are answered by one query, of 1,000 users each.
-SUBSCRIPTIONS_TOGETHER = 8
-# Between tries to answer one while the database is away.
-RETRY_SECONDS = 1.0
-# Watched users who are asked about by one query of a heal.
-HEAL_USERS = 1000
 
 
 class Presence:
-    """The presence of this server's users, and what its connections watch.
+    """The presence of this server's users.
 
     Args:
         database: where all servers write.
-        hub: this server's connections, and whom they watch.
+        hub: this server's connections.
+        watches: who is told.
         clock: monotonic seconds.
     """
 
-    def __init__(self, database: Database, hub: Hub, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, hub: Hub, watches: Watches, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
         self._hub = hub
+        self._watches = watches
         self._clock = clock
         self._changes: dict[int, bool] = {}
         # Those who went before it was written that they had come: no hint says so, yet a subscriber may have been told.
@@ -66,12 +59,6 @@ class Presence:
         self._sweep_at = clock()
         # Servers without a heartbeat, and since when they have been seen so.
         self._gone: dict[str, float] = {}
-        self._subscriptions = Batches(self._read, most=SUBSCRIPTIONS_TOGETHER)
-        # What the watchers were told last, and who was heard of while a subscription is being answered.
-        self._told: dict[int, bool] = {}
-        self._asking: list[set[int]] = []
-
-    # --- who comes and goes
 
     def came(self, user_id: int) -> None:
         """Tell others, soon, that a user is online."""
@@ -114,7 +101,7 @@ class Presence:
                 if self._changes.get(user_id) is online:
                     del self._changes[user_id]
         unwritten = set(self._unwritten)
-        await self._tell_changed([user_id for user_id in unwritten if self._hub.watching.is_watched(user_id)])
+        await self._watches.tell_changed(unwritten)
         self._unwritten -= unwritten
 
     async def _compare(self) -> None:
@@ -123,9 +110,7 @@ class Presence:
         written = set(await storage.users_at(self._database, self._database.server_name))
         here = {user_id for user_id in self._hub.local_users() if self._hub.is_here(user_id)}
         self._changes |= dict.fromkeys(here - written, True) | dict.fromkeys(written - here, False)
-        self._told = {
-            user_id: online for user_id, online in self._told.items() if self._hub.watching.is_watched(user_id)
-        }
+        self._watches.forget_unwatched()
         self._compare_at = self._clock() + COMPARE_SECONDS
 
     async def _write_own(self, changes: Sequence[tuple[int, bool]]) -> None:
@@ -146,66 +131,3 @@ class Presence:
                 log.info("presence_taken_back", of=server_name)
                 while users := await storage.users_at(self._database, server_name, USERS_TOGETHER):
                     await storage.turn(self._database, server_name, came=(), went=users)
-
-    # --- who watches
-
-    def hear(self, changes: Iterable[tuple[int, int]]) -> None:
-        """Take what a hint says, ``(user_id, 1 online | 0 offline)``, and tell the watchers here."""
-        for user_id, turned_online in changes:
-            for heard in self._asking:
-                heard.add(user_id)
-            self._tell(user_id, online=bool(turned_online) or self._hub.is_here(user_id))
-
-    def _tell(self, user_id: int, *, online: bool) -> None:
-        if self._hub.watching.is_watched(user_id):
-            self._told[user_id] = online
-            self._hub.watching.tell(user_id, encode_frame(PresenceFrame(user_id, online, None)))
-
-    async def subscribe(self, connection: Connection, user_ids: frozenset[int]) -> None:
-        """Tell a connection once where the users stand whom it watches; changes follow by ``hear``."""
-        heard: set[int] = set()
-        self._asking.append(heard)
-        try:
-            found = await self._stands(connection, user_ids)
-            for user_id in sorted(user_ids & found.keys()):
-                # What was heard since is newer than what was read.
-                if user_id in heard:
-                    continue
-                stand = found[user_id]
-                online = stand.online or self._hub.is_here(user_id)
-                self._told[user_id] = online
-                last_seen = None if stand.last_seen_us is None else rfc3339(stand.last_seen_us)
-                await connection.outbox.room()
-                connection.outbox.put(encode_frame(PresenceFrame(user_id, online, last_seen)))
-        finally:
-            self._asking = [other for other in self._asking if other is not heard]
-
-    async def _stands(self, connection: Connection, user_ids: frozenset[int]) -> dict[int, Stand]:
-        # Until another subscription has replaced this one.
-        while connection.outbox.order is None and connection.watched is user_ids:
-            try:
-                return await self._subscriptions.ask(user_ids)
-            except ServiceUnavailable:
-                await asyncio.sleep(RETRY_SECONDS)
-        return {}
-
-    async def _read(self, subscriptions: Sequence[frozenset[int]]) -> list[dict[int, Stand]]:
-        found = await storage.stands(self._database, list(frozenset().union(*subscriptions)))
-        return [found] * len(subscriptions)
-
-    async def heal(self) -> None:
-        """Tell what has changed since hints were lost.
-
-        Raises:
-            ServiceUnavailable: the database is away.
-        """
-        watched = self._hub.watching.users()
-        for start in range(0, len(watched), HEAL_USERS):
-            await self._tell_changed(watched[start : start + HEAL_USERS])
-
-    async def _tell_changed(self, user_ids: Sequence[int]) -> None:
-        found = await storage.stands(self._database, user_ids) if user_ids else {}
-        for user_id, stand in found.items():
-            online = stand.online or self._hub.is_here(user_id)
-            if self._told.get(user_id, online) is not online:
-                self._tell(user_id, online=online)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import msgspec
@@ -13,19 +11,18 @@ from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
     EventKind,
     MessageType,
     Reaction,
-    Role,
     Status,
 )
 from chatserver.protocol import Message, encode_frame
+from chatserver.services.times import MICROSECONDS, rfc3339, rfc3339_or_none
+from chatserver.services.viewers import MemberView, view_members
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatserver.model import Change, Chat, Device, GroupInfo, Member, MessageRow, SentMessage, User
+    from chatserver.model import Change, Chat, Device, GroupInfo, Member, MessageRow, SentMessage
     from chatserver.storage.messages import AppendResult, NewMessage
-
-MICROSECONDS = 1_000_000
 
 
 class RowView(msgspec.Struct, frozen=True, rename={"from_name": "from"}):
@@ -85,17 +82,6 @@ class ChangeView(TypedDict):
     seq: int | None
 
 
-class UserView(TypedDict):
-    """A profile; the phone number is for its owner, and for others where there is no username."""
-
-    user_id: int
-    username: str | None
-    profile_picture_url: str | None
-    created_at: str
-    last_seen: str | None
-    phone_number: NotRequired[str]
-
-
 class DeviceView(TypedDict):
     """A signed-in device; `current` is the one that asks."""
 
@@ -105,16 +91,6 @@ class DeviceView(TypedDict):
     last_used_at: str
     expires_at: str
     current: bool
-
-
-class MemberView(TypedDict):
-    """A current member of a chat and their watermarks."""
-
-    user_id: int
-    username: str | None
-    role: Role
-    delivered_seq: int
-    read_seq: int
 
 
 class ChatView(TypedDict):
@@ -152,29 +128,6 @@ class GroupView(TypedDict):
     seq: int | None
 
 
-@functools.lru_cache(maxsize=1024)
-def rfc3339(micros: int) -> str:
-    """Return microseconds since 1970 as RFC 3339 in UTC.
-
-    Example:
-        >>> rfc3339(1_700_000_000_000_000)
-        '2023-11-14T22:13:20.000000Z'
-    """
-    # Remembered: all rows of a batch have one time, which is in the ack and in the frame of each.
-    seconds, fraction = divmod(micros, MICROSECONDS)
-    return f"{_second(seconds)}.{fraction:06}Z"
-
-
-@functools.lru_cache(maxsize=256)
-def _second(seconds: int) -> str:
-    # Most of what is rendered happened within the last second.
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _rfc3339_or_none(micros: int | None) -> str | None:
-    return None if micros is None else rfc3339(micros)
-
-
 def view_row(row: MessageRow) -> RowView:
     """Return a row as clients see it."""
     return RowView(
@@ -195,8 +148,8 @@ def view_row(row: MessageRow) -> RowView:
         reply_to=row.reply_to,
         target_seq=row.target_seq,
         detail=row.detail,
-        edited_at=_rfc3339_or_none(row.edited_at_us),
-        deleted_at=_rfc3339_or_none(row.deleted_at_us),
+        edited_at=rfc3339_or_none(row.edited_at_us),
+        deleted_at=rfc3339_or_none(row.deleted_at_us),
         reactions=row.reactions,
     )
 
@@ -271,20 +224,6 @@ def view_change(change: Change) -> ChangeView:
     return {"chat_id": change.chat_id, "seq": change.seq}
 
 
-def view_user(user: User, *, to_user_id: int) -> UserView:
-    """Return a profile; the phone number is for its owner, and for others where it stands in for a name."""
-    view: UserView = {
-        "user_id": user.user_id,
-        "username": user.username,
-        "profile_picture_url": user.profile_picture_url,
-        "created_at": rfc3339(user.created_at_us),
-        "last_seen": _rfc3339_or_none(user.last_seen_us),
-    }
-    if user.user_id == to_user_id or user.username is None:
-        view["phone_number"] = user.phone_number
-    return view
-
-
 def view_device(device: Device, *, current_device_id: int) -> DeviceView:
     """Return a signed-in device."""
     return {
@@ -297,28 +236,17 @@ def view_device(device: Device, *, current_device_id: int) -> DeviceView:
     }
 
 
-def view_member(member: Member) -> MemberView:
-    """Return a member and their watermarks."""
-    return {
-        "user_id": member.user_id,
-        "username": member.username,
-        "role": member.role,
-        "delivered_seq": member.delivered_seq,
-        "read_seq": member.read_seq,
-    }
-
-
-def view_synced(chat_id: int, last_seq: int, members: Sequence[Member] | None) -> msgspec.Raw:
-    """Return a ``SyncedChatView``, encoded."""
+def view_synced(chat_id: int, last_seq: int, members: Sequence[Member] | None, user_id: int) -> msgspec.Raw:
+    """Return a ``SyncedChatView`` as a member sees it, encoded."""
     view: SyncedChatView = {
         "chat_id": chat_id,
         "last_seq": last_seq,
-        "members": None if members is None else [view_member(member) for member in members],
+        "members": None if members is None else view_members(members, user_id),
     }
     return msgspec.Raw(msgspec.json.encode(view))
 
 
-def view_chat(chat: Chat) -> ChatView:
+def view_chat(chat: Chat, user_id: int) -> ChatView:
     """Return a chat as its member sees it."""
     return {
         "chat_id": chat.chat_id,
@@ -330,18 +258,18 @@ def view_chat(chat: Chat) -> ChatView:
         "unread": chat.unread,
         "left": chat.left,
         "member_count": chat.member_count,
-        "members": [view_member(member) for member in chat.members],
+        "members": view_members(chat.members, user_id),
     }
 
 
-def view_group(group: GroupInfo) -> GroupView:
-    """Return a group with its members."""
+def view_group(group: GroupInfo, user_id: int) -> GroupView:
+    """Return a group with its members as one of them sees it."""
     return {
         "group_id": group.group_id,
         "chat_id": group.chat_id,
         "group_name": group.group_name,
         "created_by": group.created_by,
         "created_at": rfc3339(group.created_at_us),
-        "members": [view_member(member) for member in group.members],
+        "members": view_members(group.members, user_id),
         "seq": group.seq,
     }

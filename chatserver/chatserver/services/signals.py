@@ -12,6 +12,7 @@ from chatserver.hints import Hint
 from chatserver.protocol import Receipt, TypingFrom, encode_frame
 from chatserver.services import sync
 from chatserver.supervision import apart
+from chatserver.visibility import crosses_block
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -27,6 +28,8 @@ HEAL_CHATS = 1000
 # Receipts raised so long before the bus was last known to be well are told again: it is looked at every 5 s, counts as
 # well for 4 s after its last sign of life, and a receipt's transaction takes 5 s at most.
 RECEIPTS_MARGIN_SECONDS = 20.0
+# The two go the same ways.
+SIGNALS_CROSS_BLOCKS = crosses_block("receipts") and crosses_block("typing")
 # One typing hint a chat and user in so many seconds, however fast the keys.
 TYPING_SECONDS = 2.0
 
@@ -84,9 +87,10 @@ class Signals:
     async def _deliver(self, chat_ids: Sequence[int]) -> None:
         unknown = self._hub.unknown_members(chat_ids)
         if unknown:
-            members = await sync.members_of(self._database, unknown)
+            audiences = await sync.audience_of(self._database, unknown)
             for chat_id in unknown:
-                self._hub.set_members(chat_id, members.get(chat_id, ()))
+                members, blocks = audiences.get(chat_id, ((), []))
+                self._hub.members.learn(chat_id, members, () if SIGNALS_CROSS_BLOCKS else blocks)
         for chat_id in chat_ids:
             receipts, typing = self._take(chat_id)
             for user_id, marks in receipts:

@@ -95,6 +95,21 @@ async def last_seqs(database: Database, chat_ids: Sequence[int]) -> dict[int, in
     return await chats.last_seqs(database, chat_ids) if chat_ids else {}
 
 
+async def audience_of(
+    database: Database, chat_ids: Sequence[int]
+) -> dict[int, tuple[tuple[int, ...], list[tuple[int, int]]]]:
+    """Return {chat_id: ids of its current members, and the pairs of them between whom a block stands}."""
+    async with database.connection() as connection:
+        found = await chats.members_of(connection, chat_ids)
+    return {
+        chat_id: (
+            tuple(member.user_id for member in members),
+            [(member.user_id, other_id) for member in members for other_id in member.blocks],
+        )
+        for chat_id, members in found.items()
+    }
+
+
 async def members_of(database: Database, chat_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
     """Return {chat_id: ids of its current members}."""
     if not chat_ids:

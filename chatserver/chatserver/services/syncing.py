@@ -112,7 +112,7 @@ class Syncs:
                 return answer
         # One place at most for each user, however many devices sync: the others' turn comes soon.
         async with self._places.of(user_id), self._alone:
-            return _encode(await sync_user(self._database, user_id, have))
+            return _encode(await sync_user(self._database, user_id, have), user_id)
 
     async def answer_together(self, questions: Sequence[Question]) -> list[Answer | None]:
         """Answer many questions by one snapshot of the database; None: this one is to be answered alone."""
@@ -218,7 +218,8 @@ class _Rendering:
             if frame is not None:
                 self._rows.setdefault(delivery.row.chat_id, []).append((delivery, frame))
         self._members = members
-        self._chats: dict[tuple[int, int, bool, bool], msgspec.Raw] = {}
+        self._blocks = {chat_id for chat_id, found in members.items() if any(member.blocks for member in found)}
+        self._chats: dict[tuple[int, int, bool, bool, int], msgspec.Raw] = {}
 
     def answer(
         self, user_id: int, stands: Sequence[Stand], hole: Sequence[SeqRange], told: Mapping[int, set[int]]
@@ -230,20 +231,23 @@ class _Rendering:
             for delivery, frame in self._rows.get(missed.chat_id, ())
             if delivery.row.seq >= missed.first_seq and user_id in delivery.user_ids
         ]
-        return Answer(rows, [self._chat(stand, is_told=stand.chat_id in told[user_id]) for stand in stands], more=False)
+        chosen = [self._chat(stand, user_id, is_told=stand.chat_id in told[user_id]) for stand in stands]
+        return Answer(rows, chosen, more=False)
 
-    def _chat(self, stand: Stand, *, is_told: bool) -> msgspec.Raw:
-        key = (stand.chat_id, stand.last_seq, stand.gone, is_told)
+    def _chat(self, stand: Stand, user_id: int, *, is_told: bool) -> msgspec.Raw:
+        members = () if stand.gone else self._members.get(stand.chat_id, ()) if is_told else None
+        # The same for all of them, but for those between whom a block stands.
+        own = user_id if stand.chat_id in self._blocks else 0
+        key = (stand.chat_id, stand.last_seq, stand.gone, is_told, own)
         found = self._chats.get(key)
         if found is None:
-            members = () if stand.gone else self._members.get(stand.chat_id, ()) if is_told else None
-            found = self._chats[key] = view_synced(stand.chat_id, stand.last_seq, members)
+            found = self._chats[key] = view_synced(stand.chat_id, stand.last_seq, members, user_id)
         return found
 
 
-def _encode(result: SyncResult) -> Answer:
+def _encode(result: SyncResult, user_id: int) -> Answer:
     return Answer(
         frames_of(result.rows),
-        [view_synced(chat.chat_id, chat.last_seq, chat.members) for chat in result.chats],
+        [view_synced(chat.chat_id, chat.last_seq, chat.members, user_id) for chat in result.chats],
         result.more,
     )

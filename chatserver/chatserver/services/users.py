@@ -1,10 +1,11 @@
-"""Users: finding them, and their profile."""
+"""Users: finding them, and their profile; each with what the caller is to them, which decides what they are shown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from chatserver import fields
 from chatserver.errors import UserNotFound, ValidationFailed
@@ -12,9 +13,10 @@ from chatserver.services import checks
 from chatserver.services.names import username_key
 from chatserver.services.phone_numbers import check_phone_number
 from chatserver.services.usernames import claim
-from chatserver.storage import accounts, blocks
+from chatserver.storage import accounts, blocks, relations
 from chatserver.storage.database import StatementFailed
 from chatserver.storage.messages import append_event
+from chatserver.visibility import SELF, STRANGER, Relation
 
 if TYPE_CHECKING:
     from chatserver.model import User
@@ -54,6 +56,36 @@ async def account_number(database: Database, number: PhoneNumber) -> str:
     return await accounts.stored_number(database, number.stored) or number.number
 
 
+async def get_profile(database: Database, viewer_id: int, user_id: int) -> tuple[User, Relation]:
+    """Return an account by its id, and what the viewer is to it.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    user = await get_user(database, user_id)
+    return user, await _relation(database, viewer_id, user_id)
+
+
+async def _relation(database: Database, viewer_id: int, user_id: int) -> Relation:
+    if viewer_id == user_id:
+        return SELF
+    pair = (viewer_id, user_id)
+    return (await relations.relations(database, [pair])).get(pair, STRANGER)
+
+
+async def find_profile(
+    database: Database, viewer_id: int, *, phone_number: str | None = None, username: str | None = None
+) -> tuple[User, Relation]:
+    """Return an account by exactly one of phone number and username, and what the viewer is to it.
+
+    Raises:
+        ValidationFailed, UserNotFound: as of `find_user`.
+    """
+    user = await find_user(database, phone_number=phone_number, username=username)
+    relation = await _relation(database, viewer_id, user.user_id)
+    return user, replace(relation, asked_by="name" if phone_number is None else "number")
+
+
 async def find_user(database: Database, *, phone_number: str | None = None, username: str | None = None) -> User:
     """Return an account by exactly one of phone number and username.
 
@@ -79,7 +111,9 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
 async def update_profile(database: Database, user_id: int, change: ProfileChange) -> User:
     """Change the profile, tell the user's other devices by a row in their own chat, and return it.
 
-    The same values again change nothing, and nobody is told.
+    Those who share a chat are told by a frame (`services.profiles`). The same values again change nothing, and nobody
+    is told.
+
     The row says which fields changed, not to what: it stays when the account is deleted.
 
     Raises:
@@ -112,6 +146,7 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
                 kind="profile",
                 detail={"fields": changed},
             )
+            await relations.hint_profile(connection, database.server_name, user_id)
             return user
     except StatementFailed as error:
         raise accounts.username_taken(error) from error

@@ -59,6 +59,14 @@ async def profile_of(connection: Connection, user_id: int) -> User | None:
     return None if record is None else _user(record)
 
 
+async def users_by_id(database: Database, user_ids: Sequence[int]) -> list[User]:
+    """Return the accounts with these ids."""
+    records = await database.fetch(
+        f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = ANY ($1::bigint[]) AND deleted_at IS NULL", list(user_ids)
+    )
+    return [_user(record) for record in records]
+
+
 async def user_by_phone(database: Database, phone_number: str) -> User | None:
     """Return the account with this number, in E.164 form."""
     record = await database.fetchrow(f"SELECT {_USER_COLUMNS} FROM users WHERE phone_number = $1", phone_number)

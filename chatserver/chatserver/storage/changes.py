@@ -87,6 +87,21 @@ async def lock_place(connection: Connection, user_id: int, chat_id: int, seq: in
     return Place(kind, role, left, blocked, micros(now), target)
 
 
+async def keep_version(connection: Connection, chat_id: int, seq: int, event_seq: int) -> None:
+    """Keep a message as it is before an event changes it, if anybody has left since it was changed last."""
+    await connection.execute(
+        "INSERT INTO message_versions (chat_id, seq, until_seq, message_text, reactions, edited_at) "
+        "SELECT m.chat_id, m.seq, $3::bigint, m.message_text, m.reactions, m.edited_at FROM messages m "
+        "WHERE m.chat_id = $1 AND m.seq = $2 AND EXISTS ("
+        "SELECT FROM chat_members cm "
+        "WHERE cm.chat_id = $1 AND cm.joined_seq < $2 AND cm.left_seq >= greatest($2::bigint, ("
+        "SELECT max(v.until_seq) FROM message_versions v WHERE v.chat_id = $1 AND v.seq = $2)))",
+        chat_id,
+        seq,
+        event_seq,
+    )
+
+
 async def set_text(connection: Connection, chat_id: int, seq: int, text: str | None, event_seq: int) -> None:
     """Give a message another text, edited when the event happened."""
     await connection.execute(
@@ -100,7 +115,8 @@ async def set_text(connection: Connection, chat_id: int, seq: int, text: str | N
 
 
 async def clear(connection: Connection, chat_id: int, seq: int, event_seq: int) -> None:
-    """Take a message's content away, deleted when the event happened."""
+    """Take a message's content away, deleted when the event happened; former members lose it, too."""
+    await connection.execute("DELETE FROM message_versions WHERE chat_id = $1 AND seq = $2", chat_id, seq)
     await connection.execute(
         "UPDATE messages m SET message_text = NULL, media_url = NULL, reactions = NULL, deleted_at = e.created_at "
         "FROM messages e WHERE m.chat_id = $1 AND m.seq = $2 AND e.chat_id = $1 AND e.seq = $3",

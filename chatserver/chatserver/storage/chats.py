@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import msgspec
 
 from chatserver.model import Chat, Member
 from chatserver.storage.database import micros, moment_of
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, message_row
+from chatserver.storage.described import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,21 @@ class Access(msgspec.Struct, frozen=True):
     last_seq: int
 
 
+BARRED: Final[LiteralString] = """
+barred AS MATERIALIZED (
+    SELECT b.blocked_id AS user_id FROM blocks b WHERE b.blocker_id = $1
+    UNION ALL SELECT b.blocker_id FROM blocks b WHERE b.blocked_id = $1
+)
+"""
+"""CTE of the users between whom and the one who asks, $1, a block stands."""
+
 _LISTED = (
     """
-WITH found AS MATERIALIZED (
-    SELECT c.chat_id, c.kind, cm.joined_seq, cm.read_seq, cm.absent, cm.left_seq IS NOT NULL AS gone,
+WITH """
+    + BARRED
+    + """, found AS MATERIALIZED (
+    SELECT c.chat_id, c.kind, cm.joined_seq, greatest(cm.read_seq, cm.own_read_seq) AS read_seq, cm.absent,
+        cm.left_seq IS NOT NULL AS gone,
         coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
     -- For a former member the chat ends with the row of their leaving: they are not told when others write.
@@ -65,7 +76,13 @@ WITH found AS MATERIALIZED (
         ) newest ON true
     ) f WHERE f.bytes_before < $7
     ORDER BY f.last_at DESC, f.chat_id DESC LIMIT $5
-), picked AS (SELECT chat_id, newest_seq AS seq FROM mine WHERE newest_seq IS NOT NULL), """
+), picked AS (
+    SELECT mine.chat_id, mine.newest_seq AS seq,
+        CASE WHEN mine.gone THEN (
+            SELECT min(v.until_seq) FROM message_versions v
+            WHERE v.chat_id = mine.chat_id AND v.seq = mine.newest_seq AND v.until_seq > mine.last_seq) END AS as_of
+    FROM mine WHERE mine.newest_seq IS NOT NULL
+), """
     + DESCRIBED
     + """
 SELECT d.*, mine.chat_id, mine.kind,
@@ -76,7 +93,7 @@ SELECT d.*, mine.chat_id, mine.kind,
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
-    told.user_ids, told.usernames, told.roles, told.delivered, told.read
+    told.user_ids, told.usernames, told.roles, told.delivered, told.read, told.blocks
 FROM mine
 LEFT JOIN described d ON d.chat_id = mine.chat_id
 LEFT JOIN groups g ON g.group_id = mine.chat_id
@@ -91,9 +108,15 @@ CROSS JOIN LATERAL (
 ) size
 CROSS JOIN LATERAL (
     SELECT array_agg(t.user_id) AS user_ids, array_agg(t.username) AS usernames, array_agg(t.role) AS roles,
-        array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read
+        array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read,
+        array_agg(t.user_id IN (SELECT barred.user_id FROM barred)) AS blocks
     FROM (
-        SELECT chosen.*, u.username FROM (
+        SELECT chosen.user_id, u.username, chosen.role,
+            CASE WHEN chosen.user_id = $1 THEN greatest(chosen.delivered_seq, chosen.own_delivered_seq)
+                ELSE chosen.delivered_seq END AS delivered_seq,
+            CASE WHEN chosen.user_id = $1 THEN greatest(chosen.read_seq, chosen.own_read_seq)
+                ELSE chosen.read_seq END AS read_seq
+        FROM (
             SELECT * FROM chat_members cm
             WHERE cm.chat_id = mine.chat_id AND cm.left_seq IS NULL AND NOT mine.gone
             -- Who asks is always among them.
@@ -156,7 +179,7 @@ async def listed(
     )
     if not records:
         return ListedChats((), more=False, snapshot="")
-    return ListedChats(tuple(_chat(record) for record in records), *records[0][_MORE : _MORE + 2])
+    return ListedChats(tuple(_chat(record, user_id) for record in records), *records[0][_MORE : _MORE + 2])
 
 
 async def has_news(database: Database, user_id: int, since: str) -> bool:
@@ -172,7 +195,7 @@ async def has_news(database: Database, user_id: int, since: str) -> bool:
     return record is not None and bool(record[0])
 
 
-def _chat(record: Record) -> Chat:
+def _chat(record: Record, user_id: int) -> Chat:
     chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, _, *told = record[DESCRIBED_COLUMNS:]
     return Chat(
         chat_id=chat_id,
@@ -184,27 +207,38 @@ def _chat(record: Record) -> Chat:
         unread=unread,
         left=gone,
         member_count=member_count,
-        members=members_from(told),
+        members=members_from(told, user_id),
     )
 
 
-def members_from(arrays: Sequence[Sequence[Any] | None]) -> tuple[Member, ...]:
-    """Make members from the arrays of their fields; NULL arrays: none."""
-    return tuple(Member(*fields) for fields in zip(*(array or () for array in arrays), strict=True))
+def members_from(arrays: Sequence[Sequence[Any] | None], user_id: int) -> tuple[Member, ...]:
+    """Make members from the arrays of their fields; NULL arrays: none.
+
+    The last array says of each whether a block stands between them and the user.
+    """
+    return tuple(
+        Member(member_id, username, role, delivered_seq, read_seq, (user_id,) if is_blocked else ())
+        for member_id, username, role, delivered_seq, read_seq, is_blocked in zip(
+            *(array or () for array in arrays), strict=True
+        )
+    )
 
 
 async def members_of(connection: Connection, chat_ids: Sequence[int]) -> dict[int, tuple[Member, ...]]:
     """Return {chat_id: its current members, the longest-standing first} of the chats that have any."""
     records = await connection.fetch(
-        "SELECT cm.chat_id, cm.user_id, u.username, cm.role, cm.delivered_seq, cm.read_seq "
+        "SELECT cm.chat_id, cm.user_id, u.username, cm.role, cm.delivered_seq, cm.read_seq, ("
+        "SELECT array_agg(b.blocked_id) FROM blocks b JOIN chat_members other ON other.user_id = b.blocked_id "
+        "AND other.chat_id = cm.chat_id AND other.left_seq IS NULL WHERE b.blocker_id = cm.user_id) "
         "FROM chat_members cm JOIN users u USING (user_id) "
         "WHERE cm.chat_id = ANY ($1::bigint[]) AND cm.left_seq IS NULL "
         "ORDER BY cm.chat_id, cm.joined_seq, cm.joined_at, cm.user_id",
         list(chat_ids),
     )
     members: dict[int, list[Member]] = {}
-    for chat_id, *fields in records:
-        members.setdefault(chat_id, []).append(Member(*fields))
+    for chat_id, user_id, username, role, delivered_seq, read_seq, blocks in records:
+        member = Member(user_id, username, role, delivered_seq, read_seq, tuple(blocks or ()))
+        members.setdefault(chat_id, []).append(member)
     return {chat_id: tuple(found) for chat_id, found in members.items()}
 
 

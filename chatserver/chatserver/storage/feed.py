@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.storage.database import moment_of
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, SHOWN_BYTES, TARGET_SEEN, message_row
+from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, SHOWN_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ WITH bound AS MATERIALIZED (
     SELECT pg_current_snapshot() AS here, coalesce($3::text::pg_snapshot, pg_current_snapshot()) AS upper,
         $2::text::pg_snapshot AS lower
 ), picked AS MATERIALIZED (
-    SELECT m.chat_id, m.seq
+    SELECT m.chat_id, m.seq, m.as_of
     FROM bound b
     CROSS JOIN chat_members cm
     JOIN chats c ON c.chat_id = cm.chat_id
@@ -69,7 +69,10 @@ WITH bound AS MATERIALIZED (
             END AS seq
     ) low
     CROSS JOIN LATERAL (
-        SELECT m.chat_id, m.seq, m.created_at FROM messages m
+        SELECT m.chat_id, m.seq, m.created_at, """
+    + AS_OF
+    + """
+        FROM messages m
         WHERE m.chat_id = cm.chat_id AND m.seq > low.seq AND m.seq <= coalesce(cm.left_seq, c.last_seq)
             AND pg_visible_in_snapshot(m.xact, b.upper)
             AND ($9 OR m.kind = 'message')

@@ -1,22 +1,20 @@
-"""SQL of messages: appending batches, and reading rows with their names and status."""
+"""SQL of messages: appending batches, and reading rows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
+from typing import TYPE_CHECKING, Literal, LiteralString
 
 import msgspec
 
-from chatserver import emojis
-from chatserver.model import DELETED_NAME, Delivery, MessageRow, MessageType, Reaction, SeqRange
-from chatserver.storage.database import micros, micros_or_none
-from chatserver.storage.status import MARKS, STATUS
-from chatserver.supervision import caught
+from chatserver.model import Delivery, MessageRow, MessageType, SeqRange
+from chatserver.storage.database import micros_or_none
+from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from chatserver.storage.database import Connection, Database, Record
+    from chatserver.storage.database import Connection, Database
 
 Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
 
@@ -116,117 +114,6 @@ async def open_direct_chat(database: Database, user_id: int, other_id: int) -> i
     return int(record[0]) if record is not None else 0
 
 
-SIZED_COLUMNS: Final[LiteralString] = """coalesce(octet_length(m.media_url), 0)
-                + coalesce(pg_column_size(m.detail), 0) + coalesce(pg_column_size(m.reactions), 0)"""
-
-ROW_BYTES: Final[LiteralString] = (
-    """coalesce(octet_length(CASE WHEN m.kind = 'edit' THEN (
-                SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
-                ELSE m.message_text END), 0) + """
-    + SIZED_COLUMNS
-)
-"""Stored bytes of what a row `m` is shown with; nothing is read for it, since a value's size stands at its head."""
-
-SHOWN_BYTES: Final[LiteralString] = """coalesce(octet_length(m.message_text), 0) + """ + SIZED_COLUMNS
-"""The same of a row `m` of `described`, whose text is already the one that is shown."""
-
-DESCRIBED: Final[LiteralString] = (
-    MARKS
-    + """, described AS (
-    SELECT m.chat_id, m.seq, m.kind, m.target_seq, m.message_id, m.sender_id,
-        coalesce(sender.username, sender.phone_number, '"""
-    + DELETED_NAME
-    + """') AS from_name,
-        CASE WHEN other.user_id IS NOT NULL THEN coalesce(
-            other.username, other.phone_number, '"""
-    + DELETED_NAME
-    + """') END AS to_name,
-        -- An edit shows its target's text of now, so that what was deleted or replaced is kept nowhere. A subquery
-        -- and no join: the other kinds, which are nearly all rows, do not pay for it.
-        CASE WHEN m.kind = 'edit' THEN (
-            SELECT t.message_text FROM messages t WHERE t.chat_id = m.chat_id AND t.seq = m.target_seq)
-        ELSE m.message_text END AS message_text,
-        m.message_type, m.media_url, m.reply_to, m.detail, m.created_at,
-"""
-    + STATUS
-    + """ AS status,
-        m.client_id, m.client_timestamp, m.edited_at, m.deleted_at, m.reactions
-    FROM picked p
-    JOIN messages m USING (chat_id, seq)
-    JOIN users sender ON sender.user_id = m.sender_id
-    LEFT JOIN marks k ON k.chat_id = m.chat_id
-    LEFT JOIN direct_chats d ON d.chat_id = m.chat_id
-    LEFT JOIN users other ON other.user_id = CASE WHEN d.user_lo = m.sender_id THEN d.user_hi ELSE d.user_lo END
-)
-"""
-)
-"""CTEs that turn `picked (chat_id, seq)` into `described`, whose columns `message_row` reads in this order."""
-
-TARGET_SEEN: Final[LiteralString] = """
-    AND (m.target_seq IS NULL OR (m.target_seq > cm.joined_seq AND NOT cm.absent @> m.target_seq))
-"""
-"""What is about a row that the member `cm` may not see is not theirs either: an edit would show its text."""
-
-DESCRIBED_COLUMNS: Final = 20
-"""Columns of `described`."""
-
-
-def message_row(record: Record) -> MessageRow:
-    """Make a row from a record that begins with the columns of `described`.
-
-    A row whose details cannot be read comes without them: it must not take the page along, which it is a part of.
-    """
-    (
-        chat_id, seq, kind, target_seq, message_id, sender_id, from_name, to_name, text, type_, media_url, reply_to,
-        detail, created_at, status, client_id, client_timestamp, edited_at, deleted_at, reactions,
-        *_,
-    ) = record  # fmt: skip
-    try:
-        created_at_us = micros(created_at)
-        details = None if detail is None else _decode_detail(detail)
-        if kind == "reaction" and details is not None and isinstance(details.get("emoji"), str):
-            # As in `reactions`: who applies the events has what a fetch returns.
-            details["emoji"] = emojis.spelled(details["emoji"])
-        by_emoji = () if reactions is None else _by_emoji(_decode_reactions(reactions))
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        caught("row_unreadable", error, chat_id=chat_id, seq=seq)
-        created_at_us, details, by_emoji = 0, None, ()
-    return MessageRow(
-        chat_id=chat_id,
-        seq=seq,
-        kind=kind,
-        target_seq=target_seq,
-        message_id=message_id,
-        from_id=sender_id,
-        from_name=from_name,
-        to=to_name,
-        text=text,
-        type=type_,
-        media_url=media_url,
-        reply_to=reply_to,
-        detail=details,
-        created_at_us=created_at_us,
-        status=status,
-        client_id=str(client_id),
-        client_timestamp_us=micros_or_none(client_timestamp),
-        edited_at_us=micros_or_none(edited_at),
-        deleted_at_us=micros_or_none(deleted_at),
-        reactions=by_emoji,
-    )
-
-
-_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_reactions = msgspec.json.Decoder(dict[int, str]).decode
-
-
-def _by_emoji(reactions: dict[int, str]) -> tuple[Reaction, ...]:
-    """Turn {user_id: emoji} into one entry an emoji, in an order that only the content decides."""
-    users: dict[str, list[int]] = {}
-    for user_id, emoji in sorted(reactions.items()):
-        users.setdefault(emojis.spelled(emoji), []).append(user_id)
-    return tuple(Reaction(emoji, tuple(user_ids)) for emoji, user_ids in sorted(users.items()))
-
-
 async def history_rows(
     database: Database,
     user_id: int,
@@ -249,7 +136,9 @@ async def history_rows(
         WITH found AS MATERIALIZED (
             SELECT m.chat_id, m.seq, """
         + ROW_BYTES
-        + """ AS bytes
+        + """ AS bytes, """
+        + AS_OF
+        + """
             FROM chat_members cm JOIN messages m ON m.chat_id = cm.chat_id
             WHERE cm.chat_id = $2 AND cm.user_id = $1
                 AND m.seq > greatest(cm.joined_seq, $3::bigint)
@@ -263,7 +152,7 @@ async def history_rows(
         + order
         + """ LIMIT $5 + 1
         ), picked AS MATERIALIZED (
-            SELECT f.chat_id, f.seq FROM (
+            SELECT f.chat_id, f.seq, f.as_of FROM (
                 SELECT found.*, sum(bytes) OVER sofar - bytes AS bytes_before
                 FROM found WINDOW sofar AS (ORDER BY seq """
         + order
@@ -306,15 +195,18 @@ async def text_bytes(connection: Connection, ranges: Sequence[SeqRange]) -> dict
 
 
 async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
-    """Return the rows of many ranges, each with those of the users who may see it, by chat and seq."""
+    """Return the rows of many ranges, each with those of the users who may see it, by chat and seq.
+
+    A row comes more than once when former members are shown it as it was.
+    """
     records = await connection.fetch(
         """
         WITH ranged AS MATERIALIZED (
             -- First, and by both bounds: joined to the members before, a chat's history was read for each of them.
-            SELECT m.chat_id, m.seq, m.target_seq
+            SELECT m.chat_id, m.seq, m.kind, m.target_seq
             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
             CROSS JOIN LATERAL (
-                SELECT m.chat_id, m.seq, m.target_seq FROM messages m
+                SELECT m.chat_id, m.seq, m.kind, m.target_seq FROM messages m
                 WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq OFFSET 0
             ) m
         ), members AS MATERIALIZED (
@@ -322,7 +214,10 @@ async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_id
             SELECT cm.chat_id, cm.user_id, cm.joined_seq, cm.left_seq, cm.absent FROM chat_members cm
             WHERE cm.chat_id = ANY (ARRAY(SELECT DISTINCT m.chat_id FROM ranged m))
         ), readers AS MATERIALIZED (
-            SELECT m.chat_id, m.seq, array_agg(cm.user_id) AS user_ids
+            SELECT s.chat_id, s.seq, s.as_of, array_agg(s.user_id) AS user_ids FROM (
+            SELECT m.chat_id, m.seq, cm.user_id, """
+        + AS_OF
+        + """
             FROM ranged m
             JOIN members cm ON cm.chat_id = m.chat_id
                 AND m.seq > cm.joined_seq
@@ -332,10 +227,14 @@ async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_id
         + TARGET_SEEN
         + """
             WHERE cm.user_id IN (SELECT unnest($4::bigint[]))
-            GROUP BY m.chat_id, m.seq
-        ), picked AS (SELECT chat_id, seq FROM readers), """
+            ) s
+            GROUP BY s.chat_id, s.seq, s.as_of
+        ), picked AS (SELECT chat_id, seq, as_of FROM readers), """
         + DESCRIBED
-        + "SELECT d.*, r.user_ids FROM described d JOIN readers r USING (chat_id, seq) ORDER BY d.chat_id, d.seq",
+        + """SELECT d.*, r.user_ids
+        FROM described d JOIN readers r USING (chat_id, seq)
+        WHERE d.as_of IS NOT DISTINCT FROM r.as_of
+        ORDER BY d.chat_id, d.seq""",
         [item.chat_id for item in ranges],
         [item.first_seq for item in ranges],
         [item.last_seq for item in ranges],

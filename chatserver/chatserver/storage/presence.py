@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.storage.database import micros_or_none
+from chatserver.storage.relations import RELATED, RELATION_COLUMNS, relation_from
+from chatserver.visibility import Relation  # noqa: TC001 - msgspec reads the annotations at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from chatserver.storage.database import Database
+    from chatserver.storage.relations import Pair
 
 
 class Stand(msgspec.Struct, frozen=True):
@@ -19,6 +22,13 @@ class Stand(msgspec.Struct, frozen=True):
 
     online: bool
     last_seen_us: int | None
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """Where a user stands whom a viewer watches, and what the viewer is to them."""
+
+    stand: Stand
+    relation: Relation
 
 
 async def turn(database: Database, server_name: str, *, came: Sequence[int], went: Sequence[int]) -> None:
@@ -49,6 +59,21 @@ async def stands(database: Database, user_ids: Sequence[int]) -> dict[int, Stand
         list(user_ids),
     )
     return {record[0]: Stand(record[1], micros_or_none(record[2])) for record in records}
+
+
+async def watched(database: Database, pairs: Collection[Pair]) -> dict[Pair, Watched]:
+    """Return {(viewer, user): where the user stands, and what the viewer is to them} of the accounts that exist."""
+    records = await database.fetch(
+        f"WITH {RELATED} SELECT related.viewer_id, related.user_id, "
+        "EXISTS (SELECT FROM presence p WHERE p.user_id = u.user_id), last_seen_of(u.user_id, u.last_seen), "
+        f"{RELATION_COLUMNS} FROM related JOIN users u USING (user_id) WHERE u.deleted_at IS NULL",
+        [viewer_id for viewer_id, _ in pairs],
+        [user_id for _, user_id in pairs],
+    )
+    return {
+        (record[0], record[1]): Watched(Stand(record[2], micros_or_none(record[3])), relation_from(record))
+        for record in records
+    }
 
 
 # One probe of the primary key for each server, not a look at each of its users.

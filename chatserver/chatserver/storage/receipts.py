@@ -30,31 +30,43 @@ WITH asked AS (
     GROUP BY user_id, chat_id
 ), locked AS MATERIALIZED (
     -- In order, so that two batches that share members never wait for each other in a circle.
-    SELECT cm.chat_id, cm.user_id, cm.delivered_seq, cm.read_seq, a.delivered, a.read,
+    SELECT cm.chat_id, cm.user_id, greatest(cm.delivered_seq, cm.own_delivered_seq) AS delivered_seq,
+        greatest(cm.read_seq, cm.own_read_seq) AS read_seq, a.delivered, a.read,
         -- What a former member may still see ends with the row of their leaving.
-        coalesce(cm.left_seq, c.last_seq) AS last_seq
+        coalesce(cm.left_seq, c.last_seq) AS last_seq,
+        EXISTS (
+            SELECT FROM direct_chats d JOIN blocks b
+            ON (b.blocker_id, b.blocked_id) IN ((d.user_lo, d.user_hi), (d.user_hi, d.user_lo))
+            WHERE d.chat_id = cm.chat_id) AS is_blocked
     FROM asked a
     JOIN chat_members cm ON cm.chat_id = a.chat_id AND cm.user_id = a.user_id
     JOIN chats c ON c.chat_id = a.chat_id
-    WHERE cm.read_seq < least(a.read, coalesce(cm.left_seq, c.last_seq))
-        OR cm.delivered_seq < least(greatest(a.delivered, a.read), coalesce(cm.left_seq, c.last_seq))
+    WHERE greatest(cm.read_seq, cm.own_read_seq) < least(a.read, coalesce(cm.left_seq, c.last_seq))
+        OR greatest(cm.delivered_seq, cm.own_delivered_seq)
+            < least(greatest(a.delivered, a.read), coalesce(cm.left_seq, c.last_seq))
     ORDER BY cm.chat_id, cm.user_id FOR NO KEY UPDATE OF cm
 ), wanted AS (
-    SELECT chat_id, user_id, delivered_seq AS was_delivered, read_seq AS was_read,
+    SELECT chat_id, user_id, is_blocked, delivered_seq AS was_delivered, read_seq AS was_read,
         greatest(delivered_seq, least(greatest(delivered, read), last_seq)) AS delivered_seq,
         greatest(read_seq, least(read, last_seq)) AS read_seq
     FROM locked
 ), changed AS (
-    UPDATE chat_members cm SET delivered_seq = w.delivered_seq, read_seq = w.read_seq
+    -- The other of two between whom a block stands goes on seeing what was told before it.
+    UPDATE chat_members cm SET
+        delivered_seq = CASE WHEN w.is_blocked THEN cm.delivered_seq ELSE w.delivered_seq END,
+        read_seq = CASE WHEN w.is_blocked THEN cm.read_seq ELSE w.read_seq END,
+        own_delivered_seq = CASE WHEN w.is_blocked THEN w.delivered_seq END,
+        own_read_seq = CASE WHEN w.is_blocked THEN w.read_seq END
     FROM wanted w
     WHERE cm.chat_id = w.chat_id AND cm.user_id = w.user_id
         AND (w.delivered_seq > w.was_delivered OR w.read_seq > w.was_read)
     RETURNING w.*
 ), logged AS (
     INSERT INTO receipts (chat_id, user_id, kind, up_to_seq)
-    SELECT chat_id, user_id, 'delivered', delivered_seq FROM changed WHERE delivered_seq > was_delivered
+    SELECT chat_id, user_id, 'delivered', delivered_seq FROM changed
+    WHERE delivered_seq > was_delivered AND NOT is_blocked
     UNION ALL
-    SELECT chat_id, user_id, 'read', read_seq FROM changed WHERE read_seq > was_read
+    SELECT chat_id, user_id, 'read', read_seq FROM changed WHERE read_seq > was_read AND NOT is_blocked
     ON CONFLICT DO NOTHING
 ), hinted AS (
     -- 80 entries a payload stay below NOTIFY's 8,000 bytes.

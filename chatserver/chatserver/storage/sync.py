@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.model import MessageRow, SyncedChat
-from chatserver.storage.chats import members_from
-from chatserver.storage.messages import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
+from chatserver.storage.chats import BARRED, members_from
+from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,8 +33,11 @@ class Stand(msgspec.Struct, frozen=True):
     size: int
 
 
-_STANDS = """
-WITH mine AS MATERIALIZED (
+_STANDS = (
+    """
+WITH """
+    + BARRED
+    + """, mine AS MATERIALIZED (
     SELECT cm.chat_id, coalesce(cm.left_seq, c.last_seq) AS last_seq, cm.left_seq IS NOT NULL AS gone,
         row_number() OVER (ORDER BY c.last_at DESC, c.chat_id) AS place
     FROM chat_members cm JOIN chats c USING (chat_id)
@@ -54,12 +57,13 @@ WITH mine AS MATERIALIZED (
     WHERE counted.total <= $3
 )
 SELECT mine.chat_id, mine.last_seq, mine.gone OR told.chat_id IS NOT NULL,
-    members.user_ids, members.usernames, members.roles, members.delivered, members.read
+    members.user_ids, members.usernames, members.roles, members.delivered, members.read, members.blocks
 FROM mine
 LEFT JOIN told ON told.chat_id = mine.chat_id
 CROSS JOIN LATERAL (
     SELECT array_agg(t.user_id) AS user_ids, array_agg(t.username) AS usernames, array_agg(t.role) AS roles,
-        array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read
+        array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read,
+        array_agg(t.user_id IN (SELECT barred.user_id FROM barred)) AS blocks
     FROM (
         SELECT cm.*, u.username FROM chat_members cm JOIN users u USING (user_id)
         WHERE cm.chat_id = told.chat_id AND cm.left_seq IS NULL
@@ -68,6 +72,7 @@ CROSS JOIN LATERAL (
 ) members
 ORDER BY mine.place
 """
+)
 
 
 async def stands(database: Database, user_id: int, *, most_chats: int, most_members: int) -> list[SyncedChat]:
@@ -80,7 +85,7 @@ async def stands(database: Database, user_id: int, *, most_chats: int, most_memb
         most_members: members in all; chats beyond it, the largest ones, come without theirs.
     """
     records = await database.fetch_sized(_STANDS, user_id, most_chats, most_members)
-    return [SyncedChat(row[0], row[1], members_from(row[3:]) if row[2] else None) for row in records]
+    return [SyncedChat(row[0], row[1], members_from(row[3:], user_id) if row[2] else None) for row in records]
 
 
 _STANDS_OF_MANY = """
@@ -111,10 +116,10 @@ async def stands_of_many(connection: Connection, user_ids: Sequence[int], *, mos
 _MISSED = (
     """
 WITH found AS MATERIALIZED (
-    SELECT cm.last_at, cm.chat_id, m.seq, m.bytes
+    SELECT cm.last_at, cm.chat_id, m.seq, m.bytes, m.as_of
     FROM (
-        SELECT cm.chat_id, cm.joined_seq, cm.absent, c.last_at, coalesce(cm.left_seq, c.last_seq) AS last_seq,
-            greatest(cm.joined_seq, coalesce(h.have_seq, 0)) AS have_seq
+        SELECT cm.chat_id, cm.joined_seq, cm.left_seq, cm.absent, c.last_at,
+            coalesce(cm.left_seq, c.last_seq) AS last_seq, greatest(cm.joined_seq, coalesce(h.have_seq, 0)) AS have_seq
         FROM chat_members cm
         JOIN chats c USING (chat_id)
         LEFT JOIN unnest($2::bigint[], $3::bigint[]) AS h (chat_id, have_seq) ON h.chat_id = cm.chat_id
@@ -124,7 +129,9 @@ WITH found AS MATERIALIZED (
     ) cm CROSS JOIN LATERAL (
         SELECT m.seq, """
     + ROW_BYTES
-    + """ AS bytes
+    + """ AS bytes, """
+    + AS_OF
+    + """
         FROM messages m
         WHERE m.chat_id = cm.chat_id AND m.seq > cm.have_seq AND m.seq <= cm.last_seq
             AND NOT cm.absent @> m.seq
@@ -135,7 +142,7 @@ WITH found AS MATERIALIZED (
     ) m
     ORDER BY cm.last_at DESC, cm.chat_id, m.seq LIMIT $4 + 1
 ), picked AS MATERIALIZED (
-    SELECT f.last_at, f.chat_id, f.seq
+    SELECT f.last_at, f.chat_id, f.seq, f.as_of
     FROM (
         SELECT found.*, row_number() OVER sofar AS place, sum(found.bytes) OVER sofar - found.bytes AS bytes_before
         FROM found WINDOW sofar AS (ORDER BY last_at DESC, chat_id, seq ROWS UNBOUNDED PRECEDING)

@@ -1,0 +1,63 @@
+"""Current members of the chats that are followed here, and who of them gets no signals of whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The members of a chat, here or not, and {member: those between whom and them no signal goes}."""
+
+    user_ids: frozenset[int]
+    barred: Mapping[int, frozenset[int]]
+
+
+class Members:
+    """What has been looked up of chats since their members, or blocks between them, last changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+
+    def knows(self, chat_id: int) -> bool:
+        """Whether a chat's members are known."""
+        return chat_id in self._known
+
+    def learn(self, chat_id: int, user_ids: Iterable[int], barred: Iterable[tuple[int, int]] = ()) -> None:
+        """Remember a chat's members, and the pairs of them between whom no signal goes."""
+        others: dict[int, set[int]] = {}
+        for user_id, other_id in barred:
+            others.setdefault(user_id, set()).add(other_id)
+            others.setdefault(other_id, set()).add(user_id)
+        by_user = {user_id: frozenset(found) for user_id, found in others.items()}
+        self._known[chat_id] = _Known(frozenset(user_ids), by_user)
+
+    def forget(self, chat_id: int) -> None:
+        """Look a chat's members up anew when they are needed."""
+        self._known.pop(chat_id, None)
+
+    def forget_all(self) -> None:
+        """Look up all anew: news of them may have been lost."""
+        self._known.clear()
+
+    def forget_shared(self, chat_ids: Iterable[int], user_id: int, other_id: int) -> None:
+        """Look up anew those of the chats that two users share: what may go between them has changed."""
+        for chat_id in chat_ids:
+            known = self._known.get(chat_id)
+            if known is not None and {user_id, other_id} <= known.user_ids:
+                del self._known[chat_id]
+
+    def readers(self, chat_id: int, among: AbstractSet[int], *, from_id: int) -> AbstractSet[int]:
+        """Return those of some users who get a member's signals; a former member's go to their own devices alone."""
+        known = self._known.get(chat_id)
+        if known is None:
+            return frozenset()
+        if from_id not in known.user_ids:
+            return among & {from_id}
+        readers = among & known.user_ids
+        return readers - known.barred[from_id] if from_id in known.barred else readers

@@ -1,0 +1,80 @@
+"""SQL of what users are to each other: chats that they share, and blocks; what `chatserver.visibility` decides by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, LiteralString
+
+from chatserver.hints import HINT_CHANNEL, Hint
+from chatserver.visibility import Relation
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from chatserver.storage.database import Connection, Database, Record
+
+Pair = tuple[int, int]
+"""Ids of a viewer and of a user."""
+
+RELATED: Final[LiteralString] = """
+asked AS MATERIALIZED (
+    SELECT DISTINCT a.viewer_id, a.user_id FROM unnest($1::bigint[], $2::bigint[]) AS a (viewer_id, user_id)
+), viewers AS MATERIALIZED (
+    SELECT cm.user_id AS viewer_id, cm.chat_id, cm.joined_seq, cm.left_seq FROM chat_members cm
+    WHERE cm.user_id IN (SELECT a.viewer_id FROM asked a)
+), met AS MATERIALIZED (
+    -- Each side's chats are read once, whatever the number of pairs.
+    SELECT a.viewer_id, a.user_id, bool_or(v.left_seq IS NULL AND cm.left_seq IS NULL) AS shares_chat
+    FROM asked a
+    JOIN chat_members cm ON cm.user_id = a.user_id
+    JOIN viewers v ON v.viewer_id = a.viewer_id AND v.chat_id = cm.chat_id
+        -- Who left before the other came never met them there.
+        AND (v.left_seq IS NULL OR cm.joined_seq < v.left_seq)
+        AND (cm.left_seq IS NULL OR v.joined_seq < cm.left_seq)
+    GROUP BY a.viewer_id, a.user_id
+), related AS (
+    SELECT a.viewer_id, a.user_id, a.viewer_id = a.user_id AS is_self, coalesce(met.shares_chat, false) AS shares_chat,
+        met.viewer_id IS NOT NULL AS former,
+        EXISTS (SELECT FROM blocks b WHERE b.blocker_id = a.viewer_id AND b.blocked_id = a.user_id) AS blocks,
+        EXISTS (SELECT FROM blocks b WHERE b.blocker_id = a.user_id AND b.blocked_id = a.viewer_id) AS is_blocked
+    FROM asked a LEFT JOIN met USING (viewer_id, user_id)
+)
+"""
+"""CTEs that turn pairs, ids of viewers in $1 and of users in $2, into `related`: a pair and `RELATION_COLUMNS`."""
+
+RELATION_COLUMNS: Final[LiteralString] = (
+    "related.is_self, related.shares_chat, related.former, related.blocks, related.is_blocked"
+)
+
+
+def relation_from(record: Record) -> Relation:
+    """Make a relation from a record that ends with `RELATION_COLUMNS`."""
+    is_self, shares_chat, former, blocks, is_blocked = record[-5:]
+    return Relation(is_self=is_self, shares_chat=shares_chat, former=former, blocks=blocks, is_blocked=is_blocked)
+
+
+async def relations(database: Database, pairs: Collection[Pair]) -> Mapping[Pair, Relation]:
+    """Return {(viewer, user): what the viewer is to the user}, by one statement for any number of pairs.
+
+    Raises:
+        ServiceUnavailable: the database is away.
+    """
+    if not pairs:
+        return {}
+    records = await database.fetch(
+        f"WITH {RELATED} SELECT related.viewer_id, related.user_id, {RELATION_COLUMNS} FROM related",
+        [viewer_id for viewer_id, _ in pairs],
+        [user_id for _, user_id in pairs],
+    )
+    return {(record[0], record[1]): relation_from(record) for record in records}
+
+
+async def hint_relation(connection: Connection, origin: str, user_id: int, other_id: int) -> None:
+    """Tell all servers, when the transaction commits, that what two users may see of each other changed."""
+    (payload,) = Hint(origin, relations=((user_id, other_id),)).encode()
+    await connection.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, payload)
+
+
+async def hint_profile(connection: Connection, origin: str, user_id: int) -> None:
+    """Tell all servers, when the transaction commits, that a user's profile changed."""
+    (payload,) = Hint(origin, profiles=(user_id,)).encode()
+    await connection.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, payload)
