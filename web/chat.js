@@ -288,6 +288,14 @@ export class Chat {
           this.on.draw();
           break;
         }
+        case "profile": {
+          for (const chat of this.chats.values()) {
+            const member = chat.members?.find((one) => one.user_id === frame.user_id);
+            if (member) member.username = frame.username;
+          }
+          this.on.draw();
+          break;
+        }
         case "synced": if (frame.more) await this.refresh(); break;
         case "error": this.refused(frame); break;
       }

@@ -19,7 +19,9 @@ const PREVIEW_CHARACTERS = 100;
 const content = (row) => (row.deleted_at ? "Message deleted" : row.text ?? (row.media_url ? `[${row.type}]` : ""));
 
 function ticks(chat, row, me) {
-  const others = (chat.members ?? []).filter((member) => member.user_id !== me);
+  // Across a block the marks are null: of those members nothing is known.
+  const others = (chat.members ?? []).filter((member) => member.user_id !== me && member.read_seq !== null);
+  if (!others.length && chat.members?.length > 1) return [row.status === "sent" ? "✓" : "✓✓", row.status ?? "sent"];
   const least = (field) => Math.min(...others.map((member) => member[field] ?? 0), Infinity);
   if (row.seq <= least("read_seq")) return ["✓✓", "read"];
   if (row.seq <= least("delivered_seq")) return ["✓✓", "delivered"];

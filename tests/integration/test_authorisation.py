@@ -1,4 +1,7 @@
-"""Who may do what: every call of the API for everybody who could make it, as one table, against a real server."""
+"""Who may do what: every call of the API for everybody who could make it, as one table, against a real server.
+
+What an answer of 200 shows of somebody is the table of test_visibility.py.
+"""
 
 from __future__ import annotations
 

@@ -41,6 +41,8 @@ class Profiles:
         Raises:
             ServiceUnavailable: the database is away; what waits goes on waiting.
         """
+        if not self._changed:
+            return
         for user_id in await apart("profiles_not_delivered", sorted(self._changed), self._deliver):
             self._changed.discard(user_id)
 

@@ -1,0 +1,55 @@
+"""The table of who sees what, as a pure function: every datum for every viewer."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from chatserver.visibility import RULES, SELF, STRANGER, Datum, Relation, crosses_block, may_see
+
+VIEWERS = {
+    "self": SELF,
+    "shares": Relation(shares_chat=True, former=True),
+    "former": Relation(former=True),
+    "blocked": Relation(shares_chat=True, former=True, is_blocked=True),
+    "blocker": Relation(shares_chat=True, former=True, blocks=True),
+    "stranger": STRANGER,
+    "number": Relation(asked_by="number"),
+    "name": Relation(asked_by="name"),
+}
+# A block alone brings nobody nearer: whoever blocks strangers, one id after the other, sees nothing of them.
+NOTHING = (Relation(blocks=True), Relation(is_blocked=True), Relation(blocks=True, is_blocked=True))
+MATRIX = """
+datum             self shares former blocked blocker stranger number name
+name              yes  yes    yes    yes     yes     no       yes    yes
+number            yes  no     no     no      no      no       yes    no
+number_as_name    yes  yes    no     yes     yes     no       yes    no
+picture           yes  yes    no     no      yes     no       yes    yes
+created_at        yes  yes    yes    yes     yes     no       yes    yes
+online            yes  yes    no     no      no      no       no     no
+last_seen         yes  yes    no     no      no      no       no     no
+profile_changes   yes  yes    no     no      no      no       no     no
+typing            yes  yes    no     no      no      no       no     no
+receipts          yes  yes    no     no      no      no       no     no
+"""
+LINES = [re.split(" +", line) for line in MATRIX.strip().splitlines()]
+TABLE = {datum: dict(zip(LINES[0][1:], cells, strict=True)) for datum, *cells in LINES[1:]}
+
+
+def test_every_datum_has_a_rule_and_a_row() -> None:
+    assert set(get_args(Datum)) == set(RULES) == set(TABLE)
+
+
+@pytest.mark.parametrize("datum", get_args(Datum))
+def test_a_datum_is_seen_by_whom_the_table_names(datum: Datum) -> None:
+    seen = {viewer: "yes" if may_see(datum, relation) else "no" for viewer, relation in VIEWERS.items()}
+    assert seen == TABLE[datum]
+    assert not any(may_see(datum, relation) for relation in NOTHING)
+    assert crosses_block(datum) == (TABLE[datum]["blocked"] == TABLE[datum]["blocker"] == "yes")
+
+
+def test_a_block_holds_for_who_asks_by_number() -> None:
+    assert not may_see("picture", Relation(asked_by="number", is_blocked=True))
+    assert may_see("number", Relation(asked_by="number", is_blocked=True))
