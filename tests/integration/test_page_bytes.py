@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from chatserver.errors import ValidationFailed
-from chatserver.services import blocks, chats, feed
+from chatserver.model import SeqRange
+from chatserver.services import blocks, chats, feed, sync
 from chatserver.services.feed import FeedQuestion
 from tests.support.people import Server, sign_in
 
@@ -19,21 +21,23 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 LARGE = "\U0001f44d" * 65_536
+# Of one byte each in the database, and of six in JSON.
+ESCAPED = "\x01" * 65_536
 ROWS = 50
 
 
-async def fill(server: Server) -> tuple[int, int]:
+async def fill(server: Server, large: str = LARGE) -> tuple[int, int]:
     """Return a user and their chat: large messages, with as many edits of one of them, which show its text, between."""
     ada = await sign_in(server.database, "Ada")
     await sign_in(server.database, "Bob")
-    sent = await server.send(ada.user.user_id, LARGE, to="Bob")
+    sent = await server.send(ada.user.user_id, large, to="Bob")
     await server.database.execute(
         "INSERT INTO messages (chat_id, seq, kind, target_seq, sender_id, message_text, created_at) "
         "SELECT $1, n, CASE WHEN n % 2 = 0 THEN 'edit' ELSE 'message' END, CASE WHEN n % 2 = 0 THEN 1 END, $2, "
         "CASE WHEN n % 2 = 1 THEN $3 END, now() FROM generate_series(2, $4::bigint) AS n",
         sent.chat_id,
         ada.user.user_id,
-        LARGE,
+        large,
         ROWS,
     )
     await server.database.execute("UPDATE chats SET last_seq = $2 WHERE chat_id = $1", sent.chat_id, ROWS)
@@ -42,13 +46,14 @@ async def fill(server: Server) -> tuple[int, int]:
 
 def assert_bounded(rows: Sequence[MessageRow | None], most_bytes: int = chats.HISTORY_BYTES_MAX) -> None:
     # The row that passes the bound is the last one.
-    sizes = [0 if row is None else len((row.text or "").encode()) for row in rows]
+    sizes = [0 if row is None else len(msgspec.json.encode(row.text)) - 2 for row in rows]
     assert sizes
     assert sum(sizes[:-1]) < most_bytes
 
 
-async def test_history_brings_large_rows_by_the_page_both_ways(server: Server) -> None:
-    user_id, chat_id = await fill(server)
+@pytest.mark.parametrize("large", [LARGE, ESCAPED], ids=["large", "escaped"])
+async def test_history_brings_large_rows_by_the_page_both_ways(server: Server, large: str) -> None:
+    user_id, chat_id = await fill(server, large)
     after, forwards = 0, []
     while True:
         page = await chats.read_history(server.database, user_id, chat_id, after=after, limit=1000)
@@ -95,8 +100,9 @@ async def test_the_cursor_goes_on_behind_the_last_large_row_of_a_page(server: Se
         assert later.rows[0].seq == last + 1
 
 
-async def test_a_feed_brings_large_rows_by_the_page_and_none_twice(server: Server) -> None:
-    user_id, _ = await fill(server)
+@pytest.mark.parametrize("large", [LARGE, ESCAPED], ids=["large", "escaped"])
+async def test_a_feed_brings_large_rows_by_the_page_and_none_twice(server: Server, large: str) -> None:
+    user_id, _ = await fill(server, large)
     since: str | None = None
     found: list[int] = []
     while True:
@@ -152,6 +158,36 @@ async def test_a_list_of_chats_with_large_last_messages_comes_by_the_page(server
     assert pages > 1
     assert len(found) == len(set(found)) == ROWS
     assert found[1:] == [1_000_000 + n for n in range(1, ROWS)]
+
+
+async def test_a_sync_brings_large_rows_in_bounded_answers_and_all_of_them(server: Server) -> None:
+    user_id, chat_id = await fill(server, ESCAPED)
+    have, found = 0, []
+    while True:
+        answer = await sync.sync_user(server.database, user_id, {chat_id: have})
+        assert_bounded(answer.rows, sync.SYNC_BYTES_MAX)
+        found += [row.seq for row in answer.rows]
+        have = found[-1]
+        if not answer.more:
+            break
+    assert found == list(range(1, ROWS + 1))
+
+
+async def test_what_is_brought_to_connections_after_lost_hints_is_read_in_parts(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "LIGHT_ROWS", 10)
+    user_id, chat_id = await fill(server)
+    reached, parts = 0, []
+    while reached < ROWS:
+        ranges = await sync.light(server.database, [SeqRange(chat_id, reached + 1, ROWS)])
+        rows = await sync.rows_for(server.database, ranges, [user_id])
+        # The last part has few rows, however large they are.
+        parts.append([delivery.row.seq for delivery in rows])
+        assert sum(len((delivery.row.text or "").encode()) for delivery in rows) <= sync.LIGHT_BYTES or len(rows) <= 10
+        reached = ranges[-1].last_seq
+    assert [seq for part in parts for seq in part] == list(range(1, ROWS + 1))
+    assert len(parts) > 2
 
 
 async def test_a_list_of_blocks_has_a_last_place(server: Server) -> None:

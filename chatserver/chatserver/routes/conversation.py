@@ -40,6 +40,8 @@ log = structlog.get_logger()
 
 # Rows that one sync brings over the socket; larger holes go by REST.
 SYNC_ROWS = 5000
+# Answers of the database that one sync brings, of 2 MiB each at most.
+SYNC_ANSWERS = 8
 # Between tries to store watermarks while the database is away.
 MARK_RETRY_SECONDS = 1.0
 # Chats whose watermarks may wait for the database; a client with more sends them again after a sync.
@@ -256,15 +258,17 @@ class Conversation:
     async def _bring_rows(self, have_seq: dict[int, int], reached: dict[int, int]) -> Synced:
         """Queue the missed rows as fast as they are read; notes in ``reached`` how far each chat was brought."""
         connection = self._connection
-        brought = 0
+        brought = answers = 0
         while True:
+            answers += 1
             answer = await self._context.syncs.answer(connection.user_id, {**have_seq, **reached})
             for chat_id, seq, frame in answer.rows:
                 await connection.outbox.room()
                 connection.outbox.put(frame)
                 reached[chat_id] = seq
             brought += len(answer.rows)
-            if not answer.more or not answer.rows or brought >= SYNC_ROWS or connection.outbox.order is not None:
+            is_over = not answer.more or not answer.rows or connection.outbox.order is not None
+            if is_over or brought >= SYNC_ROWS or answers >= SYNC_ANSWERS:
                 return Synced(answer.chats, answer.more)
 
     def _mark(self, action: RaiseWatermarks) -> None:

@@ -8,6 +8,7 @@ from chatserver.errors import ChatNotFound, ValidationFailed
 from chatserver.model import ChatPage, HistoryPage
 from chatserver.services import checks
 from chatserver.services.cursor import ChatWalk, decode_chat_walk, encode_chat_walk
+from chatserver.services.rows import fitting
 from chatserver.storage import chats, messages
 
 if TYPE_CHECKING:
@@ -22,14 +23,15 @@ LIST_MEMBERS_MAX = 50
 itself has all of them."""
 
 LIST_BYTES_MAX = 4 << 20
-"""Stored bytes of the last messages of one page of chats; the chat that passes it is the last one."""
+"""Bytes of the last messages of one page of chats, as they are stored, and of their texts in JSON; the chat that passes
+it is the last one."""
 
 HISTORY_MAX = 1000
 """Rows of one page of history at most."""
 
 HISTORY_BYTES_MAX = 4 << 20
-"""Stored bytes of the rows of one page of history; the row that passes it is the last one. 1,000 large texts are
-250 MiB."""
+"""Bytes of the rows of one page of history, as they are stored, and of their texts in JSON; the row that passes it is
+the last one. 1,000 large texts are 250 MiB."""
 
 
 async def list_chats(database: Database, user_id: int, *, limit: int = 50, cursor: str | None = None) -> ChatPage:
@@ -52,13 +54,15 @@ async def list_chats(database: Database, user_id: int, *, limit: int = 50, curso
         most_members=LIST_MEMBERS_MAX,
         most_bytes=LIST_BYTES_MAX,
     )
+    texts = [None if chat.last_message is None else chat.last_message.text for chat in page.chats]
+    found = page.chats[: fitting(texts, LIST_BYTES_MAX)]
     onward = None
-    if page.more:
-        last = page.chats[-1]
+    if page.more or len(found) < len(page.chats):
+        last = found[-1]
         onward = ChatWalk((last.last_at_us, last.chat_id), walk.began or page.snapshot, walk.since)
     elif walk.began is not None and await chats.has_news(database, user_id, walk.began):
         onward = ChatWalk(since=walk.began)
-    return ChatPage(page.chats, None if onward is None else encode_chat_walk(onward))
+    return ChatPage(found, None if onward is None else encode_chat_walk(onward))
 
 
 async def get_chat(database: Database, user_id: int, chat_id: int) -> Chat:
@@ -114,4 +118,8 @@ async def read_history(
         limit=limit,
         most_bytes=HISTORY_BYTES_MAX,
     )
-    return HistoryPage(tuple(rows), more)
+    # From the end that the page begins with.
+    texts = [row.text for row in (reversed(rows) if newest else rows)]
+    count = fitting(texts, HISTORY_BYTES_MAX)
+    kept = rows[len(rows) - count :] if newest else rows[:count]
+    return HistoryPage(tuple(kept), more or count < len(rows))

@@ -46,7 +46,7 @@ log = structlog.get_logger()
 HEAL_SECONDS = 5.0
 # After a failed query; the database's own calls are bounded by seconds.
 RETRY_SECONDS = 0.5
-# Rows asked of one chat and of all chats by one query: a few MB of texts at most.
+# Rows asked of one chat and of all chats by one query; large texts make them fewer.
 CHAT_ROWS = 500
 QUERY_ROWS = 2000
 # Users who connect or poll, whose chats are asked for by one query: few enough to hold nobody else up.
@@ -285,6 +285,8 @@ class Deliverer:
                 self._put_off[chat_range.chat_id] = self._reached.pop(chat_range.chat_id, chat_range.last_seq)
 
     async def _deliver_ranges(self, ranges: Sequence[SeqRange]) -> None:
+        # What is left out now is still to be reached, and comes in the next round.
+        ranges = await sync.light(self._database, ranges)
         followers = self._hub.followers(r.chat_id for r in ranges)
         self._push(ranges, await sync.rows_for(self._database, ranges, followers))
 

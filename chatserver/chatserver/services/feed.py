@@ -17,6 +17,7 @@ from chatserver.services.cursor import (
     next_cursor,
     sees,
 )
+from chatserver.services.rows import fitting
 from chatserver.storage import feed
 from chatserver.storage.database import moment_of
 
@@ -29,8 +30,8 @@ PAGE_ROWS_MAX = 1000
 """Rows of one page at most."""
 
 PAGE_BYTES_MAX = 4 << 20
-"""Bytes of texts in one page; the row that passes it is the last one. 1,000 large texts are 250 MiB, and three times
-that in this process while they are answered."""
+"""Bytes of texts in one page, as they are stored and in JSON; the row that passes it is the last one. 1,000 large texts
+are 250 MiB, and three times that in this process while they are answered."""
 
 SHARED_ROWS = 200
 """Rows that questions which wait for what is new read together: few, since each of them has had nearly all there is."""
@@ -79,8 +80,10 @@ async def read_feed(
     if asked.epoch and asked.epoch != found.epoch:
         # What was found compares foreign transaction ids with ours: it means nothing.
         raise CursorExpired
-    cursor = next_cursor(asked, found.rows, more=found.more, snapshot=found.snapshot, epoch=found.epoch)
-    return Page(found.rows, encode_feed_cursor(cursor), found.more)
+    rows = found.rows[: fitting([row.text for row in found.rows], PAGE_BYTES_MAX)]
+    more = found.more or len(rows) < len(found.rows)
+    cursor = next_cursor(asked, rows, more=more, snapshot=found.snapshot, epoch=found.epoch)
+    return Page(rows, encode_feed_cursor(cursor), more)
 
 
 async def read_feeds(database: Database, user_id: int, questions: Iterable[FeedQuestion]) -> dict[FeedQuestion, Page]:
@@ -99,7 +102,8 @@ async def read_feeds(database: Database, user_id: int, questions: Iterable[FeedQ
         limit=SHARED_ROWS,
         most_bytes=PAGE_BYTES_MAX,
     )
-    if found.more or any(cursor.epoch != found.epoch for cursor in asked.values()):
+    is_whole = fitting([row.text for row in found.rows], PAGE_BYTES_MAX) == len(found.rows)
+    if found.more or not is_whole or any(cursor.epoch != found.epoch for cursor in asked.values()):
         return {}
     pages = {}
     for question, cursor in asked.items():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatserver.errors import (
@@ -30,17 +29,14 @@ class Pending:
 
     Attributes:
         queued_at: of ``time.monotonic``.
-        size_bytes: memory that its text and link take.
+        size_bytes: memory that its text and link take; 0 of a short text, of which the queue holds a bounded number.
     """
 
     message: NewMessage
     on_result: Callable[[SentMessage | ChatError], None]
     queued_at: float
     answered: bool = False
-    size_bytes: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.size_bytes = sys.getsizeof(self.message.text) + sys.getsizeof(self.message.media_url)
+    size_bytes: int = 0
 
 
 def answer(pending: Pending, result: SentMessage | ChatError) -> None:

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from chatserver.errors import ChatError, RateLimited
-from chatserver.services.limits import stored_bytes
+from chatserver.services.limits import stored_message_bytes
 from chatserver.services.messages import check_message, send_message
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class MessageSender:
             ChatError: as of ``send_message``.
         """
         try:
-            self._limits.check_change(sender_id, time.monotonic(), stored_bytes(message.text, message.media_url))
+            self._limits.check_change(
+                sender_id, time.monotonic(), stored_message_bytes(message.text, message.media_url)
+            )
             sent = await send_message(self._database, self._writer, sender_id, message)
         except ChatError as error:
             self._count(error)
@@ -64,7 +66,9 @@ class MessageSender:
             on_result(result)
 
         try:
-            self._limits.check_change(sender_id, time.monotonic(), stored_bytes(message.text, message.media_url))
+            self._limits.check_change(
+                sender_id, time.monotonic(), stored_message_bytes(message.text, message.media_url)
+            )
             self._writer.submit(check_message(message, sender_id, new_client_id=uuid.uuid4), count)
         except ChatError as error:
             count(error)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatserver.model import SyncResult
+from chatserver.model import SeqRange, SyncResult
 from chatserver.services import checks
+from chatserver.services.rows import fitting
 from chatserver.storage import chats, messages, receipts
 from chatserver.storage import sync as storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatserver.model import Delivery, Receipt, SeqRange
+    from chatserver.model import Delivery, Receipt
     from chatserver.storage.database import Database
 
 SYNC_ROWS_MAX = 2500
@@ -21,6 +22,12 @@ is two of them, four statements; 2,500 rows are 2 MB and 30 ms of this process."
 
 SYNC_BYTES_MAX = 2 << 20
 """Bytes of texts in one answer, a row more at most: 2,500 texts of the greatest length would be 160 MB."""
+
+LIGHT_ROWS = 64
+"""Rows that are brought to this server's connections by one query however large they are: 16 MiB at the most."""
+
+LIGHT_BYTES = 4 << 20
+"""Bytes of the texts of more rows than that. After lost hints there may be 2,000 of them, which could be 500 MiB."""
 
 SYNC_CHATS_MAX = 1000
 """Chats of one answer to a sync: about 200 KB with two members each; older ones are in ``GET /api/chats``."""
@@ -49,19 +56,46 @@ async def sync_user(
         user_id: who syncs.
         have: chat_id -> the seq up to which the client has everything.
         limit: rows in all.
-        most_bytes: of texts in all; the row that passes it is the last one.
+        most_bytes: of texts in all, as they are stored and in JSON; the row that passes it is the last one.
         most_members: members in all; chats beyond it, the largest ones, are told without theirs.
     """
     known = clean(have)
     # Positions first: a row that is committed in between is then in the rows, or told by its hint.
     stands = await storage.stands(database, user_id, most_chats=SYNC_CHATS_MAX, most_members=most_members)
     rows, more = await storage.missed_rows(database, user_id, known, most_rows=limit, most_bytes=most_bytes)
-    return SyncResult(tuple(rows), tuple(stands), more)
+    count = fitting([row.text for row in rows], most_bytes)
+    return SyncResult(tuple(rows[:count]), tuple(stands), more or count < len(rows))
 
 
 def clean(have: Mapping[int, int]) -> dict[int, int]:
     """Return what a client says it has, without what no chat can be and no seq can reach."""
     return {chat_id: min(max(seq, 0), 2**62) for chat_id, seq in have.items() if checks.is_id(chat_id)}
+
+
+async def light(database: Database, ranges: Sequence[SeqRange]) -> list[SeqRange]:
+    """Return those of the first ranges whose texts may be read at once; of the first one, if it is too much, a part.
+
+    Args:
+        database: where to look; few rows are not looked for.
+        ranges: of what is to be read; not empty.
+    """
+    left = list(ranges)
+    if sum(item.last_seq - item.first_seq + 1 for item in left) <= LIGHT_ROWS:
+        return left
+    async with database.connection() as connection:
+        while True:
+            sizes = await messages.text_bytes(connection, left)
+            chosen, size = [], 0
+            for item in left:
+                size += sizes.get(item.chat_id, 0)
+                if size > LIGHT_BYTES:
+                    break
+                chosen.append(item)
+            first = left[0]
+            rows = first.last_seq - first.first_seq + 1
+            if chosen or rows == 1:
+                return chosen or [first]
+            left = [SeqRange(first.chat_id, first.first_seq, first.first_seq + rows // 2 - 1)]
 
 
 async def rows_for(database: Database, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
