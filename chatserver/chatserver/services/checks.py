@@ -52,6 +52,17 @@ def check_emoji(text: str, path: str) -> str:
     return emoji
 
 
+def check_client_id(text: str) -> str:
+    """Return a client's UUID in lower case.
+
+    Raises:
+        ValidationFailed: it is none.
+    """
+    if not fields.UUID.fullmatch(text):
+        raise ValidationFailed.of("client_id", "must be a UUID, such as 3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11")
+    return text.lower()
+
+
 def is_id(number: int) -> bool:
     """Return whether a number can be an id or a seq: positive, and not above PostgreSQL's bigint."""
     return 0 < number <= fields.MAX_ID

@@ -56,18 +56,20 @@ async def create_group(
 
     Raises:
         IdempotencyConflict: the client_id was used for another name or other members.
-        ValidationFailed: bad name, more than 1,024 members, or a malformed member (path ``members[3]``).
+        ValidationFailed: bad name, a client_id that is no UUID, more than 1,024 members, or a malformed member (path
+            ``members[3]``).
         UserNotFound: a member has no account; `errors` names which.
         Blocked: a block stands between the caller and a member; `errors` names which.
     """
     name = check_name(group_name, "group_name")
     if len(members) > GROUP_MEMBERS_MAX:
         raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
+    key = None if client_id is None else checks.check_client_id(client_id)
     named = [_member_keys(member, f"members[{number}]") for number, member in enumerate(members)]
     async with audited(database) as (connection, trail):
         group_id = await groups.draw_group_id(connection)
-        if client_id is not None:
-            asked = GroupRequest(user_id, client_id.lower(), _content_hash(name, named), group_id)
+        if key is not None:
+            asked = GroupRequest(user_id, key, _content_hash(name, named), group_id)
             made = await claim(connection, asked)
             if made.client_hash != asked.client_hash:
                 raise IdempotencyConflict(CONFLICT)

@@ -96,7 +96,7 @@ def check_message(message: SendMessage, sender_id: int, *, new_client_id: Callab
     return NewMessage(
         chat_id=message.chat_id or 0,
         sender_id=sender_id,
-        client_id=_check_client_id(message.client_id, new_client_id),
+        client_id=str(new_client_id()) if message.client_id is None else checks.check_client_id(message.client_id),
         client_hash=content_hash(text, message.type, media_url, message.reply_to),
         text=text,
         type=message.type,
@@ -112,14 +112,6 @@ def content_hash(text: str | None, type_: str, media_url: str | None, reply_to: 
     The client's timestamp is no part of it: a retry may carry a newer one.
     """
     return hashlib.sha256(msgspec.json.encode([text, type_, media_url, reply_to])).digest()
-
-
-def _check_client_id(client_id: str | None, new_client_id: Callable[[], uuid.UUID]) -> str:
-    if client_id is None:
-        return str(new_client_id())
-    if not fields.UUID.fullmatch(client_id):
-        raise ValidationFailed.of("client_id", "must be a UUID, such as 3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11")
-    return client_id.lower()
 
 
 def _check_timestamp(timestamp: float | None) -> datetime | None:
