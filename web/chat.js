@@ -203,6 +203,7 @@ export class Chat {
     } catch (error) {
       if (turn !== this.turn) return;
       this.say(error);
+      if (error.status >= 400 && error.status < 500 && error.status !== 429) return;
       setTimeout(() => { if (turn === this.turn) this.refresh(); }, (error.retryAfterSeconds || RETRY_SECONDS) * 1000);
     }
   }
