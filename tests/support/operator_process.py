@@ -2,7 +2,8 @@
 
 Run as `python -m tests.support.operator_process` with the operator's environment and KUBECONFIG. CHAT_TEST_ANSWERS=1
 has every chat answer and every server tell of its connections, and CHAT_TEST_CONSTANTS, JSON like
-{"kube": {"WATCH_SECONDS": 3}}, shortens waits.
+{"kube": {"WATCH_SECONDS": 3}}, shortens waits. CHAT_TEST_INGRESSES, JSON like {"demo": ["127.0.0.2", 8443]}, has it
+ask the real parts: pods at their addresses, and the ingress of each ChatCluster at this one.
 """
 
 import asyncio
@@ -10,10 +11,14 @@ import contextlib
 import importlib
 import json
 import os
+from dataclasses import replace
 from unittest import mock
+
+import aiohttp
 
 from chatoperator import logs, metrics, operate, settings
 from chatoperator.observed import Answer, Reading
+from chatoperator.probe import Prober, Target
 from tests.support.chatclusters import FakeProber
 
 
@@ -23,6 +28,24 @@ class Steady(dict[str, Reading | None]):
     def get(self, _name: str, _default: object = None) -> Reading:
         """What any server tells."""
         return Reading(connections=100, draining=False)
+
+
+class Led(Prober):
+    """The real one, which finds ingresses elsewhere than at their Services' addresses.
+
+    Args:
+        session: Its own.
+        ingresses: Address and port by the ChatCluster's name.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, ingresses: dict[str, tuple[str, int]]) -> None:
+        super().__init__(session)
+        self._ingresses = ingresses
+
+    async def ask_once(self, target: Target, seconds: float) -> Answer:
+        """What the ingress of this name answers."""
+        address, port = self._ingresses[target.server_name.partition("-ingress.")[0]]
+        return await super().ask_once(replace(target, address=address, port=port), seconds)
 
 
 def main() -> None:
@@ -39,10 +62,15 @@ def main() -> None:
         prober.connections = Steady()
     configured = settings.read(os.environ)
     metrics.serve(configured.metrics_port)
+    ingresses = os.environ.get("CHAT_TEST_INGRESSES")
+
+    def made(session: aiohttp.ClientSession) -> Prober | FakeProber:
+        return prober if ingresses is None else Led(session, json.loads(ingresses))
+
     with (
         contextlib.suppress(asyncio.CancelledError),
         # The Services' addresses belong to somebody else here.
-        mock.patch.object(operate, "Prober", return_value=prober),
+        mock.patch.object(operate, "Prober", side_effect=made),
     ):
         asyncio.run(operate.run(configured))
 
