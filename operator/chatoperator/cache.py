@@ -99,6 +99,10 @@ class Cache:
         """A ChatCluster; None where there is none."""
         return self._store.chatcluster(key)
 
+    def size(self, key: Key) -> int:
+        """Bytes of a ChatCluster as text, without its objects; 0 where there is none."""
+        return self._store.size(key)
+
     def owned(self, key: Key) -> dict[tuple[str, str], Manifest]:
         """The children and pods of a ChatCluster by (kind, name)."""
         return self._store.owned(key)

@@ -115,6 +115,11 @@ class Store:
         entry = self._entries.get((KIND, *key))
         return _parsed(entry.text) if entry else None
 
+    def size(self, key: Key) -> int:
+        """Bytes of a ChatCluster's own text; 0 where there is none."""
+        entry = self._entries.get((KIND, *key))
+        return len(entry.text) if entry else 0
+
     def owned(self, key: Key) -> dict[tuple[str, str], Manifest]:
         """The children and pods of a ChatCluster, by (kind, name) and in their order."""
         names = sorted(self._owned.get(key, ()))

@@ -121,6 +121,18 @@ def test_an_authority_of_others_in_the_same_secret_is_not_asked_for() -> None:
     assert [target.authority for target in targets(body(), Observed(children=children, pods=()))] == [None]
 
 
+def test_an_authority_that_is_far_too_long_is_not_read_anew_for_each_request() -> None:
+    """The operator's own is short; whoever put a megabyte in its place has it in both Secrets."""
+    secret = {"data": {"ca.crt": base64.b64encode(b"x" * 70_000).decode()}}
+    children = {
+        ("Service", "demo-ingress"): SERVICE,
+        ("Secret", "demo-ingress-tls"): secret,
+        ("Secret", "demo-ingress-ca"): secret,
+        ("Deployment", "demo-ingress"): _deployment("demo-ingress-tls"),
+    }
+    assert [target.authority for target in targets(body(), Observed(children=children, pods=()))] == [None]
+
+
 def test_a_header_is_offered_where_haproxy_expects_them_of_some() -> None:
     for networks, headed in ((("10.0.0.0/8",), True), ((), False)):
         text = render(replace(ROUTE, proxy_protocol_from=networks))

@@ -62,6 +62,10 @@ busy for half a minute."""
 UNREADABLE_RETRY_SECONDS = 60
 """The same after a report that the API server did not take."""
 
+REMEMBERED_BYTES_MAX = 64 * 1024
+"""Of a ChatCluster whose spec is remembered as objects of Python, which takes ten times as much. A larger one is
+rendered anew at each reconcile; sensible ones have a tenth."""
+
 ROUNDS_MAX = 4
 """Of planning and acting in one reconcile. A bring-up needs three: the migrate Job is named after the claim's uid, and
 the last one finds nothing to do."""
@@ -140,6 +144,13 @@ class Reconciler:
         Raises:
             KubeError: The API server refused something; status says what, and the reconcile is to be tried again.
         """
+        try:
+            await self._reconcile(key)
+        finally:
+            if self._cache.size(key) > REMEMBERED_BYTES_MAX and key in self._states:
+                self._states[key].wishes = None
+
+    async def _reconcile(self, key: Key) -> None:
         namespace, name = key
         await self._cache.filled(namespace)
         body = self._cache.chatcluster(key)

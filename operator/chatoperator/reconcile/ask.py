@@ -6,6 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from chatoperator.certificate_faults import CERTIFICATE_BYTES_MAX
 from chatoperator.manifests.haproxy import HTTPS_PORT
 from chatoperator.manifests.haproxyclients import expects_header
 from chatoperator.manifests.metadata import ca_secret_name, part_name, tls_secret_name
@@ -70,7 +71,10 @@ def _authority(name: str, observed: Observed) -> str | None:
         return None
     held = secret_text(observed.child("Secret", tls_secret_name(name)), "ca.crt")
     own = secret_text(observed.child("Secret", ca_secret_name(name)), "ca.crt")
-    return own if own == held and tls_secret_name(name) in mounted_secrets(proxies) else None
+    # The operator's own is short; each request would read it anew.
+    if own is None or own != held or len(own) > CERTIFICATE_BYTES_MAX:
+        return None
+    return own if tls_secret_name(name) in mounted_secrets(proxies) else None
 
 
 async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:

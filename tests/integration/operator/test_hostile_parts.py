@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from chatoperator.manifests.metadata import Part
     from tests.support.operator_processes import Operators
 
-pytestmark = pytest.mark.integration
-
 PATIENCE_SECONDS = 90
 
 GROWTH_MAX_MIB = 60
@@ -50,7 +48,10 @@ BAD = {
     "trickle": once(whole(COUNTED + "# more\n" * 1000)),
 }
 
-UNANSWERED = {"nothing", "no-http", "headers", "interim", "redirect", "trickle"}
+SOME = ("nothing", "headers", "interim", "bytes", "deep", "trickle")
+"""Those of different kinds."""
+
+UNANSWERED = {"nothing", "no-http", "headers", "interim", "redirect"}
 """Of those whose answer does not even begin like a good one."""
 
 GOOD = once(whole(COUNTED, "Content-Type: text/plain"))
@@ -132,8 +133,15 @@ async def _run_pods(kube: Kube, namespace: str, name: str, address: str) -> None
         )
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(SOME, id="some", marks=pytest.mark.integration),
+        pytest.param(tuple(BAD), id="all", marks=pytest.mark.soak),
+    ],
+)
 async def test_chats_whose_parts_answer_with_anything_are_reported_and_hold_up_no_other(
-    kube: Kube, operators: Operators, minimal: dict[str, Any], parts: Parts
+    kube: Kube, operators: Operators, minimal: dict[str, Any], parts: Parts, bad: tuple[str, ...]
 ) -> None:
     namespace = operators.namespace
     jobs = asyncio.create_task(complete_jobs(kube, namespace))
@@ -157,8 +165,8 @@ async def test_chats_whose_parts_answer_with_anything_are_reported_and_hold_up_n
         await begun("good")
         await until(lambda: serves("good"), "the healthy one is served", PATIENCE_SECONDS, poll_seconds=0.3)
         quiet = process.peak_mib()
-        await asyncio.gather(*map(begun, BAD))
-        for name in BAD:
+        await asyncio.gather(*map(begun, bad))
+        for name in bad:
 
             async def reported(name: str = name) -> bool:
                 blind = (await condition(name, "ScalingActive"))[0] == "False"
@@ -175,4 +183,4 @@ async def test_chats_whose_parts_answer_with_anything_are_reported_and_hold_up_n
     assert process.runs
     assert process.health()[0] == 200
     assert process.peak_mib() < quiet + GROWTH_MAX_MIB
-    tell(f"{len(BAD)} chats with hostile parts: {process.peak_mib():.0f} MiB at the most, {quiet:.0f} before them")
+    tell(f"{len(bad)} chats with hostile parts: {process.peak_mib():.0f} MiB at the most, {quiet:.0f} before them")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from chatoperator.kinds import path_of
 from chatoperator.manifests.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
-from tests.support.apiserver import ADMIN_TOKEN
 from tests.support.cluster import until
 from tests.support.findings import tell
+from tests.support.tenant import Tenant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from chatoperator.kube import Kube
     from tests.support.apiserver import ApiServer
@@ -32,8 +30,6 @@ MEMORY_BYTES = 48 * 1024 * 1024
 JUNK_BYTES = 700_000
 """As base64 a little less than what the operator reads of one object."""
 
-AT_A_TIME = 6
-
 
 def filler(name: str, instance: str, kind: str = "Secret", size: int = JUNK_BYTES) -> dict[str, Any]:
     """An object with the operator's label."""
@@ -44,40 +40,6 @@ def filler(name: str, instance: str, kind: str = "Secret", size: int = JUNK_BYTE
         "metadata": {"name": name, "labels": labels},
         "stringData" if kind == "Secret" else "data": {"junk": "x" * size},
     }
-
-
-class Tenant:
-    """Stores objects in one namespace, some at a time."""
-
-    def __init__(self, server: ApiServer, namespace: str) -> None:
-        self._namespace = namespace
-        self._client = httpx.AsyncClient(
-            base_url=server.url,
-            verify=False,  # noqa: S501 - the API server's certificate is its own
-            timeout=PATIENCE_SECONDS,
-            headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
-        )
-
-    async def store(self, objects: Iterable[dict[str, Any]]) -> None:
-        turn = asyncio.Semaphore(AT_A_TIME)
-
-        async def create(made: dict[str, Any]) -> None:
-            async with turn:
-                answer = await self._client.post(
-                    path_of(made["kind"], self._namespace),
-                    content=json.dumps(made),
-                    headers={"Content-Type": "application/json"},
-                )
-                assert answer.status_code == httpx.codes.CREATED, answer.text[:300]
-
-        await asyncio.gather(*map(create, objects))
-
-    async def remove(self, kind: str, selector: str) -> None:
-        path = path_of(kind, self._namespace)
-        assert (await self._client.delete(path, params={"labelSelector": selector})).is_success
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
 
 @pytest.fixture
