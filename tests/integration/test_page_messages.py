@@ -7,10 +7,11 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.support.browser import Tab, open_tab
+from tests.support.browser import WAIT_MS, Tab, open_tab
 from tests.support.devices import Device, sign_in
 
 if TYPE_CHECKING:
@@ -269,3 +270,59 @@ async def test_who_may_not_be_seen_has_a_number_and_no_null_is_shown(tab: Tab, p
     await expect(page.locator("body")).not_to_contain_text("null")
     await expect(page.locator("body")).not_to_contain_text("undefined")
     assert await texts(ben, chat_id, server) == ["from ben", "hello"]
+
+
+async def test_what_another_device_hides_or_another_edits_is_gone_at_once_and_a_group_left_takes_no_message(
+    tab: Tab, page_server: ServerProcess
+) -> None:
+    server, page, me = page_server, tab.page, named("ana")
+    await tab.enter(me)
+    await tab.connected()
+    token = await page.evaluate("JSON.parse(localStorage.getItem('chatcluster.session')).token")
+    ben, chat_id = await friend(server, "ben", me, "first words")
+    bearer = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=server.url, headers=bearer, trust_env=False) as mine, ben.http(server) as his:
+        await his.post("/api/messages", json={"chat_id": chat_id, "text": "second words"})
+        await tab.pick(ben.name)
+        await page.locator("#messages").get_by_text("second words").wait_for()
+        assert (await mine.delete(f"/api/chats/{chat_id}/messages/2?for=me")).status_code == 200
+        await expect(page.locator("body")).not_to_contain_text("second words")
+        await expect(page.locator("#chats")).to_contain_text("first words")
+        await his.patch(f"/api/chats/{chat_id}/messages/1", json={"text": "other words"})
+        await expect(page.locator("#chats")).to_contain_text("other words")
+        await expect(page.locator("body")).not_to_contain_text("first words")
+        group = (await his.post("/api/groups", json={"group_name": "Team", "members": [me]})).json()
+        await tab.pick("Team")
+        await expect(page.locator("#compose")).to_be_visible()
+        my_id = (await mine.get("/api/users/me")).json()["user_id"]
+        assert (await his.delete(f"/api/groups/{group['group_id']}/members/{my_id}")).status_code == 200
+        await expect(page.locator("#compose")).to_be_hidden()
+
+
+async def test_what_waits_in_one_tab_is_sent_once_by_the_one_that_takes_over(
+    tab: Tab, context: BrowserContext, page_server: ServerProcess
+) -> None:
+    server, me = page_server, named("ana")
+    await tab.enter(me)
+    await tab.connected()
+    ben, chat_id = await friend(server, "ben", me, "from ben")
+    await tab.pick(ben.name)
+    await tab.cut()
+    offline = [f"offline {number}" for number in range(3)]
+    for text in offline:
+        await tab.write(text)
+    second = await open_tab(context, server)
+    await second.page.goto(f"{server.url}/")
+    await second.page.get_by_role("button", name="Use it here").click()
+    await second.connected()
+    await second.pick(ben.name)
+    await expect(second.page.locator("#messages .sent, #messages .delivered")).to_have_count(3)
+    await tab.mend()
+    assert await texts(ben, chat_id, server) == ["from ben", *offline]
+    assert (second.sent(), tab.sent()) == (offline, [])
+    # Loaded both at once, one of them is the active one.
+    await asyncio.gather(tab.page.reload(), second.page.reload())
+    for shown in ("#chat", "#elsewhere"):
+        async with asyncio.timeout(WAIT_MS / 1000):
+            while [await one.page.locator(shown).is_visible() for one in (tab, second)].count(True) != 1:
+                await asyncio.sleep(0.05)
