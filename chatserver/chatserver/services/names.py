@@ -29,6 +29,7 @@ _LETTER: Final = regex.compile(r"\p{L}")
 _PILE_OF_MARKS: Final = regex.compile(r"[\p{Mn}\p{Me}]{5}")
 # Two symbols are blank: a pattern of Braille without dots, and a note without a head.
 _VISIBLE: Final = regex.compile(r"[[\p{L}\p{N}\p{P}\p{S}]--[\u2800\U0001d159]]", regex.VERSION1)
+_ORNAMENT: Final = regex.compile(r"[\p{M}_.\-]")
 _SPACES: Final = regex.compile(r"\p{Zs}+")
 # PRECIS takes these between certain letters only, for identifiers; in titles they stand as separators.
 _SEPARATORS: Final = str.maketrans("", "", "\u00b7\u0375\u05f3\u05f4\u30fb")
@@ -49,7 +50,7 @@ RESERVED: Final = """
     privacy root security self server service staff status superuser support sysadmin system true undefined
     unknown user username webmaster you
 """
-# Names of roles (RFC 2142), of the service's own, and values that programs mistake; without '_', '.' and '-'.
+# Names of roles (RFC 2142), of the service's own, and values that programs mistake; without '_', '.', '-' and accents.
 
 _RESERVED_LOOKS: Final = frozenset(
     look(form) for name in RESERVED.split() for form in (name, name.upper(), name.title())
@@ -73,7 +74,7 @@ def check_username(text: str, path: str) -> str:
         raise ValidationFailed.of(path, USERNAME_FORM)
     if not is_single_script(username):
         raise ValidationFailed.of(path, ONE_SCRIPT)
-    if look(regex.sub(r"[_.\-]", "", username)) in _RESERVED_LOOKS:
+    if look(_ORNAMENT.sub("", unicodedata.normalize("NFD", username))) in _RESERVED_LOOKS:
         raise ValidationFailed.of(path, RESERVED_NAME)
     return username
 
