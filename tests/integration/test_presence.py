@@ -148,7 +148,7 @@ async def test_servers_that_a_user_leaves_and_comes_to_at_once_tell_it_once_and_
 
     listener = await server.database.listen(hear)
     await write("one", [*user_ids, *strangers], [])
-    assert sorted(await turns()) == [(user_id, 1) for user_id in [*user_ids, *strangers]]
+    assert sorted(await turns()) == [(user_id, 1) for user_id in [*strangers, *user_ids]]
     for _ in range(20):
         await write("two", user_ids, [])
         await asyncio.gather(write("one", [], user_ids), write("two", [], user_ids[::-1]))
