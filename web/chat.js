@@ -159,7 +159,10 @@ export class Chat {
     const known = this.chats.get(chat.chat_id);
     for (const member of chat.members ?? []) {
       const before = known?.members?.find((one) => one.user_id === member.user_id);
-      for (const mark of ["delivered_seq", "read_seq"]) member[mark] = Math.max(member[mark] ?? 0, before?.[mark] ?? 0);
+      for (const mark of ["delivered_seq", "read_seq"]) {
+        // Null is of whom a block hides.
+        if (member[mark] !== null) member[mark] = Math.max(member[mark] ?? 0, before?.[mark] ?? 0);
+      }
     }
     if (known?.last_seq > chat.last_seq) Object.assign(chat, { last_seq: known.last_seq, last_at: known.last_at, last_message: known.last_message, unread: known.unread });
     this.chats.set(chat.chat_id, chat);

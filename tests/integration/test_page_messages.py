@@ -255,7 +255,7 @@ async def test_who_may_not_be_seen_has_a_number_and_no_null_is_shown(tab: Tab, p
             return [hidden(one) for one in content]
         if not isinstance(content, dict):
             return content
-        secret = {"username", "phone_number", "from", "to", "last_seen"}
+        secret = {"username", "phone_number", "from", "to", "last_seen", "delivered_seq", "read_seq"}
         return {key: None if key in secret else hidden(value) for key, value in content.items()}
 
     async def hide(route: Route) -> None:
@@ -269,6 +269,13 @@ async def test_who_may_not_be_seen_has_a_number_and_no_null_is_shown(tab: Tab, p
     assert await page.locator("#title").inner_text() == f"User {ben.user_id}"
     await expect(page.locator("body")).not_to_contain_text("null")
     await expect(page.locator("body")).not_to_contain_text("undefined")
+    # Hidden marks are not marks of nothing: the row's own status counts.
+    async with ben.http(server) as http:
+        answer = await http.post("/api/receipts", json={"chats": {str(chat_id): {"read_seq": 2}}})
+        assert answer.status_code == httpx.codes.NO_CONTENT
+    await page.reload()
+    await tab.pick(f"User {ben.user_id}")
+    await page.locator("#messages .read").wait_for()
     assert await texts(ben, chat_id, server) == ["from ben", "hello"]
 
 
