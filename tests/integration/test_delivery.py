@@ -46,7 +46,7 @@ class SilentBus:
 @asynccontextmanager
 async def delivering(server: Server, *, healing: bool) -> AsyncIterator[tuple[Hub, Deliverer]]:
     hub = Hub()
-    deliverer = Deliverer(server.database, Devices(server.database), hub, Metrics())
+    deliverer = Deliverer(server.database, Devices(server.database, on_ended=hub.revoke), hub, Metrics())
     tasks = [asyncio.create_task(deliverer.run())]
     if healing:
         tasks.append(asyncio.create_task(deliverer.run_healing(SilentBus())))

@@ -251,7 +251,8 @@ async def walk_groups(walk: Walk, benny: Walk, evey: Walk, ben_id: int, eve_id: 
     await walk.ask("PUT", f"{group}/members/{ben_id}/role", 200, json={"role": "admin"})
     await walk.ask("PUT", f"{group}/members/{ben_id}/role", 422, "validation_failed", json={"role": "king"})
     await walk.ask("DELETE", f"{group}/members/{eve_id}", 200)
-    await walk.ask("DELETE", f"{group}/members/{eve_id}", 404, "user_not_found")
+    await walk.ask("DELETE", f"{group}/members/{eve_id}", 200)
+    await walk.ask("DELETE", f"{group}/members/999999", 404, "user_not_found")
     await evey.ask("POST", "/api/messages", 403, "not_a_member", json={"chat_id": made["chat_id"], "text": "x"})
     await walk.ask("GET", f"/api/chats/{made['chat_id']}", 200)
     await evey.ask("GET", f"/api/chats/{made['chat_id']}", 200)
@@ -271,7 +272,8 @@ async def test_each_call_documents_the_parameters_that_it_knows(
                 path = re.sub(r"\{\w+\}", "1", template)
                 answer = await http.request(method, path, params={"zzz": 1}, headers=HANDSHAKE)
                 said = re.search(r"this call takes ([\w, ]+)", answer.text)
-                assert documented == (set(said[1].split(", ")) if said else set()), f"{method} {template}"
+                known = set(said[1].split(", ")) - {"none"} if said else set()
+                assert documented == known, f"{method} {template}"
 
 
 async def test_a_dead_database_is_a_documented_answer(

@@ -166,8 +166,10 @@ async def test_a_message_that_only_its_sender_sees_is_read(server: Server) -> No
         assert rows[-1].status == "read"
 
 
-async def test_what_one_has_hidden_does_not_hold_a_status_up(server: Server) -> None:
+async def test_nobody_learns_from_a_status_what_somebody_has_hidden(server: Server) -> None:
     made = await team(server)
     await changes.hide_message(server.database, made.ben, made.chat_id, 2)
     await made.read(made.cleo, 2)
+    assert await made.statuses() == ["sent"]
+    await made.read(made.ben, 2)
     assert await made.statuses() == ["read"]

@@ -16,8 +16,7 @@ import pytest
 from chatserver.errors import ChatError
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import CLOSE_RESTART
-from chatserver.services import blocks, feed, groups
-from chatserver.services.device_limit import DEVICES_OF_A_USER
+from chatserver.services import blocks, device_limit, feed, groups
 from chatserver.services.feed import FeedQuestion
 from chatserver.services.syncing import USER_AT_ONCE
 from tests.support.inprocess import Air, ChatServer, Frame, Wire
@@ -62,6 +61,8 @@ queued receipts       stored  stored  stored  stored   stored   stored   stored 
 LINES = [re.split(r"\s{2,}", line) for line in TABLE.strip().splitlines()]
 ENDINGS = {ending: {line[0]: line[column] for line in LINES[1:]} for column, ending in enumerate(LINES[0]) if column}
 WAIT_SECONDS = 30
+FEW_DEVICES = 2
+"""That a user may have here."""
 
 
 class World:
@@ -124,7 +125,7 @@ class World:
             case "many":
                 await database.execute("UPDATE devices SET last_used = now() - interval '1 day'")
                 accounts = make_accounts(database, per_number_per_hour=100)
-                for _ in range(DEVICES_OF_A_USER):
+                for _ in range(FEW_DEVICES):
                     made = await accounts.request_code(self.ana.user.phone_number, "192.0.2.1")
                     await accounts.create_session(made.phone_number, made.code, code_id=made.code_id)
             case "expired":
@@ -324,7 +325,10 @@ WAITING = {
 
 @pytest.mark.parametrize("where", ["one", "two"])
 @pytest.mark.parametrize("how", ENDINGS)
-async def test_what_waits_ends_as_documented(read_dsn: Callable[[], str], how: str, where: str) -> None:
+async def test_what_waits_ends_as_documented(
+    read_dsn: Callable[[], str], how: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_limit, "DEVICES_OF_A_USER", FEW_DEVICES)
     assert list(ENDINGS[how]) == list(WAITING)
     ended = {}
     async with world(read_dsn) as made:
