@@ -62,3 +62,52 @@ async def forbidden(server: ApiServer, namespace: str, message: str, *resources:
     finally:
         for one in (policy, binding):
             server.run_kubectl("delete", str(one["kind"]), name)
+
+
+@contextlib.asynccontextmanager
+async def changed_services(server: ApiServer, namespace: str, fields: str) -> AsyncIterator[None]:
+    """Change each Service that is made or changed, while this is entered; their sessionAffinity tells that it is.
+
+    Args:
+        server: The API server.
+        namespace: Where.
+        fields: Of their spec, as CEL has them.
+    """
+    name = f"change-{namespace}"
+    rules = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["services"]}
+    expression = f'Object{{spec: Object.spec{{sessionAffinity: "ClientIP", {fields}}}}}'
+    policy: Manifest = {
+        "apiVersion": "admissionregistration.k8s.io/v1beta1",
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "Never",
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "resourceRules": [rules],
+            },
+            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
+        },
+    }
+    binding: Manifest = {
+        "apiVersion": "admissionregistration.k8s.io/v1beta1",
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name},
+    }
+    for one in (policy, binding):
+        done = server.run_kubectl("create", "-f", "-", stdin=json.dumps(one))
+        assert done.returncode == 0, done.stderr
+    probe = ("create", "service", "clusterip", "probe", "--tcp=80", "-n", namespace, "--dry-run=server", "-o", "json")
+    try:
+        for _ in range(KNOWN_WITHIN_TRIES):
+            made = server.run_kubectl(*probe)
+            if '"sessionAffinity": "ClientIP"' in made.stdout:
+                break
+            await asyncio.sleep(TRY_SECONDS)
+        assert '"sessionAffinity": "ClientIP"' in made.stdout, made.stderr
+        yield
+    finally:
+        for one in (policy, binding):
+            server.run_kubectl("delete", str(one["kind"]), name)

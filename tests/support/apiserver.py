@@ -174,6 +174,9 @@ def running() -> Iterator[ApiServer]:
                 "--service-account-issuer=https://test.invalid",
                 f"--service-account-key-file={folder / 'sa.key'}",
                 f"--service-account-signing-key-file={folder / 'sa.key'}",
+                # Off by default in this Kubernetes.
+                "--feature-gates=MutatingAdmissionPolicy=true",
+                "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
                 # Its controller, which makes the default accounts, does not run here.
                 "--disable-admission-plugins=ServiceAccount",
                 f"--audit-policy-file={folder / 'audit.json'}",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chatoperator.kube import Kube
     from tests.support.apiserver import ApiServer
 
+from tests.support.admission import changed_services
 from tests.support.operators import Operator
 
 pytestmark = pytest.mark.integration
@@ -173,3 +174,20 @@ async def test_a_policy_that_refuses_one_object_keeps_the_others_repaired_and_is
         assert "service/demo-ingress" in operator.kubectl("get", "services", "-o", "name")
     finally:
         server.run_kubectl("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", name)
+
+
+async def test_a_policy_that_changes_what_is_applied_is_told_and_not_fought(operator: Operator) -> None:
+    await operator.brought_up()
+    async with changed_services(operator.server, operator.namespace, "publishNotReadyAddresses: false"):
+        operator.kubectl("delete", "service", "demo-postgres")
+        await operator.reconcile(2)
+        made = await operator.condition("Contested")
+        assert (made["status"], made["reason"]) == ("True", "Overruled")
+        assert "Service demo-postgres" in made["message"]
+        assert "spec.publishNotReadyAddresses" in made["message"]
+        before = operator.writes()
+        await operator.reconcile(4)
+        assert operator.writes() == before
+    operator.kubectl("delete", "service", "demo-postgres")
+    await operator.reconcile(2)
+    assert (await operator.condition("Contested"))["status"] == "False"
