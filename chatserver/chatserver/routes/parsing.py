@@ -69,18 +69,15 @@ class Query:
         names: the parameters that this call knows.
 
     Raises:
-        ValidationFailed: a parameter is unknown, given twice or no UTF-8.
+        ValidationFailed: a parameter is unknown or given twice.
     """
 
     def __init__(self, request: Request, names: Collection[str]) -> None:
         self._values: dict[str, str] = {}
-        for name, value in request.get_query_args(keep_blank_values=True, errors="surrogateescape"):
+        for name, value in request.get_query_args(keep_blank_values=True):
             if name not in names:
                 known = ", ".join(sorted(names)) or "none"
-                shown = name[:100] if surrogates.is_utf8(name) else ""
-                raise ValidationFailed.of(shown or "query", f"unknown parameter; this call takes {known}")
-            if not surrogates.is_utf8(value):
-                raise ValidationFailed.of(name, "is not UTF-8; write it in UTF-8, percent-encoded")
+                raise ValidationFailed.of(name[:100] or "query", f"unknown parameter; this call takes {known}")
             if name in self._values:
                 raise ValidationFailed.of(name, "given more than once")
             self._values[name] = value
