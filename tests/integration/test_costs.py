@@ -6,6 +6,7 @@ is the promise; a call that is not in it fails.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import time
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from chatserver.fields import TEXT_MAX_CHARS
+from chatserver.protocol import MAX_SUBSCRIBED_USERS
 from chatserver.routes.calls import CALLS, Call
 from chatserver.services.blocks import BLOCKS_MAX
 from chatserver.services.device_limit import DEVICES_OF_A_USER
@@ -122,7 +124,7 @@ class Owner:
 
     def __init__(self, process: ServerProcess, device: Device, meter: Meter) -> None:
         self.process, self.device, self.meter = process, device, meter
-        self.member = 0
+        self.people: list[int] = []
         self.cursor = ""
         self.spare: list[Device] = []
 
@@ -136,7 +138,7 @@ class Owner:
                 "group_id": chat_id,
                 "seq": seq,
                 "emoji": "%F0%9F%91%8D",
-                "user_id": self.member,
+                "user_id": self.people[0],
                 "device_id": device_id,
             }
             for chat_id, seq in chats
@@ -194,13 +196,13 @@ async def cost_of(owner: Owner, http: httpx.AsyncClient, call: Call) -> Cost:
     for path, query, body in itertools.product(await owner.paths(call), owner.queries(call), bodies):
         began = await owner.meter.begin()
         answer = await http.request(call.method, path, params=query, json=body)
-        assert answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR, (path, query, answer.text)
+        assert answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR, (call.route, path, query, answer.text)
         sent = len(answer.request.content) + len(str(answer.request.url)) + 200
         found = found.or_more(await owner.meter.end(began, sent=sent, received=len(answer.content)))
     return found
 
 
-def frames() -> dict[str, dict[str, Any]]:
+def frames(owner: Owner) -> dict[str, dict[str, Any]]:
     """Return the most expensive frame of each kind."""
     return {
         "frame send": {"id": str(uuid.uuid4()), "chat_id": GROUP, "text": "\x01" * TEXT_MAX_CHARS},
@@ -208,7 +210,7 @@ def frames() -> dict[str, dict[str, Any]]:
         "frame read": {"chat_id": GROUP, "seq": 1},
         "frame typing": {"chat_id": GROUP},
         "frame sync": {"chats": {}},
-        "frame subscribe": {"user_ids": list(range(1, 1001))},
+        "frame subscribe": {"user_ids": owner.people},
         "frame ping": {},
     }
 
@@ -222,11 +224,9 @@ async def cost_of_frame(owner: Owner, socket: Socket, name: str, fields: dict[st
     data = json.dumps({"type": kind, **fields})
     began = await owner.meter.begin()
     await socket.connection.send(data)
-    await socket.of_type("pong") if kind == "ping" else None
-    if kind in ends:
-        count = sum(1 for n in fields.get("user_ids", [0]))
-        while sum(frame["type"] in ends[kind] for frame in socket.frames) < min(count, 1):
-            await socket.until(lambda frame: frame["type"] in ends[kind])
+    for count in range(1, len(fields.get("user_ids", [0])) + 1):
+        while kind in ends and sum(frame["type"] in ends[kind] for frame in socket.frames) < count:
+            socket.frames.append(json.loads(await asyncio.wait_for(socket.connection.recv(), 60)))
     await socket.send(type="ping")
     await socket.of_type("pong")
     received = sum(len(json.dumps(frame)) for frame in socket.frames)
@@ -257,12 +257,15 @@ async def owner(counted: PostgresCluster) -> AsyncIterator[Owner]:
             await connection.execute("UPDATE chat_members SET role = 'admin' WHERE user_id = $1", eve.user_id)
             await connection.execute(_BLOCKS, eve.user_id, BLOCKS_MAX - 1)
             await connection.execute("ANALYZE")
-            member = await connection.fetchval(
-                "SELECT user_id FROM chat_members WHERE chat_id = $1 AND user_id <> $2 LIMIT 1", GROUP, eve.user_id
+            members = await connection.fetch(
+                "SELECT user_id FROM chat_members WHERE chat_id = $1 AND user_id <> $2 ORDER BY user_id LIMIT $3",
+                GROUP,
+                eve.user_id,
+                MAX_SUBSCRIBED_USERS,
             )
         await meter.leave_out()
         made = Owner(server, eve, meter)
-        made.spare, made.member = spare, member
+        made.spare, made.people = spare, [record[0] for record in members]
         async with eve.http(server) as http:
             made.cursor = (await http.get("/api/messages", params={"since": str(2**33)})).headers["X-Next-Since"]
         yield made
@@ -278,7 +281,7 @@ async def test_the_most_expensive_request_of_each_kind_is_bounded(owner: Owner) 
     spare = owner.spare.pop()
     ordered = sorted(CALLS, key=lambda call: LAST.index(call.route) + 1 if call.route in LAST else 0)
     async with owner.device.socket(owner.process, max_size=None) as socket:
-        for name, fields in frames().items():
+        for name, fields in frames(owner).items():
             costs[name] = await cost_of_frame(owner, socket, name, fields)
     async with owner.device.http(owner.process) as http, spare.http(owner.process) as other:
         for call in ordered:
