@@ -14,7 +14,7 @@ import pytest
 from chatserver.errors import RateLimited, ServiceUnavailable
 from chatserver.model import Reaction
 from chatserver.services import changes, chats
-from chatserver.storage.database import Database, StatementFailed, single_connection
+from chatserver.storage.database import Database, single_connection
 from chatserver.storage.migrate import (
     MigrationBlocked,
     SchemaRefused,
@@ -23,6 +23,7 @@ from chatserver.storage.migrate import (
     parse_migrations,
     read_migrations,
 )
+from chatserver.storage.outages import StatementFailed
 from tests.support.devices import sign_in as device_of
 from tests.support.people import Server, make_accounts, running_server
 from tests.support.server import ServerProcess

@@ -34,7 +34,7 @@ from chatserver.services.usernames import claim
 from chatserver.services.users import account_number
 from chatserver.storage import accounts, codes
 from chatserver.storage.audit import AuditEvent
-from chatserver.storage.database import StatementFailed
+from chatserver.storage.outages import StatementFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from chatserver.services.cursor import (
 )
 from chatserver.services.rows import fitting
 from chatserver.storage import feed
-from chatserver.storage.database import moment_of
+from chatserver.storage.times import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,9 @@ import structlog
 from chatserver.errors import ServiceUnavailable
 from chatserver.services.batches import Batches
 from chatserver.services.feed import read_epoch
-from chatserver.storage.database import VolumeFull
 from chatserver.storage.migrate import SchemaRefused, check_schema
+from chatserver.storage.outages import VolumeFull
+from chatserver.storage.room import find_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ class Health:
             with contextlib.suppress(ServiceUnavailable):
                 full = False
                 try:
-                    await self._database.find_room()
+                    await find_room(self._database)
                 except VolumeFull:
                     full = True
                 if full != self.volume_full:

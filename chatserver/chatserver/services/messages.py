@@ -17,8 +17,8 @@ from chatserver.services.names import username_key
 from chatserver.services.phone_numbers import check_phone_number, is_number
 from chatserver.services.users import account_number
 from chatserver.storage import accounts
-from chatserver.storage.database import moment_of
 from chatserver.storage.messages import NewMessage, open_direct_chat
+from chatserver.storage.times import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

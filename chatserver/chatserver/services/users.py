@@ -14,8 +14,8 @@ from chatserver.services.names import username_key
 from chatserver.services.phone_numbers import check_phone_number
 from chatserver.services.usernames import claim
 from chatserver.storage import accounts, blocks, relations
-from chatserver.storage.database import StatementFailed
 from chatserver.storage.messages import append_event
+from chatserver.storage.outages import StatementFailed
 from chatserver.visibility import SELF, STRANGER, Relation
 
 if TYPE_CHECKING:

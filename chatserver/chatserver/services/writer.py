@@ -23,8 +23,8 @@ from chatserver.errors import (
     ServiceUnavailable,
 )
 from chatserver.services.pending import Pending, answer, judge
-from chatserver.storage.database import Contended
 from chatserver.storage.messages import store_messages
+from chatserver.storage.outages import Contended
 from chatserver.supervision import caught, isolated, keep
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import msgspec
 from chatserver.errors import UsernameTaken
 from chatserver.model import Device, Principal, User
 from chatserver.storage.codes import forget_counted, use_code
-from chatserver.storage.database import StatementFailed, micros, micros_or_none
+from chatserver.storage.times import micros, micros_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chatserver.storage.database import Connection, Database, Record
+    from chatserver.storage.outages import StatementFailed
     from chatserver.storage.usernames import Username
 
 _USER_COLUMNS: Final[LiteralString] = (

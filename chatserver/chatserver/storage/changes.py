@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.storage.database import micros, micros_or_none
+from chatserver.storage.times import micros, micros_or_none
 
 if TYPE_CHECKING:
     from chatserver.model import ChatKind, MessageType, Role

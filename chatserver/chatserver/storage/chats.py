@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 import msgspec
 
 from chatserver.model import Chat, Member
-from chatserver.storage.database import micros, moment_of
 from chatserver.storage.described import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, message_row
+from chatserver.storage.times import micros, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 
 import asyncpg
@@ -18,6 +17,7 @@ from asyncpg.connect_utils import SessionAttribute
 from chatserver.errors import ServiceUnavailable
 from chatserver.hints import HINT_CHANNEL
 from chatserver.storage.listener import Listener
+from chatserver.storage.outages import UNKNOWN, error_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -49,54 +49,11 @@ CONNECT_SECONDS = 2.0
 """Seconds to connect, TLS and password included."""
 
 
-class Contended(ServiceUnavailable):
-    """Another transaction held a lock for too long, or PostgreSQL broke a deadlock: the same call can succeed now."""
-
-
-class VolumeFull(ServiceUnavailable):
-    """PostgreSQL's volume has no room left: what needs none still works."""
-
-
-class StatementFailed(Exception):
-    """PostgreSQL refused a statement for what it holds, not for its own state.
-
-    Attributes:
-        sqlstate: the five characters of the SQL standard, such as 23505 for a unique violation.
-        constraint: the name of the violated constraint, if any.
-    """
-
-    def __init__(self, sqlstate: str, constraint: str | None) -> None:
-        self.sqlstate = sqlstate
-        self.constraint = constraint
-        # Without PostgreSQL's text: it quotes values, which may be message text.
-        super().__init__(f"SQLSTATE {sqlstate}" + (f" ({constraint})" if constraint else ""))
-
-
-_UNAVAILABLE_CLASSES = (
-    "08",  # connection exceptions
-    "53",  # out of disk, memory or connections
-    "57",  # shut down, starting, cancelled
-    "58",  # errors of the operating system
-    "25",  # read-only: this is a standby, or a full disk made it so
-    "55",  # in use, or not in the needed state
-    "28",  # password just being rotated
-    "3D",  # the database is not made yet
-    "F0",  # configuration file error
-    "XX",  # internal error
-)
-
-
 def _translate(error: Exception) -> Exception:
     """Return the project's error for what asyncpg or the network raised."""
     if isinstance(error, asyncpg.PostgresError):
-        sqlstate = str(getattr(error, "sqlstate", None) or "XX000")
-        if sqlstate.startswith(("40", "55P03")):
-            return Contended()
-        if sqlstate == "53100":
-            return VolumeFull()
-        if sqlstate.startswith(_UNAVAILABLE_CLASSES):
-            return ServiceUnavailable()
-        return StatementFailed(sqlstate, getattr(error, "constraint_name", None))
+        sqlstate = str(getattr(error, "sqlstate", None) or UNKNOWN)
+        return error_of(sqlstate, getattr(error, "constraint_name", None))
     return ServiceUnavailable()
 
 
@@ -287,24 +244,6 @@ class Database:
         if row is None or row[0]:
             raise ServiceUnavailable("The database takes no writes.")
 
-    async def find_room(self) -> None:
-        """Check that PostgreSQL's volume has room for what a write may need: a MiB.
-
-        Where an agent watches the volume, its word counts too: it refuses writes while there is still some room.
-
-        A sort that does not fit into its memory goes to a file on the volume, which leaves nothing behind: no WAL, no
-        row, no dead version of one. A row would prove nothing, as there may be room for it in a page that exists.
-
-        Raises:
-            VolumeFull: it has not.
-            ServiceUnavailable: the database is away.
-        """
-        async with self.connection() as connection:
-            # One message of several statements is one transaction, which SET LOCAL ends with.
-            await connection.execute(_FIND_ROOM)
-            if await connection.fetchval("SELECT current_setting('chatcluster.volume_full', true)") == "on":
-                raise VolumeFull
-
     async def notify(self, payloads: Iterable[str]) -> None:
         """Send hints to all servers, this one included (typing, presence, revocations).
 
@@ -400,31 +339,6 @@ _SESSION: Final = """
 statement here is made of index lookups: without this, a scan or a hash that was right for ten rows is kept for 400,000
 (rows_for: 0.6 ms became 37 ms) until the statistics are renewed. The cost of a lookup is that of an index that is in
 memory or on a solid disk: at the default, 4, a whole index was read to join a user's 300 chats."""
-
-_FIND_ROOM: Final = """
-    SET LOCAL work_mem = '64kB';
-    SELECT count(*) FROM (
-        SELECT repeat(chr(65 + n % 26), 8000) AS page FROM generate_series(1, 132) AS n ORDER BY page OFFSET 0) AS pages
-"""
-"""132 pages of 8,000 characters, a MiB: PostgreSQL makes a table longer by up to half of this at once."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def micros(moment: datetime) -> int:
-    """Return a timestamptz as microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment_of(us: int) -> datetime:
-    """Return microseconds since 1970 as a timestamptz; exact, so that keys survive the way there and back."""
-    return _EPOCH + us * _MICROSECOND
-
-
-def micros_or_none(moment: datetime | None) -> int | None:
-    """Return a nullable timestamptz as microseconds since 1970."""
-    return None if moment is None else micros(moment)
 
 
 def affected(tag: str) -> int:

@@ -8,8 +8,8 @@ import msgspec
 
 from chatserver import emojis
 from chatserver.model import DELETED_NAME, MessageRow, Reaction
-from chatserver.storage.database import micros, micros_or_none
 from chatserver.storage.status import MARKS, STATUS
+from chatserver.storage.times import micros, micros_or_none
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.storage.database import moment_of
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, SHOWN_BYTES, TARGET_SEEN, message_row
+from chatserver.storage.times import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

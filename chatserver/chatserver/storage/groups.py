@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.hints import HINT_CHANNEL, Hint, MembershipNews
-from chatserver.storage.database import micros
+from chatserver.storage.times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, LiteralString
 import msgspec
 
 from chatserver.model import Delivery, MessageRow, MessageType, SeqRange
-from chatserver.storage.database import micros_or_none
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
+from chatserver.storage.times import micros_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

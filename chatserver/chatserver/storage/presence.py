@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.storage.database import micros_or_none
 from chatserver.storage.relations import RELATED, RELATION_COLUMNS, relation_from
+from chatserver.storage.times import micros_or_none
 from chatserver.visibility import Relation  # noqa: TC001 - msgspec reads the annotations at run time
 
 if TYPE_CHECKING:
