@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chatoperator.cache import Cache
 from chatoperator.kinds import CERTIFICATE, CHILDREN, ROUTE
 from chatoperator.manifests.metadata import KIND
+from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
 from tests.support.chatclusters import SETTINGS, FakeProber
 
@@ -182,6 +183,38 @@ class Operator:
                 ],
             },
         )
+
+    async def three_servers(self) -> None:
+        """Bring up three chatservers, of which demo-chatserver-b has the fewest connections, and read them."""
+        self.chatcluster["spec"]["chatserver"] = {
+            "targetConnectionsPerServer": 10,
+            "scaling": {"minReplicas": 3, "scaleDownStabilizationSeconds": 0},
+        }
+        await self.brought_up()
+        counts = {"demo-chatserver-a": 5, "demo-chatserver-b": 1, "demo-chatserver-c": 2}
+        for name in counts:
+            self.pod(name)
+        self.rolled_out()
+        self.prober.connections = {name: Reading(count, draining=False) for name, count in counts.items()}
+        await self.reconcile()
+
+    def job_pod(self, job: dict[str, Any], *, own: bool = True) -> str:
+        """Make a pod of the migrate Job, as the Job controller does, or somebody else's with its labels.
+
+        Returns:
+            Its name.
+        """
+        name, template = f"{job['metadata']['name']}-x", job["spec"]["template"]
+        owners = [pod_owner({"apiVersion": "batch/v1", "kind": "Job", **job})] if own else []
+        labels = template["metadata"]["labels"]
+        made = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": labels, "ownerReferences": owners},
+            "spec": template["spec"],
+        }
+        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
+        return name
 
     def writes(self) -> list[str]:
         """Requests of this namespace so far that were meant to change something, but for cert-manager's own."""

@@ -90,14 +90,6 @@ async def test_a_pod_of_somebody_else_does_not_say_that_the_migration_is_done(op
     operator.create()
     await operator.reconcile(2)
     job = await operator.migrate_job()
-    template = job["spec"]["template"]
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": f"{job['metadata']['name']}-x", "labels": template["metadata"]["labels"]},
-        "spec": template["spec"],
-    }
-    operator.kubectl("create", "-f", "-", stdin=json.dumps(pod))
-    _report(operator, pod["metadata"]["name"], {"terminated": {"exitCode": 0, "reason": "Completed"}})
+    _report(operator, operator.job_pod(job, own=False), {"terminated": {"exitCode": 0, "reason": "Completed"}})
     await operator.reconcile(2)
     assert await operator.kube.get("Deployment", operator.namespace, "demo-chatserver") is None

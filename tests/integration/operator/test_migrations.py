@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.operators import pod_owner
-
 if TYPE_CHECKING:
     from tests.support.operators import Operator
 
@@ -35,18 +33,7 @@ async def test_a_migration_that_fails_in_each_try_is_told_once_for_each_job(oper
     operator.create()
     await operator.reconcile(2)
     job = await operator.migrate_job()
-    template = job["spec"]["template"]
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"{job['metadata']['name']}-x",
-            "labels": template["metadata"]["labels"],
-            "ownerReferences": [pod_owner({"apiVersion": "batch/v1", "kind": "Job", **job})],
-        },
-        "spec": template["spec"],
-    }
-    operator.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+    pod = operator.job_pod(job)
     ended = {"terminated": {"exitCode": 1, "reason": "Error"}}
     tries: tuple[dict[str, Any], ...] = (
         {"ready": False, "state": ended},
@@ -55,14 +42,14 @@ async def test_a_migration_that_fails_in_each_try_is_told_once_for_each_job(oper
     )
     for told in tries * 3:
         container = {"name": "migrate", "restartCount": 1, "image": "chatserver:1", "imageID": "", **told}
-        operator.patch_status("pod", f"{job['metadata']['name']}-x", {"containerStatuses": [container]})
+        operator.patch_status("pod", pod, {"containerStatuses": [container]})
         await operator.reconcile()
         assert (await operator.condition("Progressing"))["reason"] == "MigrationFailing"
     await _job_fails(operator, job["metadata"]["name"])
     await operator.reconcile()
     assert (await operator.condition("Progressing"))["reason"] == "MigrationFailed"
     operator.later = dt.timedelta(seconds=61)
-    operator.kubectl("delete", "pod", f"{job['metadata']['name']}-x", "--grace-period=0", "--force")
+    operator.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
     await operator.reconcile(3)
     assert (await operator.condition("Progressing"))["reason"] == "MigrationFailing"
     made = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]

@@ -234,7 +234,7 @@ async def test_the_server_with_the_fewest_connections_goes(operator: Operator) -
 async def test_a_server_on_a_lost_node_holds_the_others_only_as_long_as_it_could_be_draining(
     operator: Operator,
 ) -> None:
-    await _three_servers(operator)
+    await operator.three_servers()
     operator.pod("demo-chatserver-lost", node="lost")
     operator.kubectl("delete", "pod", "demo-chatserver-lost", "--grace-period=1", "--wait=false")
     operator.patch({"chatserver": {"scaling": {"minReplicas": 1}}})
@@ -247,26 +247,10 @@ async def test_a_server_on_a_lost_node_holds_the_others_only_as_long_as_it_could
 
 
 async def _three_servers_of_which_two_are_wanted(operator: Operator) -> None:
-    await _three_servers(operator)
+    await operator.three_servers()
     operator.patch({"chatserver": {"scaling": {"minReplicas": 1}}})
     await operator.reconcile()
     assert (await operator.get("Deployment", "demo-chatserver"))["spec"]["replicas"] == 2
-
-
-async def _three_servers(operator: Operator) -> None:
-    operator.chatcluster["spec"]["chatserver"] = {
-        "targetConnectionsPerServer": 10,
-        "scaling": {"minReplicas": 3, "scaleDownStabilizationSeconds": 0},
-    }
-    await operator.brought_up()
-    counts = {"demo-chatserver-a": 5, "demo-chatserver-b": 1, "demo-chatserver-c": 2}
-    for name in counts:
-        operator.pod(name)
-    generation = (await operator.get("Deployment", "demo-chatserver"))["metadata"]["generation"]
-    replicas = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 3)
-    operator.patch_status("deployment", "demo-chatserver", {"observedGeneration": generation, **replicas})
-    operator.prober.connections = {name: Reading(count, draining=False) for name, count in counts.items()}
-    await operator.reconcile()
 
 
 async def test_a_number_changed_by_hand_is_undone(operator: Operator) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.errors import KubeError
-from chatoperator.observed import DELETION_COST_ANNOTATION, Reading
+from chatoperator.observed import DELETION_COST_ANNOTATION
 from tests.support.admission import forbidden
 
 if TYPE_CHECKING:
@@ -41,17 +41,7 @@ async def test_the_number_of_servers_stays_where_they_could_not_be_marked(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kubernetes would remove any of them, the fullest too."""
-    operator.chatcluster["spec"]["chatserver"] = {
-        "targetConnectionsPerServer": 10,
-        "scaling": {"minReplicas": 3, "scaleDownStabilizationSeconds": 0},
-    }
-    await operator.brought_up()
-    counts = {"demo-chatserver-a": 5, "demo-chatserver-b": 1, "demo-chatserver-c": 2}
-    for name in counts:
-        operator.pod(name)
-    operator.rolled_out()
-    operator.prober.connections = {name: Reading(count, draining=False) for name, count in counts.items()}
-    await operator.reconcile()
+    await operator.three_servers()
     annotate = operator.own.annotate
     refuses = True
 
