@@ -47,15 +47,15 @@ def test_a_connection_goes_on_as_all_its_options_say(version: str, lines: list[s
 @pytest.mark.parametrize(
     ("target", "host", "expected"),
     [
-        ("/a?b=c", "a", b"/a?b=c"),
-        ("http://a/b?c", "a", b"/b?c"),
-        ("https://A:443/b", "a:443", b"/b"),
-        ("http://a", "a", b"/"),
-        ("http://a?b", "a", b"/?b"),
-        ("/http://a/b", "a", b"/http://a/b"),
+        ("/a?b=c", "a", "/a?b=c"),
+        ("http://a/b?c", "a", "/b?c"),
+        ("https://A:443/b", "a:443", "/b"),
+        ("http://a", "a", "/"),
+        ("http://a?b", "a", "/?b"),
+        ("/http://a/b", "a", "/http://a/b"),
     ],
 )
-def test_an_address_is_a_path_and_a_query(target: str, host: str, expected: bytes) -> None:
+def test_an_address_is_a_path_and_a_query(target: str, host: str, expected: str) -> None:
     head = read(first=f"GET {target} HTTP/1.1", host=f"Host: {host}")
     assert head.target == expected
     assert dict(head.fields)["host"] == host
@@ -134,7 +134,7 @@ def test_whatever_comes_is_a_request_or_an_error_for_its_sender(pieces: list[byt
     except ChatError as error:
         assert isinstance(error, BadRequest) or error.status in {405, 413}
     else:
-        assert head.target.startswith(b"/")
+        assert head.target.startswith("/")
         assert head.target.isascii()
         assert not {name for name, _ in head.fields} & {"", " "}
         assert all("\r" not in value and "\n" not in value for _, value in head.fields)

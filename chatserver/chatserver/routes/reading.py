@@ -6,9 +6,8 @@ only ever see what they can work with.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from sanic.compat import Header
 from sanic.exceptions import BadRequest as SanicBadRequest
 from sanic.exceptions import PayloadTooLarge
 from sanic.http import Http
@@ -18,6 +17,9 @@ from chatserver.errors import BadRequest, TooLarge
 from chatserver.routes.requesthead import are_fields, is_cut_short, read_chunk, read_head
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from sanic.compat import Header
     from sanic.models.protocol_types import TransportProtocol
 
     from chatserver.routes.lingering import LingeringHttpProtocol
@@ -47,7 +49,7 @@ class CheckedHttp(Http):
         self.head_only = raw.startswith(b"HEAD ")
         head = read_head(raw)
         self.protocol.is_unreadable = False
-        self.keep_alive = head.keep_alive and self.protocol.app.config.KEEP_ALIVE
+        self.keep_alive = head.keep_alive
         self.upgrade_websocket = head.upgrades
         self._take_request(raw, head)
         self._prepare_body(head)
@@ -55,11 +57,12 @@ class CheckedHttp(Http):
         del self.recv_buffer[: len(raw) + (2 if head.length is None else 4)]
 
     def _take_request(self, raw: bytes, head: RequestHead) -> None:
-        self.url = head.target.decode("ascii")
+        self.url = head.target
         protocol = self.protocol
         request = protocol.request_class(
-            url_bytes=head.target,
-            headers=Header(head.fields),
+            url_bytes=head.target.encode("ascii"),
+            # It makes its own kind of dictionary of them.
+            headers=cast("Header", head.fields),
             head=raw,
             version=head.version,
             # What can be had with GET can be asked for with HEAD (RFC 9110, section 9.1).
@@ -94,19 +97,22 @@ class CheckedHttp(Http):
                 raise BadRequest("A line ends with LF alone; each ends with CRLF.")
             await self._receive_more()
 
-    async def read(self) -> bytes | None:
+    def read(self) -> Coroutine[Any, Any, bytes | None]:
         """Read some bytes of the body.
 
         Raises:
             BadRequest: Sanic's, where it is no body.
             PayloadTooLarge: it is larger than may be.
         """
+        # The types of Sanic know of no such value.
+        body: object = self.request_body
+        return self._read_chunked() if body == "chunked" else super().read()
+
+    async def _read_chunked(self) -> bytes | None:
         if self.expecting_continue:
             self.expecting_continue = False
             await self._send(HTTP_CONTINUE)
-        # The types of Sanic know of no such value.
-        body: object = self.request_body
-        if body == "chunked" and self.request_bytes_left == 0:
+        if self.request_bytes_left == 0:
             await self._check_chunk()
         return await super().read()
 

@@ -17,14 +17,16 @@ from chatserver.errors import BadRequest, MethodNotAllowed, TooLarge
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(1\.[01])")
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_REQUEST_LINE: Final = re.compile(rf"({_WORD}) ([!-~]++) HTTP/(1\.[01])(?=\r\n|\Z)")
 # No space before the colon, no folded line, no NUL, CR or LF in a value (RFC 9112, sections 5.1 and 5.2).
-_FIELD_LINES: Final = re.compile(rb"(?:\r\n" + _TOKEN + rb":[\t -~\x80-\xff]*)*")
-_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
+_FIELD_LINE: Final = re.compile(rf"\r\n({_WORD}):[\t ]*+([\t -~\x80-\xff]*+)")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_TRAILERS: Final = re.compile(rf"(?:\r\n{_WORD}:[\t -~\x80-\xff]*+)*+".encode())
+_ABSOLUTE: Final = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 # A name or an address, and a port: what HAProxy takes too.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
-_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LENGTH: Final = re.compile(r"[0-9]+")
 _MOST_LENGTH_DIGITS: Final = 15
 _LONE_LF: Final = re.compile(rb"(?<!\r)\n")
@@ -52,7 +54,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """
 
     method: str
-    target: bytes
+    target: str
     version: str
     fields: list[tuple[str, str]]
     length: int | None
@@ -77,30 +79,26 @@ def read_head(head: bytes) -> RequestHead:
         MethodNotAllowed: it is `OPTIONS *`.
         TooLarge: the body has more digits of bytes than any limit.
     """
-    line_end = head.find(b"\r\n")
-    line_end = len(head) if line_end < 0 else line_end
-    line = _REQUEST_LINE.fullmatch(head, 0, line_end)
+    # Latin-1 takes each byte as it is: what is compared with it is ASCII.
+    text = head.decode("latin-1")
+    line = _REQUEST_LINE.match(text)
     if line is None:
         raise BadRequest("The request's first line is not a method, an address and HTTP/1.1, one space between them.")
-    if _FIELD_LINES.fullmatch(head, line_end) is None:
+    lines = _FIELD_LINE.findall(text, line.end())
+    # Each line end begins a header, and nothing is between a value and the next line end.
+    if not len(lines) == text.count("\n") == text.count("\r") or _CONTROL.search(text):
         raise BadRequest("A header is not a name, a colon and a value on one line.")
-    # Latin-1 takes each byte as it is: what is compared with it is ASCII.
-    method, version = line[1].decode("ascii"), line[3].decode("ascii")
-    fields: list[tuple[str, str]] = []
+    method, target, version = line.groups()
+    fields = [(name.lower(), value.rstrip(" \t")) for name, value in lines]
     deciding: dict[str, list[str]] = {}
-    for text in head[line_end + 2 :].decode("latin-1").split("\r\n"):
-        if not text:
-            break
-        name, _, value = text.partition(":")
-        name, value = name.lower(), value.strip(" \t")
-        fields.append((name, value))
+    for name, value in fields:
         if name in _DECIDING:
             deciding.setdefault(name, []).append(value)
-    authority, target = _origin_form(method, line[2])
+    authority, target = _origin_form(method, target)
     host = _host(deciding.get("host", ()), version, authority)
     if host is not None and "host" not in deciding:
         fields.append(("host", host))
-    options = tokens(deciding.get("connection", ()))
+    options = tokens(deciding["connection"]) if "connection" in deciding else ()
     return RequestHead(
         method,
         target,
@@ -108,8 +106,8 @@ def read_head(head: bytes) -> RequestHead:
         fields,
         _length(deciding.get("content-length", ()), deciding.get("transfer-encoding", ()), version),
         "close" not in options and (version == "1.1" or "keep-alive" in options),
-        _expects_continue(deciding.get("expect", ()), version),
-        method == "GET" and "websocket" in tokens(deciding.get("upgrade", ())),
+        "expect" in deciding and version != "1.0" and _expects_continue(deciding["expect"]),
+        method == "GET" and "upgrade" in deciding and "websocket" in tokens(deciding["upgrade"]),
     )
 
 
@@ -140,33 +138,32 @@ def read_chunk(line: bytes | bytearray) -> int:
 
 def are_fields(lines: bytes | bytearray) -> bool:
     """Return whether these are header lines, each with CRLF in front of it: the trailers of a body."""
-    return _FIELD_LINES.fullmatch(lines) is not None
+    return _TRAILERS.fullmatch(lines) is not None
 
 
-def _origin_form(method: str, target: bytes) -> tuple[str | None, bytes]:
+def _origin_form(method: str, target: str) -> tuple[str | None, str]:
     """Return the authority, if the address has one, and its path and query."""
     authority = None
-    absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is not None:
-        authority, target = absolute[1].decode("ascii"), absolute[2]
-        if not target.startswith(b"/"):
-            target = b"/" + target
-    if target == b"*" and method == "OPTIONS":
+    if not target.startswith("/") and (absolute := _ABSOLUTE.fullmatch(target)) is not None:
+        authority, target = absolute.groups()
+        if not target.startswith("/"):
+            target = "/" + target
+    if target == "*" and method == "OPTIONS":
         raise MethodNotAllowed
-    if not target.startswith(b"/") or target.startswith(b"//"):
+    if not target.startswith("/") or target.startswith("//"):
         raise BadRequest("The address does not begin with one slash. This server is no proxy.")
-    if b"#" in target:
+    if "#" in target:
         raise BadRequest("The address has a fragment, which is for the client alone.")
-    if b"%" in target:
+    if "%" in target:
         _check_escapes(target)
     return authority, target
 
 
-def _check_escapes(target: bytes) -> None:
+def _check_escapes(target: str) -> None:
     if _BAD_ESCAPE.search(target):
         raise BadRequest("The address has a % that two hexadecimal digits do not follow. Write % as %25.")
-    path, _, query = target.partition(b"?")
-    if b"\x00" in unquote_to_bytes(path):
+    path, _, query = target.partition("?")
+    if "%00" in path:
         raise BadRequest("The address has a NUL in its path.")
     try:
         unquote_to_bytes(path).decode()
@@ -208,10 +205,8 @@ def _length(lengths: Sequence[str], codings: Sequence[str], version: str) -> int
     return int(lengths[0])
 
 
-def _expects_continue(expectations: Sequence[str], version: str) -> bool:
-    members = tokens(expectations)
-    if version == "1.0" or not members:
-        return False
-    if set(members) != {"100-continue"}:
+def _expects_continue(expectations: Sequence[str]) -> bool:
+    members = set(tokens(expectations))
+    if not members <= {"100-continue"}:
         raise BadRequest("Expect is another than 100-continue.")
-    return True
+    return bool(members)
