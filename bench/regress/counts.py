@@ -24,9 +24,6 @@ full_page_writes = off
 WAL = "WAL bytes"
 """What PostgreSQL writes for a commit."""
 
-BY_THE_CLOCK = "turn_presence("
-"""A statement a second for all who have come and gone: in lock-step, on a slow machine, it is one for each of them."""
-
 CONTROL_SECONDS = 60
 """Longest wait for the process to answer: it may be in the middle of something."""
 
@@ -112,7 +109,7 @@ class Statements:
 
     def read(self) -> dict[str, int]:
         """Return what was done so far."""
-        idle = f"queryid <> ALL ('{{{','.join(map(str, self.idle))}}}') AND query NOT LIKE '%{BY_THE_CLOCK}%'"
+        idle = f"queryid <> ALL ('{{{','.join(map(str, self.idle))}}}')"
         found = self._ask(
             f"sum(calls) FILTER (WHERE {idle}), sum(shared_blks_hit + shared_blks_read) FILTER (WHERE {idle}),"
             " pg_current_wal_insert_lsn() - '0/0'"

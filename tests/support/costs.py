@@ -39,6 +39,14 @@ class Cost:
         """Return the greater of each."""
         return Cost(*(max(mine, theirs) for mine, theirs in zip(self.values(), other.values(), strict=True)))
 
+    def or_less(self, other: Cost) -> Cost:
+        """Return the smaller of each."""
+        return Cost(*(min(mine, theirs) for mine, theirs in zip(self.values(), other.values(), strict=True)))
+
+    def is_within(self, bound: Cost) -> bool:
+        """Whether nothing is above a bound, whatever was sent."""
+        return all(mine <= most for mine, most in zip(self.values()[1:], bound.values()[1:], strict=True))
+
     def values(self) -> tuple[Any, ...]:
         """Return all, in their order."""
         return (self.sent, self.received, self.statements, self.rows, self.blocks, self.memory_mib)
