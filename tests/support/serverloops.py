@@ -14,7 +14,7 @@ from chatserver.app import make_context
 from chatserver.hints import Hint
 from chatserver.metrics import Metrics
 from chatserver.model import Principal
-from chatserver.routes import websocket
+from chatserver.routes import upkeep
 from chatserver.routes.websocket import Socket
 from chatserver.services import balancing, deletion, delivery, groups, health, housekeeping, proxies, writer
 from chatserver.services import presence as presence_service
@@ -54,7 +54,7 @@ PERIODS: dict[Any, tuple[str, ...]] = {
     delivery: ("HEAL_SECONDS", "RETRY_SECONDS"),
     presence_service: ("PRESENCE_SECONDS", "COMPARE_SECONDS"),
     health: ("ROOM_SECONDS", "SCHEMA_RETRY_SECONDS"),
-    websocket: ("SWEEP_SECONDS",),
+    upkeep: ("SWEEP_SECONDS",),
     housekeeping: ("PERIOD_SECONDS",),
     balancing: ("TICK_SECONDS",),
     deletion: ("SWEEP_SECONDS",),
