@@ -110,7 +110,7 @@ async def add_member(connection: Connection, group_id: int, user_id: int, last_s
         "VALUES ($1, $2, $3, $3, $3) "
         "ON CONFLICT (chat_id, user_id) DO UPDATE SET role = 'member', joined_at = now(), left_seq = NULL, "
         "absent = cm.absent + int8multirange(int8range(cm.left_seq, $3, '(]')), "
-        "away = cm.away + int8multirange(int8range(cm.left_seq, $3, '(]')), "
+        "while_left = cm.while_left + int8multirange(int8range(cm.left_seq, $3, '(]')), "
         # Rows from before are theirs to get still, so watermarks do not jump.
         "delivered_seq = cm.delivered_seq, read_seq = cm.read_seq",
         group_id,

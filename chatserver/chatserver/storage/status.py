@@ -18,12 +18,12 @@ marks AS MATERIALIZED (
         (array_agg(cm.user_id ORDER BY cm.read_seq, cm.user_id) FILTER (WHERE cm.plain))[1] AS read_by,
         (array_agg(cm.read_seq ORDER BY cm.read_seq, cm.user_id) FILTER (WHERE cm.plain))[1:2] AS read,
         array_agg(cm.user_id) FILTER (WHERE NOT cm.plain) AS others,
-        array_agg(int8multirange(int8range(least(cm.delivered_seq, cm.left_seq), cm.left_seq, '(]')) - cm.away)
+        array_agg(int8multirange(int8range(least(cm.delivered_seq, cm.left_seq), cm.left_seq, '(]')) - cm.while_left)
             FILTER (WHERE NOT cm.plain) AS undelivered,
-        array_agg(int8multirange(int8range(least(cm.read_seq, cm.left_seq), cm.left_seq, '(]')) - cm.away)
+        array_agg(int8multirange(int8range(least(cm.read_seq, cm.left_seq), cm.left_seq, '(]')) - cm.while_left)
             FILTER (WHERE NOT cm.plain) AS unread
     FROM (
-        SELECT cm.*, cm.left_seq IS NULL AND coalesce(upper(cm.away) <= cm.read_seq + 1, true) AS plain
+        SELECT cm.*, cm.left_seq IS NULL AND coalesce(upper(cm.while_left) <= cm.read_seq + 1, true) AS plain
         FROM chat_members cm
         WHERE cm.chat_id = ANY (ARRAY(SELECT DISTINCT p.chat_id FROM picked p))
     ) cm
