@@ -18,7 +18,7 @@ import pytest
 
 from chatserver.fields import TEXT_MAX_CHARS
 from chatserver.protocol import MAX_SUBSCRIBED_USERS
-from chatserver.routes.calls import CALLS, Call
+from chatserver.routes.calls import CALLS
 from chatserver.services.blocks import BLOCKS_MAX
 from chatserver.services.device_limit import DEVICES_OF_A_USER
 from chatserver.storage.database import single_connection
@@ -31,6 +31,8 @@ from tests.support.server import ServerProcess, migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from chatserver.routes.call import Call
 
 pytestmark = pytest.mark.integration
 

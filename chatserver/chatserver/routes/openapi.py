@@ -28,7 +28,7 @@ from chatserver.routes.problems import PROBLEM_JSON, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chatserver.routes.calls import Call, Schema
+    from chatserver.routes.call import Call, Schema
 
 API_VERSION = "1"
 SCHEMAS = "#/components/schemas/{name}"
