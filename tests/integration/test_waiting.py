@@ -1,7 +1,8 @@
 """Whatever waits, against whatever ends it: one table, the same whether the end comes from this server or another one.
 
-docs/protocol.md says the same in prose, under "What waits when it ends". Every kind of waiting needs a row, every
-ending a column. The waiting is on server one; the ending is carried out on `one`, or on `two` and comes over the bus.
+docs/protocol.md says the same in prose, under "When access ends while a request waits". Every kind of waiting needs
+a row, every ending a column. The waiting is on server one; the ending is carried out on `one`, or on `two` and comes
+over the bus.
 """
 
 from __future__ import annotations
