@@ -396,7 +396,7 @@ def test_every_reason_is_explained_to_admins() -> None:
     assert len(calls) > 30
     given = {call.args[2].value for call in calls if isinstance(call.args[2], ast.Constant)}
     page = (ROOT / "docs" / "operations" / "conditions.md").read_text()
-    rows = page.partition("## What they say\n")[2].splitlines()
+    rows = page.partition("## Conditions and reasons\n")[2].splitlines()
     explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
     given |= {*get_args(issuance.Reason), *get_args(routing.Reason), *get_args(DatabaseReason)}
     given |= {*safety.REASONS.values()}

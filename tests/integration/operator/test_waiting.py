@@ -64,32 +64,35 @@ async def test_each_wait_of_the_page_ends_when_it_is_so_and_not_before(operator:
     }
     operator.create()
     await after(
-        lambda: operator.reconcile(2), "the hostname is its own", "a release runs", "the volume has its new size"
+        lambda: operator.reconcile(2),
+        "no older ChatCluster has the same hostname",
+        "a release runs",
+        "the volume has its new size",
     )
     await after(
         lambda: _runs(operator),
-        "the database is there",
-        "all wanted chatservers serve",
-        "so many chatservers are ready",
+        "the database is ready",
+        "all desired chatservers are ready",
+        "a given number of chatservers is ready",
     )
     await after(
         lambda: _reached(operator),
-        "there is a URL",
+        "`status.url` is set",
         "the chat works",
-        "clients get in, with the certificate that you asked for",
-        "a changed spec is followed, or needs you",
-        "after that: it is followed",
+        "clients can connect, with the certificate that the spec names",
+        "a changed spec is applied, or needs your action",
+        "after that: it is applied",
     )
-    await after(lambda: _rotates(operator), "a rotation of passwords has begun; it is over with `Progressing=False`")
+    await after(lambda: _rotates(operator), "a password rotation has begun; it is complete with `Progressing=False`")
     await after(
         lambda: _certified(operator),
         "a replaced certificate is the one to serve (`openssl x509 -noout -fingerprint -sha256`)",
     )
     operator.restart(version="2")
-    await after(operator.reconcile, "a newer release can be had")
+    await after(operator.reconcile, "a newer release is available")
     operator.patch({"paused": True})
-    await after(operator.reconcile, "the operator changes nothing any more")
-    await after(lambda: _deleted(operator), "it is deleted")
+    await after(operator.reconcile, "the operator is paused")
+    await after(lambda: _deleted(operator), "the ChatCluster is deleted")
     assert not waits, "each row is tried"
 
 
