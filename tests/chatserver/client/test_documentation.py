@@ -38,7 +38,7 @@ def test_every_close_code_that_the_client_knows_is_in_the_table(code: int) -> No
     [
         f"a ceiling of {FIRST_SECONDS} s that doubles with each failure to {MAX_SECONDS:.0f} s",
         f"when a connection has lasted {STEADY_SECONDS:.0f} s",
-        f"silent for {2 * PING_SECONDS:.0f} s is left",
+        f"silent for {2 * PING_SECONDS:.0f} s.",
         f"({RETRY_MIN_SECONDS} to {RETRY_MAX_SECONDS:.0f} s)",
         *(f"`{code}`" for code in RETRYABLE_CODES),
     ],
