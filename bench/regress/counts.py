@@ -24,6 +24,10 @@ full_page_writes = off
 WAL = "WAL bytes"
 """What PostgreSQL writes for a commit."""
 
+BY_THE_CLOCK = "turn_presence("
+"""In the text of a statement that a server sends once a second for all who have come and gone since the last one. On a
+slow machine, in lock-step, it comes once for each of them."""
+
 CONTROL_SECONDS = 60
 """Longest wait for the process to answer: it may be in the middle of something."""
 
@@ -83,7 +87,8 @@ class Callgrind:
 
 # Everything but the servers asks by another database.
 _OF_DATABASE = """
-SELECT {columns} FROM pg_stat_statements(false) WHERE dbid = (SELECT oid FROM pg_database WHERE datname = '{database}')
+SELECT {columns} FROM pg_stat_statements(true)
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = '{database}') AND strpos(query, '{by_the_clock}') = 0
 """
 
 
@@ -118,4 +123,6 @@ class Statements:
         return {"statements": int(calls or 0), "blocks": int(blocks or 0), WAL: int(wal)}
 
     def _ask(self, columns: str) -> str:
-        return self.postgres.sql(_OF_DATABASE.format(columns=columns, database=self.database))
+        return self.postgres.sql(
+            _OF_DATABASE.format(columns=columns, database=self.database, by_the_clock=BY_THE_CLOCK)
+        )

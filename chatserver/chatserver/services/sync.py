@@ -149,7 +149,7 @@ async def members_of(database: Database, chat_ids: Sequence[int]) -> dict[int, t
     if not chat_ids:
         return {}
     async with database.connection() as connection:
-        found = await chats.members_of(connection, chat_ids)
+        found = await chats.members_of(connection, chat_ids, viewer_ids=())
     return {chat_id: tuple(member.user_id for member in members) for chat_id, members in found.items()}
 
 

@@ -121,8 +121,10 @@ class Syncs:
             stands = await storage.stands_of_many(connection, user_ids, most_chats=SYNC_CHATS_MAX)
             holes = _choose(questions, stands)
             ranges = _ranges(hole for hole in holes if hole is not None)
+            rows: list[Delivery] = []
             if ranges:
-                holes = _light(holes, await messages.text_bytes(connection, ranges))
+                rows, sizes = await messages.light_deliveries(connection, ranges, user_ids, most_bytes=BATCH_BYTES)
+                holes = _light(holes, sizes)
             told = {
                 user_id: _told(stands.get(user_id, ()))
                 for user_id in {
@@ -130,9 +132,7 @@ class Syncs:
                 }
             }
             chat_ids = sorted({chat_id for chosen in told.values() for chat_id in chosen})
-            members = await chats.members_of(connection, chat_ids) if chat_ids else {}
-            ranges = _ranges(hole for hole in holes if hole is not None)
-            rows = await messages.deliveries(connection, ranges, user_ids) if ranges else []
+            members = await chats.members_of(connection, chat_ids, user_ids) if chat_ids else {}
         rendering = _Rendering(rows, members)
         return [
             None if hole is None else rendering.answer(question.user_id, stands.get(question.user_id, ()), hole, told)
@@ -163,21 +163,14 @@ def _light(holes: Sequence[list[SeqRange] | None], sizes: Mapping[int, int]) -> 
 
     Args:
         holes: as of `_choose`.
-        sizes: {chat_id: bytes of the texts that anybody misses of it}.
+        sizes: {chat_id: bytes of the texts that anybody misses of it} of the chats of which rows were read. The others
+            are too large; or nobody may see what is there, which is so rare that it need not be told apart.
     """
-    light: list[list[SeqRange] | None] = []
-    counted: set[int] = set()
-    room = BATCH_BYTES
-    for hole in holes:
-        chat_ids = {missed.chat_id for missed in hole or ()}
-        size = sum(sizes.get(chat_id, 0) for chat_id in chat_ids)
-        new = sum(sizes.get(chat_id, 0) for chat_id in chat_ids - counted)
-        fits = hole is not None and size <= FEW_BYTES and new <= room
-        if fits:
-            counted |= chat_ids
-            room -= new
-        light.append(hole if fits else None)
-    return light
+    too_large = FEW_BYTES + 1
+    return [
+        None if hole is None or sum(sizes.get(missed.chat_id, too_large) for missed in hole) > FEW_BYTES else hole
+        for hole in holes
+    ]
 
 
 def _told(stands: Sequence[Stand]) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, LiteralString
+from typing import TYPE_CHECKING, Final, Literal, LiteralString
 
 import msgspec
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from chatserver.storage.database import Connection, Database
+    from chatserver.storage.database import Connection, Database, Record
 
 Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
 
@@ -187,11 +187,70 @@ async def text_bytes(connection: Connection, ranges: Sequence[SeqRange]) -> dict
             WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq
         ) m
         """,
-        [item.chat_id for item in ranges],
-        [item.first_seq for item in ranges],
-        [item.last_seq for item in ranges],
+        *_columns(ranges),
     )
     return {record[0]: record[1] for record in records}
+
+
+# First, and by both bounds: joined to the members before, a chat's history was read for each of them.
+_RANGED: Final[LiteralString] = """
+WITH ranged AS MATERIALIZED (
+    SELECT m.chat_id, m.seq, m.kind, m.target_seq
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
+    CROSS JOIN LATERAL (
+        SELECT m.chat_id, m.seq, m.kind, m.target_seq FROM messages m
+        WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq OFFSET 0
+    ) m
+)"""
+
+# The smallest chats first: who misses much takes no room from the others.
+_RANGED_LIGHT: Final[LiteralString] = (
+    """
+WITH ranged AS MATERIALIZED (
+    SELECT m.chat_id, m.seq, m.kind, m.target_seq, m.chat_bytes FROM (
+        SELECT m.*, sum(m.bytes) OVER (ORDER BY m.chat_bytes, m.chat_id) AS bytes_so_far FROM (
+            SELECT m.*, sum(m.bytes) OVER (PARTITION BY m.chat_id)::bigint AS chat_bytes
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
+            CROSS JOIN LATERAL (
+                SELECT m.chat_id, m.seq, m.kind, m.target_seq, """
+    + ROW_BYTES
+    + """ AS bytes FROM messages m
+                WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq OFFSET 0
+            ) m
+        ) m
+    ) m WHERE m.bytes_so_far <= $5
+)"""
+)
+
+_READERS: Final[LiteralString] = (
+    """, members AS MATERIALIZED (
+    -- All of a chat's: looking each user up in each chat grows with both.
+    SELECT cm.chat_id, cm.user_id, cm.joined_seq, cm.left_seq, cm.absent FROM chat_members cm
+    WHERE cm.chat_id = ANY (ARRAY(SELECT DISTINCT m.chat_id FROM ranged m))
+), readers AS MATERIALIZED (
+    SELECT s.chat_id, s.seq, s.as_of, array_agg(s.user_id) AS user_ids FROM (
+    SELECT m.chat_id, m.seq, cm.user_id, """
+    + AS_OF
+    + """
+    FROM ranged m
+    JOIN members cm ON cm.chat_id = m.chat_id
+        AND m.seq > cm.joined_seq
+        AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq)
+        AND NOT cm.absent @> m.seq
+        """
+    + TARGET_SEEN
+    + """
+    WHERE cm.user_id IN (SELECT unnest($4::bigint[]))
+    ) s
+    GROUP BY s.chat_id, s.seq, s.as_of
+), picked AS (SELECT chat_id, seq, as_of FROM readers), """
+    + DESCRIBED
+)
+
+_OF_READERS: Final[LiteralString] = """
+FROM described d JOIN readers r USING (chat_id, seq)
+WHERE d.as_of IS NOT DISTINCT FROM r.as_of
+ORDER BY d.chat_id, d.seq"""
 
 
 async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
@@ -200,44 +259,46 @@ async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_id
     A row comes more than once when former members are shown it as it was.
     """
     records = await connection.fetch(
-        """
-        WITH ranged AS MATERIALIZED (
-            -- First, and by both bounds: joined to the members before, a chat's history was read for each of them.
-            SELECT m.chat_id, m.seq, m.kind, m.target_seq
-            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (chat_id, first_seq, last_seq)
-            CROSS JOIN LATERAL (
-                SELECT m.chat_id, m.seq, m.kind, m.target_seq FROM messages m
-                WHERE m.chat_id = r.chat_id AND m.seq BETWEEN r.first_seq AND r.last_seq OFFSET 0
-            ) m
-        ), members AS MATERIALIZED (
-            -- All of a chat's: looking each user up in each chat grows with both.
-            SELECT cm.chat_id, cm.user_id, cm.joined_seq, cm.left_seq, cm.absent FROM chat_members cm
-            WHERE cm.chat_id = ANY (ARRAY(SELECT DISTINCT m.chat_id FROM ranged m))
-        ), readers AS MATERIALIZED (
-            SELECT s.chat_id, s.seq, s.as_of, array_agg(s.user_id) AS user_ids FROM (
-            SELECT m.chat_id, m.seq, cm.user_id, """
-        + AS_OF
-        + """
-            FROM ranged m
-            JOIN members cm ON cm.chat_id = m.chat_id
-                AND m.seq > cm.joined_seq
-                AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq)
-                AND NOT cm.absent @> m.seq
-                """
-        + TARGET_SEEN
-        + """
-            WHERE cm.user_id IN (SELECT unnest($4::bigint[]))
-            ) s
-            GROUP BY s.chat_id, s.seq, s.as_of
-        ), picked AS (SELECT chat_id, seq, as_of FROM readers), """
-        + DESCRIBED
-        + """SELECT d.*, r.user_ids
-        FROM described d JOIN readers r USING (chat_id, seq)
-        WHERE d.as_of IS NOT DISTINCT FROM r.as_of
-        ORDER BY d.chat_id, d.seq""",
+        _RANGED + _READERS + "SELECT d.*, r.user_ids" + _OF_READERS, *_columns(ranges), list(user_ids)
+    )
+    return [_delivery(record) for record in records]
+
+
+async def light_deliveries(
+    connection: Connection, ranges: Sequence[SeqRange], user_ids: Sequence[int], *, most_bytes: int
+) -> tuple[list[Delivery], dict[int, int]]:
+    """Return the rows of many ranges as `deliveries` does, of as many chats as fit, and {chat_id: bytes of its texts}.
+
+    Chats that do not fit, the largest ones, are left out whole: neither their texts nor their members are read.
+
+    Args:
+        connection: where to read.
+        ranges: one a chat.
+        user_ids: of whom each row names those who may see it.
+        most_bytes: of the texts of all rows, as they are stored.
+    """
+    records = await connection.fetch(
+        _RANGED_LIGHT
+        + _READERS
+        + "SELECT d.*, r.user_ids, (SELECT m.chat_bytes FROM ranged m WHERE m.chat_id = d.chat_id LIMIT 1)"
+        + _OF_READERS,
+        *_columns(ranges),
+        list(user_ids),
+        most_bytes,
+    )
+    return [_delivery(record) for record in records], {record[0]: record[_CHAT_BYTES] for record in records}
+
+
+_CHAT_BYTES: Final = DESCRIBED_COLUMNS + 1
+
+
+def _delivery(record: Record) -> Delivery:
+    return Delivery(message_row(record), tuple(record[DESCRIBED_COLUMNS]))
+
+
+def _columns(ranges: Sequence[SeqRange]) -> tuple[list[int], list[int], list[int]]:
+    return (
         [item.chat_id for item in ranges],
         [item.first_seq for item in ranges],
         [item.last_seq for item in ranges],
-        list(user_ids),
     )
-    return [Delivery(message_row(record), tuple(record[DESCRIBED_COLUMNS])) for record in records]
