@@ -31,6 +31,8 @@ class Unpaired:
 
 def is_utf8(text: str) -> bool:
     """Return whether UTF-8 can hold a text: whether it has no unpaired surrogate."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -185,7 +185,12 @@ class Socket(WSListener):
             and self._fragments is None
         ):
             # Nearly all there are.
-            self._hand_over(frame.get_payload_as_bytes(), is_text=True)
+            try:
+                text = frame.get_payload_as_utf8_text()
+            except UnicodeDecodeError:
+                self.close(CLOSE_INVALID_TEXT, NOT_UTF8)
+            else:
+                self._receive(text)
         elif is_extended and not self._closing_since:
             self.close(CLOSE_PROTOCOL_ERROR, "no extension was agreed on")
         elif kind == WSMsgType.CLOSE:
@@ -228,14 +233,6 @@ class Socket(WSListener):
             if message is not None:
                 self._fragments = None
                 self._receive(message)
-
-    def _hand_over(self, message: bytes, *, is_text: bool) -> None:
-        try:
-            data = message.decode() if is_text else message
-        except UnicodeDecodeError:
-            self.close(CLOSE_INVALID_TEXT, NOT_UTF8)
-        else:
-            self._receive(data)
 
     def _receive(self, data: str | bytes) -> None:
         try:

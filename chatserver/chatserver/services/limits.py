@@ -73,15 +73,17 @@ class TokenBuckets:
             return 0.0
         # Each message comes by here twice: comparisons cost a fifth of what calls of min and max do.
         taken_seconds = tokens * self._seconds_a_token
-        taken_seconds = min(taken_seconds, self._period_seconds)
-        full_at = self._full_at.get(key, now)
-        full_at = (max(now, full_at)) + taken_seconds
+        if taken_seconds > self._period_seconds:  # noqa: PLR1730
+            taken_seconds = self._period_seconds
+        known = self._full_at.get(key)
+        full_at = taken_seconds + (now if known is None or known < now else known)
         missing_seconds = full_at - now - self._period_seconds
         if missing_seconds > _ROUNDING_SECONDS:
             return missing_seconds
         self._full_at[key] = full_at
-        self._full_at.move_to_end(key)
-        if len(self._full_at) > self._keys_max:
+        if known is not None:
+            self._full_at.move_to_end(key)
+        elif len(self._full_at) > self._keys_max:
             self._full_at.popitem(last=False)
         return 0.0
 

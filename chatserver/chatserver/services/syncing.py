@@ -211,7 +211,7 @@ class _Rendering:
             if frame is not None:
                 self._rows.setdefault(delivery.row.chat_id, []).append((delivery, frame))
         self._members = members
-        self._blocks = {chat_id for chat_id, found in members.items() if any(member.blocks for member in found)}
+        self._blocks = {chat_id for chat_id, found in members.items() for member in found if member.blocks}
         self._chats: dict[tuple[int, int, bool, bool, int], msgspec.Raw] = {}
 
     def answer(
