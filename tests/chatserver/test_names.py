@@ -101,7 +101,7 @@ def test_the_reason_is_told() -> None:
     "name",
     [
         "admin", "Admin", "ADMIN", "ADMlN", "AdmIn", "_admin_", "ad.min", "ad-min", "ádmin", "systëm",
-        "ａｄｍｉｎ", "system", "SYSTEM",
+        "ａｄｍｉｎ", "system", "SYSTEM", "ađmin", "Øwner", "ħelp", "aɖmin", "adminʼ", "ʻroot",
         "null", "nu1l", "NULL", "undefined", "none", "root", "r00t", "support", "deleted_user", "me", "everyone",
     ],
 )  # fmt: skip
@@ -128,6 +128,7 @@ def test_every_reserved_name_is_refused() -> None:
     [
         ("paypal", "PayPaI"), ("paypal", "paypa1"), ("coco", "сосо"), ("exo", "ехо"), ("bob", "b0b"), ("B0B", "bob"),
         ("modern", "modem"), ("ada", "ꓮꓓꓮ"), ("ada", "ᎪᎠᎪ"), ("ana", "ANA"), ("می\u200cخواهم", "میخواهم"), ("Ο", "O"),
+        ("علی", "علي"), ("کریم", "كريم"), ("דו", "דן"),
     ],
 )  # fmt: skip
 def test_names_that_look_alike_are_one(one: str, other: str) -> None:
@@ -136,7 +137,7 @@ def test_names_that_look_alike_are_one(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("ada", "adam"), ("anna", "ana"), ("ana", "aná"), ("Анна", "Алла"), ("ben", "ben1"), ("u1", "u2")],
+    [("ada", "adam"), ("anna", "ana"), ("ana", "aná"), ("Анна", "Алла"), ("ben", "ben1"), ("u1", "u2"), ("محمد", "محمود"), ("דוד", "דור")],
 )
 def test_names_that_look_different_are_two(one: str, other: str) -> None:
     assert look(one) != look(other)
@@ -205,6 +206,9 @@ def test_names_that_nobody_ever_had_cannot(name: str) -> None:
         ("e\u0301" * 100, "é" * 100),
         ("adа and ada", "adа and ada"),
         ("3", "3"),
+        ("أهلاً وسهــلاً", "أهلاً وسهــلاً"),
+        ("ᄒᆞᆫ글", "ᄒᆞᆫ글"),
+        ("〻 いろ〱", "〻 いろ〱"),
     ],
 )
 def test_names_of_groups_and_devices(text: str, stored: str) -> None:
@@ -222,6 +226,8 @@ def test_names_of_groups_and_devices(text: str, stored: str) -> None:
         "\u200b" * 3,
         "\u3164",
         "\u115f",
+        "\u115f\u1160",
+        "ᄒ\u1160",
         "\uffa0",
         "\u2800",
         "\u2800 \u2800",

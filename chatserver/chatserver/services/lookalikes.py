@@ -29,19 +29,24 @@ _SINGLE_SCRIPT: Final = regex.compile(
 _INVISIBLE: Final = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 
 
+def _bare(text: str) -> str:
+    """Return a text of the data without the marks that Unicode's file writes around right-to-left characters."""
+    return text.strip("\u200e\u200f")
+
+
 def _prototypes() -> dict[str, str]:
     """Return, by character, the character or characters that stand for all that look like it.
 
     The data names what looks alike in both directions: a prototype is what has several, or the first of a pair.
     """
     data = json.loads(resources.files("confusable_homoglyphs").joinpath("confusables.json").read_text("utf-8"))
+    alike = {_bare(character): [_bare(one["c"]) for one in similar] for character, similar in data.items()}
     found: dict[str, str] = {}
-    for character, similar in data.items():
-        other = similar[0]["c"]
-        pair = len(data.get(other, ())) == 1
+    for character, similar in alike.items():
+        other = similar[0]
+        pair = len(alike.get(other, ())) == 1
         if len(character) == 1 and len(similar) == 1 and (not pair or other < character):
-            # Of right-to-left characters the data also has the marks that Unicode's file is written with.
-            found[character] = other.strip("\u200e\u200f")
+            found[character] = other
     return found
 
 

@@ -29,10 +29,15 @@ _LETTER: Final = regex.compile(r"\p{L}")
 _PILE_OF_MARKS: Final = regex.compile(r"[\p{Mn}\p{Me}]{5}")
 # Two symbols are blank: a pattern of Braille without dots, and a note without a head.
 _VISIBLE: Final = regex.compile(r"[[\p{L}\p{N}\p{P}\p{S}]--[\u2800\U0001d159]]", regex.VERSION1)
-_ORNAMENT: Final = regex.compile(r"[\p{M}_.\-]")
+_ORNAMENT: Final = regex.compile(r"[^\p{L}\p{N}]")
 _SPACES: Final = regex.compile(r"\p{Zs}+")
-# PRECIS takes these between certain letters only, for identifiers; in titles they stand as separators.
-_SEPARATORS: Final = str.maketrans("", "", "\u00b7\u0375\u05f3\u05f4\u30fb")
+# Visible, and refused by PRECIS for the sake of identifiers: separators that it takes between certain letters only, the
+# lengthening strokes of Arabic and N'Ko, Japanese signs of repetition, and Hangul as it was written before 1933.
+_OF_TITLES: Final = regex.compile(
+    r"[\u00b7\u0375\u05f3\u05f4\u0640\u07fa\u3031-\u3035\u303b\u30fb"
+    r"[\u1100-\u11ff\ua960-\ua97c\ud7b0-\ud7c6\ud7cb-\ud7fb--\u115f\u1160]]",
+    regex.VERSION1,
+)
 
 USERNAME_FORM: Final = (
     f"must have 1 to {fields.USERNAME_MAX_CHARS} letters, digits, '_', '.' or '-', a letter among them, "
@@ -50,10 +55,18 @@ RESERVED: Final = """
     privacy root security self server service staff status superuser support sysadmin system true undefined
     unknown user username webmaster you
 """
-# Names of roles (RFC 2142), of the service's own, and values that programs mistake; without '_', '.', '-' and accents.
+# Names of roles (RFC 2142), of the service's own, and values that programs mistake.
+
+
+def _plain_look(name: str) -> str:
+    """Return what a name looks like without '_', '.', '-', accents, strokes through letters and apostrophes."""
+    bare = _ORNAMENT.sub("", unicodedata.normalize("NFD", name))
+    # Again: only the look has the stroke of a letter, such as đ, apart, and shows an apostrophe that is a letter.
+    return _ORNAMENT.sub("", look(bare))
+
 
 _RESERVED_LOOKS: Final = frozenset(
-    look(form) for name in RESERVED.split() for form in (name, name.upper(), name.title())
+    _plain_look(form) for name in RESERVED.split() for form in (name, name.upper(), name.title())
 )
 
 
@@ -74,7 +87,7 @@ def check_username(text: str, path: str) -> str:
         raise ValidationFailed.of(path, USERNAME_FORM)
     if not is_single_script(username):
         raise ValidationFailed.of(path, ONE_SCRIPT)
-    if look(_ORNAMENT.sub("", unicodedata.normalize("NFD", username))) in _RESERVED_LOOKS:
+    if _plain_look(username) in _RESERVED_LOOKS:
         raise ValidationFailed.of(path, RESERVED_NAME)
     return username
 
@@ -112,7 +125,7 @@ def check_name(text: str, path: str, *, max_chars: int = fields.NAME_MAX_CHARS) 
     check_text(name, path, max_chars=max_chars)
     # Emoji have joiners and selectors, which PRECIS takes for invisible characters.
     rest = "".join(cluster for cluster in regex.findall(r"\X", name) if emojis.find(cluster) is None)
-    checked = rest.translate(_SEPARATORS)
+    checked = _OF_TITLES.sub("", rest)
     try:
         if checked:
             _FREEFORM.enforce(checked)
