@@ -137,7 +137,16 @@ def test_names_that_look_alike_are_one(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("ada", "adam"), ("anna", "ana"), ("ana", "aná"), ("Анна", "Алла"), ("ben", "ben1"), ("u1", "u2"), ("محمد", "محمود"), ("דוד", "דור")],
+    [
+        ("ada", "adam"),
+        ("anna", "ana"),
+        ("ana", "aná"),
+        ("Анна", "Алла"),
+        ("ben", "ben1"),
+        ("u1", "u2"),
+        ("محمد", "محمود"),
+        ("דוד", "דור"),
+    ],
 )
 def test_names_that_look_different_are_two(one: str, other: str) -> None:
     assert look(one) != look(other)

@@ -23,7 +23,7 @@ _E164: Final = re.compile(r"\+[1-9][0-9]{5,18}")
 _PUNCTUATION: Final = frozenset(
     "().-/[]~\t\n\r\u00b7\u2212\u2053\u223c\uff08\uff09\uff0e\uff0f\uff3b\uff3d\uff5e\u30fb\uff65\u30fc"
 )
-"""What is written between digits, as libphonenumber has it, in full width too; the last is taken for a dash in Japan."""
+"""What is written between digits, as libphonenumber has it, in full width too. The last passes for a dash."""
 
 _RETIRED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), today)
