@@ -7,10 +7,13 @@ import asyncio
 import pytest
 
 from chatserver.errors import Blocked, UserNotFound, ValidationFailed
-from chatserver.model import Change, Principal
+from chatserver.model import Change, Principal, SendMessage
 from chatserver.services import blocks, changes, chats, feed, groups
 from chatserver.services.deletion import Deletions
 from chatserver.services.devices import Devices
+from chatserver.services.messages import send_message
+from chatserver.storage.relations import relations
+from chatserver.visibility import STRANGER, Relation
 from tests.support.people import Server, sign_in
 
 pytestmark = pytest.mark.integration
@@ -27,6 +30,20 @@ async def test_one_own_chat_is_made_however_many_ask_at_once(server: Server) -> 
     assert sorted(change.seq or 0 for change in made) == list(range(1, 9))
     counted = await server.database.fetch("SELECT count(*) FROM chats WHERE kind = 'self'")
     assert counted[0][0] == 1
+
+
+async def test_a_first_message_that_is_refused_makes_no_chat(server: Server) -> None:
+    ada, bob, cleo = await people(server, "Ada", "Bob", "Cleo")
+    await blocks.set_block(server.database, cleo, ada, blocked=True)
+    with pytest.raises(ValidationFailed) as caught:
+        await send_message(server.database, server.writer, ada, SendMessage(to="Bob", text="x", reply_to=1))
+    assert [error.path for error in caught.value.errors] == ["reply_to"]
+    for sender, name in ((ada, "Cleo"), (cleo, "Ada")):
+        with pytest.raises(Blocked):
+            await server.send(sender, "x", to=name)
+    # A chat would let Ada see when Bob is online, and Cleo's name, and neither would know of it.
+    found = await relations(server.database, [(ada, bob), (ada, cleo)])
+    assert found == {(ada, bob): STRANGER, (ada, cleo): Relation(is_blocked=True)}
 
 
 async def test_a_block_refuses_what_is_new_in_the_direct_chat_alone(server: Server) -> None:

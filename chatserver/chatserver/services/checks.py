@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit
 
 from chatserver import emojis, fields, surrogates
 from chatserver.errors import ValidationFailed
+
+NO_MESSAGE: Final = "must be the seq of a message in this chat"
+"""What is wrong with a reply_to."""
 
 
 def check_text(text: str, path: str, *, max_chars: int = fields.TEXT_MAX_CHARS) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from chatserver import fields
-from chatserver.errors import ChatNotFound, UserNotFound, ValidationFailed
+from chatserver.errors import Blocked, ChatNotFound, UserNotFound, ValidationFailed
 from chatserver.model import MessageType
 from chatserver.services import checks
 from chatserver.services.names import username_key
@@ -46,11 +46,16 @@ async def send_message(database: Database, writer: MessageWriter, sender_id: int
     """
     checked = check_message(message, sender_id, new_client_id=uuid.uuid4)
     if message.to is not None:
-        checked = msgspec.structs.replace(checked, chat_id=await _direct_chat_with(database, sender_id, message.to))
+        chat_id = await _direct_chat_with(database, sender_id, message.to, is_reply=message.reply_to is not None)
+        checked = msgspec.structs.replace(checked, chat_id=chat_id)
     return await writer.write(checked)
 
 
-async def _direct_chat_with(database: Database, sender_id: int, to: str) -> int:
+async def _direct_chat_with(database: Database, sender_id: int, to: str, *, is_reply: bool) -> int:
+    """Return the direct chat with a user, made for a message that can be stored.
+
+    A refused one makes none: who shares a chat sees when the other is online, and the other would not know of it.
+    """
     if is_number(to):
         number = await account_number(database, check_phone_number(to, "to"))
         found = await accounts.direct_chat_by_phone(database, sender_id, number)
@@ -60,7 +65,13 @@ async def _direct_chat_with(database: Database, sender_id: int, to: str) -> int:
     if found is None:
         raise UserNotFound
     user_id, chat_id = found
-    return chat_id if chat_id is not None else await open_direct_chat(database, sender_id, user_id)
+    if chat_id is None:
+        if is_reply:
+            raise ValidationFailed.of("reply_to", checks.NO_MESSAGE)
+        chat_id = await open_direct_chat(database, sender_id, user_id)
+    if chat_id is None:
+        raise Blocked
+    return chat_id
 
 
 def check_message(message: SendMessage, sender_id: int, *, new_client_id: Callable[[], uuid.UUID]) -> NewMessage:
@@ -92,7 +103,7 @@ def check_message(message: SendMessage, sender_id: int, *, new_client_id: Callab
     if message.type != "text" and media_url is None:
         raise ValidationFailed.of("media_url", f"is needed for a message of type {message.type!r}")
     if message.reply_to is not None and not checks.is_id(message.reply_to):
-        raise ValidationFailed.of("reply_to", "must be the seq of a message in this chat")
+        raise ValidationFailed.of("reply_to", checks.NO_MESSAGE)
     return NewMessage(
         chat_id=message.chat_id or 0,
         sender_id=sender_id,

@@ -15,6 +15,7 @@ from chatserver.errors import (
     ValidationFailed,
 )
 from chatserver.model import SentMessage
+from chatserver.services import checks
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ _REFUSALS: dict[str, type[ChatError]] = {
 def judge(message: NewMessage, result: AppendResult) -> SentMessage | ChatError:
     """Return the result that the sender of a message gets."""
     if result.outcome == "reply_not_found":
-        return ValidationFailed.of("reply_to", "must be the seq of a message in this chat")
+        return ValidationFailed.of("reply_to", checks.NO_MESSAGE)
     if result.message_id is None or result.seq is None or result.created_at_us is None or result.outcome == "conflict":
         return _REFUSALS.get(result.outcome, InternalError)()
     return SentMessage(

@@ -108,10 +108,16 @@ async def append_event(
     return seq
 
 
-async def open_direct_chat(database: Database, user_id: int, other_id: int) -> int:
-    """Return the direct chat of two users, made if need be."""
-    record = await database.fetchrow("SELECT open_direct_chat($1, $2, $3)", database.server_name, user_id, other_id)
-    return int(record[0]) if record is not None else 0
+async def open_direct_chat(database: Database, user_id: int, other_id: int) -> int | None:
+    """Return the direct chat of two users, made if need be; None: one of them blocks the other."""
+    record = await database.fetchrow(
+        "SELECT open_direct_chat($1, $2, $3) WHERE NOT EXISTS (SELECT FROM blocks b "
+        "WHERE (b.blocker_id, b.blocked_id) IN (($2::bigint, $3::bigint), ($3::bigint, $2::bigint)))",
+        database.server_name,
+        user_id,
+        other_id,
+    )
+    return None if record is None else int(record[0])
 
 
 async def history_rows(
