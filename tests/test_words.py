@@ -73,6 +73,8 @@ NOT_COVERED = (
 )
 """Paths, or beginnings of paths, of pages that still have such terms. It only ever gets shorter."""
 
+SECOND_SENTENCE = re.compile(r"[a-z)](?<!e\.g)(?<!i\.e)[.?!] [A-Z]")
+
 
 def prose(text: str) -> str:
     """A page without its code, its links' targets and its commands; lines stay where they are."""
@@ -91,6 +93,12 @@ def complaints(text: str) -> list[str]:
     ]
 
 
+def crowded(text: str) -> list[str]:
+    """Lines with more than one sentence; tables, headings, quotations and a decision's summary may have several."""
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "#", "In short: "))]
+    return [line for line in lines if SECOND_SENTENCE.search(re.sub(r'"[^"]*"', "", line))]
+
+
 def pages() -> list[str]:
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True)
     return [path for path in listed.stdout.splitlines() if not path.startswith(NOT_COVERED)]
@@ -105,6 +113,11 @@ def test_a_page_uses_the_terms_of_the_glossary(path: str) -> None:
     assert complaints(text) == []
 
 
+@pytest.mark.parametrize("path", pages())
+def test_a_page_has_one_sentence_a_line(path: str) -> None:
+    assert crowded(prose((ROOT / path).read_text())) == []
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.pattern)
 def test_each_rule_finds_its_example_and_not_its_remedy(rule: Rule) -> None:
     assert any(rule.instead in complaint for complaint in complaints(rule.example))
@@ -113,3 +126,8 @@ def test_each_rule_finds_its_example_and_not_its_remedy(rule: Rule) -> None:
 def test_code_is_not_prose() -> None:
     assert complaints("`told` [x](../away.md)\n```\npeople\n```\n  ```sh\n  asked\n  ```\n") == []
     assert complaints("`told\ntold`\nthe people") == ["3: 'people': write users, clients, members"]
+
+
+def test_two_sentences_in_a_line_are_found() -> None:
+    assert crowded("A sentence. Another one.") == ["A sentence. Another one."]
+    assert crowded('One sentence: "A quotation. Its end."\n| a cell. Another | e.g. Helm |\nSee e.g. Helm 3.14.') == []

@@ -93,7 +93,7 @@ async def test_uninstall_install_two_operators_upgrade_and_back(cluster: Cluster
         assert "this operator brings release 0.2.0" in (await cluster.condition("Progressing"))["message"]
         assert (await cluster.condition("Ready"))["status"] == "True"
 
-        back, hold = commands(upgrade, "3. Back to the release before")
+        back, hold = commands(upgrade, "3. Roll back to the previous release")
         await admin.types(back)
         assert {pod.image_tag for pod in (await running(cluster)).pods} == {"0.1.0"}
         await admin.types(hold)
