@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
-from sanic.response import HTTPResponse
 
 from chatserver import surrogates
 from chatserver.errors import BadRequest, ValidationFailed
 from chatserver.fields import MAX_ID
+from chatserver.routes.answers import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -122,11 +122,11 @@ def path_id(raw: str, name: str) -> int:
     return value
 
 
-def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """Return a JSON answer."""
-    return HTTPResponse(msgspec.json.encode(value), status, headers, "application/json")
+    return Answer(msgspec.json.encode(value), status, headers, "application/json")
 
 
-def no_content() -> HTTPResponse:
+def no_content() -> Answer:
     """Return 204."""
-    return HTTPResponse(None, 204)
+    return Answer(None, 204)

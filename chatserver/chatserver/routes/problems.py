@@ -27,6 +27,7 @@ from chatserver.errors import (
     Unauthenticated,
     UpgradeRequired,
 )
+from chatserver.routes.answers import Answer
 from chatserver.routes.context import client_address, request_id
 from chatserver.routes.lingering import LingeringHttpProtocol
 from chatserver.routes.upgrade import VERSION
@@ -86,7 +87,7 @@ def _translate(error: Exception) -> ChatError:
     return next((ours() for theirs, ours in _TRANSLATIONS if isinstance(error, theirs)), InternalError())
 
 
-def problem(error: ChatError, request: Request) -> HTTPResponse:
+def problem(error: ChatError, request: Request) -> Answer:
     """Render an error."""
     body: Problem = {
         "type": "about:blank",
@@ -105,7 +106,7 @@ def problem(error: ChatError, request: Request) -> HTTPResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpgradeRequired):
         headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}
-    return HTTPResponse(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
+    return Answer(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
 
 
 # nginx's number for it; nobody is there to read the answer, but metrics and logs should not call it a failure of ours.

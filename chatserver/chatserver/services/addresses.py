@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Final
 
@@ -14,10 +15,13 @@ CUSTOMER_BITS: Final = 64
 SITE_BITS: Final = 48
 """Leading bits that anybody gets who asks a provider for a network: 65,536 customers' worth."""
 
+LONGEST_ADDRESS_CHARS: Final = 45
+"""Of an IPv6 address that ends like an IPv4 one; what is longer is none."""
+
 
 def address_subject(address: str) -> str:
     """Return what counts as one client: an IPv4 address, or the /64 that one IPv6 customer has."""
-    return _subject(address, CUSTOMER_BITS)
+    return _subject(_bounded(address), CUSTOMER_BITS)
 
 
 def site_subject(address: str) -> str:
@@ -27,12 +31,18 @@ def site_subject(address: str) -> str:
         >>> [site_subject(address) for address in ("192.0.2.1", "2001:db8:1:2::3", "::ffff:192.0.2.1")]
         ['192.0.2.1', '2001:db8:1::/48', '192.0.2.1']
     """
-    return _subject(address, SITE_BITS)
+    return _subject(_bounded(address), SITE_BITS)
 
 
+def _bounded(address: str) -> str:
+    """Return an address without its zone, or the beginning of what is too long to be one: it is remembered."""
+    return address.partition("%")[0][: LONGEST_ADDRESS_CHARS + 1]
+
+
+@functools.lru_cache(maxsize=4096)
 def _subject(address: str, bits: int) -> str:
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return UNKNOWN
     if isinstance(parsed, ipaddress.IPv6Address):
