@@ -66,6 +66,10 @@ class Outbox:
             if waiting.content != content:
                 raise Problem(409, "idempotency_conflict", "another message with this client_id is being sent")
             return waiting, False
+        for name, value in (("text", text), ("to", to or "")):
+            # JSON would make text of bytes: another one than was meant.
+            if not isinstance(value, str):
+                raise Problem(422, "validation_failed", f"{name}: must be a string, not {type(value).__name__}")
         if to is None and chat_id is None:
             raise Problem(422, "validation_failed", "to: name a recipient, or a chat with chat_id")
         if chat_id is not None:
@@ -154,8 +158,10 @@ def check_number(name: str, value: int, least: int) -> None:
     """Refuse a number that no server takes: it would be sent again for ever.
 
     Raises:
-        Problem: It is out of range.
+        Problem: It is out of range, or no whole number.
     """
+    if type(value) is not int:
+        raise Problem(422, "validation_failed", f"{name}: must be an int, not {type(value).__name__}")
     if not least <= value <= MAX_NUMBER:
         raise Problem(422, "validation_failed", f"{name}: must be between {least} and {MAX_NUMBER}")
 

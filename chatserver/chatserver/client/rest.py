@@ -120,14 +120,20 @@ class RestClient:
         """Make a call and return the whole answer.
 
         Raises:
-            Problem: Any answer from 400 on, and code `unreachable` with status 503 when there was none.
+            Problem: Any answer from 400 on, code `unreachable` with status 503 when there was none, and 422
+                `validation_failed` for a path that is none.
         """
+        if not path.startswith("/"):
+            # A whole URL would take the token to another server.
+            raise Problem(422, "validation_failed", "path: must begin with a slash, such as /api/chats")
         try:
             answer = await self._http.request(
                 method, path, json=body, params=params, timeout=TIMEOUT_SECONDS + wait_seconds
             )
         except httpx.HTTPError as error:
             raise Problem(503, "unreachable", type(error).__name__) from error
+        except httpx.InvalidURL as error:
+            raise Problem(422, "validation_failed", f"path: {error}") from None
         except UnicodeEncodeError as error:
             detail = f"the request has an unpaired surrogate at character {error.start}; remove it"
             raise Problem(422, "validation_failed", detail) from None

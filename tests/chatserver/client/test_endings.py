@@ -90,6 +90,12 @@ async def test_a_frame_that_the_server_closes_for_fails_alone() -> None:
         {"text": "x", "chat_id": CHAT, "client_id": "no uuid"},
         {"text": "x", "chat_id": CHAT, "client_id": "x" * 65},
         {"text": "x"},
+        {"text": b"x", "chat_id": CHAT},
+        {"text": None, "chat_id": CHAT},
+        {"text": "x", "to": b"ben"},
+        {"text": "x", "chat_id": "1"},
+        {"text": "x", "chat_id": 1.5},
+        {"text": "x", "chat_id": True},
     ],
 )
 async def test_what_can_never_be_sent_is_refused_and_ends_nothing(fields: dict[str, Any]) -> None:
@@ -106,8 +112,19 @@ async def test_a_watermark_that_no_server_takes_is_refused_and_not_repeated() ->
         for chat_id, seq in ((2**70, 1), (CHAT, 2**70), (0, 1), (CHAT, -1)):
             with pytest.raises(Problem, match="must be between"):
                 await live.mark(chat_id, read_seq=seq)
+        for wrong in (True, 1.5, "1"):
+            with pytest.raises(Problem, match="seq: must be an int"):
+                await live.mark(CHAT, read_seq=wrong)  # type: ignore[arg-type]
         await script.hang_up()
         await acknowledged(script, live, "later", 1)
+
+
+@pytest.mark.parametrize("path", ["http://127.0.0.1:9/api/chats", "api/chats", "", "/api/chats/\x00", "/api:x\n"])
+async def test_a_path_that_is_none_is_refused_before_the_token_goes_anywhere(path: str) -> None:
+    async with RestClient("http://127.0.0.1:9", "token", ME) as rest:
+        with pytest.raises(Problem) as refused:
+            await rest.call("GET", path)
+    assert refused.value.status == 422
 
 
 async def test_an_id_in_capitals_meets_its_acknowledgement() -> None:
