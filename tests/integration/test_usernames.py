@@ -68,6 +68,23 @@ async def test_names_that_were_taken_before_go_on_working(server: Server, name: 
         await rename(server, ada, name)
 
 
+async def test_a_name_of_the_greatest_length_is_found_decomposed_too(server: Server) -> None:
+    ada = (await sign_in(server.database, "ada")).user.user_id
+    ben = (await sign_in(server.database, "é" * 50)).user.user_id
+    typed = "e\u0301" * 50
+    assert (await users.find_user(server.database, username=typed)).user_id == ben
+    group = await groups.create_group(server.database, ada, "group", [typed])
+    assert {member.user_id for member in group.members} == {ada, ben}
+    assert (await send_message(server.database, server.writer, ada, SendMessage(to=typed, text="x"))).seq == 1
+    for act in (
+        users.find_user(server.database, username=typed + "x"),
+        groups.create_group(server.database, ada, "group", [typed + "x"]),
+        send_message(server.database, server.writer, ada, SendMessage(to=typed + "x", text="x")),
+    ):
+        with pytest.raises(ValidationFailed, match="at most 50 characters, this has 51"):
+            await act
+
+
 async def test_a_reserved_name_is_refused_and_leaves_the_code_usable(server: Server) -> None:
     accounts = make_accounts(server.database)
     request = await accounts.request_code(new_number(), "192.0.2.1")

@@ -18,11 +18,11 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from chatserver.fields import GROUP_MEMBERS_MAX, USERNAME_MAX_CHARS
+from chatserver.fields import GROUP_MEMBERS_MAX
 from chatserver.model import GroupInfo, Role
 from chatserver.services import checks
 from chatserver.services.audit import audited
-from chatserver.services.names import check_known_username, check_name, username_key
+from chatserver.services.names import check_addressee, check_known_username, check_name, username_key
 from chatserver.services.phone_numbers import check_phone_number, is_number
 from chatserver.storage import accounts, chats, groups
 from chatserver.storage.audit import AuditEvent
@@ -125,7 +125,7 @@ def _member_keys(member: str, path: str) -> tuple[str, ...]:
 
     The two cannot be mistaken for each other.
     """
-    if is_number(checks.check_text(member, path, max_chars=USERNAME_MAX_CHARS)):
+    if is_number(check_addressee(member, path)):
         return check_phone_number(member, path).stored
     return (username_key(check_known_username(member, path)),)
 

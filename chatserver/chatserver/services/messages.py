@@ -13,7 +13,7 @@ from chatserver import fields
 from chatserver.errors import Blocked, ChatNotFound, UserNotFound, ValidationFailed
 from chatserver.model import MessageType
 from chatserver.services import checks
-from chatserver.services.names import username_key
+from chatserver.services.names import check_addressee, username_key
 from chatserver.services.phone_numbers import check_phone_number, is_number
 from chatserver.services.users import account_number
 from chatserver.storage import accounts
@@ -88,7 +88,7 @@ def check_message(message: SendMessage, sender_id: int, *, new_client_id: Callab
     if (message.to is None) == (message.chat_id is None):
         raise ValidationFailed.of("to", "send exactly one of 'to' and 'chat_id'")
     if message.to is not None:
-        checks.check_text(message.to, "to", max_chars=fields.USERNAME_MAX_CHARS)
+        check_addressee(message.to, "to")
         if not message.to:
             raise ValidationFailed.of("to", "must be a username or a phone number in E.164 form")
     if message.chat_id is not None and not checks.is_id(message.chat_id):

@@ -92,6 +92,17 @@ def check_username(text: str, path: str) -> str:
     return username
 
 
+def check_addressee(text: str, path: str) -> str:
+    """Return a text that names a user, by username or number: counted composed, as usernames are stored.
+
+    Raises:
+        ValidationFailed: it is too long, or no text that can be stored.
+    """
+    decomposed = fields.USERNAME_MAX_CHARS < len(text) <= fields.USERNAME_MAX_CHARS * DECOMPOSED
+    check_text(unicodedata.normalize("NFC", text) if decomposed else text, path, max_chars=fields.USERNAME_MAX_CHARS)
+    return text
+
+
 def check_known_username(text: str, path: str) -> str:
     """Return a text that may be somebody's username, by these rules or by those of earlier releases.
 

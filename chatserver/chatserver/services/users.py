@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from chatserver import fields
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.services import checks
-from chatserver.services.names import username_key
+from chatserver.services.names import check_addressee, username_key
 from chatserver.services.phone_numbers import check_phone_number
 from chatserver.services.usernames import claim
 from chatserver.storage import accounts, blocks, relations
@@ -101,7 +100,7 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
         number = check_phone_number(phone_number, "phone_number")
         user = await accounts.user_by_phone(database, await account_number(database, number))
     else:
-        name = checks.check_text(username or "", "username", max_chars=fields.USERNAME_MAX_CHARS)
+        name = check_addressee(username or "", "username")
         user = await accounts.user_by_username_key(database, username_key(name))
     if user is None:
         raise UserNotFound
