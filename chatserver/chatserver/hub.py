@@ -281,7 +281,8 @@ class Hub:
                 user = self._users.get(user_id)
                 if user is None:
                     continue
-                for poll in polls.get(user_id, ()):
+                # Nobody is asked where nobody polls: a row of a large group comes by here for each of its members.
+                for poll in polls.get(user_id, ()) if polls else ():
                     poll.woken.set()
                 for connection in user.connections:
                     queued += self._offer(feed, connection, row)

@@ -57,7 +57,11 @@ class Signals:
     def hear(self, receipts: Iterable[tuple[int, int, int, int]], typing: Iterable[tuple[int, int]] = ()) -> None:
         """Take what a hint says: ``(chat_id, user_id, delivered_seq, read_seq)`` and ``(chat_id, user_id)``."""
         for chat_id, user_id, delivered_seq, read_seq in receipts:
-            marks = self._receipts.setdefault(chat_id, {})
+            marks = self._receipts.get(chat_id)
+            if marks is None:
+                # Of nearly all chats one member's are waiting.
+                self._receipts[chat_id] = {user_id: (delivered_seq, read_seq)}
+                continue
             delivered, read = marks.get(user_id, (0, 0))
             marks[user_id] = (max(delivered, delivered_seq), max(read, read_seq))
         for chat_id, user_id in typing:
