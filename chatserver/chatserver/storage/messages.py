@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from chatserver.storage.database import Connection, Database, Record
+    from chatserver.storage.database import Connection, Database
 
 Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
 
@@ -267,7 +267,7 @@ async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_id
     records = await connection.fetch(
         _RANGED + _READERS + "SELECT d.*, r.user_ids" + _OF_READERS, *_columns(ranges), list(user_ids)
     )
-    return [_delivery(record) for record in records]
+    return [Delivery(message_row(record), tuple(record[DESCRIBED_COLUMNS])) for record in records]
 
 
 async def light_deliveries(
@@ -292,14 +292,11 @@ async def light_deliveries(
         list(user_ids),
         most_bytes,
     )
-    return [_delivery(record) for record in records], {record[0]: record[_CHAT_BYTES] for record in records}
+    rows = [Delivery(message_row(record), tuple(record[DESCRIBED_COLUMNS])) for record in records]
+    return rows, {record[0]: record[_CHAT_BYTES] for record in records}
 
 
 _CHAT_BYTES: Final = DESCRIBED_COLUMNS + 1
-
-
-def _delivery(record: Record) -> Delivery:
-    return Delivery(message_row(record), tuple(record[DESCRIBED_COLUMNS]))
 
 
 def _columns(ranges: Sequence[SeqRange]) -> tuple[list[int], list[int], list[int]]:
