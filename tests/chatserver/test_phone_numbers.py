@@ -107,6 +107,12 @@ def test_other_texts_are_no_numbers(text: str) -> None:
     assert [error.path for error in caught.value.errors] == ["to"]
 
 
+@pytest.mark.parametrize("text", ["+89123456789", "+999 12345678"])
+def test_a_calling_code_of_no_country_is_not_called_a_wrong_length(text: str) -> None:
+    with pytest.raises(ValidationFailed, match="calling code"):
+        check_phone_number(text, "to")
+
+
 @given(
     st.text(max_size=40)
     | st.text("+0123456789 ()-", max_size=20)
