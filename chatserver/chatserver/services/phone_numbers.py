@@ -89,7 +89,7 @@ def check_phone_number(text: str, path: str) -> PhoneNumber:
             # What is written first: where two accounts were made, it tells them apart.
             return PhoneNumber(today, tuple(reversed(_stored_forms(today))))
     if number is None:
-        raise ValidationFailed.of(path, f"no country has this calling code: write one after the plus, such as in {EXAMPLE}")
+        raise ValidationFailed.of(path, f"no country has this calling code; {EXAMPLE} has 49 after the plus")
     if not phonenumbers.is_possible_number(number):
         message = (
             f"must be a phone number in E.164 form, such as {EXAMPLE}; this one has the wrong length for its country"
