@@ -14,7 +14,7 @@ from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
     Status,
 )
 from chatserver.protocol import Message, encode_frame
-from chatserver.services.times import MICROSECONDS, rfc3339, rfc3339_or_none
+from chatserver.services.times import MICROSECONDS, rfc3339
 from chatserver.services.viewers import MemberView, view_members
 from chatserver.supervision import caught
 
@@ -148,8 +148,9 @@ def view_row(row: MessageRow) -> RowView:
         reply_to=row.reply_to,
         target_seq=row.target_seq,
         detail=row.detail,
-        edited_at=rfc3339_or_none(row.edited_at_us),
-        deleted_at=rfc3339_or_none(row.deleted_at_us),
+        # Nearly all rows have neither, and each row of a sync comes by here.
+        edited_at=None if row.edited_at_us is None else rfc3339(row.edited_at_us),
+        deleted_at=None if row.deleted_at_us is None else rfc3339(row.deleted_at_us),
         reactions=row.reactions,
     )
 

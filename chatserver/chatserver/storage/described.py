@@ -9,7 +9,7 @@ import msgspec
 from chatserver import emojis
 from chatserver.model import DELETED_NAME, MessageRow, Reaction
 from chatserver.storage.status import MARKS, STATUS
-from chatserver.storage.times import micros, micros_or_none
+from chatserver.storage.times import micros
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
@@ -129,9 +129,10 @@ def message_row(record: Record) -> MessageRow:
         created_at_us=created_at_us,
         status=status,
         client_id=str(client_id),
-        client_timestamp_us=micros_or_none(client_timestamp),
-        edited_at_us=micros_or_none(edited_at),
-        deleted_at_us=micros_or_none(deleted_at),
+        # Nearly all rows have none of them, and each row of a sync comes by here.
+        client_timestamp_us=None if client_timestamp is None else micros(client_timestamp),
+        edited_at_us=None if edited_at is None else micros(edited_at),
+        deleted_at_us=None if deleted_at is None else micros(deleted_at),
         reactions=by_emoji,
     )
 
