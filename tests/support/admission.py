@@ -62,6 +62,12 @@ async def forbidden(server: ApiServer, namespace: str, message: str, *resources:
     finally:
         for one in (policy, binding):
             server.run_kubectl("delete", str(one["kind"]), name)
+        # A policy goes on for a moment after its deletion, as it takes a moment to begin.
+        for _ in range(KNOWN_WITHIN_TRIES):
+            probe = server.run_kubectl("create", "configmap", "probe", "-n", namespace, "--dry-run=server")
+            if probe.returncode == 0:
+                break
+            await asyncio.sleep(TRY_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -111,3 +117,8 @@ async def changed_services(server: ApiServer, namespace: str, fields: str) -> As
     finally:
         for one in (policy, binding):
             server.run_kubectl("delete", str(one["kind"]), name)
+        # A policy goes on for a moment after its deletion, as it takes a moment to begin.
+        for _ in range(KNOWN_WITHIN_TRIES):
+            if '"sessionAffinity": "ClientIP"' not in server.run_kubectl(*probe).stdout:
+                break
+            await asyncio.sleep(TRY_SECONDS)

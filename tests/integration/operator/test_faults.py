@@ -135,7 +135,7 @@ class Chat:
         return sum(
             1
             for entry in self.operators.server.audit()
-            if entry["user"]["username"] == OPERATOR_USER
+            if entry["user"].get("username") == OPERATOR_USER
             and f"/namespaces/{self.namespace}/" in entry["requestURI"]
             and entry["verb"] not in {"get", "list", "watch"}
             and "/leases" not in entry["requestURI"]
@@ -186,7 +186,7 @@ async def test_refusals_and_lost_answers_make_nothing_anew(chat: Chat) -> None:
     assert all(fault.met for fault in faults), faults
     chat.proxy.faults.clear()
     await chat.settled()
-    assert process.runs
+    assert process.runs, process.log.read_text()[-3000:]
     assert process.health()[0] == 200
     met = sum(fault.met for fault in faults)
     tell(f"a bring-up in which {met} requests failed, in seven ways, took {took:.0f} s: each Secret was made once")
@@ -218,7 +218,7 @@ async def test_watches_that_expire_or_fall_silent_are_begun_anew(chat: Chat) -> 
     changed = await chat.grown(3)
     back = await chat.whole()
     await chat.settled()
-    assert process.runs
+    assert process.runs, process.log.read_text()[-3000:]
     assert process.health()[0] == 200
     tell(
         f"all watches expired: a deleted child was back after {listed_anew:.1f} s; all cut without a word, with waits "
@@ -239,7 +239,7 @@ async def test_a_slow_api_server_and_one_that_never_answers_hold_up_nobody_else(
         await chat.whole("hung")
         assert never.met == 2
     await chat.settled()
-    assert process.runs
+    assert process.runs, process.log.read_text()[-3000:]
     tell(f"each request took 0.1 s longer: a bring-up took {took:.1f} s, while another one's requests hung")
 
 

@@ -52,13 +52,17 @@ class Release:
     def start(self) -> None:
         (deployment,) = [document for document in self._made if document["kind"] == "Deployment"]
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        of_the_pod = {"metadata.namespace": self.namespace, "metadata.name": f"{NAME}-0"}
+        of_the_pod = {
+            "metadata.namespace": self.namespace,
+            "metadata.name": f"{NAME}-0",
+            "limits.memory": str(512 << 20),
+        }
         health, metrics = free_ports(2)
         environment = {
             **{key: value for key, value in os.environ.items() if key != "KUBERNETES_SERVICE_HOST"},
             "KUBECONFIG": str(self.server.kubeconfig(self.token, NAME)),
             **{
-                entry["name"]: entry.get("value") or of_the_pod[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+                entry["name"]: entry.get("value") or of_the_pod[_place(entry["valueFrom"])]
                 for entry in container["env"]
                 if entry.get("value") != ""
             },
@@ -107,7 +111,7 @@ class Release:
 
     def requests(self) -> list[dict[str, Any]]:
         """What the operator has asked the API server."""
-        return [entry for entry in self.server.audit() if entry["user"]["username"] == self.user]
+        return [entry for entry in self.server.audit() if entry["user"].get("username") == self.user]
 
 
 @pytest.fixture
@@ -199,3 +203,8 @@ async def test_a_namespace_whose_role_comes_back_is_served_again(
     assert not release.may("list", "secrets", gone)
     release.kubectl("create", "-f", "-", stdin={**binding, "metadata": {"name": NAME, "namespace": gone}})
     await release.brings_up(minimal, gone)
+
+
+def _place(source: dict[str, dict[str, str]]) -> str:
+    """What of the pod an environment variable takes its value from."""
+    return source["fieldRef"]["fieldPath"] if "fieldRef" in source else source["resourceFieldRef"]["resource"]

@@ -210,7 +210,7 @@ def _asked(operators: Operators, offset: int) -> tuple[int, list[tuple[str, str]
     return offset, [
         (entry["verb"], entry["requestURI"])
         for entry in entries
-        if entry["user"]["username"] == OPERATOR_USER
+        if entry["user"].get("username") == OPERATOR_USER
         and f"/namespaces/{operators.namespace}/" in entry["requestURI"]
         and "/leases" not in entry["requestURI"]
     ]
