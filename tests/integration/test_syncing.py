@@ -9,7 +9,7 @@ import pytest
 
 from chatserver.hub import Hub
 from chatserver.model import ReceiptMark
-from chatserver.services import changes, groups, sync, syncing
+from chatserver.services import blocks, changes, groups, sync, syncing
 from chatserver.services.receipts import Receipts
 from chatserver.services.rendering import frame_of_row, view_synced
 from chatserver.services.syncing import BATCH_ROWS, FEW_CHATS, FEW_ROWS, Question, Syncs
@@ -131,6 +131,33 @@ async def test_a_herd_is_answered_by_fewer_statements_than_it_has_clients(
         assert sum(len(answer.rows) for answer in answers if answer is not None) == 4 * 40
         # BEGIN, where the chats stand, rows with how large what is missed is, members, COMMIT.
         assert len(log.statements()) == 5
+
+
+async def test_who_syncs_with_others_is_shown_watermarks_across_blocks_as_alone(server: Server) -> None:
+    people = await make_history(server, ["Ada", "Bob", "Cy", "Dan", "Eve"], random.Random(7))  # noqa: S311 - no secret
+    for blocker, blocked in (("Bob", "Ada"), ("Cy", "Bob"), ("Eve", "Dan")):
+        await blocks.set_block(server.database, people[blocker], people[blocked], blocked=True)
+    asking = [people[name] for name in ("Ada", "Bob", "Cy")]
+    answers = await Syncs(server.database, Hub()).answer_together([Question(user_id, {}) for user_id in asking])
+    for user_id, answer in zip(asking, answers, strict=True):
+        alone = await sync.sync_user(server.database, user_id, {})
+        assert answer is not None
+        assert list(answer.chats) == [
+            view_synced(chat.chat_id, chat.last_seq, chat.members, user_id) for chat in alone.chats
+        ]
+        assert any(b'"read_seq":null' in bytes(chat) for chat in answer.chats)
+
+
+async def test_a_batch_that_is_too_large_leaves_out_the_largest_chats(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [await sign_in(server.database, name) for name in ("Ada", "Bob", "Cy", "Dan")]
+    ada, *others = [person.user.user_id for person in people]
+    for name, size in (("Bob", 1000), ("Cy", 10), ("Dan", 100)):
+        await server.send(ada, "x" * size, to=name)
+    monkeypatch.setattr(syncing, "BATCH_BYTES", 500)
+    answers = await Syncs(server.database, Hub()).answer_together([Question(user_id, {}) for user_id in others])
+    assert [None if answer is None else len(answer.rows) for answer in answers] == [None, 1, 1]
 
 
 async def test_who_misses_large_texts_syncs_alone_and_no_batch_reads_them(server: Server) -> None:
