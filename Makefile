@@ -68,10 +68,10 @@ tools: | $(UV)
 integration: tools integration-chatserver integration-operator ## tests on a real PostgreSQL and a real API server
 
 integration-chatserver: | $(UV)
-	@$(RUN) pytest -q tests -m integration --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile
+	@$(RUN) pytest -q tests -m "integration and not soak" --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile
 
 integration-operator: | $(UV)
-	@$(RUN) pytest -q tests/integration/operator -m integration --durations=8 -n 2 --dist loadfile
+	@$(RUN) pytest -q tests/integration/operator -m "integration and not soak" --durations=8 -n 2 --dist loadfile
 
 soak: | $(UV) ## many clients on real servers with real faults, many requests (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
 	@$(RUN) pytest -q tests -m soak

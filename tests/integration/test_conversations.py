@@ -158,7 +158,7 @@ async def test_reactions_at_once_are_all_kept_and_numbered_without_gaps(server: 
     assert (await row_of(server, users[0], chat_id, seq)).reactions == (Reaction("👍", tuple(sorted(users))),)
 
 
-ROLES = ("sender", "member", "admin", "late", "former", "stranger")
+ROLES = ("sender", "member", "chair", "late", "former", "stranger")
 ALLOWED: dict[str, tuple[object, ...]] = {
     # What a group's message, sent by a plain member, says to each of ROLES.
     "edit": ("ok", Forbidden, Forbidden, MessageNotFound, NotAMember, ChatNotFound),
@@ -185,7 +185,7 @@ async def do(server: Server, act: str, user_id: int, chat_id: int, seq: int) -> 
 @pytest.mark.parametrize("act", ALLOWED)
 async def test_who_may_do_what_in_a_group(server: Server, act: str) -> None:
     ids = dict(zip(ROLES, await people(server, *ROLES), strict=True))
-    database, admin = server.database, ids["admin"]
+    database, admin = server.database, ids["chair"]
     chat_id = (await groups.create_group(database, admin, "team", ["sender", "member", "former"])).chat_id
     said = [(await server.send(ids["sender"], f"m{n}", chat_id=chat_id)).seq for n in range(len(ROLES))]
     await groups.remove_member(database, admin, chat_id, ids["former"])
