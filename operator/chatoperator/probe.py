@@ -338,4 +338,7 @@ def _words(error: BaseException) -> str:
         return f"its certificate is not good: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection: {error.os_error}"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        # Their words quote what was sent, which anybody may have written.
+        return "its answer is not valid HTTP"
     return f"{type(error).__name__}: {error}"[:WORDS_MAX]
