@@ -119,6 +119,8 @@ async def test_what_is_deleted_for_everyone_is_nowhere(server: Server) -> None:
     ):
         with pytest.raises(MessageNotFound):
             await act
+    assert await changes.remove_reaction(server.database, bob, chat_id, 1, "👍") == Change(chat_id, None)
+    assert (await changes.hide_message(server.database, bob, chat_id, 1)).seq is not None
 
 
 async def test_a_reaction_is_one_a_user_and_idempotent(server: Server) -> None:

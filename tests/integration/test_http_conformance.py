@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,30 @@ async def test_each_call_that_answers_without_a_body_has_none(server: ServerProc
     (head,) = await ask(server, b"HEAD" + get(b"/docs")[3:], most=1)
     same = {name: value for name, value in page.headers.items() if name not in {"date", "x-request-id"}}
     assert same.items() <= head.headers.items()
+
+
+async def test_content_that_a_client_has_is_304_in_each_form_of_if_none_match(server: ServerProcess) -> None:
+    (page,) = await ask(server, get(b"/docs"), most=1)
+    tag = page.headers["etag"].encode()
+    line = b"If-None-Match: %s\r\n"
+    known = [
+        line % tag,
+        line % (b"W/" + tag),
+        line % (b'"other", W/' + tag),
+        line % b'"other"' + line % tag,
+        line % b"*",
+    ]
+    answers = [(await ask(server, get(b"/docs", lines), most=1))[0].status for lines in known]
+    assert answers == [304] * len(known)
+    (other,) = await ask(server, get(b"/docs", line % b'W/"other"'), most=1)
+    assert other.status == 200
+
+
+async def test_a_compressed_body_is_told_that_this_server_decodes_none(server: ServerProcess) -> None:
+    body = gzip.compress(b'{"phone_number": "+14155550101"}')
+    (answer,) = await ask(server, post(b"Content-Encoding: gzip\r\nContent-Length: %d\r\n" % len(body), body), most=1)
+    assert answer.status == 400
+    assert "Content-Encoding" in json.loads(answer.body)["detail"]
 
 
 async def test_a_client_that_hangs_up_in_the_middle_makes_no_error(server: ServerProcess) -> None:

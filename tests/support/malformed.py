@@ -240,6 +240,7 @@ GOOD: dict[str, tuple[bytes, int]] = {
     "a WebSocket where there is none": (handshake(UPGRADE, CONNECTION, first=b"GET /livez HTTP/1.1\r\n"), 200),
     "an X-Forwarded-For beyond ASCII": (get(b"/api/users/me", b"X-Forwarded-For: \xff, \xfe\r\n"), 401),
     "a token beyond ASCII": (get(b"/api/users/me", b"Authorization: Bearer \xff\r\n"), 401),
+    "two tokens": (get(b"/api/users/me", b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n"), 400),
 }
 """Odd or not: what there is to be said about them HTTP says already."""
 
@@ -293,6 +294,11 @@ NOT_OPENING: dict[str, tuple[bytes, int]] = {
     "a body": (handshake(UPGRADE, CONNECTION, KEY, VERSION, b"Content-Length: 2\r\n") + b"{}", 400),
     "a body in chunks": (
         handshake(UPGRADE, CONNECTION, KEY, VERSION, b"Transfer-Encoding: chunked\r\n") + b"2\r\n{}\r\n0\r\n\r\n", 400,
+    ),
+    "two tokens": (
+        handshake(
+            UPGRADE, CONNECTION, KEY, VERSION, b"Authorization: Bearer a\r\n", b"Authorization: Bearer b\r\n"
+        ), 400,
     ),
     "HTTP/1.0": (handshake(UPGRADE, CONNECTION, KEY, VERSION, first=b"GET /api/ws HTTP/1.0\r\n"), 400),
     "POST": (handshake(UPGRADE, CONNECTION, KEY, VERSION, first=b"POST /api/ws HTTP/1.1\r\n"), 405),

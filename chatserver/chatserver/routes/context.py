@@ -13,7 +13,7 @@ from sanic import Request as SanicRequest
 from sanic import Sanic
 from sanic.config import Config
 
-from chatserver.errors import Unauthenticated
+from chatserver.errors import BadRequest, Unauthenticated
 from chatserver.routes.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
 from chatserver.routes.turn import Turn
 from chatserver.routes.upkeep import Sockets
@@ -101,8 +101,15 @@ def request_id(request: Request) -> str:
 
 
 def bearer_token(request: Request) -> str | None:
-    """Return the token of the Authorization header, if there is one."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    """Return the token of the Authorization header, if there is one.
+
+    Raises:
+        BadRequest: there are several: a proxy may have read another one.
+    """
+    values = request.headers.getall("authorization", [])
+    if len(values) > 1:
+        raise BadRequest("There is more than one Authorization header. Send only that of this device.")
+    scheme, _, token = (values[0] if values else "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
@@ -110,6 +117,7 @@ async def authenticate(request: Request) -> Principal:
     """Return who is calling, and count the call.
 
     Raises:
+        BadRequest: there is more than one Authorization header.
         Unauthenticated: no token, or one that is unknown, expired or revoked.
         RateLimited: the device makes too many requests.
         ServiceUnavailable: the database is away.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sanic.response import HTTPResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from pathlib import Path
 
     from chatserver.routes.context import App, Request
@@ -41,6 +41,19 @@ _TYPES = {
 }
 
 
+def is_named(etag: str, values: Iterable[str]) -> bool:
+    """Return whether If-None-Match names a tag, in one of its lines (RFC 9110, section 13.1.2).
+
+    A proxy that compresses answers makes their tags weak, which does not count here.
+
+    Example:
+        >>> [is_named('"a"', [value]) for value in ('"b", W/"a"', "*", '"A"')]
+        [True, True, False]
+    """
+    tags = [tag.strip().removeprefix("W/") for value in values for tag in value.split(",")]
+    return etag in tags or "*" in tags
+
+
 def serve_content(
     content: bytes, content_type: str, headers: Mapping[str, str] = SECURITY_HEADERS
 ) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
@@ -49,7 +62,7 @@ def serve_content(
 
     async def handler(request: Request) -> HTTPResponse:
         tagged = {**headers, "ETag": etag}
-        if request.headers.get("if-none-match") == etag:
+        if is_named(etag, request.headers.getall("if-none-match", [])):
             return HTTPResponse(None, 304, tagged)
         return HTTPResponse(content, 200, tagged, content_type)
 

@@ -43,6 +43,13 @@ def _field_error(text: str) -> ValidationFailed:
     return ValidationFailed.of(path[:200] or "body", message[:300])
 
 
+def _not_json(request: Request) -> str:
+    coding: str = request.headers.get("content-encoding", "identity")
+    if coding.lower() in {"", "identity"}:
+        return "The body is not JSON."
+    return "The body is not JSON. It has a Content-Encoding, and this server decodes none: send the body as it is."
+
+
 def read_body(request: Request, kind: type[T]) -> T:
     """Read the JSON body.
 
@@ -58,7 +65,7 @@ def read_body(request: Request, kind: type[T]) -> T:
         unpaired = surrogates.find_unpaired(request.body)
         if unpaired is not None:
             raise ValidationFailed.of(unpaired.path, surrogates.MESSAGE) from e
-        raise BadRequest("The body is not JSON.") from e
+        raise BadRequest(_not_json(request)) from e
 
 
 class Query:
