@@ -209,6 +209,20 @@ async def test_who_may_do_what_in_a_group(server: Server, act: str) -> None:
             await changes.delete_message(database, admin, chat_id, seq)
 
 
+@pytest.mark.parametrize("act", ALLOWED)
+async def test_a_message_from_while_somebody_was_out_of_the_group_is_none_of_theirs(server: Server, act: str) -> None:
+    ada, bob = await people(server, "Ada", "Bob")
+    chat_id = (await groups.create_group(server.database, ada, "team", ["Bob"])).chat_id
+    await groups.remove_member(server.database, ada, chat_id, bob)
+    seq = (await server.send(ada, "meanwhile", chat_id=chat_id)).seq
+    await groups.add_member(server.database, ada, chat_id, bob)
+    with pytest.raises(MessageNotFound):
+        await do(server, act, bob, chat_id, seq)
+    await groups.remove_member(server.database, ada, chat_id, bob)
+    with pytest.raises(MessageNotFound if act == "hide" else NotAMember):
+        await do(server, act, bob, chat_id, seq)
+
+
 async def test_in_a_direct_chat_only_the_sender_deletes_for_everyone(server: Server) -> None:
     ada, bob = await people(server, "Ada", "Bob")
     chat_id = (await server.send(ada, "x", to="Bob")).chat_id

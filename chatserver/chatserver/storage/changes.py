@@ -154,7 +154,7 @@ async def lock_own_view(connection: Connection, user_id: int, chat_id: int, seq:
         SELECT cm.absent @> $3::bigint, EXISTS (
             SELECT FROM messages m
             WHERE m.chat_id = cm.chat_id AND m.seq = $3 AND m.kind = 'message' AND m.seq > cm.joined_seq
-                AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq))
+                AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq) AND NOT cm.while_left @> m.seq)
         FROM chat_members cm WHERE cm.chat_id = $1 AND cm.user_id = $2 FOR NO KEY UPDATE
         """,
         chat_id,
