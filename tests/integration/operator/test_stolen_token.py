@@ -147,6 +147,8 @@ CLAIM_SPEC: Manifest = {
     "resources": {"requests": {"storage": "1Gi"}},
 }
 
+ALL_PODS: Manifest = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}, "namespaceSelector": {}}
+
 POD_CHANGES: dict[str, Change] = {
     "the host's network": in_pod(hostNetwork=True),
     "the host's processes": in_pod(hostPID=True),
@@ -199,6 +201,29 @@ POD_CHANGES: dict[str, Change] = {
     "a driver's volume": volume(csi={"driver": "secrets-store.csi.k8s.io"}),
     "another claim": volume(persistentVolumeClaim={"claimName": "others"}),
     "a further network": pod_annotation("k8s.v1.cni.cncf.io/networks", "host-network"),
+    "another network": pod_annotation("v1.multus-cni.io/default-network", "kube-system/host"),
+    "devices of CRI-O": pod_annotation("io.kubernetes.cri-o.Devices", "/dev/sda"),
+    "devices of CRI-O by their later name": pod_annotation("devices.crio.io", "/dev/sda"),
+    "devices of containerd": pod_annotation("cdi.k8s.io/disk", "example.com/disk=all"),
+    "settings of a runtime": pod_annotation("io.katacontainers.config.hypervisor.path", "/bin/sh"),
+    "a runtime for others": pod_annotation("io.kubernetes.cri.untrusted-workload", "true"),
+    "a sidecar's volume": pod_annotation("sidecar.istio.io/userVolume", '[{"name":"x","hostPath":{"path":"/"}}]'),
+    "the taint of every node": in_pod(tolerations=[{"operator": "Exists"}]),
+    "pods of all namespaces kept away": in_pod(
+        affinity={"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [ALL_PODS]}}
+    ),
+    "pods of another namespace followed": in_pod(
+        affinity={
+            "podAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "weight": 1,
+                        "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "namespaces": ["kube-system"]},
+                    }
+                ]
+            }
+        }
+    ),
     "labels of another chat": adopting,
 }
 """What a workload's pods must not have."""
@@ -225,6 +250,7 @@ OBJECT_CHANGES: dict[tuple[str, str], dict[str, Change]] = {
         "a foreign name": lambda made: made.update(spec={"type": "ExternalName", "externalName": "kubernetes.default"}),
         "foreign pods": in_spec(selector=FOREIGN),
         "no pods": in_spec(selector=None),
+        "configuration": in_metadata(annotations={"getambassador.io/config": "apiVersion: getambassador.io/v1"}),
     },
     ("NetworkPolicy", "demo-ingress"): {
         "all pods": in_spec(podSelector={}),
@@ -237,6 +263,7 @@ OBJECT_CHANGES: dict[tuple[str, str], dict[str, Change]] = {
     },
     ("PersistentVolumeClaim", "demo-postgres-data"): {
         "a volume of its choice": in_spec(volumeName="others"),
+        "a volume by its labels": in_spec(selector={"matchLabels": {"app": "bank"}}),
         "another's data": in_spec(dataSource={"kind": "PersistentVolumeClaim", "name": "others"}),
     },
     ("Ingress", "demo-front"): {
@@ -246,6 +273,11 @@ OBJECT_CHANGES: dict[tuple[str, str], dict[str, Change]] = {
         "all hosts": lambda made: made["spec"]["rules"][0].pop("host"),
         "all else": in_spec(defaultBackend={"service": {"name": "bank", "port": {"number": 80}}}),
         "configuration": in_metadata(annotations={"nginx.ingress.kubernetes.io/server-snippet": "return 200;"}),
+        "further hosts": in_metadata(annotations={"nginx.ingress.kubernetes.io/server-alias": "bank.example.com"}),
+        "a Secret of others": in_metadata(annotations={"nginx.ingress.kubernetes.io/auth-secret": "bank/users"}),
+        "a copy of requests": in_metadata(
+            annotations={"nginx.ingress.kubernetes.io/mirror-target": "http://192.0.2.1"}
+        ),
     },
     ("HTTPRoute", "demo-front"): {
         "another Service": lambda made: made["spec"]["rules"][0]["backendRefs"][0].update(name="bank"),
@@ -259,6 +291,13 @@ OBJECT_CHANGES: dict[tuple[str, str], dict[str, Change]] = {
         "another Secret": in_spec(secretName="bank-tls"),
         "an authority": in_spec(isCA=True),
         "an authority's usage": in_spec(usages=["cert sign"]),
+        "a workload's identity": in_spec(uris=["spiffe://cluster.local/ns/bank/sa/default"]),
+        "a person's identity": in_spec(emailAddresses=["admin@example.com"]),
+        "another's name": in_spec(commonName="kubernetes-admin"),
+        "a group": in_spec(subject={"organizations": ["system:masters"]}),
+        "a group by its text": in_spec(literalSubject="CN=kubernetes-admin,O=system:masters"),
+        "addresses": in_spec(ipAddresses=["10.96.0.1"]),
+        "usages by default": lambda made: made["spec"].pop("usages"),
         "a Secret that is copied": lambda made: made["spec"]["secretTemplate"].update(annotations={"copy": "yes"}),
     },
 }
@@ -369,6 +408,13 @@ def test_what_others_have_made_can_be_neither_changed_nor_deleted(
             if key[0] == kind
         }
     assert {key: words for key, words in told.items() if REFUSED not in words} == {}
+
+
+def test_what_holds_a_claim_until_its_database_has_ended_stays(server: ApiServer, thief: Thief, namespace: str) -> None:
+    claim = children(namespace)["PersistentVolumeClaim", "demo-postgres-data"]
+    rights.apply(server, [claim])
+    without_protection: Manifest = {"metadata": {"finalizers": []}}
+    assert REFUSED in thief.patch("PersistentVolumeClaim", namespace, claim["metadata"]["name"], without_protection)
 
 
 def test_of_pods_only_annotations_can_be_changed(server: ApiServer, thief: Thief, namespace: str) -> None:
