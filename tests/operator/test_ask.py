@@ -1,5 +1,6 @@
 """What a reconcile asks the running parts; the rest of it is tested on a real API server."""
 
+import asyncio
 import base64
 from dataclasses import replace
 from typing import Any, cast
@@ -9,7 +10,7 @@ import pytest
 from chatoperator.manifests.haproxy import render
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.probe import Target
-from chatoperator.reconcile.ask import ask, targets
+from chatoperator.reconcile.ask import PROXIES_AT_A_TIME, PROXIES_MAX, ask, targets
 from tests.support.chatclusters import body
 from tests.support.front import ROUTE
 
@@ -63,6 +64,29 @@ async def test_ready_rests_on_the_service_and_on_every_proxy_behind_it(silent: s
     answer = await ask(cast("Any", proxies), targets(body(), observed))
     assert answer.ok is ok
     assert sorted(proxies.asked) == [("192.0.2.1", 443), ("192.0.2.11", 8443), ("192.0.2.12", 8443)]
+
+
+class Crowd(Proxies):
+    """One that counts how many are asked at once."""
+
+    now = most = 0
+
+    async def ask(self, target: Target) -> Answer:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        return await super().ask(target)
+
+
+async def test_any_number_of_pods_like_proxies_takes_a_few_sockets_at_a_time() -> None:
+    """Whoever may create pods in the chat's namespace can give them the labels and an owner of that name."""
+    crowd = Crowd("none")
+    pods = tuple(proxy(f"192.0.2.{number}") for number in range(1000))
+    observed = Observed(children={("Service", "demo-ingress"): SERVICE}, pods=pods)
+    assert (await ask(cast("Any", crowd), targets(body(), observed))).ok
+    assert crowd.most == PROXIES_AT_A_TIME
+    assert len(crowd.asked) == 1 + PROXIES_MAX
 
 
 def _deployment(secret: str, **status: int) -> dict[str, Any]:

@@ -30,6 +30,10 @@ GLANCE_SECONDS = 2
 GLANCES_AT_A_TIME = 128
 """Of a pulse. Where all hang, a thousand of them take a quarter of a minute."""
 
+PROXIES_MAX, PROXIES_AT_A_TIME = 64, 32
+"""Of one chat that are asked, and at once. There are at most 20, and as many again in a rollout; whoever may create
+pods can make any number that look like them, and each takes sockets and a TLS handshake of the operator."""
+
 SWAP_SECONDS = 90
 """Until every proxy serves what its Secret holds: kubelet refreshes a mount within it, touched or not."""
 
@@ -61,7 +65,7 @@ def targets(body: Manifest, observed: Observed, *, own_for: float | None = math.
         for proxy in observed.component("ingress")
         if proxy.ready and not proxy.terminating and proxy.address
     ]
-    return (Target(address, server_name, authority, headed=headed), *proxies)
+    return (Target(address, server_name, authority, headed=headed), *proxies[:PROXIES_MAX])
 
 
 def _authority(name: str, observed: Observed) -> str | None:
@@ -78,15 +82,21 @@ def _authority(name: str, observed: Observed) -> str | None:
 
 
 async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:
-    """Ask all of them.
+    """Ask all of them, some at a time.
 
     Returns:
         The first bad answer, else the first one's.
     """
     if not whom:
         return Answer(ok=False, message="There is no ingress Service yet")
-    answers = await asyncio.gather(*(prober.ask(target) for target in whom))
-    return next((answer for answer in answers if not answer.ok), answers[0])
+    turn = asyncio.Semaphore(PROXIES_AT_A_TIME)
+
+    async def answer(target: Target) -> Answer:
+        async with turn:
+            return await prober.ask(target)
+
+    answers = await asyncio.gather(*map(answer, whom))
+    return next((one for one in answers if not one.ok), answers[0])
 
 
 async def report_of_agent(prober: Prober, observed: Observed) -> AgentReport | None:
