@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CHUNK = b"x" * 65536
 TRICKLE_SECONDS = 0.02
+ROUNDS = 10
 
 ENDLESS_BYTES = 64 * 1024 * 1024
 """Whoever takes so many takes all."""
@@ -135,6 +136,7 @@ class Hostile:
         self._answer, self._tls, self._slowly = answer, tls, slowly
         self.host, self.port = host, port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_open = True
         self.sent = 0
         self.requests: list[bytes] = []
 
@@ -144,17 +146,25 @@ class Hostile:
         return len(self.requests)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._begin, self.host, self.port, ssl=self._tls)
+        # TLS begins in the task, which then knows of each connection there is.
+        self._server = await asyncio.start_server(self._begin, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self._is_open = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What was accepted last begins, and what is aborted ends, in the loop's next rounds.
+        for _round in range(ROUNDS):
+            await asyncio.sleep(0)
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._is_open:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -162,6 +172,8 @@ class Hostile:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = 0
         try:
+            if self._tls is not None:
+                await writer.start_tls(self._tls)
             self.requests.append(await reader.readuntil(b"\r\n\r\n"))
             async for part in self._parts():
                 writer.write(part)

@@ -265,7 +265,7 @@ async def test_an_api_server_that_was_away_is_caught_up_with(chat: Chat) -> None
     await chat.proxy.come_back()
     away = max(await chat.grown(3), await chat.whole())
     await chat.settled()
-    assert again.runs
+    assert again.runs, again.log.read_text()[-3000:]
     tell(
         f"all connections to the API server cut: a deleted child was back after {cut:.1f} s; the API server away for "
         f"longer than a Lease lasts: {away:.1f} s after it had come back all was as it should be"
