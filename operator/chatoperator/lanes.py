@@ -1,6 +1,7 @@
 """Who is reconciled next: lanes for what happened, for what is due, and for what fails or is slow. Pure.
 
-The lanes share the runs so that nobody who fails, is slow, or changes all the time keeps anybody else waiting.
+The lanes share the runs so that nobody who fails, is slow, or changes all the time keeps anybody else waiting. In each
+lane namespaces take turns, so that nobody who has many keeps another namespace waiting.
 """
 
 from __future__ import annotations
@@ -60,6 +61,28 @@ class _Entry:
     counted_slow: bool = False
 
 
+class _Turns:
+    """A queue in which namespaces take turns; within one, first come, first served."""
+
+    def __init__(self) -> None:
+        self._by_namespace: dict[str, deque[Key]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_namespace)
+
+    def append(self, key: Key) -> None:
+        self._by_namespace.setdefault(key[0], deque()).append(key)
+
+    def popleft(self) -> Key:
+        namespace, keys = next(iter(self._by_namespace.items()))
+        key = keys.popleft()
+        del self._by_namespace[namespace]
+        if keys:
+            # Behind all others.
+            self._by_namespace[namespace] = keys
+        return key
+
+
 class Lanes:
     """Keys that wait, and those that run. Times are seconds of any clock that never goes back."""
 
@@ -68,9 +91,8 @@ class Lanes:
         self._slow: set[Key] = set()
         self._waiting: list[tuple[float, int, Key]] = []
         self._numbers = itertools.count()
-        self._queued: dict[tuple[bool, bool], deque[Key]] = {
-            (slow, urgent): deque() for slow in (False, True) for urgent in (False, True)
-        }
+        self._queued = {(slow, urgent): _Turns() for slow in (False, True) for urgent in (False, True)}
+        self._started: dict[str, float] = {}
         self._runs = {False: 0, True: 0}
         self._starts = {False: itertools.count(1), True: itertools.count(1)}
 
@@ -148,11 +170,17 @@ class Lanes:
         """For how long the key that has waited longest has not been tried since it was due; 0 where none waits.
 
         One that failed or was slow the last time counts only while there is room for it: how soon each has its turn
-        depends on how many of them there are, and on how long they take.
+        depends on how many of them there are, and on how long they take. Likewise a namespace's keys wait only since
+        the last turn that it had, however many it has.
+
+        Example:
+            1,000 ChatClusters made at once in a namespace of which one is started each second -> 1 s, not 1,000.
         """
         room = self._runs[True] < SLOW_RUNS and sum(self._runs.values()) < RUNS_MAX
+        namespaces = {namespace for namespace, _ in self._entries}
+        self._started = {name: at for name, at in self._started.items() if name in namespaces}
         since = [
-            entry.due_at
+            max(entry.due_at, self._started.get(key[0], entry.due_at))
             for key, entry in self._entries.items()
             if entry.stage is not _Stage.RUNNING and (room or key not in self._slow)
         ]
@@ -178,6 +206,7 @@ class Lanes:
     def _begin(self, key: Key, now: float, *, slow: bool) -> None:
         entry = self._entries[key]
         entry.stage, entry.due_at = _Stage.RUNNING, now
+        self._started[key[0]] = now
         entry.woken = entry.urgent = False
         entry.counted_slow = slow
         self._runs[slow] += 1

@@ -188,9 +188,43 @@ def test_what_is_quick_again_has_its_place_among_the_quick_ones() -> None:
     lanes.wake(key, 10.0)
     assert lanes.start(11.0) == key
     lanes.end(key, 11.5, failed=False)
-    for other in many("other", QUICK_RUNS + 1):
+    for other in many(key[0], QUICK_RUNS + 1):
         lanes.wake(other, 12.0)
     lanes.wake(key, 12.0)
     begun = [lanes.start(13.0) for _ in range(QUICK_RUNS + 1)]
     assert key not in begun, "it waits behind the others, as all quick ones do"
     assert begun[-1] is None
+
+
+def test_who_makes_many_at_once_keeps_no_other_namespace_waiting() -> None:
+    """A tenant's crowd, each of which takes as long as a bring-up on a busy machine."""
+    crowd, others = many("crowd", 1_000), [(name, "demo") for name in ("ana", "ben", "cyd")]
+    day = Day([*crowd, *others], {"crowd": 1.9, **dict.fromkeys(("ana", "ben", "cyd"), 0.1)})
+    day.run(120)
+    assert all(day.waits[name] < 1.9 + COALESCE_SECONDS + 0.2 for name, _ in others), day.waits
+    assert day.waits["crowd"] > 10, "there are so many that they wait for each other"
+    assert day.oldest < OLDEST_MAX_SECONDS
+
+
+def test_a_namespace_that_gets_no_turn_counts_as_waiting_however_often_others_do() -> None:
+    lanes = Lanes()
+    for key in many("crowd", QUICK_RUNS + 5):
+        lanes.wake(key, 0.0)
+    begun = [lanes.start(1.0) for _ in range(QUICK_RUNS)]
+    assert lanes.oldest_seconds(2.0) == pytest.approx(1.0), "since the last turn that it had"
+    lanes.wake(("chat", "demo"), 2.0)
+    # Nothing begins any more: the process hangs.
+    assert lanes.start(100.0) is None
+    assert lanes.oldest_seconds(100.0) == pytest.approx(99.0)
+    for one in begun:
+        assert one is not None
+        lanes.end(one, 100.0, failed=False)
+    assert ("chat", "demo") in [lanes.start(100.0), lanes.start(100.0)]
+
+
+def test_namespaces_take_turns_and_within_one_the_first_is_first() -> None:
+    lanes = Lanes()
+    for key in (("a", "1"), ("a", "2"), ("a", "3"), ("b", "1"), ("c", "1"), ("b", "2")):
+        lanes.wake(key, 0.0)
+    begun = [lanes.start(1.0) for _ in range(6)]
+    assert begun == [("a", "1"), ("b", "1"), ("c", "1"), ("a", "2"), ("b", "2"), ("a", "3")]
