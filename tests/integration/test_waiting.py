@@ -175,7 +175,9 @@ async def a_long_poll(world: World, how: str) -> Answer:
     since = (await feed.read_feed(world.one.database, world.me.user_id, events=events)).next_since
     question = FeedQuestion(since, 100, events=events)
     poll = asyncio.create_task(world.one.context.polls.wait(world.me, question, 60))
-    await eventually(lambda: world.one.context.hub.knows(world.me.user_id))
+    # Its first page was read, and so it waits.
+    polls = world.one.context.hub.polls.by_user
+    await eventually(lambda: any(mine.woken._waiters for mine in polls.get(world.me.user_id, ())))
 
     async def answer() -> str:
         try:

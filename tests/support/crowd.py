@@ -59,7 +59,8 @@ class RoamingClient(RestClient):
         self, method: str, path: str, body: Any = None, *, params: dict[str, Any] | None = None, wait_seconds: float = 0
     ) -> httpx.Response:
         """As of `RestClient`, by the next server."""
-        return await super().request(method, self.base_url + path, body, params=params, wait_seconds=wait_seconds)
+        self._http.base_url = self.base_url
+        return await super().request(method, path, body, params=params, wait_seconds=wait_seconds)
 
 
 @dataclass(slots=True, eq=False)

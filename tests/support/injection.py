@@ -88,7 +88,8 @@ class Injector:
         for module in modules.values():
             setattr(module, POINT, self._point)
         for found in gc.get_objects():
-            if isinstance(found, FunctionType) and (codes := made.get(found.__code__.co_filename)):
+            # No isinstance(): weak proxies among them would look at what is gone.
+            if type(found) is FunctionType and (codes := made.get(found.__code__.co_filename)):
                 code = codes[_identity(found.__code__)]
                 if code.co_freevars == found.__code__.co_freevars:
                     before.append((found, found.__code__))
