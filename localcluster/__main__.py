@@ -7,7 +7,7 @@ import sys
 
 from localcluster import lock, report, teardown, up
 from localcluster.paths import DEFAULT_NAME, ClusterPaths
-from localcluster.progress import LocalClusterError, say, tail
+from localcluster.progress import LocalClusterError, explain, say
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -62,14 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(parse(arguments))
     except LocalClusterError as e:
-        if e.log is not None:
-            for line in tail(e.log):
-                say(f"    | {line}")
-        say(f"error: {e}")
-        if e.log is not None:
-            say(f"  log: {e.log}")
-        if e.remedy:
-            say(f"  next: {e.remedy}")
+        explain(e)
         return 1
     except KeyboardInterrupt:
         say("interrupted; `make up` goes on from here, `make down` cleans up")

@@ -104,6 +104,17 @@ class Deadline:
         time.sleep(seconds)
 
 
+def explain(error: LocalClusterError) -> None:
+    """Print an error for the user: what its log says last, what happened, where the log is, and what to do next."""
+    for line in tail(error.log) if error.log is not None else ():
+        say(f"    | {line}")
+    say(f"error: {error}")
+    if error.log is not None:
+        say(f"  log: {error.log}")
+    if error.remedy:
+        say(f"  next: {error.remedy}")
+
+
 def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
     """The last lines of a text file; empty if there is none."""
     try:

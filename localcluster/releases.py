@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
 import platform
 import re
-import shutil
 import tarfile
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcluster.paths import cache_root
+from localcluster import binaries
 from localcluster.progress import LocalClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from localcluster.progress import Stage
 
@@ -110,11 +107,7 @@ def fetch(name: str, stage: Stage) -> Path:
     Raises:
         DownloadError: the address cannot be reached, or answers with something else than the pinned file.
     """
-    target = _target(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / "lock").open("w") as lock:
-        stage.detail = "waiting for what another command downloads or builds"
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with binaries.changing(stage):
         if (found := cached(name)) is not None:
             return found
         release, where = RELEASES[name], _platform()
@@ -126,8 +119,11 @@ def fetch(name: str, stage: Stage) -> Path:
                 f"not {release.sha256[where]}",
                 remedy="a proxy may have answered in its place: look at what it sends",
             )
-        _store(_program(content, release, where), target, name)
-    return target / name
+        program = _program(content, release, where)
+        with binaries.making(_target(name), rf"{re.escape(name)}-v\d.*") as made:
+            (made / name).write_bytes(program)
+            (made / name).chmod(0o755)
+    return _target(name) / name
 
 
 def address(release: Release, where: str) -> str:
@@ -190,25 +186,5 @@ def _program(content: bytes, release: Release, where: str) -> bytes:
         return member.read()
 
 
-def _store(program: bytes, target: Path, name: str) -> None:
-    _forget_older(name)
-    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
-    try:
-        (partial / name).write_bytes(program)
-        (partial / name).chmod(0o755)
-        partial.chmod(0o755)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def _target(name: str) -> Path:
-    return cache_root() / "bin" / f"{name}-{RELEASES[name].version}"
-
-
-def _forget_older(name: str) -> None:
-    """Remove other versions, and what a killed download left."""
-    pattern = re.compile(rf"{re.escape(name)}-v\d.*")
-    for entry in (cache_root() / "bin").iterdir():
-        if pattern.fullmatch(entry.name):
-            shutil.rmtree(entry, ignore_errors=True)
+    return binaries.folder() / f"{name}-{RELEASES[name].version}"

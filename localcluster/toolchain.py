@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcluster.paths import cache_root
+from localcluster import binaries
 from localcluster.process import output_of, run
 from localcluster.progress import LocalClusterError
 
@@ -85,10 +84,7 @@ def ensure(module: str, stage: Stage, log: Path) -> Path:
         return target
     if shutil.which("go") is None:
         raise LocalClusterError(f"{module} must be built and `go` is not on the PATH", remedy=_REMEDY_GO)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / "lock").open("w") as lock:
-        stage.detail = "waiting for what another command builds"
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with binaries.changing(stage):
         if not target.is_dir():
             stage.detail = f"building {module} from its Go modules"
             _build(module, target, log)
@@ -96,11 +92,7 @@ def ensure(module: str, stage: Stage, log: Path) -> Path:
 
 
 def _build(module: str, target: Path, log: Path) -> None:
-    # One at a time, or they would take each other's folders for what a killed build left.
-    _forget_older(module)
-    building = target.with_name(f"{target.name}.building-{os.getpid()}")
-    building.mkdir(parents=True)
-    try:
+    with binaries.making(target, rf"{re.escape(module)}-[0-9a-f]{{12}}") as building:
         run(
             ["go", "install", "-mod=readonly", "-trimpath", f"-ldflags={ldflags(module)}", "tool"],
             log=log,
@@ -114,9 +106,6 @@ def _build(module: str, target: Path, log: Path) -> None:
             (building / was).rename(building / becomes)
         if module in _SOURCES:
             _copy_source(module, building)
-        building.rename(target)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _copy_source(module: str, into: Path) -> None:
@@ -138,12 +127,4 @@ def cached(module: str, program: str) -> Path | None:
 
 
 def _target(module: str) -> Path:
-    return cache_root() / "bin" / f"{module}-{fingerprint(module)}"
-
-
-def _forget_older(module: str) -> None:
-    """Remove other versions, and what a killed build left."""
-    pattern = re.compile(rf"{re.escape(module)}-[0-9a-f]{{12}}(\.building-\d+)?")
-    for entry in (cache_root() / "bin").iterdir():
-        if pattern.fullmatch(entry.name):
-            shutil.rmtree(entry, ignore_errors=True)
+    return binaries.folder() / f"{module}-{fingerprint(module)}"

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from localcluster.paths import REPO_ROOT, ClusterPaths
-from localcluster.progress import LocalClusterError, Stage, say, tail
+from localcluster.progress import LocalClusterError, Stage, explain, say
 from release import artifacts
 from release.source import commit_of, disagreements, version_of
 
@@ -57,11 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         make(with_images=not options.no_images)
     except LocalClusterError as e:
-        for line in tail(e.log) if e.log is not None else []:
-            say(f"    | {line}")
-        say(f"error: {e}")
-        if e.remedy:
-            say(f"  next: {e.remedy}")
+        explain(e)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Whose presence each connection of this server is told: whom it watches, and which of them it may see."""
+"""Whose presence each connection of this server gets: whom it watches, and which of them it may see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Watching:
     """Index of connections by the users they watch.
 
-    A connection is told nothing of a user before ``show`` says that it may see them.
+    A connection gets nothing about a user before ``show`` says that it may see them.
     """
 
     def __init__(self) -> None:

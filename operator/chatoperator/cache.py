@@ -241,17 +241,17 @@ class Cache:
             failed(f"watch {scope[0]}", error, namespace=metadata.get("namespace"), name=metadata.get("name"))
             return set()
         if self._store.is_crowded != bool(self._crowded):
-            self._tell_crowded()
+            self._report_crowded()
         return touched
 
     def _heard(self, scope: Scope) -> None:
         self._heard_at[scope] = self._monotonic()
         metrics.CACHED.set(len(self._store))
         metrics.CACHED_BYTES.set(self._store.bytes_taken)
-        self._tell_crowded()
+        self._report_crowded()
 
-    def _tell_crowded(self) -> None:
-        """Tell of namespaces for whose objects there is no room, and of those for which there is again."""
+    def _report_crowded(self) -> None:
+        """Report the namespaces for whose objects there is no room, and those for which there is again."""
         without_room = self._store.without_room()
         for namespace, count in without_room.items():
             metrics.WITHOUT_ROOM.labels(namespace=namespace).set(count)

@@ -10,6 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.manifests.metadata import COMPONENT_LABEL, INSTANCE_LABEL, MANAGED_BY_LABEL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,7 +42,7 @@ IDENTITY = frozenset(
 )
 """Fields of metadata that an excerpt keeps, beside what of labels and owners keeps these bounds."""
 
-EXCERPT_LABELS = ("app.kubernetes.io/instance", "app.kubernetes.io/component", "app.kubernetes.io/managed-by")
+EXCERPT_LABELS = (INSTANCE_LABEL, COMPONENT_LABEL, MANAGED_BY_LABEL)
 
 OWNERS_BYTES_MAX, STATUS_BYTES_MAX = 4 * 1024, 32 * 1024
 """Of an excerpt. Without its owners an object is somebody else's, and is not written to."""

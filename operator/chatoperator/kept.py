@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.contest import WRITERS_FIELD, writers
-from chatoperator.decoding import IDENTITY
+from chatoperator.decoding import EXCERPT_LABELS, IDENTITY
 from chatoperator.manifests.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
-    COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
     GROUP,
     INSTANCE_LABEL,
     KIND,
     MANAGED_BY,
-    MANAGED_BY_LABEL,
     SAFE_TO_EVICT_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
 )
@@ -38,7 +36,7 @@ TEXT_MAX = 2_000
 CONTAINERS_MAX, CONDITIONS_MAX = 16, 32
 """Of a pod, that are kept."""
 
-POD_LABELS = frozenset({INSTANCE_LABEL, COMPONENT_LABEL, MANAGED_BY_LABEL})
+POD_LABELS = frozenset(EXCERPT_LABELS)
 POD_ANNOTATIONS = frozenset(
     {
         CERTIFICATE_HASH_ANNOTATION,

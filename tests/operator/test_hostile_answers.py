@@ -14,7 +14,7 @@ from chatoperator import probe, probetls
 from chatoperator.certificates import ensure
 from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.probe import METRICS_BYTES_MAX, Prober, Target, session
-from tests.support.hostile import BODIES, COUNTED, MIB, PAGE, REPORT, TRANSPORTS, Hostile, once, whole
+from tests.support.hostile import BODIES, COUNTED, MIB, PAGE, REPORT, TRANSPORTS, Hostile, once, server_tls, whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -98,12 +98,7 @@ async def test_nothing_that_an_agent_answers_wrongly_is_a_report(
 
 @pytest.fixture
 def tls(tmp_path: Path) -> ssl.SSLContext:
-    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
-    (tmp_path / "crt").write_text(made.server.certificate)
-    (tmp_path / "key").write_text(made.server.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
-    return context
+    return server_tls(tmp_path)
 
 
 GOOD_STATUS = (

@@ -1,4 +1,4 @@
-"""An admission rule of a cluster's admin that refuses objects of one namespace."""
+"""Admission policies of a cluster's admin that refuse or change objects of one namespace."""
 
 from __future__ import annotations
 
@@ -8,13 +8,51 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import subprocess
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from chatoperator.manifests.metadata import Manifest
     from tests.support.apiserver import ApiServer
 
+    Done = subprocess.CompletedProcess[str]
+
 KNOWN_WITHIN_TRIES, TRY_SECONDS = 200, 0.1
 """The API server hears of a new rule within moments."""
+
+
+@contextlib.asynccontextmanager
+async def _in_force(
+    server: ApiServer, policies: Sequence[Manifest], probe: Sequence[str], is_met: Callable[[Done], bool]
+) -> AsyncIterator[None]:
+    """Have policies and their bindings in force while this is entered, and no longer.
+
+    Args:
+        server: The API server.
+        policies: What to create, and to delete afterwards.
+        probe: Arguments of a kubectl that changes nothing, and that the policies are about.
+        is_met: Whether its result shows that they are in force.
+    """
+
+    async def until_met(*, wanted: bool) -> Done:
+        for _ in range(KNOWN_WITHIN_TRIES):
+            done = server.run_kubectl(*probe)
+            if is_met(done) is wanted:
+                break
+            await asyncio.sleep(TRY_SECONDS)
+        return done
+
+    for one in policies:
+        done = server.run_kubectl("create", "-f", "-", stdin=json.dumps(one))
+        assert done.returncode == 0, done.stderr
+    try:
+        done = await until_met(wanted=True)
+        assert is_met(done), done.stderr
+        yield
+    finally:
+        for one in policies:
+            server.run_kubectl("delete", str(one["kind"]), str(one["metadata"]["name"]))
+        # A policy goes on for a moment after its deletion, as it takes a moment to begin.
+        await until_met(wanted=False)
 
 
 @contextlib.asynccontextmanager
@@ -48,26 +86,9 @@ async def forbidden(server: ApiServer, namespace: str, message: str, *resources:
         "metadata": {"name": name},
         "spec": {"policyName": name, "validationActions": ["Deny"]},
     }
-    for one in (policy, binding):
-        done = server.run_kubectl("create", "-f", "-", stdin=json.dumps(one))
-        assert done.returncode == 0, done.stderr
-    try:
-        for _ in range(KNOWN_WITHIN_TRIES):
-            probe = server.run_kubectl("create", "configmap", "probe", "-n", namespace, "--dry-run=server")
-            if probe.returncode != 0:
-                break
-            await asyncio.sleep(TRY_SECONDS)
-        assert message in probe.stderr
+    probe = ("create", "configmap", "probe", "-n", namespace, "--dry-run=server")
+    async with _in_force(server, (policy, binding), probe, lambda done: message in done.stderr):
         yield
-    finally:
-        for one in (policy, binding):
-            server.run_kubectl("delete", str(one["kind"]), name)
-        # A policy goes on for a moment after its deletion, as it takes a moment to begin.
-        for _ in range(KNOWN_WITHIN_TRIES):
-            probe = server.run_kubectl("create", "configmap", "probe", "-n", namespace, "--dry-run=server")
-            if probe.returncode == 0:
-                break
-            await asyncio.sleep(TRY_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -102,23 +123,6 @@ async def changed_services(server: ApiServer, namespace: str, fields: str) -> As
         "metadata": {"name": name},
         "spec": {"policyName": name},
     }
-    for one in (policy, binding):
-        done = server.run_kubectl("create", "-f", "-", stdin=json.dumps(one))
-        assert done.returncode == 0, done.stderr
     probe = ("create", "service", "clusterip", "probe", "--tcp=80", "-n", namespace, "--dry-run=server", "-o", "json")
-    try:
-        for _ in range(KNOWN_WITHIN_TRIES):
-            made = server.run_kubectl(*probe)
-            if '"sessionAffinity": "ClientIP"' in made.stdout:
-                break
-            await asyncio.sleep(TRY_SECONDS)
-        assert '"sessionAffinity": "ClientIP"' in made.stdout, made.stderr
+    async with _in_force(server, (policy, binding), probe, lambda done: '"sessionAffinity": "ClientIP"' in done.stdout):
         yield
-    finally:
-        for one in (policy, binding):
-            server.run_kubectl("delete", str(one["kind"]), name)
-        # A policy goes on for a moment after its deletion, as it takes a moment to begin.
-        for _ in range(KNOWN_WITHIN_TRIES):
-            if '"sessionAffinity": "ClientIP"' not in server.run_kubectl(*probe).stdout:
-                break
-            await asyncio.sleep(TRY_SECONDS)

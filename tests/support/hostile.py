@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import gzip
 import itertools
 import json
+import ssl
 from typing import TYPE_CHECKING, Self
 
+from chatoperator.certificates import ensure
+
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from pathlib import Path
 
 CHUNK = b"x" * 65536
 TRICKLE_SECONDS = 0.02
@@ -107,6 +111,16 @@ BODIES: dict[str, str | bytes] = {
     "half of it": "chatserver_connections 42\n",
 }
 """Bodies of good answers that say nothing of what a part should."""
+
+
+def server_tls(folder: Path) -> ssl.SSLContext:
+    """TLS of a server named localhost, whose files go to a folder."""
+    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
+    (folder / "crt").write_text(made.server.certificate)
+    (folder / "key").write_text(made.server.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "crt", folder / "key")
+    return context
 
 
 class Hostile:

@@ -222,7 +222,7 @@ class Wire:
         """Connect, as routes/socket.py does.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         context = self.server.context
         await context.deliverer.learn(self._connection.user_id)

@@ -54,3 +54,13 @@ class Replacements:
             self._came_back = False
         may, self._came_back = not self._came_back, True
         return may
+
+
+def around(seconds: float, draw: float) -> float:
+    """Return a wait of half to one and a half of what a server named, so that not all clients come back at once.
+
+    Args:
+        seconds: What it named.
+        draw: A random number from 0 to 1.
+    """
+    return seconds * (0.5 + draw)

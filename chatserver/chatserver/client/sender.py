@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from chatserver.client.backoff import around
 from chatserver.client.frames import ErrorFrame
 from chatserver.client.model import Ack, Problem, wait_seconds
 from chatserver.client.outbox import Outbox, PendingSend
@@ -87,7 +88,7 @@ class Sender:
             pending.result.set_exception(problem)
 
     async def _again_after(self, seconds: float, pending: PendingSend) -> None:
-        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+        await asyncio.sleep(around(seconds, random.random()))  # noqa: S311 - jitter, not a secret
         # A new connection may have sent it again meanwhile.
         if pending.message_id not in self._in_flight and pending not in self._queue:
             self.add(pending)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from chatserver.client.backoff import around
 from chatserver.client.frames import Synced
 from chatserver.client.healing import Healer
 from chatserver.client.order import RowOrder
@@ -48,7 +49,7 @@ class Syncer:
 
     async def sync_after(self, seconds: float) -> None:
         """Sync again after about so long: the server was busy."""
-        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+        await asyncio.sleep(around(seconds, random.random()))  # noqa: S311 - jitter, not a secret
         await self._sync()
 
     def synced(self, synced: Synced) -> None:

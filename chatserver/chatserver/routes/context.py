@@ -120,7 +120,7 @@ async def authenticate(request: Request) -> Principal:
         BadRequest: there is more than one Authorization header.
         Unauthenticated: no token, or one that is unknown, expired or revoked.
         RateLimited: the device makes too many requests.
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     token = bearer_token(request)
     if token is None:

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 SYNC_ROWS = 5000
 # Answers of the database that one sync brings, of 2 MiB each at most.
 SYNC_ANSWERS = 8
-# Between tries to store watermarks while the database is away.
+# Between tries to store watermarks while the database is unavailable.
 MARK_RETRY_SECONDS = 1.0
 # Chats whose watermarks may wait for the database; a client with more sends them again after a sync.
 MAX_WAITING_MARKS = 5000

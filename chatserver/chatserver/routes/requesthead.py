@@ -43,7 +43,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """What a request's head says.
 
     Attributes:
-        method: as it was written: methods are told apart by case.
+        method: as it was written: the case of its letters counts.
         target: path and query.
         version: ``1.0`` or ``1.1``.
         fields: names in lower case, and values.

@@ -105,7 +105,7 @@ class Accounts:
             ValidationFailed: not a possible phone number, or none that may sign in here.
             RateLimited: the last code that the address asked for the number is too young, or too many were made this
                 hour; with retry_after_seconds.
-            ServiceUnavailable: the database is away, or too many codes wait for the sender.
+            ServiceUnavailable: the database is unavailable, or too many codes wait for the sender.
         """
         dialled = check_phone_number(phone_number, "phone_number")
         check_calling_code(self._limits, dialled.number)
@@ -188,7 +188,7 @@ class Accounts:
             ValidationFailed: a field is malformed. UsernameTaken: another account has this username.
             InvalidCode: wrong, expired, used or tried five times.
             RateLimited: too many wrong codes for the number or from the address.
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         dialled = check_phone_number(phone_number, "phone_number")
         name = None if device_name is None else check_name(device_name, "device_name")

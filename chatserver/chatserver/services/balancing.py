@@ -89,7 +89,7 @@ class Balancer:
             now: of ``time.monotonic``.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         self._others = await servers.beat(
             self._database,

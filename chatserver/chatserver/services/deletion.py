@@ -57,7 +57,7 @@ class Deletions:
         """Make the caller's account nobody's and sign it out everywhere; it leaves its groups right after.
 
         Raises:
-            Unauthenticated: it was deleted already. ServiceUnavailable: the database is away.
+            Unauthenticated: it was deleted already. ServiceUnavailable: the database is unavailable.
         """
         user_id = caller.user_id
         async with audited(self._database) as (connection, trail):
@@ -96,7 +96,7 @@ class Deletions:
         """Leave the groups of deleted accounts, end blocks of them, and forget those after which nothing can come.
 
         Raises:
-            ServiceUnavailable: the database is away; the next sweep goes on.
+            ServiceUnavailable: the database is unavailable; the next sweep goes on.
         """
         for account in await deletion.pending(self._database, SWEEP_ACCOUNTS):
             async with self._database.transaction() as connection:
@@ -116,7 +116,7 @@ class Deletions:
         """Leave a group; returns whether it is left.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         try:
             await groups.remove_member(self._database, user_id, group_id, user_id)

@@ -63,7 +63,7 @@ class Deliverer:
     Attributes:
         claims: tells the other servers which connection of a device is the newest.
         signals: receipts and typing, which are no rows.
-        presence, watches: who is online, and who is told.
+        presence, watches: who is online, and which connections get to know it.
     """
 
     def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: Metrics) -> None:
@@ -164,7 +164,7 @@ class Deliverer:
         """Find out which chats a user is in, so that their rows are pushed; call it before they connect or poll.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         self._hub.expect(user_id, time.monotonic())
         if not self._hub.knows(user_id):

@@ -73,7 +73,7 @@ class Devices:
 
         Raises:
             Unauthenticated: unknown, expired or revoked.
-            ServiceUnavailable: the database is away and the token was not seen within AUTHENTICATION_SECONDS.
+            ServiceUnavailable: the database is unavailable and the token was not seen within AUTHENTICATION_SECONDS.
         """
         now = self._monotonic()
         token_hash = secret_hash(token)
@@ -186,7 +186,7 @@ class Devices:
         """Write when the devices seen since the last call were used: one statement, meant for once a minute.
 
         Raises:
-            ServiceUnavailable: the database is away; the next call writes them.
+            ServiceUnavailable: the database is unavailable; the next call writes them.
         """
         used = list(self._used)
         if used:

@@ -141,7 +141,7 @@ async def _describe(connection: Connection, group_id: int, seq: int | None) -> G
 
 
 async def _describe_to(connection: Connection, group_id: int, user_id: int) -> GroupInfo:
-    """Return a group to one whose call changed nothing: a former member is told what it was when they left."""
+    """Return a group to one whose call changed nothing: a former member gets it as it was when they left."""
     info = await _describe(connection, group_id, None)
     own = await groups.membership(connection, group_id, user_id)
     if own is None:

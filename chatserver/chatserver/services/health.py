@@ -119,7 +119,7 @@ class Health:
         """Return which history of the database the cursors and numbers given out belong to.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         if time.monotonic() - self._epoch_at >= EPOCH_SECONDS:
             await self._epochs.ask(None)

@@ -50,7 +50,7 @@ async def delete_old_events(database: Database, audit_days: int) -> int:
     """Delete audit events older than so many days, a bounded number of them; returns how many.
 
     Raises:
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     deleted = 0
     for _ in range(AUDIT_BATCHES):
@@ -65,6 +65,6 @@ async def delete_expired(database: Database) -> None:
     """Delete sign-in codes, their counters and tickets that are over, a bounded number of each.
 
     Raises:
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     await codes.sweep(database, EXPIRED_BATCH)

@@ -89,7 +89,7 @@ class Polls:
                 question = FeedQuestion(page.next_since, question.limit, question.events)
                 page = await self._read_page(caller, poll, question)
                 if page.rows:
-                    # Behind the read: nothing that was written after a sign-out is handed out, whoever was told first.
+                    # After the read: no row from after a sign-out is handed out, whichever news came first.
                     await self._devices.check_signed_in(caller.device_id)
             return page
         finally:

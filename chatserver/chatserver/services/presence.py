@@ -41,7 +41,7 @@ class Presence:
     Args:
         database: where all servers write.
         hub: this server's connections.
-        watches: who is told.
+        watches: which connections get to know it.
         clock: monotonic seconds.
     """
 
@@ -91,7 +91,7 @@ class Presence:
         """Write what has changed.
 
         Raises:
-            ServiceUnavailable: the database is away; the rest waits.
+            ServiceUnavailable: the database is unavailable; the rest waits.
         """
         while self._changes:
             chunk = list(itertools.islice(self._changes.items(), USERS_TOGETHER))

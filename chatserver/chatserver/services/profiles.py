@@ -36,10 +36,10 @@ class Profiles:
         self._changed.update(user_ids)
 
     async def deliver(self) -> None:
-        """Tell those who are here; a profile that changes several times meanwhile is told once.
+        """Send the changed profiles to those who are here; one that changes several times meanwhile is sent once.
 
         Raises:
-            ServiceUnavailable: the database is away; what waits goes on waiting.
+            ServiceUnavailable: the database is unavailable; what waits stays queued.
         """
         if not self._changed:
             return

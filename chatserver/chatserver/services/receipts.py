@@ -72,7 +72,7 @@ class Receipts:
 
         Raises:
             ValidationFailed: a negative number.
-            ServiceUnavailable: too many wait, or the database is away; the same call again does no harm.
+            ServiceUnavailable: too many wait, or the database is unavailable; the same call again does no harm.
         """
         raises = []
         for chat_id, item in marks.items():

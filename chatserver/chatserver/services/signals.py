@@ -74,7 +74,7 @@ class Signals:
             joining: chats that a heal has just found; nobody here is told of them before the next round joined them.
 
         Raises:
-            ServiceUnavailable: the database is away; what waits goes on waiting.
+            ServiceUnavailable: the database is unavailable; what waits goes on waiting.
         """
         chat_ids = {*self._receipts, *self._typing}.difference(joining)
         for chat_id in await apart("signals_not_delivered", sorted(chat_ids), self._deliver):
@@ -107,7 +107,7 @@ class Signals:
         return self._receipts.pop(chat_id, {}).items(), self._typing.pop(chat_id, ())
 
     async def relay_typing(self, bus: Bus, chat_id: int, user_id: int) -> None:
-        """Tell the other members of a chat that a user types; lost when the database is away."""
+        """Tell the other members of a chat that a user types; lost when the database is unavailable."""
         now = time.monotonic()
         if not self._hub.follows(user_id, chat_id):
             return
@@ -134,7 +134,7 @@ class Signals:
             found: chats that are not followed yet.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         now = time.monotonic()
         within_seconds = now - self._receipts_until + RECEIPTS_MARGIN_SECONDS

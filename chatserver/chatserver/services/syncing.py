@@ -104,7 +104,7 @@ class Syncs:
         """Return what a client does not have yet, as ``sync.sync_user`` does.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         if max(len(have), self._hub.count_chats(user_id)) <= FEW_CHATS:
             answer = await self._together.ask(Question(user_id, clean(have)))
@@ -164,7 +164,7 @@ def _light(holes: Sequence[list[SeqRange] | None], sizes: Mapping[int, int]) -> 
     Args:
         holes: as of `_choose`.
         sizes: {chat_id: bytes of the texts that anybody misses of it} of the chats of which rows were read. The others
-            are too large; or nobody may see what is there, which is so rare that it need not be told apart.
+            are too large; or nobody may see what is there, which is so rare that it is no case of its own.
     """
     too_large = FEW_BYTES + 1
     return [

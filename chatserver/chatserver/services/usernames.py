@@ -49,7 +49,7 @@ async def compare_older(database: Database) -> int:
     """Have usernames compared by their looks that an earlier release stored, a bounded number; returns how many.
 
     Raises:
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     done = 0
     for _ in range(BATCHES):

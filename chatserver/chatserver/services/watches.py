@@ -1,7 +1,7 @@
-"""Whose presence this server's connections are told: of those they name, whom they may see, for as long as they may.
+"""Whose presence is sent to this server's connections: of those they name and may see, for as long as they may.
 
 Whether somebody may be seen is read with where they stand, when a connection subscribes. When a block or a membership
-changes, nothing more is told of the users whom it is about until they have been read anew.
+changes, nothing more is sent about the users whom it concerns until they have been read again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Subscriptions that are answered by one query, of 1,000 users each.
 SUBSCRIPTIONS_TOGETHER = 8
-# Between tries to answer one while the database is away.
+# Between tries to answer one while the database is unavailable.
 RETRY_SECONDS = 1.0
 # Connections and watched users that are read anew by one query: as many as subscriptions have at most.
 PAIRS_TOGETHER = 8000
@@ -110,10 +110,10 @@ class Watches:
     # --- what is read
 
     async def settle(self) -> None:
-        """Read anew who is in doubt, and tell what has changed by that.
+        """Read again who is in doubt, and send what has changed by that.
 
         Raises:
-            ServiceUnavailable: the database is away; they stay hidden.
+            ServiceUnavailable: the database is unavailable; they stay hidden.
         """
         while self._doubts:
             chunk = list(itertools.islice(self._doubts, PAIRS_TOGETHER))
@@ -192,7 +192,7 @@ class Watches:
         """Tell what has changed since hints were lost.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         for connection, user_id in self._hub.watching.pairs():
             self._doubt(connection, user_id)

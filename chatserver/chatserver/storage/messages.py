@@ -63,7 +63,7 @@ async def store_messages(database: Database, batch: Sequence[NewMessage]) -> lis
         batch: no client_id of a sender twice in one chat.
 
     Raises:
-        ServiceUnavailable: nothing is known to be stored (a chat is locked for long, or the database is away).
+        ServiceUnavailable: nothing is known to be stored (a chat is locked for long, or the database is unavailable).
         StatementFailed: nothing is stored; one of the messages cannot be.
     """
     records = await database.fetch(

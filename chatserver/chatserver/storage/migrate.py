@@ -308,7 +308,7 @@ async def check_schema(database: Database) -> None:
 
     Raises:
         SchemaRefused: migrations are missing (run `chatserver migrate`), or the schema excludes this code.
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     found = await database.fetchrow("SELECT to_regclass('schema_migrations') IS NOT NULL")
     applied: list[AppliedMigration] = []

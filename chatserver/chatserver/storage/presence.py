@@ -37,7 +37,7 @@ async def turn(database: Database, server_name: str, *, came: Sequence[int], wen
     Users who are connected to another server too do not turn. Who turns offline has been seen now.
 
     Raises:
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     await database.execute(
         "SELECT turn_presence($1, $2, $3, $4)", database.server_name, server_name, list(came), list(went)

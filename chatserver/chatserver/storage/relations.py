@@ -56,7 +56,7 @@ async def relations(database: Database, pairs: Collection[Pair]) -> Mapping[Pair
     """Return {(viewer, user): what the viewer is to the user}, by one statement for any number of pairs.
 
     Raises:
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     if not pairs:
         return {}

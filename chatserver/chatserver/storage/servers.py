@@ -38,7 +38,7 @@ async def beat(
         gone_seconds: servers that said nothing for so long are forgotten.
 
     Raises:
-        ServiceUnavailable: the database is away.
+        ServiceUnavailable: the database is unavailable.
     """
     rows = await database.fetch(_BEAT, server_name, connections, draining, gone_seconds)
     return [row[0] for row in rows]

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import json
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.certificates import ensure
 from chatoperator.kinds import path_of
 from chatoperator.manifests.metadata import KIND, labels
 from tests.support.cluster import until
 from tests.support.findings import tell
-from tests.support.hostile import BODIES, COUNTED, REPORT, TRANSPORTS, Hostile, once, whole
+from tests.support.hostile import BODIES, COUNTED, REPORT, TRANSPORTS, Hostile, once, server_tls, whole
 from tests.support.operators import pod_owner
 from tests.support.standins import complete_jobs, create
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -57,15 +55,6 @@ UNANSWERED = {"nothing", "no-http", "headers", "interim", "redirect"}
 GOOD = once(whole(COUNTED, "Content-Type: text/plain"))
 
 
-def _tls(folder: Path) -> ssl.SSLContext:
-    made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
-    (folder / "crt").write_text(made.server.certificate)
-    (folder / "key").write_text(made.server.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "crt", folder / "key")
-    return context
-
-
 class Parts:
     """The servers that stand for chats' parts: for each chat an address with metrics, an agent and an ingress."""
 
@@ -93,7 +82,7 @@ class Parts:
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     async with contextlib.AsyncExitStack() as stack:
-        made = Parts(stack, _tls(tmp_path))
+        made = Parts(stack, server_tls(tmp_path))
         for name in ("good", *BAD):
             await made.add(name)
         yield made
