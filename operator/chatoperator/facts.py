@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from chatoperator.issuance import CertificateTrouble
     from chatoperator.manifests.metadata import Part
     from chatoperator.observed import Answer, Observed
+    from chatoperator.reconcile.database_trouble import DatabaseTrouble
     from chatoperator.routing import RouteTrouble
     from chatoperator.spec import ChatCluster
 
 Holds = Literal["True", "False", "Unknown"]
-DatabaseReason = Literal["SecretMissing", "InvalidDsn", "CertificateInvalid"]
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,6 @@ class Ends:
     at: str
     over: bool
     soon: bool
-
-
-@dataclass(frozen=True)
-class DatabaseTrouble:
-    """What keeps chatservers from using a database that the user runs.
-
-    Attributes:
-        reason: One word for programs.
-        message: For people, with what to do. It shows nothing of the URL.
-    """
-
-    reason: DatabaseReason
-    message: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.errors import SettingsError
-from chatoperator.manifests import Images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +13,15 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES = 512 * 1024 * 1024
 """The chart's limit, for a process that is told of none."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one release."""
+
+    chatserver: str
+    postgres: str
+    haproxy: str
 
 
 @dataclass(frozen=True)

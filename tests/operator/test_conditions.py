@@ -11,9 +11,10 @@ import pytest
 from chatoperator import contest, issuance, routing
 from chatoperator.autoscaler import Decision, Memory
 from chatoperator.conditions import conditions, safety
-from chatoperator.facts import Condition, DatabaseReason, Ends, Facts
+from chatoperator.facts import Condition, Ends, Facts
 from chatoperator.issuance import CertificateTrouble
 from chatoperator.observed import Answer, Observed, Pod
+from chatoperator.reconcile.database_trouble import DatabaseReason
 from chatoperator.routing import RouteTrouble
 from tests.support.chatclusters import cluster
 from tests.support.cluster import ROOT

@@ -4,13 +4,13 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from chatoperator.manifests import Images, Inputs, ServerTemplate
+from chatoperator.manifests import Inputs, ServerTemplate
 from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.manifests.logins import Logins
 from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.parse import parse
 from chatoperator.probe import Target
-from chatoperator.settings import Settings
+from chatoperator.settings import Images, Settings
 from chatoperator.spec import ChatCluster
 
 IMAGES = Images(chatserver="chatserver:1", postgres="postgres:1", haproxy="haproxy:1")

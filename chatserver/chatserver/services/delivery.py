@@ -7,7 +7,6 @@ may have been lost, the database is asked every HEAL_SECONDS where the chats of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from chatserver.services.watches import Watches
 from chatserver.supervision import apart, caught
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from chatserver.bus import Bus
     from chatserver.hints import Hint
@@ -112,28 +111,26 @@ class Deliverer:
         self.watches.hear(hint.presence)
         self._work.set()
 
-    @contextlib.contextmanager
-    def own_batch(
-        self, chat_ids: Collection[int]
-    ) -> Iterator[Callable[[Sequence[NewMessage], Sequence[AppendResult]], None]]:
-        """Enclose the storing of a batch of this server; yields what to call with its messages once it is committed.
+    def begin(self, messages: Sequence[NewMessage]) -> None:
+        """Hold back the hints of a batch that this server is storing: it will have the rows at hand."""
+        self._echo.begin({message.chat_id for message in messages})
 
-        Args:
-            chat_ids: all chats of the batch; none of them is in another one.
-        """
-        self._echo.begin(chat_ids)
-        try:
-            yield self._bring
-        finally:
-            self._look_for(self._echo.end(chat_ids))
-
-    def _bring(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
+    def committed(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
+        """Deliver the rows of a stored batch to the connections of this server."""
         try:
             left = self._echo.deliver(messages, results)
         except Exception as error:  # noqa: BLE001 - no failure of storing: the rows are, and their hint brings them
             caught("own_batch_not_brought", error)
         else:
             self._look_for(left)
+        self._release(messages)
+
+    def failed(self, messages: Sequence[NewMessage]) -> None:
+        """Look for the rows of a batch whose storing is uncertain, as its hints say."""
+        self._release(messages)
+
+    def _release(self, messages: Sequence[NewMessage]) -> None:
+        self._look_for(self._echo.end({message.chat_id for message in messages}))
 
     def _look_for(self, ranges: Iterable[SeqRange]) -> None:
         for chat_range in ranges:

@@ -13,7 +13,7 @@ import copy
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from chatserver.model import SentMessage
-    from chatserver.services.delivery import Deliverer
     from chatserver.storage.database import Database
     from chatserver.storage.messages import AppendResult, NewMessage
 
@@ -60,12 +59,28 @@ EXPIRY_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
+class CommitListener(Protocol):
+    """Follows each batch of this server: ``begin``, then either ``committed`` or ``failed``.
+
+    No two batches under way have a chat in common.
+    """
+
+    def begin(self, messages: Sequence[NewMessage]) -> None:
+        """The batch is about to be stored."""
+
+    def committed(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
+        """The batch is durable; one result a message, in the same order. Raises nothing."""
+
+    def failed(self, messages: Sequence[NewMessage]) -> None:
+        """The batch was rolled back, or its commit is uncertain."""
+
+
 class MessageWriter:
     """Bounded queues in front of the database.
 
     Args:
         database: where to write.
-        deliverer: told of each batch, whose rows it brings to the connections of this server; None: there are none.
+        listener: follows each batch, and delivers its rows to the connections of this server; None: there are none.
         in_flight: batches in flight at most; each takes one connection of the pool.
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
         queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
@@ -75,7 +90,7 @@ class MessageWriter:
     def __init__(
         self,
         database: Database,
-        deliverer: Deliverer | None = None,
+        listener: CommitListener | None = None,
         *,
         in_flight: int = 4,
         queue_rows: int = 10_000,
@@ -83,7 +98,7 @@ class MessageWriter:
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._database = database
-        self._deliverer = deliverer
+        self._listener = listener
         self._queue_rows = queue_rows
         self._queue_bytes = queue_bytes
         self._on_batch = on_batch
@@ -298,13 +313,16 @@ class MessageWriter:
             )
 
     async def _store(self, messages: Sequence[NewMessage]) -> Sequence[AppendResult]:
-        """Store a batch and have it brought to this server's connections; raises as of ``store_messages``."""
-        if self._deliverer is None:
+        """Store a batch and tell the listener of its outcome; raises as of ``store_messages``."""
+        if self._listener is None:
             return await store_messages(self._database, messages)
-        results: Sequence[AppendResult] = ()
-        with self._deliverer.own_batch({message.chat_id for message in messages}) as deliver:
+        self._listener.begin(messages)
+        try:
             results = await store_messages(self._database, messages)
-            deliver(messages, results)
+        except BaseException:
+            self._listener.failed(messages)
+            raise
+        self._listener.committed(messages, results)
         return results
 
     async def _divide(self, batch: Sequence[Pending], error: ChatError) -> None:

@@ -13,16 +13,8 @@ from chatoperator.manifests.pod import disruption_budget
 if TYPE_CHECKING:
     from chatoperator.manifests.credentials import Credentials, Issued, SelfSigned
     from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from chatoperator.settings import Images
     from chatoperator.spec import ChatCluster
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images of one release."""
-
-    chatserver: str
-    postgres: str
-    haproxy: str
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from chatoperator import dsn
 from chatoperator.certificates import holds_certificates
-from chatoperator.facts import DatabaseTrouble
 from chatoperator.manifests.databaseaccess import AUTHORITY_KEY, ROOT_CERTIFICATE_VARIABLE
 from chatoperator.manifests.metadata import digest
 from chatoperator.observed import secret_text
+from chatoperator.reconcile.database_trouble import DatabaseTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator import status
 from chatoperator.errors import SpecError
-from chatoperator.manifests import Images, Inputs, ServerTemplate, logins, migrate_job
+from chatoperator.manifests import Inputs, ServerTemplate, logins, migrate_job
 from chatoperator.manifests.credentials import Credentials
 from chatoperator.manifests.metadata import (
     OUTLIVED_ANNOTATION,
@@ -27,14 +27,15 @@ from chatoperator.reconcile.frontcertificate import front_certificate_trouble
 from chatoperator.reconcile.losses import find_losses
 from chatoperator.reconcile.serving import serving
 from chatoperator.reconcile.webhook_key import webhook_fault
+from chatoperator.settings import Images
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Collection, Mapping
 
-    from chatoperator.facts import DatabaseTrouble
     from chatoperator.manifests.metadata import Manifest, ObjectKey
     from chatoperator.observed import AgentReport, Observed, Reading
+    from chatoperator.reconcile.database_trouble import DatabaseTrouble
     from chatoperator.reconcile.externaldatabase import Judged
     from chatoperator.reconcile.losses import Losses
     from chatoperator.reconcile.serving import Serving
