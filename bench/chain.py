@@ -20,8 +20,7 @@ from bench import latencies, machine
 from bench.fleet import Fleet
 from bench.measure import GENERATORS, check, loaded, ordered, since, used
 from bench.usage import resident_kib
-from chatoperator.certificates import ensure
-from chatoperator.manifests.haproxy import (
+from chatoperator.parts.ingress.haproxy import (
     ADMIN_SOCKET,
     CERTIFICATE_FILE,
     CONFIG_FOLDER,
@@ -33,7 +32,8 @@ from chatoperator.manifests.haproxy import (
     STATISTICS_PORT,
     Route,
 )
-from chatoperator.manifests.haproxy import render as render_haproxy
+from chatoperator.parts.ingress.haproxy import render as render_haproxy
+from chatoperator.parts.ingress.tls.self_signed import ensure
 from tests.support.haproxy import program
 
 if TYPE_CHECKING:

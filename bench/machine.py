@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.filling import Filling
-from chatoperator.manifests.tuning import derive
+from chatoperator.parts.database.tuning import derive
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
 

@@ -19,11 +19,11 @@ def test_the_operator_folder_never_hides_the_standard_library() -> None:
 def test_each_third_party_client_has_one_importer() -> None:
     importers = {
         "asyncpg": {"chatserver/chatserver/storage/database.py"},
-        "httpx": {"chatserver/chatserver/client/rest.py", "chatserver/chatserver/services/webhook.py"},
-        "kubernetes": {"operator/chatoperator/transport.py", "operator/chatoperator/lease.py"},
+        "httpx": {"chatserver/chatserver/client/rest.py", "chatserver/chatserver/accounts/webhook.py"},
+        "kubernetes": {"operator/chatoperator/kube/transport.py", "operator/chatoperator/kube/lease.py"},
         "emoji": {"chatserver/chatserver/emojis.py"},
-        "phonenumbers": {"chatserver/chatserver/services/phone_numbers.py"},
-        "precis_i18n": {"chatserver/chatserver/services/names.py"},
+        "phonenumbers": {"chatserver/chatserver/users/phone_numbers.py"},
+        "precis_i18n": {"chatserver/chatserver/users/names.py"},
     }
     sources = [path for path in tracked() if path.suffix == ".py" and path.parts[0] in {"operator", "chatserver"}]
     for module, allowed in importers.items():

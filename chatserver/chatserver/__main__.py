@@ -57,9 +57,9 @@ def _migrate(settings: Settings) -> int:
 
 def _dev(options: argparse.Namespace) -> int:
     # Late: as in `_serve`.
-    from chatserver import dev  # noqa: PLC0415
+    from chatserver.dev import command  # noqa: PLC0415
 
-    return dev.run(data=options.data, port=options.port, binaries=options.postgres)
+    return command.run(data=options.data, port=options.port, binaries=options.postgres)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -69,10 +69,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", help="run a server")
     commands.add_parser("migrate", help="bring the database's schema up to date")
-    dev = commands.add_parser("dev", help="run a server with a PostgreSQL of its own, to write clients against")
-    dev.add_argument("--data", type=Path, metavar="DIR", help="keep the database in this folder (else: temporary)")
-    dev.add_argument("--port", type=int, help=f"of the API; 0 picks a free one (default: {PREFIX}HTTP_PORT or 8080)")
-    dev.add_argument("--postgres", type=Path, metavar="DIR", help="folder with initdb and postgres (else: found)")
+    command = commands.add_parser("dev", help="run a server with a PostgreSQL of its own, to write clients against")
+    command.add_argument("--data", type=Path, metavar="DIR", help="keep the database in this folder (else: temporary)")
+    command.add_argument(
+        "--port", type=int, help=f"of the API; 0 picks a free one (default: {PREFIX}HTTP_PORT or 8080)"
+    )
+    command.add_argument("--postgres", type=Path, metavar="DIR", help="folder with initdb and postgres (else: found)")
     return parser.parse_args(arguments)
 
 

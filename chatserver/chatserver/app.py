@@ -12,53 +12,52 @@ import structlog
 from sanic import Sanic
 from sanic.config import Config
 
-from chatserver.bus import PostgresBus
-from chatserver.drain import Drain
-from chatserver.hub import Hub
-from chatserver.loops import running
-from chatserver.metrics import Metrics, MetricsServer
-from chatserver.protocol import MAX_FRAME_BYTES
-from chatserver.routes import (
+from chatserver.accounts.code_limits import CodeLimits
+from chatserver.accounts.code_senders import LogSender
+from chatserver.accounts.deletion import Deletions
+from chatserver.accounts.devices import Devices
+from chatserver.accounts.sign_in import Accounts
+from chatserver.accounts.webhook import WebhookSender
+from chatserver.apidocs import documents
+from chatserver.fanout.bus import PostgresBus
+from chatserver.fanout.delivery import Deliverer
+from chatserver.fanout.hub import Hub
+from chatserver.fanout.polling import Polls
+from chatserver.fanout.syncing import Syncs
+from chatserver.fleet.balancing import Balancer
+from chatserver.fleet.drain import Drain
+from chatserver.fleet.health import Health
+from chatserver.http import parameters, problems
+from chatserver.http.admission import Admission
+from chatserver.http.context import App, Context
+from chatserver.http.routes import (
     auth,
     blocks,
     changes,
     chats,
     devices,
-    documents,
     groups,
     health,
     messages,
     page,
-    parameters,
-    problems,
     receipts,
     users,
 )
-from chatserver.routes import socket as ws
-from chatserver.routes.admission import Admission
-from chatserver.routes.context import App, Context
-from chatserver.routes.serving import listening
-from chatserver.services.accounts import Accounts
-from chatserver.services.balancing import Balancer
-from chatserver.services.code_limits import CodeLimits
-from chatserver.services.deletion import Deletions
-from chatserver.services.delivery import Deliverer
-from chatserver.services.devices import Devices
-from chatserver.services.health import Health
-from chatserver.services.limits import Limits
-from chatserver.services.polling import Polls
-from chatserver.services.receipts import Receipts
-from chatserver.services.senders import LogSender
-from chatserver.services.sending import MessageSender
-from chatserver.services.syncing import Syncs
-from chatserver.services.webhook import WebhookSender
-from chatserver.services.writer import MessageWriter
+from chatserver.http.serving import listening
+from chatserver.limits.rates import Limits
+from chatserver.loops import running
+from chatserver.messaging.receipts import Receipts
+from chatserver.messaging.sending import MessageSender
+from chatserver.messaging.writer import MessageWriter
+from chatserver.metrics import Metrics, MetricsServer
+from chatserver.protocol import MAX_FRAME_BYTES
+from chatserver.socket import route as ws
 from chatserver.storage.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chatserver.services.senders import Sender
+    from chatserver.accounts.code_senders import Sender
     from chatserver.settings import Settings
 
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
-# Sanic's own loggers say nothing of use below a warning; errors of handlers are logged by routes/problems.py. httpx
+# Sanic's own loggers say nothing of use below a warning; errors of handlers are logged by http/problems.py. httpx
 # logs each request with its URL, in which a gateway may have put a secret.
 QUIET_LOGGERS = ("sanic.root", "sanic.error", "sanic.server", "sanic.websockets", "sanic.access", "websockets", "httpx")
 # picows logs every connection, and as errors what clients do wrong, of which they hear by close codes.

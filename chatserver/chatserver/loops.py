@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from chatserver import supervision
 from chatserver.errors import ServiceUnavailable
-from chatserver.services import housekeeping
-from chatserver.services.balancing import BEATS_UNTIL_GONE
-from chatserver.services.proxies import ProxyWatch, resolve
+from chatserver.fleet import housekeeping
+from chatserver.fleet.balancing import BEATS_UNTIL_GONE
+from chatserver.fleet.proxies import ProxyWatch, resolve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from chatserver.routes.context import Context
+    from chatserver.http.context import Context
 
     Loop = Callable[[], Awaitable[None]]
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, LiteralString
 
 import msgspec
 
-from chatserver import fields  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver import bounds  # noqa: TC001 - msgspec reads the annotations at run time
 
 DELETED_NAME: Final[LiteralString] = "deleted user"
 """What rows of a deleted account have for a name; no username has a space in it."""
@@ -89,14 +89,14 @@ class SendMessage(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: the client's own clock in Unix seconds: kept, never used for order.
     """
 
-    to: fields.Recipient | None = None
-    chat_id: fields.Id | None = None
-    text: fields.Text | None = None
+    to: bounds.Recipient | None = None
+    chat_id: bounds.Id | None = None
+    text: bounds.Text | None = None
     type: MessageType = "text"
-    media_url: fields.Url | None = None
-    client_id: fields.ClientId | None = None
-    reply_to: fields.Id | None = None
-    timestamp: fields.Timestamp | None = None
+    media_url: bounds.Url | None = None
+    client_id: bounds.ClientId | None = None
+    reply_to: bounds.Id | None = None
+    timestamp: bounds.Timestamp | None = None
 
 
 class SentMessage(msgspec.Struct, frozen=True):

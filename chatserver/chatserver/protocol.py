@@ -15,8 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from chatserver import fields, surrogates
-from chatserver.fields import Id, Seq  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver import bounds, surrogates
+from chatserver.bounds import Id, Seq  # noqa: TC001 - msgspec reads the annotations at run time
 
 SUBPROTOCOL = "chat.v1"
 
@@ -45,7 +45,7 @@ CLOSE_PACE = 4008  # too slow in reading or too fast in sending: come back with 
 CLOSE_REPLACED = 4009  # the same device has connected again
 
 # With its length: Python's `$` also matches before a newline at the end.
-Uuid = Annotated[str, msgspec.Meta(pattern=fields.UUID.pattern, max_length=36)]
+Uuid = Annotated[str, msgspec.Meta(pattern=bounds.UUID.pattern, max_length=36)]
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=False):
@@ -56,13 +56,13 @@ class Send(Frame, frozen=True, tag="send"):
     """Send a message; ``id`` is the message's ``client_id`` and comes back in the ``ack`` or ``error``."""
 
     id: Uuid
-    text: fields.Text | None = None
-    to: fields.Recipient | None = None
+    text: bounds.Text | None = None
+    to: bounds.Recipient | None = None
     chat_id: Id | None = None
     message_type: Literal["text", "image", "video", "audio", "document"] = "text"
-    media_url: fields.Url | None = None
+    media_url: bounds.Url | None = None
     reply_to: Id | None = None
-    timestamp: fields.Timestamp | None = None
+    timestamp: bounds.Timestamp | None = None
 
 
 class Delivered(Frame, frozen=True, tag="delivered"):
@@ -88,7 +88,7 @@ class Typing(Frame, frozen=True, tag="typing"):
 class Sync(Frame, frozen=True, tag="sync"):
     """Bring this device up to date: the highest seq it holds in each chat it knows."""
 
-    chats: Annotated[dict[Id, Seq], msgspec.Meta(max_length=MAX_SYNC_CHATS), fields.ById]
+    chats: Annotated[dict[Id, Seq], msgspec.Meta(max_length=MAX_SYNC_CHATS), bounds.ById]
 
 
 class Subscribe(Frame, frozen=True, tag="subscribe"):

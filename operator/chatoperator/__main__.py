@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from chatoperator.autoscaler import Policy
+from chatoperator.autoscaling.autoscaler import Policy
+from chatoperator.autoscaling.simulation import Delays, simulate, traces
+from chatoperator.autoscaling.simulation.plot import as_svg, as_text
 from chatoperator.errors import SettingsError, TraceError
-from chatoperator.simulation import Delays, simulate, traces
-from chatoperator.simulation.plot import as_svg, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,13 +9,13 @@ import structlog
 
 from chatoperator import metrics
 from chatoperator.errors import OperatorError
+from chatoperator.kube.workqueue import WorkQueue
 from chatoperator.supervision import supervised
-from chatoperator.workqueue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chatoperator.lanes import Key
+    from chatoperator.kube.lanes import Key
     from chatoperator.reconcile import Reconciler
 
 SWEEP_SECONDS = 15

@@ -7,7 +7,7 @@ import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.manifests.metadata import (
+from chatoperator.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
     COMPONENT_LABEL,
     CREDENTIALS_HASH_ANNOTATION,
@@ -22,7 +22,7 @@ from chatoperator.manifests.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.manifests.metadata import Manifest, ObjectKey, Part
+    from chatoperator.metadata import Manifest, ObjectKey, Part
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 

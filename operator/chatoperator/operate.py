@@ -13,17 +13,17 @@ import kopf
 import structlog
 
 from chatoperator import handlers, health, metrics
-from chatoperator.cache import Cache
 from chatoperator.controller import Controller
 from chatoperator.errors import KubeError
-from chatoperator.kube import FORBIDDEN, connect
-from chatoperator.manifests.metadata import KIND
-from chatoperator.probe import Prober, session
+from chatoperator.kube.cache import Cache
+from chatoperator.kube.client import FORBIDDEN, connect
+from chatoperator.metadata import KIND
+from chatoperator.probes.prober import Prober, session
 from chatoperator.reconcile import Reconciler
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube
-    from chatoperator.lease import Lease
+    from chatoperator.kube.client import Kube
+    from chatoperator.kube.lease import Lease
     from chatoperator.settings import Settings
 
 CRD_WAIT_SECONDS = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from chatserver.routes.admission import Admission
+from chatserver.http.admission import Admission
 
 
 class Comer:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.batches import Batches
 from chatserver.errors import ServiceUnavailable
-from chatserver.services.batches import Batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,14 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatserver.checks import check_text, check_url
 from chatserver.errors import ChatError, ValidationFailed
+from chatserver.limits.addresses import address_subject
+from chatserver.messaging.messages import check_message, content_hash
 from chatserver.model import SendMessage
-from chatserver.services.addresses import address_subject
-from chatserver.services.checks import (
-    check_text,
-    check_url,
-)
-from chatserver.services.messages import check_message, content_hash
 from chatserver.storage.migrate import AppliedMigration, SchemaRefused, parse_migrations, plan
 
 

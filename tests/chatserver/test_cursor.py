@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatserver.errors import ValidationFailed
-from chatserver.model import MessageRow
-from chatserver.services.cursor import (
+from chatserver.messaging.cursor import (
     ChatWalk,
     FeedCursor,
     decode_chat_walk,
@@ -21,6 +20,7 @@ from chatserver.services.cursor import (
     encode_feed_cursor,
     next_cursor,
 )
+from chatserver.model import MessageRow
 from chatserver.storage.feed import FeedKey
 
 

@@ -12,9 +12,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from chatserver.routes.asyncapi import make_asyncapi
-from chatserver.routes.docs import HEADERS, make_docs
-from chatserver.routes.openapi import catalogue, make_openapi
+from chatserver.apidocs.asyncapi import make_asyncapi
+from chatserver.apidocs.openapi import catalogue, make_openapi
+from chatserver.apidocs.page import HEADERS, make_docs
 
 OPENAPI, ASYNCAPI = make_openapi(), make_asyncapi()
 VOID = {"meta"}

@@ -15,18 +15,18 @@ from sanic import Sanic
 
 from chatserver import app as chat_app
 from chatserver import errors, protocol
+from chatserver.apidocs import asyncapi
+from chatserver.apidocs.openapi import make_openapi, problems_of
+from chatserver.http.calls import CALLS
+from chatserver.http.parsing import Body
+from chatserver.messaging.rendering import EventFrame, RowView, SyncedChatView
 from chatserver.metrics import Metrics
-from chatserver.routes import asyncapi
-from chatserver.routes.calls import CALLS
-from chatserver.routes.openapi import make_openapi, problems_of
-from chatserver.routes.parsing import Body
-from chatserver.services.rendering import EventFrame, RowView, SyncedChatView
 from chatserver.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chatserver.routes.context import App
+    from chatserver.http.context import App
 
 SETTINGS = read_settings({"CHAT_DATABASE_DSN": "postgresql://nowhere", "CHAT_SECRET_KEY": "a key that only tests use"})
 OPENAPI = msgspec.json.decode(msgspec.json.encode(make_openapi()))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.drain import reconnect_delays_ms
+from chatserver.fleet.drain import reconnect_delays_ms
 
 
 @given(st.integers(0, 300), st.floats(0, 60), st.randoms(use_true_random=False))

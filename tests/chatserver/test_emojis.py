@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatserver import emojis
+from chatserver.checks import check_emoji
 from chatserver.errors import ValidationFailed
-from chatserver.services.checks import check_emoji
 
 ENGLAND = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
 SPELLINGS = [

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from chatserver import fields, protocol
+from chatserver import bounds, protocol
 from chatserver.protocol import BadFrame, Send, decode_client_frame, encode_frame
-from chatserver.session import Action, Close, Reply, RunSync, Session, State, SubmitMessage
+from chatserver.socket.session import Action, Close, Reply, RunSync, Session, State, SubmitMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +55,8 @@ CORPUS: tuple[str | bytes, ...] = (
 )
 """Frames that once were trouble here or elsewhere."""
 
-IDS = st.integers(1, fields.MAX_ID)
-SEQS = st.integers(0, fields.MAX_ID)
+IDS = st.integers(1, bounds.MAX_ID)
+SEQS = st.integers(0, bounds.MAX_ID)
 VALID: st.SearchStrategy[protocol.ClientFrame] = st.one_of(
     st.builds(
         Send,
@@ -65,7 +65,7 @@ VALID: st.SearchStrategy[protocol.ClientFrame] = st.one_of(
         to=st.none() | st.text(max_size=20),
         chat_id=st.none() | IDS,
         reply_to=st.none() | IDS,
-        timestamp=st.none() | st.floats(0, fields.LAST_SECOND),
+        timestamp=st.none() | st.floats(0, bounds.LAST_SECOND),
     ),
     st.builds(protocol.Delivered, chat_id=IDS, seq=SEQS),
     st.builds(protocol.Read, chat_id=IDS, seq=SEQS),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.connection import Connection, Outbox, PushedRow
-from chatserver.hub import LINGER_SECONDS, Hub
+from chatserver.fanout.connection import Connection, Outbox, PushedRow
+from chatserver.fanout.hub import LINGER_SECONDS, Hub
 from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
 
 CHAT = 10

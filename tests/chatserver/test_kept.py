@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatserver.routes.kept import Kept
+from chatserver.transport.kept import Kept
 
 
 class FakeConnection:

@@ -7,14 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatserver.errors import RateLimited
-from chatserver.services.limits import (
-    MINUTE_SECONDS,
-    ROW_BYTES,
-    Limits,
-    TokenBuckets,
-    group_changes,
-    stored_bytes,
-)
+from chatserver.limits.rates import MINUTE_SECONDS, ROW_BYTES, Limits, TokenBuckets, group_changes, stored_bytes
 
 
 def taken(buckets: TokenBuckets, key: str, times: list[float]) -> int:

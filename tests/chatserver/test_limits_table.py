@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from chatserver.routes.asyncapi import make_asyncapi
+from chatserver.apidocs.asyncapi import make_asyncapi
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +64,7 @@ def test_each_row_of_the_table_of_limits_names_its_test() -> None:
 
 def test_each_limit_of_a_welcome_names_its_test() -> None:
     document = msgspec.json.decode(msgspec.json.encode(make_asyncapi()))
-    text = (ROOT / "chatserver" / "chatserver" / "routes" / "conversation.py").read_text(encoding="utf-8")
+    text = (ROOT / "chatserver" / "chatserver" / "socket" / "conversation.py").read_text(encoding="utf-8")
     sent = set(re.findall(r'"(max_\w+)": protocol\.', text))
     assert sent == OF_A_WELCOME.keys()
     assert all(name in msgspec.json.encode(document).decode() for name in sent)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatserver.errors import ValidationFailed
-from chatserver.services.lookalikes import look
-from chatserver.services.names import (
+from chatserver.users.lookalikes import look
+from chatserver.users.names import (
     ONE_SCRIPT,
     RESERVED,
     RESERVED_NAME,

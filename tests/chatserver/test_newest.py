@@ -6,7 +6,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from chatserver.routes.newest import Newest
+from chatserver.socket.newest import Newest
 
 
 async def test_of_what_comes_meanwhile_the_newest_is_done() -> None:

@@ -11,20 +11,22 @@ import pytest
 from sanic import Sanic
 
 from chatserver import app as chat_app
-from chatserver import emojis, errors, fields, model, protocol
+from chatserver import bounds, emojis, errors, model, protocol
+from chatserver.accounts import code_limits
+from chatserver.accounts.device_limit import DEVICES_OF_A_USER
+from chatserver.fanout.polling import POLLS_OF_A_USER
+from chatserver.http.context import App
+from chatserver.http.parsing import Body
+from chatserver.http.routes import auth, changes, chats, devices, groups, messages, receipts, users
+from chatserver.limits import rates
+from chatserver.messaging import changes as change_services
+from chatserver.messaging import chats as chat_services
+from chatserver.messaging import feed, rendering, sync
 from chatserver.metrics import Metrics
-from chatserver.routes import auth, changes, chats, devices, groups, messages, receipts, users
-from chatserver.routes.context import App
-from chatserver.routes.parsing import Body
-from chatserver.services import blocks as block_services
-from chatserver.services import changes as change_services
-from chatserver.services import chats as chat_services
-from chatserver.services import code_limits, feed, limits, rendering, sync
-from chatserver.services.device_limit import DEVICES_OF_A_USER
-from chatserver.services.polling import POLLS_OF_A_USER
-from chatserver.services.viewers import view_members
-from chatserver.session import Close, Reply, Session
 from chatserver.settings import read_settings
+from chatserver.socket.session import Close, Reply, Session
+from chatserver.users import blocks as block_services
+from chatserver.users.viewers import view_members
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 
@@ -311,12 +313,12 @@ def test_the_close_codes_are_the_constants() -> None:
     [
         ("| body of a request; frame to the server | {} bytes", chat_app.MAX_BODY_BYTES),
         ("| body of a request; frame to the server | {} bytes", protocol.MAX_FRAME_BYTES),
-        ("| text of a message | {} characters |", fields.TEXT_MAX_CHARS),
-        ("to {} characters; needed when `type` is `text`", fields.TEXT_MAX_CHARS),
-        ("URL to {} characters", fields.URL_MAX_CHARS),
-        ("| username; name of a group or device | {};", fields.USERNAME_MAX_CHARS),
-        ("name of a group or device | 50; {} characters |", fields.NAME_MAX_CHARS),
-        ("| members of a group | {} |", fields.GROUP_MEMBERS_MAX),
+        ("| text of a message | {} characters |", bounds.TEXT_MAX_CHARS),
+        ("to {} characters; needed when `type` is `text`", bounds.TEXT_MAX_CHARS),
+        ("URL to {} characters", bounds.URL_MAX_CHARS),
+        ("| username; name of a group or device | {};", bounds.USERNAME_MAX_CHARS),
+        ("name of a group or device | 50; {} characters |", bounds.NAME_MAX_CHARS),
+        ("| members of a group | {} |", bounds.GROUP_MEMBERS_MAX),
         ("| sends and syncs of one connection in flight | {} |", protocol.MAX_IN_FLIGHT),
         ("users in one `subscribe` | {};", protocol.MAX_SYNC_CHATS),
         ("users in one `subscribe` | {};", receipts.MAX_CHATS),
@@ -328,7 +330,7 @@ def test_the_close_codes_are_the_constants() -> None:
         ("in a day: from one address; from all | {};", code_limits.WRONG_TRIES_PER_DAY),
         ("from all | 10; {} (429) |", code_limits.NUMBER_WRONG_TRIES_PER_DAY),
         ("in a minute | 600; {} (429) |", SETTINGS.requests_per_device_per_minute),
-        ("and {} for each row | 20,971,520 (429)", limits.ROW_BYTES),
+        ("and {} for each row | 20,971,520 (429)", rates.ROW_BYTES),
         ("for each row | {} (429) |", SETTINGS.stored_bytes_per_user_per_hour),
         ("or {} s after it, then 60 s", code_limits.RESEND_SECONDS),
         ("The server pings a client that was silent for {} s", protocol.PING_SECONDS),

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chatserver.connection import Connection
-from chatserver.hub import Hub
-from chatserver.services.proxies import FORGET_SECONDS, LOOK_SECONDS, ProxyWatch, Seen, leaving, look, resolve
+from chatserver.fanout.connection import Connection
+from chatserver.fanout.hub import Hub
+from chatserver.fleet.proxies import FORGET_SECONDS, LOOK_SECONDS, ProxyWatch, Seen, leaving, look, resolve
 
 STAY_SECONDS = 25.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from chatserver.services import receipts
+from chatserver.messaging import receipts
 from chatserver.storage.receipts import WatermarkRaise
 
 if TYPE_CHECKING:

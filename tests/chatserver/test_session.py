@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatserver import protocol
 from chatserver.protocol import Error, Pong, decode_client_frame
-from chatserver.session import (
+from chatserver.socket.session import (
     Action,
     Close,
     RaiseWatermarks,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chatserver.services.shedding import IDLE, LEAST_CONNECTIONS, Load, Shedding, decide
+from chatserver.fleet.shedding import IDLE, LEAST_CONNECTIONS, Load, Shedding, decide
 
 ACTIVE = Shedding(active=True)
 

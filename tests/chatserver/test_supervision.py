@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from chatserver import supervision
+from chatserver.batches import Batches
 from chatserver.errors import ServiceUnavailable
 from chatserver.metrics import Metrics
-from chatserver.routes.upkeep import Sockets
-from chatserver.routes.websocket import Socket
-from chatserver.services.batches import Batches
 from chatserver.supervision import apart, defects, isolated, keep, start
+from chatserver.transport.upkeep import Sockets
+from chatserver.transport.websocket import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -165,7 +165,7 @@ class _Looked(Socket):
 async def test_a_socket_whose_upkeep_fails_is_cut_and_the_others_are_looked_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chatserver.routes.upkeep.SWEEP_SECONDS", 0.001)
+    monkeypatch.setattr("chatserver.transport.upkeep.SWEEP_SECONDS", 0.001)
     sockets = Sockets()
     bad, worse = _Looked(sockets, fail=True), _Looked(sockets, fail=True, cuttable=False)
     good = [_Looked(sockets, fail=False) for _ in range(5)]

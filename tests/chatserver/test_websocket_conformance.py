@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.protocol import CLOSE_PACE, MAX_FRAMES_AT_ONCE
-from chatserver.routes.upkeep import Sockets
-from chatserver.routes.websocket import Socket, make_protocol
-from chatserver.session import Session, State
+from chatserver.socket.session import Session, State
+from chatserver.transport.upkeep import Sockets
+from chatserver.transport.websocket import Socket, make_protocol
 from tests.support.autobahn import CASES, OK, Case, close, fragments
 from tests.support.wsframes import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from chatoperator.manifests.logins import REQUEST_ANNOTATION
+from chatoperator.parts.database.logins import REQUEST_ANNOTATION
 from tests.support.cluster import Cluster, restarts, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger

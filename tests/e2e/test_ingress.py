@@ -12,8 +12,8 @@ import json
 import pytest
 from cryptography import x509
 
-from chatoperator.certificates import ensure
-from chatoperator.manifests.credentials import Certificate
+from chatoperator.parts.credentials import Certificate
+from chatoperator.parts.ingress.tls.self_signed import ensure
 from tests.support.cluster import Cluster, restarts, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from chatoperator.certificates import ensure
-from chatoperator.manifests.metadata import labels, selector, selector_text
+from chatoperator.metadata import labels, selector, selector_text
+from chatoperator.parts.ingress.tls.self_signed import ensure
 from localcluster.images import image_name
 from tests.support.cluster import Cluster, CommandFailed, until
 from tests.support.findings import tell

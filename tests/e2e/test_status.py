@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from chatoperator import certificates
+from chatoperator.parts.ingress.tls import self_signed
 from tests.support.cluster import Cluster, CommandFailed
 from tests.support.findings import tell
 from tests.support.readiness import READY_FALSE_SECONDS, ReadyWatch
@@ -49,9 +49,9 @@ async def test_conditions_say_what_is_and_for_which_generation(cluster: Cluster)
 async def test_ready_is_false_soon_after_the_users_certificate_ended(cluster: Cluster) -> None:
     """Though the chat answers whoever does not look at it, and proxies with the new one are still coming up."""
     lasts = dt.timedelta(seconds=CERTIFICATE_SECONDS)
-    begins = dt.datetime.now(dt.UTC) - dt.timedelta(days=certificates.SERVER_DAYS) + lasts
-    made = certificates.ensure(None, None, ("localhost",), begins).server
-    ends, now = certificates.ends(made.certificate), dt.datetime.now(dt.UTC)
+    begins = dt.datetime.now(dt.UTC) - dt.timedelta(days=self_signed.SERVER_DAYS) + lasts
+    made = self_signed.ensure(None, None, ("localhost",), begins).server
+    ends, now = self_signed.ends(made.certificate), dt.datetime.now(dt.UTC)
     assert ends is not None
     ends_at = time.monotonic() + (ends - now).total_seconds()
     secret = {

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.accounts.code_limits import CODE_SECONDS, CodeLimits
+from chatserver.accounts.devices import AUTHENTICATION_SECONDS, Devices
+from chatserver.accounts.sign_in import Accounts
 from chatserver.errors import (
     DeviceNotFound,
     InvalidCode,
@@ -16,12 +19,11 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
+from chatserver.fanout.hub import Hub
+from chatserver.fleet import housekeeping
 from chatserver.hints import Hint
-from chatserver.hub import Hub
-from chatserver.services import feed, housekeeping, users
-from chatserver.services.accounts import Accounts
-from chatserver.services.code_limits import CODE_SECONDS, CodeLimits
-from chatserver.services.devices import AUTHENTICATION_SECONDS, Devices
+from chatserver.messaging import feed
+from chatserver.users import users
 from tests.support.people import Server, make_accounts, new_number, sign_in
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.services.device_limit import DEVICES_OF_A_USER
+from chatserver.accounts.device_limit import DEVICES_OF_A_USER
 from tests.support.devices import Socket, sign_in
 from tests.support.filling import fill_chats
 from tests.support.processes import Usage

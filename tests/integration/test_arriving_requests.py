@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from chatserver.app import MAX_BODY_BYTES
-from chatserver.routes.kept import ARRIVING_BYTES
+from chatserver.transport.kept import ARRIVING_BYTES
 from tests.support.cluster import until
 from tests.support.processes import Usage
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from chatserver.accounts.deletion import Deletions
+from chatserver.accounts.devices import Devices
 from chatserver.errors import InvalidCode, NotAnAdmin, UsernameTaken, ValidationFailed
-from chatserver.services import groups, housekeeping
-from chatserver.services.deletion import Deletions
-from chatserver.services.devices import Devices
+from chatserver.fleet import housekeeping
+from chatserver.messaging import groups
 from tests.support.devices import sign_in as sign_in_at
 from tests.support.people import Server, make_accounts, new_number, sign_in
 from tests.support.server import ServerProcess

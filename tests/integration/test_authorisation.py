@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from chatserver.routes.openapi import make_openapi
+from chatserver.apidocs.openapi import make_openapi
 from tests.support.devices import WAIT_SECONDS, Device, sign_in
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 
+from chatserver.accounts.deletion import Deletions
+from chatserver.accounts.devices import Devices
 from chatserver.errors import Blocked, UserNotFound, ValidationFailed
+from chatserver.messaging import changes, chats, feed, groups
+from chatserver.messaging.messages import send_message
 from chatserver.model import Change, Principal, SendMessage
-from chatserver.services import blocks, changes, chats, feed, groups
-from chatserver.services.deletion import Deletions
-from chatserver.services.devices import Devices
-from chatserver.services.messages import send_message
 from chatserver.storage.relations import relations
+from chatserver.users import blocks
 from chatserver.visibility import STRANGER, Relation
 from tests.support.people import Server, sign_in
 

@@ -9,9 +9,9 @@ import pytest
 
 from chatserver.errors import ChatNotFound, NotAMember, NotAnAdmin, UserNotFound, ValidationFailed
 from chatserver.hints import Hint
+from chatserver.messaging import chats, feed, groups, sync
+from chatserver.messaging.receipts import Receipts
 from chatserver.model import Receipt, ReceiptMark
-from chatserver.services import chats, feed, groups, sync
-from chatserver.services.receipts import Receipts
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:

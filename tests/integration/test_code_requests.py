@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from chatserver.errors import InvalidCode, RateLimited, ValidationFailed
-from chatserver.services import chats, housekeeping
-from chatserver.services.code_limits import (
+from chatserver.accounts.code_limits import (
     CODE_SECONDS,
     CODE_TRIES,
     NUMBER_WRONG_TRIES_PER_DAY,
     SITE_FACTOR,
     WRONG_TRIES_PER_DAY,
 )
-from chatserver.services.deletion import Deletions
-from chatserver.services.devices import Devices
+from chatserver.accounts.deletion import Deletions
+from chatserver.accounts.devices import Devices
+from chatserver.errors import InvalidCode, RateLimited, ValidationFailed
+from chatserver.fleet import housekeeping
+from chatserver.messaging import chats
 from tests.support.people import Server, make_accounts, new_number, sign_in
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chatserver.accounts.sign_in import Accounts
     from chatserver.model import CodeRequest
-    from chatserver.services.accounts import Accounts
 
 pytestmark = pytest.mark.integration
 

@@ -17,11 +17,11 @@ from chatserver.errors import (
     NotAMember,
     ValidationFailed,
 )
+from chatserver.messaging import changes, chats, feed, groups, sync
+from chatserver.messaging.messages import send_message
+from chatserver.messaging.receipts import Receipts
+from chatserver.messaging.rendering import frame_of_row
 from chatserver.model import Change, Reaction, ReceiptMark, SendMessage, SeqRange
-from chatserver.services import changes, chats, feed, groups, sync
-from chatserver.services.messages import send_message
-from chatserver.services.receipts import Receipts
-from chatserver.services.rendering import frame_of_row
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatserver.fields import TEXT_MAX_CHARS
+from chatserver.accounts.device_limit import DEVICES_OF_A_USER
+from chatserver.bounds import TEXT_MAX_CHARS
+from chatserver.http.calls import CALLS
 from chatserver.protocol import MAX_SUBSCRIBED_USERS
-from chatserver.routes.calls import CALLS
-from chatserver.services.blocks import BLOCKS_MAX
-from chatserver.services.device_limit import DEVICES_OF_A_USER
 from chatserver.storage.database import single_connection
+from chatserver.users.blocks import BLOCKS_MAX
 from tests.support.costs import COUNTING, Cost, Meter, table
 from tests.support.devices import Device, Socket, sign_in
 from tests.support.filling import fill_chats, fill_groups
@@ -32,7 +32,7 @@ from tests.support.server import ServerProcess, migrate
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from chatserver.routes.call import Call
+    from chatserver.http.call import Call
 
 pytestmark = pytest.mark.integration
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from chatserver.accounts.deletion import SETTLE_SECONDS, Deletions
+from chatserver.accounts.devices import Devices
 from chatserver.errors import Blocked, Unauthenticated, UserNotFound
+from chatserver.messaging import chats, groups
 from chatserver.model import DELETED_NAME, Principal
-from chatserver.services import blocks, chats, groups, users
-from chatserver.services.deletion import SETTLE_SECONDS, Deletions
-from chatserver.services.devices import Devices
-from chatserver.services.names import check_username
 from chatserver.storage import presence
 from chatserver.storage.database import single_connection
+from chatserver.users import blocks, users
+from chatserver.users.names import check_username
 from tests.support.devices import sign_in as sign_in_at
 from tests.support.people import Server, sign_in
 from tests.support.server import ServerProcess

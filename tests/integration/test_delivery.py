@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.connection import Connection
+from chatserver.accounts.devices import Devices
+from chatserver.fanout.connection import Connection
+from chatserver.fanout.delivery import Deliverer
+from chatserver.fanout.hub import Hub
 from chatserver.hints import Hint, MembershipNews
-from chatserver.hub import Hub
+from chatserver.messaging import groups, sync
+from chatserver.messaging.messages import send_message
+from chatserver.messaging.rendering import frame_of_row
+from chatserver.messaging.writer import MessageWriter
 from chatserver.metrics import Metrics
 from chatserver.model import ReceiptMark, SendMessage, SeqRange
-from chatserver.services import groups, sync
-from chatserver.services.delivery import Deliverer
-from chatserver.services.devices import Devices
-from chatserver.services.messages import send_message
-from chatserver.services.rendering import frame_of_row
-from chatserver.services.writer import MessageWriter
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:

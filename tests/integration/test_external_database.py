@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from chatoperator import dsn
-from chatoperator.certificates import ensure
-from chatoperator.manifests.databaseaccess import AUTHORITY_FOLDER, environment
+from chatoperator.api import dsn
+from chatoperator.parts.chatserver.database_access import AUTHORITY_FOLDER, environment
+from chatoperator.parts.ingress.tls.self_signed import ensure
 from chatserver.storage.database import connect
 from tests.support.chatclusters import cluster
 from tests.support.postgres import PostgresCluster
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from chatoperator.manifests.credentials import SelfSigned
+    from chatoperator.parts.credentials import SelfSigned
 
 pytestmark = pytest.mark.integration
 

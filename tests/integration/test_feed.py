@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.errors import CursorExpired, ValidationFailed
-from chatserver.services import feed, groups
-from chatserver.services.cursor import decode_since
+from chatserver.messaging import feed, groups
+from chatserver.messaging.cursor import decode_since
 from chatserver.storage.feed import _FEED
 from tests.support.people import Server, running_server, sign_in
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatserver.client import Item, LiveClient, RestClient
+from chatserver.messaging import chats, sync
 from chatserver.protocol import MAX_SYNC_CHATS
-from chatserver.services import chats, sync
 from tests.support.devices import Device, sign_in
 from tests.support.filling import fill_chats, fill_groups
 from tests.support.findings import tell

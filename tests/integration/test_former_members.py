@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.accounts.deletion import Deletions
+from chatserver.accounts.devices import Devices
+from chatserver.messaging import changes, chats, groups
 from chatserver.model import ReceiptMark, SendMessage
-from chatserver.services import changes, chats, groups
-from chatserver.services.deletion import Deletions
-from chatserver.services.devices import Devices
 from tests.support.inprocess import Air, ChatServer, Wire
 from tests.support.people import Server, principal_of, sign_in
 

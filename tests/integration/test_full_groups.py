@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.bounds import GROUP_MEMBERS_MAX
 from chatserver.errors import ValidationFailed
-from chatserver.fields import GROUP_MEMBERS_MAX
-from chatserver.services import groups
+from chatserver.messaging import groups
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:

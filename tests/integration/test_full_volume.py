@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from chatoperator.probe import parse_answer
+from chatoperator.probes.prober import parse_answer
 from chatserver.client import Problem
 from postgresagent.__main__ import Agent
 from postgresagent.configuration import Places

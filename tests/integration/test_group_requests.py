@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from chatserver.errors import IdempotencyConflict, UserNotFound
-from chatserver.services import groups
+from chatserver.messaging import groups
 from tests.support.people import Server, sign_in
 
 pytestmark = pytest.mark.integration

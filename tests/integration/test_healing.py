@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.connection import PushedRow
+from chatserver.fanout.connection import PushedRow
 from chatserver.model import Principal, ReceiptMark
 from tests.support.inprocess import Air, ChatServer, Wire
 from tests.support.people import Server, sign_in

@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from chatserver.services import blocks, changes, chats, feed, groups
+from chatserver.messaging import changes, chats, feed, groups
 from chatserver.storage.database import Database
+from chatserver.users import blocks
 from tests.support.findings import tell
 from tests.support.handset import Handset
 from tests.support.inprocess import Air, ChatServer

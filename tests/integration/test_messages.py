@@ -19,10 +19,10 @@ from chatserver.errors import (
     ValidationFailed,
 )
 from chatserver.hints import Hint, MembershipNews
+from chatserver.messaging import changes, chats, feed, groups, sync
+from chatserver.messaging.messages import send_message
+from chatserver.messaging.writer import MessageWriter
 from chatserver.model import SendMessage, SeqRange
-from chatserver.services import changes, chats, feed, groups, sync
-from chatserver.services.messages import send_message
-from chatserver.services.writer import MessageWriter
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from chatserver.errors import RateLimited, ServiceUnavailable
+from chatserver.messaging import changes, chats
 from chatserver.model import Reaction
-from chatserver.services import changes, chats
 from chatserver.storage.database import Database, single_connection
 from chatserver.storage.migrate import (
     MigrationBlocked,

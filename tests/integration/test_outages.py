@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.services import feed
+from chatserver.messaging import feed
 from chatserver.storage import database as storage_database
 from chatserver.storage.database import CALL_SECONDS, Database
 from tests.support.databaseproxy import DatabaseProxy

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from chatserver.errors import ValidationFailed
+from chatserver.messaging import chats, feed, sync
+from chatserver.messaging.feed import FeedQuestion
 from chatserver.model import SeqRange
-from chatserver.services import blocks, chats, feed, sync
-from chatserver.services.feed import FeedQuestion
+from chatserver.users import blocks
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.accounts.code_senders import LogSender
+from chatserver.accounts.sign_in import Accounts
+from chatserver.messaging import groups
+from chatserver.messaging.messages import send_message
 from chatserver.model import SendMessage
-from chatserver.services import groups
-from chatserver.services.accounts import Accounts
-from chatserver.services.messages import send_message
-from chatserver.services.senders import LogSender
-from chatserver.services.users import find_user
+from chatserver.users.users import find_user
 from tests.support.devices import sign_in as sign_in_device
 from tests.support.people import LIMITS, make_accounts, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from chatserver.services.senders import CodeMessage
+    from chatserver.accounts.code_senders import CodeMessage
     from tests.support.people import Server
     from tests.support.server import ServerProcess
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.hub import Hub
+from chatserver.accounts.devices import Devices
+from chatserver.fanout.hub import Hub
+from chatserver.fanout.syncing import Question, Syncs
+from chatserver.messaging import changes, chats, feed, groups, sync
+from chatserver.messaging.receipts import Receipts
 from chatserver.model import ReceiptMark, SeqRange
-from chatserver.services import blocks, changes, chats, feed, groups, sync, users
-from chatserver.services.devices import Devices
-from chatserver.services.receipts import Receipts
-from chatserver.services.syncing import Question, Syncs
 from chatserver.storage import presence
+from chatserver.users import blocks, users
 from tests.support.filling import fill_chats, fill_strangers
 from tests.support.findings import tell
 from tests.support.people import Server, running_server, sign_in

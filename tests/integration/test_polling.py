@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.fanout.polling import POLLS_OF_A_USER
+from chatserver.messaging import feed
+from chatserver.messaging.feed import FeedQuestion
 from chatserver.model import SendMessage
-from chatserver.services import feed
-from chatserver.services.feed import FeedQuestion
-from chatserver.services.polling import POLLS_OF_A_USER
 from chatserver.storage.database import single_connection
 from tests.support.devices import sign_in as device
 from tests.support.inprocess import Air, ChatServer

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from chatoperator.manifests.credentials import Credentials, database_secret
-from chatoperator.manifests.logins import Logins
-from chatoperator.manifests.parameters import AT_START_ONLY
-from chatoperator.manifests.postgres import config_map
 from chatoperator.observed import secret_text
+from chatoperator.parts.credentials import Credentials, database_secret
+from chatoperator.parts.database.logins import Logins
+from chatoperator.parts.database.parameters import AT_START_ONLY
+from chatoperator.parts.database.statefulset import config_map
 from postgresagent.__main__ import Agent
 from postgresagent.configuration import KILLED, Places
 from postgresagent.server import Server

@@ -19,7 +19,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from chatserver import fields, protocol
+from chatserver import bounds, protocol
 from chatserver.app import MAX_BODY_BYTES
 from tests.support.devices import Device, Socket, sign_in
 from tests.support.front import in_front
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPTS = {"ASCII": "a", "Cyrillic": "я", "pairs of surrogates": "👍", "combining marks": "e\u0301"}
 LIMITS = [limit for limit in published() if limit.value > 0 or limit.keyword == "minimum"]
-LARGE = [limit for limit in LIMITS if limit.keyword == "maxLength" and limit.value == fields.TEXT_MAX_CHARS]
+LARGE = [limit for limit in LIMITS if limit.keyword == "maxLength" and limit.value == bounds.TEXT_MAX_CHARS]
 
 NO_REPLY = "must be the seq of a message"
 NO_CURSOR = "nobody can make one up, and the server's own are far below"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.errors import ValidationFailed
+from chatserver.messaging import changes, chats
 from chatserver.model import Reaction
-from chatserver.services import changes, chats
 from tests.support.people import sign_in
 
 if TYPE_CHECKING:

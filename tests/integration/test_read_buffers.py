@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.protocol import CLOSE_PACE, MAX_FRAME_BYTES
-from chatserver.routes.kept import READ_BUFFER_BYTES
-from chatserver.routes.upkeep import Sockets
-from chatserver.routes.websocket import Socket, make_protocol
+from chatserver.transport.kept import READ_BUFFER_BYTES
+from chatserver.transport.upkeep import Sockets
+from chatserver.transport.websocket import Socket, make_protocol
 from tests.support.cluster import until
 
 if TYPE_CHECKING:

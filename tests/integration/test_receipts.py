@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.messaging import receipts, sync
 from chatserver.model import Receipt, ReceiptMark
-from chatserver.services import receipts, sync
 from tests.support.filling import fill_chats
 from tests.support.findings import tell
 from tests.support.people import running_server, sign_in

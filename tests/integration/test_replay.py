@@ -7,7 +7,7 @@ import random
 import pytest
 
 from chatserver.errors import ChatNotFound, Forbidden, MessageNotFound
-from chatserver.services import changes, chats, feed, groups
+from chatserver.messaging import changes, chats, feed, groups
 from tests.support.people import Server, sign_in
 from tests.support.replica import Replica, as_client_sees
 

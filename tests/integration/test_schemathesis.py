@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from chatserver import fields
-from chatserver.routes.calls import CALLS
-from chatserver.routes.openapi import make_openapi
+from chatserver import bounds
+from chatserver.apidocs.openapi import make_openapi
+from chatserver.http.calls import CALLS
 from tests.support.devices import Device, sign_in
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ def point(case: schemathesis.Case[Any], ids: dict[str, list[int]]) -> None:
         for name in values if isinstance(values, dict) else ():
             # In paths, ids are texts by now.
             given = str(values[name])
-            if name in ids and re.fullmatch("[1-9][0-9]{0,18}", given) and int(given) <= fields.MAX_ID:
+            if name in ids and re.fullmatch("[1-9][0-9]{0,18}", given) and int(given) <= bounds.MAX_ID:
                 values[name] = choose(ids[name], given)
-            elif name == "phone_number" and len(given) <= 64 and fields.PHONE_NUMBER.fullmatch(given):
+            elif name == "phone_number" and len(given) <= 64 and bounds.PHONE_NUMBER.fullmatch(given):
                 values[name] = f"+1415{zlib.crc32(given.encode()) % 10**7:07d}"
             elif name == "emoji" and not unquote(given).isascii():
                 values[name] = quote(choose("👍❤🎉", given))

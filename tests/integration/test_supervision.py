@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from chatserver import loops, supervision
-from chatserver.services import webhook, writer
+from chatserver.accounts import webhook
+from chatserver.messaging import writer
 from tests.support.findings import tell
 from tests.support.injection import Injector
 from tests.support.serverloops import END, looped_server

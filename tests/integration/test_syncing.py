@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.hub import Hub
+from chatserver.fanout import syncing
+from chatserver.fanout.hub import Hub
+from chatserver.fanout.syncing import BATCH_ROWS, FEW_CHATS, FEW_ROWS, Question, Syncs
+from chatserver.messaging import changes, groups, sync
+from chatserver.messaging.receipts import Receipts
+from chatserver.messaging.rendering import frame_of_row, view_synced
 from chatserver.model import ReceiptMark
-from chatserver.services import blocks, changes, groups, sync, syncing
-from chatserver.services.receipts import Receipts
-from chatserver.services.rendering import frame_of_row, view_synced
-from chatserver.services.syncing import BATCH_ROWS, FEW_CHATS, FEW_ROWS, Question, Syncs
+from chatserver.users import blocks
 from tests.support.filling import fill_chats, fill_groups
 from tests.support.people import Server, running_server, sign_in
 from tests.support.statements import StatementLog

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from chatserver.routes.kept import UNREAD_BYTES
-from chatserver.services.chats import HISTORY_BYTES_MAX
+from chatserver.messaging.chats import HISTORY_BYTES_MAX
+from chatserver.transport.kept import UNREAD_BYTES
 from tests.support.devices import Device
 from tests.support.devices import sign_in as device
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.errors import ChatError, UsernameTaken, ValidationFailed
+from chatserver.messaging import groups
+from chatserver.messaging.messages import send_message
 from chatserver.model import SendMessage
-from chatserver.services import groups, users
-from chatserver.services.lookalikes import look
-from chatserver.services.messages import send_message
-from chatserver.services.names import username_key
-from chatserver.services.usernames import compare_older
-from chatserver.services.users import ProfileChange
+from chatserver.users import users
+from chatserver.users.lookalikes import look
+from chatserver.users.names import username_key
+from chatserver.users.usernames import compare_older
+from chatserver.users.users import ProfileChange
 from tests.support.devices import sign_in as sign_in_device
 from tests.support.people import make_accounts, new_number, sign_in
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatserver.routes.asyncapi import SERVER_FRAMES, make_asyncapi, tag_of
-from chatserver.routes.openapi import make_openapi
+from chatserver.apidocs.asyncapi import SERVER_FRAMES, make_asyncapi, tag_of
+from chatserver.apidocs.openapi import make_openapi
 from tests.support.devices import Device, Socket, sign_in
 from tests.support.server import ServerProcess
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatserver.accounts import device_limit
 from chatserver.errors import ChatError
+from chatserver.fanout.syncing import USER_AT_ONCE
+from chatserver.messaging import feed, groups
+from chatserver.messaging.feed import FeedQuestion
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import CLOSE_RESTART
-from chatserver.services import blocks, device_limit, feed, groups
-from chatserver.services.feed import FeedQuestion
-from chatserver.services.syncing import USER_AT_ONCE
+from chatserver.users import blocks
 from tests.support.inprocess import Air, ChatServer, Frame, Wire
 from tests.support.people import make_accounts, principal_of, sign_in
 

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from chatserver.services import webhook
-from chatserver.services.senders import CodeMessage
-from chatserver.services.webhook import WebhookSender
+from chatserver.accounts import webhook
+from chatserver.accounts.code_senders import CodeMessage
+from chatserver.accounts.webhook import WebhookSender
 from tests.support.gateway import HANG, Gateway
 from tests.support.server import ServerProcess
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.manifests import metadata
+from chatoperator import metadata
 from kubectl_chatcluster import logs, names
 from kubectl_chatcluster.__main__ import kubectl_flags, parser
 from kubectl_chatcluster.drain import checked

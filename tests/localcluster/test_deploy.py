@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chatoperator.manifests import desired
-from chatoperator.manifests.metadata import labels
+from chatoperator.metadata import labels
+from chatoperator.parts.manifests import desired
 from localcluster.deploy import api_server_as_peer
 from tests.support.chatclusters import cluster, inputs
 from tests.support.networkpolicies import Endpoint, allowed

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatoperator.autoscaler import Memory, Policy, Server, decide, is_due, start, victims
+from chatoperator.autoscaling.autoscaler import Memory, Policy, Server, decide, is_due, start, victims
 
 POLICY = Policy(target=10_000, min_replicas=1, max_replicas=100, stabilization_seconds=0)
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from chatoperator import cache as cache_module
-from chatoperator.cache import Cache
 from chatoperator.errors import KubeError
-from chatoperator.kinds import FOLLOWED
-from chatoperator.manifests.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
+from chatoperator.kube import cache as cache_module
+from chatoperator.kube.cache import Cache
+from chatoperator.kube.kinds import FOLLOWED
+from chatoperator.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
 from tests.support.scriptedapi import ScriptedApi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from chatoperator.lanes import Key
+    from chatoperator.kube.lanes import Key
 
 DEMO = ("chat", "demo")
 # Names that the operator gives: others are not kept.

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from chatoperator.certificate_faults import Grade, certificate_faults, covers, grade
-from chatoperator.manifests.credentials import Certificate
+from chatoperator.parts.credentials import Certificate
+from chatoperator.parts.ingress.tls.faults import Grade, certificate_faults, covers, grade
 from tests.support.certificates import CLIENT_AUTH, SERVER_AUTH, issued
 
 if TYPE_CHECKING:

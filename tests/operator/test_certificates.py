@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from chatoperator.certificates import (
+from chatoperator.parts.credentials import Certificate, SelfSigned
+from chatoperator.parts.ingress.tls.self_signed import (
     AUTHORITY_DAYS,
     RENEW_BEFORE_DAYS,
     SERVER_DAYS,
@@ -18,7 +19,6 @@ from chatoperator.certificates import (
     overdue,
     usable,
 )
-from chatoperator.manifests.credentials import Certificate, SelfSigned
 from tests.support.certificates import of_a_user
 
 if TYPE_CHECKING:

@@ -8,14 +8,16 @@ from typing import Any, get_args
 
 import pytest
 
-from chatoperator import contest, issuance, routing
-from chatoperator.autoscaler import Decision, Memory
+from chatoperator.autoscaling.autoscaler import Decision, Memory
 from chatoperator.conditions import conditions, safety
-from chatoperator.facts import Condition, Ends, Facts
-from chatoperator.issuance import CertificateTrouble
+from chatoperator.conditions.inputs import Condition, Ends, Facts
+from chatoperator.kube import contest
 from chatoperator.observed import Answer, Observed, Pod
-from chatoperator.reconcile.database_trouble import DatabaseReason
-from chatoperator.routing import RouteTrouble
+from chatoperator.parts.database.trouble import DatabaseReason
+from chatoperator.parts.ingress import routing
+from chatoperator.parts.ingress.routing import RouteTrouble
+from chatoperator.parts.ingress.tls import issuance
+from chatoperator.parts.ingress.tls.issuance import CertificateTrouble
 from tests.support.chatclusters import cluster
 from tests.support.cluster import ROOT
 

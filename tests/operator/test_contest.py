@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.contest import (
+from chatoperator.kube.contest import (
     CALM_SECONDS,
     UNDONE_FREELY,
     WAIT_SECONDS,
@@ -19,7 +19,7 @@ from chatoperator.contest import (
     undone,
     writers,
 )
-from chatoperator.manifests import desired
+from chatoperator.parts.manifests import desired
 from tests.support.chatclusters import cluster, inputs
 
 KEY = ("Deployment", "demo-ingress")

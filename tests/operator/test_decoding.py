@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatoperator import decoding
-from chatoperator.decoding import BYTES_MAX, DEPTH_MAX, UNREADABLE, VALUES_MAX, decode, encode
+from chatoperator.kube import decoding
+from chatoperator.kube.decoding import BYTES_MAX, DEPTH_MAX, UNREADABLE, VALUES_MAX, decode, encode
 from tests.support.chatclusters import body
 
 DEEPEST = 9_996

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from chatoperator.manifests import desired
-from chatoperator.parse import parse
+from chatoperator.api.parse import parse
+from chatoperator.parts.manifests import desired
 from chatserver.settings import Settings
 from tests.operator.test_crd import SCHEMA
 from tests.support.chatclusters import body, inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatoperator import dsn
+from chatoperator.api import dsn
 
 
 @pytest.mark.parametrize(

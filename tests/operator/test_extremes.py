@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from chatoperator.decoding import decode, encode
 from chatoperator.errors import SpecError
-from chatoperator.manifests import desired
-from chatoperator.reading import read
-from chatoperator.reconcile.wishes import wishes
+from chatoperator.kube.decoding import decode, encode
+from chatoperator.parts.manifests import desired
+from chatoperator.reconcile.digests import wishes
+from chatoperator.reconcile.reading import read
 from tests.operator.test_crd import SCHEMA
 from tests.support.chatclusters import body, inputs
 from tests.support.extremes import ALONE, extremes, merged, without

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.reconcile.frontcertificate import front_certificate_trouble
+from chatoperator.parts.ingress.front_certificate import front_certificate_trouble
 from tests.support.certificates import issued
 from tests.support.chatclusters import cluster
 

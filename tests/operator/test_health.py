@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 
 from chatoperator import controller as controller_module
-from chatoperator import health, lanes, supervision
+from chatoperator import health, supervision
 from chatoperator.controller import OLDEST_MAX_SECONDS, SILENT_MAX_SECONDS, Controller
 from chatoperator.errors import OperatorError
+from chatoperator.kube import lanes
 
 
 class Cache:

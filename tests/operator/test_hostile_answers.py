@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator import probe, probetls
-from chatoperator.certificates import ensure
 from chatoperator.observed import AgentReport, Answer, Reading
-from chatoperator.probe import METRICS_BYTES_MAX, Prober, Target, session
+from chatoperator.parts.ingress.tls.self_signed import ensure
+from chatoperator.probes import prober as probe
+from chatoperator.probes.prober import METRICS_BYTES_MAX, Prober, Target, session
+from chatoperator.probes.tls import context
 from tests.support.hostile import BODIES, COUNTED, MIB, PAGE, REPORT, TRANSPORTS, Hostile, once, server_tls, whole
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ async def test_whatever_an_ingress_answers_is_an_answer_in_short_words(prober: P
 async def test_no_server_chooses_the_numbers_of_a_handshake(prober: Prober, tls: ssl.SSLContext) -> None:
     """Diffie-Hellman with 10,000 bits takes a second of CPU."""
     for authority in (None, ensure(None, None, ("a",), dt.datetime.now(dt.UTC)).authority.certificate):
-        ciphers = [cipher["name"] for cipher in probetls.context(authority).get_ciphers()]
+        ciphers = [cipher["name"] for cipher in context(authority).get_ciphers()]
         assert [name for name in ciphers if not name.startswith(("ECDHE-", "TLS_"))] == []
     tls.maximum_version = ssl.TLSVersion.TLSv1_2
     tls.set_ciphers("DHE")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chatoperator.hostnames import Claim, Claims, claim, conflict
-from chatoperator.parse import parse
+from chatoperator.api.parse import parse
+from chatoperator.reporting.hostnames import Claim, Claims, claim, conflict
 from tests.support.chatclusters import body
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.issuance import issuance
+from chatoperator.parts.ingress.tls.issuance import issuance
 from tests.support.chatclusters import cluster
 
 ASKING = cluster(

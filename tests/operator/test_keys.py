@@ -8,10 +8,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from chatoperator import certificates
-from chatoperator.certificate_faults import CHAIN_MAX, Grade, certificate_faults, grade
-from chatoperator.keys import load_private_key
-from chatoperator.manifests.credentials import Certificate
+from chatoperator.parts.credentials import Certificate
+from chatoperator.parts.ingress.tls import self_signed
+from chatoperator.parts.ingress.tls.faults import CHAIN_MAX, Grade, certificate_faults, grade
+from chatoperator.parts.ingress.tls.keys import load_private_key
 from tests.support.certificates import issued
 from tests.support.costlykeys import PKCS3, X942, diffie_hellman_certificate, diffie_hellman_key, rsa_key
 
@@ -34,14 +34,14 @@ def test_a_key_with_numbers_that_take_hours_to_check_is_judged_without(key: str)
     """Without bounds this test does not end: Python has no turn while OpenSSL looks for factors."""
     pair = Certificate(GOOD.certificate, key)
     assert grade(certificate_faults(pair, [], NOW)) == Grade.UNUSABLE
-    assert not certificates.fits(pair)
+    assert not self_signed.fits(pair)
 
 
 @pytest.mark.parametrize("kind", [PKCS3, X942])
 def test_a_certificate_with_such_a_key_is_judged_without(kind: bytes) -> None:
     costly = diffie_hellman_certificate(kind)
     assert grade(certificate_faults(Certificate(costly, GOOD.key), [], NOW)) == Grade.UNUSABLE
-    assert not certificates.fits(Certificate(costly, GOOD.key))
+    assert not self_signed.fits(Certificate(costly, GOOD.key))
     behind = certificate_faults(Certificate(GOOD.certificate + costly, GOOD.key), [], NOW)
     assert "certificate 2 in tls.crt did not issue the one before it" in "; ".join(one.message for one in behind)
 

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chatoperator.bodies import as_yaml
+from chatoperator.kube.bodies import as_yaml
 
 # A surrogate is half a character, which no text from the API server holds.
 _characters = st.characters(exclude_categories=["Cs"])

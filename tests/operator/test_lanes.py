@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatoperator.controller import OLDEST_MAX_SECONDS, SWEEP_SECONDS
-from chatoperator.lanes import (
+from chatoperator.kube.lanes import (
     BACKOFF_SECONDS,
     COALESCE_SECONDS,
     QUICK_RUNS,

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from chatoperator.manifests import desired, migrate_job, postgres
-from chatoperator.manifests.credentials import Certificate, Issued
-from chatoperator.manifests.placement import LOST_NODE_SECONDS, tolerations
-from chatoperator.parse import parse
+from chatoperator.api.parse import parse
+from chatoperator.parts.credentials import Certificate, Issued
+from chatoperator.parts.database import statefulset
+from chatoperator.parts.manifests import desired, migrate_job
+from chatoperator.parts.placement import LOST_NODE_SECONDS, tolerations
 from tests.support.chatclusters import SELF_SIGNED, body, cluster, inputs
 from tests.support.cluster import ROOT
 
@@ -336,7 +337,7 @@ def test_no_default_contradicts_what_the_user_says(
 def test_a_database_without_limits_is_tuned_by_what_it_is_sure_to_have() -> None:
     none = {"cpu": 0, "memory": 0}
     sized = [
-        postgres.parameters(cluster(database={"resources": resources}), volume_size="10Gi")
+        statefulset.parameters(cluster(database={"resources": resources}), volume_size="10Gi")
         for resources in (
             {"requests": {"memory": "4Gi"}, "limits": none},
             {"requests": {"memory": "4Gi"}},

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.errors import SpecError
-from chatoperator.manifests import desired
-from chatoperator.manifests.metadata import labels
-from chatoperator.manifests.networkpolicy import live_database_ports
+from chatoperator.metadata import labels
+from chatoperator.parts.manifests import desired
+from chatoperator.parts.networkpolicy import live_database_ports
 from tests.support.chatclusters import cluster, inputs
 from tests.support.networkpolicies import Endpoint, allowed
 
 if TYPE_CHECKING:
-    from chatoperator.manifests.metadata import Part
+    from chatoperator.metadata import Part
 
 EXTERNAL = {"external": {"secretName": "mine"}}
 PROMETHEUS = {"app.kubernetes.io/name": "prometheus"}

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chatoperator.kinds import CHILDREN
-from chatoperator.manifests import desired
-from chatoperator.manifests.metadata import COMPONENT_LABEL, FIELD_MANAGER, labels
-from chatoperator.manifests.needs import needs, unbegun, without
-from chatoperator.ownership import is_child, is_migrate_job, is_ours, is_pod_of, own_names
+from chatoperator.kube.kinds import CHILDREN
+from chatoperator.kube.ownership import is_child, is_migrate_job, is_ours, is_pod_of, own_names
+from chatoperator.metadata import COMPONENT_LABEL, FIELD_MANAGER, labels
+from chatoperator.parts.manifests import desired
+from chatoperator.parts.needs import needs, unbegun, without
 from tests.operator.test_restarts import EXAMPLES
 from tests.support.chatclusters import cluster, inputs
 

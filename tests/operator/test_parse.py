@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from chatoperator.api.parse import parse
 from chatoperator.errors import SpecError
-from chatoperator.parse import parse
 from tests.support.chatclusters import body, cluster
 
 HOOK = {"url": "https://sms.example.com/codes", "secretName": "codes"}

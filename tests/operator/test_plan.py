@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from chatoperator.errors import SpecError
-from chatoperator.manifests import ServerTemplate, migrate_job
-from chatoperator.manifests.metadata import SCHEMA_ANNOTATION
+from chatoperator.metadata import SCHEMA_ANNOTATION
 from chatoperator.observed import Observed
+from chatoperator.parts.manifests import ServerTemplate, migrate_job
 from chatoperator.reconcile.plan import Plan, Told, make_plan
 from tests.support.chatclusters import IMAGES, NOW, SETTINGS, body, cluster, inputs
 

@@ -8,9 +8,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatoperator import events, logs, status
-from chatoperator.facts import Condition
-from chatoperator.printable import printable
+from chatoperator import logs
+from chatoperator.conditions.inputs import Condition
+from chatoperator.reporting import events, status
+from chatoperator.reporting.printable import printable
 from tests.support.chatclusters import body
 
 HOSTILE = "image \x1b[2Jevil\x9b1m \u202egnp\x00 cannot be pulled\nReady is True"

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from chatoperator import probe, probetls
-from chatoperator.certificates import SERVER_DAYS, ensure
 from chatoperator.observed import Reading
-from chatoperator.probe import Prober, Target, parse_reading
+from chatoperator.parts.ingress.tls.self_signed import SERVER_DAYS, ensure
+from chatoperator.probes import prober as probe
+from chatoperator.probes.prober import Prober, Target, parse_reading, session
+from chatoperator.probes.tls import context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from chatoperator.manifests.credentials import SelfSigned
+    from chatoperator.parts.credentials import SelfSigned
 
 HELD = 0
 """In place of a status: no answer."""
@@ -56,8 +57,8 @@ def test_a_page_without_both_figures_is_no_reading_and_never_zero(page: str, rea
 
 @pytest.fixture
 async def prober() -> AsyncIterator[Prober]:
-    async with probe.session() as session:
-        yield Prober(session)
+    async with session() as made:
+        yield Prober(made)
 
 
 async def _serve(port_name: str, monkeypatch: pytest.MonkeyPatch, text: str, status: int) -> web.AppRunner:
@@ -177,6 +178,6 @@ async def test_a_certificate_that_has_ended_is_no_answer_but_words(prober: Probe
 
 
 def test_a_users_certificate_is_taken_as_it_is_and_our_own_is_checked() -> None:
-    assert probetls.context(None).verify_mode == ssl.CERT_NONE
+    assert context(None).verify_mode == ssl.CERT_NONE
     made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
-    assert probetls.context(made.authority.certificate).verify_mode == ssl.CERT_REQUIRED
+    assert context(made.authority.certificate).verify_mode == ssl.CERT_REQUIRED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatoperator.errors import KubeError
-from chatoperator.refusals import WORDS_LENGTH_MAX, words
+from chatoperator.reporting.refusals import WORDS_LENGTH_MAX, words
 
 
 def refused(path: str, reason: str, status: int = 422) -> KubeError:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chatoperator.manifests import desired, postgres
+from chatoperator.parts.database import statefulset
+from chatoperator.parts.manifests import desired
 from tests.support.chatclusters import cluster, inputs
 from tests.support.cluster import ROOT
 
@@ -73,7 +74,7 @@ def templates(**spec: Any) -> dict[str, Any]:
     """The pod templates by workload."""
     made = cluster(**spec)
     # The volume does not grow at once.
-    digest = postgres.config_digest(made, volume_size="10Gi")
+    digest = statefulset.config_digest(made, volume_size="10Gi")
     given = inputs(volume_size="10Gi", config_digest=digest, https_port=made.ingress.service.node_port or 443)
     return {
         manifest["metadata"]["name"]: manifest["spec"]["template"]

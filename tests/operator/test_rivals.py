@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatoperator.rivals import ANSWER_SECONDS, CHALLENGE_SECONDS, GONE_SECONDS, Stand, Standing, stand
+from chatoperator.reconcile.rivals import ANSWER_SECONDS, CHALLENGE_SECONDS, GONE_SECONDS, Stand, Standing, stand
 
 SWEEP_SECONDS = 15
 

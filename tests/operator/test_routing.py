@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.routing import route_trouble
+from chatoperator.parts.ingress.routing import route_trouble
 from tests.support.chatclusters import cluster
 
 PARENTS = [{"name": "public", "namespace": "gateways", "sectionName": "https"}, {"name": "inside"}]

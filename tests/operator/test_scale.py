@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.errors import KubeError
-from chatoperator.manifests import desired
-from chatoperator.manifests.metadata import digest
+from chatoperator.metadata import digest
 from chatoperator.observed import DELETION_COST_ANNOTATION, Observed, Pod, Reading
+from chatoperator.parts.manifests import desired
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.state import Applied, Removal, State
 from tests.support.chatclusters import FakeProber, body, cluster, inputs
@@ -18,9 +18,9 @@ from tests.support.chatclusters import FakeProber, body, cluster, inputs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.autoscaler import Decision
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.autoscaling.autoscaler import Decision
     from chatoperator.reconcile.plan import Plan
-    from chatoperator.spec import ChatCluster
 
 SERVERS = ("Deployment", "demo-chatserver")
 

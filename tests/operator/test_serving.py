@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from chatoperator.certificates import ensure, is_own
-from chatoperator.manifests.credentials import Certificate
 from chatoperator.observed import Observed
-from chatoperator.reconcile.serving import Serving, serving
+from chatoperator.parts.credentials import Certificate
+from chatoperator.parts.ingress.tls.self_signed import ensure, is_own
+from chatoperator.parts.ingress.tls.serving import Serving, serving
 from tests.support.certificates import of_a_user
 from tests.support.chatclusters import SETTINGS, cluster
 

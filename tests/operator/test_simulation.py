@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatoperator.__main__ import main
-from chatoperator.autoscaler import Policy
+from chatoperator.autoscaling.autoscaler import Policy
+from chatoperator.autoscaling.simulation import Delays, simulate, totals
+from chatoperator.autoscaling.simulation.plot import as_svg, as_text, clock
+from chatoperator.autoscaling.simulation.traces import DAY_SECONDS, Trace, read, synthetic_day
 from chatoperator.errors import TraceError
-from chatoperator.simulation import Delays, simulate, totals
-from chatoperator.simulation.plot import as_svg, as_text, clock
-from chatoperator.simulation.traces import DAY_SECONDS, Trace, read, synthetic_day
 
 if TYPE_CHECKING:
     from pathlib import Path

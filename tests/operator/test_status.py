@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chatoperator.events import BURST, Allowance, event, turned
-from chatoperator.facts import Condition
+from chatoperator.conditions.inputs import Condition
 from chatoperator.observed import Pod
-from chatoperator.status import deserves_event, https_port, merge, transitions, url
+from chatoperator.reporting.events import BURST, Allowance, event, turned
+from chatoperator.reporting.status import deserves_event, https_port, merge, transitions, url
 from tests.support.chatclusters import body, cluster
 
 LATER, SOONER = "2026-11-22T12:00:00Z", "2026-11-22T11:00:00Z"

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatoperator.manifests.metadata import COMPONENT_LABEL, INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
-from chatoperator.store import Store
+from chatoperator.kube.store import Store
+from chatoperator.metadata import COMPONENT_LABEL, INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
 
 DEMO = ("chat", "demo")
 POD = ("Pod", "demo-ingress-x")

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from chatoperator.manifests.parameters import restart_digest
-from chatoperator.manifests.postgres import config_map, parameters
-from chatoperator.manifests.tuning import derive
-from chatoperator.quantity import number
+from chatoperator.api.quantity import number
+from chatoperator.parts.database.parameters import restart_digest
+from chatoperator.parts.database.statefulset import config_map, parameters
+from chatoperator.parts.database.tuning import derive
 from tests.support.chatclusters import cluster
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from chatoperator import dsn
-from chatoperator.certificate_faults import CERTIFICATE_BYTES_MAX, Grade, certificate_faults, grade
-from chatoperator.manifests.credentials import Certificate
+from chatoperator.api import dsn
 from chatoperator.observed import Observed
-from chatoperator.reconcile.supplied import supplied
+from chatoperator.parts.credentials import Certificate
+from chatoperator.parts.ingress.tls.faults import CERTIFICATE_BYTES_MAX, Grade, certificate_faults, grade
+from chatoperator.parts.ingress.tls.supplied import supplied
 from chatoperator.reconcile.usersecrets import needed, reduced
 from tests.support.certificates import issued
 from tests.support.chatclusters import NOW, cluster

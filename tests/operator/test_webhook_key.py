@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.reconcile.webhook_key import webhook_fault
+from chatoperator.parts.chatserver.webhook_key import webhook_fault
 
 
 def secret(**data: bytes) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from chatoperator import lanes, workqueue
-from chatoperator.workqueue import Key, WorkQueue
+from chatoperator.kube import lanes, workqueue
+from chatoperator.kube.workqueue import Key, WorkQueue
 
 ONE, TWO = ("chat", "one"), ("chat", "two")
 

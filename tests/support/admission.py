@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.metadata import Manifest
     from tests.support.apiserver import ApiServer
 
     Done = subprocess.CompletedProcess[str]

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from chatoperator.manifests.credentials import Certificate, SelfSigned
+from chatoperator.parts.credentials import Certificate, SelfSigned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

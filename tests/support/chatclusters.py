@@ -4,14 +4,14 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from chatoperator.manifests import Inputs, ServerTemplate
-from chatoperator.manifests.credentials import Certificate, Credentials, SelfSigned
-from chatoperator.manifests.logins import Logins
+from chatoperator.api.parse import parse
+from chatoperator.api.spec import ChatCluster
 from chatoperator.observed import AgentReport, Answer, Reading
-from chatoperator.parse import parse
-from chatoperator.probe import Target
+from chatoperator.parts.credentials import Certificate, Credentials, SelfSigned
+from chatoperator.parts.database.logins import Logins
+from chatoperator.parts.manifests import Inputs, ServerTemplate
+from chatoperator.probes.prober import Target
 from chatoperator.settings import Images, Settings
-from chatoperator.spec import ChatCluster
 
 IMAGES = Images(chatserver="chatserver:1", postgres="postgres:1", haproxy="haproxy:1")
 

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from picows import WSError, WSListener, WSMsgType, ws_connect
 
-from chatserver.services.accounts import secret_hash
+from chatserver.accounts.sign_in import secret_hash
 
 if TYPE_CHECKING:
     import ssl

@@ -14,8 +14,7 @@ import httpx
 from aiohttp import web
 from cryptography import x509
 
-from chatoperator.certificates import ensure
-from chatoperator.manifests.haproxy import (
+from chatoperator.parts.ingress.haproxy import (
     ADMIN_SOCKET,
     CERTIFICATE_FILE,
     CONFIG_FOLDER,
@@ -26,6 +25,7 @@ from chatoperator.manifests.haproxy import (
     Route,
     render,
 )
+from chatoperator.parts.ingress.tls.self_signed import ensure
 from tests.support.apiserver import free_ports
 from tests.support.cluster import until
 from tests.support.haproxy import running
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from chatoperator.manifests.credentials import Certificate, SelfSigned
+    from chatoperator.parts.credentials import Certificate, SelfSigned
 
 ROUTE = Route(
     servers="demo-chatserver.chat.svc.cluster.local",

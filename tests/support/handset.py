@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from chatserver.client.model import Item
 from chatserver.client.order import RowOrder
+from chatserver.messaging import chats
 from chatserver.model import Principal
 from chatserver.protocol import CLOSE_REPLACED
-from chatserver.services import chats
 from tests.support.inprocess import Wire
 from tests.support.replica import Replica, Row, as_client_sees, row_of_event
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from chatserver.__main__ import main
-from chatserver.routes import websocket
+from chatserver.transport import websocket
 
 SECONDS = 1.0
 

@@ -11,7 +11,7 @@ import json
 import ssl
 from typing import TYPE_CHECKING, Self
 
-from chatoperator.certificates import ensure
+from chatoperator.parts.ingress.tls.self_signed import ensure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator

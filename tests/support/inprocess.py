@@ -9,22 +9,22 @@ import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chatserver.app import make_context
-from chatserver.connection import Connection
 from chatserver.errors import ChatError, InternalError
+from chatserver.fanout.connection import Connection
 from chatserver.hints import Hint
 from chatserver.metrics import Metrics
-from chatserver.routes.conversation import Conversation
-from chatserver.routes.upkeep import Sockets
-from chatserver.routes.websocket import Socket
 from chatserver.settings import read_settings
+from chatserver.socket.conversation import Conversation
 from chatserver.storage.database import Database
+from chatserver.transport.upkeep import Sockets
+from chatserver.transport.websocket import Socket
 from tests.support.server import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from chatserver.http.context import Context
     from chatserver.model import Principal
-    from chatserver.routes.context import Context
     from chatserver.storage.listener import Listener
 
 POOL_SIZE = 4
@@ -69,7 +69,7 @@ class Air:
 
 
 class PlayedBus:
-    """One server's end of the bus (`chatserver.bus.Bus`).
+    """One server's end of the bus (`chatserver.fanout.bus.Bus`).
 
     Attributes:
         waiting: hints that were sent and have not reached the server.
@@ -219,7 +219,7 @@ class Wire:
         self._socket = PlayedSocket(self._conversation)
 
     async def open(self) -> None:
-        """Connect, as routes/socket.py does.
+        """Connect, as socket/route.py does.
 
         Raises:
             ServiceUnavailable: the database is unavailable.

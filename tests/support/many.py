@@ -7,17 +7,17 @@ import base64
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.cache import Cache
 from chatoperator.errors import KubeError
-from chatoperator.kinds import path_of
-from chatoperator.manifests.metadata import KIND
+from chatoperator.kube.cache import Cache
+from chatoperator.kube.kinds import path_of
+from chatoperator.metadata import KIND
 from chatoperator.reconcile import Reconciler
 from tests.support.chatclusters import SETTINGS, FakeProber
 from tests.support.standins import _complete, create
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest, ObjectKey
 
 SECONDS = 15
 

@@ -18,7 +18,7 @@ import aiohttp
 
 from chatoperator import logs, metrics, operate, settings
 from chatoperator.observed import Answer, Reading
-from chatoperator.probe import Prober, Target
+from chatoperator.probes.prober import Prober, Target
 from tests.support.chatclusters import FakeProber
 
 

@@ -8,8 +8,9 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from chatoperator import cache, controller, kube, lanes, metrics, supervision
+from chatoperator import controller, metrics, supervision
 from chatoperator.controller import Controller
+from chatoperator.kube import cache, client, lanes
 from chatoperator.observed import Answer
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ PERIODS: dict[Any, dict[str, Any]] = {
     supervision: {"RESTART_SECONDS": (TURN_SECONDS,)},
     cache: {"BACKOFF_SECONDS": (TURN_SECONDS,)},
     controller: {"PULSE_SECONDS": TURN_SECONDS, "SWEEP_SECONDS": TURN_SECONDS},
-    kube: {"WATCH_SECONDS": 1},
+    client: {"WATCH_SECONDS": 1},
     lanes: {"BACKOFF_SECONDS": (TURN_SECONDS,), "COALESCE_SECONDS": 0},
 }
 

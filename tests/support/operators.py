@@ -7,15 +7,15 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.cache import Cache
-from chatoperator.kinds import CERTIFICATE, CHILDREN, ROUTE
-from chatoperator.manifests.metadata import KIND
+from chatoperator.kube.cache import Cache
+from chatoperator.kube.kinds import CERTIFICATE, CHILDREN, ROUTE
+from chatoperator.metadata import KIND
 from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
 from tests.support.chatclusters import SETTINGS, FakeProber
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
 
 SERVED = CHILDREN.keys() - {CERTIFICATE, ROUTE}

@@ -1,4 +1,4 @@
-"""People, chats and messages for integration tests, made through the services."""
+"""People, chats and messages for integration tests, made through the server's own functions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chatserver.accounts.code_limits import CodeLimits
+from chatserver.accounts.sign_in import Accounts
+from chatserver.messaging.messages import send_message
+from chatserver.messaging.receipts import Receipts
+from chatserver.messaging.writer import MessageWriter
 from chatserver.model import Principal, SendMessage, SentMessage, Session
-from chatserver.services.accounts import Accounts
-from chatserver.services.code_limits import CodeLimits
-from chatserver.services.messages import send_message
-from chatserver.services.receipts import Receipts
-from chatserver.services.writer import MessageWriter
 from chatserver.storage.database import Database
 
 if TYPE_CHECKING:

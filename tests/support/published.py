@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chatserver.routes.asyncapi import make_asyncapi
-from chatserver.routes.openapi import make_openapi
+from chatserver.apidocs.asyncapi import make_asyncapi
+from chatserver.apidocs.openapi import make_openapi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

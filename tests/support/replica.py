@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chatserver.services.rendering import view_row
+from chatserver.messaging.rendering import view_row
 
 if TYPE_CHECKING:
     from chatserver.model import MessageRow

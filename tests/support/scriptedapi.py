@@ -1,4 +1,4 @@
-"""An API server's lists and watches as a test scripts them, in place of `chatoperator.kube.Kube`."""
+"""An API server's lists and watches as a test scripts them, in place of `chatoperator.kube.client.Kube`."""
 
 from __future__ import annotations
 

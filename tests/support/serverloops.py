@@ -9,21 +9,24 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from chatserver import bus, loops, supervision
+from chatserver import loops, supervision
+from chatserver.accounts import deletion
+from chatserver.accounts.code_senders import CodeMessage
 from chatserver.app import make_context
+from chatserver.fanout import bus, delivery
+from chatserver.fanout import presence as presence_service
+from chatserver.fleet import balancing, health, housekeeping, proxies
+from chatserver.fleet.health import Health
 from chatserver.hints import Hint
+from chatserver.messaging import groups, writer
+from chatserver.messaging.pending import Pending
 from chatserver.metrics import Metrics
 from chatserver.model import Principal
-from chatserver.routes import upkeep
-from chatserver.routes.websocket import Socket
-from chatserver.services import balancing, deletion, delivery, groups, health, housekeeping, proxies, writer
-from chatserver.services import presence as presence_service
-from chatserver.services.health import Health
-from chatserver.services.pending import Pending
-from chatserver.services.senders import CodeMessage
 from chatserver.settings import read_settings
 from chatserver.storage import presence
 from chatserver.storage.messages import NewMessage
+from chatserver.transport import upkeep
+from chatserver.transport.websocket import Socket
 from tests.support.gateway import Gateway
 from tests.support.injection import within
 from tests.support.inprocess import Wire
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     import pytest
 
     from chatserver.errors import ChatError
+    from chatserver.http.context import Context
     from chatserver.model import SentMessage
-    from chatserver.routes.context import Context
 
 HAPPENS_SECONDS = 10.0
 """Far beyond what any of the work takes."""

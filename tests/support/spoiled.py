@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chatserver.services import sending
-from chatserver.services.messages import check_message
+from chatserver.messaging import sending
+from chatserver.messaging.messages import check_message
 
 
 def _spoil(*_: object) -> None:

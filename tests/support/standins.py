@@ -7,14 +7,14 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from chatoperator.errors import KubeError
-from chatoperator.kinds import path_of
-from chatoperator.manifests.metadata import MANAGED_SELECTOR
+from chatoperator.kube.kinds import path_of
+from chatoperator.metadata import MANAGED_SELECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest
 
 
 async def count(kube: Kube, kind: str, namespace: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from chatoperator.kinds import path_of
+from chatoperator.kube.kinds import path_of
 from tests.support.apiserver import ADMIN_TOKEN
 
 if TYPE_CHECKING:

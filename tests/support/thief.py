@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from chatoperator.kinds import KINDS
-from chatoperator.manifests.metadata import FIELD_MANAGER
+from chatoperator.kube.kinds import KINDS
+from chatoperator.metadata import FIELD_MANAGER
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -1,4 +1,4 @@
-"""SQL of changes to messages already sent: each function is a step of a transaction of `services.changes`."""
+"""SQL of changes to messages already sent: each function is a step of a transaction of `messaging.changes`."""
 
 from __future__ import annotations
 

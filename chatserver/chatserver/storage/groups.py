@@ -1,4 +1,4 @@
-"""SQL of groups; each function is a step of a transaction that `services.groups` composes."""
+"""SQL of groups; each function is a step of a transaction that `messaging.groups` composes."""
 
 from __future__ import annotations
 

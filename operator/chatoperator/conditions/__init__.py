@@ -21,7 +21,7 @@ from chatoperator.conditions import (
 )
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Condition, Facts
+    from chatoperator.conditions.inputs import Condition, Facts
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:

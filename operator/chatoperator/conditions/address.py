@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.metadata import part_name
+from chatoperator.metadata import part_name
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
+    from chatoperator.conditions.inputs import Facts
 
 
 def missing(facts: Facts) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.facts import Condition
-from chatoperator.manifests.metadata import claim_name
+from chatoperator.conditions.inputs import Condition
+from chatoperator.metadata import claim_name
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.conditions.inputs import Facts
+    from chatoperator.metadata import Manifest
 
 
 def condition(facts: Facts) -> Condition | None:

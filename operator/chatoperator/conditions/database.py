@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.conditions.inputs import Condition
 from chatoperator.conditions.workloads import part_condition, troubles
-from chatoperator.facts import Condition
-from chatoperator.manifests.metadata import claim_name
+from chatoperator.metadata import claim_name
 from chatoperator.observed import leaving
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
+    from chatoperator.conditions.inputs import Facts
 
 
 def condition(facts: Facts) -> Condition:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import address
+from chatoperator.conditions.inputs import Condition
 from chatoperator.conditions.workloads import part_condition
-from chatoperator.facts import Condition
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
+    from chatoperator.conditions.inputs import Facts
 
 
 KIND = "IngressReady"

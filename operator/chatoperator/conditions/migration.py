@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import database
+from chatoperator.conditions.inputs import Condition
 from chatoperator.conditions.rollout import remedy
 from chatoperator.conditions.workloads import rejection, troubles
-from chatoperator.facts import Condition
 from chatoperator.observed import job_state
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
+    from chatoperator.conditions.inputs import Facts
 
 
 def condition(facts: Facts) -> Condition:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.facts import Condition
+from chatoperator.conditions.inputs import Condition
 
 if TYPE_CHECKING:
-    from chatoperator.spec import ChatCluster
+    from chatoperator.api.spec import ChatCluster
 
 
 def condition(cluster: ChatCluster) -> Condition:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import address, changes, migration, names, rollout, safety
-from chatoperator.facts import Condition
+from chatoperator.conditions.inputs import Condition
 from chatoperator.observed import job_state
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
+    from chatoperator.conditions.inputs import Facts
 
 
 def condition(facts: Facts) -> Condition:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import address
-from chatoperator.facts import Condition
+from chatoperator.conditions.inputs import Condition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatoperator.facts import Facts
+    from chatoperator.conditions.inputs import Facts
 
 
 def condition(facts: Facts, parts: Sequence[Condition]) -> Condition:

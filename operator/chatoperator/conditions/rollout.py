@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.conditions.inputs import Condition
 from chatoperator.conditions.workloads import SHOWN, troubles
-from chatoperator.facts import Condition
-from chatoperator.manifests.metadata import part_name
+from chatoperator.metadata import part_name
 from chatoperator.observed import ready_replicas, rolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatoperator.facts import Facts
-    from chatoperator.manifests.metadata import Part
+    from chatoperator.conditions.inputs import Facts
+    from chatoperator.metadata import Part
 
 ROLL_BACK = "Correct the spec, or put back what it said"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.facts import Condition
-from chatoperator.irreplaceable import BEGIN_ANEW_ANNOTATION
+from chatoperator.conditions.inputs import Condition
+from chatoperator.parts.irreplaceable import BEGIN_ANEW_ANNOTATION
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
-    from chatoperator.irreplaceable import Loss
+    from chatoperator.conditions.inputs import Facts
+    from chatoperator.parts.irreplaceable import Loss
 
 REASONS = {"volume": "VolumeLost", "key": "KeyLost", "authority": "AuthorityLost"}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.facts import Condition
+from chatoperator.conditions.inputs import Condition
 
 if TYPE_CHECKING:
-    from chatoperator.autoscaler import Bound
-    from chatoperator.facts import Facts
-    from chatoperator.spec import ChatCluster
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.autoscaling.autoscaler import Bound
+    from chatoperator.conditions.inputs import Facts
 
 
 def conditions(facts: Facts, cluster: ChatCluster) -> tuple[Condition, Condition]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.facts import Condition
-from chatoperator.manifests.metadata import part_name
+from chatoperator.conditions.inputs import Condition
+from chatoperator.metadata import part_name
 from chatoperator.observed import ready_replicas, refusal
 
 if TYPE_CHECKING:
-    from chatoperator.facts import Facts
-    from chatoperator.manifests.metadata import Part
+    from chatoperator.conditions.inputs import Facts
+    from chatoperator.metadata import Part
 
 SHOWN = 3
 """Troubles in one message; more pods of a part mostly have the same."""

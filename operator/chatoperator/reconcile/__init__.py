@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chatoperator import hostnames, metrics
+from chatoperator import metrics
 from chatoperator.errors import OutdatedError, SpecError
-from chatoperator.hostnames import Claims
-from chatoperator.kinds import CERTIFICATE, ROUTE
-from chatoperator.kube import CONFLICT
-from chatoperator.manifests.metadata import KIND
-from chatoperator.reading import check_readable, is_readable, read
+from chatoperator.kube.client import CONFLICT
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
+from chatoperator.metadata import KIND
+from chatoperator.parts.remembered import losses, recorded
 from chatoperator.reconcile import scale
-from chatoperator.reconcile.act import Actor
-from chatoperator.reconcile.ask import pulse, report_of_agent
 from chatoperator.reconcile.keep import keep_owners
 from chatoperator.reconcile.observe import (
     confirmed,
@@ -30,27 +27,31 @@ from chatoperator.reconcile.observe import (
     with_writes,
 )
 from chatoperator.reconcile.plan import Told, make_plan
-from chatoperator.reconcile.remembered import losses, recorded
+from chatoperator.reconcile.reachability import pulse, report_of_agent
+from chatoperator.reconcile.reading import check_readable, is_readable, read
 from chatoperator.reconcile.report import Reporter
+from chatoperator.reconcile.rivals import stand
 from chatoperator.reconcile.state import State
 from chatoperator.reconcile.usersecrets import named_secrets
-from chatoperator.rivals import stand
+from chatoperator.reconcile.write import Actor
+from chatoperator.reporting import hostnames
+from chatoperator.reporting.hostnames import Claims
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
-    from chatoperator.cache import Cache
-    from chatoperator.kube import Kube
-    from chatoperator.lanes import Key
-    from chatoperator.manifests import Inputs
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.kube.cache import Cache
+    from chatoperator.kube.client import Kube
+    from chatoperator.kube.lanes import Key
+    from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
-    from chatoperator.probe import Prober
+    from chatoperator.parts.manifests import Inputs
+    from chatoperator.probes.prober import Prober
     from chatoperator.reconcile.outcome import Outcome
     from chatoperator.reconcile.plan import Plan
     from chatoperator.settings import Settings
-    from chatoperator.spec import ChatCluster
 
 CONFLICTS_TOLD = 3
 """Conflicts in a row until status says so: then something else writes all the time, or keeps an object from going."""

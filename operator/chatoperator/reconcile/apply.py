@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator import metrics
-from chatoperator.contest import WRITERS_FIELD, differing, is_held, overruled, undone
 from chatoperator.errors import KubeError
-from chatoperator.kube import CONFLICT
-from chatoperator.manifests import desired
-from chatoperator.manifests.needs import needs
+from chatoperator.kube.client import CONFLICT
+from chatoperator.kube.contest import WRITERS_FIELD, differing, is_held, overruled, undone
+from chatoperator.parts.manifests import desired
+from chatoperator.parts.needs import needs
 from chatoperator.reconcile.claim import keep_claim
+from chatoperator.reconcile.digests import content
 from chatoperator.reconcile.state import Applied, Refusal
-from chatoperator.reconcile.wishes import content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chatoperator.cache import Cache
-    from chatoperator.events import News
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.kube.cache import Cache
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest, ObjectKey
     from chatoperator.observed import Observed
+    from chatoperator.reconcile.digests import Wish
     from chatoperator.reconcile.outcome import Outcome
     from chatoperator.reconcile.plan import Plan
     from chatoperator.reconcile.state import State
-    from chatoperator.reconcile.wishes import Wish
-    from chatoperator.spec import ChatCluster
+    from chatoperator.reporting.events import News
 
 APPLY_ALL_SECONDS = 600
 """Everything is applied this often even where nothing seems to differ: fields that others added to ours are undone."""

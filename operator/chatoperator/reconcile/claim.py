@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chatoperator.events import News
-from chatoperator.manifests.metadata import digest
-from chatoperator.quantity import number
-from chatoperator.reconcile.remembered import is_bound
+from chatoperator.api.quantity import number
+from chatoperator.metadata import digest
+from chatoperator.parts.remembered import is_bound
 from chatoperator.reconcile.state import Refusal
+from chatoperator.reporting.events import News
 
 if TYPE_CHECKING:
-    from chatoperator.cache import Cache
     from chatoperator.errors import KubeError
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.kube.cache import Cache
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest
 
 FORBIDDEN, INVALID = 403, 422
 """Statuses with which the API server refuses a change: what admission forbids, what validation finds wrong."""

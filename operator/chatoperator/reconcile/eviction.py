@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.manifests.metadata import SAFE_TO_EVICT_VOLUMES_ANNOTATION
+from chatoperator.metadata import SAFE_TO_EVICT_VOLUMES_ANNOTATION
 
 if TYPE_CHECKING:
-    from chatoperator.cache import Cache
-    from chatoperator.kube import Kube
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.kube.cache import Cache
+    from chatoperator.kube.client import Kube
     from chatoperator.observed import Observed
-    from chatoperator.spec import ChatCluster
 
 SCRATCH_VOLUMES = {"ingress": "tmp,run", "chatserver": "tmp"}
 """By part, emptyDirs whose loss costs nothing; with one that is not named, the autoscaler never removes the node.

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from chatoperator.manifests.metadata import labels, owner
-from chatoperator.ownership import controller, is_chatcluster, retained_names
+from chatoperator.kube.ownership import controller, is_chatcluster, retained_names
+from chatoperator.metadata import labels, owner
 from chatoperator.reconcile.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.cache import Cache
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.kube.cache import Cache
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
 
 log = structlog.get_logger(__name__)

@@ -7,21 +7,21 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatoperator.kept import stranger
-from chatoperator.kinds import CERTIFICATE
-from chatoperator.manifests.metadata import database_secret_name, tls_secret_name
+from chatoperator.kube.kept import stranger
+from chatoperator.kube.kinds import CERTIFICATE
+from chatoperator.kube.ownership import is_migrate_job, is_ours, is_pod_of, own_names
+from chatoperator.metadata import database_secret_name, tls_secret_name
 from chatoperator.observed import Observed, pod
-from chatoperator.ownership import is_migrate_job, is_ours, is_pod_of, own_names
-from chatoperator.reconcile.losses import irreplaceables
-from chatoperator.reconcile.remembered import recorded
+from chatoperator.parts.losses import irreplaceables
+from chatoperator.parts.remembered import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from chatoperator.cache import Cache
-    from chatoperator.manifests.metadata import Manifest, ObjectKey
-    from chatoperator.reconcile.wishes import Wish
-    from chatoperator.spec import ChatCluster
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.kube.cache import Cache
+    from chatoperator.metadata import Manifest, ObjectKey
+    from chatoperator.reconcile.digests import Wish
 
 LOST_AFTER_SECONDS = 30
 """A pod that is to go is killed when its grace ends, and kubelet says so within seconds. Later than this nobody says it

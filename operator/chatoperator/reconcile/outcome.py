@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chatoperator.errors import KubeError
-from chatoperator.events import News
+from chatoperator.reporting.events import News
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from chatoperator.irreplaceable import Loss
-    from chatoperator.manifests.metadata import ObjectKey
+    from chatoperator.metadata import ObjectKey
+    from chatoperator.parts.irreplaceable import Loss
 
 
 @dataclass

@@ -6,11 +6,8 @@ import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chatoperator import status
 from chatoperator.errors import SpecError
-from chatoperator.manifests import Inputs, ServerTemplate, logins, migrate_job
-from chatoperator.manifests.credentials import Credentials
-from chatoperator.manifests.metadata import (
+from chatoperator.metadata import (
     OUTLIVED_ANNOTATION,
     chatserver_secret_name,
     claim_name,
@@ -18,30 +15,34 @@ from chatoperator.manifests.metadata import (
     digest,
     part_name,
 )
-from chatoperator.manifests.needs import unbegun
-from chatoperator.manifests.networkpolicy import live_database_ports
 from chatoperator.observed import annotation, condemned, job_state, leaving, schema_of, secret_text
-from chatoperator.reconcile.configuration import digest_of, image_of, keeps_database, revision_of
-from chatoperator.reconcile.externaldatabase import judge
-from chatoperator.reconcile.frontcertificate import front_certificate_trouble
-from chatoperator.reconcile.losses import find_losses
-from chatoperator.reconcile.serving import serving
-from chatoperator.reconcile.webhook_key import webhook_fault
+from chatoperator.parts.chatserver.webhook_key import webhook_fault
+from chatoperator.parts.credentials import Credentials
+from chatoperator.parts.database import logins
+from chatoperator.parts.database.configuration import digest_of, image_of, keeps_database, revision_of
+from chatoperator.parts.database.external import judge
+from chatoperator.parts.ingress.front_certificate import front_certificate_trouble
+from chatoperator.parts.ingress.tls.serving import serving
+from chatoperator.parts.losses import find_losses
+from chatoperator.parts.manifests import Inputs, ServerTemplate, migrate_job
+from chatoperator.parts.needs import unbegun
+from chatoperator.parts.networkpolicy import live_database_ports
+from chatoperator.reporting import status
 from chatoperator.settings import Images
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Collection, Mapping
 
-    from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.metadata import Manifest, ObjectKey
     from chatoperator.observed import AgentReport, Observed, Reading
-    from chatoperator.reconcile.database_trouble import DatabaseTrouble
-    from chatoperator.reconcile.externaldatabase import Judged
-    from chatoperator.reconcile.losses import Losses
-    from chatoperator.reconcile.serving import Serving
-    from chatoperator.routing import RouteTrouble
+    from chatoperator.parts.database.external import Judged
+    from chatoperator.parts.database.trouble import DatabaseTrouble
+    from chatoperator.parts.ingress.routing import RouteTrouble
+    from chatoperator.parts.ingress.tls.serving import Serving
+    from chatoperator.parts.losses import Losses
     from chatoperator.settings import Settings
-    from chatoperator.spec import ChatCluster
 
 SECRET_BYTES = 32
 """256 random bits for each password and key."""

@@ -15,8 +15,8 @@ from chatoperator.observed import job_state
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest, Part
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest, Part
     from chatoperator.observed import Observed
 
 REASON = "FailedCreate"

@@ -8,38 +8,40 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from chatoperator import certificates, metrics, refusals, status
+from chatoperator import metrics
 from chatoperator.conditions import conditions
-from chatoperator.contest import contested
+from chatoperator.conditions.inputs import Ends, Facts
 from chatoperator.errors import OutdatedError
-from chatoperator.events import event, turned
-from chatoperator.facts import Ends, Facts
-from chatoperator.kinds import ROUTE
-from chatoperator.manifests.metadata import front_name, part_name, selector, selector_text
+from chatoperator.kube.contest import contested
+from chatoperator.kube.kinds import ROUTE
+from chatoperator.kube.ownership import owner_in_words
+from chatoperator.metadata import front_name, part_name, selector, selector_text
 from chatoperator.observed import ready_replicas
-from chatoperator.ownership import owner_in_words
-from chatoperator.reconcile.ask import ask, targets
+from chatoperator.parts.ingress.routing import route_trouble
+from chatoperator.parts.ingress.tls import self_signed
+from chatoperator.parts.losses import irreplaceables
+from chatoperator.parts.remembered import STATUS_FIELD, record
 from chatoperator.reconcile.keep import policy
-from chatoperator.reconcile.losses import irreplaceables
+from chatoperator.reconcile.reachability import ask, targets
 from chatoperator.reconcile.rejections import fresh, podless, rejections
-from chatoperator.reconcile.remembered import STATUS_FIELD, record
-from chatoperator.routing import route_trouble
+from chatoperator.reporting import refusals, status
+from chatoperator.reporting.events import event, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from chatoperator.cache import Cache
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.errors import KubeError
-    from chatoperator.events import News
-    from chatoperator.irreplaceable import Loss
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.kube.cache import Cache
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
-    from chatoperator.probe import Prober
+    from chatoperator.parts.irreplaceable import Loss
+    from chatoperator.probes.prober import Prober
     from chatoperator.reconcile.plan import Plan
     from chatoperator.reconcile.state import State
+    from chatoperator.reporting.events import News
     from chatoperator.settings import Settings
-    from chatoperator.spec import ChatCluster
 
 CERTIFICATE_SOON_DAYS = 14
 """Whoever renews by hand needs a fortnight; issuers that renew by themselves do it earlier."""
@@ -257,7 +259,7 @@ def _taken(observed: Observed, plan: Plan) -> tuple[str, ...]:
 def _certificate(plan: Plan) -> dict[str, str] | None:
     """What HAProxy is to serve, so that somebody who replaced a certificate can wait for it."""
     served = plan.serving.pair.certificate if plan.serving.pair is not None else ""
-    sha256, ends = certificates.fingerprint(served), certificates.ends(served)
+    sha256, ends = self_signed.fingerprint(served), self_signed.ends(served)
     return {"sha256": sha256, "notAfter": _rfc3339(ends)} if sha256 is not None and ends is not None else None
 
 

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chatoperator import autoscaler
-from chatoperator.events import News
-from chatoperator.manifests.metadata import part_name
+from chatoperator.autoscaling import autoscaler
+from chatoperator.metadata import part_name
 from chatoperator.observed import DELETION_COST_ANNOTATION, ready_replicas, rolling
 from chatoperator.reconcile.state import Removal
+from chatoperator.reporting.events import News
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.cache import Cache
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.kube.cache import Cache
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed, Pod, Reading
-    from chatoperator.probe import Prober
+    from chatoperator.probes.prober import Prober
     from chatoperator.reconcile.plan import Plan
     from chatoperator.reconcile.state import State
-    from chatoperator.spec import ChatCluster
 
 VICTIM_COST = "-100"
 """pod-deletion-cost of the servers to remove; others have none, which counts as 0."""

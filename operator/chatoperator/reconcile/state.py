@@ -6,20 +6,20 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chatoperator.events import Allowance
-from chatoperator.reconcile.wishes import wishes
-from chatoperator.rivals import Standing
+from chatoperator.reconcile.digests import wishes
+from chatoperator.reconcile.rivals import Standing
+from chatoperator.reporting.events import Allowance
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from chatoperator.autoscaler import Decision, Memory
-    from chatoperator.contest import Contest
-    from chatoperator.manifests import Inputs
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.autoscaling.autoscaler import Decision, Memory
+    from chatoperator.kube.contest import Contest
     from chatoperator.observed import Reading
-    from chatoperator.probe import Target
-    from chatoperator.reconcile.wishes import Wish, Wishes
-    from chatoperator.spec import ChatCluster
+    from chatoperator.parts.manifests import Inputs
+    from chatoperator.probes.prober import Target
+    from chatoperator.reconcile.digests import Wish, Wishes
 
 
 @dataclass(frozen=True, slots=True)

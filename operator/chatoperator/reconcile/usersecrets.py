@@ -6,17 +6,17 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from chatoperator.certificate_faults import CERTIFICATE_BYTES_MAX
-from chatoperator.dsn import BYTES_MAX as DSN_BYTES_MAX
-from chatoperator.manifests.chatserver import WEBHOOK_KEY
-from chatoperator.manifests.databaseaccess import AUTHORITY_KEY
+from chatoperator.api.dsn import BYTES_MAX as DSN_BYTES_MAX
+from chatoperator.parts.chatserver.database_access import AUTHORITY_KEY
+from chatoperator.parts.chatserver.deployment import WEBHOOK_KEY
+from chatoperator.parts.ingress.tls.faults import CERTIFICATE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Manifest
-    from chatoperator.spec import ChatCluster
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Manifest
 
 AUTHORITY_BYTES_MAX = 512 * 1024
 """Of an external database's ca.crt: all authorities that browsers trust have 220 KB."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.kube import Kube, connect
+from chatoperator.kube.client import Kube, connect
 from tests.support import rights
 from tests.support.apiserver import RELEASE_TOKEN, ApiServer, running
 from tests.support.cluster import ROOT

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from chatoperator.manifests.metadata import KIND
+from chatoperator.metadata import KIND
 from tests.support.apiproxy import ApiProxy, Fault, is_write
 from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER
 from tests.support.cluster import ROOT, until
@@ -18,7 +18,7 @@ from tests.support.findings import tell
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
     from tests.support.operator_processes import Operators
 

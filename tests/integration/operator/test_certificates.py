@@ -11,9 +11,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from chatoperator.certificate_faults import Grade, certificate_faults, grade
-from chatoperator.certificates import RENEW_BEFORE_DAYS, SERVER_DAYS, ensure
-from chatoperator.manifests.credentials import Certificate
+from chatoperator.parts.credentials import Certificate
+from chatoperator.parts.ingress.tls.faults import Grade, certificate_faults, grade
+from chatoperator.parts.ingress.tls.self_signed import RENEW_BEFORE_DAYS, SERVER_DAYS, ensure
 from tests.support.certificates import CLIENT_AUTH, issued, of_a_user
 from tests.support.cluster import until
 from tests.support.findings import tell

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.certificates import is_own
 from chatoperator.errors import KubeError
-from chatoperator.kube import CONFLICT
+from chatoperator.kube.client import CONFLICT
 from chatoperator.observed import Answer
+from chatoperator.parts.ingress.tls.self_signed import is_own
 from tests.support import crds
 from tests.support.certificates import issued
 from tests.support.cluster import until

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from chatoperator.parse import parse
+from chatoperator.api.parse import parse
 from tests.support.cluster import ROOT
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatoperator.manifests.logins import REQUEST_ANNOTATION, STAGE_ANNOTATION
-from chatoperator.manifests.metadata import CONFIG_HASH_ANNOTATION
-from chatoperator.manifests.postgres import REVISION_KEY
+from chatoperator.metadata import CONFIG_HASH_ANNOTATION
 from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.parts.database.logins import REQUEST_ANNOTATION, STAGE_ANNOTATION
+from chatoperator.parts.database.statefulset import REVISION_KEY
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator

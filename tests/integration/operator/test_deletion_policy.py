@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatoperator.manifests.metadata import KIND
+from chatoperator.metadata import KIND
 from tests.support.cluster import until
 
 if TYPE_CHECKING:
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.metadata import Manifest
     from tests.support.apiserver import ApiServer
     from tests.support.many import Many
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatoperator.manifests.haproxy import render
+from chatoperator.parts.ingress.haproxy import render
 from tests.support.cluster import until
 from tests.support.findings import tell
 from tests.support.front import ROUTE, Front, write_files

@@ -22,7 +22,7 @@ from tests.support.operators import Operator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
 
 pytestmark = pytest.mark.integration

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatoperator.manifests.metadata import KIND
+from chatoperator.metadata import KIND
 from tests.operator.test_crd import SCHEMA
 from tests.support.cluster import until
 from tests.support.extremes import ALONE, extremes, merged, without
@@ -18,7 +18,7 @@ from tests.support.tenant import Tenant
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
     from tests.support.operator_processes import Operators
 

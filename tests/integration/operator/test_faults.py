@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.manifests.metadata import KIND
+from chatoperator.metadata import KIND
 from tests.support.apiproxy import ApiProxy, Fault, is_watch, is_write
 from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER
 from tests.support.cluster import until
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
     from tests.support.operator_processes import Operators, Process
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from chatoperator.manifests.metadata import KEPT_ANNOTATIONS
+from chatoperator.metadata import KEPT_ANNOTATIONS
 from tests.support.cluster import ROOT
 
 if TYPE_CHECKING:

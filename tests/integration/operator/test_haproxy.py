@@ -14,10 +14,10 @@ import aiohttp
 import httpx
 import pytest
 
-from chatoperator.certificates import ensure
-from chatoperator.manifests.haproxy import Route, render
-from chatoperator.manifests.haproxyclients import Limits
-from chatoperator.probe import Prober, Target
+from chatoperator.parts.ingress.clients import Limits
+from chatoperator.parts.ingress.haproxy import Route, render
+from chatoperator.parts.ingress.tls.self_signed import ensure
+from chatoperator.probes.prober import Prober, Target
 from tests.support.certificates import of_a_user
 from tests.support.cluster import until
 from tests.support.front import (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.kinds import path_of
-from chatoperator.manifests.metadata import KIND, labels
+from chatoperator.kube.kinds import path_of
+from chatoperator.metadata import KIND, labels
 from tests.support.cluster import until
 from tests.support.findings import tell
 from tests.support.hostile import BODIES, COUNTED, REPORT, TRANSPORTS, Hostile, once, server_tls, whole
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from chatoperator.kube import Kube
-    from chatoperator.manifests.metadata import Part
+    from chatoperator.kube.client import Kube
+    from chatoperator.metadata import Part
     from tests.support.operator_processes import Operators
 
 PATIENCE_SECONDS = 90

@@ -10,9 +10,9 @@ import httpx
 import pytest
 import yaml
 
+from chatoperator.api.parse import parse
 from chatoperator.errors import SpecError
-from chatoperator.manifests import desired
-from chatoperator.parse import parse
+from chatoperator.parts.manifests import desired
 from tests.support.apiserver import ADMIN_TOKEN
 from tests.support.chatclusters import inputs
 from tests.support.cluster import ROOT

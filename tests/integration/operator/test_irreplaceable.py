@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.irreplaceable import BEGIN_ANEW_ANNOTATION
-from chatoperator.manifests.metadata import KIND
+from chatoperator.metadata import KIND
+from chatoperator.parts.irreplaceable import BEGIN_ANEW_ANNOTATION
 from tests.support.many import Many, texts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from chatoperator.metadata import Manifest, ObjectKey
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.kube import Kube
+from chatoperator.kube.client import Kube
 from tests.support.findings import tell
 from tests.support.operators import SERVED, Operator
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatoperator.lease import LEASE_SECONDS
+from chatoperator.kube.lease import LEASE_SECONDS
 from tests.support.apiserver import OPERATOR_USER
 from tests.support.chart import render
 from tests.support.cluster import until
@@ -20,7 +20,7 @@ from tests.support.findings import tell
 from tests.support.operator_processes import LEASE, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
     from tests.support.operator_processes import Operators
 

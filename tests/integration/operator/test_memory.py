@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatoperator.manifests.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
+from chatoperator.metadata import INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
 from tests.support.cluster import until
 from tests.support.findings import tell
 from tests.support.tenant import Tenant
@@ -16,7 +16,7 @@ from tests.support.tenant import Tenant
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
     from tests.support.operator_processes import Operators, Process
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.kinds import CERTIFICATE, KINDS, ROUTE
-from chatoperator.manifests.metadata import (
+from chatoperator.kube.kinds import CERTIFICATE, KINDS, ROUTE
+from chatoperator.kube.ownership import own_names
+from chatoperator.metadata import (
     CREDENTIALS_HASH_ANNOTATION,
     INSTANCE_LABEL,
     MANAGED_BY,
@@ -17,11 +18,10 @@ from chatoperator.manifests.metadata import (
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
 )
 from chatoperator.observed import Reading
-from chatoperator.ownership import own_names
 from tests.support.many import Many, identity
 
 if TYPE_CHECKING:
-    from chatoperator.manifests.metadata import Manifest, ObjectKey
+    from chatoperator.metadata import Manifest, ObjectKey
     from tests.support.operators import Operator
 
 pytestmark = pytest.mark.integration

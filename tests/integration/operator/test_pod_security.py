@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from chatoperator.manifests import desired
-from chatoperator.parse import parse
+from chatoperator.api.parse import parse
+from chatoperator.parts.manifests import desired
 from tests.support.chart import render
 from tests.support.chatclusters import inputs
 from tests.support.cluster import ROOT

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.errors import KubeError
-from chatoperator.manifests.logins import REQUEST_ANNOTATION as ROTATE_ANNOTATION
+from chatoperator.parts.database.logins import REQUEST_ANNOTATION as ROTATE_ANNOTATION
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator

@@ -13,7 +13,7 @@ from tests.support.admission import forbidden
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.manifests.metadata import Manifest
+    from chatoperator.metadata import Manifest
     from tests.support.apiserver import ApiServer
     from tests.support.many import Many
     from tests.support.operators import Operator

@@ -13,9 +13,9 @@ import kopf
 import pytest
 
 from chatoperator import handlers
-from chatoperator.cache import Cache
 from chatoperator.controller import Controller
-from chatoperator.kube import connect
+from chatoperator.kube.cache import Cache
+from chatoperator.kube.client import connect
 from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
 from tests.support import crds

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.controller import PULSE_SECONDS, SWEEP_SECONDS
-from chatoperator.manifests.metadata import KIND
+from chatoperator.metadata import KIND
 from chatoperator.reconcile.rejections import REASON
 from tests.support import kwok
 from tests.support.apiserver import OPERATOR_USER
@@ -26,7 +26,7 @@ from tests.support.standins import bind_pods, clear, complete_jobs, count, creat
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.operator_processes import Operators
 
 SMOKE_COUNT = 30

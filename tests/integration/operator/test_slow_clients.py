@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatoperator.manifests.haproxyclients import IDLE_CONNECTIONS, Limits
+from chatoperator.parts.ingress.clients import IDLE_CONNECTIONS, Limits
 from tests.support.cluster import until
 from tests.support.front import PATIENCE_SECONDS, ROUTE, echo, in_front, open_websocket
 from tests.support.trickle import Slow, all_end

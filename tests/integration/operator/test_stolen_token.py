@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.manifests import desired
-from chatoperator.manifests.credentials import Certificate, Issued
-from chatoperator.parse import parse
+from chatoperator.api.parse import parse
+from chatoperator.parts.credentials import Certificate, Issued
+from chatoperator.parts.manifests import desired
 from tests.support import crds, rights
 from tests.support.apiserver import RELEASE_TOKEN, RELEASE_USER
 from tests.support.chart import CHART, render

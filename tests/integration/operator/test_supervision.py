@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from chatoperator import cache, controller, supervision
-from chatoperator.workqueue import WorkQueue
+from chatoperator import controller, supervision
+from chatoperator.kube import cache
+from chatoperator.kube.workqueue import WorkQueue
 from tests.support.findings import tell
 from tests.support.injection import Injector, within
 from tests.support.operatorloops import looped_operator
@@ -19,7 +20,7 @@ from tests.support.operatorloops import looped_operator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from chatoperator.lanes import Key, Lanes
+    from chatoperator.kube.lanes import Key, Lanes
     from tests.support.injection import Place
     from tests.support.operatorloops import LoopedOperator
     from tests.support.operators import Operator

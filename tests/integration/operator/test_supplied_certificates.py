@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from chatoperator.manifests.credentials import Certificate
 from chatoperator.observed import Answer
+from chatoperator.parts.credentials import Certificate
 from tests.support.certificates import issued
 
 if TYPE_CHECKING:

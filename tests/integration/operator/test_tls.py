@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.certificates import ensure
+from chatoperator.parts.ingress.tls.self_signed import ensure
 from tests.support.certificates import of_a_user
 from tests.support.findings import tell
 from tests.support.front import NAMES, in_front

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator import certificates
 from chatoperator.controller import Controller
-from chatoperator.manifests.metadata import KIND
+from chatoperator.metadata import KIND
 from chatoperator.observed import Answer, Reading
+from chatoperator.parts.ingress.tls import self_signed
 from tests.support.cluster import until
 from tests.support.findings import tell
 
@@ -217,7 +217,7 @@ async def test_an_expired_certificate_of_the_users_is_told_though_the_chat_answe
         (360, "True", "CertificateExpiring"),
         (0, "True", None),
     ):
-        made = certificates.ensure(None, None, ("chat.example.com",), now - dt.timedelta(days=days)).server
+        made = self_signed.ensure(None, None, ("chat.example.com",), now - dt.timedelta(days=days)).server
         operator.kubectl("delete", "secret", "mine", "--ignore-not-found")
         secret = {
             "apiVersion": "v1",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.contest import UNDONE_FREELY
-from chatoperator.rivals import ANSWER_SECONDS, CHALLENGE_SECONDS
+from chatoperator.kube.contest import UNDONE_FREELY
+from chatoperator.reconcile.rivals import ANSWER_SECONDS, CHALLENGE_SECONDS
 
 if TYPE_CHECKING:
-    from chatoperator.kube import Kube
+    from chatoperator.kube.client import Kube
     from tests.support.apiserver import ApiServer
 
 from tests.support.admission import changed_services

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatoperator import certificates
-from chatoperator.manifests.logins import REQUEST_ANNOTATION
 from chatoperator.observed import Answer
+from chatoperator.parts.database.logins import REQUEST_ANNOTATION
+from chatoperator.parts.ingress.tls import self_signed
 from tests.support.certificates import issued
 from tests.support.cluster import ROOT
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 HOST = "chat.example.com"
 PAIR = issued([HOST])
-FINGERPRINT = str(certificates.fingerprint(PAIR.certificate))
+FINGERPRINT = str(self_signed.fingerprint(PAIR.certificate))
 
 COMMAND = re.compile(r"^\| (?P<until>[^|]+) \| `(?P<command>kubectl wait [^`]+)` \|$", re.MULTILINE)
 

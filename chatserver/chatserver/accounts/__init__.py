@@ -1,0 +1,1 @@
+"""Sign-in and what belongs to an account: codes, devices, deletion."""

@@ -1,0 +1,28 @@
+"""How many devices a user may have: each may hold a socket, polls, and what waits for it in a server's memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chatserver.hints import Hint
+from chatserver.storage import device_limit
+from chatserver.storage.audit import AuditEvent
+from chatserver.storage.deletion import send_hints
+
+if TYPE_CHECKING:
+    from chatserver.audit import Trail
+    from chatserver.storage.database import Connection
+
+DEVICES_OF_A_USER: Final = 32
+"""Signed-in devices of one user: a person has a few, and who signs in again and again does not keep the old ones."""
+
+
+async def end_surplus_devices(connection: Connection, trail: Trail, server_name: str, user_id: int) -> None:
+    """Sign out the devices that a sign-in has made too many, those that were used longest ago; a step of it."""
+    ended = await device_limit.end_surplus(connection, user_id, DEVICES_OF_A_USER)
+    if not ended:
+        return
+    await send_hints(connection, Hint(server_name, revoked=tuple(ended)).encode())
+    for device_id in ended:
+        detail = {"reason": "too_many_devices"}
+        await trail.add(AuditEvent(action="device_revoked", user_id=user_id, device_id=device_id, detail=detail))

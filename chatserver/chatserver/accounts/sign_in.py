@@ -1,0 +1,280 @@
+"""Sign-in: codes that prove a phone number, and the sessions made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from chatserver import bounds
+from chatserver.accounts import notices
+from chatserver.accounts.code_limits import (
+    CODE_SECONDS,
+    CODE_TRIES,
+    KNOWN_ADDRESSES_MAX,
+    check_calling_code,
+    is_known,
+    is_number_wide,
+    request_counters,
+    resend_wait_seconds,
+    sites_of,
+    try_counters,
+)
+from chatserver.accounts.code_senders import CodeMessage, LogSender
+from chatserver.accounts.device_limit import end_surplus_devices
+from chatserver.audit import audited, mask_phone_number
+from chatserver.errors import InvalidCode, RateLimited
+from chatserver.limits.addresses import address_subject
+from chatserver.model import CodeRequest, Session
+from chatserver.storage import accounts, codes
+from chatserver.storage.audit import AuditEvent
+from chatserver.storage.outages import StatementFailed
+from chatserver.users.names import check_known_username, check_name
+from chatserver.users.phone_numbers import check_phone_number
+from chatserver.users.usernames import claim
+from chatserver.users.users import account_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatserver.accounts.code_limits import CodeLimits
+    from chatserver.accounts.code_senders import Sender
+    from chatserver.storage.codes import Count, Counter, TriedCode
+    from chatserver.storage.database import Connection, Database
+
+SENDS_MAX: Final = 1000
+"""Codes in a row that are remembered: the waits stopped growing long before."""
+
+TOKEN_BYTES: Final = 32
+"""Random bytes of a token: 256 bits."""
+
+CODE_ID_BYTES: Final = 16
+"""Random bytes of a code_id: 128 bits, good for minutes."""
+
+
+class Accounts:
+    """Codes and sign-ins.
+
+    Args:
+        database: where they are kept.
+        secret_key: HMAC key for codes; the same on all servers.
+        limits: how many codes may be asked for.
+        session_days: how long a token lives.
+        sender: takes codes to people; without one they are only in the answers.
+        on_refused: told ``codes`` or ``tries`` at each refusal, for metrics.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        secret_key: bytes,
+        limits: CodeLimits,
+        session_days: int = 90,
+        sender: Sender | None = None,
+        on_refused: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._database = database
+        self._secret_key = secret_key
+        self._limits = limits
+        self._session_days = session_days
+        self._sender: Sender = LogSender() if sender is None else sender
+        self._on_refused = on_refused
+
+    @property
+    def reveals_codes(self) -> bool:
+        """Whether the answer to who asks for a code shows it: development only."""
+        return self._sender.reveals_codes
+
+    async def request_code(self, phone_number: str, address: str) -> CodeRequest:
+        """Make a code for a phone number and store its HMAC; the number's other codes stay as they are.
+
+        Says nothing about whether the number has an account. What is refused counts for nothing.
+
+        Args:
+            phone_number: as the client wrote it.
+            address: the client's address.
+
+        Returns:
+            The code, which is on its way to its owner and which nobody else may see unless `reveals_codes`, and the
+            code_id, which is the requester's alone.
+
+        Raises:
+            ValidationFailed: not a possible phone number, or none that may sign in here.
+            RateLimited: the last code that the address asked for the number is too young, or too many were made this
+                hour; with retry_after_seconds.
+            ServiceUnavailable: the database is unavailable, or too many codes wait for the sender.
+        """
+        dialled = check_phone_number(phone_number, "phone_number")
+        check_calling_code(self._limits, dialled.number)
+        number = await account_number(self._database, dialled)
+        code, code_id = f"{secrets.randbelow(1_000_000):06d}", secrets.token_urlsafe(CODE_ID_BYTES)
+        with self._sender.reserve() as send:
+            async with self._database.transaction() as connection:
+                sends = await self._admit(connection, number, address)
+                new = codes.NewCode(
+                    phone_number=number,
+                    address=address_subject(address),
+                    secret_hash=secret_hash(code_id),
+                    code_hmac=self._code_hmac(number, code),
+                    seconds=CODE_SECONDS,
+                    tries=CODE_TRIES,
+                    sends=sends,
+                )
+                await codes.store_code(connection, new)
+            # To the number of today: nothing reaches a retired one.
+            send(CodeMessage(dialled.number, code, CODE_SECONDS))
+        return CodeRequest(number, code, CODE_SECONDS, code_id)
+
+    async def _admit(self, connection: Connection, number: str, address: str) -> int:
+        """Count a request; returns how many unused codes in a row the address has asked for then.
+
+        Raises:
+            RateLimited: it is over a limit; the transaction must not be committed.
+        """
+        counters = request_counters(self._limits, number, address)
+        # Counted first: who asks at the same time for the same number from the same address waits here.
+        counts = await codes.count(connection, counters, 1)
+        last = await codes.last_unused(connection, number, address_subject(address))
+        sends = 0 if last is None else last.sends
+        wait_seconds = 0 if last is None else resend_wait_seconds(sends, last.age_seconds)
+        if wait_seconds > 0:
+            raise self._refused("codes", "A code for this number was just sent; use it, or wait.", wait_seconds)
+        over = [(c, n) for c, n in zip(counters, counts, strict=True) if n.events > c.limit]
+        await self._check_counts(connection, over, address, "codes", "Too many codes were requested this hour.")
+        return min(sends + 1, SENDS_MAX)
+
+    async def _check_counts(
+        self, connection: Connection, over: list[tuple[Counter, Count]], address: str, kind: str, detail: str
+    ) -> None:
+        """Refuse what is over a limit; others' requests for a number never hold up whom it has signed in from.
+
+        Raises:
+            RateLimited: it is over; the transaction must not be committed.
+        """
+        if not over:
+            return
+        if all(is_number_wide(counter) for counter, _ in over):
+            number = over[0][0].phone_number
+            if is_known(address, await codes.signed_in_addresses(connection, number, KNOWN_ADDRESSES_MAX)):
+                return
+        raise self._refused(kind, detail, max(counted.seconds_left for _, counted in over))
+
+    async def create_session(
+        self,
+        phone_number: str,
+        code: str,
+        *,
+        device_name: str | None = None,
+        username: str | None = None,
+        code_id: str | None = None,
+        address: str = "",
+    ) -> Session:
+        """Trade a code for a token; make the account at the first sign-in.
+
+        A wrong username or one that is taken leaves the code usable. A given username becomes the account's.
+
+        Args:
+            phone_number: as the client wrote it.
+            code: six digits.
+            device_name: what the list of devices shows.
+            username: the account's from now on.
+            code_id: of the request that the code was sent for; without it the last one from the same address counts.
+            address: the client's address.
+
+        Raises:
+            ValidationFailed: a field is malformed. UsernameTaken: another account has this username.
+            InvalidCode: wrong, expired, used or tried five times.
+            RateLimited: too many wrong codes for the number or from the address.
+            ServiceUnavailable: the database is unavailable.
+        """
+        dialled = check_phone_number(phone_number, "phone_number")
+        name = None if device_name is None else check_name(device_name, "device_name")
+        if username is not None:
+            check_known_username(username, "username")
+        number = await account_number(self._database, dialled)
+        given = self._code_hmac(number, code if bounds.CODE.fullmatch(code) else "")
+        tried = await self._check_code(number, given, code_id, address)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        sign_in = accounts.SignIn(
+            phone_number=number,
+            sites=sites_of(tried.address, address),
+            request_id=tried.request_id,
+            token_hash=secret_hash(token),
+            device_name=name,
+            session_days=self._session_days,
+        )
+        try:
+            async with audited(self._database) as (connection, trail):
+                told = await notices.lock(connection, self._database.server_name, number)
+                wanted = None
+                if username is not None:
+                    wanted = await claim(connection, username, "username", phone_number=number)
+                signed_in = await accounts.sign_in(connection, sign_in, wanted)
+                if signed_in is None:
+                    raise InvalidCode
+                user, device_id = signed_in
+                seen = _seen(number, address)
+                await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
+                await end_surplus_devices(connection, trail, self._database.server_name, user.user_id)
+                if told is not None and told.user_id == user.user_id:
+                    await notices.tell(connection, self._database.server_name, told, "signed_in", device_id=device_id)
+        except StatementFailed as error:
+            raise accounts.username_taken(error) from error
+        return Session(token, device_id, user)
+
+    async def _check_code(self, number: str, given: bytes, code_id: str | None, address: str) -> TriedCode:
+        """Count a try; returns the stored code, which is the given one.
+
+        Raises:
+            InvalidCode: there is no such code, or no try left. RateLimited: too many wrong tries before.
+        """
+        counters = try_counters(self._limits, number, address, with_secret=code_id is not None)
+        async with audited(self._database) as (connection, trail):
+            if code_id is None:
+                tried = await codes.try_by_address(connection, number, address_subject(address))
+            else:
+                tried = await codes.try_by_secret(connection, number, secret_hash(code_id))
+            good = tried is not None and hmac.compare_digest(tried.code_hmac, given)
+            if tried is not None:
+                # Before the answer says anything about the code: a try too many tells nothing.
+                counts = await codes.count(connection, counters, 0 if good else 1)
+                over = [(c, n) for c, n in zip(counters, counts, strict=True) if n.events + good > c.limit]
+                await self._check_counts(connection, over, address, "tries", "Too many wrong codes were tried.")
+                if not good:
+                    # Not the tries at numbers without a code: of those anybody can make as many as they like.
+                    await trail.add(AuditEvent(action="code_refused", detail=_seen(number, address)))
+        if tried is None:
+            raise InvalidCode
+        if not good:
+            if tried.tries_left == CODE_TRIES - 1:
+                await self._tell_of_wrong_codes(number)
+            raise InvalidCode
+        return tried
+
+    async def _tell_of_wrong_codes(self, number: str) -> None:
+        """Tell the devices of a number's account, once a request: after the try, whose locks come later than theirs."""
+        async with self._database.transaction() as connection:
+            told = await notices.lock(connection, self._database.server_name, number)
+            if told is not None:
+                await notices.tell(connection, self._database.server_name, told, "code_refused")
+
+    def _refused(self, kind: str, detail: str, wait_seconds: float) -> RateLimited:
+        self._on_refused(kind)
+        return RateLimited(detail, retry_after_seconds=max(1, math.ceil(wait_seconds)))
+
+    def _code_hmac(self, phone_number: str, code: str) -> bytes:
+        # With the number, or a code could be moved from one row of the database to another.
+        return hmac.digest(self._secret_key, f"{phone_number}:{code}".encode(), "sha256")
+
+
+def _seen(phone_number: str, address: str) -> dict[str, str]:
+    """Return what the audit log holds of who signs in or tries to."""
+    return {"phone_number": mask_phone_number(phone_number), "address": address or "unknown"}
+
+
+def secret_hash(secret: str) -> bytes:
+    """Return the hash under which a random secret (token, ticket) is stored."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

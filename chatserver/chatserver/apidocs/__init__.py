@@ -1,0 +1,1 @@
+"""The published API documents: OpenAPI, AsyncAPI, and a page made from both."""

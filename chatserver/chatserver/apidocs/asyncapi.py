@@ -1,0 +1,144 @@
+"""The AsyncAPI 3.0 document of the WebSocket, made from the frames of protocol.py."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_args
+
+import msgspec
+
+from chatserver import protocol
+from chatserver.apidocs.openapi import API_VERSION, DESCRIPTION, SCHEMAS
+from chatserver.messaging.rendering import EventFrame, RowView, SyncedChatView
+
+PATH = "/api/ws"
+CHANNEL = "websocket"
+CLIENT_FRAMES: tuple[type[protocol.Frame], ...] = get_args(protocol.ClientFrame)
+SERVER_FRAMES: tuple[type[Any], ...] = (
+    protocol.Welcome,
+    protocol.Ack,
+    protocol.Message,
+    EventFrame,
+    protocol.Receipt,
+    protocol.Synced,
+    protocol.TypingFrom,
+    protocol.Presence,
+    protocol.Profile,
+    protocol.Error,
+    protocol.Reconnect,
+    protocol.Pong,
+)
+REPLIES: dict[type[Any], tuple[type[Any], ...]] = {
+    protocol.Send: (protocol.Ack, protocol.Error),
+    protocol.Sync: (protocol.Synced, protocol.Error),
+    protocol.Ping: (protocol.Pong,),
+}
+# What protocol.py leaves open, since the domain's shapes are made above it.
+INNER: dict[tuple[type[Any], str], Any] = {
+    (protocol.Message, "message"): RowView,
+    (protocol.Synced, "chats"): list[SyncedChatView],
+}
+
+
+def make_asyncapi() -> dict[str, Any]:
+    """Return the document, from the server's side: it receives what clients send."""
+    frames = (*CLIENT_FRAMES, *SERVER_FRAMES)
+    refs, schemas = msgspec.json.schema_components([*frames, *INNER.values()], ref_template=SCHEMAS)
+    for (kind, field), inner in zip(INNER, refs[len(frames) :], strict=True):
+        schemas[kind.__name__]["properties"][field] = inner
+    # The shape of the untyped member above.
+    del schemas["Struct"]
+    operations: dict[str, Any] = {
+        f"receive{kind.__name__}": {
+            "action": "receive",
+            "channel": {"$ref": f"#/channels/{CHANNEL}"},
+            "summary": _summary(kind),
+            "messages": [_of_channel(kind)],
+            **({"reply": _reply(REPLIES[kind])} if kind in REPLIES else {}),
+        }
+        for kind in CLIENT_FRAMES
+    }
+    operations["sendFrames"] = {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{CHANNEL}"},
+        "summary": "Tell what happens.",
+        "messages": [_of_channel(kind) for kind in SERVER_FRAMES],
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "ChatCluster's WebSocket",
+            "version": API_VERSION,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "ingress": {
+                "host": "{host}",
+                "protocol": "wss",
+                "variables": {"host": {"description": "Where this document comes from.", "default": "localhost"}},
+                "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("token", "ticket")],
+            }
+        },
+        "channels": {
+            CHANNEL: {
+                "address": PATH,
+                "description": f"Subprotocol {protocol.SUBPROTOCOL}; a frame is one JSON object in a text message.",
+                "messages": {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in frames},
+                "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+                "x-close-codes": _close_codes(),
+                "x-limits": {
+                    "max_frame_bytes": protocol.MAX_FRAME_BYTES,
+                    "max_in_flight": protocol.MAX_IN_FLIGHT,
+                    "max_sync_chats": protocol.MAX_SYNC_CHATS,
+                    "max_subscribed_users": protocol.MAX_SUBSCRIBED_USERS,
+                },
+            }
+        },
+        "operations": operations,
+        "components": {
+            "messages": {
+                kind.__name__: {"name": tag_of(kind), "summary": _summary(kind), "payload": ref}
+                for kind, ref in zip(frames, refs, strict=False)
+            },
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "In the handshake's Authorization header.",
+                },
+                "ticket": {
+                    "type": "httpApiKey",
+                    "in": "query",
+                    "name": "ticket",
+                    "description": "The ticket of POST /api/ws-ticket, for pages.",
+                },
+            },
+        },
+    }
+
+
+def tag_of(kind: type[Any]) -> str:
+    """Return a frame's ``type``."""
+    return "event" if kind is EventFrame else str(kind.__struct_config__.tag)
+
+
+def _summary(kind: type[Any]) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n")[0]
+
+
+def _of_channel(kind: type[Any]) -> dict[str, str]:
+    return {"$ref": f"#/channels/{CHANNEL}/messages/{kind.__name__}"}
+
+
+def _reply(kinds: tuple[type[Any], ...]) -> dict[str, Any]:
+    return {"channel": {"$ref": f"#/channels/{CHANNEL}"}, "messages": [_of_channel(kind) for kind in kinds]}
+
+
+def _close_codes() -> dict[str, str]:
+    """Return what each close code means, by the names of its constant."""
+    prefix = "CLOSE_"
+    named = {value: name for name, value in vars(protocol).items() if name.startswith(prefix)}
+    return {str(code): named[code].removeprefix(prefix).lower() for code in sorted(named)}

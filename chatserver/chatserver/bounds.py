@@ -1,0 +1,117 @@
+"""The fields that clients send, with their bounds: one place for decoders, checks and the published documents.
+
+Numbers and sizes are refused by the decoder. What a text must look like is only documented by its type here, and
+refused by checks.py, which says in words what to send instead.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from chatserver import emojis
+
+MAX_ID: Final = 2**63 - 1
+"""The largest id or seq: PostgreSQL's bigint."""
+
+LAST_SECOND: Final = 253_402_300_799
+"""Unix seconds: the last second of the year 9999, the last that a timestamp can hold here."""
+
+TEXT_MAX_CHARS: Final = 65_536
+"""Characters of a message's text; what WhatsApp takes."""
+
+USERNAME_MAX_CHARS: Final = 50
+"""Characters of a username: the column's width in the source document."""
+
+URL_MAX_CHARS: Final = 2048
+"""Characters of a URL: what every browser and proxy takes."""
+
+PHONE_NUMBER_MAX_CHARS: Final = 64
+"""Characters of a phone number as it is pasted, with punctuation; a number has at most 15 digits."""
+
+NAME_MAX_CHARS: Final = 100
+"""Characters of a group's or a device's name."""
+
+CURSOR_MAX_CHARS: Final = 6144
+"""Characters of a cursor: a snapshot with 1,000 open transactions stays below; a request's headers have 8 KiB."""
+
+CODE_ID_MAX_CHARS: Final = 64
+"""Characters of a code_id; today's have 22."""
+
+GROUP_MEMBERS_MAX: Final = 1024
+"""Members of a group, the creator included (the API's limit)."""
+
+
+# Beside plain numbers whatever is pasted: digits of other scripts, punctuation, invisible characters.
+PHONE_NUMBER: Final = re.compile(r"^[^0-9A-Za-z]*(?:[Tt][Ee][Ll]:)?(?:[^0-9A-Za-z]|00)[^A-Za-z\x00]{6,}$")
+UUID: Final = re.compile(r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
+CODE: Final = re.compile(r"^[0-9]{6}$")
+
+# Each language has other names for "letters of any script", so that the document refuses only ASCII's other characters.
+_NO_WORD: Final = r"\x00-,/:-@\[-^`{-\x7f"
+_USERNAME_PATTERN: Final = rf"^[^.\-{_NO_WORD}](?:[^{_NO_WORD}]*[^.\-{_NO_WORD}])?$"
+_ID_PATTERN: Final = "^[1-9][0-9]{0,18}$"
+_NO_NUL: Final = r"^[^\x00]*$"
+
+
+def text(least: int, most: int, pattern: str | None = None, **more: Any) -> msgspec.Meta:
+    """Return what the documents say about a text of `least` to `most` characters."""
+    schema = {"minLength": least, "maxLength": most, "pattern": pattern, **more}
+    return msgspec.Meta(extra_json_schema={name: value for name, value in schema.items() if value is not None})
+
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+Timestamp = Annotated[float, msgspec.Meta(ge=0, le=LAST_SECOND)]
+# In JSON the keys of an object are texts.
+ById = msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": _ID_PATTERN}})
+
+PhoneNumber = Annotated[
+    str,
+    text(
+        7,
+        PHONE_NUMBER_MAX_CHARS,
+        PHONE_NUMBER.pattern,
+        description="With + and the country's calling code, such as +491701234567; punctuation does not count.",
+    ),
+]
+Username = Annotated[
+    str,
+    text(
+        1,
+        USERNAME_MAX_CHARS,
+        _USERNAME_PATTERN,
+        description="Letters and digits of one script, _, . and -; with a letter, and not reserved.",
+    ),
+]
+UserName = Annotated[str, text(1, USERNAME_MAX_CHARS, _NO_NUL)]
+Recipient = Annotated[str, text(1, USERNAME_MAX_CHARS, _NO_NUL, description="A username or a phone number.")]
+Member = Annotated[
+    str,
+    text(
+        1,
+        USERNAME_MAX_CHARS,
+        f"{PHONE_NUMBER.pattern}|{_USERNAME_PATTERN}",
+        description="A username or a phone number.",
+    ),
+]
+Members = Annotated[list[Member], msgspec.Meta(extra_json_schema={"maxItems": GROUP_MEMBERS_MAX})]
+CodeId = Annotated[str, text(1, CODE_ID_MAX_CHARS, description="From the answer of POST /api/auth/code.")]
+SignInCode = Annotated[str, text(6, 6, CODE.pattern)]
+Name = Annotated[str, text(1, NAME_MAX_CHARS, r"^[^\x00]*[^\s\x00][^\x00]*$", description="Trimmed.")]
+Text = Annotated[str, text(0, TEXT_MAX_CHARS, _NO_NUL)]
+Url = Annotated[
+    str,
+    text(
+        8,
+        URL_MAX_CHARS,
+        r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s]+$",
+        format="uri",
+        description="An absolute http or https URL.",
+    ),
+]
+ClientId = Annotated[str, text(36, 36, UUID.pattern, format="uuid", description="A UUID that the client made.")]
+Emoji = Annotated[str, text(1, emojis.MAX_CHARS, r"[^\x00-\x7f]", description="One emoji, in UTF-8.")]
+Cursor = Annotated[str, text(0, CURSOR_MAX_CHARS, r"^[A-Za-z0-9._\-]*$")]

@@ -1,0 +1,83 @@
+"""What a text, URL, emoji or id must look like: pure checks that name the field."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from chatserver import bounds, emojis, surrogates
+from chatserver.errors import ValidationFailed
+
+NO_MESSAGE: Final = "must be the seq of a message in this chat"
+"""What is wrong with a reply_to."""
+
+
+def check_text(text: str, path: str, *, max_chars: int = bounds.TEXT_MAX_CHARS) -> str:
+    """Return the text if PostgreSQL can store it and it is not too long.
+
+    Raises:
+        ValidationFailed: a NUL, half a surrogate pair, or too long.
+    """
+    if len(text) > max_chars:
+        raise ValidationFailed.of(path, f"must have at most {max_chars} characters, this has {len(text)}")
+    if "\x00" in text:
+        raise ValidationFailed.of(path, "must not hold the character U+0000")
+    if not surrogates.is_utf8(text):
+        raise ValidationFailed.of(path, surrogates.MESSAGE)
+    return text
+
+
+def check_url(text: str, path: str) -> str:
+    """Return an http(s) URL.
+
+    Raises:
+        ValidationFailed: it is none; `path` names the field.
+    """
+    check_text(text, path, max_chars=bounds.URL_MAX_CHARS)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() or not character.isprintable() for character in text):
+        raise ValidationFailed.of(path, "must be an absolute http or https URL")
+    return text
+
+
+def check_emoji(text: str, path: str) -> str:
+    """Return the emoji as it is kept: in the spelling of Unicode's list, whatever variation selectors it came with.
+
+    Raises:
+        ValidationFailed: it is none, or more than one; `path` names the field.
+    """
+    emoji = emojis.find(text)
+    if emoji is None:
+        raise ValidationFailed.of(path, "must be exactly one emoji, percent-encoded in UTF-8, such as %F0%9F%91%8D")
+    return emoji
+
+
+def check_client_id(text: str) -> str:
+    """Return a client's UUID in lower case.
+
+    Raises:
+        ValidationFailed: it is none.
+    """
+    if not bounds.UUID.fullmatch(text):
+        raise ValidationFailed.of("client_id", "must be a UUID, such as 3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11")
+    return text.lower()
+
+
+def is_id(number: int) -> bool:
+    """Return whether a number can be an id or a seq: positive, and not above PostgreSQL's bigint."""
+    return 0 < number <= bounds.MAX_ID
+
+
+def check_limit(limit: int, most: int) -> int:
+    """Return a page's limit.
+
+    Raises:
+        ValidationFailed: not from 1 to `most`.
+    """
+    if not 1 <= limit <= most:
+        raise ValidationFailed.of("limit", f"must be from 1 to {most}")
+    return limit

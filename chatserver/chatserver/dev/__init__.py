@@ -1,0 +1,1 @@
+"""The command ``chatserver dev``: a server with a PostgreSQL of its own."""

@@ -1,0 +1,1 @@
+"""Delivery of rows and signals to the connections of this server, and hints to the other servers."""

@@ -1,0 +1,1 @@
+"""One server among several: health, balancing, moving of clients, drain, housekeeping."""

@@ -1,0 +1,1 @@
+"""HTTP on Sanic: reading requests, the context that handlers reach, errors as problem+json."""

@@ -1,0 +1,139 @@
+"""Strict reading of bodies and queries: 400 for what is no JSON, 422 with the field's path for the rest."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import msgspec
+
+from chatserver import surrogates
+from chatserver.bounds import MAX_ID
+from chatserver.errors import BadRequest, ValidationFailed
+from chatserver.http.answers import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from chatserver.http.context import Request
+
+T = TypeVar("T")
+
+_AT = re.compile(r"(?P<message>.*) - at (?:`key` in )?`\$(?P<path>.*)`", re.DOTALL)
+_NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of request bodies.
+
+    Attributes:
+        rules: what the schema says beyond each field's own: how fields depend on each other.
+    """
+
+    rules: ClassVar[dict[str, Any]] = {}
+
+
+def _field_error(text: str) -> ValidationFailed:
+    """Turn msgspec's sentence into the field's path and what is wrong with it."""
+    located = _AT.fullmatch(text)
+    message, path = (located["message"], located["path"].lstrip(".")) if located else (text, "")
+    named = _NAMED.match(message)
+    if named:
+        path = f"{path}.{named['name']}" if path else named["name"]
+    return ValidationFailed.of(path[:200] or "body", message[:300])
+
+
+def _not_json(request: Request) -> str:
+    coding: str = request.headers.get("content-encoding", "identity")
+    if coding.lower() in {"", "identity"}:
+        return "The body is not JSON."
+    return "The body is not JSON. It has a Content-Encoding, and this server decodes none: send the body as it is."
+
+
+def read_body(request: Request, kind: type[T]) -> T:
+    """Read the JSON body.
+
+    Raises:
+        BadRequest: it is empty or no JSON.
+        ValidationFailed: a field is unknown, missing or of the wrong type, or has an unpaired surrogate.
+    """
+    try:
+        return msgspec.json.decode(request.body, type=kind)
+    except msgspec.ValidationError as e:
+        raise _field_error(str(e)) from e
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
+        unpaired = surrogates.find_unpaired(request.body)
+        if unpaired is not None:
+            raise ValidationFailed.of(unpaired.path, surrogates.MESSAGE) from e
+        raise BadRequest(_not_json(request)) from e
+
+
+class Query:
+    """The query string, read with complaints that name the parameter.
+
+    Args:
+        request: the request.
+        names: the parameters that this call knows.
+
+    Raises:
+        ValidationFailed: a parameter is unknown or given twice.
+    """
+
+    def __init__(self, request: Request, names: Collection[str]) -> None:
+        self._values: dict[str, str] = {}
+        for name, value in request.get_query_args(keep_blank_values=True):
+            if name not in names:
+                known = ", ".join(sorted(names)) or "none"
+                raise ValidationFailed.of(name[:100] or "query", f"unknown parameter; this call takes {known}")
+            if name in self._values:
+                raise ValidationFailed.of(name, "given more than once")
+            self._values[name] = value
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter, or None when it is missing or empty."""
+        return self._values.get(name) or None
+
+    def integer(self, name: str, default: int, *, least: int, most: int) -> int:
+        """Return a whole number within bounds."""
+        found = self.optional_integer(name, least=least, most=most)
+        return default if found is None else found
+
+    def optional_integer(self, name: str, *, least: int = 0, most: int = MAX_ID) -> int | None:
+        """Return a whole number within bounds, or None."""
+        raw = self.text(name)
+        if raw is None:
+            return None
+        # Up to 19 digits are what fits into the database; int() would take other scripts' digits and underscores.
+        value = int(raw) if re.fullmatch(r"[0-9]{1,19}", raw) else -1
+        if not least <= value <= most:
+            raise ValidationFailed.of(name, f"must be a whole number from {least} to {most}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return whether a parameter says true."""
+        raw = self.text(name)
+        if raw not in {None, "true", "false", "1", "0"}:
+            raise ValidationFailed.of(name, "must be true or false")
+        return raw in {"true", "1"}
+
+
+def path_id(raw: str, name: str) -> int:
+    """Return the number in a path.
+
+    Raises:
+        ValidationFailed: it is none.
+    """
+    value = int(raw) if re.fullmatch(r"[0-9]{1,19}", raw) else 0
+    if not 1 <= value <= MAX_ID:
+        raise ValidationFailed.of(name, f"must be a whole number from 1 to {MAX_ID}")
+    return value
+
+
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    """Return a JSON answer."""
+    return Answer(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def no_content() -> Answer:
+    """Return 204."""
+    return Answer(None, 204)

@@ -1,0 +1,209 @@
+"""Errors as RFC 9457 problem+json, and the headers, log line and metrics of every answer."""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import time
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
+
+import msgspec
+import structlog
+from sanic import exceptions
+from sanic.handlers import ErrorHandler
+from sanic.http import Http
+from sanic.response import HTTPResponse
+
+from chatserver.errors import (
+    BadRequest,
+    ChatError,
+    FieldError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimedOut,
+    ServiceUnavailable,
+    TooLarge,
+    Unauthenticated,
+    UpgradeRequired,
+)
+from chatserver.http.answers import Answer
+from chatserver.http.context import client_address, request_id
+from chatserver.http.lingering import LingeringHttpProtocol
+from chatserver.http.upgrade import VERSION
+
+if TYPE_CHECKING:
+    from chatserver.http.context import App, Request
+
+log = structlog.get_logger()
+
+# Sanic's, of a request that was refused before it was routed.
+NO_ADDRESS = "*"
+PROBLEM_JSON = "application/problem+json"
+# Everything else would let a client make up metric series.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Probes come every few seconds from every proxy and say nothing.
+_SILENT_ROUTES = frozenset({"/livez", "/readyz"})
+
+
+# Of every answer that does not say otherwise, as the page does: it is data, for the client alone that asked, and
+# nothing that a browser should show, keep, guess about or tell others of.
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_TRANSLATIONS: tuple[tuple[type[exceptions.SanicException], type[ChatError]], ...] = (
+    (exceptions.NotFound, NotFound),
+    (exceptions.MethodNotAllowed, MethodNotAllowed),
+    (exceptions.PayloadTooLarge, TooLarge),
+    (exceptions.RequestTimeout, RequestTimedOut),
+    (exceptions.ServiceUnavailable, ServiceUnavailable),
+    (exceptions.BadRequest, BadRequest),
+    (exceptions.ExpectationFailed, BadRequest),
+)
+
+
+class Problem(TypedDict):
+    """Why a request was not carried out (RFC 9457); decide by `code`, `detail` is for people and may change."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    errors: NotRequired[tuple[FieldError, ...]]
+
+
+def _translate(error: Exception) -> ChatError:
+    """Return the project's error for what Sanic raised."""
+    if isinstance(error, ChatError):
+        return error
+    return next((ours() for theirs, ours in _TRANSLATIONS if isinstance(error, theirs)), InternalError())
+
+
+def problem(error: ChatError, request: Request) -> Answer:
+    """Render an error."""
+    body: Problem = {
+        "type": "about:blank",
+        "title": error.code.replace("_", " ").capitalize(),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "request_id": request_id(request),
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    headers: dict[str, str] = {"Cache-Control": "no-store"}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UpgradeRequired):
+        headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}
+    return Answer(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
+
+
+# nginx's number for it; nobody is there to read the answer, but metrics and logs should not call it a failure of ours.
+CLIENT_GONE_STATUS = 499
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """Return the methods that an address takes: Sanic's router forgets those of addresses with parameters."""
+    if request.path == NO_ADDRESS:
+        return {"HEAD"}.union(*(route.methods for route in request.app.router.routes))
+    asked = request.path.strip("/").split("/")
+    found: dict[int, set[str]] = {}
+    for route in request.app.router.routes:
+        parts = route.path.split("/")
+        variable = [part.startswith("<") for part in parts]
+        if len(parts) == len(asked) and all(v or p == a for v, p, a in zip(variable, parts, asked, strict=True)):
+            found.setdefault(sum(variable), set()).update(route.methods)
+    methods = found[min(found)] if found else set()
+    return methods | ({"HEAD"} if "GET" in methods else set())
+
+
+class ProblemHandler(ErrorHandler):
+    """Sanic's last resort for every exception of a request."""
+
+    def default(self, request: Request, exception: Exception) -> HTTPResponse:  # type: ignore[override] # our context
+        """Answer with a problem; what nobody expected is logged once, and the caller learns only the request's id."""
+        if isinstance(exception, exceptions.RequestCancelled):
+            return HTTPResponse(None, CLIENT_GONE_STATUS)
+        error = _translate(exception)
+        if error.status == InternalError.status:
+            log.error("request_failed", request_id=request_id(request), exc_info=exception)
+        answer = problem(error, request)
+        if isinstance(error, MethodNotAllowed):
+            answer.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+        return answer
+
+    @staticmethod
+    def log(request: Request, exception: Exception) -> None:  # type: ignore[override] # our context
+        """Say nothing: ``default`` logs what is worth it."""
+
+
+def _begin(request: Request) -> None:
+    request.ctx.started = time.perf_counter()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id(request))
+    # Not the probes, nor the page's files: nobody who is refused should look like a dead server.
+    if request.path.startswith("/api/"):
+        request.app.ctx.limits.check_address(client_address(request), time.monotonic())
+
+
+def _route_of(request: Request) -> str:
+    # `path` is the template, so that ids make no series of their own.
+    return f"/{request.route.path}" if request.route is not None else "unmatched"
+
+
+def _method_of(request: Request) -> str:
+    if isinstance(request.stream, Http) and request.stream.head_only:
+        return "HEAD"
+    return request.method if request.method in _METHODS else "other"
+
+
+@functools.lru_cache(maxsize=1)
+def http_date(seconds: int) -> str:
+    """Return a time as HTTP writes it (RFC 9110, section 5.6.7), made once a second.
+
+    Example:
+        >>> http_date(784111777)
+        'Sun, 06 Nov 1994 08:49:37 GMT'
+    """
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+def _finish(request: Request, response: HTTPResponse) -> None:
+    context = request.app.ctx
+    response.headers["Date"] = http_date(int(time.time()))
+    response.headers["X-Request-Id"] = request_id(request)
+    response.headers["X-Chat-Server"] = context.settings.server_name
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    if context.health.draining and isinstance(request.stream, Http):
+        # A proxy that keeps this connection would send its next request to a server that is gone.
+        request.stream.keep_alive = False
+    if isinstance(request.stream, Http) and request.stream.request_body:
+        connection = request.stream.protocol
+        if isinstance(connection, LingeringHttpProtocol):
+            connection.answer_early(request.stream)
+    route = _route_of(request)
+    method = _method_of(request)
+    context.metrics.http_requests.labels(route, method, str(response.status)).inc()
+    seconds = time.perf_counter() - getattr(request.ctx, "started", time.perf_counter())
+    if not getattr(request.ctx, "waited", False):
+        context.metrics.http_seconds.labels(route).observe(seconds)
+    if route not in _SILENT_ROUTES:
+        log.info("request", route=route, method=method, status=response.status, ms=round(seconds * 1000, 1))
+
+
+def add_middleware(app: App) -> None:
+    """Give every request an id, and every answer its headers, log line and metrics."""
+    app.register_middleware(_begin, "request")
+    app.register_middleware(_finish, "response")  # type: ignore[arg-type] # None leaves the answer as it is

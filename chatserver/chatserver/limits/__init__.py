@@ -1,0 +1,1 @@
+"""Limits of one server: rates, client addresses, places for each user."""

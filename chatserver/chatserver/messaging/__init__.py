@@ -1,0 +1,1 @@
+"""Chats and their rows: sending, changing, reading, syncing, receipts, groups."""

@@ -1,0 +1,299 @@
+"""Groups: create, rename, members and roles. Each change is one event in the chat, in the same transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, get_args
+
+import msgspec
+
+from chatserver import checks
+from chatserver.audit import audited
+from chatserver.bounds import GROUP_MEMBERS_MAX
+from chatserver.errors import (
+    Blocked,
+    ChatNotFound,
+    FieldError,
+    IdempotencyConflict,
+    NotAMember,
+    NotAnAdmin,
+    UserNotFound,
+    ValidationFailed,
+)
+from chatserver.model import GroupInfo, Role
+from chatserver.storage import accounts, chats, groups
+from chatserver.storage.audit import AuditEvent
+from chatserver.storage.group_requests import GroupRequest, claim
+from chatserver.storage.messages import append_event
+from chatserver.users.names import check_addressee, check_known_username, check_name, username_key
+from chatserver.users.phone_numbers import check_phone_number, is_number
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from chatserver.audit import Trail
+    from chatserver.storage.database import Connection, Database
+    from chatserver.storage.groups import LockedGroup
+
+CONFLICT: Final = "This client_id was used for another group; give each new group a new UUID."
+BLOCKED_MEMBERS: Final = "You cannot make a group with somebody while one of you blocks the other."
+BLOCKED_ADDING: Final = "This user cannot be added: a block stands between them and an admin of the group."
+BLOCKED_ROLE: Final = "You cannot make somebody an admin while one of you blocks the other."
+
+
+async def create_group(
+    database: Database, user_id: int, group_name: str, members: Sequence[str], *, client_id: str | None = None
+) -> GroupInfo:
+    """Make a group with the caller as admin.
+
+    Args:
+        database: where to write.
+        user_id: who makes it.
+        group_name: its name.
+        members: usernames or E.164 numbers of the others; the caller may be among them; doubles count once.
+        client_id: the caller's UUID for the group: asked for again, the group is returned as it is now, without a seq.
+
+    Raises:
+        IdempotencyConflict: the client_id was used for another name or other members.
+        ValidationFailed: bad name, a client_id that is no UUID, more than 1,024 members, or a malformed member (path
+            ``members[3]``).
+        UserNotFound: a member has no account; `errors` names which.
+        Blocked: a block stands between the caller and a member; `errors` names which.
+    """
+    name = check_name(group_name, "group_name")
+    if len(members) > GROUP_MEMBERS_MAX:
+        raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
+    key = None if client_id is None else checks.check_client_id(client_id)
+    named = [_member_keys(member, f"members[{number}]") for number, member in enumerate(members)]
+    async with audited(database) as (connection, trail):
+        group_id = await groups.draw_group_id(connection)
+        if key is not None:
+            asked = GroupRequest(user_id, key, _content_hash(name, named), group_id)
+            made = await claim(connection, asked)
+            if made.client_hash != asked.client_hash:
+                raise IdempotencyConflict(CONFLICT)
+            if made.group_id != group_id:
+                return await _describe_to(connection, made.group_id, user_id)
+        every = [key for forms in named for key in forms]
+        known = await accounts.user_ids(connection, every, every)
+        keys = [next((key for key in forms if key in known), "") for forms in named]
+        unknown = [number for number, key in enumerate(keys) if not key]
+        if unknown:
+            raise UserNotFound(
+                "Some members have no account.",
+                errors=[FieldError(f"members[{number}]", "no user has this name or number") for number in unknown],
+            )
+        others = sorted({known[key] for key in keys} - {user_id})
+        if len(others) + 1 > GROUP_MEMBERS_MAX:
+            raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members, you included")
+        blocked = await groups.blocked_with(connection, user_id, others)
+        if blocked:
+            raise Blocked(
+                BLOCKED_MEMBERS,
+                errors=[
+                    FieldError(f"members[{number}]", "one of you has blocked the other")
+                    for number, key in enumerate(keys)
+                    if known[key] in blocked
+                ],
+            )
+        await groups.insert_group(connection, group_id, name, user_id, [user_id, *others])
+        seq = await append_event(
+            connection,
+            database.server_name,
+            chat_id=group_id,
+            sender_id=user_id,
+            kind="group",
+            detail={"action": "created", "group_name": name, "user_ids": others},
+        )
+        await groups.hint_members(connection, database.server_name, group_id, [user_id, *others])
+        await trail.add(_act("group_created", user_id, group_id, members=len(others) + 1))
+        return await _describe(connection, group_id, seq)
+
+
+def _content_hash(name: str, named: Iterable[Sequence[str]]) -> bytes:
+    """Return what tells a retry from another group under the same client_id; the order of members does not count."""
+    return hashlib.sha256(msgspec.json.encode([name, sorted({forms[0] for forms in named})])).digest()
+
+
+def _act(action: str, user_id: int, group_id: int, **detail: object) -> AuditEvent:
+    return AuditEvent(action=action, user_id=user_id, chat_id=group_id, detail=detail)
+
+
+def _member_keys(member: str, path: str) -> tuple[str, ...]:
+    """Return the username key of a member, or the forms in which their number may be stored, the likeliest first.
+
+    The two cannot be mistaken for each other.
+    """
+    if is_number(check_addressee(member, path)):
+        return check_phone_number(member, path).stored
+    return (username_key(check_known_username(member, path)),)
+
+
+async def _describe(connection: Connection, group_id: int, seq: int | None) -> GroupInfo:
+    group = await groups.lock_group(connection, group_id)
+    if group is None:
+        raise ChatNotFound
+    members = await chats.members_of(connection, [group_id])
+    return GroupInfo(
+        group_id, group_id, group.group_name, group.created_by, group.created_at_us, members.get(group_id, ()), seq
+    )
+
+
+async def _describe_to(connection: Connection, group_id: int, user_id: int) -> GroupInfo:
+    """Return a group to one whose call changed nothing: a former member gets it as it was when they left."""
+    info = await _describe(connection, group_id, None)
+    own = await groups.membership(connection, group_id, user_id)
+    if own is None:
+        raise ChatNotFound
+    if own.left_seq is None:
+        return info
+    name = await groups.name_at(connection, group_id, own.left_seq)
+    return msgspec.structs.replace(info, group_name=name or info.group_name, members=())
+
+
+@asynccontextmanager
+async def _change(
+    database: Database, user_id: int, group_id: int, *, admin: bool = True, former: bool = False
+) -> AsyncIterator[tuple[Connection, LockedGroup, Trail]]:
+    """Open a transaction in which the group stands still and the caller may change it, with its audit trail.
+
+    Raises:
+        ChatNotFound: no such group, or a stranger asks. NotAMember: a former member asks, who may not (`former`).
+        NotAnAdmin: a plain member asks where `admin` is needed.
+    """
+    if not checks.is_id(group_id):
+        raise ChatNotFound
+    async with audited(database) as (connection, trail):
+        group = await groups.lock_group(connection, group_id)
+        own = await groups.membership(connection, group_id, user_id)
+        if group is None or own is None:
+            raise ChatNotFound
+        if own.left_seq is not None and not former:
+            raise NotAMember
+        if admin and own.role != "admin":
+            raise NotAnAdmin
+        yield connection, group, trail
+
+
+async def _append(
+    connection: Connection, database: Database, group_id: int, user_id: int, kind: str, detail: dict[str, object]
+) -> int:
+    return await append_event(
+        connection, database.server_name, chat_id=group_id, sender_id=user_id, kind=kind, detail=detail
+    )
+
+
+async def get_group(database: Database, user_id: int, group_id: int) -> GroupInfo:
+    """Return a group to one of its members.
+
+    Raises:
+        ChatNotFound, NotAMember.
+    """
+    async with _change(database, user_id, group_id, admin=False) as (connection, _, _trail):
+        return await _describe(connection, group_id, None)
+
+
+async def rename_group(database: Database, user_id: int, group_id: int, group_name: str) -> GroupInfo:
+    """Rename a group; the same name again changes nothing.
+
+    Raises:
+        ValidationFailed, ChatNotFound, NotAMember, NotAnAdmin.
+    """
+    name = check_name(group_name, "group_name")
+    async with _change(database, user_id, group_id) as (connection, group, trail):
+        seq = None
+        if name != group.group_name:
+            await groups.rename(connection, group_id, name)
+            detail: dict[str, object] = {"action": "renamed", "group_name": name}
+            seq = await _append(connection, database, group_id, user_id, "group", detail)
+            await trail.add(_act("group_renamed", user_id, group_id))
+        return await _describe(connection, group_id, seq)
+
+
+async def add_member(database: Database, user_id: int, group_id: int, member_id: int) -> GroupInfo:
+    """Add a user to a group; adding a member again changes nothing. They read from here on.
+
+    Raises:
+        UserNotFound, ChatNotFound, NotAMember, NotAnAdmin; ValidationFailed: the group is full.
+        Blocked: a block stands between the user and an admin of the group, the caller or another one.
+    """
+    async with _change(database, user_id, group_id) as (connection, group, trail):
+        if not checks.is_id(member_id) or not await groups.user_exists(connection, member_id):
+            raise UserNotFound
+        there = await groups.membership(connection, group_id, member_id)
+        if there is not None and there.left_seq is None:
+            return await _describe(connection, group_id, None)
+        if await groups.count_members(connection, group_id) >= GROUP_MEMBERS_MAX:
+            raise ValidationFailed.of("user_id", f"the group is full: it has {GROUP_MEMBERS_MAX} members")
+        # All admins and not only the caller: else one who is blocked has a friend add whom they cannot add.
+        if await groups.blocked_with(connection, member_id, await groups.admins(connection, group_id)):
+            raise Blocked(BLOCKED_ADDING)
+        # The event that tells of it is the first row the new member reads.
+        await groups.add_member(connection, group_id, member_id, group.last_seq)
+        detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}
+        seq = await _append(connection, database, group_id, user_id, "member", detail)
+        await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        await trail.add(_act("group_member_added", user_id, group_id, member_id=member_id))
+        return await _describe(connection, group_id, seq)
+
+
+async def remove_member(database: Database, user_id: int, group_id: int, member_id: int) -> GroupInfo:
+    """Remove a member, or leave (`member_id` is the caller). They can still read up to here. Again, it changes nothing.
+
+    When the last admin leaves, the longest-standing member becomes admin.
+
+    Raises:
+        UserNotFound: never a member. ChatNotFound, NotAMember, NotAnAdmin.
+    """
+    leaves = member_id == user_id
+    async with _change(database, user_id, group_id, admin=not leaves, former=leaves) as (connection, _, trail):
+        there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
+        if there is None:
+            raise UserNotFound
+        if there.left_seq is not None:
+            return await _describe_to(connection, group_id, user_id)
+        heir = None
+        if there.role == "admin" and not await groups.other_admins(connection, group_id, member_id):
+            heir = await groups.longest_standing(connection, group_id, member_id)
+        if heir is not None:
+            await groups.set_role(connection, group_id, heir, "admin")
+            promoted: dict[str, object] = {"action": "role", "user_ids": [heir], "role": "admin"}
+            await _append(connection, database, group_id, user_id, "member", promoted)
+            await trail.add(_act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
+        detail: dict[str, object] = {"action": "left" if leaves else "removed", "user_ids": [member_id]}
+        seq = await _append(connection, database, group_id, user_id, "member", detail)
+        # The event that tells of it is the last row they read.
+        await groups.end_membership(connection, group_id, member_id, seq)
+        await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        action = "group_left" if leaves else "group_member_removed"
+        await trail.add(_act(action, user_id, group_id, member_id=member_id))
+        return await _describe(connection, group_id, seq)
+
+
+async def set_role(database: Database, user_id: int, group_id: int, member_id: int, role: Role) -> GroupInfo:
+    """Make a member an admin, or an admin a member; the last admin stays one. The same role again changes nothing.
+
+    Raises:
+        UserNotFound: not a member. ValidationFailed: the last admin. ChatNotFound, NotAMember, NotAnAdmin.
+        Blocked: the caller would make somebody an admin although one of the two blocks the other.
+    """
+    if role not in get_args(Role):
+        raise ValidationFailed.of("role", "must be admin or member")
+    # Who has made themselves a member may repeat it, though they are no admin any more.
+    repeatable = member_id == user_id and role == "member"
+    async with _change(database, user_id, group_id, admin=not repeatable) as (connection, _, trail):
+        there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
+        if there is None or there.left_seq is not None:
+            raise UserNotFound
+        seq = None
+        if there.role != role:
+            if role == "member" and not await groups.other_admins(connection, group_id, member_id):
+                raise ValidationFailed.of("role", "the last admin stays one; make another member admin first")
+            if role == "admin" and await groups.blocked_with(connection, user_id, [member_id]):
+                raise Blocked(BLOCKED_ROLE)
+            await groups.set_role(connection, group_id, member_id, role)
+            detail: dict[str, object] = {"action": "role", "user_ids": [member_id], "role": role}
+            seq = await _append(connection, database, group_id, user_id, "member", detail)
+            await trail.add(_act("group_role_set", user_id, group_id, member_id=member_id, role=role))
+        return await _describe(connection, group_id, seq)

@@ -1,0 +1,75 @@
+"""One message that waits for the writer, and the result that its sender gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatserver import checks
+from chatserver.errors import (
+    Blocked,
+    ChatError,
+    ChatNotFound,
+    IdempotencyConflict,
+    InternalError,
+    NotAMember,
+    ValidationFailed,
+)
+from chatserver.model import SentMessage
+from chatserver.supervision import caught
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatserver.storage.messages import AppendResult, NewMessage
+
+
+@dataclass(eq=False, slots=True)
+class Pending:
+    """A message on its way; answered once.
+
+    Attributes:
+        queued_at: of ``time.monotonic``.
+        size_bytes: memory that its text and link take; 0 of a short text, of which the queue holds a bounded number.
+    """
+
+    message: NewMessage
+    on_result: Callable[[SentMessage | ChatError], None]
+    queued_at: float
+    answered: bool = False
+    size_bytes: int = 0
+
+
+def answer(pending: Pending, result: SentMessage | ChatError) -> None:
+    """Tell who waits, unless they were told already."""
+    if pending.answered:
+        return
+    pending.answered = True
+    try:
+        pending.on_result(result)
+    except Exception as error:  # noqa: BLE001 - a defect in one answer must not keep the others from theirs
+        caught("answer_failed", error)
+
+
+_REFUSALS: dict[str, type[ChatError]] = {
+    "chat_not_found": ChatNotFound,
+    "not_a_member": NotAMember,
+    "blocked": Blocked,
+    "conflict": IdempotencyConflict,
+}
+
+
+def judge(message: NewMessage, result: AppendResult) -> SentMessage | ChatError:
+    """Return the result that the sender of a message gets."""
+    if result.outcome == "reply_not_found":
+        return ValidationFailed.of("reply_to", checks.NO_MESSAGE)
+    if result.message_id is None or result.seq is None or result.created_at_us is None or result.outcome == "conflict":
+        return _REFUSALS.get(result.outcome, InternalError)()
+    return SentMessage(
+        result.message_id,
+        message.chat_id,
+        result.seq,
+        message.client_id,
+        result.created_at_us,
+        duplicate=result.outcome == "duplicate",
+    )

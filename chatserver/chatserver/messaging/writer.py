@@ -1,0 +1,349 @@
+"""The group-committing writer: collects the sends of this server and commits them in few transactions.
+
+What comes while nothing is being written is written at once; what comes meanwhile is collected until that commit is
+done, so that batches are as large as the load makes them and nobody waits for a clock. When many wait, or somebody
+waits long, further batches go beside it. No two of them hold rows of one chat: they would wait for each other's locks.
+What waits is kept by chat, so that nothing has to be looked through for what may be written next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from chatserver.errors import (
+    ChatError,
+    InternalError,
+    ServiceUnavailable,
+)
+from chatserver.messaging.pending import Pending, answer, judge
+from chatserver.storage.messages import store_messages
+from chatserver.storage.outages import Contended
+from chatserver.supervision import caught, isolated, keep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from chatserver.model import SentMessage
+    from chatserver.storage.database import Database
+    from chatserver.storage.messages import AppendResult, NewMessage
+
+BATCH_ROWS = 128
+"""Rows of one batch at most: the rate hardly rises beyond, a failed one is redone row by row."""
+
+EAGER_ROWS = 64
+"""Waiting rows that are worth a batch beside those under way."""
+
+PATIENCE_SECONDS = 0.005
+"""Seconds after which a waiting row gets a batch beside those under way: a commit that takes longer may be stuck."""
+
+SHORT_CHARS = 1024
+"""Characters of a text that is not counted in QUEUE_BYTES: nearly all have fewer; 10,000 of them take 10 to 40 MiB."""
+
+QUEUE_BYTES = 64 * 2**20
+"""Memory of the texts and links that may wait, in bytes: some 1,000 of the largest messages, so that a slow database
+costs a pod a part of its memory and not all of it."""
+
+WRITE_SECONDS = 10.0
+"""Seconds a send waits at most: the queue in front of it, and its own batch."""
+
+EXPIRY_SECONDS = 0.5
+"""Between two looks for sends that have waited too long: one look at all costs less than a timer for each."""
+
+log = structlog.get_logger(__name__)
+
+
+class CommitListener(Protocol):
+    """Follows each batch of this server: ``begin``, then either ``committed`` or ``failed``.
+
+    No two batches under way have a chat in common.
+    """
+
+    def begin(self, messages: Sequence[NewMessage]) -> None:
+        """The batch is about to be stored."""
+
+    def committed(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
+        """The batch is durable; one result a message, in the same order. Raises nothing."""
+
+    def failed(self, messages: Sequence[NewMessage]) -> None:
+        """The batch was rolled back, or its commit is uncertain."""
+
+
+class MessageWriter:
+    """Bounded queues in front of the database.
+
+    Args:
+        database: where to write.
+        listener: follows each batch, and delivers its rows to the connections of this server; None: there are none.
+        in_flight: batches in flight at most; each takes one connection of the pool.
+        queue_rows: rows waiting at most; beyond it a send is answered with 503.
+        queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
+        on_batch: told the rows and the seconds of each batch, for metrics.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        listener: CommitListener | None = None,
+        *,
+        in_flight: int = 4,
+        queue_rows: int = 10_000,
+        queue_bytes: int = QUEUE_BYTES,
+        on_batch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._listener = listener
+        self._queue_rows = queue_rows
+        self._queue_bytes = queue_bytes
+        self._on_batch = on_batch
+        self._in_flight = in_flight
+        # By chat: what can be written now, the chat that has waited for longest first; and what came for chats that are
+        # being written, which are the keys.
+        self._ready: dict[int, deque[Pending]] = {}
+        self._busy: dict[int, deque[Pending]] = {}
+        self._ready_rows = 0
+        self._running: dict[asyncio.Task[None], list[Pending]] = {}
+        self._look: asyncio.Handle | None = None
+        self._expiry: asyncio.Task[None] | None = None
+        self._queued = 0
+        self._queued_bytes = 0
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def start(self) -> None:
+        """Begin to take messages; call it in the running event loop."""
+        self._expiry = asyncio.create_task(keep("expiry", self._expire), name="writer-expiry")
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait or are being written."""
+        return self._queued
+
+    def submit(self, message: NewMessage, on_result: Callable[[SentMessage | ChatError], None]) -> None:
+        """Queue a message.
+
+        Args:
+            message: what to store.
+            on_result: called once, from the event loop: the message is durable; or the reason why it may not be. After
+                ServiceUnavailable it may or may not be stored (the same client_id again tells); after ChatNotFound,
+                NotAMember, Blocked, IdempotencyConflict or ValidationFailed it is not.
+
+        Raises:
+            ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.
+        """
+        self._queue(Pending(message, on_result, time.monotonic()))
+
+    async def write(self, message: NewMessage) -> SentMessage:
+        """Queue a message and wait until it is durable.
+
+        Raises:
+            ChatError: as of ``submit`` and its results.
+        """
+        done: asyncio.Future[SentMessage | ChatError] = asyncio.get_running_loop().create_future()
+        pending = Pending(message, done.set_result, time.monotonic())
+        self._queue(pending)
+        try:
+            result = await done
+        except asyncio.CancelledError:
+            # Whoever asked has gone: the row need not be written any more.
+            pending.answered = True
+            raise
+        if isinstance(result, ChatError):
+            raise result
+        return result
+
+    def _queue(self, pending: Pending) -> None:
+        if self._closing or self._expiry is None:
+            raise ServiceUnavailable("This server is leaving; connect again.")
+        if self._queued >= self._queue_rows:
+            raise ServiceUnavailable("Too many messages wait to be stored.")
+        text, media_url = pending.message.text, pending.message.media_url
+        if media_url is not None or (text is not None and len(text) > SHORT_CHARS):
+            pending.size_bytes = sys.getsizeof(text) + sys.getsizeof(media_url)
+            if self._queued and self._queued_bytes + pending.size_bytes > self._queue_bytes:
+                raise ServiceUnavailable("Too many messages wait to be stored.")
+            self._queued_bytes += pending.size_bytes
+        self._queued += 1
+        self._idle.clear()
+        chat_id = pending.message.chat_id
+        busy = self._busy.get(chat_id)
+        if busy is not None:
+            # The end of that batch looks again.
+            busy.append(pending)
+            return
+        self._ready.setdefault(chat_id, deque()).append(pending)
+        self._ready_rows += 1
+        if self._look is None or self._ready_rows == EAGER_ROWS:
+            # When the loop comes round: what other clients have sent by then goes along.
+            self._look_in(0.0)
+
+    async def close(self, timeout_seconds: float = 10.0) -> None:
+        """Take no more rows, finish the queued ones, and answer with 503 what the timeout leaves over."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("writer_closed_with_rows_left", rows=self._queued)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        tasks = [*self._running, *([] if self._expiry is None else [self._expiry])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._look is not None:
+            self._look.cancel()
+        self._finish([(pending, ServiceUnavailable()) for rows in self._queues() for pending in rows])
+        self._ready.clear()
+        self._busy.clear()
+
+    def _queues(self) -> Iterable[deque[Pending]]:
+        return (*self._ready.values(), *self._busy.values())
+
+    def _look_in(self, seconds: float) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(seconds, self._start_batches) if seconds else loop.call_soon(self._start_batches)
+
+    def _start_batches(self) -> None:
+        """Write what waits, as far as it is time to; else look again when it is."""
+        self._look = None
+        while self._ready and len(self._running) < self._in_flight:
+            wait_seconds = self._seconds_to_wait()
+            if wait_seconds > 0:
+                self._look_in(wait_seconds)
+                return
+            batch = self._take()
+            if batch:
+                task = asyncio.create_task(self._run(batch), name="write-batch")
+                self._running[task] = batch
+
+    def _seconds_to_wait(self) -> float:
+        if not self._running or self._ready_rows >= EAGER_ROWS:
+            return 0.0
+        return next(iter(self._ready.values()))[0].queued_at + PATIENCE_SECONDS - time.monotonic()
+
+    def _take(self) -> list[Pending]:
+        """Return the rows of the first chats, as many as a batch holds; these chats are busy from here on."""
+        batch: list[Pending] = []
+        while self._ready and len(batch) < BATCH_ROWS:
+            chat_id = next(iter(self._ready))
+            rows = self._ready.pop(chat_id)
+            self._ready_rows -= len(rows)
+            taken = self._take_of_chat(rows, BATCH_ROWS - len(batch))
+            if taken:
+                batch += taken
+                self._busy[chat_id] = rows
+        return batch
+
+    def _take_of_chat(self, rows: deque[Pending], most: int) -> list[Pending]:
+        """Take the first rows of a chat; the same client_id again waits for the next batch, which knows the first."""
+        taken: list[Pending] = []
+        keys: set[tuple[int, str]] = set()
+        while rows and len(taken) < most:
+            message = rows[0].message
+            key = (message.sender_id, message.client_id)
+            if rows[0].answered:
+                # Whoever gave up waiting has been told that nothing is known: the row need not be written any more.
+                self._finish([(rows.popleft(), ServiceUnavailable())])
+            elif key in keys:
+                break
+            else:
+                keys.add(key)
+                taken.append(rows.popleft())
+        return taken
+
+    async def _run(self, batch: list[Pending]) -> None:
+        try:
+            with isolated("batch_failed", rows=len(batch)):
+                await self._write_batch(batch)
+        finally:
+            # After a cancellation; those that have their answer are no longer counted.
+            self._finish([(pending, ServiceUnavailable()) for pending in batch if not pending.answered])
+            for chat_id in {pending.message.chat_id for pending in batch}:
+                rows = self._busy.pop(chat_id, None)
+                if rows:
+                    self._ready[chat_id] = rows
+                    self._ready_rows += len(rows)
+            task = asyncio.current_task()
+            if task is not None:
+                self._running.pop(task, None)
+            if self._ready:
+                self._look_in(0.0)
+
+    async def _expire(self) -> None:
+        """Answer who has waited too long; their rows still count as queued until their turn comes."""
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            queued_before = time.monotonic() - WRITE_SECONDS
+            for rows in (*self._running.values(), *self._queues()):
+                for pending in rows:
+                    if pending.queued_at > queued_before:
+                        break
+                    answer(pending, ServiceUnavailable("The message could not be stored in time."))
+
+    async def _write_batch(self, batch: Sequence[Pending]) -> None:
+        if not batch:
+            return
+        started = time.monotonic()
+        try:
+            results = await self._store([pending.message for pending in batch])
+        except Contended as error:
+            await self._divide(batch, error)
+        except ServiceUnavailable as error:
+            self._finish([(pending, copy.copy(error)) for pending in batch])
+        except Exception as error:  # noqa: BLE001 - whatever one row provokes, the writer must serve the others
+            caught("batch_refused", error, rows=len(batch))
+            await self._divide(batch, InternalError())
+        else:
+            if self._on_batch is not None:
+                self._on_batch(len(batch), time.monotonic() - started)
+            self._finish(
+                [(pending, judge(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
+            )
+
+    async def _store(self, messages: Sequence[NewMessage]) -> Sequence[AppendResult]:
+        """Store a batch and tell the listener of its outcome; raises as of ``store_messages``."""
+        if self._listener is None:
+            return await store_messages(self._database, messages)
+        self._listener.begin(messages)
+        try:
+            results = await store_messages(self._database, messages)
+        except BaseException:
+            self._listener.failed(messages)
+            raise
+        self._listener.committed(messages, results)
+        return results
+
+    async def _divide(self, batch: Sequence[Pending], error: ChatError) -> None:
+        """Try a failed batch again in parts: chat by chat, then row by row; what fails alone gets the error."""
+        chats: dict[int, list[Pending]] = {}
+        for pending in batch:
+            chats.setdefault(pending.message.chat_id, []).append(pending)
+        if len(chats) > 1:
+            parts = list(chats.values())
+        elif len(batch) > 1 and not isinstance(error, Contended):
+            parts = [[pending] for pending in batch]
+        else:
+            self._finish([(pending, copy.copy(error)) for pending in batch])
+            return
+        for part in parts:
+            await self._write_batch(part)
+
+    def _finish(self, results: Sequence[tuple[Pending, SentMessage | ChatError]]) -> None:
+        for pending, result in results:
+            self._queued -= 1
+            self._queued_bytes -= pending.size_bytes
+            answer(pending, result)
+        if self._queued == 0:
+            self._idle.set()

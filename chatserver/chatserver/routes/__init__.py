@@ -1,1 +1,0 @@
-"""The HTTP and WebSocket surfaces: parse, one call, render."""

@@ -1,0 +1,310 @@
+"""One WebSocket's conversation: what its frames lead to, and what is written to it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chatserver import protocol, supervision
+from chatserver.errors import ChatError, InternalError, ServiceUnavailable
+from chatserver.model import ReceiptMark, SendMessage
+from chatserver.protocol import Ack, Error, Synced, Welcome, encode_frame
+from chatserver.socket.newest import Newest
+from chatserver.socket.session import (
+    Action,
+    Close,
+    RaiseWatermarks,
+    RelayTyping,
+    Reply,
+    RunSync,
+    Session,
+    State,
+    SubmitMessage,
+    WatchPresence,
+)
+from chatserver.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from chatserver.fanout.connection import Connection
+    from chatserver.http.context import Context
+    from chatserver.model import SentMessage
+    from chatserver.transport.websocket import Socket
+
+log = structlog.get_logger()
+
+# Rows that one sync brings over the socket; larger holes go by REST.
+SYNC_ROWS = 5000
+# Answers of the database that one sync brings, of 2 MiB each at most.
+SYNC_ANSWERS = 8
+# Between tries to store watermarks while the database is unavailable.
+MARK_RETRY_SECONDS = 1.0
+# Chats whose watermarks may wait for the database; a client with more sends them again after a sync.
+MAX_WAITING_MARKS = 5000
+
+
+class Conversation:
+    """One connection from welcome to close; the owner of its socket.
+
+    Args:
+        epoch: of the database, for the welcome.
+
+    Nothing here that a frame leads to waits for the database: what has to is a task of its own.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_epoch",
+        "_marking",
+        "_marks",
+        "_session",
+        "_socket",
+        "_subscriptions",
+        "_syncs",
+        "_typing",
+    )
+
+    def __init__(self, context: Context, connection: Connection, epoch: str) -> None:
+        self._context = context
+        self._connection = connection
+        self._epoch = epoch
+        self._socket: Socket | None = None
+        self._session = Session()
+        self._marks: dict[int, ReceiptMark] = {}
+        self._marking = False
+        self._syncs: Newest[dict[int, int]] | None = None
+        self._subscriptions: Newest[frozenset[int]] | None = None
+        self._typing: asyncio.Task[None] | None = None
+
+    @property
+    def user_id(self) -> int:
+        """Whose conversation it is."""
+        return self._connection.user_id
+
+    def opened(self, socket: Socket) -> None:
+        """Welcome the client."""
+        context, connection = self._context, self._connection
+        self._socket = socket
+        context.hub.add(connection)
+        context.deliverer.presence.came(connection.user_id)
+        connection.outbox.put(encode_frame(self._welcome()))
+        # Later, so that all that one commit or one query brings is written at once.
+        connection.outbox.attach(functools.partial(context.turn.add, self.flush))
+        log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
+
+    def receive(self, data: str | bytes) -> None:
+        """Act on a frame of the client; none is heard once the connection shall end."""
+        if self._connection.outbox.order is not None:
+            return
+        for action in self._session.receive(data, time.monotonic()):
+            self._act(action)
+
+    def counts(self) -> bool:
+        """Count a frame that brings no message; False: they are too many."""
+        for action in self._session.count(time.monotonic()):
+            self._act(action)
+        return self._session.state is State.OPEN
+
+    def flush(self) -> None:
+        """Write what waits, as far as the client reads it, and close when that is ordered."""
+        socket, outbox = self._socket, self._connection.outbox
+        if socket is None:
+            return
+        while not socket.paused and (frames := outbox.take()):
+            socket.write(frames)
+        if outbox.order is not None and not len(outbox):
+            socket.close(outbox.order.code, outbox.order.reason)
+
+    def stuck(self) -> None:
+        """Close the connection of a client that reads nothing."""
+        self._connection.outbox.close(protocol.CLOSE_PACE, "too slow", flush=False)
+        self.flush()
+
+    def ended(self, code: int) -> None:
+        """Forget the connection; ``code`` is what this server closed it with, or 0."""
+        context, connection = self._context, self._connection
+        self._socket = None
+        self._session.close()
+        context.hub.remove(connection, time.monotonic())
+        context.deliverer.presence.went(connection.user_id)
+        connection.outbox.close(1000, "", flush=False)
+        context.metrics.closed.labels(str(code)).inc()
+        log.info("disconnected", conn_id=connection.conn_id, user_id=connection.user_id, code=code)
+
+    def _welcome(self) -> Welcome:
+        limits = {
+            "max_frame_bytes": protocol.MAX_FRAME_BYTES,
+            "max_in_flight": protocol.MAX_IN_FLIGHT,
+            "max_sync_chats": protocol.MAX_SYNC_CHATS,
+            "max_subscribed_users": protocol.MAX_SUBSCRIBED_USERS,
+        }
+        return Welcome(
+            user_id=self._connection.user_id,
+            conn_id=self._connection.conn_id,
+            server=self._context.settings.server_name,
+            server_time=rfc3339(int(time.time() * 1_000_000)),
+            epoch=self._epoch,
+            limits=limits,
+        )
+
+    def _act(self, action: Action) -> None:
+        connection, context = self._connection, self._context
+        context.metrics.count_frame(type(action).__name__)
+        match action:
+            case Reply(frame=frame):
+                connection.outbox.put(encode_frame(frame))
+            case SubmitMessage(frame=frame):
+                self._send(frame)
+            case RunSync(have_seq=have_seq):
+                # Now, and not when its task begins: what is pushed in between the sync would bring once more.
+                context.hub.begin_sync(connection)
+                self._syncs = self._syncs or Newest(self._start, self._sync)
+                if self._syncs.put(have_seq):
+                    # The one that waited is not carried out: this one brings all that it would have brought.
+                    self._session.finished()
+            case RaiseWatermarks():
+                self._mark(action)
+            case RelayTyping(chat_id=chat_id):
+                # One at a time: a chat's next key tells it anew.
+                if self._typing is None or self._typing.done():
+                    typing = context.deliverer.signals.relay_typing(context.bus, chat_id, connection.user_id)
+                    self._typing = self._start(typing)
+            case WatchPresence(user_ids=user_ids):
+                context.hub.watching.watch(connection, user_ids)
+                self._subscriptions = self._subscriptions or Newest(self._start, self._subscribe)
+                self._subscriptions.put(user_ids)
+            case Close(code=code, reason=reason):
+                connection.outbox.close(code, reason)
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return supervision.start("conversation_failed", work, self._context.tasks)
+
+    async def _subscribe(self, user_ids: frozenset[int]) -> None:
+        await self._context.deliverer.watches.subscribe(self._connection, user_ids)
+
+    def _send(self, frame: protocol.Send) -> None:
+        client_id = frame.id.lower()
+        self._connection.own_ids.add(client_id)
+        message = SendMessage(
+            to=frame.to,
+            chat_id=frame.chat_id,
+            text=frame.text,
+            type=frame.message_type,
+            media_url=frame.media_url,
+            client_id=client_id,
+            reply_to=frame.reply_to,
+            timestamp=frame.timestamp,
+        )
+        if frame.chat_id is None:
+            self._start(self._send_to(message, frame.id))
+        else:
+            # The common way has no task: its result comes with its batch.
+            answer = functools.partial(self._answer_send, frame.id, client_id)
+            self._context.messages.submit(self._connection.user_id, message, answer)
+
+    async def _send_to(self, message: SendMessage, frame_id: str) -> None:
+        result: SentMessage | ChatError
+        try:
+            result = await self._context.messages.send(self._connection.user_id, message)
+        except ChatError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+            supervision.caught("send_failed", error, conn_id=self._connection.conn_id)
+            result = InternalError()
+        self._answer_send(frame_id, frame_id.lower(), result)
+
+    def _answer_send(self, frame_id: str, client_id: str, result: SentMessage | ChatError) -> None:
+        connection = self._connection
+        self._session.finished()
+        if isinstance(result, ChatError) or result.duplicate:
+            connection.own_ids.discard(client_id)
+        if isinstance(result, ChatError):
+            answer: Ack | Error = Error(result.code, result.detail, frame_id, result.retry_after_seconds)
+        else:
+            created_at = rfc3339(result.created_at_us)
+            answer = Ack(frame_id, result.message_id, result.chat_id, result.seq, created_at, result.duplicate)
+        connection.outbox.put(encode_frame(answer))
+
+    async def _sync(self, have_seq: dict[int, int]) -> None:
+        connection, context = self._connection, self._context
+        async with context.syncs.place_of(connection.user_id):
+            if connection.outbox.order is not None:
+                self._session.finished()
+                return
+            reached: dict[int, int] = {}
+            context.hub.begin_sync(connection)
+            try:
+                synced = await self._bring_rows(have_seq, reached)
+            except ChatError as error:
+                frame = encode_frame(Error(error.code, error.detail, None, error.retry_after_seconds))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+                supervision.caught("sync_failed", error, conn_id=connection.conn_id)
+                frame = encode_frame(Error("internal_error", ChatError.default_detail))
+            else:
+                frame = encode_frame(synced)
+            finally:
+                context.hub.end_sync(connection, reached)
+                self._session.finished()
+            # The largest of all frames: behind the rows, it needs half the outbox.
+            await connection.outbox.room()
+            connection.outbox.put(frame)
+
+    async def _bring_rows(self, have_seq: dict[int, int], reached: dict[int, int]) -> Synced:
+        """Queue the missed rows as fast as they are read; notes in ``reached`` how far each chat was brought."""
+        connection = self._connection
+        brought = answers = 0
+        while True:
+            answers += 1
+            answer = await self._context.syncs.answer(connection.user_id, {**have_seq, **reached})
+            for chat_id, seq, frame in answer.rows:
+                await connection.outbox.room()
+                connection.outbox.put(frame)
+                reached[chat_id] = seq
+            brought += len(answer.rows)
+            is_over = not answer.more or not answer.rows or connection.outbox.order is not None
+            if is_over or brought >= SYNC_ROWS or answers >= SYNC_ANSWERS:
+                return Synced(answer.chats, answer.more)
+
+    def _mark(self, action: RaiseWatermarks) -> None:
+        """Collect watermarks; one call at a time stores what has come meanwhile."""
+        known = self._marks.get(action.chat_id, ReceiptMark())
+        if action.chat_id not in self._marks and len(self._marks) >= MAX_WAITING_MARKS:
+            return
+        self._marks[action.chat_id] = ReceiptMark(
+            _highest(known.delivered_seq, action.delivered_seq), _highest(known.read_seq, action.read_seq)
+        )
+        if not self._marking:
+            self._marking = True
+            self._start(self._store_marks())
+
+    async def _store_marks(self) -> None:
+        try:
+            while self._marks:
+                marks = dict(self._marks)
+                try:
+                    await self._context.receipts.mark(self._connection.user_id, marks)
+                except ServiceUnavailable:
+                    if self._connection.outbox.order is not None:
+                        return
+                    await asyncio.sleep(MARK_RETRY_SECONDS)
+                    continue
+                self._marks = {chat_id: mark for chat_id, mark in self._marks.items() if marks.get(chat_id) != mark}
+        except ChatError as error:
+            self._marks.clear()
+            self._connection.outbox.put(encode_frame(Error(error.code, error.detail)))
+        except Exception:
+            # Those that cannot be stored would hold up all that come.
+            self._marks.clear()
+            raise
+        finally:
+            self._marking = False
+
+
+def _highest(first: int | None, second: int | None) -> int | None:
+    return max((seq for seq in (first, second) if seq is not None), default=None)

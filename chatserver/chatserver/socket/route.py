@@ -1,0 +1,154 @@
+"""``GET /api/ws``: decides who gets a WebSocket, and hands it to a conversation."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING, cast
+
+from chatserver import protocol
+from chatserver.errors import ServiceUnavailable, Unauthenticated
+from chatserver.fanout.connection import Connection
+from chatserver.fanout.hub import SIGNED_OUT
+from chatserver.http.context import App, Context, Request, authenticate, bearer_token, request_id
+from chatserver.http.parsing import Query
+from chatserver.http.upgrade import Handshake, accept, read_handshake
+from chatserver.socket.conversation import Conversation
+
+if TYPE_CHECKING:
+    from chatserver.http.admission import AdmittingHttpProtocol
+    from chatserver.model import Principal
+    from chatserver.transport.websocket import Socket
+
+# A server at its cap, or one that leaves: long enough that the proxy's count has changed.
+RETRY_SECONDS = 2
+
+
+def _is_own_page(request: Request) -> bool:
+    """Whether the upgrade comes from a page of this host or of an allowed origin; programs send no Origin."""
+    origin = request.headers.get("origin")
+    if origin is None or origin.rstrip("/") in request.app.ctx.settings.allowed_origins:
+        return True
+    scheme, _, host = origin.lower().partition("://")
+    # Whoever can answer for plain HTTP on this name is not who has the certificate for it.
+    return host == request.headers.get("host", "").lower() and scheme in _page_schemes(request)
+
+
+def _page_schemes(request: Request) -> tuple[str, ...]:
+    """Return how a page of this host can have come to a browser, by what the trusted proxies say."""
+    proxied: str = request.headers.get("x-forwarded-proto", "") if request.app.ctx.settings.trusted_proxy_hops else ""
+    return ("http", "https") if proxied.lower() in {"", "http"} else ("https",)
+
+
+def _check_room(context: Context) -> None:
+    """Refuse a connection above the cap or during a drain.
+
+    Raises:
+        ServiceUnavailable: try another server, soon.
+    """
+    if context.health.refusing:
+        raise ServiceUnavailable("The server is draining.", retry_after_seconds=1)
+    if len(context.hub.connections) >= context.settings.max_connections:
+        raise ServiceUnavailable("The server has all the connections it can hold.", retry_after_seconds=RETRY_SECONDS)
+
+
+async def _identify(request: Request) -> Principal | None:
+    """Return who connects, None when the token or ticket is no good."""
+    try:
+        ticket = Query(request, ("ticket",)).text("ticket")
+        if ticket is not None and bearer_token(request) is None:
+            return await request.app.ctx.devices.redeem_ticket(ticket)
+        return await authenticate(request)
+    except Unauthenticated:
+        return None
+
+
+class _Refusal:
+    """The owner of a socket that is closed as soon as it is open."""
+
+    user_id = 0
+
+    def __init__(self, code: int, reason: str) -> None:
+        self._code = code
+        self._reason = reason
+
+    def opened(self, socket: Socket) -> None:
+        """Close the socket."""
+        socket.close(self._code, self._reason)
+
+    def receive(self, data: str | bytes) -> None:
+        """Ignore what is sent before the close is seen."""
+
+    def counts(self) -> bool:
+        """Whatever is sent is too much."""
+        return False
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def stuck(self) -> None:
+        """Nothing is written."""
+
+    def ended(self, code: int) -> None:
+        """Nothing is left to do."""
+
+
+def _refuse(request: Request, handshake: Handshake, code: int, reason: str) -> None:
+    """Accept and close: a page cannot see an HTTP status of an upgrade, but it can see a close code."""
+    accept(request, handshake, _headers(request), _Refusal(code, reason), request.app.ctx.sockets)
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {"X-Request-Id": request_id(request), "X-Chat-Server": request.app.ctx.settings.server_name}
+
+
+async def handle(request: Request) -> None:
+    """Answer one handshake, and make room for the next."""
+    # Before the connection is picows's.
+    http = cast("AdmittingHttpProtocol", request.transport.get_protocol())
+    try:
+        await _answer(request)
+    finally:
+        request.app.ctx.admission.leave(http)
+
+
+async def _answer(request: Request) -> None:
+    context = request.app.ctx
+    # All that a client can mend comes before its ticket is used up.
+    handshake = read_handshake(request)
+    if not _is_own_page(request):
+        _refuse(request, handshake, protocol.CLOSE_FORBIDDEN, "this page's origin is not allowed")
+        return
+    _check_room(context)
+    caller = await _identify(request)
+    if caller is None:
+        _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, "sign in")
+        return
+    await context.deliverer.learn(caller.user_id)
+    epoch = await context.health.epoch()
+    connection = Connection(uuid.uuid4().hex[:16], caller.user_id, caller.device_id)
+    # Interned: thousands of connections come from a few proxies.
+    connection.proxy = sys.intern(str(request.ip))
+    accepted = False
+    try:
+        await context.deliverer.claims.claim(context.bus, connection)
+        # It was not among the connections yet when its sign-out was heard.
+        if context.devices.is_ended(caller.device_id):
+            _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, SIGNED_OUT)
+            return
+        accepted = accept(
+            request, handshake, _headers(request), Conversation(context, connection, epoch), context.sockets
+        )
+    finally:
+        if not accepted:
+            context.hub.remove(connection, time.monotonic())
+
+
+# Sanic asks for no answer from a handler with this mark.
+handle.is_websocket = True  # type: ignore[attr-defined]
+
+
+def add_routes(app: App) -> None:
+    """Route the WebSocket."""
+    app.add_route(handle, "/api/ws", {"GET"}, name="ws")

@@ -1,0 +1,1 @@
+"""WebSocket frames on TCP, and the memory that slow clients use."""

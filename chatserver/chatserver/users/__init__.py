@@ -1,0 +1,1 @@
+"""Users: names, profiles, blocks, and what each viewer sees of them."""

@@ -1,0 +1,63 @@
+"""Blocks: between two users no new message goes through their direct chat.
+
+Each change is an event in the blocker's own chat, which their devices alone see.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatserver import checks
+from chatserver.errors import UserNotFound, ValidationFailed
+from chatserver.model import Change
+from chatserver.storage import blocks, groups, relations
+from chatserver.storage.messages import append_event
+
+if TYPE_CHECKING:
+    from chatserver.storage.database import Database
+
+
+BLOCKS_MAX = 10_000
+"""Users that one may block: the list of them is one answer, of 200 kB then."""
+
+
+async def set_block(database: Database, user_id: int, other_id: int, *, blocked: bool) -> Change:
+    """Block a user, or end it; doing it again changes nothing. A block of a deleted account can be ended too.
+
+    Returns:
+        The event in the caller's own chat.
+
+    Raises:
+        UserNotFound: no such user; nor can a deleted account be blocked.
+        ValidationFailed: oneself, or one more than BLOCKS_MAX.
+    """
+    if other_id == user_id:
+        raise ValidationFailed.of("user_id", "must be another user than yourself")
+    if not checks.is_id(other_id):
+        raise UserNotFound
+    async with database.transaction() as connection:
+        self_id = await blocks.lock_self_chat(connection, database.server_name, user_id)
+        exists = groups.user_exists if blocked else groups.user_existed
+        if not await exists(connection, other_id):
+            raise UserNotFound
+        store = blocks.add_block if blocked else blocks.remove_block
+        if not await store(connection, user_id, other_id):
+            return Change(self_id, None)
+        # After the insert, so that who is blocked already can be blocked again; it is rolled back.
+        if blocked and await blocks.count_blocks(connection, user_id) > BLOCKS_MAX:
+            raise ValidationFailed.of("user_id", f"you have blocked {BLOCKS_MAX} users already; unblock one first")
+        seq = await append_event(
+            connection,
+            database.server_name,
+            chat_id=self_id,
+            sender_id=user_id,
+            kind="block",
+            detail={"action": "blocked" if blocked else "unblocked", "user_ids": [other_id]},
+        )
+        await relations.hint_relation(connection, database.server_name, user_id, other_id)
+        return Change(self_id, seq)
+
+
+async def list_blocked(database: Database, user_id: int) -> list[int]:
+    """Return the ids of those the user has blocked, ascending."""
+    return await blocks.blocked_by(database, user_id)

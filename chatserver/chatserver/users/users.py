@@ -1,0 +1,151 @@
+"""Users: finding them, and their profile; each with what the caller is to them, which decides what they are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from chatserver import checks
+from chatserver.errors import UserNotFound, ValidationFailed
+from chatserver.storage import accounts, blocks, relations
+from chatserver.storage.messages import append_event
+from chatserver.storage.outages import StatementFailed
+from chatserver.users.names import check_addressee, username_key
+from chatserver.users.phone_numbers import check_phone_number
+from chatserver.users.usernames import claim
+from chatserver.visibility import SELF, STRANGER, Relation
+
+if TYPE_CHECKING:
+    from chatserver.model import User
+    from chatserver.storage.database import Database
+    from chatserver.users.phone_numbers import PhoneNumber
+
+
+PLUS_IN_QUERY: Final = "begins with a space, which is what + means in a query: write + as %2B"
+
+
+class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change in a profile; UNSET leaves a field alone, None clears the picture."""
+
+    username: str | msgspec.UnsetType = msgspec.UNSET
+    profile_picture_url: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+async def get_user(database: Database, user_id: int) -> User:
+    """Return an account by its id.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    user = await accounts.user_by_id(database, user_id) if checks.is_id(user_id) else None
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+async def account_number(database: Database, number: PhoneNumber) -> str:
+    """Return the form under which an account of a number is stored; the number of today when there is none.
+
+    Only a number that was taken under two spellings costs a query.
+    """
+    if len(number.stored) == 1:
+        return number.number
+    return await accounts.stored_number(database, number.stored) or number.number
+
+
+async def get_profile(database: Database, viewer_id: int, user_id: int) -> tuple[User, Relation]:
+    """Return an account by its id, and what the viewer is to it.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    user = await get_user(database, user_id)
+    return user, await _relation(database, viewer_id, user_id)
+
+
+async def _relation(database: Database, viewer_id: int, user_id: int) -> Relation:
+    if viewer_id == user_id:
+        return SELF
+    pair = (viewer_id, user_id)
+    return (await relations.relations(database, [pair])).get(pair, STRANGER)
+
+
+async def find_profile(
+    database: Database, viewer_id: int, *, phone_number: str | None = None, username: str | None = None
+) -> tuple[User, Relation]:
+    """Return an account by exactly one of phone number and username, and what the viewer is to it.
+
+    Raises:
+        ValidationFailed, UserNotFound: as of `find_user`.
+    """
+    user = await find_user(database, phone_number=phone_number, username=username)
+    relation = await _relation(database, viewer_id, user.user_id)
+    return user, replace(relation, asked_by="name" if phone_number is None else "number")
+
+
+async def find_user(database: Database, *, phone_number: str | None = None, username: str | None = None) -> User:
+    """Return an account by exactly one of phone number and username.
+
+    Raises:
+        ValidationFailed: neither or both, or a malformed phone number.
+        UserNotFound: there is none.
+    """
+    if (phone_number is None) == (username is None):
+        raise ValidationFailed.of("phone_number", "send exactly one of 'phone_number' and 'username'")
+    if phone_number is not None:
+        if phone_number.startswith(" "):
+            raise ValidationFailed.of("phone_number", PLUS_IN_QUERY)
+        number = check_phone_number(phone_number, "phone_number")
+        user = await accounts.user_by_phone(database, await account_number(database, number))
+    else:
+        name = check_addressee(username or "", "username")
+        user = await accounts.user_by_username_key(database, username_key(name))
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+async def update_profile(database: Database, user_id: int, change: ProfileChange) -> User:
+    """Change the profile, tell the user's other devices by a row in their own chat, and return it.
+
+    Those who share a chat are told by a frame (`fanout.profiles`). The same values again change nothing, and nobody
+    is told.
+
+    The row says which fields changed, not to what: it stays when the account is deleted.
+
+    Raises:
+        ValidationFailed: a field is malformed. UsernameTaken: another account has it, or one that looks the same.
+    """
+    picture = None
+    if change.profile_picture_url is not msgspec.UNSET:
+        url = change.profile_picture_url
+        picture = (None if url is None else checks.check_url(url, "profile_picture_url"),)
+    if change == ProfileChange():
+        return await get_user(database, user_id)
+    try:
+        async with database.transaction() as connection:
+            self_id = await blocks.lock_self_chat(connection, database.server_name, user_id)
+            username = None
+            if change.username is not msgspec.UNSET:
+                username = await claim(connection, change.username, "username", user_id=user_id)
+            before = await accounts.profile_of(connection, user_id)
+            user = await accounts.update_profile(connection, user_id, username=username, picture=picture)
+            if before is None or user is None:
+                raise UserNotFound
+            changed = [field for field in change.__struct_fields__ if getattr(before, field) != getattr(user, field)]
+            if not changed:
+                return user
+            await append_event(
+                connection,
+                database.server_name,
+                chat_id=self_id,
+                sender_id=user_id,
+                kind="profile",
+                detail={"fields": changed},
+            )
+            await relations.hint_profile(connection, database.server_name, user_id)
+            return user
+    except StatementFailed as error:
+        raise accounts.username_taken(error) from error

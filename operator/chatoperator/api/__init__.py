@@ -1,0 +1,1 @@
+"""The ChatCluster resource: its types, parsing, and readers of single values. Pure."""

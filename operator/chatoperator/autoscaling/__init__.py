@@ -1,0 +1,1 @@
+"""The number of chatservers: the decision, and its simulation."""

@@ -1,0 +1,1 @@
+"""The chatservers, and the Job that migrates their schema."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: run here, or by the admin."""

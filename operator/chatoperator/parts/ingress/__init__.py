@@ -1,0 +1,1 @@
+"""HAProxy, its Service, and an Ingress or HTTPRoute in front of it."""

@@ -1,0 +1,82 @@
+"""How it stands with what is in front of HAProxy, in words for the condition IngressReady. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from chatoperator.metadata import front_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.metadata import Manifest
+
+Reason = Literal["GatewayApiMissing", "RouteNotAccepted", "FrontCertificateMissing", "FrontCertificateInvalid"]
+
+WHICH = ("namespace", "name", "sectionName", "port")
+"""What tells one Gateway's listener from another."""
+
+
+@dataclass(frozen=True)
+class RouteTrouble:
+    """What keeps clients from coming in through the Ingress or the route.
+
+    Attributes:
+        reason: One word for programs.
+        message: For people.
+    """
+
+    reason: Reason
+    message: str
+
+
+def route_trouble(cluster: ChatCluster, route: Manifest | None, *, known: bool) -> RouteTrouble | None:
+    """What is wrong with the route; None where all Gateways have taken it on, and where none is wanted.
+
+    Args:
+        cluster: The ChatCluster.
+        route: The live HTTPRoute; None where there is none.
+        known: Whether the cluster has the kind HTTPRoute.
+    """
+    front = cluster.ingress.front
+    if front is None or front.kind != "HTTPRoute":
+        return None
+    if not known:
+        return RouteTrouble(
+            "GatewayApiMissing",
+            "ingress.front.kind is HTTPRoute and this cluster has no such kind of gateway.networking.k8s.io/v1: "
+            "install the Gateway API and a controller for it, or choose another front. The chat answers at its Service",
+        )
+    name = front_name(cluster.name)
+    if route is None:
+        return RouteTrouble("RouteNotAccepted", f"HTTPRoute {name} does not exist yet")
+    for parent in front.parents:
+        words = _refusal(parent, route)
+        if words is not None:
+            return RouteTrouble("RouteNotAccepted", f"HTTPRoute {name}: Gateway {parent['name']} {words}")
+    return None
+
+
+def _refusal(parent: Mapping[str, Any], route: Manifest) -> str | None:
+    """Why a Gateway does not pass requests on; None where it does."""
+    told = {condition["type"]: condition for condition in _told(parent, route)}
+    for kind in ("Accepted", "ResolvedRefs"):
+        if told.get(kind, {}).get("status") == "False":
+            return f"refuses it: {told[kind].get('message') or told[kind].get('reason')}"
+    if told.get("Accepted", {}).get("status") == "True":
+        return None
+    return "has not taken it on: see whether it exists, allows routes from this namespace, and has a controller"
+
+
+def _told(parent: Mapping[str, Any], route: Manifest) -> Iterator[Mapping[str, Any]]:
+    """What controllers say of a route and one of its Gateways, as far as they have seen its present spec."""
+    metadata = route["metadata"]
+    for status in (route.get("status") or {}).get("parents") or []:
+        about = {"namespace": metadata["namespace"], **status["parentRef"]}
+        wanted = {"namespace": metadata["namespace"], **parent}
+        if all(about.get(key) == wanted.get(key) for key in WHICH):
+            for condition in status.get("conditions") or []:
+                if condition.get("observedGeneration", 0) >= metadata.get("generation", 0):
+                    yield condition

@@ -1,0 +1,1 @@
+"""The certificate that HAProxy serves: its sources, its faults, its issuance."""

@@ -1,0 +1,81 @@
+"""What to do about what cannot be made twice and is gone: put it back from memory, or make nothing in its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatoperator.metadata import ca_secret_name, chatserver_secret_name, claim_name, issued_secret_name
+from chatoperator.parts.remembered import allowed, losses
+
+if TYPE_CHECKING:
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.metadata import Manifest, ObjectKey
+    from chatoperator.observed import Observed
+    from chatoperator.parts.credentials import Certificate
+    from chatoperator.parts.irreplaceable import Loss
+    from chatoperator.parts.manifests import Inputs
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What of a ChatCluster is lost.
+
+    Attributes:
+        told: What somebody has to do something about.
+        restored: What is put back as it was.
+        key: The chatservers' key, to be put back; None where it is not lost or not known.
+        authority: The certificate authority, likewise.
+        withheld: (kind, name) of what is not made anew.
+    """
+
+    told: tuple[Loss, ...] = ()
+    restored: tuple[Loss, ...] = ()
+    key: str | None = None
+    authority: Certificate | None = None
+    withheld: frozenset[ObjectKey] = frozenset()
+
+    def __repr__(self) -> str:
+        """Show no key: secrets never reach logs."""
+        return f"Losses(told={self.told}, restored={self.restored})"
+
+
+NOTHING_LOST = Losses()
+
+
+def irreplaceables(cluster: ChatCluster, observed: Observed) -> frozenset[ObjectKey]:
+    """(kind, name) of the children whose content is made once, as far as the spec needs them."""
+    names: list[ObjectKey] = [("Secret", chatserver_secret_name(cluster.name))]
+    if cluster.database.external_secret_name is None:
+        names.append(("PersistentVolumeClaim", claim_name(cluster.name)))
+    # An authority of its own is not made where there is a certificate by cert-manager.
+    issued = ("Secret", issued_secret_name(cluster.name)) in observed.children
+    if cluster.ingress.tls_secret_name is None and not issued:
+        names.append(("Secret", ca_secret_name(cluster.name)))
+    return frozenset(names)
+
+
+def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: Inputs | None) -> Losses:
+    """Decide it.
+
+    Args:
+        cluster: The parsed spec.
+        body: The whole ChatCluster; its status remembers what it has had.
+        observed: Its children, as the API server itself has confirmed.
+        held: What the last reconcile wished for; None after a start of the operator.
+    """
+    wanted, may = irreplaceables(cluster, observed), allowed(body)
+    lost = [loss for loss in losses(body, observed) if loss.key in wanted and loss.uid not in may]
+    gone = {loss.key: loss for loss in lost if not loss.leaving}
+    known = frozenset[tuple[str, str]]() if held is None else gone.keys() - held.withheld
+    ca, servers = ("Secret", ca_secret_name(cluster.name)), ("Secret", chatserver_secret_name(cluster.name))
+    key = held.credentials.chatserver_key if held is not None and servers in known else None
+    pair = held.self_signed.authority if held is not None and held.self_signed and ca in known else None
+    back = {place for place, content in ((servers, key), (ca, pair)) if content is not None}
+    return Losses(
+        told=tuple(loss for loss in lost if loss.key not in back),
+        restored=tuple(loss for loss in lost if loss.key in back),
+        key=key,
+        authority=pair,
+        withheld=frozenset(gone.keys() - back),
+    )

@@ -1,0 +1,145 @@
+"""Who may talk to whom: one NetworkPolicy a part, which denies what it does not name, in both directions.
+
+They act where the cluster's network enforces them. kubelet's probes always pass: what a node sends to its own pods is
+allowed by definition. Policies add up, so that a user's own can allow more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from chatoperator.api import dsn
+from chatoperator.metadata import metadata, part_name, selector
+from chatoperator.parts.chatserver import deployment as chatserver
+from chatoperator.parts.database import statefulset as postgres
+from chatoperator.parts.ingress import haproxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from chatoperator.api.spec import ChatCluster, NetworkPolicies
+    from chatoperator.metadata import Manifest, Part
+
+DNS_PORTS = (53, 5353)
+"""To anywhere: DNS may be a pod, the node itself or a link-local address. Policies see the pod's port, and OpenShift's
+DNS pods listen on 5353."""
+
+HTTPS_PORT = 443
+"""Of a webhook's URL without a port."""
+
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+"""Kubernetes itself sets it on every namespace."""
+
+LISTEN_DSN_VARIABLE = "CHAT_DATABASE_LISTEN_DSN"
+"""With a pooler in front, chatservers have a second address of the database, which may have another port."""
+
+
+def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: Sequence[int]) -> list[Manifest]:
+    """The policies of all parts; none where the spec does not want them.
+
+    Args:
+        cluster: The ChatCluster.
+        operator_namespace: Where the operator runs, which reads the chatservers' metrics.
+        external_ports: Of the external database, empty where they cannot be told.
+    """
+    if not cluster.network_policies.enabled:
+        return []
+    scrapers = _scrapers(cluster.network_policies, operator_namespace)
+    database = _to_database(cluster, external_ports)
+    front = [haproxy.FRONT_PORT] if cluster.ingress.front is not None else []
+    made = [
+        _policy(
+            cluster,
+            "ingress",
+            ingress=[
+                _rule("from", [], haproxy.HTTP_PORT, haproxy.HTTPS_PORT, *front),
+                _rule("from", scrapers, haproxy.STATISTICS_PORT),
+            ],
+            egress=[_to_dns(), _rule("to", [_pods(cluster, "chatserver")], chatserver.HTTP_PORT)],
+        ),
+        _policy(
+            cluster,
+            "chatserver",
+            ingress=[
+                _rule("from", [_pods(cluster, "ingress")], chatserver.HTTP_PORT),
+                _rule("from", scrapers, chatserver.METRICS_PORT),
+            ],
+            egress=[_to_dns(), *database, *_to_webhook(cluster)],
+        ),
+        _policy(cluster, "migrate", ingress=[], egress=[_to_dns(), *database]),
+    ]
+    if cluster.database.external_secret_name is None:
+        clients = [_pods(cluster, "chatserver"), _pods(cluster, "migrate")]
+        allowed = [
+            _rule("from", clients, postgres.PORT),
+            _rule("from", [_namespace(operator_namespace)], postgres.AGENT_PORT),
+        ]
+        made.append(_policy(cluster, "postgres", ingress=allowed, egress=[]))
+    return made
+
+
+def live_database_ports(migrate: Manifest | None) -> tuple[int, ...]:
+    """TCP ports that the live policy of migrations lets through to an external database; DNS' are no database's."""
+    rules = ((migrate or {}).get("spec") or {}).get("egress") or []
+    listed = [port for rule in rules if not rule.get("to") for port in rule.get("ports") or ()]
+    found = {int(port["port"]) for port in listed if port.get("protocol") == "TCP" and port.get("port")}
+    return tuple(sorted(found - set(DNS_PORTS)))
+
+
+def _policy(cluster: ChatCluster, part: Part, *, ingress: Sequence[Manifest], egress: Sequence[Manifest]) -> Manifest:
+    """A part's policy; a direction without rules is denied."""
+    rules = {"ingress": list(ingress), "egress": list(egress)}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(cluster, part_name(cluster.name, part), part),
+        "spec": {
+            "podSelector": {"matchLabels": selector(cluster.name, part)},
+            "policyTypes": ["Ingress", "Egress"],
+            # An empty list is not what the API server stores, so that each apply would be a change.
+            **{direction: allowed for direction, allowed in rules.items() if allowed},
+        },
+    }
+
+
+def _rule(direction: str, peers: Sequence[Manifest], *ports: int, protocols: Iterable[str] = ("TCP",)) -> Manifest:
+    """One rule; no peers are all, no ports are all."""
+    made: Manifest = {direction: list(peers)} if peers else {}
+    if ports:
+        made["ports"] = [{"protocol": protocol, "port": port} for port in ports for protocol in protocols]
+    return made
+
+
+def _pods(cluster: ChatCluster, part: Part) -> Manifest:
+    """A part's pods, in the ChatCluster's namespace alone."""
+    return {"podSelector": {"matchLabels": selector(cluster.name, part)}}
+
+
+def _scrapers(wanted: NetworkPolicies, operator_namespace: str) -> list[Manifest]:
+    return [_namespace(operator_namespace), *(dict(peer) for peer in wanted.metrics_from)]
+
+
+def _namespace(name: str) -> Manifest:
+    """All pods of a namespace."""
+    return {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: name}}}
+
+
+def _to_dns() -> Manifest:
+    return _rule("to", [], *DNS_PORTS, protocols=("UDP", "TCP"))
+
+
+def _to_database(cluster: ChatCluster, external_ports: Sequence[int]) -> list[Manifest]:
+    """To the database's port; nowhere while an external one's cannot be told."""
+    if cluster.database.external is None:
+        return [_rule("to", [_pods(cluster, "postgres")], postgres.PORT)]
+    # Anywhere: its address is a name, which policies do not know.
+    ports = {*external_ports, *dsn.ports(cluster.chatserver.env.get(LISTEN_DSN_VARIABLE, ""))}
+    return [_rule("to", [], *sorted(ports))] if ports else []
+
+
+def _to_webhook(cluster: ChatCluster) -> list[Manifest]:
+    """To anywhere, at the port of its URL: the address is a name, which policies do not know."""
+    if cluster.auth.webhook is None:
+        return []
+    return [_rule("to", [], urlsplit(cluster.auth.webhook.url).port or HTTPS_PORT)]

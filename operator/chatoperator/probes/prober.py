@@ -1,0 +1,345 @@
+"""Asks the running parts: chatservers, PostgreSQL's agent, and over HTTPS the ingress Service for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import aiohttp
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from chatoperator import metrics
+from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.parts.chatserver.deployment import METRICS_PORT
+from chatoperator.parts.database.statefulset import AGENT_PORT, AGENT_STATUS_PATH
+from chatoperator.probes import tls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Mapping
+
+SCRAPE_TIMEOUT_SECONDS = 3
+"""A server that cannot answer within this gives no reading; a fifth of the tick."""
+
+ANSWER_TIMEOUT_SECONDS = 5
+"""For an answer through the ingress with all tries, TLS and the server's look at the database included."""
+
+ANSWER_TRIES = 3
+"""HAProxy takes some seconds to notice that a server died; the next request goes to another one."""
+
+TRY_SECONDS = 1
+"""A try without an answer for so long gets another one beside it: who is behind a dead server waits for nothing."""
+
+ANSWER_PATH = "/readyz?exclude=draining"
+"""A server that has begun to drain still answers people until every HAProxy has noticed. Where it is the one with the
+fewest connections, as at a scale-down, it gets all requests of these seconds."""
+
+SERVERS_AT_A_TIME = 16
+"""Of one chat that are read at once: the hundred servers of a chat that hang must not use up the operator's sockets."""
+
+AGENT_BYTES_MAX = 64 * 1024
+"""More is not an agent's report."""
+
+AGENT_WORDS_MAX = 500
+"""Characters of PostgreSQL's words that are passed on."""
+
+BODY_BYTES_MAX = 4096
+"""Of the answer of /readyz."""
+
+METRICS_BYTES_MAX = 1024 * 1024
+"""More is not a chatserver's metrics page."""
+
+COUNTS = re.compile(rb"(# TYPE )?chatserver_(connections|draining|database_login)\b")
+"""Lines of that page that are read; a page of other lines costs next to nothing."""
+
+LINE_BYTES_MAX, LINES_MAX = 8 * 1024, 64
+"""Of such lines."""
+
+CONNECTIONS_MAX = 10_000_000
+"""Of one server. More than a machine has ports and memory for is no reading."""
+
+PLAIN = {"Accept-Encoding": "identity"}
+"""What is packed may be endless when it is unpacked."""
+
+WORDS_MAX = 300
+"""Characters of a chat's own words, or an error about them, that are passed on."""
+
+OK = 200
+
+UNREADABLE_ANSWER = Answer(ok=False, message="A request through the ingress failed: its answer cannot be read")
+
+HEADER_WITHOUT_CLIENT = b"PROXY UNKNOWN\r\n"
+"""What a load balancer's own health checks send (PROXY protocol, version 1): the client is who connects."""
+
+log = structlog.get_logger(__name__)
+
+Answered = TypeVar("Answered")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and as whom to ask the ingress.
+
+    Attributes:
+        address: The Service's cluster address, without DNS, so that a failing DNS does not hide a working chat.
+        server_name: Name for SNI, the Host header and, where `authority` is given, the certificate.
+        authority: PEM of the authority to trust; None trusts any certificate, since a user's may not cover
+            names inside the cluster.
+        port: Of the Service.
+        headed: Whether HAProxy expects headers of the PROXY protocol from some networks: the operator may be in them.
+    """
+
+    address: str
+    server_name: str
+    authority: str | None
+    port: int = 443
+    headed: bool = False
+
+
+def session() -> aiohttp.ClientSession:
+    """What a prober works with: it keeps no connection and no cookie, and asks nobody but whom it is told to."""
+    # Whoever asks limits by itself how many it asks: in one queue for all, chats that hang would hold up the others.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+
+
+class Prober:
+    """HTTP to the data plane, whose answers are a tenant's: whatever they are, they are no reading or no answer."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def readings(self, addresses: Mapping[str, str]) -> dict[str, Reading | None]:
+        """Ask all chatservers, some at a time.
+
+        Args:
+            addresses: IP addresses by pod name.
+
+        Returns:
+            By pod name; None where a server gave no reading.
+        """
+        names = list(addresses)
+        turn = asyncio.Semaphore(SERVERS_AT_A_TIME)
+
+        async def reading(address: str) -> Reading | None:
+            async with turn:
+                return await _guarded("chatserver", self._reading(address), None)
+
+        found = await asyncio.gather(*(reading(addresses[name]) for name in names))
+        return dict(zip(names, found, strict=True))
+
+    async def agent(self, address: str) -> AgentReport | None:
+        """Ask the agent beside PostgreSQL; None where it gives no report."""
+        return await _guarded("agent", self._agent(address), None)
+
+    async def _agent(self, address: str) -> AgentReport | None:
+        page = b""
+        async for part in self._parts(address, AGENT_PORT, AGENT_STATUS_PATH):
+            page += part
+            if len(page) > AGENT_BYTES_MAX:
+                return None
+        return parse_report(page.decode(errors="replace"))
+
+    async def _reading(self, address: str) -> Reading | None:
+        """Of a page of any length, only the lines that count are kept."""
+        kept, begun, length = list[bytes](), b"", 0
+        async for part in self._parts(address, METRICS_PORT, "/metrics"):
+            length += len(part)
+            if length > METRICS_BYTES_MAX:
+                return None
+            *ended, begun = (begun + part).split(b"\n")
+            kept += [line for line in ended if COUNTS.match(line)]
+            if len(begun) > LINE_BYTES_MAX or len(kept) > LINES_MAX:
+                return None
+        return parse_reading(b"\n".join([*kept, b""]).decode(errors="replace"))
+
+    async def _parts(self, address: str, port: int, path: str) -> AsyncIterator[bytes]:
+        """What a page says, as it comes; nothing where its status is not 200.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError, OSError: It does not come, or not to its end.
+        """
+        host = f"[{address}]" if ":" in address else address
+        async with self._session.get(
+            f"http://{host}:{port}{path}",
+            timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS),
+            headers=PLAIN,
+            allow_redirects=False,
+        ) as answer:
+            if answer.status == OK:
+                async for part in answer.content.iter_any():
+                    yield part
+
+    async def ask(self, target: Target) -> Answer:
+        """Ask through the ingress Service whether people are answered: TLS, HAProxy, a chatserver and its database.
+
+        Returns:
+            The first good answer, else the last one, after ANSWER_TIMEOUT_SECONDS at most.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                return await self._ask_repeatedly(target)
+        except TimeoutError as error:
+            return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+
+    async def _ask_repeatedly(self, target: Target) -> Answer:
+        left = ANSWER_TRIES
+        tries: set[asyncio.Task[Answer]] = set()
+        try:
+            while True:
+                if left:
+                    left -= 1
+                    tries.add(asyncio.create_task(self.ask_once(target, ANSWER_TIMEOUT_SECONDS)))
+                ended, tries = await asyncio.wait(
+                    tries, timeout=TRY_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                answers = [task.result() for task in ended]
+                good = next((answer for answer in answers if answer.ok), None)
+                if good is not None:
+                    return good
+                if not (left or tries):
+                    return answers[-1]
+        finally:
+            for task in tries:
+                task.cancel()
+            await asyncio.gather(*tries, return_exceptions=True)
+
+    async def ask_once(self, target: Target, seconds: float) -> Answer:
+        """The same with one try; where HAProxy expects headers of the PROXY protocol, with one and without.
+
+        Args:
+            target: Where and as whom.
+            seconds: For each of these requests.
+        """
+        answer = await _guarded("ingress", self._ask_plainly(target, seconds), UNREADABLE_ANSWER)
+        if answer.ok or not target.headed:
+            return answer
+        headed = await _guarded("ingress", _ask_with_header(target, seconds), UNREADABLE_ANSWER)
+        return headed if headed.ok else answer
+
+    async def _ask_plainly(self, target: Target, seconds: float) -> Answer:
+        host = f"[{target.address}]" if ":" in target.address else target.address
+        try:
+            async with self._session.get(
+                f"https://{host}:{target.port}{ANSWER_PATH}",
+                headers={"Host": target.server_name, **PLAIN},
+                server_hostname=target.server_name,
+                ssl=tls.context(target.authority),
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+            ) as answer:
+                return _answered(answer.status, await answer.content.read(BODY_BYTES_MAX))
+        except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
+            return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+
+
+async def _guarded(part: str, asking: Coroutine[None, None, Answered], otherwise: Answered) -> Answered:
+    """The answer of a chat's part. It may be anything, and none of it is an error of the operator's."""
+    try:
+        return await asking
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return otherwise
+    except Exception as error:  # noqa: BLE001 - there is no list of what parsers raise
+        metrics.UNREADABLE_ANSWERS.labels(part=part).inc()
+        log.info("unreadable answer", part=part, error=f"{type(error).__name__}: {error}"[:WORDS_MAX])
+        return otherwise
+
+
+async def _ask_with_header(target: Target, seconds: float) -> Answer:
+    """The same request by hand: aiohttp sends nothing before TLS."""
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(target.address, target.port)
+            try:
+                writer.write(HEADER_WITHOUT_CLIENT)
+                await writer.start_tls(tls.context(target.authority), server_hostname=target.server_name)
+                writer.write(
+                    f"GET {ANSWER_PATH} HTTP/1.1\r\nHost: {target.server_name}\r\nConnection: close\r\n\r\n".encode()
+                )
+                status = await reader.readline()
+                body = await _body(reader)
+            finally:
+                writer.close()
+    except (TimeoutError, OSError) as error:
+        return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+    match = re.match(rb"HTTP/1\.1 (\d{3}) ", status)
+    return (
+        _answered(int(match[1]), body)
+        if match
+        else Answer(ok=False, message="A request through the ingress was cut off")
+    )
+
+
+async def _body(reader: asyncio.StreamReader) -> bytes:
+    try:
+        await reader.readuntil(b"\r\n\r\n")
+        return await reader.read(BODY_BYTES_MAX)
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return b""
+
+
+def _answered(status: int, body: bytes) -> Answer:
+    if status == OK:
+        return parse_answer(body)
+    return Answer(ok=False, message=f"A request through the ingress was answered with {status}")
+
+
+def parse_answer(body: bytes) -> Answer:
+    """What the good answer of a server says: it may serve and yet be unable to store anything."""
+    try:
+        writes = json.loads(body).get("writes")
+    except (ValueError, AttributeError, RecursionError):
+        writes = None
+    if writes == "volume_full":
+        message = "A request through the ingress was answered, but the database's volume is full: nothing can be sent"
+        return Answer(ok=False, message=message, volume_full=True)
+    return Answer(ok=True, message="A request through the ingress was answered")
+
+
+def parse_report(page: str) -> AgentReport | None:
+    """Read what PostgreSQL's agent says; None where it is no report."""
+    try:
+        raw = json.loads(page)
+        texts = [raw[key] for key in ("credentials", "configuration", "refused")]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not all(text is None or isinstance(text, str) for text in texts):
+        return None
+    credentials, configuration, refused = texts
+    return AgentReport(credentials, configuration, refused[:AGENT_WORDS_MAX] if refused is not None else None)
+
+
+def parse_reading(page: str) -> Reading | None:
+    """Read a chatserver's metrics page; None where it does not hold both figures."""
+    values: dict[str, float] = {}
+    login: str | None = None
+    try:
+        for family in text_string_to_metric_families(page):
+            # A family can be announced without a sample: that is silence, not 0.
+            if family.samples and family.name in {"chatserver_connections", "chatserver_draining"}:
+                values[family.name] = sum(sample.value for sample in family.samples)
+            if family.samples and family.name == "chatserver_database_login":
+                login = family.samples[0].labels.get("role") or None
+        connections = int(values["chatserver_connections"])
+        draining = values["chatserver_draining"] > 0
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return Reading(connections, draining=draining, login=login) if 0 <= connections <= CONNECTIONS_MAX else None
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {ANSWER_TIMEOUT_SECONDS} s"
+    # aiohttp's own words name objects by their address in memory, which a status must not repeat.
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not good: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection: {error.os_error}"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        # Their words quote what was sent, which anybody may have written.
+        return "its answer is not valid HTTP"
+    return f"{type(error).__name__}: {error}"[:WORDS_MAX]

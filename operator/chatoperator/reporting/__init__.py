@@ -1,0 +1,1 @@
+"""Status fields, Events, and texts that a ChatCluster shows its admin. Pure."""

@@ -1,0 +1,166 @@
+"""Kubernetes Events about a ChatCluster, as manifests, and how many of them there may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatoperator.reporting.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.metadata import Manifest
+
+GOOD_WHEN_FALSE = frozenset(
+    {
+        "Progressing",
+        "ScalingLimited",
+        "Paused",
+        "DevelopmentCodes",
+        "UpgradeAvailable",
+        "HostnameConflict",
+        "Contested",
+        "ClientAddressesShared",
+    }
+)
+"""Conditions whose False is no warning."""
+
+WARNINGS = frozenset(
+    {
+        "InvalidSpec",
+        "ApplyFailed",
+        "NameTaken",
+        "VolumeLeaving",
+        "VolumeLost",
+        "KeyLost",
+        "AuthorityLost",
+        "StorageClassKept",
+        "MigrationFailing",
+        "MigrationFailed",
+        "RolloutFailing",
+        "WebhookSecretMissing",
+        "HostnameTaken",
+        "OtherOperator",
+        "OtherWriter",
+        "Overruled",
+        "TooFewServers",
+        "ParametersRefused",
+        "VolumeNotExpandable",
+        "CertManagerMissing",
+        "GatewayApiMissing",
+        "CertificateFailed",
+        "TrafficPolicyCluster",
+        "FrontNotTrusted",
+    }
+)
+"""Reasons that are warnings whatever their condition."""
+
+FAILED_MIGRATIONS = frozenset({"MigrationFailing", "MigrationFailed"})
+"""Reasons of a migration that fails: it goes from one to the other with each try."""
+
+CHOSEN = frozenset({"External", "Disabled", "Paused"})
+"""Reasons that are somebody's wish, whatever their condition."""
+
+STEPS = frozenset(
+    {
+        "Missing",
+        "WaitingForMigration",
+        "NotReady",
+        "PartlyReady",
+        "NotAnswering",
+        "CertificateNotIssued",
+        "AddressMissing",
+    }
+)
+"""Reasons between which a part moves while it comes or goes."""
+
+FIGURES = frozenset({"AtMinimum", "WithinBounds"})
+"""Reasons that follow the number of connections all day."""
+
+MESSAGE_LENGTH_MAX = 1024
+"""Characters; the API server refuses a longer Event."""
+
+BURST = 25
+"""Events that one ChatCluster may have at once: its bring-up, or a bad day. Kubernetes' own clients allow as many."""
+
+SECONDS_PER_EVENT = 400
+"""After a burst one Event may come in this time: at most 9 an hour, however something flaps."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What an Event says.
+
+    Attributes:
+        warning: Whether somebody should look.
+        reason: One word for programs.
+        message: For people.
+    """
+
+    warning: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many Events may still be made: a bucket that refills with time.
+
+    Attributes:
+        left: Events, with the fraction that has refilled.
+        at: When that was so, in seconds of a monotonic clock; None before the first Event.
+    """
+
+    left: float = BURST
+    at: float | None = None
+
+    def spend(self, now: float) -> Allowance | None:
+        """What is left after one more Event; None where it may not be made."""
+        refilled = 0.0 if self.at is None else (now - self.at) / SECONDS_PER_EVENT
+        left = min(BURST, self.left + refilled)
+        return Allowance(left - 1, now) if left >= 1 else None
+
+
+def turned(condition: Mapping[str, str]) -> News:
+    """The news of a condition, as status holds it, that turned."""
+    bad = condition["reason"] in WARNINGS or (
+        condition["status"] == "False"
+        and condition["type"] not in GOOD_WHEN_FALSE
+        and condition["reason"] not in CHOSEN
+    )
+    return News(bad, condition["reason"], f"{condition['type']} is {condition['status']}: {condition['message']}")
+
+
+def event(body: Manifest, news: News, *, pod_name: str, now: str, suffix: str) -> Manifest:
+    """An Event.
+
+    Args:
+        body: The ChatCluster.
+        news: What to say.
+        pod_name: The operator's pod.
+        now: RFC 3339.
+        suffix: Makes the Event's name unique.
+    """
+    metadata = body["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata['name']}.{suffix}", "namespace": metadata["namespace"]},
+        "involvedObject": {
+            "apiVersion": body["apiVersion"],
+            "kind": body["kind"],
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+        },
+        "type": "Warning" if news.warning else "Normal",
+        "reason": news.reason,
+        "message": printable(news.message)[:MESSAGE_LENGTH_MAX],
+        "source": {"component": "chatcluster-operator", "host": pod_name},
+        "reportingComponent": "chatcluster-operator",
+        "reportingInstance": pod_name,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

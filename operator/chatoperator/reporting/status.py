@@ -1,0 +1,126 @@
+"""What the ChatCluster's status says beside its conditions, and when conditions count as changed. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chatoperator.reporting.events import FAILED_MIGRATIONS, FIGURES, GOOD_WHEN_FALSE, STEPS, WARNINGS
+from chatoperator.reporting.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.conditions.inputs import Condition
+    from chatoperator.metadata import Manifest
+    from chatoperator.observed import Pod
+
+HTTPS_PORT = 443
+
+MESSAGE_LENGTH_MAX = 1024
+"""Characters; an API server's refusal can be a page long."""
+
+
+def merge(
+    previous: Sequence[Mapping[str, Any]], made: Sequence[Condition], *, generation: int, now: str
+) -> list[Manifest]:
+    """Conditions as status holds them; lastTransitionTime moves only where the status changes.
+
+    Args:
+        previous: What status holds now. Conditions that are not made anew stay as they are.
+        made: The new ones.
+        generation: metadata.generation that they speak about.
+        now: RFC 3339.
+    """
+    before = {condition["type"]: condition for condition in previous}
+    merged = []
+    for condition in made:
+        old = before.pop(condition.type, None)
+        unchanged = old is not None and old["status"] == condition.status
+        merged.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": printable(condition.message)[:MESSAGE_LENGTH_MAX],
+                "observedGeneration": generation,
+                "lastTransitionTime": old["lastTransitionTime"] if old is not None and unchanged else now,
+            }
+        )
+    return merged + [dict(condition) for condition in before.values()]
+
+
+def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The conditions that turned: those whose status or reason is new."""
+    before = {condition["type"]: (condition["status"], condition["reason"]) for condition in previous}
+    return [
+        condition
+        for condition in merged
+        if before.get(condition["type"], (None, None)) != (condition["status"], condition["reason"])
+    ]
+
+
+def migration_failed(body: Manifest) -> str:
+    """What Progressing says in a ChatCluster's status, where it is of a migration that fails; empty otherwise."""
+    held = (body.get("status") or {}).get("conditions") or []
+    return next((str(one["message"]) for one in held if one["reason"] in FAILED_MIGRATIONS), "")
+
+
+def deserves_event(condition: Mapping[str, Any], previous: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a condition that turned is worth an Event: together they shall read as a story.
+
+    Unknown is no news. Nor is what a new ChatCluster has not yet or is not, a step between two of the same status that
+    needs nobody (no pod ready, one of two ready), or which way the connections lean within the bounds.
+    """
+    if condition["status"] == "Unknown":
+        return False
+    before = next((held for held in previous if held["type"] == condition["type"]), None)
+    if before is not None and (before["reason"], condition["reason"]) == ("MigrationFailed", "MigrationFailing"):
+        # The next try of the same.
+        return False
+    if condition["reason"] in WARNINGS:
+        return True
+    if condition["reason"] in FIGURES:
+        return before is not None and before["reason"] in WARNINGS
+    if before is None:
+        unusual = "True" if condition["type"] in GOOD_WHEN_FALSE else "False"
+        return condition["status"] == unusual and condition["reason"] not in STEPS
+    return condition["status"] != before["status"] or not {before["reason"], condition["reason"]} <= STEPS
+
+
+def url(cluster: ChatCluster, service: Manifest | None, pods: Sequence[Pod]) -> str | None:
+    """Where people reach the chat; None while that is not known.
+
+    The host is the first of ingress.hostnames; without one it is what Kubernetes gave: a node's address for NodePort,
+    the load balancer's for LoadBalancer, the Service's name inside the cluster for ClusterIP. Where something stands in
+    front, its port is the one of HTTPS.
+    """
+    if service is None:
+        return None
+    kind = cluster.ingress.service.type
+    host: str | None = cluster.ingress.hostnames[0] if cluster.ingress.hostnames else None
+    port = https_port(service) if cluster.ingress.front is None else HTTPS_PORT
+    if port is None:
+        return None
+    if host is None and kind == "NodePort":
+        host = next((pod.host_address for pod in pods if pod.ready and pod.host_address), None)
+    elif host is None and kind == "LoadBalancer":
+        balancers = (service.get("status") or {}).get("loadBalancer", {}).get("ingress") or []
+        host = next((balancer.get("hostname") or balancer.get("ip") for balancer in balancers), None)
+    elif host is None:
+        host = f"{service['metadata']['name']}.{cluster.namespace}.svc"
+    if host is None:
+        return None
+    if ":" in host:
+        host = f"[{host}]"
+    return f"https://{host}/" if port == HTTPS_PORT else f"https://{host}:{port}/"
+
+
+def https_port(service: Manifest | None) -> int | None:
+    """Port that clients use for HTTPS: 443, or the node port; None while Kubernetes has not given one out."""
+    if service is None:
+        return None
+    spec = service["spec"]
+    if spec.get("type") != "NodePort":
+        return HTTPS_PORT
+    return next((port.get("nodePort") for port in spec.get("ports", []) if port.get("name") == "https"), None)
