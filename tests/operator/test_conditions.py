@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from chatoperator.autoscaling.autoscaler import Decision, Memory
-from chatoperator.conditions import conditions, safety
+from chatoperator.conditions import conditions, data_safe
 from chatoperator.conditions.inputs import Condition, Ends, Facts
 from chatoperator.kube import contest
 from chatoperator.observed import Answer, Observed, Pod
@@ -402,7 +402,7 @@ def test_every_reason_is_explained_to_admins() -> None:
     rows = page.partition("## Conditions and reasons\n")[2].splitlines()
     explained = {reason for row in rows if row.startswith("| ") for reason in row.split("|")[2].split("`")[1::2]}
     given |= {*get_args(issuance.Reason), *get_args(routing.Reason), *get_args(DatabaseReason)}
-    given |= {*safety.REASONS.values()}
+    given |= {*data_safe.REASONS.values()}
     given |= {*get_args(contest.Reason)}
     # By name elsewhere: the autoscaler's reasons, the scaling mode, how many pods are ready.
     computed = {"ByConnections", "NoReadings", "External", "Disabled", "PartlyReady", "NotReady", "NotAnswering"}

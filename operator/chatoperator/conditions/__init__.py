@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import (
-    chatserver,
-    client_addresses,
+    chatserver_ready,
+    client_addresses_shared,
     contested,
-    database,
-    development,
-    hostnames,
-    ingress,
+    data_safe,
+    database_ready,
+    development_codes,
+    hostname_conflict,
+    ingress_ready,
     paused,
     progressing,
     ready,
-    safety,
-    scaling,
-    upgrade,
+    scaling_active,
+    upgrade_available,
 )
 
 if TYPE_CHECKING:
@@ -26,11 +26,19 @@ if TYPE_CHECKING:
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
     """All conditions, in the order in which people should read them."""
-    parts = (database.condition(facts), chatserver.condition(facts), ingress.condition(facts))
-    made = [ready.condition(facts, parts), *parts, progressing.condition(facts), safety.condition(facts)]
+    parts = (database_ready.condition(facts), chatserver_ready.condition(facts), ingress_ready.condition(facts))
+    made = [ready.condition(facts, parts), *parts, progressing.condition(facts), data_safe.condition(facts)]
     cluster = facts.cluster
     if cluster is not None:
-        made += [*scaling.conditions(facts, cluster), paused.condition(cluster), development.condition(cluster)]
-        made += [upgrade.condition(facts), hostnames.condition(facts), client_addresses.condition(cluster)]
+        made += [
+            *scaling_active.conditions(facts, cluster),
+            paused.condition(cluster),
+            development_codes.condition(cluster),
+        ]
+        made += [
+            upgrade_available.condition(facts),
+            hostname_conflict.condition(facts),
+            client_addresses_shared.condition(cluster),
+        ]
         made.append(contested.condition(facts))
     return tuple(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import database
+from chatoperator.conditions import database_ready
 from chatoperator.conditions.inputs import Condition
 from chatoperator.conditions.rollout import remedy
 from chatoperator.conditions.workloads import rejection, troubles
@@ -28,7 +28,7 @@ def condition(facts: Facts) -> Condition:
 
 def words(facts: Facts) -> str:
     """What the wanted image's migration waits for, or how it failed."""
-    name, made = facts.migrate_job_name, database.condition(facts)
+    name, made = facts.migrate_job_name, database_ready.condition(facts)
     if name is None:
         return f"there is no database yet: {made.message}"
     job = facts.observed.child("Job", name)

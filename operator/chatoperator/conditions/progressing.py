@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import address, changes, migration, names, rollout, safety
+from chatoperator.conditions import address, changes, data_safe, migration, names, rollout
 from chatoperator.conditions.inputs import Condition
 from chatoperator.observed import job_state
 
@@ -27,7 +27,7 @@ def _stopped(facts: Facts) -> Condition | None:
     job = facts.observed.child("Job", facts.migrate_job_name) if facts.migrate_job_name else None
     if facts.spec_error is not None:
         return Condition(kind, "False", "InvalidSpec", f"{facts.spec_error}. What runs is left as it is")
-    made: Condition | None = names.condition(facts) or safety.trouble(facts, kind)
+    made: Condition | None = names.condition(facts) or data_safe.trouble(facts, kind)
     if made is not None:
         return made
     if facts.failure is not None:
