@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from chatserver.client import (
+from chatcluster_client import (
     ChatClientError,
     HistoryReplaced,
     Item,

@@ -12,7 +12,7 @@ from localcluster import engine as engines
 from localcluster import images, process, programs
 from localcluster.progress import LocalClusterError, Stage
 from release import sbom
-from release.source import CHART
+from release.source import CHART, CLIENT
 
 if TYPE_CHECKING:
     from localcluster.engine import Engine
@@ -24,12 +24,12 @@ SAVE_SECONDS = 600
 
 SUMS = "SHA256SUMS"
 
-EXTRAS = ("server", "operator", "client")
-"""Each process's dependencies, as `uv.lock` pins them, get a bill."""
+EXTRAS = ("server", "operator")
+"""The dependencies of each process, as `uv.lock` pins them, get a bill of materials."""
 
 
 def make_wheels(root: Path, target: Path, seconds: int, log: Path) -> None:
-    """The wheel and the source archive, with a bill for each extra.
+    """The wheels and source archives of the platform and of the Python client, with bills of materials.
 
     Args:
         root: the checkout.
@@ -42,12 +42,14 @@ def make_wheels(root: Path, target: Path, seconds: int, log: Path) -> None:
     """
     uv = os.environ.get("UV", "uv")
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(seconds)}
-    build = [uv, "build", "--out-dir", str(target)]
-    process.run(build, log=log, timeout_seconds=BUILD_SECONDS, cwd=root, env=environment)
+    for project in (root, root / CLIENT):
+        build = [uv, "build", "--out-dir", str(target), str(project)]
+        process.run(build, log=log, timeout_seconds=BUILD_SECONDS, cwd=root, env=environment)
     (target / ".gitignore").unlink(missing_ok=True)
-    (wheel,) = target.glob("*.whl")
-    for extra in EXTRAS:
-        bill = target / f"{wheel.name}.{extra}.cdx.json"
+    (platform,) = target.glob("chatcluster-*.whl")
+    (client,) = target.glob("chatcluster_client-*.whl")
+    bills = [(extra, target / f"{platform.name}.{extra}.cdx.json") for extra in EXTRAS]
+    for extra, bill in (*bills, ("client", target / f"{client.name}.cdx.json")):
         process.run(
             [
                 *[uv, "export", "--frozen", "--no-dev", "--extra", extra],

@@ -18,6 +18,8 @@ GIT_SECONDS = 30
 
 CHART = "charts/chatcluster-operator"
 
+CLIENT = "clients/python"
+
 
 def version_of(root: Path) -> str:
     """The version, which `pyproject.toml` defines: wheels take it from there, the rest is compared with it."""
@@ -34,6 +36,9 @@ def disagreements(root: Path) -> list[str]:
         for field in ("version", "appVersion")
         if chart[field] != version
     ]
+    client = tomllib.loads((root / CLIENT / "pyproject.toml").read_text())["project"]["version"]
+    if client != version:
+        found.append(f"{CLIENT}/pyproject.toml has version {client}: set it to {version}")
     title = re.compile(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", re.MULTILINE)
     if not title.search((root / "CHANGELOG.md").read_text()):
         found.append(f"CHANGELOG.md has no section [{version}]: run `make changelog`")

@@ -6,7 +6,7 @@ import tarfile
 import uuid
 from pathlib import Path
 
-from chatserver.client import LiveClient, RestClient
+from chatcluster_client import LiveClient, RestClient
 from tests.support.cluster import Cluster, run
 from tests.support.findings import tell
 

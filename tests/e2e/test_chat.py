@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import async_playwright
 
-from chatserver.client import Item, LiveClient, Problem, ReceiptUpdate
+from chatcluster_client import Item, LiveClient, Problem, ReceiptUpdate
 from tests.support.cluster import Cluster
 from tests.support.ledger import sign_in
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 
-from chatserver.client import RestClient
+from chatcluster_client import RestClient
 from tests.support.cluster import Cluster, until
 from tests.support.ledger import sign_in
 from tests.support.readiness import healthy

@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from chatserver.client import Problem
+from chatcluster_client import Problem
 from tests.support.cluster import Cluster, CommandFailed, until
 from tests.support.findings import tell
 from tests.support.flock import NO_CODE, flock_of

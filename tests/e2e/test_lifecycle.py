@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from chatserver.client import Problem, RestClient
+from chatcluster_client import Problem, RestClient
 from tests.support.cluster import ROOT, Cluster, until
 from tests.support.findings import tell
 from tests.support.ledger import sign_in

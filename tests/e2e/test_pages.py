@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chatserver.client import Problem
+from chatcluster_client import Problem
 from tests.support.cluster import Cluster, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger, sign_in

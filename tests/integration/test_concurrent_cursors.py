@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from chatserver.client import Problem, RestClient
+from chatcluster_client import Problem, RestClient
 from chatserver.storage.database import single_connection
 from tests.support.findings import tell
 from tests.support.server import ServerProcess

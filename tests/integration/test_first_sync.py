@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatserver.client import Item, LiveClient, RestClient
+from chatcluster_client import Item, LiveClient, RestClient
 from chatserver.messaging import chats, sync
 from chatserver.protocol import MAX_SYNC_CHATS
 from tests.support.devices import Device, sign_in

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from chatcluster_client import Problem
 from chatoperator.probes.prober import parse_answer
-from chatserver.client import Problem
 from postgresagent.__main__ import Agent
 from postgresagent.configuration import Places
 from postgresagent.server import Server
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from chatserver.client import RestClient
+    from chatcluster_client import RestClient
 
 pytestmark = pytest.mark.integration
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatserver.client import Item, LiveClient, Positions, Problem, Replaced, RestClient, SignedOut
-from chatserver.client.connection import open_socket
+from chatcluster_client import Item, LiveClient, Positions, Problem, Replaced, RestClient, SignedOut
+from chatcluster_client.connection import open_socket
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:

@@ -42,6 +42,8 @@ def checkout(tmp_path: Path) -> Path:
     chart.mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1.2.3"\n')
     (chart / "Chart.yaml").write_text("version: 1.2.3\nappVersion: 1.2.3\n")
+    (tmp_path / source.CLIENT).mkdir(parents=True)
+    (tmp_path / source.CLIENT / "pyproject.toml").write_text('[project]\nname = "y"\nversion = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [1.2.3] - 2026-11-29\n")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", "--all")
@@ -68,6 +70,7 @@ def test_each_place_with_another_version_is_named(checkout: Path) -> None:
     assert [sentence.split(" has ")[0].rsplit("/", 1)[-1] for sentence in found] == [
         "Chart.yaml",
         "Chart.yaml",
+        "pyproject.toml",
         "CHANGELOG.md",
     ]
     assert all("1.3.0" in sentence for sentence in found)

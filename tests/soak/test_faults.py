@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.client import connection
+from chatcluster_client import connection
 from tests.support.crowd import Crowd
 from tests.support.databaseproxy import DatabaseProxy
 from tests.support.faults import Faults

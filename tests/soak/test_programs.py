@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatserver.client import Item, LiveClient, Positions, RestClient, SignedOut
+from chatcluster_client import Item, LiveClient, Positions, RestClient, SignedOut
 from tests.support.clientproxy import ClientProxy
 from tests.support.findings import tell
 from tests.support.postgres import PostgresCluster

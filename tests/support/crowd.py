@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from chatserver.client import ChatClientError, Item, LiveClient, Problem, RestClient
+from chatcluster_client import ChatClientError, Item, LiveClient, Problem, RestClient
 from tests.support.cluster import until
 from tests.support.ledger import Account
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from chatserver.client.model import Item
-from chatserver.client.order import RowOrder
+from chatcluster_client.model import Item
+from chatcluster_client.order import RowOrder
 from chatserver.messaging import chats
 from chatserver.model import Principal
 from chatserver.protocol import CLOSE_REPLACED
@@ -203,7 +203,7 @@ class Handset:
     # --- healing
 
     async def heal(self, server: ChatServer, chat_id: int) -> None:
-        """Fetch by REST what a chat lacks before rows that are here, as `chatserver.client` does."""
+        """Fetch by REST what a chat lacks before rows that are here, as `chatcluster_client` does."""
         while self.order.is_waiting(chat_id):
             asked_about = self.order.newest_held(chat_id)
             page = await chats.read_history(

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Self
 
-from chatserver.client import ChatClientError, Item, LiveClient, Problem, RestClient
+from chatcluster_client import ChatClientError, Item, LiveClient, Problem, RestClient
 from tests.support.cluster import until
 
 SETTLE_SECONDS = 90.0

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from chatserver.client import LiveClient, Positions, RestClient
+from chatcluster_client import LiveClient, Positions, RestClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from chatserver.client.model import ReceiptUpdate
-from chatserver.client.outbox import check_number
+from chatcluster_client.model import ReceiptUpdate
+from chatcluster_client.outbox import check_number
 
 
 class Marks:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from chatserver import client
-from chatserver.client import LiveClient
-from chatserver.client.backoff import FIRST_SECONDS, MAX_SECONDS, STEADY_SECONDS
-from chatserver.client.connection import CLOSE_REPLACED, CLOSE_TOO_LARGE, FINAL_CLOSES, PING_SECONDS
-from chatserver.client.model import RETRY_MAX_SECONDS, RETRY_MIN_SECONDS, RETRYABLE_CODES
+import chatcluster_client
+from chatcluster_client import LiveClient
+from chatcluster_client.backoff import FIRST_SECONDS, MAX_SECONDS, STEADY_SECONDS
+from chatcluster_client.connection import CLOSE_REPLACED, CLOSE_TOO_LARGE, FINAL_CLOSES, PING_SECONDS
+from chatcluster_client.model import RETRY_MAX_SECONDS, RETRY_MIN_SECONDS, RETRYABLE_CODES
 
-PAGE = (Path(__file__).parents[3] / "docs" / "python-client.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "python-client.md").read_text()
 
 
-@pytest.mark.parametrize("name", client.__all__)
+@pytest.mark.parametrize("name", chatcluster_client.__all__)
 def test_every_public_class_is_explained(name: str) -> None:
     assert name in PAGE
 

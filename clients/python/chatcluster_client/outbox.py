@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from chatserver.client.model import Ack, ChatClientError, Problem
+from chatcluster_client.model import Ack, ChatClientError, Problem
 
 MAX_NUMBER = 2**63 - 1
 """The largest chat id or seq that the server takes: PostgreSQL's bigint."""

@@ -5,10 +5,10 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from chatserver.client.backoff import around
-from chatserver.client.frames import Synced
-from chatserver.client.healing import Healer
-from chatserver.client.order import RowOrder
+from chatcluster_client.backoff import around
+from chatcluster_client.frames import Synced
+from chatcluster_client.healing import Healer
+from chatcluster_client.order import RowOrder
 
 
 class Syncer:

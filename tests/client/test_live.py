@@ -7,10 +7,10 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
-from chatserver.client import Item, LiveClient, Positions, RestClient
-from chatserver.client.model import ReceiptUpdate
-from chatserver.client.order import RowOrder
-from chatserver.client.sender import IN_FLIGHT_SPARE
+from chatcluster_client import Item, LiveClient, Positions, RestClient
+from chatcluster_client.model import ReceiptUpdate
+from chatcluster_client.order import RowOrder
+from chatcluster_client.sender import IN_FLIGHT_SPARE
 from tests.support.scripted import CHAT, ME, WAIT_SECONDS, message, row, scripted
 
 

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from chatserver.client.backoff import around
-from chatserver.client.frames import ErrorFrame
-from chatserver.client.model import Ack, Problem, wait_seconds
-from chatserver.client.outbox import Outbox, PendingSend
+from chatcluster_client.backoff import around
+from chatcluster_client.frames import ErrorFrame
+from chatcluster_client.model import Ack, Problem, wait_seconds
+from chatcluster_client.outbox import Outbox, PendingSend
 
 IN_FLIGHT_DEFAULT = 64
 """Sends without an answer on a connection whose `welcome` names no limit."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from chatserver.client.frames import ChatPosition, item
-from chatserver.client.model import Item, Problem, wait_seconds
-from chatserver.client.order import RowOrder
-from chatserver.client.rest import RestClient
+from chatcluster_client.frames import ChatPosition, item
+from chatcluster_client.model import Item, Problem, wait_seconds
+from chatcluster_client.order import RowOrder
+from chatcluster_client.rest import RestClient
 
 HEAL_DELAY_SECONDS = 0.2
 """A hole in a chat's numbers is mostly an ack or a frame under way; ask REST only for what stays away."""

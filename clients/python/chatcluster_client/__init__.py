@@ -1,7 +1,6 @@
 """The async Python client: REST calls, and a live connection that heals itself.
 
-Install it with the extra `client`. Example:
-
+Example:
     rest = await RestClient.sign_in("https://chat.example.com", "+14155550101", username="ana")
     async with LiveClient(rest) as live:
         ack = await live.send("hello", to="+14155550102")
@@ -9,8 +8,8 @@ Install it with the extra `client`. Example:
             print(item)
 """
 
-from chatserver.client.live import LiveClient
-from chatserver.client.model import (
+from chatcluster_client.live import LiveClient
+from chatcluster_client.model import (
     Ack,
     ChatClientError,
     ClientStopped,
@@ -21,8 +20,8 @@ from chatserver.client.model import (
     Replaced,
     SignedOut,
 )
-from chatserver.client.positions import Positions
-from chatserver.client.rest import RestClient
+from chatcluster_client.positions import Positions
+from chatcluster_client.rest import RestClient
 
 __all__ = [
     "Ack",

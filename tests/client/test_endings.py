@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from chatserver.client import (
+from chatcluster_client import (
     ChatClientError,
     ClientStopped,
     HistoryReplaced,
@@ -25,7 +25,7 @@ from chatserver.client import (
     RestClient,
     SignedOut,
 )
-from chatserver.client.backoff import STEADY_SECONDS, Backoff, Replacements
+from chatcluster_client.backoff import STEADY_SECONDS, Backoff, Replacements
 from tests.support.scripted import CHAT, ME, WAIT_SECONDS, Script, message, scripted
 
 LIMIT = 327_680

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from chatserver.client.model import Item
+from chatcluster_client.model import Item
 
 
 class RowOrder:

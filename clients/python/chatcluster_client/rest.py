@@ -6,8 +6,8 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from chatserver.client.model import Problem
-from chatserver.client.positions import Positions
+from chatcluster_client.model import Problem
+from chatcluster_client.positions import Positions
 
 TIMEOUT_SECONDS = 15.0
 """Longer than any bounded wait of the server but a long poll, which adds its own."""

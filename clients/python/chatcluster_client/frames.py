@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from chatserver.client.model import Ack, Item, ReceiptUpdate
+from chatcluster_client.model import Ack, Item, ReceiptUpdate
 
 
 class BadServerFrame(Exception):

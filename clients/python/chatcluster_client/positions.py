@@ -4,7 +4,7 @@ from typing import Self
 
 import msgspec
 
-from chatserver.client.model import Item
+from chatcluster_client.model import Item
 
 
 class Positions(msgspec.Struct):

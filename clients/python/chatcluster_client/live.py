@@ -12,9 +12,9 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from chatserver.client import frames
-from chatserver.client.backoff import Backoff, Replacements
-from chatserver.client.connection import (
+from chatcluster_client import frames
+from chatcluster_client.backoff import Backoff, Replacements
+from chatcluster_client.connection import (
     CLOSE_PROTOCOL,
     CLOSE_REPLACED,
     CLOSE_TOO_LARGE,
@@ -23,9 +23,9 @@ from chatserver.client.connection import (
     close_later,
     open_socket,
 )
-from chatserver.client.healing import Healer
-from chatserver.client.marks import Marks
-from chatserver.client.model import (
+from chatcluster_client.healing import Healer
+from chatcluster_client.marks import Marks
+from chatcluster_client.model import (
     RETRYABLE_CODES,
     Ack,
     ChatClientError,
@@ -38,14 +38,14 @@ from chatserver.client.model import (
     SignedOut,
     wait_seconds,
 )
-from chatserver.client.order import RowOrder
-from chatserver.client.outbox import Outbox, checked_id, encoded
-from chatserver.client.positions import Positions
-from chatserver.client.rest import RestClient
-from chatserver.client.sender import Sender
-from chatserver.client.syncing import Syncer
+from chatcluster_client.order import RowOrder
+from chatcluster_client.outbox import Outbox, checked_id, encoded
+from chatcluster_client.positions import Positions
+from chatcluster_client.rest import RestClient
+from chatcluster_client.sender import Sender
+from chatcluster_client.syncing import Syncer
 
-log = logging.getLogger("chatserver.client")
+log = logging.getLogger("chatcluster_client")
 
 
 class LiveClient:

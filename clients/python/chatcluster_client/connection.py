@@ -6,7 +6,7 @@ import ssl
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from chatserver.client.rest import RestClient
+from chatcluster_client.rest import RestClient
 
 PING_SECONDS = 10.0
 """A half-open connection is noticed after two of these."""
