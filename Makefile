@@ -7,13 +7,18 @@ MAKEFLAGS += --no-print-directory
 NAME ?= default
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/chatcluster
 UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
-RUN = $(UV) run --frozen --all-extras
+# The Python of the images, or the nearest that can be had; looked for once, when the first command needs it.
+UV_PYTHON ?= $(eval UV_PYTHON := $$(shell .ci/python $(UV)))$(UV_PYTHON)
+RUN = UV_PYTHON=$(UV_PYTHON) $(UV) run --frozen --all-extras
+# The first that the project supports: requires-python.
+OLDEST = 3.11
+UNIT = pytest -q tests -m "not integration and not e2e and not soak" --ignore=tests/integration --ignore=tests/e2e --ignore=tests/soak
 # A whole cluster on a busy machine: CI looks twice before it fails, and prints what the first look saw. Nothing else is
 # run again: a race that shows once in a hundred runs is what those tests are for.
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine checked-chatserver yielding-operator machine-after-integration soak bench bench-regress test purge release changelog
+.PHONY: help up status url logs down check docs fix format lint types unit check-oldest tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine checked-chatserver yielding-operator machine-after-integration soak bench bench-regress test purge release changelog
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,7 +65,11 @@ types: | $(UV) ## mypy, strict
 	@$(RUN) mypy
 
 unit: | $(UV) ## tests without I/O
-	@$(RUN) pytest -q tests -m "not integration and not e2e and not soak"
+	@$(RUN) $(UNIT)
+
+check-oldest: | $(UV) ## the unit tests on the oldest Python that is supported, in an environment of its own
+	@python="$$(.ci/python $(UV) $(OLDEST))"; \
+	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras $(UNIT)
 
 tools: | $(UV)
 	@$(RUN) python -m localcluster --name integration tools
@@ -97,7 +106,7 @@ test: tools ## everything CI runs
 	@$(MAKE) -j3 e2e-chat machine-after-integration
 
 checked-chatserver:
-	@nice -n 5 $(MAKE) -j1 check integration-chatserver
+	@nice -n 5 $(MAKE) -j1 check check-oldest integration-chatserver
 
 yielding-operator:
 	@nice -n 5 $(MAKE) integration-operator

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import chain, limits, machine, measure, scenarios
+from bench.interpreter import built
 from bench.peers import ejabberd, prosody, synapse
 from bench.peers.programs import NotHereError
 from bench.ratios import ratios
@@ -191,7 +192,7 @@ def _machine() -> dict[str, Any]:
         "processors": f"{len(names)} x {names[0]}" if names else platform.processor(),
         "memory": f"{memory_kib / 2**20:.0f} GiB",
         "kernel": platform.release(),
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()}, {built()}",
         "load average at the end": load,
     }
 

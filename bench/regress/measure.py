@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import platform
 import statistics
-import sysconfig
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.filling import Filling
+from bench.interpreter import built
 from bench.regress.counts import COUNTING_SETTINGS, WAL, Callgrind, Statements, command
 from bench.regress.works import Stage
 from tests.support.postgres import PostgresCluster
@@ -118,10 +118,9 @@ class Bench:
     def counted_with(self) -> dict[str, str]:
         """Return what the counts depend on beside the code: name -> version."""
         version = ".".join(platform.python_version_tuple()[:2])
-        optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
         return {
             "machine": platform.machine(),
-            "Python": f"{version}, {platform.python_compiler()}{', optimised' if optimised else ''}",
+            "Python": f"{version}, {built()}",
             "PostgreSQL": self.postgres.sql("SHOW server_version").split(".")[0],
         }
 

@@ -1,8 +1,8 @@
-"""What lies in the running containers of `demo`: nothing that helps somebody who got into one."""
+"""What is in the running containers of `demo`: the Python that tests run on, and nothing that helps an intruder."""
 
 import asyncio
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import ROOT, Cluster
 from tests.support.findings import tell
 
 CONTENTS = r"""
@@ -13,8 +13,11 @@ find / -xdev \( -name ensurepip -o -name 'pip-*.whl' -o -path '*/bin/pip*' -o -p
 for name in gcc cc g++ clang; do command -v $name; done | sed 's/^/compiler: /'
 find /var/lib/apt/lists /var/cache/apt/archives -type f -size +0 2>/dev/null | sed 's/^/apt: /'
 find / -xdev -path /tmp -prune -o -type f -perm -0002 -print 2>/dev/null | sed 's/^/writable by all: /'
+if command -v python3 >/dev/null; then
+  python3 -c 'import sys; print(*sys.version_info[:2], sep=".")' | sed '/^TESTED$/d; s/^/not the Python of the tests: /'
+fi
 find / -xdev -path /etc/debian_version -print 2>/dev/null || true
-"""
+""".replace("TESTED", (ROOT / ".python-version").read_text().strip())
 """Run by the shell of each image. The last line is the control: it shows that `find` can find.
 
 Volumes are file systems of their own, which -xdev leaves out.
