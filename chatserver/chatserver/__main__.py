@@ -1,7 +1,6 @@
 """The command ``chatserver``.
 
-``serve`` runs a server, ``migrate`` brings the database's schema up to date, ``dev`` runs a server with a database of
-its own.
+``serve`` runs a server, ``migrate`` updates the schema of the database, ``dev`` runs a server with its own database.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ EXIT_USAGE = 2
 
 
 def _serve(settings: Settings) -> int:
-    # Late: `migrate` needs none of the web server.
+    # Imported here: `migrate` does not need the web server.
     from chatserver.app import serve  # noqa: PLC0415
 
     try:
@@ -43,20 +42,20 @@ def _migrate(settings: Settings) -> int:
     try:
         applied = asyncio.run(migrate(settings.read_listen_dsn, settings.migrate_wait_seconds))
     except ServiceUnavailable:
-        log.error("database_away", waited_seconds=settings.migrate_wait_seconds)  # noqa: TRY400 - as below
+        log.error("database_unavailable", waited_seconds=settings.migrate_wait_seconds)  # noqa: TRY400 - as below
         return EXIT_FAILED
     except MigrationBlocked as error:
         log.error("migration_blocked", reason=str(error))  # noqa: TRY400 - as below
         return EXIT_FAILED
     except SchemaRefused as error:
-        log.error("schema_refused", reason=str(error))  # noqa: TRY400 - the reason is the whole story
+        log.error("schema_refused", reason=str(error))  # noqa: TRY400 - the reason says everything
         return EXIT_FAILED
     log.info("schema_current", applied=applied)
     return 0
 
 
 def _dev(options: argparse.Namespace) -> int:
-    # Late: as in `_serve`.
+    # Imported here: as in `_serve`.
     from chatserver.dev import command  # noqa: PLC0415
 
     return command.run(data=options.data, port=options.port, binaries=options.postgres)
@@ -68,13 +67,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", help="run a server")
-    commands.add_parser("migrate", help="bring the database's schema up to date")
-    command = commands.add_parser("dev", help="run a server with a PostgreSQL of its own, to write clients against")
-    command.add_argument("--data", type=Path, metavar="DIR", help="keep the database in this folder (else: temporary)")
+    commands.add_parser("migrate", help="update the schema of the database")
+    command = commands.add_parser("dev", help="run a server with its own PostgreSQL, for developing clients")
     command.add_argument(
-        "--port", type=int, help=f"of the API; 0 picks a free one (default: {PREFIX}HTTP_PORT or 8080)"
+        "--data", type=Path, metavar="DIR", help="keep the database in this folder (default: a temporary folder)"
     )
-    command.add_argument("--postgres", type=Path, metavar="DIR", help="folder with initdb and postgres (else: found)")
+    command.add_argument(
+        "--port", type=int, help=f"port of the API; 0 picks a free one (default: {PREFIX}HTTP_PORT or 8080)"
+    )
+    command.add_argument(
+        "--postgres", type=Path, metavar="DIR", help="folder with initdb and postgres (default: search for it)"
+    )
     return parser.parse_args(arguments)
 
 

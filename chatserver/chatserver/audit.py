@@ -1,4 +1,4 @@
-"""The audit log: sign-ins, revocations and administrative acts, stored with what they tell of and logged once."""
+"""The audit log: sign-ins, revocations and acts of admins, each stored in its own transaction and logged once."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ log = structlog.get_logger()
 
 
 class Trail:
-    """The events of one transaction."""
+    """The audit events of one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._events: list[AuditEvent] = []
 
     async def add(self, event: AuditEvent) -> None:
-        """Store an event with the transaction."""
+        """Store an event in the transaction."""
         await audit.insert_event(self._connection, event)
         self._events.append(event)
 
     def write_log(self) -> None:
-        """Log the events, one line each; to be called once they are committed."""
+        """Log the events, one line each; call it after the commit."""
         for event in self._events:
             known = {"user_id": event.user_id, "device_id": event.device_id, "chat_id": event.chat_id}
             fields = {name: value for name, value in known.items() if value is not None}
@@ -40,7 +40,7 @@ class Trail:
 
 @asynccontextmanager
 async def audited(database: Database) -> AsyncIterator[tuple[Connection, Trail]]:
-    """Lend a connection with a transaction, and the trail of what is done in it; errors as of `Database.connection`."""
+    """Yield a connection with a transaction, and its audit trail; errors as of `Database.connection`."""
     async with database.transaction() as connection:
         trail = Trail(connection)
         yield connection, trail
@@ -48,7 +48,7 @@ async def audited(database: Database) -> AsyncIterator[tuple[Connection, Trail]]
 
 
 def mask_phone_number(phone_number: str) -> str:
-    """Return a phone number as logs may hold it.
+    """Return a phone number with most digits masked, for logs.
 
     Example:
         >>> mask_phone_number("+4915112345678")

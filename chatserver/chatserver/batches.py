@@ -1,4 +1,4 @@
-"""Answers what many ask at once: what is asked while others are being answered is answered together, next."""
+"""Combines concurrent requests into batches: requests that arrive while a batch runs form the next one."""
 
 from __future__ import annotations
 
@@ -13,88 +13,88 @@ from chatserver.supervision import caught, is_cancelled
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
+Request = TypeVar("Request")
+Result = TypeVar("Result")
 
 
-class Batches(Generic[Question, Answer]):
-    """Batches as large as the load makes them: who asks while nothing runs waits for nobody.
+class Batches(Generic[Request, Result]):
+    """Batches that grow with the load: a request that arrives while nothing runs starts at once.
 
-    An answer is never older than its question: whoever asks while a batch runs goes with a later one.
+    A result is never older than its request: a request that arrives while a batch runs becomes part of a later one.
 
     Args:
-        answer: answers a batch, in its order.
-        most: questions of a batch at most.
-        at_once: batches under way at most; so many connections of the pool they take.
+        process: returns the results of a batch, in its order.
+        most: requests of a batch at most.
+        at_once: batches that run at the same time at most; each may take a connection of the pool.
     """
 
     def __init__(
-        self, answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, most: int, at_once: int = 1
+        self, process: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]], *, most: int, at_once: int = 1
     ) -> None:
-        self._answer = answer
+        self._process = process
         self._most = most
         self._at_once = at_once
-        self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
+        self._waiting: deque[tuple[Request, asyncio.Future[Result]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
 
-    async def ask(self, question: Question) -> Answer:
-        """Return the answer.
+    async def submit(self, request: Request) -> Result:
+        """Return the result of a request.
 
         Raises:
-            ServiceUnavailable: the server ends.
-            Exception: whatever ``answer`` raised for this question alone.
+            ServiceUnavailable: the server is stopping.
+            Exception: whatever ``process`` raised for this request alone.
         """
-        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, told))
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
         if len(self._running) < self._at_once:
-            # A task of its own: one who goes away while waiting does not take the others' answers along.
+            # A separate task: a caller that is cancelled while it waits must not cancel the others' batch.
             self._running.add(asyncio.create_task(self._run(), name="batch"))
-        return await told
+        return await future
 
     async def _run(self) -> None:
         try:
             while batch := self._take():
-                await self._answer_batch(batch)
+                await self._process_batch(batch)
         finally:
-            # Here and not when the task is done: who has just got an answer may ask again before that.
+            # Here and not in a done callback: a caller that just got its result may submit again before that runs.
             self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _answer_batch(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
+    async def _process_batch(self, batch: Sequence[tuple[Request, asyncio.Future[Result]]]) -> None:
         try:
-            answers = await self._answer([question for question, _ in batch])
-            pairs = list(zip(batch, answers, strict=True))
+            results = await self._process([request for request, _ in batch])
+            pairs = list(zip(batch, results, strict=True))
         except asyncio.CancelledError as error:
-            fail((told for _, told in batch), ServiceUnavailable())
+            fail((future for _, future in batch), ServiceUnavailable())
             if is_cancelled():
                 raise
-            caught("batch_not_answered", error, questions=len(batch))
+            caught("batch_failed", error, requests=len(batch))
         except ServiceUnavailable as error:
-            fail((told for _, told in batch), error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            caught("batch_not_answered", error, questions=len(batch))
+            fail((future for _, future in batch), error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers that wait must get it
+            caught("batch_failed", error, requests=len(batch))
             if len(batch) == 1:
-                fail((told for _, told in batch), error)
+                fail((future for _, future in batch), error)
                 return
-            # Each by itself: what one question provokes is no other's failure.
+            # One by one, so that a request that fails does not fail the others.
             for single in batch:
-                await self._answer_batch([single])
+                await self._process_batch([single])
         else:
-            for (_, told), answer in pairs:
-                if not told.done():
-                    told.set_result(answer)
+            for (_, future), result in pairs:
+                if not future.done():
+                    future.set_result(result)
 
-    def _take(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
-        batch: list[tuple[Question, asyncio.Future[Answer]]] = []
+    def _take(self) -> list[tuple[Request, asyncio.Future[Result]]]:
+        batch: list[tuple[Request, asyncio.Future[Result]]] = []
         while self._waiting and len(batch) < self._most:
-            question, told = self._waiting.popleft()
-            # Whoever gave up waiting needs no answer.
-            if not told.done():
-                batch.append((question, told))
+            request, future = self._waiting.popleft()
+            # A caller that was cancelled needs no result.
+            if not future.done():
+                batch.append((request, future))
         return batch
 
 
-def fail(waiting: Iterable[asyncio.Future[Answer]], error: Exception) -> None:
-    """Give each who still waits the error, and a copy of its own: a traceback would grow with all who raise it."""
-    for told in waiting:
-        if not told.done():
-            told.set_exception(copy.copy(error))
+def fail(waiting: Iterable[asyncio.Future[Result]], error: Exception) -> None:
+    """Raise an error at each caller that still waits; each gets a copy, so that no traceback is shared."""
+    for future in waiting:
+        if not future.done():
+            future.set_exception(copy.copy(error))

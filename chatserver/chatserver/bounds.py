@@ -1,7 +1,7 @@
 """The fields that clients send, with their bounds: one place for decoders, checks and the published documents.
 
-Numbers and sizes are refused by the decoder. What a text must look like is only documented by its type here, and
-refused by checks.py, which says in words what to send instead.
+The decoder rejects numbers and sizes out of bounds. The form of a text is only documented by its type here, and
+rejected by checks.py, whose errors explain what to send instead.
 """
 
 from __future__ import annotations

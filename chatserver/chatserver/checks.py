@@ -1,4 +1,4 @@
-"""What a text, URL, emoji or id must look like: pure checks that name the field."""
+"""Checks of texts, URLs, emoji and ids; their errors name the field. Pure."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from chatserver import bounds, emojis, surrogates
 from chatserver.errors import ValidationFailed
 
 NO_MESSAGE: Final = "must be the seq of a message in this chat"
-"""What is wrong with a reply_to."""
+"""The error for an invalid reply_to."""
 
 
 def check_text(text: str, path: str, *, max_chars: int = bounds.TEXT_MAX_CHARS) -> str:
-    """Return the text if PostgreSQL can store it and it is not too long.
+    """Return the text, after checking that PostgreSQL can store it and that it is not too long.
 
     Raises:
-        ValidationFailed: a NUL, half a surrogate pair, or too long.
+        ValidationFailed: it has a NUL or half a surrogate pair, or is too long.
     """
     if len(text) > max_chars:
         raise ValidationFailed.of(path, f"must have at most {max_chars} characters, this has {len(text)}")
     if "\x00" in text:
-        raise ValidationFailed.of(path, "must not hold the character U+0000")
+        raise ValidationFailed.of(path, "must not contain the character U+0000")
     if not surrogates.is_utf8(text):
         raise ValidationFailed.of(path, surrogates.MESSAGE)
     return text
 
 
 def check_url(text: str, path: str) -> str:
-    """Return an http(s) URL.
+    """Return the text, after checking that it is an http or https URL.
 
     Raises:
-        ValidationFailed: it is none; `path` names the field.
+        ValidationFailed: it is not a URL; `path` names the field.
     """
     check_text(text, path, max_chars=bounds.URL_MAX_CHARS)
     try:
@@ -45,10 +45,10 @@ def check_url(text: str, path: str) -> str:
 
 
 def check_emoji(text: str, path: str) -> str:
-    """Return the emoji as it is kept: in the spelling of Unicode's list, whatever variation selectors it came with.
+    """Return the emoji as it is stored: spelled as in Unicode's list, with whatever variation selectors it came.
 
     Raises:
-        ValidationFailed: it is none, or more than one; `path` names the field.
+        ValidationFailed: it is not exactly one emoji; `path` names the field.
     """
     emoji = emojis.find(text)
     if emoji is None:
@@ -60,7 +60,7 @@ def check_client_id(text: str) -> str:
     """Return a client's UUID in lower case.
 
     Raises:
-        ValidationFailed: it is none.
+        ValidationFailed: it is not a UUID.
     """
     if not bounds.UUID.fullmatch(text):
         raise ValidationFailed.of("client_id", "must be a UUID, such as 3f2b8c1e-8d5a-4a7e-9c55-0f6f2f6f1c11")
@@ -68,7 +68,7 @@ def check_client_id(text: str) -> str:
 
 
 def is_id(number: int) -> bool:
-    """Return whether a number can be an id or a seq: positive, and not above PostgreSQL's bigint."""
+    """Return whether a number can be an id or a seq: positive, and within PostgreSQL's bigint."""
     return 0 < number <= bounds.MAX_ID
 
 
@@ -76,7 +76,7 @@ def check_limit(limit: int, most: int) -> int:
     """Return a page's limit.
 
     Raises:
-        ValidationFailed: not from 1 to `most`.
+        ValidationFailed: it is not from 1 to `most`.
     """
     if not 1 <= limit <= most:
         raise ValidationFailed.of("limit", f"must be from 1 to {most}")

@@ -1,4 +1,4 @@
-"""Every error a caller can be told about: one class a code, each saying whether trying again can help."""
+"""Every error that a caller can get: one class per code, each with whether a retry can help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FieldError(msgspec.Struct, frozen=True):
 
     Attributes:
         path: where the field is, members joined by dots and indexes in brackets: ``text``, ``members[3]``.
-        message: what is wrong and what to send instead, for a person.
+        message: what is wrong and what to send instead, for developers.
     """
 
     path: str
@@ -29,7 +29,7 @@ class ChatError(Exception):
         code: stable name in the error catalogue.
         status: HTTP status.
         retryable: whether the same request can succeed later without a change.
-        detail: one sentence for a person; never holds secrets or message text.
+        detail: what happened and what to do, for a person; never holds secrets or message text.
         errors: the fields at fault, for 422.
         retry_after_seconds: when to try again, for 429 and 503.
     """
@@ -37,7 +37,9 @@ class ChatError(Exception):
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
-    default_detail: ClassVar[str] = "The server failed to answer this request."
+    default_detail: ClassVar[str] = (
+        "The server failed because of a defect; its log has the details. Report this request's X-Request-Id."
+    )
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class BadRequest(ChatError):
 
     code = "bad_request"
     status = 400
-    default_detail = "The request cannot be parsed."
+    default_detail = "The request is malformed: its body or its query cannot be parsed."
 
 
 class Unauthenticated(ChatError):
@@ -65,15 +67,17 @@ class Unauthenticated(ChatError):
 
     code = "unauthenticated"
     status = 401
-    default_detail = "Send a valid token in the header 'Authorization: Bearer <token>'; sign in again to get one."
+    default_detail = (
+        "The token is missing, unknown, expired or revoked. Sign in, and send 'Authorization: Bearer <token>'."
+    )
 
 
 class InvalidCode(ChatError):
-    """The sign-in code is wrong, expired, used, or was tried too often."""
+    """The sign-in code is wrong, expired, already used, or had too many wrong tries."""
 
     code = "invalid_code"
     status = 401
-    default_detail = "The code is wrong or no longer valid; request a new one with POST /api/auth/code."
+    default_detail = "The code is wrong, expired or already used. Request a new one with POST /api/auth/code."
 
 
 class Blocked(ChatError):
@@ -81,11 +85,11 @@ class Blocked(ChatError):
 
     code = "blocked"
     status = 403
-    default_detail = "One of you has blocked the other, or deleted their account; no messages can be sent in this chat."
+    default_detail = "This chat accepts no messages: one of its two members blocked the other or deleted their account."
 
 
 class NotAMember(ChatError):
-    """A former member acts on a chat."""
+    """The caller has left this chat or was removed from it."""
 
     code = "not_a_member"
     status = 403
@@ -93,19 +97,19 @@ class NotAMember(ChatError):
 
 
 class NotAnAdmin(ChatError):
-    """A plain member does what only an admin of the group may."""
+    """Only admins of the group may do this, and the caller is not one."""
 
     code = "not_an_admin"
     status = 403
-    default_detail = "Only an admin of the group may do this."
+    default_detail = "Only an admin of this group may do this."
 
 
 class Forbidden(ChatError):
-    """Not the caller's to do: another one's message, or a browser's request from a foreign origin."""
+    """The caller may not do this: it is another user's message, or a browser sent it from a foreign origin."""
 
     code = "forbidden"
     status = 403
-    default_detail = "This is not allowed."
+    default_detail = "You are not allowed to do this."
 
 
 class EditTooLate(ChatError):
@@ -113,15 +117,15 @@ class EditTooLate(ChatError):
 
     code = "edit_too_late"
     status = 403
-    default_detail = "A message can be edited for 15 minutes; send a new one."
+    default_detail = "This message is older than 15 minutes and can no longer be edited. Send a new message."
 
 
 class NotFound(ChatError):
-    """There is no such address."""
+    """This path does not exist."""
 
     code = "not_found"
     status = 404
-    default_detail = "There is nothing at this address."
+    default_detail = "This path does not exist. GET /openapi.json lists the paths."
 
 
 class UserNotFound(ChatError):
@@ -129,23 +133,23 @@ class UserNotFound(ChatError):
 
     code = "user_not_found"
     status = 404
-    default_detail = "There is no such user."
+    default_detail = "No account has this id, phone number or username."
 
 
 class ChatNotFound(ChatError):
-    """No such chat, or the caller was never in it: both look the same from outside."""
+    """The chat does not exist, or the caller was never a member: both get the same answer."""
 
     code = "chat_not_found"
     status = 404
-    default_detail = "There is no such chat."
+    default_detail = "This chat does not exist, or you were never a member of it."
 
 
 class MessageNotFound(ChatError):
-    """No message the caller may see has this number."""
+    """The chat has no message with this seq that the caller may see."""
 
     code = "message_not_found"
     status = 404
-    default_detail = "There is no such message in this chat."
+    default_detail = "This chat has no message with this seq that you may see, or it was deleted."
 
 
 class DeviceNotFound(ChatError):
@@ -153,56 +157,58 @@ class DeviceNotFound(ChatError):
 
     code = "device_not_found"
     status = 404
-    default_detail = "You have no such device."
+    default_detail = "You have no device with this id."
 
 
 class MethodNotAllowed(ChatError):
-    """The address exists and takes other methods."""
+    """The path exists, with other methods."""
 
     code = "method_not_allowed"
     status = 405
-    default_detail = "This address does not take this method."
+    default_detail = "This path does not support this method. The Allow header lists those it supports."
 
 
 class RequestTimedOut(ChatError):
-    """The request's bytes stopped coming."""
+    """The rest of the request did not arrive in time."""
 
     code = "request_timeout"
     status = 408
     retryable = True
-    default_detail = "The request did not arrive in time."
+    default_detail = "The request was not received completely in time. Send it again."
 
 
 class IdempotencyConflict(ChatError):
-    """The same client_id came before with another content."""
+    """The client_id already belongs to a message with different content."""
 
     code = "idempotency_conflict"
     status = 409
-    default_detail = "This client_id was used in this chat for another content; give each new message a new UUID."
+    default_detail = "This client_id already belongs to a different message in this chat. Use a new UUID per message."
 
 
 class CursorExpired(ChatError):
-    """The cursor belongs to another history of the database (a restore or a failover came between)."""
+    """The cursor was issued before the database was restored or failed over, for a history that is gone."""
 
     code = "cursor_expired"
     status = 410
-    default_detail = "This cursor is from before the database was restored; fetch afresh without 'since'."
+    default_detail = (
+        "The database was restored since this cursor was issued. Fetch again from the beginning, without 'since'."
+    )
 
 
 class TooLarge(ChatError):
-    """The body or the frame is larger than the server takes."""
+    """The body or the frame is larger than the server accepts."""
 
     code = "too_large"
     status = 413
-    default_detail = "The request is too large."
+    default_detail = "The request is larger than the server accepts."
 
 
 class ValidationFailed(ChatError):
-    """The request was understood, and something in it is wrong: `errors` names the fields."""
+    """Some fields of the request have invalid values: `errors` names them."""
 
     code = "validation_failed"
     status = 422
-    default_detail = "Some fields of the request are wrong."
+    default_detail = "Some fields of the request are invalid; 'errors' names them."
 
     @classmethod
     def of(cls, path: str, message: str) -> ValidationFailed:
@@ -211,27 +217,27 @@ class ValidationFailed(ChatError):
 
 
 class UsernameTaken(ValidationFailed):
-    """Another account has this username (case does not count)."""
+    """Another account has this username, or one that looks the same (case is ignored)."""
 
     code = "username_taken"
-    default_detail = "This username is taken."
+    default_detail = "Another account has this username, or one that looks the same. Choose another."
 
 
 class UpgradeRequired(ChatError):
-    """The address only speaks WebSocket."""
+    """The path accepts only WebSocket handshakes."""
 
     code = "upgrade_required"
     status = 426
-    default_detail = "Connect with a WebSocket, version 13, subprotocol chat.v1."
+    default_detail = "This path accepts only WebSocket connections: version 13, subprotocol chat.v1."
 
 
 class RateLimited(ChatError):
-    """Too many requests from this user, device, number or address."""
+    """The user, device, phone number or address exceeded a rate limit."""
 
     code = "rate_limited"
     status = 429
     retryable = True
-    default_detail = "Too many requests."
+    default_detail = "Too many requests; retry later."
 
 
 class InternalError(ChatError):
@@ -239,19 +245,22 @@ class InternalError(ChatError):
 
 
 class ServiceUnavailable(ChatError):
-    """The database is away or too slow, a queue is full, or the server is draining."""
+    """The database is unavailable or too slow, a queue is full, or the server is draining."""
 
     code = "unavailable"
     status = 503
     retryable = True
-    default_detail = "The service is busy or its database is away; nothing is known to be stored; try again."
+    default_detail = (
+        "The service is busy or its database is unavailable. "
+        "A message may or may not have been stored; retry it with the same client_id."
+    )
 
     def __init__(
         self,
         detail: str | None = None,
         *,
         errors: Sequence[FieldError] = (),
-        # Long enough that a herd of clients does not hammer a starting database, short enough for a person.
+        # Long enough that a reconnect storm does not overload a starting database, short enough for a user who waits.
         retry_after_seconds: int | None = 2,
     ) -> None:
         super().__init__(detail, errors=errors, retry_after_seconds=retry_after_seconds)

@@ -1,4 +1,4 @@
-"""What servers tell each other: where to look for something new, and how that fits into NOTIFY."""
+"""Hints: the notifications by which servers announce new rows to each other, and how they fit into NOTIFY."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ HINT_MAX_BYTES = 7900
 """Bytes of one encoded hint; PostgreSQL refuses NOTIFY payloads of 8,000 bytes and more."""
 
 
-class MembershipNews(msgspec.Struct, frozen=True, array_like=True):
-    """The membership of these users in this chat changed: servers that hold them must look again."""
+class MembershipChange(msgspec.Struct, frozen=True, array_like=True):
+    """The membership of these users in this chat changed: servers with connections of them must read it again."""
 
     chat_id: int
     user_ids: tuple[int, ...]
@@ -27,27 +27,27 @@ class Hint(
     omit_defaults=True,
     rename={"origin": "o", "ranges": "c", "members": "m", "is_batch": "b"},
 ):
-    """What one server tells the others by NOTIFY: only where to look, never the truth itself.
+    """What one server sends to the others by NOTIFY: where to read, never the data itself.
 
-    Losing one costs latency, never a message. Message text never travels here.
+    A lost hint costs latency, never a message. It never contains the text of a message.
 
     Attributes:
         origin: CHAT_SERVER_NAME of the sender. PostgreSQL sends the hint back to its origin too.
         ranges: new rows, committed with this hint.
-        members: chats that users came into or left.
+        members: chats that users joined or left.
         receipts: changed watermarks (arrays ``[chat_id, user_id, delivered_seq, read_seq]`` on the wire).
-        revoked: device ids whose tokens died; their sockets must close.
+        revoked: ids of devices that were signed out; their sockets must close.
         typing: ephemeral: ``(chat_id, user_id)`` is writing.
         presence: ephemeral: ``(user_id, 1 online | 0 offline)``.
         claims: ``(device_id, conn_id)`` has connected; older sockets of the device must close.
         relations: pairs of users of whom one has blocked the other, or no longer.
         profiles: users whose profile changed.
-        is_batch: the rows are messages that the origin's writer has stored, and brings to its own connections itself.
+        is_batch: the rows are messages that the origin's writer stored and delivers to its own connections itself.
     """
 
     origin: str
     ranges: tuple[SeqRange, ...] = ()
-    members: tuple[MembershipNews, ...] = ()
+    members: tuple[MembershipChange, ...] = ()
     receipts: tuple[tuple[int, int, int, int], ...] = ()
     revoked: tuple[int, ...] = ()
     typing: tuple[tuple[int, int], ...] = ()
@@ -61,7 +61,7 @@ class Hint(
         """Encode as NOTIFY payloads, each under HINT_MAX_BYTES; several when it does not fit into one.
 
         Returns:
-            JSON texts; none for a hint that says nothing. Decoded, they add up to this hint.
+            JSON texts; none for an empty hint. Decoded, they add up to this hint.
 
         Raises:
             ValueError: the origin's name alone leaves no room.
@@ -72,9 +72,9 @@ class Hint(
             items = getattr(self, field)
             starts = range(0, len(items), _HINT_ITEMS)
             pieces.extend(replace(empty, **{field: items[start : start + _HINT_ITEMS]}) for start in starts)
-        for news in self.members:
-            for start in range(0, len(news.user_ids), _HINT_ITEMS):
-                part = MembershipNews(news.chat_id, news.user_ids[start : start + _HINT_ITEMS])
+        for change in self.members:
+            for start in range(0, len(change.user_ids), _HINT_ITEMS):
+                part = MembershipChange(change.chat_id, change.user_ids[start : start + _HINT_ITEMS])
                 pieces.append(replace(empty, members=(part,)))
         whole = _HINT_ENCODER.encode(self)
         if len(whole) <= HINT_MAX_BYTES:

@@ -12,18 +12,18 @@ from structlog.tracebacks import ExceptionDictTransformer
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
-# Sanic's own loggers say nothing of use below a warning; errors of handlers are logged by http/problems.py. httpx
+# Sanic's own loggers log nothing useful below warnings; errors of handlers are logged by http/problems.py. httpx
 # logs each request with its URL, in which a gateway may have put a secret.
 QUIET_LOGGERS = ("sanic.root", "sanic.error", "sanic.server", "sanic.websockets", "sanic.access", "websockets", "httpx")
-# picows logs every connection, and as errors what clients do wrong, of which they hear by close codes.
+# picows logs every connection, and clients' mistakes as errors; clients get a close code for those.
 SILENT_LOGGERS = ("picows.server",)
 
 
 def configure_logs(level: str, server: str) -> None:
-    """Send structlog's and the standard library's records to stdout as JSON.
+    """Write the records of structlog and of the standard library to stdout as JSON.
 
     Args:
-        level: least level that is written, as in ``CHAT_LOG_LEVEL``.
+        level: lowest level that is written, as in ``CHAT_LOG_LEVEL``.
         server: this server's name, in every line.
     """
 
@@ -38,7 +38,7 @@ def configure_logs(level: str, server: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_server,
     ]
-    # Without local variables: they are where tokens, texts and the DSN are.
+    # Without local variables: they hold tokens, texts and the DSN.
     tracebacks = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
     render: list[Processor] = [tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(

@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-# Commit to push: a NOTIFY and a query when healthy (milliseconds), the 5 s re-reading when the bus is lost.
+# From the commit to the push: milliseconds when healthy (a NOTIFY and a query), 5 s when the bus is lost.
 DELIVERY_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-# Sent and answered; a long poll may take a minute and is not slow.
+# Long polls are not measured: they may take a minute without being slow.
 REQUEST_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 METRICS_PATH = "/metrics"
 
 
 class Metrics:
-    """This server's metrics; no label holds anything a user of the chat chose.
+    """This server's metrics; no label holds a value that a user chose.
 
     Attributes:
         connections: open WebSockets.
-        draining: 1 from SIGTERM on.
-        shed: clients that were asked to leave because this server had more than its share.
-        proxy_moves: clients that were asked to come back through another proxy, since theirs leaves.
+        draining: 1 after SIGTERM.
+        shed: clients that this server moved because it had more than its share of the connections.
+        proxy_moves: clients that this server moved to another proxy because theirs drains.
         messages: sends by result: ``stored``, ``duplicate``, ``rejected``, ``limited``, ``unavailable``.
-        codes: ``sent``, ``failed`` (given up), ``refused`` (the sender's queue was full: 503).
-        rate_limited: refusals by limit: ``messages``, ``bytes``, ``polls``, ``device``, ``address``, ``codes``,
+        codes: ``sent``, ``failed`` (given up), ``refused`` (the sender's queue was full: status 503).
+        rate_limited: rejections by limit: ``messages``, ``bytes``, ``polls``, ``device``, ``address``, ``codes``,
             ``tries``.
-        handshake_wait_seconds: of each handshake, before it was read; more than a little is a crowd.
+        handshake_wait_seconds: time of each handshake in the queue; it grows in a reconnect storm.
         delivery_seconds: from a message's commit to its frame being handed to a connection's outbox.
     """
 
@@ -58,36 +58,38 @@ class Metrics:
         self.connections = Gauge("chatserver_connections", "Open WebSockets", registry=self.registry)
         self.draining = Gauge("chatserver_draining", "1 while the server drains", registry=self.registry)
         self.shed = Counter(
-            "chatserver_shed", "Clients asked to leave for a server with fewer connections", registry=self.registry
+            "chatserver_shed", "Clients moved to servers with fewer connections", registry=self.registry
         )
         self.proxy_moves = Counter(
-            "chatserver_proxy_moves", "Clients asked to come back through another proxy", registry=self.registry
+            "chatserver_proxy_moves", "Clients moved to another proxy because theirs drains", registry=self.registry
         )
-        self.messages = Counter("chatserver_messages", "Sends by result", ["result"], registry=self.registry)
+        self.messages = Counter(
+            "chatserver_messages", "Messages that clients sent, by result", ["result"], registry=self.registry
+        )
         for result in ("stored", "duplicate", "rejected", "limited", "unavailable"):
             self.messages.labels(result)
         self.codes = Counter(
-            "chatserver_codes", "Sign-in codes by what the sender did", ["result"], registry=self.registry
+            "chatserver_codes", "Sign-in codes by whether the sender sent them", ["result"], registry=self.registry
         )
         for result in ("sent", "failed", "refused"):
             self.codes.labels(result)
         self.codes_waiting = Gauge(
-            "chatserver_codes_waiting", "Sign-in codes that wait for the sender", registry=self.registry
+            "chatserver_codes_waiting", "Sign-in codes that wait to be sent", registry=self.registry
         )
         self.rate_limited = Counter(
-            "chatserver_rate_limited", "Requests refused by a rate limit, by limit", ["limit"], registry=self.registry
+            "chatserver_rate_limited", "Requests rejected by a rate limit, by limit", ["limit"], registry=self.registry
         )
         for limit in ("messages", "polls", "bytes", "device", "address", "codes", "tries"):
             self.rate_limited.labels(limit)
         self.delivery_seconds = Histogram(
             "chatserver_delivery_seconds",
-            "Commit of a message until its frame is queued to a connected recipient",
+            "Time from the commit of a message until its frame is queued for a connected recipient",
             buckets=DELIVERY_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.handshake_wait_seconds = Histogram(
             "chatserver_handshake_wait_seconds",
-            "Time a handshake of a WebSocket waited for those before it",
+            "Time that a WebSocket handshake waited before the server processed it",
             buckets=DELIVERY_BUCKETS_SECONDS,
             registry=self.registry,
         )
@@ -99,77 +101,97 @@ class Metrics:
         )
         self.http_seconds = Histogram(
             "chatserver_http_request_seconds",
-            "Time to answer, without long polls",
+            "Time to answer an HTTP request, long polls excluded",
             ["route"],
             buckets=REQUEST_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.frames_received = Counter(
-            "chatserver_frames_received", "WebSocket frames by what they led to", ["action"], registry=self.registry
+            "chatserver_frames_received",
+            "WebSocket frames of clients, by what the server did with them",
+            ["action"],
+            registry=self.registry,
         )
-        # Looking a label up costs more than counting.
+        # A look-up of a label costs more than an increment.
         self._frames: dict[str, Counter] = {}
         self.closed = Counter(
-            "chatserver_connections_closed", "WebSockets the server closed, by code", ["code"], registry=self.registry
+            "chatserver_connections_closed",
+            "WebSockets that the server closed, by close code",
+            ["code"],
+            registry=self.registry,
         )
-        self.bus_connected = Gauge("chatserver_bus_connected", "1 while LISTEN works", registry=self.registry)
-        self.bus_hints = Counter("chatserver_bus_hints", "Hints received", registry=self.registry)
+        self.bus_connected = Gauge(
+            "chatserver_bus_connected",
+            "1 while the server receives notifications from the database (LISTEN)",
+            registry=self.registry,
+        )
+        self.bus_hints = Counter(
+            "chatserver_bus_hints", "Notifications received from other servers", registry=self.registry
+        )
         self.gaps_healed = Counter(
-            "chatserver_gaps_healed", "Messages found by re-reading, not by a hint", registry=self.registry
+            "chatserver_gaps_healed",
+            "Messages found by re-reading a chat because their notification was lost",
+            registry=self.registry,
         )
-        self.write_queue = Gauge("chatserver_write_queue_depth", "Sends waiting for a commit", registry=self.registry)
-        self.pool_size = Gauge("chatserver_database_pool_connections", "Open connections", registry=self.registry)
-        self.pool_idle = Gauge("chatserver_database_pool_idle", "Idle connections", registry=self.registry)
+        self.write_queue = Gauge(
+            "chatserver_write_queue_depth", "Messages that wait for a commit", registry=self.registry
+        )
+        self.pool_size = Gauge(
+            "chatserver_database_pool_connections", "Open connections to the database", registry=self.registry
+        )
+        self.pool_idle = Gauge(
+            "chatserver_database_pool_idle", "Idle connections to the database", registry=self.registry
+        )
         self.database_seconds = Histogram(
             "chatserver_database_call_seconds",
-            "Calls of the database by result, the wait for a connection included",
+            "Duration of database calls by result, including the wait for a connection",
             ["result"],
             buckets=REQUEST_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.volume_full = Gauge(
-            "chatserver_database_volume_full", "1 while the database's volume has no room", registry=self.registry
+            "chatserver_database_volume_full", "1 while the database's volume is full", registry=self.registry
         )
         self.database_login = Gauge(
-            "chatserver_database_login", "1 for the role that the DSN names now", ["role"], registry=self.registry
+            "chatserver_database_login", "1 for the role in the current DSN", ["role"], registry=self.registry
         )
         self._login: str | None = None
         self.database_up = Gauge("chatserver_database_up", "1 while the database answers", registry=self.registry)
 
     def count_code(self, result: str) -> None:
-        """Count a sign-in code by what the sender did with it."""
+        """Count a sign-in code by its result: ``sent``, ``failed`` or ``refused``."""
         self.codes.labels(result).inc()
 
     def count_rate_limited(self, limit: str) -> None:
-        """Count a request that a rate limit refused."""
+        """Count a request that a rate limit rejected."""
         self.rate_limited.labels(limit).inc()
 
     def count_frame(self, action: str) -> None:
-        """Count a frame of a client by what it led to."""
+        """Count a frame of a client by what the server did with it."""
         counter = self._frames.get(action)
         if counter is None:
             counter = self._frames[action] = self.frames_received.labels(action)
         counter.inc()
 
     def show_login(self, role: str) -> None:
-        """Show which role the DSN names: after a rotation the operator waits for it."""
+        """Publish the role in the DSN: after a rotation of the password the operator waits for the new one."""
         if role != self._login:
             self.database_login.clear()
             self.database_login.labels(role).set(1)
             self._login = role
 
     def observe_database_call(self, seconds: float, succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
-        """Count one call of the database."""
+        """Record the duration of one database call."""
         self.database_seconds.labels("ok" if succeeded else "failed").observe(seconds)
 
 
 class _Defects:
-    """Publishes what ``supervision`` has counted."""
+    """Publishes the unexpected exceptions that ``supervision`` counted."""
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        """Return one family: unexpected exceptions by what was logged for them."""
+        """Return one family: unexpected exceptions by the name of their log event."""
         family = CounterMetricFamily(
-            "chatserver_defects", "Unexpected exceptions by the event that was logged", labels=["event"]
+            "chatserver_defects", "Unexpected exceptions by the name of their log event", labels=["event"]
         )
         for event, count in ({"loop_failed": 0} | supervision.defects()).items():
             family.add_metric([event], count)
@@ -177,7 +199,7 @@ class _Defects:
 
 
 class _SilentHandler(WSGIRequestHandler):
-    """Scrapes are not events."""
+    """Logs no scrapes."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Log nothing."""

@@ -67,7 +67,7 @@ class CodeRequest(msgspec.Struct, frozen=True):
     """A sign-in code that was made.
 
     Attributes:
-        phone_number: E.164 form of the number asked for.
+        phone_number: E.164 form of the requested number.
         code: six digits, for the sender alone. Only the sender `Log` may show it in an answer.
         expires_in_seconds: how long it is good.
         code_id: the requester's secret, to which the code is bound.
@@ -80,7 +80,7 @@ class CodeRequest(msgspec.Struct, frozen=True):
 
 
 class SendMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asks to be sent: exactly one of `to` and `chat_id`.
+    """A message that a client sends, with exactly one of `to` and `chat_id`.
 
     Attributes:
         to: username, or phone number in E.164 form.
@@ -137,7 +137,7 @@ class MessageRow(msgspec.Struct, frozen=True):
         detail: what an event says beyond that, such as ``{"action": "added", "user_ids": [7]}``; None for messages.
         status: the least over all current members but the sender: sent, delivered or read.
         client_id: the sender's UUID for it.
-        client_timestamp_us: the sender's own clock, when it told.
+        client_timestamp_us: the time of the sender's own clock, if the client sent it.
         edited_at_us: when it was last edited.
         deleted_at_us: when it was deleted for everyone.
         reactions: one a user, by emoji.
@@ -220,14 +220,14 @@ class ChatPage(msgspec.Struct, frozen=True):
 
 
 class HistoryPage(msgspec.Struct, frozen=True):
-    """Rows of one chat, oldest first; `more` says whether rows remain in the asked direction."""
+    """Rows of one chat, oldest first; `more` says whether rows remain in the requested direction."""
 
     rows: tuple[MessageRow, ...]
     more: bool
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Rows of all chats of a user, oldest first, and where to go on.
+    """Rows of all chats of a user, oldest first, and the cursor of the next page.
 
     Attributes:
         next_since: opaque; with it the next call continues exactly here. Always present, on an empty page too.
@@ -276,14 +276,14 @@ class SeqRange(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One row, and those of the asked users who may see it."""
+    """One row, and which of the given users may see it."""
 
     row: MessageRow
     user_ids: tuple[int, ...]
 
 
 class SyncedChat(msgspec.Struct, frozen=True):
-    """Where a chat stands, for the `synced` frame; `members` is None where they are too many to tell."""
+    """Where a chat stands, for the `synced` frame; `members` is None where there are too many to list."""
 
     chat_id: int
     last_seq: int

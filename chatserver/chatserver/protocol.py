@@ -29,7 +29,7 @@ PING_SECONDS = 20
 MAX_IN_FLIGHT = 128
 # Frames in a row that only earned an error, after which the connection is taken for broken or hostile.
 MAX_REFUSALS = 500
-# Frames of one connection: at once, as after a long absence, and a second from then on, 2 % of a processor.
+# Frames of one connection: at once, as after a long absence, and a second from then on, 2 % of a CPU.
 MAX_FRAMES_AT_ONCE = 10_000
 MAX_FRAMES_PER_SECOND = 1000
 # Chats a sync may name, users a presence subscription may name.
@@ -92,7 +92,7 @@ class Sync(Frame, frozen=True, tag="sync"):
 
 
 class Subscribe(Frame, frozen=True, tag="subscribe"):
-    """Tell the presence of these users from now on, instead of those named before."""
+    """Send the presence of these users from now on, instead of those named before."""
 
     user_ids: Annotated[list[Id], msgspec.Meta(max_length=MAX_SUBSCRIBED_USERS)]
 
@@ -143,7 +143,7 @@ class Receipt(Frame, frozen=True, tag="receipt"):
 
 
 class Synced(Frame, frozen=True, tag="synced"):
-    """Ends a sync: where each chat stands; with ``more``, ask again or fetch the rest by REST."""
+    """Ends a sync: where each chat stands; with ``more``, sync again or fetch the rest by REST."""
 
     chats: Sequence[msgspec.Raw]
     more: bool
@@ -182,7 +182,7 @@ class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_def
 
 
 class Reconnect(Frame, frozen=True, tag="reconnect"):
-    """The server leaves or has too many connections: connect anew after this many milliseconds."""
+    """The server leaves or has too many connections: reconnect after this many milliseconds."""
 
     after_ms: int
 

@@ -1,4 +1,4 @@
-"""What becomes of an unexpected exception: it is logged and counted, costs its own work only, and loops go on.
+"""Isolates unexpected exceptions: each is logged and counted, fails only its own work, and loops continue.
 
 A defect that one row, socket or user provokes comes back wherever that row, socket or user is: a server that ended for
 it would hand it to the next one, and so on through all of them. So nothing here ends the process.
@@ -89,7 +89,7 @@ async def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
 
 
 def is_cancelled() -> bool:
-    """Whether the running task was asked to end; else a CancelledError leaked out of something that it awaited."""
+    """Return whether the running task is being cancelled; else a CancelledError leaked out of what it awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
@@ -118,7 +118,7 @@ def isolated(event: str, **fields: object) -> Iterator[None]:
 
 
 async def apart(event: str, items: Sequence[Item], work: Callable[[Sequence[Item]], Awaitable[None]]) -> list[Item]:
-    """Do work on all items at once; should that fail, on each of them by itself.
+    """Do work on all items at once; if that fails, on each of them separately.
 
     Args:
         event: as of `caught`.
@@ -126,7 +126,7 @@ async def apart(event: str, items: Sequence[Item], work: Callable[[Sequence[Item
         work: may have been done in part before it fails: doing it again must do no harm.
 
     Returns:
-        The items that fail by themselves.
+        The items that fail on their own.
 
     Raises:
         ServiceUnavailable: as of `isolated`.

@@ -1,7 +1,8 @@
-"""Who may see what of a user: the one place that decides it, for every call and every frame.
+"""Decides what a viewer may see of a user, for every call and every frame.
 
 A decision is a look-up: what the viewer is to the user (`Relation`, which `storage.relations` reads), and the row of
-the datum in `RULES`. A new datum is a row there, and whoever shows it asks `may_see`. docs/decisions/0047 says why.
+the datum in `RULES`. A new datum needs a row there, and code that shows it calls `may_see`. docs/decisions/0047 gives
+the reasons.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ Datum = Literal[
     "receipts",
 ]
 
-Standing = Literal["shares_chat", "former", "asked_by_number", "asked_by_name"]
-"""What a viewer is to somebody else. Who is none of these is a stranger, and sees nothing."""
+Standing = Literal["shares_chat", "former", "found_by_number", "found_by_name"]
+"""The relation of a viewer to a user. A viewer in none of these is a stranger and sees nothing."""
 
-AskedBy = Literal["number", "name"]
-"""What the caller named the user by, in this very call."""
+FoundBy = Literal["number", "name"]
+"""How the caller identified the user in this call."""
 
 
 class Relation(msgspec.Struct, frozen=True):
-    """What a viewer is to a user.
+    """The relation of a viewer to a user.
 
     Attributes:
         is_self: they are the same user.
         shares_chat: both are members of one chat.
         former: both were members of one chat at the same time; true of those who still are, too.
-        asked_by: what the viewer named the user by in this call: who knows a number or a name is not told it anew.
+        found_by: how the viewer identified the user in this call: showing them that number or name reveals nothing.
         blocks: the viewer has blocked the user.
         is_blocked: the user has blocked the viewer.
     """
@@ -45,7 +46,7 @@ class Relation(msgspec.Struct, frozen=True):
     is_self: bool = False
     shares_chat: bool = False
     former: bool = False
-    asked_by: AskedBy | None = None
+    found_by: FoundBy | None = None
     blocks: bool = False
     is_blocked: bool = False
 
@@ -55,12 +56,12 @@ STRANGER: Final = Relation()
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Who sees a datum; its owner always does.
+    """Which viewers see a datum; its owner always does.
 
     Attributes:
-        to: with one of these standings.
-        hidden_from_blocked: not from whom the user has blocked.
-        hidden_from_blocker: nor from who has blocked the user.
+        to: viewers in one of these relations.
+        hidden_from_blocked: not viewers whom the user has blocked.
+        hidden_from_blocker: nor viewers who have blocked the user.
     """
 
     to: frozenset[Standing]
@@ -68,21 +69,21 @@ class Rule(msgspec.Struct, frozen=True):
     hidden_from_blocker: bool = False
 
 
-_KNOWN: Final[frozenset[Standing]] = frozenset({"shares_chat", "asked_by_number", "asked_by_name"})
+_KNOWN: Final[frozenset[Standing]] = frozenset({"shares_chat", "found_by_number", "found_by_name"})
 _MEMBERS: Final[frozenset[Standing]] = frozenset({"shares_chat"})
 
 
 def _between_members() -> Rule:
-    """Return the rule of what passes only between members of a chat, and never across a block."""
+    """Return the rule for data that only members of a common chat see, and never across a block."""
     return Rule(_MEMBERS, hidden_from_blocked=True, hidden_from_blocker=True)
 
 
 RULES: Final[dict[Datum, Rule]] = {
-    # Rows name their senders, to those who have left since as well.
+    # Rows name their senders, also for members who have left since.
     "name": Rule(_KNOWN | {"former"}),
-    "number": Rule(frozenset({"asked_by_number"})),
-    # Of who has no username: the number is what rows name them by.
-    "number_as_name": Rule(frozenset({"shares_chat", "asked_by_number"})),
+    "number": Rule(frozenset({"found_by_number"})),
+    # Of users without a username, whom rows name by their number.
+    "number_as_name": Rule(frozenset({"shares_chat", "found_by_number"})),
     "picture": Rule(_KNOWN, hidden_from_blocked=True),
     "created_at": Rule(_KNOWN | {"former"}),
     "online": _between_members(),
@@ -101,7 +102,7 @@ def may_see(datum: Datum, relation: Relation) -> bool:
         True
         >>> may_see("online", Relation(shares_chat=True, is_blocked=True))
         False
-        >>> may_see("number", Relation(asked_by="number"))
+        >>> may_see("number", Relation(found_by="number"))
         True
     """
     if relation.is_self:
@@ -112,13 +113,13 @@ def may_see(datum: Datum, relation: Relation) -> bool:
     return bool(
         (relation.shares_chat and "shares_chat" in rule.to)
         or (relation.former and "former" in rule.to)
-        or (relation.asked_by == "number" and "asked_by_number" in rule.to)
-        or (relation.asked_by == "name" and "asked_by_name" in rule.to)
+        or (relation.found_by == "number" and "found_by_number" in rule.to)
+        or (relation.found_by == "name" and "found_by_name" in rule.to)
     )
 
 
 def crosses_block(datum: Datum) -> bool:
-    """Return whether members of a chat see a datum of each other although one of the two blocks the other."""
+    """Return whether members of a chat see a datum of each other even if one of them blocks the other."""
     return may_see(datum, Relation(shares_chat=True, blocks=True)) and may_see(
         datum, Relation(shares_chat=True, is_blocked=True)
     )

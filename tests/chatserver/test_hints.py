@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.hints import HINT_MAX_BYTES, Hint, MembershipNews
+from chatserver.hints import HINT_MAX_BYTES, Hint, MembershipChange
 from chatserver.model import SeqRange
 
 ids = st.integers(1, 2**63 - 1)
@@ -15,7 +15,7 @@ hints = st.builds(
     st.text(max_size=60),
     ranges=st.lists(st.builds(SeqRange, ids, ids, ids), max_size=300).map(tuple),
     members=st.lists(
-        st.builds(MembershipNews, ids, st.lists(ids, min_size=1, max_size=300).map(tuple)), max_size=4
+        st.builds(MembershipChange, ids, st.lists(ids, min_size=1, max_size=300).map(tuple)), max_size=4
     ).map(tuple),
     receipts=st.lists(st.tuples(ids, ids, ids, ids), max_size=300).map(tuple),
     revoked=st.lists(ids, max_size=300).map(tuple),
@@ -43,7 +43,7 @@ def test_hint_that_says_nothing_is_not_sent() -> None:
 
 
 def test_group_of_1024_fits() -> None:
-    news = MembershipNews(2**62, tuple(range(2**62, 2**62 + 1024)))
+    news = MembershipChange(2**62, tuple(range(2**62, 2**62 + 1024)))
     assert sum(len(Hint.decode(text).members[0].user_ids) for text in Hint("server", members=(news,)).encode()) == 1024
 
 

@@ -124,7 +124,7 @@ async def test_a_question_that_cannot_be_answered_fails_nobody_else() -> None:
         return [question * 10 for question in questions]
 
     batches = Batches(answer, most=10)
-    answers = await asyncio.gather(*(batches.ask(number) for number in range(1, 5)), return_exceptions=True)
+    answers = await asyncio.gather(*(batches.submit(number) for number in range(1, 5)), return_exceptions=True)
     assert [str(a) if isinstance(a, int) else type(a).__name__ for a in answers] == ["10", "20", "RuntimeError", "40"]
 
 
@@ -135,7 +135,7 @@ async def test_a_batch_whose_answer_leaks_a_cancellation_holds_up_no_later_one()
         return list(questions)
 
     batches = Batches(answer, most=1)
-    first, second = asyncio.create_task(batches.ask(1)), asyncio.create_task(batches.ask(2))
+    first, second = asyncio.create_task(batches.submit(1)), asyncio.create_task(batches.submit(2))
     with pytest.raises(ServiceUnavailable):
         await first
     assert await second == 2

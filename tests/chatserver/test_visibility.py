@@ -16,8 +16,8 @@ VIEWERS = {
     "blocked": Relation(shares_chat=True, former=True, is_blocked=True),
     "blocker": Relation(shares_chat=True, former=True, blocks=True),
     "stranger": STRANGER,
-    "number": Relation(asked_by="number"),
-    "name": Relation(asked_by="name"),
+    "number": Relation(found_by="number"),
+    "name": Relation(found_by="name"),
 }
 # A block alone brings nobody nearer: whoever blocks strangers, one id after the other, sees nothing of them.
 NOTHING = (Relation(blocks=True), Relation(is_blocked=True), Relation(blocks=True, is_blocked=True))
@@ -51,5 +51,5 @@ def test_a_datum_is_seen_by_whom_the_table_names(datum: Datum) -> None:
 
 
 def test_a_block_holds_for_who_asks_by_number() -> None:
-    assert not may_see("picture", Relation(asked_by="number", is_blocked=True))
-    assert may_see("number", Relation(asked_by="number", is_blocked=True))
+    assert not may_see("picture", Relation(found_by="number", is_blocked=True))
+    assert may_see("number", Relation(found_by="number", is_blocked=True))

@@ -13,7 +13,7 @@ from chatserver.accounts.devices import Devices
 from chatserver.fanout.connection import Connection
 from chatserver.fanout.delivery import Deliverer
 from chatserver.fanout.hub import Hub
-from chatserver.hints import Hint, MembershipNews
+from chatserver.hints import Hint, MembershipChange
 from chatserver.messaging import groups, sync
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.rendering import frame_of_row
@@ -145,7 +145,7 @@ async def test_news_of_a_group_that_came_apart_from_its_rows_bring_them(server: 
     async with delivering(server, healing=False) as (hub, deliverer):
         b = await connect(hub, deliverer, bob.user.user_id, bob.device_id)
         group = await groups.create_group(server.database, ana.user.user_id, "Team", ["bob"])
-        deliverer.hear(Hint("other", members=(MembershipNews(group.chat_id, (bob.user.user_id,)),)))
+        deliverer.hear(Hint("other", members=(MembershipChange(group.chat_id, (bob.user.user_id,)),)))
         assert await seqs(b, 1) == [1]
 
 

@@ -18,7 +18,7 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from chatserver.hints import Hint, MembershipNews
+from chatserver.hints import Hint, MembershipChange
 from chatserver.messaging import changes, chats, feed, groups, sync
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.writer import MessageWriter
@@ -301,7 +301,7 @@ async def test_each_send_is_hinted_once_committed(server: Server) -> None:
         await asyncio.sleep(0.01)
     hints = [Hint.decode(payload) for payload in heard]
     assert hints[0].members[0].chat_id == sent.chat_id
-    assert isinstance(hints[0].members[0], MembershipNews)
+    assert isinstance(hints[0].members[0], MembershipChange)
     assert hints[1] == Hint("server-1", ranges=(SeqRange(sent.chat_id, 1, 1),), is_batch=True)
     listener.close()
 

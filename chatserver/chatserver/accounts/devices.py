@@ -79,7 +79,7 @@ class Devices:
         token_hash = secret_hash(token)
         principal, until = self._seen.get(token_hash, (None, 0.0))
         if principal is None or now >= until:
-            principal = await self._lookups.ask(token_hash)
+            principal = await self._lookups.submit(token_hash)
             # Its sign-out may have been heard while it was looked up.
             if principal is None or self.is_ended(principal.device_id):
                 self._seen.pop(token_hash, None)
@@ -105,7 +105,7 @@ class Devices:
             Unauthenticated: it was signed out, or its session expired, before this call.
             ServiceUnavailable: the database is unavailable.
         """
-        if self.is_ended(device_id) or not await self._looks.ask(device_id):
+        if self.is_ended(device_id) or not await self._looks.submit(device_id):
             raise Unauthenticated
 
     async def _look_whether_alive(self, device_ids: Sequence[int]) -> list[bool]:

@@ -27,7 +27,7 @@ async def lock(connection: Connection, origin: str, phone_number: str) -> OwnCha
     return None if user_id is None else OwnChat(user_id, await lock_self_chat(connection, origin, user_id))
 
 
-async def tell(connection: Connection, origin: str, chat: OwnChat, action: str, **detail: object) -> None:
+async def add(connection: Connection, origin: str, chat: OwnChat, action: str, **detail: object) -> None:
     """Add the row ``sign_in``: `action` is ``signed_in`` (with device_id) or ``code_refused``."""
     await append_event(
         connection,

@@ -63,7 +63,7 @@ class Accounts:
         limits: how many codes may be asked for.
         session_days: how long a token lives.
         sender: takes codes to people; without one they are only in the answers.
-        on_refused: told ``codes`` or ``tries`` at each refusal, for metrics.
+        on_refused: own_chat ``codes`` or ``tries`` at each refusal, for metrics.
     """
 
     def __init__(
@@ -208,19 +208,21 @@ class Accounts:
         )
         try:
             async with audited(self._database) as (connection, trail):
-                told = await notices.lock(connection, self._database.server_name, number)
-                wanted = None
+                own_chat = await notices.lock(connection, self._database.server_name, number)
+                claimed = None
                 if username is not None:
-                    wanted = await claim(connection, username, "username", phone_number=number)
-                signed_in = await accounts.sign_in(connection, sign_in, wanted)
+                    claimed = await claim(connection, username, "username", phone_number=number)
+                signed_in = await accounts.sign_in(connection, sign_in, claimed)
                 if signed_in is None:
                     raise InvalidCode
                 user, device_id = signed_in
                 seen = _seen(number, address)
                 await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
                 await end_surplus_devices(connection, trail, self._database.server_name, user.user_id)
-                if told is not None and told.user_id == user.user_id:
-                    await notices.tell(connection, self._database.server_name, told, "signed_in", device_id=device_id)
+                if own_chat is not None and own_chat.user_id == user.user_id:
+                    await notices.add(
+                        connection, self._database.server_name, own_chat, "signed_in", device_id=device_id
+                    )
         except StatementFailed as error:
             raise accounts.username_taken(error) from error
         return Session(token, device_id, user)
@@ -250,16 +252,16 @@ class Accounts:
             raise InvalidCode
         if not good:
             if tried.tries_left == CODE_TRIES - 1:
-                await self._tell_of_wrong_codes(number)
+                await self._notify_of_wrong_codes(number)
             raise InvalidCode
         return tried
 
-    async def _tell_of_wrong_codes(self, number: str) -> None:
+    async def _notify_of_wrong_codes(self, number: str) -> None:
         """Tell the devices of a number's account, once a request: after the try, whose locks come later than theirs."""
         async with self._database.transaction() as connection:
-            told = await notices.lock(connection, self._database.server_name, number)
-            if told is not None:
-                await notices.tell(connection, self._database.server_name, told, "code_refused")
+            own_chat = await notices.lock(connection, self._database.server_name, number)
+            if own_chat is not None:
+                await notices.add(connection, self._database.server_name, own_chat, "code_refused")
 
     def _refused(self, kind: str, detail: str, wait_seconds: float) -> RateLimited:
         self._on_refused(kind)

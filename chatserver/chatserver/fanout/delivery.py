@@ -165,7 +165,7 @@ class Deliverer:
         """
         self._hub.expect(user_id, time.monotonic())
         if not self._hub.knows(user_id):
-            await self._lessons.ask(user_id)
+            await self._lessons.submit(user_id)
 
     async def _learn(self, user_ids: Sequence[int]) -> list[None]:
         # What is committed after the query's snapshot is hinted after this line.

@@ -98,7 +98,7 @@ class Polls:
     async def _read_page(self, caller: Principal, poll: LongPoll, question: FeedQuestion) -> Page:
         # Cleared before the page is read: what arrives meanwhile is seen by the next round.
         poll.woken.clear()
-        page = await self._reader(caller.user_id).ask(question)
+        page = await self._reader(caller.user_id).submit(question)
         if self._devices.is_ended(caller.device_id):
             raise Unauthenticated
         if isinstance(page, ChatError):

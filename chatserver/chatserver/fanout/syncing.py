@@ -107,7 +107,7 @@ class Syncs:
             ServiceUnavailable: the database is unavailable.
         """
         if max(len(have), self._hub.count_chats(user_id)) <= FEW_CHATS:
-            answer = await self._together.ask(Question(user_id, clean(have)))
+            answer = await self._together.submit(Question(user_id, clean(have)))
             if answer is not None:
                 return answer
         # One place at most for each user, however many devices sync: the others' turn comes soon.

@@ -175,7 +175,7 @@ class Watches:
         # Until another subscription has replaced this one.
         while connection.outbox.order is None and connection.watched is user_ids:
             try:
-                return await self._subscriptions.ask((connection.user_id, user_ids))
+                return await self._subscriptions.submit((connection.user_id, user_ids))
             except ServiceUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
         return {}

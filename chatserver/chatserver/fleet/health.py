@@ -122,7 +122,7 @@ class Health:
             ServiceUnavailable: the database is unavailable.
         """
         if time.monotonic() - self._epoch_at >= EPOCH_SECONDS:
-            await self._epochs.ask(None)
+            await self._epochs.submit(None)
         return self._epoch
 
     async def _read_epoch(self, asked: Sequence[None]) -> Sequence[None]:

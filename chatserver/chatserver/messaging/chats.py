@@ -60,7 +60,7 @@ async def list_chats(database: Database, user_id: int, *, limit: int = 50, curso
     if page.more or len(found) < len(page.chats):
         last = found[-1]
         onward = ChatWalk((last.last_at_us, last.chat_id), walk.began or page.snapshot, walk.since)
-    elif walk.began is not None and await chats.has_news(database, user_id, walk.began):
+    elif walk.began is not None and await chats.has_new_rows(database, user_id, walk.began):
         onward = ChatWalk(since=walk.began)
     return ChatPage(found, None if onward is None else encode_chat_walk(onward))
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Connection, Database
     from chatserver.storage.groups import LockedGroup
 
-CONFLICT: Final = "This client_id was used for another group; give each new group a new UUID."
+NOT_IN_GROUP: Final = "This user is not a member of this group."
+CONFLICT: Final = "This client_id already belongs to a different group. Use a new UUID per group."
 BLOCKED_MEMBERS: Final = "You cannot make a group with somebody while one of you blocks the other."
 BLOCKED_ADDING: Final = "This user cannot be added: a block stands between them and an admin of the group."
 BLOCKED_ROLE: Final = "You cannot make somebody an admin while one of you blocks the other."
@@ -250,7 +251,7 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
     async with _change(database, user_id, group_id, admin=not leaves, former=leaves) as (connection, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None:
-            raise UserNotFound
+            raise UserNotFound(NOT_IN_GROUP)
         if there.left_seq is not None:
             return await _describe_to(connection, group_id, user_id)
         heir = None
@@ -285,7 +286,7 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
     async with _change(database, user_id, group_id, admin=not repeatable) as (connection, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None or there.left_seq is not None:
-            raise UserNotFound
+            raise UserNotFound(NOT_IN_GROUP)
         seq = None
         if there.role != role:
             if role == "member" and not await groups.other_admins(connection, group_id, member_id):

@@ -182,7 +182,7 @@ async def listed(
     return ListedChats(tuple(_chat(record, user_id) for record in records), *records[0][_MORE : _MORE + 2])
 
 
-async def has_news(database: Database, user_id: int, since: str) -> bool:
+async def has_new_rows(database: Database, user_id: int, since: str) -> bool:
     """Return whether a chat of a user has rows that a pg_snapshot does not see."""
     record = await database.fetchrow(
         "SELECT EXISTS (SELECT FROM chat_members cm JOIN chats c USING (chat_id) WHERE cm.user_id = $1 "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.hints import HINT_CHANNEL, Hint, MembershipNews
+from chatserver.hints import HINT_CHANNEL, Hint, MembershipChange
 from chatserver.storage.times import micros
 
 if TYPE_CHECKING:
@@ -193,5 +193,5 @@ async def admins(connection: Connection, group_id: int) -> list[int]:
 
 async def hint_members(connection: Connection, origin: str, group_id: int, user_ids: Sequence[int]) -> None:
     """Tell all servers, when the transaction commits, that these users' membership changed."""
-    payloads = Hint(origin, members=(MembershipNews(group_id, tuple(user_ids)),)).encode()
+    payloads = Hint(origin, members=(MembershipChange(group_id, tuple(user_ids)),)).encode()
     await connection.execute("SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p", HINT_CHANNEL, payloads)

@@ -180,7 +180,7 @@ async def migrate(
     while True:
         try:
             async with single_connection(read_dsn, "chatserver migrate") as connection:
-                await _Runner(connection, known, wait_seconds).run(applied)
+                await _MigrationRunner(connection, known, wait_seconds).run(applied)
                 return applied
         except ServiceUnavailable:
             if time.monotonic() >= deadline:
@@ -188,7 +188,7 @@ async def migrate(
             await asyncio.sleep(RETRY_SECONDS)
 
 
-class _Runner:
+class _MigrationRunner:
     """Applies what is missing by one connection."""
 
     def __init__(self, connection: Connection, known: Sequence[Migration], wait_seconds: float) -> None:

@@ -82,7 +82,7 @@ async def find_profile(
     """
     user = await find_user(database, phone_number=phone_number, username=username)
     relation = await _relation(database, viewer_id, user.user_id)
-    return user, replace(relation, asked_by="name" if phone_number is None else "number")
+    return user, replace(relation, found_by="name" if phone_number is None else "number")
 
 
 async def find_user(database: Database, *, phone_number: str | None = None, username: str | None = None) -> User:
