@@ -40,7 +40,7 @@ async def test_bad_changes_stop_by_themselves_and_are_mended_forward_or_back(clu
         told = await cluster.condition("Progressing")
         tell(f"an image that cannot migrate, told after {time.monotonic() - began:.0f} s: {told['message']}")
         assert "exit code" in told["message"]
-        assert "What ran before goes on serving" in told["message"]
+        assert "The previous version keeps serving" in told["message"]
         assert (await running(cluster)).pods == before.pods
         await _change(cluster, {"chatserver": {"image": None}})
         assert await same(cluster, before), "putting back the old image restarts nothing"

@@ -70,7 +70,7 @@ async def test_ready_is_false_soon_after_the_users_certificate_ended(cluster: Cl
             await cluster.patch({"ingress": {"tls": None}})
         tell(f"Ready False {told.at - ends_at:.1f} s after the certificate's end ({told.reason}: {told.message})")
         assert told.reason == "CertificateExpired"
-        assert "renew tls.crt and tls.key there" in told.message
+        assert "Replace tls.crt and tls.key in Secret" in told.message
         assert 0 <= told.at - ends_at <= READY_FALSE_SECONDS
         await ready.becomes("True", READY_FALSE_SECONDS * 3)
 

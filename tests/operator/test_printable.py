@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatoperator import logs
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import Condition
 from chatoperator.reporting import events, status
 from chatoperator.reporting.printable import printable
 from tests.support.chatclusters import body

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import Condition
 from chatoperator.observed import Pod
 from chatoperator.reporting.events import BURST, Allowance, event, turned
 from chatoperator.reporting.status import deserves_event, https_port, merge, transitions, url

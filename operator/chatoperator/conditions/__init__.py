@@ -1,4 +1,10 @@
-"""The conditions of a ChatCluster: what is well, what is not, and what to do about it. One file each. Pure."""
+"""The conditions of a ChatCluster: what works, what does not, and what to do about it. Pure.
+
+One file for each type of status.conditions, named after it: its declaration (what it means, its reasons, which Events
+they make) and the function that computes it. `make docs` writes the tables of docs/operations/conditions.md from the
+declarations. The other files are shared: address and workloads by several types; changes, migration, names and rollout
+are parts of Progressing.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +23,74 @@ from chatoperator.conditions import (
     progressing,
     ready,
     scaling_active,
+    scaling_limited,
     upgrade_available,
 )
+from chatoperator.conditions.declared import Level
 
 if TYPE_CHECKING:
-    from chatoperator.conditions.inputs import Condition, Facts
+    from collections.abc import Mapping
+
+    from chatoperator.conditions.declared import Condition, ConditionType
+    from chatoperator.conditions.inputs import Facts
+
+TYPES = tuple(
+    module.TYPE
+    for module in (
+        ready,
+        database_ready,
+        chatserver_ready,
+        ingress_ready,
+        progressing,
+        data_safe,
+        scaling_active,
+        scaling_limited,
+        paused,
+        development_codes,
+        upgrade_available,
+        hostname_conflict,
+        client_addresses_shared,
+        contested,
+    )
+)
+"""All types, in the order in which status lists them."""
+
+_TYPES: dict[str, ConditionType] = {kind.name: kind for kind in TYPES}
+
+_LEVELS: dict[str, Level] = {reason.name: reason.level for kind in TYPES for reason in kind.reasons}
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
-    """All conditions, in the order in which people should read them."""
+    """All conditions, in the order of TYPES; without a valid spec only those that do not need it."""
     parts = (database_ready.condition(facts), chatserver_ready.condition(facts), ingress_ready.condition(facts))
     made = [ready.condition(facts, parts), *parts, progressing.condition(facts), data_safe.condition(facts)]
     cluster = facts.cluster
     if cluster is not None:
         made += [
-            *scaling_active.conditions(facts, cluster),
+            scaling_active.condition(facts, cluster),
+            scaling_limited.condition(facts, cluster),
             paused.condition(cluster),
             development_codes.condition(cluster),
-        ]
-        made += [
             upgrade_available.condition(facts),
             hostname_conflict.condition(facts),
             client_addresses_shared.condition(cluster),
+            contested.condition(facts),
         ]
-        made.append(contested.condition(facts))
     return tuple(made)
+
+
+def level(reason: str) -> Level:
+    """How a reason appears in Events; STATE for one that another release of the operator has written."""
+    return _LEVELS.get(reason, Level.STATE)
+
+
+def is_bad(held: Mapping[str, str]) -> bool:
+    """Whether a condition, as status holds it, has the bad status of its type; False for types of other releases."""
+    kind = _TYPES.get(held["type"])
+    return kind is not None and held["status"] == kind.bad
+
+
+def is_warning(held: Mapping[str, str]) -> bool:
+    """Whether a transition to a condition, as status holds it, is a Warning."""
+    kind = _TYPES.get(held["type"])
+    return kind is not None and kind.is_warning(level(held["reason"]), held["status"])

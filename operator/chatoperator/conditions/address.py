@@ -1,4 +1,4 @@
-"""Whether clients outside the cluster have an address to come to."""
+"""Whether clients outside the cluster have an address: shared by Ready, IngressReady and Progressing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from chatoperator.metadata import part_name
 if TYPE_CHECKING:
     from chatoperator.conditions.inputs import Facts
 
+MEANING = (
+    "`ingress.service.type` is LoadBalancer, but the Service has no address. Wait a minute; then install a load "
+    "balancer controller, or choose another type"
+)
+
 
 def missing(facts: Facts) -> str | None:
-    """What to do about a Service that was given no load balancer; None where clients have an address."""
+    """What to do about a Service without the address of a load balancer; None where clients have an address."""
     if facts.cluster is None or facts.cluster.ingress.front is not None:
         return None
     name = part_name(facts.name, "ingress")
@@ -21,6 +26,7 @@ def missing(facts: Facts) -> str | None:
     if (service.get("status") or {}).get("loadBalancer", {}).get("ingress"):
         return None
     return (
-        f"Service {name} of type LoadBalancer has no address yet. If none comes, no controller of this cluster gives "
-        f"one: see kubectl describe service {name}; install one, or set ingress.service.type to NodePort or ClusterIP"
+        f"Service {name} of type LoadBalancer has no external address yet, so clients outside the cluster cannot "
+        f"connect. If it gets none within a minute, check the Events (kubectl describe service {name}); install a load "
+        "balancer controller, or set ingress.service.type to NodePort or ClusterIP"
     )

@@ -1,56 +1,96 @@
-"""What changes of the database while its pod stays: parameters, the volume's size, passwords."""
+"""Changes of the database while its pod keeps running (parameters, volume size, passwords): part of Progressing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import Level, Reason
 from chatoperator.metadata import claim_name
 
 if TYPE_CHECKING:
     from chatoperator.conditions.inputs import Facts
     from chatoperator.metadata import Manifest
 
+APPLYING_PARAMETERS = Reason("ApplyingParameters", ("True",), "PostgreSQL is validating changed parameters")
+VOLUME_RESIZING = Reason(
+    "VolumeResizing", ("True",), "The volume is being expanded, or its file system is not expanded yet"
+)
+ROTATING_CREDENTIALS = Reason(
+    "RotatingCredentials", ("True",), "The passwords of the database are being rotated; no action needed"
+)
+PARAMETERS_REFUSED = Reason(
+    "ParametersRefused",
+    ("False",),
+    "PostgreSQL rejects `database.parameters`; the message quotes its error. PostgreSQL keeps running with the last "
+    "valid parameters. Correct the parameters that the message names",
+    Level.WARNING,
+)
+STORAGE_CLASS_KEPT = Reason(
+    "StorageClassKept",
+    ("False",),
+    "`database.storage.storageClassName` differs from the class of the claim, and a bound claim cannot change its "
+    "class. Restore the old value, or move the data to a new volume. A claim without a volume is recreated instead, "
+    "with an Event `ClaimReplaced`",
+    Level.WARNING,
+)
+VOLUME_NOT_EXPANDABLE = Reason(
+    "VolumeNotExpandable",
+    ("False",),
+    "The storage class cannot expand the volume; the message says what to do "
+    "([database.md](database.md#growing-the-volume)). Everything else keeps running",
+    Level.WARNING,
+)
+UNDER_WAY = (APPLYING_PARAMETERS, VOLUME_RESIZING, ROTATING_CREDENTIALS)
+REJECTED = (PARAMETERS_REFUSED, STORAGE_CLASS_KEPT, VOLUME_NOT_EXPANDABLE)
 
-def condition(facts: Facts) -> Condition | None:
-    """The first such change that is under way; None where none is."""
+
+def under_way(facts: Facts) -> tuple[Reason, str] | None:
+    """The first such change that is in progress, with its message; None where none is."""
     growing = _growing(facts.observed.child("PersistentVolumeClaim", claim_name(facts.name)))
-    kind = "Progressing"
     if not facts.parameters_checked:
-        return Condition(kind, "True", "ApplyingParameters", "PostgreSQL is asked whether it takes the parameters")
+        return APPLYING_PARAMETERS, "Waiting for PostgreSQL to validate spec.database.parameters"
     if growing is not None:
-        return Condition(kind, "True", "VolumeResizing", growing)
+        return VOLUME_RESIZING, growing
     if facts.rotating:
-        return Condition(kind, "True", "RotatingCredentials", "The database's passwords are being rotated")
+        return ROTATING_CREDENTIALS, "The operator is rotating the passwords of the database; no action needed"
     return None
 
 
-def parameters_words(refused: str) -> str:
-    """PostgreSQL's words against the parameters, and what to do."""
+def rejected(facts: Facts) -> tuple[Reason, str] | None:
+    """The first such change that PostgreSQL or the API server rejects, with its message; None where none is."""
+    if facts.parameters_refused is not None:
+        return PARAMETERS_REFUSED, _parameters_message(facts.parameters_refused)
+    if facts.storage_class_kept is not None:
+        return STORAGE_CLASS_KEPT, _class_message(facts, facts.storage_class_kept)
+    if facts.claim_refusal is not None:
+        return VOLUME_NOT_EXPANDABLE, _growth_message(facts, facts.claim_refusal)
+    return None
+
+
+def _parameters_message(error: str) -> str:
     return (
-        f"PostgreSQL refuses spec.database.parameters: {refused}. It runs on with the last good ones; "
-        "correct or remove what it names"
+        f"PostgreSQL rejects spec.database.parameters: {error}. PostgreSQL keeps running with the last valid "
+        "parameters. Correct or remove the parameter that the error names"
     )
 
 
-def growth_words(facts: Facts, refusal: str) -> str:
-    """The API server's words against a larger volume, and what to do."""
+def _growth_message(facts: Facts, error: str) -> str:
     size = facts.cluster.database.storage_size if facts.cluster else ""
     return (
-        f"The volume cannot grow to spec.database.storage.size ({size}): {refusal}. All else runs on. Set "
-        "allowVolumeExpansion: true in its storage class where the driver can do it, and it is tried again within "
-        "ten minutes; otherwise put back status.volumeSize, or move the data to a larger volume "
-        "(docs/operations/database.md)"
+        f"The volume cannot grow to spec.database.storage.size ({size}): {error}. Everything else keeps running. If "
+        "the storage driver can expand volumes, set allowVolumeExpansion: true in the StorageClass; the operator "
+        "retries within ten minutes. Otherwise set spec.database.storage.size to the value of status.volumeSize, or "
+        "move the data to a larger volume (docs/operations/database.md)"
     )
 
 
-def class_words(facts: Facts, kept: str) -> str:
-    """Why the claim has another storage class than the spec asks for, and what to do."""
-    wanted = facts.cluster.database.storage_class_name if facts.cluster else None
+def _class_message(facts: Facts, kept: str) -> str:
+    desired = facts.cluster.database.storage_class_name if facts.cluster else None
     return (
-        f"PersistentVolumeClaim {claim_name(facts.name)} has storage class {kept}, and a claim keeps its class: "
-        f"spec.database.storage.storageClassName ({wanted}) is not followed. All else runs on. Put {kept} back, or "
-        "move the data to a volume of the other class (docs/operations/database.md)"
+        f"PersistentVolumeClaim {claim_name(facts.name)} has storage class {kept}. Kubernetes cannot change the class "
+        f"of an existing claim, so spec.database.storage.storageClassName ({desired}) has no effect. Everything else "
+        f"keeps running. Set it to {kept}, or move the data to a volume of the other class "
+        "(docs/operations/database.md)"
     )
 
 
@@ -59,10 +99,13 @@ def _growing(claim: Manifest | None) -> str | None:
     if claim is None:
         return None
     status = claim.get("status") or {}
-    wanted = claim["spec"]["resources"]["requests"]["storage"]
+    desired = claim["spec"]["resources"]["requests"]["storage"]
     holding = {condition["type"] for condition in status.get("conditions") or [] if condition["status"] == "True"}
     if "FileSystemResizePending" in holding:
-        return f"The volume has grown to {wanted}; its file system follows when the database's pod is next on its node"
+        return (
+            f"The volume has grown to {desired}; kubelet expands its file system when a pod of the database next "
+            "mounts it"
+        )
     if "Resizing" in holding:
-        return f"The volume grows to {wanted}"
+        return f"The storage driver is expanding the volume to {desired}"
     return None

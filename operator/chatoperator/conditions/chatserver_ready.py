@@ -1,20 +1,31 @@
-"""Whether all chatservers that are wanted serve."""
+"""ChatserverReady: whether all desired chatservers are ready."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import migration
-from chatoperator.conditions.inputs import Condition
-from chatoperator.conditions.workloads import part_condition
+from chatoperator.conditions import migration, workloads
+from chatoperator.conditions.declared import ConditionType, Level, Reason
 
 if TYPE_CHECKING:
+    from chatoperator.conditions.declared import Condition
     from chatoperator.conditions.inputs import Facts
+
+WAITING_FOR_MIGRATION = Reason(
+    "WaitingForMigration", ("False",), "Chatservers start after the schema migration; see `Progressing`", Level.STEP
+)
+
+TYPE = ConditionType(
+    "ChatserverReady",
+    bad="False",
+    summary="All desired chatservers are ready.",
+    reasons=(*workloads.REASONS, WAITING_FOR_MIGRATION),
+)
 
 
 def condition(facts: Facts) -> Condition:
     """ChatserverReady."""
     if facts.cluster is not None and not facts.migrated and facts.observed.workload(facts.name, "chatserver") is None:
-        message = "Waiting for the database's schema: " + migration.words(facts)
-        return Condition("ChatserverReady", "False", "WaitingForMigration", message)
-    return part_condition(facts, "chatserver", "ChatserverReady")
+        message = f"Chatservers start after the migration of the database schema. {migration.message(facts)}"
+        return TYPE.condition(WAITING_FOR_MIGRATION, message)
+    return workloads.part_condition(facts, "chatserver", TYPE)

@@ -1,37 +1,60 @@
-"""Whether limits for an address hold for each client, or for all that share one on their way."""
+"""ClientAddressesShared: whether one per-address limit covers many clients, because they share an address."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import ConditionType, Level, Reason
 
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
+    from chatoperator.conditions.declared import Condition
 
-KIND = "ClientAddressesShared"
+TRAFFIC_POLICY_CLUSTER = Reason(
+    "TrafficPolicyCluster",
+    ("True",),
+    "`ingress.service.externalTrafficPolicy` is Cluster: nodes replace the addresses of clients with their own, so "
+    "that one per-address limit covers many clients. Set it to Local, or let the load balancer send client addresses "
+    "(`proxyProtocolFrom`)",
+    Level.WARNING,
+)
+FRONT_NOT_TRUSTED = Reason(
+    "FrontNotTrusted",
+    ("True",),
+    "`ingress.front` is set without `ingress.limits.trustedProxies`: all clients appear with the addresses of the "
+    "controller, so that one per-address limit covers all of them. Set it to the network of the controller's pods",
+    Level.WARNING,
+)
+ADDRESSES_KEPT = Reason("AddressesKept", ("False",), "HAProxy sees the addresses of clients, as far as the spec shows")
+
+TYPE = ConditionType(
+    "ClientAddressesShared",
+    bad="True",
+    summary="Many clients appear with the same address, so that limits per address apply to all of them together.",
+    reasons=(TRAFFIC_POLICY_CLUSTER, FRONT_NOT_TRUSTED, ADDRESSES_KEPT),
+)
 
 
 def condition(cluster: ChatCluster) -> Condition:
     """ClientAddressesShared."""
     ingress, limits = cluster.ingress, cluster.auth.limits
-    meaning = (
-        f"limits for an address hold for all of them together: auth.limits.codesPerAddressPerHour "
+    effect = (
+        "One per-address limit therefore covers many clients together: auth.limits.codesPerAddressPerHour "
         f"({limits.codes_per_address_per_hour}), requestsPerAddressPerMinute, ingress.limits"
     )
     if ingress.front is not None and not ingress.limits.trusted_proxies:
         message = (
-            f"All clients have the addresses of the {ingress.front.kind}'s controller, and {meaning}. Set "
+            f"HAProxy sees all clients with the addresses of the {ingress.front.kind} controller. {effect}. Set "
             "ingress.limits.trustedProxies to the network of the controller's pods"
         )
-        return Condition(KIND, "True", "FrontNotTrusted", message)
+        return TYPE.condition(FRONT_NOT_TRUSTED, message)
     service = ingress.service
     translated = service.type != "ClusterIP" and service.external_traffic_policy == "Cluster"
     if ingress.front is None and translated and not service.proxy_protocol_from:
         message = (
-            f"With ingress.service.externalTrafficPolicy Cluster nodes may put their own address in place of clients', "
-            f"and {meaning}. Set it to Local, or have the load balancer send addresses "
+            "With ingress.service.externalTrafficPolicy: Cluster, nodes may replace the addresses of clients with "
+            f"their own. {effect}. Set externalTrafficPolicy to Local, or let the load balancer send client addresses "
             "(ingress.service.proxyProtocolFrom)"
         )
-        return Condition(KIND, "True", "TrafficPolicyCluster", message)
-    return Condition(KIND, "False", "AddressesKept", "HAProxy sees each client's own address, as far as the spec tells")
+        return TYPE.condition(TRAFFIC_POLICY_CLUSTER, message)
+    return TYPE.condition(ADDRESSES_KEPT, "HAProxy sees the address of each client, as far as the spec shows")

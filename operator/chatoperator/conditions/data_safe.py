@@ -1,60 +1,107 @@
-"""Whether what cannot be made twice is there: the database's volume, the servers' key, the certificate authority."""
+"""DataSafe: whether the irreplaceable objects exist (the database's volume, the servers' key, the authority)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import ConditionType, Level, Reason
 from chatoperator.parts.irreplaceable import BEGIN_ANEW_ANNOTATION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chatoperator.conditions.declared import Condition
     from chatoperator.conditions.inputs import Facts
-    from chatoperator.parts.irreplaceable import Loss
+    from chatoperator.parts.irreplaceable import Loss, Subject
 
-REASONS = {"volume": "VolumeLost", "key": "KeyLost", "authority": "AuthorityLost"}
+KEPT = Reason("Kept", ("True",), "All irreplaceable objects exist")
+VOLUME_LEAVING = Reason(
+    "VolumeLeaving",
+    ("False",),
+    "The claim that holds the database is being deleted and exists only as long as its pod runs. Do not delete the "
+    "pod. The message has the next command ([database.md](database.md#a-lost-volume))",
+    Level.WARNING,
+)
+VOLUME_LOST = Reason(
+    "VolumeLost",
+    ("False",),
+    "The claim or its volume is gone. The operator does not create an empty database in its place. Restore the volume, "
+    "or allow an empty one ([database.md](database.md#a-lost-volume))",
+    Level.WARNING,
+)
+KEY_LOST = Reason(
+    "KeyLost",
+    ("False",),
+    "Secret `NAME-chatserver` is gone or empty. Running chatservers keep running, but new ones cannot start. Restore "
+    "the Secret, or allow a new key ([database.md](database.md#lost-secrets))",
+    Level.WARNING,
+)
+AUTHORITY_LOST = Reason(
+    "AuthorityLost",
+    ("False",),
+    "Secret `NAME-ingress-ca` is gone or empty. The certificate that it issued last is served until it expires. "
+    "Restore the Secret, or allow a new authority ([database.md](database.md#lost-secrets))",
+    Level.WARNING,
+)
+LOSSES = (VOLUME_LEAVING, VOLUME_LOST, KEY_LOST, AUTHORITY_LOST)
+"""Progressing has them, too."""
 
-MEANS = {
-    "volume": "The database is gone with it, and no empty one is begun. Make a claim of that name from a snapshot, or "
-    "on the old PersistentVolume (docs/operations/database.md#a-lost-volume)",
-    "key": "It protects sign-in codes. Chatservers that run go on, new ones cannot start. Restore the Secret",
-    "authority": "Clients trust it. The certificate that it issued last is served until it ends, and is not renewed. "
-    "Restore the Secret",
+TYPE = ConditionType(
+    "DataSafe",
+    bad="False",
+    summary="The objects that the operator cannot recreate exist: the volume of the database, the key of the "
+    "chatservers, the certificate authority.",
+    reasons=(KEPT, *LOSSES),
+)
+
+REASONS: Mapping[Subject, Reason] = {"volume": VOLUME_LOST, "key": KEY_LOST, "authority": AUTHORITY_LOST}
+
+EFFECTS = {
+    "volume": "The database was on this volume, and the operator does not create an empty one in its place. Recreate "
+    "the claim under the same name from a snapshot or on the old PersistentVolume "
+    "(docs/operations/database.md#a-lost-volume)",
+    "key": "It held the key that protects sign-in codes. Running chatservers keep running, but new ones cannot start. "
+    "Restore the Secret from a backup",
+    "authority": "It held the certificate authority that clients trust. The last certificate is served until it "
+    "expires, and the operator cannot renew it. Restore the Secret from a backup",
 }
+
+NEW_CONTENT = {"volume": "an empty database", "key": "a new key", "authority": "a new authority"}
 
 
 def condition(facts: Facts) -> Condition:
     """DataSafe."""
-    kind = "DataSafe"
-    return trouble(facts, kind) or Condition(kind, "True", "Kept", "What cannot be made twice is there")
+    found = loss(facts)
+    return TYPE.condition(*found) if found is not None else TYPE.condition(KEPT, "All irreplaceable objects exist")
 
 
-def trouble(facts: Facts, kind: str) -> Condition | None:
-    """What is lost, or about to be, as a condition of this type; None where nothing is."""
+def loss(facts: Facts) -> tuple[Reason, str] | None:
+    """What is lost, or about to be, with its message; None where nothing is."""
     if not facts.losses:
         return None
     first = facts.losses[0]
-    reason = "VolumeLeaving" if first.leaving else REASONS[first.subject]
-    words = "; ".join(_words(facts, loss) for loss in facts.losses)
-    return Condition(kind, "False", reason, words)
+    reason = VOLUME_LEAVING if first.leaving else REASONS[first.subject]
+    return reason, "; ".join(_message(facts, one) for one in facts.losses)
 
 
-def _words(facts: Facts, loss: Loss) -> str:
+def _message(facts: Facts, loss: Loss) -> str:
     if loss.leaving:
-        return _leaving_words(facts, loss)
+        return _leaving_message(facts, loss)
     return (
-        f"{loss.kind} {loss.name} is gone or empty. {MEANS[loss.subject]}; or begin anew with "
-        f"kubectl annotate chatcluster {facts.name} --overwrite {BEGIN_ANEW_ANNOTATION}={loss.uid}"
+        f"{loss.kind} {loss.name} is gone or empty. {EFFECTS[loss.subject]}. Only if that is impossible, allow "
+        f"{NEW_CONTENT[loss.subject]}: kubectl annotate chatcluster {facts.name} --overwrite "
+        f"{BEGIN_ANEW_ANNOTATION}={loss.uid}"
     )
 
 
-def _leaving_words(facts: Facts, loss: Loss) -> str:
+def _leaving_message(facts: Facts, loss: Loss) -> str:
     pods = [pod.name for pod in facts.observed.component("postgres")]
-    until = f"it stays only as long as pod {pods[0]} does: do not delete that pod. " if pods else ""
+    until = f" It exists only as long as pod {pods[0]} does: do not delete that pod." if pods else ""
     keep = ""
     if loss.volume is not None:
         patch = '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'
-        keep = f"kubectl patch pv {loss.volume} -p '{patch}' keeps the data. "
+        keep = f" To keep the data, run: kubectl patch pv {loss.volume} -p '{patch}'."
     return (
-        f"{loss.kind} {loss.name}, which holds the database, is being deleted; {until}{keep}Dump the database, or "
-        "bring the volume back under a new claim (docs/operations/database.md#a-lost-volume)"
+        f"{loss.kind} {loss.name}, which holds the database, is being deleted.{until}{keep} Then dump the database, or "
+        "bind the volume to a new claim (docs/operations/database.md#a-lost-volume)"
     )

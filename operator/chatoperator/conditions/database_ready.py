@@ -1,59 +1,125 @@
-"""Whether the database is there and stores what it is sent."""
+"""DatabaseReady: whether the database is reachable and stores messages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
-from chatoperator.conditions.workloads import part_condition, troubles
+from chatoperator.conditions import workloads
+from chatoperator.conditions.declared import ConditionType, Level, Reason
 from chatoperator.metadata import claim_name
 from chatoperator.observed import leaving
 
 if TYPE_CHECKING:
+    from chatoperator.conditions.declared import Condition
     from chatoperator.conditions.inputs import Facts
+
+VOLUME_LEAVING = Reason(
+    "VolumeLeaving",
+    ("False",),
+    "A PersistentVolumeClaim is being deleted. If it holds the database, `DataSafe` reports it, with the commands that "
+    "keep the data. If it belongs to an earlier ChatCluster, the operator waits until it is gone",
+    Level.WARNING,
+)
+VOLUME_FULL = Reason(
+    "VolumeFull",
+    ("False",),
+    "The volume is full. Sends are rejected with 503; reads still work. Raise `database.storage.size`, or see "
+    "[database.md](database.md#a-full-volume)",
+)
+SECRET_MISSING = Reason(
+    "SecretMissing",
+    ("False",),
+    "Create the Secret and the key that the message names: the URL (`database.external.secretName`) or the "
+    "certificate authority (`caSecretName`). Running pods keep running",
+)
+INVALID_DSN = Reason(
+    "InvalidDsn",
+    ("False",),
+    "The URL of the external database cannot be used. The message names the Secret and its key, explains the error "
+    "without showing the URL, and says what to write ([database.md](database.md#an-external-database)). Until you "
+    "correct it, no migration runs and no chatserver is replaced",
+)
+CERTIFICATE_INVALID = Reason(
+    "CertificateInvalid",
+    ("False",),
+    "`ca.crt` in the Secret of `database.external.caSecretName` contains no certificates",
+)
+EXTERNAL_TROUBLES = (SECRET_MISSING, INVALID_DSN, CERTIFICATE_INVALID)
+"""Faults of the Secrets of an external database: Progressing has them, too."""
+REACHABLE = Reason("Reachable", ("True",), "The chatservers reach the external database")
+UNKNOWN = Reason(
+    "Unknown",
+    ("Unknown",),
+    "No chatserver reports the state of the external database, and the operator does not connect to it itself",
+)
+UNVERIFIED = Reason(
+    "Unverified",
+    ("Unknown",),
+    "The migration of an external database does not succeed. Open connections may still work, but new connections may "
+    "fail. Check the Secret of `database.external.secretName` and the message",
+)
+
+TYPE = ConditionType(
+    "DatabaseReady",
+    bad="False",
+    summary="The database is reachable and stores messages.",
+    reasons=(
+        *workloads.REASONS,
+        VOLUME_LEAVING,
+        VOLUME_FULL,
+        *EXTERNAL_TROUBLES,
+        REACHABLE,
+        UNKNOWN,
+        UNVERIFIED,
+    ),
+)
 
 
 def condition(facts: Facts) -> Condition:
     """DatabaseReady."""
-    kind = "DatabaseReady"
     if facts.external_trouble is not None:
-        return Condition(kind, "False", facts.external_trouble.reason, facts.external_trouble.message)
+        return TYPE.condition(TYPE.reason(facts.external_trouble.reason), facts.external_trouble.message)
     if facts.answer.volume_full:
-        return Condition(kind, "False", "VolumeFull", _full_words(facts))
+        return TYPE.condition(VOLUME_FULL, _full_message(facts))
     if facts.external:
-        return _external(facts, kind)
+        return _external(facts)
     claim = facts.observed.child("PersistentVolumeClaim", claim_name(facts.name))
     if leaving(claim, facts.uid):
-        message = f"PersistentVolumeClaim {claim_name(facts.name)} is being deleted; waiting until it is gone"
-        return Condition(kind, "False", "VolumeLeaving", message)
-    return part_condition(facts, "postgres", kind)
+        message = (
+            f"PersistentVolumeClaim {claim_name(facts.name)} is being deleted; the operator waits until it is gone"
+        )
+        return TYPE.condition(VOLUME_LEAVING, message)
+    return workloads.part_condition(facts, "postgres", TYPE)
 
 
-def _external(facts: Facts, kind: str) -> Condition:
-    unproved = _unproved(facts)
-    if unproved is not None:
-        return Condition(kind, "Unknown", "Unverified", unproved)
+def _external(facts: Facts) -> Condition:
+    unverified = _unverified(facts)
+    if unverified is not None:
+        return TYPE.condition(UNVERIFIED, unverified)
     if facts.answer.ok:
-        return Condition(kind, "True", "Reachable", "The chatservers reach the external database")
-    return Condition(kind, "Unknown", "Unknown", "The external database is judged by the chatservers' answers")
+        return TYPE.condition(REACHABLE, "The chatservers reach the external database")
+    message = "The operator cannot check an external database itself; waiting for a chatserver to report that it works"
+    return TYPE.condition(UNKNOWN, message)
 
 
-def _unproved(facts: Facts) -> str | None:
-    """Why nobody knows whether a new connection would succeed: the migration, which makes one, does not."""
-    ended = [trouble for trouble in troubles(facts, "migrate") if ": container " in trouble]
+def _unverified(facts: Facts) -> str | None:
+    """Why it is unknown whether a new connection would succeed: that of the migration does not."""
+    failed = [trouble for trouble in workloads.troubles(facts, "migrate") if ": container " in trouble]
     named = facts.cluster.database.external if facts.cluster is not None else None
-    if facts.migrated or not ended or named is None:
+    if facts.migrated or not failed or named is None:
         return None
     return (
-        "Chatservers may still have connections to the external database, and no new one is known to succeed: "
-        f"{ended[0]}. Look whether Secret {named.secret_name}, key {named.secret_key}, of database.external is right"
+        f"The migration of the external database fails ({failed[0]}). Chatservers may still have open connections, "
+        f"but new connections may fail. Check key {named.secret_key} of Secret {named.secret_name} "
+        "(database.external.secretName)"
     )
 
 
-def _full_words(facts: Facts) -> str:
+def _full_message(facts: Facts) -> str:
+    full = "is full: chatservers reject new messages; reading still works"
     if facts.external:
-        return "The external database's volume is full: messages are refused, reading goes on. Make room there"
+        return f"The volume of the external database {full}. Free space on it, or enlarge it"
     return (
-        "The database's volume is full: messages are refused, reading goes on. Raise spec.database.storage.size; where "
-        "its storage class cannot grow volumes, move the data to a larger one (docs/operations/database.md)"
+        f"The volume of the database {full}. Raise spec.database.storage.size. If the storage class cannot expand "
+        "volumes, move the data to a larger volume (docs/operations/database.md)"
     )

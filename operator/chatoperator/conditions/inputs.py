@@ -1,9 +1,9 @@
-"""What the conditions of a ChatCluster are made from, and what one is. Pure."""
+"""What the conditions of a ChatCluster are made from. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,18 +17,6 @@ if TYPE_CHECKING:
     from chatoperator.parts.ingress.routing import RouteTrouble
     from chatoperator.parts.ingress.tls.issuance import CertificateTrouble
     from chatoperator.parts.irreplaceable import Loss
-
-Holds = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One condition without its time."""
-
-    type: str
-    status: Holds
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,63 @@
-"""How the migration of the database's schema stands, before which no new chatservers come."""
+"""The migration of the database schema, before which no new chatserver starts: part of Progressing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import database_ready
-from chatoperator.conditions.inputs import Condition
-from chatoperator.conditions.rollout import remedy
+from chatoperator.conditions.declared import Level, Reason
+from chatoperator.conditions.rollout import ROLLOUT_FAILING, remedy
 from chatoperator.conditions.workloads import rejection, troubles
 from chatoperator.observed import job_state
 
 if TYPE_CHECKING:
     from chatoperator.conditions.inputs import Facts
 
+MIGRATING = Reason("Migrating", ("True",), "The migration of the database schema runs, or waits for the database")
+MIGRATION_FAILING = Reason(
+    "MigrationFailing",
+    ("True",),
+    "The migration exits with an error, or its pod is rejected, and Kubernetes retries it. The message says how it "
+    "exited; `kubectl logs` of the Job shows the cause. The reason stays until the migration succeeds. The previous "
+    "version, if there was one, keeps serving: [changes.md](changes.md)",
+    Level.WARNING,
+)
+MIGRATION_FAILED = Reason(
+    "MigrationFailed",
+    ("False",),
+    "Check the logs of the Job. The previous version keeps serving, and the operator retries the Job",
+    Level.WARNING,
+)
+FAILED = frozenset({MIGRATION_FAILING.name, MIGRATION_FAILED.name})
+"""Reasons of a migration that fails: it goes from one to the other with each try."""
 
-def condition(facts: Facts) -> Condition:
-    """Progressing, while the wanted image's migration has not succeeded."""
+
+def progress(facts: Facts) -> tuple[Reason, str]:
+    """The reason and message of Progressing while the migration of the desired image has not succeeded."""
     failing = _failing(facts)
     if failing is not None:
-        return Condition("Progressing", "True", "MigrationFailing", failing)
+        return MIGRATION_FAILING, failing
     rejected = rejection(facts, "postgres")
     if rejected is not None:
-        message = f"New pods of postgres do not become ready; {rejected}"
-        return Condition("Progressing", "True", "RolloutFailing", message)
-    return Condition("Progressing", "True", "Migrating", words(facts))
+        return ROLLOUT_FAILING, f"New pods of postgres do not become ready; {rejected}"
+    return MIGRATING, message(facts)
 
 
-def words(facts: Facts) -> str:
-    """What the wanted image's migration waits for, or how it failed."""
-    name, made = facts.migrate_job_name, database_ready.condition(facts)
+def message(facts: Facts) -> str:
+    """What the migration of the desired image waits for, or how it failed."""
+    name, database = facts.migrate_job_name, database_ready.condition(facts)
     if name is None:
-        return f"there is no database yet: {made.message}"
+        return f"The migration waits for the database: {database.message}"
     job = facts.observed.child("Job", name)
     if job_state(job) == "Failed":
-        return f"Job {name} failed; see its pods' logs ({_look(name)}). It is tried again by itself. {remedy(facts)}"
+        return f"Job {name} failed; the operator retries it. Check its logs ({_logs(name)}). {remedy(facts)}"
     failing = _failing(facts)
     if failing is not None:
         return failing
     if job is None:
-        return f"Job {name} does not exist yet"
-    if made.status == "False":
-        return f"Job {name} waits for the database: {made.message}"
+        return f"Job {name}, which runs the migration, does not exist yet"
+    if database.status == "False":
+        return f"Job {name} waits for the database: {database.message}"
     return f"Container migrate of Job {name} runs" if facts.observed.job_pods(name) else f"Job {name} has no pod yet"
 
 
@@ -50,16 +67,15 @@ def _failing(facts: Facts) -> str | None:
     if name is None:
         return None
     if not found and name in facts.migration_failed:
-        # The Job was made anew after its end: until it succeeds nothing has changed for whoever reads this.
-        return f"Job {name} failed before and is tried again; see its logs ({_look(name)}). {remedy(facts)}"
+        # The Job was recreated after it failed: until it succeeds nothing has changed for an admin.
+        return f"Job {name} failed before and is retried. Check its logs ({_logs(name)}). {remedy(facts)}"
     if not found:
         return None
     if not facts.observed.job_pods(name):
         return f"Job {name} has no pod: {found[0]}"
-    doing = f"Job {name} does not succeed and is tried again"
-    return "; ".join([doing, found[0], f"see its logs ({_look(name)}). {remedy(facts)}"])
+    return f"Job {name} fails and is retried: {found[0]}. Check its logs ({_logs(name)}). {remedy(facts)}"
 
 
-def _look(job_name: str) -> str:
+def _logs(job_name: str) -> str:
     """By container: others may have been injected into the pod."""
     return f"kubectl logs job/{job_name} -c migrate"

@@ -1,10 +1,10 @@
-"""What of the parts is made for the first time, or anew."""
+"""Parts that are created, or get a new template: part of Progressing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import Level, Reason
 from chatoperator.conditions.workloads import SHOWN, troubles
 from chatoperator.metadata import part_name
 from chatoperator.observed import ready_replicas, rolling
@@ -15,14 +15,25 @@ if TYPE_CHECKING:
     from chatoperator.conditions.inputs import Facts
     from chatoperator.metadata import Part
 
-ROLL_BACK = "Correct the spec, or put back what it said"
+STARTING = Reason("Starting", ("True",), "The operator creates Deployments and StatefulSets for the first time")
+ROLLING = Reason("Rolling", ("True",), "Pods are being replaced, because the spec changed")
+ROLLOUT_FAILING = Reason(
+    "RolloutFailing",
+    ("True",),
+    "New pods do not become ready; the message names them and the cause. The old pods, if there were any, keep "
+    "serving: [changes.md](changes.md)",
+    Level.WARNING,
+)
+REASONS = (STARTING, ROLLING, ROLLOUT_FAILING)
 
-GOES_ON = "What ran before goes on serving"
+FIX = "Fix the spec or revert the change"
+
+KEEPS_SERVING = "The previous version keeps serving"
 """Old servers and proxies go only when new ones are ready, and new servers come only after their migration."""
 
 
 def remedy(facts: Facts, parts: Sequence[Part] = ("chatserver",)) -> str:
-    """What goes on meanwhile, if anything does, and what to correct: the spec, or a Secret that it names.
+    """What keeps serving, if anything does, and what to fix: the spec, or a Secret that it names.
 
     Args:
         facts: What the conditions are made from.
@@ -30,35 +41,36 @@ def remedy(facts: Facts, parts: Sequence[Part] = ("chatserver",)) -> str:
     """
     external = facts.cluster.database.external_secret_name if facts.cluster is not None else None
     # There is one PostgreSQL: its old pod goes first.
-    goes_on = "postgres" not in parts and all(ready_replicas(facts.observed.workload(facts.name, it)) for it in parts)
-    correct = ROLL_BACK
+    serves = "postgres" not in parts and all(ready_replicas(facts.observed.workload(facts.name, it)) for it in parts)
+    fix = FIX
     if external is not None and "chatserver" in parts:
-        correct = f"Correct Secret {external} of database.external.secretName or the database; or the spec"
-    return f"{GOES_ON}. {correct}" if goes_on else correct
+        fix = f"Check the database and Secret {external} (database.external.secretName), or fix the spec"
+    return f"{KEEPS_SERVING}. {fix}" if serves else fix
 
 
-def condition(facts: Facts) -> Condition | None:
-    """What of the parts is made for the first time, or anew."""
+def progress(facts: Facts) -> tuple[Reason, str] | None:
+    """The reason and message of Progressing while parts are created or replaced; None where none is."""
     parts: tuple[Part, ...] = ("postgres", "chatserver", "ingress")
     rolls = [part for part in parts if rolling(facts.observed.workload(facts.name, part))]
-    missing = [part_name(facts.name, part) for part in parts if _wanted(facts, part) and not _there(facts, part)]
-    stuck = [words for part in rolls for words in troubles(facts, part)]
+    missing = [part_name(facts.name, part) for part in parts if _desired(facts, part) and not _exists(facts, part)]
+    stuck = [trouble for part in rolls for trouble in troubles(facts, part)]
     if missing:
-        return Condition("Progressing", "True", "Starting", f"Making {', '.join(missing)}")
+        return STARTING, f"Creating {', '.join(missing)}"
     if stuck:
-        return Condition("Progressing", "True", "RolloutFailing", _stuck_words(facts, rolls, stuck))
+        return ROLLOUT_FAILING, _stuck_message(facts, rolls, stuck)
     if rolls:
-        return Condition("Progressing", "True", "Rolling", f"Bringing {', '.join(rolls)} to what the spec asks")
+        return ROLLING, f"Replacing pods of {', '.join(rolls)}, as the spec requires"
     return None
 
 
-def _wanted(facts: Facts, part: Part) -> bool:
+def _desired(facts: Facts, part: Part) -> bool:
     return part != "postgres" or not facts.external
 
 
-def _there(facts: Facts, part: Part) -> bool:
+def _exists(facts: Facts, part: Part) -> bool:
     return facts.observed.workload(facts.name, part) is not None
 
 
-def _stuck_words(facts: Facts, moving: Sequence[Part], troubles: Sequence[str]) -> str:
-    return "; ".join([f"New pods of {', '.join(moving)} do not become ready", *troubles[:SHOWN], remedy(facts, moving)])
+def _stuck_message(facts: Facts, moving: Sequence[Part], troubles: Sequence[str]) -> str:
+    found = "; ".join([f"New pods of {', '.join(moving)} do not become ready", *troubles[:SHOWN]])
+    return f"{found}. {remedy(facts, moving)}"

@@ -1,58 +1,57 @@
-"""Whether the operator decides how many chatservers there are, and what bounds it."""
+"""ScalingActive: whether the operator decides the number of chatservers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import ConditionType, Level, Reason
 
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
-    from chatoperator.autoscaling.autoscaler import Bound
+    from chatoperator.conditions.declared import Condition
     from chatoperator.conditions.inputs import Facts
 
+BY_CONNECTIONS = Reason(
+    "ByConnections", ("True",), "The operator decides the number of chatservers ([autoscaling.md](autoscaling.md))"
+)
+NO_READINGS = Reason(
+    "NoReadings",
+    ("False",),
+    "More than a third of the chatservers give no reading, so the operator holds the number. Check their logs, and the "
+    "NetworkPolicies between the operator and port 9090",
+)
+STARTING = Reason("Starting", ("Unknown",), "No decision yet")
+EXTERNAL = Reason(
+    "External",
+    ("False",),
+    "`chatserver.scaling.mode` is External: another autoscaler sets `chatserver.scaling.replicas`",
+    Level.CHOSEN,
+)
+DISABLED = Reason(
+    "Disabled", ("False",), "`chatserver.scaling.mode` is Disabled: you set `chatserver.scaling.replicas`", Level.CHOSEN
+)
+PAUSED = Reason("Paused", ("False",), "`spec.paused` is true: the number stays as it is", Level.CHOSEN)
 
-def conditions(facts: Facts, cluster: ChatCluster) -> tuple[Condition, Condition]:
-    """ScalingActive and ScalingLimited."""
-    mode = cluster.chatserver.scaling.mode
+TYPE = ConditionType(
+    "ScalingActive",
+    bad="False",
+    summary="The operator decides the number of chatservers.",
+    reasons=(BY_CONNECTIONS, NO_READINGS, STARTING, EXTERNAL, DISABLED, PAUSED),
+)
+
+
+def condition(facts: Facts, cluster: ChatCluster) -> Condition:
+    """ScalingActive."""
+    mode, decision = cluster.chatserver.scaling.mode, facts.decision
     if mode != "Internal":
-        message = f"chatserver.scaling.mode is {mode}: chatserver.scaling.replicas is the number"
-        return (
-            Condition("ScalingActive", "False", mode, message),
-            Condition("ScalingLimited", "False", mode, message),
-        )
+        message = f"chatserver.scaling.mode is {mode}: chatserver.scaling.replicas sets the number of chatservers"
+        return TYPE.condition(TYPE.reason(mode), message)
     if cluster.paused:
-        message = "spec.paused is true: the number of chatservers stays"
-        return (
-            Condition("ScalingActive", "False", "Paused", message),
-            Condition("ScalingLimited", "Unknown", "Paused", message),
-        )
-    decision = facts.decision
+        return TYPE.condition(PAUSED, "spec.paused is true: the number of chatservers stays as it is")
     if decision is None:
-        message = "No decision has been made yet"
-        return (
-            Condition("ScalingActive", "Unknown", "Starting", message),
-            Condition("ScalingLimited", "Unknown", "Starting", message),
-        )
+        return TYPE.condition(STARTING, "The operator has not decided the number of chatservers yet")
     if not decision.active:
-        return (
-            Condition("ScalingActive", "False", decision.reason, decision.message),
-            Condition("ScalingLimited", "Unknown", decision.reason, decision.message),
-        )
+        return TYPE.condition(TYPE.reason(decision.reason), decision.message)
     # Without figures, which change with every connection: status would be written all the time.
-    active = Condition("ScalingActive", "True", decision.reason, "The number of chatservers follows their connections")
-    return active, _limited(decision.bound, cluster)
-
-
-def _limited(bound: Bound | None, cluster: ChatCluster) -> Condition:
-    scaling = cluster.chatserver.scaling
-    if bound == "maxReplicas":
-        message = (
-            f"Connections want more chatservers than maxReplicas ({scaling.max_replicas}): "
-            "raise it, or servers will refuse people when they are full"
-        )
-        return Condition("ScalingLimited", "True", "TooFewServers", message)
-    if bound == "minReplicas":
-        message = f"Connections alone want fewer chatservers than minReplicas ({scaling.min_replicas})"
-        return Condition("ScalingLimited", "True", "AtMinimum", message)
-    return Condition("ScalingLimited", "False", "WithinBounds", "The wish is within minReplicas and maxReplicas")
+    message = "The operator sets the number of chatservers by their connections"
+    return TYPE.condition(TYPE.reason(decision.reason), message)

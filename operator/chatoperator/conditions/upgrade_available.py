@@ -1,18 +1,31 @@
-"""Whether a newer release could run."""
+"""UpgradeAvailable: whether the operator brings a newer release than the one that runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import ConditionType, Reason
 
 if TYPE_CHECKING:
+    from chatoperator.conditions.declared import Condition
     from chatoperator.conditions.inputs import Facts
+
+NEWER_OPERATOR = Reason(
+    "NewerOperator", ("True",), "Set `spec.version` to the release of the operator when it suits you"
+)
+UP_TO_DATE = Reason("UpToDate", ("False",), "No action needed")
+
+TYPE = ConditionType(
+    "UpgradeAvailable",
+    bad="True",
+    summary="The operator brings another release than the one that runs.",
+    reasons=(NEWER_OPERATOR, UP_TO_DATE),
+)
 
 
 def condition(facts: Facts) -> Condition:
     """UpgradeAvailable."""
     if facts.upgrade is None:
-        return Condition("UpgradeAvailable", "False", "UpToDate", "The operator's own release runs")
-    message = f"Set spec.version to {facts.upgrade} to run the operator's release"
-    return Condition("UpgradeAvailable", "True", "NewerOperator", message)
+        return TYPE.condition(UP_TO_DATE, "The release of the operator runs")
+    message = f"The operator brings release {facts.upgrade}. To upgrade, set spec.version to {facts.upgrade}"
+    return TYPE.condition(NEWER_OPERATOR, message)

@@ -1,16 +1,37 @@
-"""Whether a part's pods are ready, and what keeps them from it."""
+"""Whether the pods of a part are ready, and why they are not: shared by the conditions of the three parts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions.inputs import Condition
+from chatoperator.conditions.declared import Level, Reason
 from chatoperator.metadata import part_name
 from chatoperator.observed import ready_replicas, refusal
 
 if TYPE_CHECKING:
+    from chatoperator.conditions.declared import Condition, ConditionType
     from chatoperator.conditions.inputs import Facts
     from chatoperator.metadata import Part
+
+ALL_READY = Reason("AllReady", ("True",), "All desired pods are ready")
+PARTLY_READY = Reason(
+    "PartlyReady",
+    ("False",),
+    "Some pods are ready. The message says why the others are not, with the error that Kubernetes reports",
+    Level.STEP,
+)
+NOT_READY = Reason(
+    "NotReady",
+    ("False",),
+    "No pod is ready. The message says why, with the error that Kubernetes reports, also if Kubernetes rejects the "
+    "pods (`FailedCreate`: a ResourceQuota, a LimitRange, an admission policy)",
+    Level.STEP,
+)
+MISSING = Reason(
+    "Missing", ("False",), "The Deployment or StatefulSet does not exist yet; see `Progressing`", Level.STEP
+)
+REASONS = (ALL_READY, PARTLY_READY, NOT_READY, MISSING)
+"""Of every part."""
 
 SHOWN = 3
 """Troubles in one message; more pods of a part mostly have the same."""
@@ -24,21 +45,21 @@ RESOURCES: dict[Part, str] = {
 """The field of the spec with which pods of a part meet a quota."""
 
 
-def part_condition(facts: Facts, part: Part, kind: str) -> Condition:
-    """Ready where all wanted pods are."""
+def part_condition(facts: Facts, part: Part, kind: ConditionType) -> Condition:
+    """Ready if all desired pods are."""
     live = facts.observed.workload(facts.name, part)
     if live is None:
-        return Condition(kind, "False", "Missing", f"{part_name(facts.name, part)} does not exist yet")
-    ready, wanted = ready_replicas(live), int(live["spec"].get("replicas", 1))
-    if ready >= wanted:
-        return Condition(kind, "True", "AllReady", f"{ready} of {wanted} {part} pods are ready")
-    reason = "PartlyReady" if ready else "NotReady"
-    message = "; ".join([f"{ready} of {wanted} {part} pods are ready", *troubles(facts, part)[:SHOWN]])
-    return Condition(kind, "False", reason, message)
+        return kind.condition(MISSING, f"{part_name(facts.name, part)} does not exist yet")
+    ready, desired = ready_replicas(live), int(live["spec"].get("replicas", 1))
+    message = f"{ready} of {desired} {part} pods are ready"
+    if ready >= desired:
+        return kind.condition(ALL_READY, message)
+    reason = PARTLY_READY if ready else NOT_READY
+    return kind.condition(reason, "; ".join([message, *troubles(facts, part)[:SHOWN]]))
 
 
 def troubles(facts: Facts, part: Part) -> list[str]:
-    """What keeps pods of a part from being ready, each in a sentence."""
+    """Why pods of a part are not ready, each in a sentence."""
     pods = [
         pod
         for pod in facts.observed.component(part)
@@ -53,9 +74,12 @@ def troubles(facts: Facts, part: Part) -> list[str]:
 
 def rejection(facts: Facts, part: Part) -> str | None:
     """Why Kubernetes does not even create a part's pods: a quota, a LimitRange, an admission. None where it does."""
-    told = f"FailedCreate: {facts.rejections[part]}" if part in facts.rejections else None
-    if told is None and part != "migrate":
-        told = refusal(facts.observed.workload(facts.name, part))
-    if told is None or not told.startswith("FailedCreate"):
-        return told
-    return f"{told}. Change what rejects the pod, or spec.{RESOURCES[part]}; Kubernetes tries again by itself"
+    error = f"FailedCreate: {facts.rejections[part]}" if part in facts.rejections else None
+    if error is None and part != "migrate":
+        error = refusal(facts.observed.workload(facts.name, part))
+    if error is None or not error.startswith("FailedCreate"):
+        return error
+    return (
+        f"{error}. Change the quota or policy that rejects the pod, or change spec.{RESOURCES[part]}; Kubernetes "
+        "retries automatically"
+    )

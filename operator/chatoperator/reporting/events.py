@@ -5,78 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatoperator.conditions import is_warning
 from chatoperator.reporting.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.metadata import Manifest
-
-GOOD_WHEN_FALSE = frozenset(
-    {
-        "Progressing",
-        "ScalingLimited",
-        "Paused",
-        "DevelopmentCodes",
-        "UpgradeAvailable",
-        "HostnameConflict",
-        "Contested",
-        "ClientAddressesShared",
-    }
-)
-"""Conditions whose False is no warning."""
-
-WARNINGS = frozenset(
-    {
-        "InvalidSpec",
-        "ApplyFailed",
-        "NameTaken",
-        "VolumeLeaving",
-        "VolumeLost",
-        "KeyLost",
-        "AuthorityLost",
-        "StorageClassKept",
-        "MigrationFailing",
-        "MigrationFailed",
-        "RolloutFailing",
-        "WebhookSecretMissing",
-        "HostnameTaken",
-        "OtherOperator",
-        "OtherWriter",
-        "Overruled",
-        "TooFewServers",
-        "ParametersRefused",
-        "VolumeNotExpandable",
-        "CertManagerMissing",
-        "GatewayApiMissing",
-        "CertificateFailed",
-        "TrafficPolicyCluster",
-        "FrontNotTrusted",
-    }
-)
-"""Reasons that are warnings whatever their condition."""
-
-FAILED_MIGRATIONS = frozenset({"MigrationFailing", "MigrationFailed"})
-"""Reasons of a migration that fails: it goes from one to the other with each try."""
-
-CHOSEN = frozenset({"External", "Disabled", "Paused"})
-"""Reasons that are somebody's wish, whatever their condition."""
-
-STEPS = frozenset(
-    {
-        "Missing",
-        "WaitingForMigration",
-        "NotReady",
-        "PartlyReady",
-        "NotAnswering",
-        "CertificateNotIssued",
-        "AddressMissing",
-    }
-)
-"""Reasons between which a part moves while it comes or goes."""
-
-FIGURES = frozenset({"AtMinimum", "WithinBounds"})
-"""Reasons that follow the number of connections all day."""
 
 MESSAGE_LENGTH_MAX = 1024
 """Characters; the API server refuses a longer Event."""
@@ -124,12 +59,11 @@ class Allowance:
 
 def turned(condition: Mapping[str, str]) -> News:
     """The news of a condition, as status holds it, that turned."""
-    bad = condition["reason"] in WARNINGS or (
-        condition["status"] == "False"
-        and condition["type"] not in GOOD_WHEN_FALSE
-        and condition["reason"] not in CHOSEN
+    return News(
+        is_warning(condition),
+        condition["reason"],
+        f"{condition['type']} is {condition['status']}: {condition['message']}",
     )
-    return News(bad, condition["reason"], f"{condition['type']} is {condition['status']}: {condition['message']}")
 
 
 def event(body: Manifest, news: News, *, pod_name: str, now: str, suffix: str) -> Manifest:

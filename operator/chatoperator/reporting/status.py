@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.reporting.events import FAILED_MIGRATIONS, FIGURES, GOOD_WHEN_FALSE, STEPS, WARNINGS
+from chatoperator.conditions import is_bad, level, migration
+from chatoperator.conditions.declared import Level
 from chatoperator.reporting.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from chatoperator.api.spec import ChatCluster
-    from chatoperator.conditions.inputs import Condition
+    from chatoperator.conditions.declared import Condition
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Pod
 
@@ -61,35 +62,39 @@ def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[
 
 
 def migration_failed(body: Manifest) -> str:
-    """What Progressing says in a ChatCluster's status, where it is of a migration that fails; empty otherwise."""
+    """The message of Progressing in a ChatCluster's status, if it is about a migration that fails; empty otherwise."""
     held = (body.get("status") or {}).get("conditions") or []
-    return next((str(one["message"]) for one in held if one["reason"] in FAILED_MIGRATIONS), "")
+    return next((str(one["message"]) for one in held if one["reason"] in migration.FAILED), "")
 
 
 def deserves_event(condition: Mapping[str, Any], previous: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a condition that turned is worth an Event: together they shall read as a story.
+    """Whether a transition becomes an Event: the Events together summarise what happened.
 
-    Unknown is no news. Nor is what a new ChatCluster has not yet or is not, a step between two of the same status that
-    needs nobody (no pod ready, one of two ready), or which way the connections lean within the bounds.
+    Unknown makes none. Nor does what a new ChatCluster does not have yet or is not, a step between two of the same
+    status that needs no action (no pod ready, one of two ready), or a figure that varies within the bounds.
     """
     if condition["status"] == "Unknown":
         return False
     before = next((held for held in previous if held["type"] == condition["type"]), None)
-    if before is not None and (before["reason"], condition["reason"]) == ("MigrationFailed", "MigrationFailing"):
+    if before is not None and (before["reason"], condition["reason"]) == (
+        migration.MIGRATION_FAILED.name,
+        migration.MIGRATION_FAILING.name,
+    ):
         # The next try of the same.
         return False
-    if condition["reason"] in WARNINGS:
+    new = level(condition["reason"])
+    if new is Level.WARNING:
         return True
-    if condition["reason"] in FIGURES:
-        return before is not None and before["reason"] in WARNINGS
     if before is None:
-        unusual = "True" if condition["type"] in GOOD_WHEN_FALSE else "False"
-        return condition["status"] == unusual and condition["reason"] not in STEPS
-    return condition["status"] != before["status"] or not {before["reason"], condition["reason"]} <= STEPS
+        return new not in {Level.FIGURE, Level.STEP} and is_bad(condition)
+    if new is Level.FIGURE:
+        return level(before["reason"]) is Level.WARNING
+    steps = {level(before["reason"]), new} == {Level.STEP}
+    return condition["status"] != before["status"] or not steps
 
 
 def url(cluster: ChatCluster, service: Manifest | None, pods: Sequence[Pod]) -> str | None:
-    """Where people reach the chat; None while that is not known.
+    """Where clients reach the chat; None while that is not known.
 
     The host is the first of ingress.hostnames; without one it is what Kubernetes gave: a node's address for NodePort,
     the load balancer's for LoadBalancer, the Service's name inside the cluster for ClusterIP. Where something stands in
