@@ -1,5 +1,6 @@
 """The tree keeps its promises."""
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_every_concept_of_the_architecture_is_where_it_says() -> None:
         name for name in named if not any((base / name).exists() for base in (ROOT, ROOT / "chatserver" / "chatserver"))
     ]
     assert not missing
+
+
+def test_the_picture_of_the_tree_has_every_package_of_operator_and_server() -> None:
+    picture = (ROOT / "ARCHITECTURE.md").read_text().partition("## The tree")[2].split("```")[1]
+    drawn: set[Path] = set()
+    folders: list[Path] = []
+    for line in picture.splitlines():
+        name = re.search(r"[\w/-]+/(?=[\s,])", line)
+        if name is None:
+            continue
+        depth = name.start() // 4
+        folders = [*folders[:depth], (folders[depth - 1] if depth else Path()) / name.group()]
+        drawn.add(folders[-1])
+    assert all((ROOT / folder).is_dir() for folder in drawn)
+    packages = {path.parent for path in tracked() if path.name == "__init__.py"}
+    inside = {package for package in packages if package.parts[0] in {"operator", "chatserver"}}
+    assert {package for package in inside if len(package.parts) == 3} <= drawn
 
 
 def test_every_dependency_is_pinned() -> None:
