@@ -46,8 +46,8 @@ from chatserver.http.routes import (
 from chatserver.http.serving import listening
 from chatserver.limits.rates import Limits
 from chatserver.loops import running
+from chatserver.messaging.messages import MessageSender
 from chatserver.messaging.receipts import Receipts
-from chatserver.messaging.sending import MessageSender
 from chatserver.messaging.writer import MessageWriter
 from chatserver.metrics import Metrics, MetricsServer
 from chatserver.protocol import MAX_FRAME_BYTES

@@ -79,23 +79,35 @@ class CodeRequest(msgspec.Struct, frozen=True):
     code_id: str
 
 
-class SendMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that a client sends, with exactly one of `to` and `chat_id`.
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of a message: what a retry repeats.
+
+    Attributes:
+        message_type: named `type` by REST; in a WebSocket frame that is the frame's own.
+        reply_to: seq of the message in the same chat that it answers.
+    """
+
+    text: bounds.Text | None = None
+    message_type: MessageType = "text"
+    media_url: bounds.Url | None = None
+    reply_to: bounds.Id | None = None
+
+
+class SendMessage(Content, frozen=True, kw_only=True):
+    """A message as a client sends it, not validated yet, to exactly one of `to` and `chat_id`.
+
+    The body of ``POST /api/messages`` and the frame ``send`` are this type; ``check_message`` turns it into a
+    ``NewMessage``.
 
     Attributes:
         to: username, or phone number in E.164 form.
         client_id: the client's UUID for this message; None: the server makes one, and a retry is a new message.
-        reply_to: seq of the message in this chat that is answered.
-        timestamp: the client's own clock in Unix seconds: kept, never used for order.
+        timestamp: the client's own clock in Unix seconds: stored, never used for order.
     """
 
     to: bounds.Recipient | None = None
     chat_id: bounds.Id | None = None
-    text: bounds.Text | None = None
-    type: MessageType = "text"
-    media_url: bounds.Url | None = None
     client_id: bounds.ClientId | None = None
-    reply_to: bounds.Id | None = None
     timestamp: bounds.Timestamp | None = None
 
 

@@ -11,12 +11,13 @@ until it syncs again: what was on its way then comes twice.
 from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003 - msgspec reads the annotations at run time
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from chatserver import bounds, surrogates
 from chatserver.bounds import Id, Seq  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver.model import SendMessage
 
 SUBPROTOCOL = "chat.v1"
 
@@ -52,17 +53,17 @@ class Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=False):
     """A frame of either direction."""
 
 
-class Send(Frame, frozen=True, tag="send"):
+class Send(
+    Frame,
+    SendMessage,
+    frozen=True,
+    kw_only=True,
+    tag="send",
+    rename={"client_id": "id"},
+):
     """Send a message; ``id`` is the message's ``client_id`` and comes back in the ``ack`` or ``error``."""
 
-    id: Uuid
-    text: bounds.Text | None = None
-    to: bounds.Recipient | None = None
-    chat_id: Id | None = None
-    message_type: Literal["text", "image", "video", "audio", "document"] = "text"
-    media_url: bounds.Url | None = None
-    reply_to: Id | None = None
-    timestamp: bounds.Timestamp | None = None
+    client_id: Uuid
 
 
 class Delivered(Frame, frozen=True, tag="delivered"):

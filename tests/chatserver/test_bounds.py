@@ -18,8 +18,9 @@ from chatserver.errors import ChatError, ValidationFailed
 from chatserver.http.parsing import Body
 from chatserver.http.routes.messages import MessageBody
 from chatserver.messaging.groups import _member_keys
-from chatserver.messaging.messages import check_message
+from chatserver.messaging.validation import check_message
 from chatserver.model import SendMessage
+from chatserver.protocol import Send
 from chatserver.users.names import check_name, check_username
 from chatserver.users.phone_numbers import check_phone_number
 
@@ -142,4 +143,5 @@ def test_every_text_and_number_of_a_body_has_bounds() -> None:
 
 
 def test_a_messages_body_is_what_the_service_takes() -> None:
-    assert MessageBody.__struct_fields__ == SendMessage.__struct_fields__
+    assert set(MessageBody.__struct_fields__) == set(SendMessage.__struct_fields__)
+    assert set(Send.__struct_fields__) == set(SendMessage.__struct_fields__)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chatserver.checks import check_text, check_url
 from chatserver.errors import ChatError, ValidationFailed
 from chatserver.limits.addresses import address_subject
-from chatserver.messaging.messages import check_message, content_hash
+from chatserver.messaging.validation import check_message, content_hash
 from chatserver.model import SendMessage
 from chatserver.storage.migrate import AppliedMigration, SchemaRefused, parse_migrations, plan
 
@@ -40,7 +40,7 @@ def test_no_urls(url: str) -> None:
         to=st.none() | st.text(max_size=60),
         chat_id=st.none() | st.integers(),
         text=st.none() | st.text(max_size=60),
-        type=st.sampled_from(["text", "image", "x"]),
+        message_type=st.sampled_from(["text", "image", "x"]),
         media_url=st.none() | st.text(max_size=60) | st.just("https://example.com/a"),
         client_id=st.none() | st.text(max_size=40) | st.uuids().map(str),
         reply_to=st.none() | st.integers(),
@@ -54,8 +54,8 @@ def test_any_message_is_stored_as_asked_or_refused(message: SendMessage) -> None
         assert error.status in {404, 422}
     else:
         # An empty caption is none.
-        stored = (checked.text, checked.type, checked.media_url)
-        assert stored == (message.text or None, message.type, message.media_url)
+        stored = (checked.text, checked.message_type, checked.media_url)
+        assert stored == (message.text or None, message.message_type, message.media_url)
         assert checked.client_id == (message.client_id or str(uuid.UUID(int=7))).lower()
 
 

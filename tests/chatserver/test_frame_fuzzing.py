@@ -60,7 +60,7 @@ SEQS = st.integers(0, bounds.MAX_ID)
 VALID: st.SearchStrategy[protocol.ClientFrame] = st.one_of(
     st.builds(
         Send,
-        id=st.uuids().map(str),
+        client_id=st.uuids().map(str),
         text=st.none() | st.text(max_size=20),
         to=st.none() | st.text(max_size=20),
         chat_id=st.none() | IDS,
@@ -128,7 +128,7 @@ def check_decoding(data: str | bytes) -> None:
         return
     assert decode_client_frame(encode_frame(frame)) == frame
     if isinstance(frame, Send):
-        assert str(uuid.UUID(frame.id)) == frame.id.lower()
+        assert str(uuid.UUID(frame.client_id)) == frame.client_id.lower()
 
 
 def check_session(events: list[str | bytes | None]) -> None:

@@ -19,9 +19,6 @@ def message(number: int, chat_id: int = CHAT) -> NewMessage:
         client_id=f"id-{number}",
         client_hash=b"",
         text=f"text {number}",
-        type="text",
-        media_url=None,
-        reply_to=None,
         client_timestamp=None,
     )
 

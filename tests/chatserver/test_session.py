@@ -48,7 +48,12 @@ def test_each_frame_leads_to_its_action(frame: dict[str, object], action: Action
 def test_a_send_is_submitted_as_it_came() -> None:
     (action,) = Session().receive(send(reply_to=4), 0.0)
     assert isinstance(action, SubmitMessage)
-    assert (action.frame.id, action.frame.to, action.frame.text, action.frame.reply_to) == (UUID, "ana", "hello", 4)
+    assert (action.frame.client_id, action.frame.to, action.frame.text, action.frame.reply_to) == (
+        UUID,
+        "ana",
+        "hello",
+        4,
+    )
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ async def test_a_message_can_be_edited_for_15_minutes(server: Server) -> None:
 
 async def test_a_caption_may_be_taken_away_and_a_text_not(server: Server) -> None:
     ada, _ = await people(server, "Ada", "Bob")
-    picture = SendMessage(to="Bob", type="image", media_url="https://example.com/cat.jpg", text="my cat")
+    picture = SendMessage(to="Bob", message_type="image", media_url="https://example.com/cat.jpg", text="my cat")
     chat_id = (await send_message(server.database, server.writer, ada, picture)).chat_id
     text_seq = (await server.send(ada, "words", chat_id=chat_id)).seq
     await changes.edit_message(server.database, ada, chat_id, 1, "")

@@ -67,10 +67,6 @@ PERIODS: dict[Any, tuple[str, ...]] = {
 }
 
 
-_PLAIN: Any = {"type": "text", "media_url": None, "reply_to": None, "client_timestamp": None}
-"""What a message of nothing but text has."""
-
-
 class LoopedServer:
     """One server with all of its loops, another one's storage beside it, and two users who are connected.
 
@@ -237,7 +233,9 @@ class LoopedServer:
 
     async def _expires(self) -> None:
         answers: list[SentMessage | ChatError] = []
-        message = NewMessage(chat_id=0, sender_id=0, client_id="late", client_hash=b"", text="late", **_PLAIN)
+        message = NewMessage(
+            chat_id=0, sender_id=0, client_id="late", client_hash=b"", text="late", client_timestamp=None
+        )
         late = Pending(message, answers.append, time.monotonic() - 2 * writer.WRITE_SECONDS)
         self.context.writer._busy[0] = deque([late])
         await _until(lambda: bool(answers))

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chatserver.messaging import sending
-from chatserver.messaging.messages import check_message
+from chatserver.messaging import messages
+from chatserver.messaging.validation import check_message
 
 
 def _spoil(*_: object) -> None:
@@ -25,7 +25,7 @@ def _spoil(*_: object) -> None:
             pass
         return check_message(*arguments, **named)
 
-    sending.check_message = spoiled  # type: ignore[attr-defined] # where the sender looks it up
+    messages.check_message = spoiled  # type: ignore[attr-defined] # where the sender looks it up
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from chatserver.fleet.health import Health
     from chatserver.http.admission import Admission
     from chatserver.limits.rates import Limits
+    from chatserver.messaging.messages import MessageSender
     from chatserver.messaging.receipts import Receipts
-    from chatserver.messaging.sending import MessageSender
     from chatserver.messaging.writer import MessageWriter
     from chatserver.metrics import Metrics
     from chatserver.model import Principal

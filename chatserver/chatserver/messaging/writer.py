@@ -126,20 +126,6 @@ class MessageWriter:
         """Rows that wait or are being written."""
         return self._queued
 
-    def submit(self, message: NewMessage, on_result: Callable[[SentMessage | ChatError], None]) -> None:
-        """Queue a message.
-
-        Args:
-            message: what to store.
-            on_result: called once, from the event loop: the message is durable; or the reason why it may not be. After
-                ServiceUnavailable it may or may not be stored (the same client_id again tells); after ChatNotFound,
-                NotAMember, Blocked, IdempotencyConflict or ValidationFailed it is not.
-
-        Raises:
-            ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.
-        """
-        self._queue(Pending(message, on_result, time.monotonic()))
-
     async def write(self, message: NewMessage) -> SentMessage:
         """Queue a message and wait until it is durable.
 
@@ -147,24 +133,35 @@ class MessageWriter:
             ChatError: as of ``submit`` and its results.
         """
         done: asyncio.Future[SentMessage | ChatError] = asyncio.get_running_loop().create_future()
-        pending = Pending(message, done.set_result, time.monotonic())
-        self._queue(pending)
+        pending = self.submit(message, done.set_result)
         try:
             result = await done
         except asyncio.CancelledError:
-            # Whoever asked has gone: the row need not be written any more.
+            # The caller no longer waits: the row need not be written.
             pending.answered = True
             raise
         if isinstance(result, ChatError):
             raise result
         return result
 
-    def _queue(self, pending: Pending) -> None:
+    def submit(self, message: NewMessage, on_result: Callable[[SentMessage | ChatError], None]) -> Pending:
+        """Queue a message.
+
+        Args:
+            message: what to store.
+            on_result: called once, from the event loop: the message is durable; or the reason why it may not be. After
+                ServiceUnavailable it may or may not be stored (a retry with the same client_id finds out); after
+                ChatNotFound, NotAMember, Blocked, IdempotencyConflict or ValidationFailed it is not.
+
+        Raises:
+            ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.
+        """
+        pending = Pending(message, on_result, time.monotonic())
         if self._closing or self._expiry is None:
             raise ServiceUnavailable("This server is leaving; connect again.")
         if self._queued >= self._queue_rows:
             raise ServiceUnavailable("Too many messages wait to be stored.")
-        text, media_url = pending.message.text, pending.message.media_url
+        text, media_url = message.text, message.media_url
         if media_url is not None or (text is not None and len(text) > SHORT_CHARS):
             pending.size_bytes = sys.getsizeof(text) + sys.getsizeof(media_url)
             if self._queued and self._queued_bytes + pending.size_bytes > self._queue_bytes:
@@ -172,17 +169,18 @@ class MessageWriter:
             self._queued_bytes += pending.size_bytes
         self._queued += 1
         self._idle.clear()
-        chat_id = pending.message.chat_id
+        chat_id = message.chat_id
         busy = self._busy.get(chat_id)
         if busy is not None:
             # The end of that batch looks again.
             busy.append(pending)
-            return
+            return pending
         self._ready.setdefault(chat_id, deque()).append(pending)
         self._ready_rows += 1
         if self._look is None or self._ready_rows == EAGER_ROWS:
-            # When the loop comes round: what other clients have sent by then goes along.
+            # In the next turn of the event loop: includes what other clients have sent by then.
             self._look_in(0.0)
+        return pending
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
         """Take no more rows, finish the queued ones, and answer with 503 what the timeout leaves over."""

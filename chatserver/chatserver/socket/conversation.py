@@ -11,7 +11,7 @@ import structlog
 
 from chatserver import protocol, supervision
 from chatserver.errors import ChatError, InternalError, ServiceUnavailable
-from chatserver.model import ReceiptMark, SendMessage
+from chatserver.model import ReceiptMark
 from chatserver.protocol import Ack, Error, Synced, Welcome, encode_frame
 from chatserver.socket.newest import Newest
 from chatserver.socket.session import (
@@ -189,35 +189,25 @@ class Conversation:
         await self._context.deliverer.watches.subscribe(self._connection, user_ids)
 
     def _send(self, frame: protocol.Send) -> None:
-        client_id = frame.id.lower()
+        client_id = frame.client_id.lower()
         self._connection.own_ids.add(client_id)
-        message = SendMessage(
-            to=frame.to,
-            chat_id=frame.chat_id,
-            text=frame.text,
-            type=frame.message_type,
-            media_url=frame.media_url,
-            client_id=client_id,
-            reply_to=frame.reply_to,
-            timestamp=frame.timestamp,
-        )
         if frame.chat_id is None:
-            self._start(self._send_to(message, frame.id))
+            self._start(self._send_to(frame, client_id))
         else:
             # The common way has no task: its result comes with its batch.
-            answer = functools.partial(self._answer_send, frame.id, client_id)
-            self._context.messages.submit(self._connection.user_id, message, answer)
+            answer = functools.partial(self._answer_send, frame.client_id, client_id)
+            self._context.messages.submit(self._connection.user_id, frame, answer)
 
-    async def _send_to(self, message: SendMessage, frame_id: str) -> None:
+    async def _send_to(self, frame: protocol.Send, client_id: str) -> None:
         result: SentMessage | ChatError
         try:
-            result = await self._context.messages.send(self._connection.user_id, message)
+            result = await self._context.messages.send(self._connection.user_id, frame)
         except ChatError as error:
             result = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
             supervision.caught("send_failed", error, conn_id=self._connection.conn_id)
             result = InternalError()
-        self._answer_send(frame_id, frame_id.lower(), result)
+        self._answer_send(frame.client_id, client_id, result)
 
     def _answer_send(self, frame_id: str, client_id: str, result: SentMessage | ChatError) -> None:
         connection = self._connection

@@ -188,7 +188,7 @@ class Session:
                 return (Reply(Pong()),)
 
     def _start(self, frame: Started) -> tuple[Action, ...]:
-        frame_id = frame.id if isinstance(frame, Send) else None
+        frame_id = frame.client_id if isinstance(frame, Send) else None
         if isinstance(frame, Send) and (frame.to is None) == (frame.chat_id is None):
             return self._refuse(Error("bad_frame", "a send names exactly one of to and chat_id", frame_id))
         if self.in_flight >= self._max_in_flight:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, LiteralString
 
 import msgspec
 
-from chatserver.model import Delivery, MessageRow, MessageType, SeqRange
+from chatserver.model import Content, Delivery, MessageRow, SeqRange
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 from chatserver.storage.times import micros_or_none
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
 
 
-class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One message ready to be stored: checked, and with its chat known.
+class NewMessage(Content, frozen=True, kw_only=True):
+    """One message ready to be stored: validated, and with its chat known.
 
     Attributes:
         client_hash: hash of the content; the same client_id with another hash is a conflict.
@@ -30,10 +30,6 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     sender_id: int
     client_id: str
     client_hash: bytes
-    text: str | None
-    type: MessageType
-    media_url: str | None
-    reply_to: int | None
     client_timestamp: datetime | None
 
 
@@ -74,7 +70,7 @@ async def store_messages(database: Database, batch: Sequence[NewMessage]) -> lis
         [message.client_id for message in batch],
         [message.client_hash for message in batch],
         [message.text for message in batch],
-        [message.type for message in batch],
+        [message.message_type for message in batch],
         [message.media_url for message in batch],
         [message.reply_to for message in batch],
         [message.client_timestamp for message in batch],

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from chatserver.http.context import App, Request, authenticate
 from chatserver.http.parsing import Body, Query, answer, read_body
 from chatserver.messaging import feed
 from chatserver.messaging.feed import FeedQuestion
 from chatserver.messaging.rendering import view_sent
 from chatserver.messaging.rows import views_of
-from chatserver.model import SendMessage
+from chatserver.model import MessageType, SendMessage
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -23,6 +25,8 @@ DEFAULT_LIMIT = 100
 
 class MessageBody(Body, SendMessage, frozen=True):
     """``POST /api/messages``: to one of `to` and `chat_id`; the `type` text needs a `text`, others a `media_url`."""
+
+    message_type: MessageType = msgspec.field(default="text", name="type")
 
     # A field that is null counts as missing.
     rules: ClassVar[dict[str, Any]] = {
