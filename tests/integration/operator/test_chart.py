@@ -38,6 +38,8 @@ def test_helm_finds_nothing_to_complain_about() -> None:
         "admission.operator=maybe",
         "admission.chatclusters.images={registry.example.com}",
         "admission.chatclusters.hostnames={it's.example.com}",
+        "monitoring.podMonitors.enabled=maybe",
+        "monitoring.podMonitors.interval=soon",
         "watchNamespace=chat",
         "watchNamespaces={Chat}",
         "watchNamespaces={chat,chat}",
