@@ -31,7 +31,7 @@ _QUALIFIED: Final = (emoji.STATUS["component"], emoji.STATUS["fully_qualified"])
 def _listed() -> dict[str, str]:
     """Return the spelling that Unicode calls fully qualified, by the one without selectors."""
     found: dict[str, str] = {}
-    # Fully qualified ones come first, and components (a skin tone by itself) have no other spelling.
+    # Fully qualified ones come first, and components (a skin tone alone) have no other spelling.
     for spelling in sorted(emoji.EMOJI_DATA, key=lambda text: emoji.EMOJI_DATA[text]["status"] not in _QUALIFIED):
         found.setdefault(without_selectors(spelling), spelling)
     return found

@@ -29,7 +29,7 @@ def open_listener(host: str, port: int, *, backlog: int) -> socket.socket:
 
 
 def plain_address(address: str) -> str:
-    """Return an address as everybody else writes it: a socket of both families has IPv4 as `::ffff:10.0.0.1`."""
+    """Return an address in its usual form: a socket of both families has IPv4 as `::ffff:10.0.0.1`."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

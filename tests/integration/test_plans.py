@@ -56,7 +56,7 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await users.find_user(database, username="bob")
             await presence.turn(database, "server-1", came=[me], went=[])
             await presence.turn(database, "server-1", came=[], went=[me])
-            await presence.stands(database, [me])
+            await presence.states(database, [me])
             await presence.servers_gone(database)
             await presence.users_at(database, "server-1")
             row = await server.send(me, "x", to=bob.user.phone_number)

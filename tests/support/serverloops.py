@@ -161,7 +161,7 @@ class LoopedServer:
             await _until_async(self._is_offline, dan)
 
     async def _is_offline(self, user_id: int) -> bool:
-        return not (await presence.stands(self._other.database, [user_id]))[user_id].online
+        return not (await presence.states(self._other.database, [user_id]))[user_id].online
 
     async def _finds_schema(self) -> None:
         found = Health(self.context.database, self.context.metrics)

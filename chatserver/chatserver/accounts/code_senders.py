@@ -1,4 +1,4 @@
-"""How sign-in codes reach people: what a sender is, the development sender, and a webhook's decisions."""
+"""Senders of sign-in codes: their interface, the sender for development, and the decisions of the webhook sender."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 GIVE_UP_SECONDS: Final = 30.0
-"""Seconds after which a code is no longer tried to be sent: its owner may ask for another by then (RESEND_SECONDS of
-accounts/sign_in.py), and two codes would arrive in any order."""
+"""Seconds after which sending a code is given up: the user may request another by then (RESEND_SECONDS in
+accounts/code_limits.py), and the two would arrive in any order."""
 
 BACK_OFF_SECONDS: Final = 0.5
 """Wait after the first failed try; it doubles with each further one."""
@@ -22,16 +22,16 @@ BACK_OFF_MAX_SECONDS: Final = 8.0
 """Longest wait between two tries."""
 
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
-"""Answers below 500 after which the same request may succeed: too slow, too early, too many."""
+"""Statuses below 500 after which the same request may succeed: too slow, too early, too many."""
 
 
 class CodeMessage(msgspec.Struct, frozen=True):
-    """A code on its way to a person.
+    """A code to send to a phone number.
 
     Attributes:
         phone_number: E.164.
         code: six digits.
-        expires_in_seconds: how long it is good from now on.
+        expires_in_seconds: seconds that it is still valid.
     """
 
     phone_number: str
@@ -40,16 +40,16 @@ class CodeMessage(msgspec.Struct, frozen=True):
 
 
 class Sender(Protocol):
-    """Takes codes to people, without anybody waiting for it.
+    """Sends codes to phone numbers in the background.
 
     Attributes:
-        reveals_codes: whether the answer to who asks for a code shows it.
+        reveals_codes: whether the answer to a request for a code contains the code.
     """
 
     reveals_codes: bool
 
     def reserve(self) -> AbstractContextManager[Callable[[CodeMessage], None]]:
-        """Keep room for one message; the block gets the function that takes it, and may also not call it.
+        """Reserve room for one message; yields the function that queues it, which need not be called.
 
         Raises:
             ServiceUnavailable: too many messages wait.
@@ -62,14 +62,14 @@ class Sender(Protocol):
         """Send until cancelled."""
 
     async def finish(self, timeout_seconds: float) -> None:
-        """Wait until everything taken was sent or given up."""
+        """Wait until every queued message was sent or given up."""
 
 
 class LogSender:
-    """Development: the answer shows the code to whoever asks, so that nothing is to be sent.
+    """The sender for development: the answer to the request contains the code, so that nothing is sent.
 
     Args:
-        on_result: told ``sent``, for metrics.
+        on_result: called with ``sent``, for metrics.
     """
 
     reveals_codes = True
@@ -79,7 +79,7 @@ class LogSender:
 
     @contextmanager
     def reserve(self) -> Iterator[Callable[[CodeMessage], None]]:
-        """Take any number."""
+        """Accept any number of messages."""
         yield lambda _message: self._on_result("sent")
 
     def waiting(self) -> int:
@@ -96,7 +96,7 @@ class LogSender:
 def sign(secret: bytes, body: bytes, unix_seconds: int) -> str:
     """Return the header ``X-ChatCluster-Signature`` of a body.
 
-    The time is signed too, so that a receiver can refuse what somebody recorded and sends again.
+    The time is signed too, so that a receiver can reject a recorded request that somebody sends again.
 
     Example:
         >>> sign(b"secret", b"{}", 1700000000)[:21]
@@ -112,12 +112,12 @@ def is_retryable(status: int) -> bool:
 
 
 def retry_wait_seconds(tries: int, age_seconds: float, random_value: float) -> float | None:
-    """Return how long to wait before the next try; None: give up.
+    """Return the seconds to wait before the next try; None: give up.
 
     Args:
         tries: tries that have failed, from 1.
-        age_seconds: since the message was taken.
-        random_value: from 0 to 1; half of the wait is random, so that many messages do not come back at once.
+        age_seconds: since the message was queued.
+        random_value: from 0 to 1; half of the wait is random, so that many messages are not retried at once.
 
     Example:
         >>> [retry_wait_seconds(tries, 0, 1) for tries in (1, 2, 3, 9)], retry_wait_seconds(1, 29.9, 1)

@@ -1,7 +1,7 @@
-"""Deleting accounts: at once nobody's, and soon in no group and blocked by nobody.
+"""Deletion of accounts: anonymised at once, and soon in no group and blocked by nobody.
 
-One transaction takes name, number and devices away. Leaving the groups is a transaction each, which may be many: they
-are left afterwards, by this server or, should it die, by any other.
+One transaction deletes name, number and devices. Each group is then left in a separate transaction, by this server or,
+if it fails, by any other.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SWEEP_SECONDS: Final = 30.0
-"""Seconds between looks for deletions that another server left unfinished."""
+"""Seconds between searches for deletions that another server left unfinished."""
 
 SETTLE_SECONDS: Final = 60.0
-"""Seconds after which nothing can make a deleted account a member of anything: a call that began before takes a few
-seconds, and a lost hint lets a token live for AUTHENTICATION_SECONDS of accounts/devices.py."""
+"""Seconds after which a deleted account can no longer become a member of a group: a call that began before takes a few
+seconds, and after a lost hint a token stays valid for AUTHENTICATION_SECONDS (accounts/devices.py)."""
 
 SWEEP_ACCOUNTS: Final = 100
-"""Accounts that one sweep works on."""
+"""Accounts per sweep."""
 
 SWEEP_BLOCKS: Final = 100
-"""Blocks against one account that one sweep ends: a transaction each."""
+"""Blocks against one account that one sweep removes: a transaction each."""
 
 
 class Deletions:
     """Deletes accounts.
 
     Args:
-        database: where they are.
-        devices: told which of this server's tokens died.
+        database: where the accounts are.
+        devices: notified which tokens are no longer valid.
     """
 
     def __init__(self, database: Database, devices: Devices) -> None:
         self._database = database
         self._devices = devices
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
 
     async def delete_account(self, caller: Principal) -> None:
-        """Make the caller's account nobody's and sign it out everywhere; it leaves its groups right after.
+        """Anonymise the caller's account and sign out its devices; it leaves its groups right after.
 
         Raises:
             Unauthenticated: it was deleted already. ServiceUnavailable: the database is unavailable.
@@ -77,27 +77,27 @@ class Deletions:
                 )
             )
         self._devices.end(device_ids)
-        self._asked.set()
+        self._requested.set()
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            self._asked.clear()
+            self._requested.clear()
             try:
                 await self.sweep()
             except ServiceUnavailable:
                 log.warning("deletions_wait_for_database")
             try:
                 async with asyncio.timeout(SWEEP_SECONDS):
-                    await self._asked.wait()
+                    await self._requested.wait()
             except TimeoutError:
                 pass
 
     async def sweep(self) -> None:
-        """Leave the groups of deleted accounts, end blocks of them, and forget those after which nothing can come.
+        """Leave the groups of deleted accounts, remove blocks against them, and finish the deletions that are complete.
 
         Raises:
-            ServiceUnavailable: the database is unavailable; the next sweep goes on.
+            ServiceUnavailable: the database is unavailable; the next sweep continues.
         """
         for account in await deletion.pending(self._database, SWEEP_ACCOUNTS):
             async with self._database.transaction() as connection:
@@ -122,7 +122,7 @@ class Deletions:
         try:
             await groups.remove_member(self._database, user_id, group_id, user_id)
         except ServiceUnavailable:
-            # Somebody may hold this group for long; that keeps nobody from leaving the others.
+            # Another transaction may lock this group for long; the account still leaves the others.
             await self._database.ping()
             log.warning("group_not_left_yet", chat_id=group_id)
             return False

@@ -1,4 +1,4 @@
-"""How many devices a user may have: each may hold a socket, polls, and what waits for it in a server's memory."""
+"""The limit of devices per user: each can have a socket, long polls, and frames queued in a server's memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Connection
 
 DEVICES_OF_A_USER: Final = 32
-"""Signed-in devices of one user: a person has a few, and who signs in again and again does not keep the old ones."""
+"""Signed-in devices per user: a person has a few; repeated sign-ins replace the oldest."""
 
 
 async def end_surplus_devices(connection: Connection, trail: Trail, server_name: str, user_id: int) -> None:
-    """Sign out the devices that a sign-in has made too many, those that were used longest ago; a step of it."""
+    """Sign out a user's devices above the limit, the least recently used first; a step of a sign-in."""
     ended = await device_limit.end_surplus(connection, user_id, DEVICES_OF_A_USER)
     if not ended:
         return

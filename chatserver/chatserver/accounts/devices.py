@@ -1,8 +1,8 @@
-"""Devices: who a token belongs to, listing and revoking them, and one-use tickets for WebSockets.
+"""Devices: authentication of tokens, the list of devices and their revocation, and one-use tickets for WebSockets.
 
-A token is looked up at most every AUTHENTICATION_SECONDS per server: a revoked one dies at once where its hint
-arrives (`end`), and after that time where the hint was lost. What waited looks again before it answers
-(`check_signed_in`).
+A server looks a token up at most every AUTHENTICATION_SECONDS: a revoked token is rejected at once where its hint
+arrives (`end`), and after that time where the hint was lost. A call that waited checks its device again before it
+answers (`check_signed_in`).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Database
 
 TICKET_SECONDS: Final = 30
-"""Seconds a WebSocket ticket is good: the page opens its socket right after asking for one."""
+"""Seconds that a WebSocket ticket is valid: a page opens its socket right after it requested the ticket."""
 
 CACHE_TOKENS: Final = 20_000
-"""Tokens remembered at most: twice the connections of one server, some 6 MB."""
+"""Tokens cached at most: twice the connections of one server, some 6 MB."""
 
 LOOKUPS_TOGETHER: Final = 256
-"""Tokens looked up by one statement: thousands of clients come at once after a drain or a failure."""
+"""Tokens looked up by one statement: thousands of clients connect at once after a drain or a failure."""
 
 AUTHENTICATION_SECONDS = 5.0
-"""Seconds a looked-up token is believed: the longest a revoked one can live on when its hint was lost."""
+"""Seconds that a looked-up token is cached: a revoked one stays valid for as long if its hint was lost."""
 
 ENDED_SECONDS = 120.0
-"""Seconds a signed-out device is remembered as such: longer than a call that was authenticated before the sign-out can
-take to register what waits, and than a look-up that began before it."""
+"""Seconds that a server remembers a signed-out device: longer than a call authenticated before the sign-out needs to
+register its long poll or socket, and longer than a look-up that began before the sign-out."""
 
 
 class Devices:
@@ -48,7 +48,7 @@ class Devices:
 
     Args:
         database: where devices are kept.
-        on_ended: told the devices that were signed out, whose sockets and polls end.
+        on_ended: called with the signed-out devices, to close their sockets and polls.
         monotonic: the clock of the cache, in seconds.
     """
 
@@ -80,7 +80,7 @@ class Devices:
         principal, until = self._seen.get(token_hash, (None, 0.0))
         if principal is None or now >= until:
             principal = await self._lookups.submit(token_hash)
-            # Its sign-out may have been heard while it was looked up.
+            # A hint of its sign-out may have arrived during the look-up.
             if principal is None or self.is_ended(principal.device_id):
                 self._seen.pop(token_hash, None)
                 raise Unauthenticated
@@ -95,11 +95,11 @@ class Devices:
         return [found.get(token_hash) for token_hash in token_hashes]
 
     def is_ended(self, device_id: int) -> bool:
-        """Whether this server has heard that a device was signed out while it was served."""
+        """Return whether this server knows that a device was signed out within the last ENDED_SECONDS."""
         return device_id in self._ended
 
     async def check_signed_in(self, device_id: int) -> None:
-        """Look again at a device whose call has waited; one statement for all that ask at once.
+        """Check again that the device of a call that waited is signed in; concurrent checks share one statement.
 
         Raises:
             Unauthenticated: it was signed out, or its session expired, before this call.
@@ -117,12 +117,12 @@ class Devices:
         return await accounts.devices_of(self._database, user_id)
 
     async def revoke(self, user_id: int, device_id: int, *, by_device_id: int | None = None) -> None:
-        """End a device's session (also for logging out), and tell all servers; doing it again changes nothing.
+        """Sign out a device and notify all servers; doing it again changes nothing.
 
         Args:
             user_id: whose device it is.
             device_id: the device.
-            by_device_id: the device that asks for it, for the audit log.
+            by_device_id: the device that requests it, for the audit log.
 
         Raises:
             DeviceNotFound: the user never had such a device.
@@ -140,7 +140,7 @@ class Devices:
         self.end([device_id])
 
     def end(self, device_ids: Collection[int]) -> None:
-        """Refuse devices that were signed out, and end their sockets and polls; call it for `Hint.revoked`."""
+        """Reject devices that were signed out, and close their sockets and polls; call it for `Hint.revoked`."""
         if not device_ids:
             return
         now = self._monotonic()
@@ -151,12 +151,12 @@ class Devices:
             self._on_ended(device_ids)
 
     def forget(self, device_ids: Iterable[int]) -> None:
-        """Have the tokens of devices looked up anew."""
+        """Remove the tokens of devices from the cache."""
         gone = set(device_ids)
         self._seen = {key: entry for key, entry in self._seen.items() if entry[0].device_id not in gone}
 
     async def end_revoked(self, device_ids: Collection[int]) -> None:
-        """End those of the devices whose session is over: expired, or signed out by a hint that was lost.
+        """End the sessions of devices that expired, or that were signed out by a hint that was lost.
 
         Raises:
             ServiceUnavailable: the database is unavailable.
@@ -171,19 +171,21 @@ class Devices:
         return ticket
 
     async def redeem_ticket(self, ticket: str) -> Principal:
-        """Use a ticket up.
+        """Return whose ticket this is; it cannot be used again.
 
         Raises:
             Unauthenticated: unknown, expired, used, or its device was revoked.
         """
         principal = await accounts.use_ticket(self._database, secret_hash(ticket))
         if principal is None:
-            raise Unauthenticated("The ticket is unknown, used or older than 30 seconds; get a new one.")
+            raise Unauthenticated(
+                "The ticket is unknown, used or older than 30 seconds. Get a new one with POST /api/ws-ticket."
+            )
         self._used.add(principal.device_id)
         return principal
 
     async def flush_used(self) -> None:
-        """Write when the devices seen since the last call were used: one statement, meant for once a minute.
+        """Store when the devices seen since the last call were used, in one statement; meant for once a minute.
 
         Raises:
             ServiceUnavailable: the database is unavailable; the next call writes them.

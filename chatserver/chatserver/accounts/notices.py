@@ -1,4 +1,4 @@
-"""Rows in a user's own chat about their account, which tell their devices of what somebody does with their number."""
+"""Rows in a user's own chat that notify their devices of sign-ins with their number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OwnChat(msgspec.Struct, frozen=True):
 
 
 async def lock(connection: Connection, origin: str, phone_number: str) -> OwnChat | None:
-    """Lock the own chat of a number's account, before anything else; None: no device of it is there to be told."""
+    """Lock the own chat of a number's account, before any other lock; None: the account has no device to notify."""
     user_id = await accounts.signed_in_user(connection, phone_number)
     return None if user_id is None else OwnChat(user_id, await lock_self_chat(connection, origin, user_id))
 

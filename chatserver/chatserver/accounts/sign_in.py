@@ -1,4 +1,4 @@
-"""Sign-in: codes that prove a phone number, and the sessions made from them."""
+"""Sign-in: codes that prove the possession of a phone number, and the sessions created with them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Connection, Database
 
 SENDS_MAX: Final = 1000
-"""Codes in a row that are remembered: the waits stopped growing long before."""
+"""Highest count of consecutive unused codes: the waits stop growing long before."""
 
 TOKEN_BYTES: Final = 32
 """Random bytes of a token: 256 bits."""
 
 CODE_ID_BYTES: Final = 16
-"""Random bytes of a code_id: 128 bits, good for minutes."""
+"""Random bytes of a code_id: 128 bits, valid for minutes."""
 
 
 class Accounts:
@@ -60,10 +60,10 @@ class Accounts:
     Args:
         database: where they are kept.
         secret_key: HMAC key for codes; the same on all servers.
-        limits: how many codes may be asked for.
-        session_days: how long a token lives.
-        sender: takes codes to people; without one they are only in the answers.
-        on_refused: own_chat ``codes`` or ``tries`` at each refusal, for metrics.
+        limits: how many codes may be requested.
+        session_days: days until a token expires.
+        sender: sends codes to phone numbers; None: codes are only in the answers.
+        on_refused: called with ``codes`` or ``tries`` at each rejection, for metrics.
     """
 
     def __init__(
@@ -85,25 +85,25 @@ class Accounts:
 
     @property
     def reveals_codes(self) -> bool:
-        """Whether the answer to who asks for a code shows it: development only."""
+        """Whether the answer to a request for a code contains the code: development only."""
         return self._sender.reveals_codes
 
     async def request_code(self, phone_number: str, address: str) -> CodeRequest:
-        """Make a code for a phone number and store its HMAC; the number's other codes stay as they are.
+        """Create a code for a phone number and store its HMAC; other codes of the number stay valid.
 
-        Says nothing about whether the number has an account. What is refused counts for nothing.
+        Does not reveal whether the number has an account. Rejected requests are not counted.
 
         Args:
             phone_number: as the client wrote it.
             address: the client's address.
 
         Returns:
-            The code, which is on its way to its owner and which nobody else may see unless `reveals_codes`, and the
-            code_id, which is the requester's alone.
+            The code, which is sent to the number and may be in the answer only if `reveals_codes`, and the code_id,
+            which only the requester gets.
 
         Raises:
-            ValidationFailed: not a possible phone number, or none that may sign in here.
-            RateLimited: the last code that the address asked for the number is too young, or too many were made this
+            ValidationFailed: not a possible phone number, or its calling code may not sign in here.
+            RateLimited: the address requested a code for the number shortly before, or too many were requested this
                 hour; with retry_after_seconds.
             ServiceUnavailable: the database is unavailable, or too many codes wait for the sender.
         """
@@ -124,35 +124,41 @@ class Accounts:
                     sends=sends,
                 )
                 await codes.store_code(connection, new)
-            # To the number of today: nothing reaches a retired one.
+            # To the number in its current form: messages to a retired form do not arrive.
             send(CodeMessage(dialled.number, code, CODE_SECONDS))
         return CodeRequest(number, code, CODE_SECONDS, code_id)
 
     async def _admit(self, connection: Connection, number: str, address: str) -> int:
-        """Count a request; returns how many unused codes in a row the address has asked for then.
+        """Count a request; returns how many consecutive codes the address has requested without using one.
 
         Raises:
-            RateLimited: it is over a limit; the transaction must not be committed.
+            RateLimited: a limit is exceeded; the transaction must not be committed.
         """
         counters = request_counters(self._limits, number, address)
-        # Counted first: who asks at the same time for the same number from the same address waits here.
+        # Counted first: a concurrent request for the same number from the same address waits here.
         counts = await codes.count(connection, counters, 1)
         last = await codes.last_unused(connection, number, address_subject(address))
         sends = 0 if last is None else last.sends
         wait_seconds = 0 if last is None else resend_wait_seconds(sends, last.age_seconds)
         if wait_seconds > 0:
-            raise self._refused("codes", "A code for this number was just sent; use it, or wait.", wait_seconds)
+            raise self._refused(
+                "codes",
+                "A code was just sent to this number. Use it, or wait before you request another.",
+                wait_seconds,
+            )
         over = [(c, n) for c, n in zip(counters, counts, strict=True) if n.events > c.limit]
-        await self._check_counts(connection, over, address, "codes", "Too many codes were requested this hour.")
+        await self._check_counts(
+            connection, over, address, "codes", "Too many codes were requested this hour. Request one later."
+        )
         return min(sends + 1, SENDS_MAX)
 
     async def _check_counts(
         self, connection: Connection, over: list[tuple[Counter, Count]], address: str, kind: str, detail: str
     ) -> None:
-        """Refuse what is over a limit; others' requests for a number never hold up whom it has signed in from.
+        """Reject what exceeds a limit; requests of others never limit an address from which the number has signed in.
 
         Raises:
-            RateLimited: it is over; the transaction must not be committed.
+            RateLimited: a limit is exceeded; the transaction must not be committed.
         """
         if not over:
             return
@@ -172,21 +178,21 @@ class Accounts:
         code_id: str | None = None,
         address: str = "",
     ) -> Session:
-        """Trade a code for a token; make the account at the first sign-in.
+        """Exchange a code for a token; the first sign-in of a number creates its account.
 
-        A wrong username or one that is taken leaves the code usable. A given username becomes the account's.
+        An invalid or taken username leaves the code valid. A given username becomes the account's.
 
         Args:
             phone_number: as the client wrote it.
             code: six digits.
-            device_name: what the list of devices shows.
-            username: the account's from now on.
-            code_id: of the request that the code was sent for; without it the last one from the same address counts.
+            device_name: shown in the list of devices.
+            username: the account's new username.
+            code_id: of the request for the code; None: the last request from the same address.
             address: the client's address.
 
         Raises:
             ValidationFailed: a field is malformed. UsernameTaken: another account has this username.
-            InvalidCode: wrong, expired, used or tried five times.
+            InvalidCode: wrong, expired, already used or tried five times.
             RateLimited: too many wrong codes for the number or from the address.
             ServiceUnavailable: the database is unavailable.
         """
@@ -231,7 +237,7 @@ class Accounts:
         """Count a try; returns the stored code, which is the given one.
 
         Raises:
-            InvalidCode: there is no such code, or no try left. RateLimited: too many wrong tries before.
+            InvalidCode: no such code, or no tries left. RateLimited: too many wrong tries before.
         """
         counters = try_counters(self._limits, number, address, with_secret=code_id is not None)
         async with audited(self._database) as (connection, trail):
@@ -241,12 +247,14 @@ class Accounts:
                 tried = await codes.try_by_secret(connection, number, secret_hash(code_id))
             good = tried is not None and hmac.compare_digest(tried.code_hmac, given)
             if tried is not None:
-                # Before the answer says anything about the code: a try too many tells nothing.
+                # Before the answer depends on the code: a try above the limit must reveal nothing.
                 counts = await codes.count(connection, counters, 0 if good else 1)
                 over = [(c, n) for c, n in zip(counters, counts, strict=True) if n.events + good > c.limit]
-                await self._check_counts(connection, over, address, "tries", "Too many wrong codes were tried.")
+                await self._check_counts(
+                    connection, over, address, "tries", "Too many wrong codes were tried. Try again later."
+                )
                 if not good:
-                    # Not the tries at numbers without a code: of those anybody can make as many as they like.
+                    # Tries at numbers without a code are not recorded: anybody can make any number of them.
                     await trail.add(AuditEvent(action="code_refused", detail=_seen(number, address)))
         if tried is None:
             raise InvalidCode
@@ -257,7 +265,7 @@ class Accounts:
         return tried
 
     async def _notify_of_wrong_codes(self, number: str) -> None:
-        """Tell the devices of a number's account, once a request: after the try, whose locks come later than theirs."""
+        """Notify the devices of a number's account, once per code; after the try, because this takes earlier locks."""
         async with self._database.transaction() as connection:
             own_chat = await notices.lock(connection, self._database.server_name, number)
             if own_chat is not None:
@@ -273,7 +281,7 @@ class Accounts:
 
 
 def _seen(phone_number: str, address: str) -> dict[str, str]:
-    """Return what the audit log holds of who signs in or tries to."""
+    """Return the details of a sign-in or a try for the audit log."""
     return {"phone_number": mask_phone_number(phone_number), "address": address or "unknown"}
 
 

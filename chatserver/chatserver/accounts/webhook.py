@@ -1,7 +1,7 @@
-"""The sender Webhook: posts each code, signed, to a gateway of the cluster's owner; its only HTTP client.
+"""The sender `Webhook`: posts each code, signed, to the owner's gateway. The only importer of httpx in the server.
 
-Nobody waits for the gateway: who asks for a code is answered once it is stored and there is room in the queue. A
-server that dies loses what was in its queue; the person asks for another code.
+Requests do not wait for the gateway: they are answered once the code is stored and there is room in the queue. A
+server that fails loses its queue; the user requests another code.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CONCURRENCY: Final = 16
-"""Requests to the gateway at a time: some 80 codes a second at 0.2 s each."""
+"""Concurrent requests to the gateway: some 80 codes a second at 0.2 s each."""
 
 QUEUE_MAX: Final = 1000
-"""Codes that may wait; who comes then is answered 503. More would be too old before they are sent."""
+"""Codes that may wait; further requests get 503. More would expire before they are sent."""
 
 TRY_SECONDS: Final = 5.0
 """Seconds one request may take, connecting included."""
 
 FULL_RETRY_SECONDS: Final = 10
-"""Retry-After when the queue is full: a few back-offs of the gateway's."""
+"""Retry-After in seconds when the queue is full: a few retries to the gateway."""
 
 ANSWER_MAX_BYTES: Final = 65_536
-"""Bytes of an answer that are read, so that the connection can be used again; its content says nothing."""
+"""Bytes of an answer that are read, so that the connection can be reused; the content is ignored."""
 
 
 class _Taken(msgspec.Struct, frozen=True):
-    """A message in the queue; `at` is when it was taken, in seconds of the monotonic clock."""
+    """A message in the queue; `at` is when it was queued, in seconds of the monotonic clock."""
 
     message: CodeMessage
     at: float
 
 
 class _Failure(msgspec.Struct, frozen=True):
-    """Why a try failed, in words that name neither number nor code, and whether another may succeed."""
+    """Why a try failed, without number or code, and whether another may succeed."""
 
     reason: str
     retryable: bool
 
 
 class WebhookSender:
-    """Posts ``{phone_number, code, expires_in}`` as JSON to a URL, tries again on 5xx and timeouts, and counts.
+    """Posts ``{phone_number, code, expires_in}`` as JSON to a URL, and retries on 5xx and timeouts.
 
     Args:
         url: https, or http on this machine.
-        read_secret: returns the key of the signature; called at each request, so that it can be changed in place.
-        on_result: told ``sent``, ``failed`` (given up) or ``refused`` (no room), for metrics.
+        read_secret: returns the key of the signature; called at each request, so that it can be replaced at run time.
+        on_result: called with ``sent``, ``failed`` (given up) or ``refused`` (queue full), for metrics.
     """
 
     reveals_codes = False
@@ -76,16 +76,16 @@ class WebhookSender:
         self._read_secret = read_secret
         self._on_result = on_result
         self._queue: asyncio.Queue[_Taken] = asyncio.Queue()
-        # Kept for messages whose code is just being stored, waiting, or being sent.
+        # Places of messages that are being stored, waiting, or being sent.
         self._places = 0
 
     @contextmanager
     def reserve(self) -> Iterator[Callable[[CodeMessage], None]]:
-        """Keep room for one message; see `Sender`."""
+        """Reserve room for one message; see `Sender`."""
         if self._places >= QUEUE_MAX:
             self._on_result("refused")
             raise ServiceUnavailable(
-                "Too many codes are waiting to be sent; try again.", retry_after_seconds=FULL_RETRY_SECONDS
+                "Too many codes are waiting to be sent. Try again later.", retry_after_seconds=FULL_RETRY_SECONDS
             )
         self._places += 1
         taken = False
@@ -108,18 +108,18 @@ class WebhookSender:
     async def run(self) -> None:
         """Send until cancelled."""
         limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
-        # HTTPS_PROXY and SSL_CERT_FILE count where the gateway is elsewhere; on this machine nothing is in between.
+        # HTTPS_PROXY and SSL_CERT_FILE apply to gateways on other machines, not to one on this machine.
         elsewhere = self._url.startswith("https://")
         async with (
             httpx.AsyncClient(timeout=TRY_SECONDS, limits=limits, trust_env=elsewhere) as http,
             asyncio.TaskGroup() as workers,
         ):
             for _ in range(CONCURRENCY):
-                # Each goes on by itself: the end of one would cut off what the others are sending.
+                # Each is supervised separately: a failure of one must not cancel requests of the others.
                 workers.create_task(keep("codes", functools.partial(self._work, http)))
 
     async def finish(self, timeout_seconds: float) -> None:
-        """Wait until everything taken was sent or given up, at most so long."""
+        """Wait until every queued message was sent or given up, at most so long."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._queue.join()
@@ -137,9 +137,9 @@ class WebhookSender:
                 self._queue.task_done()
 
     async def _deliver(self, http: httpx.AsyncClient, taken: _Taken) -> None:
-        """Try until it is sent, refused for good, or too old."""
+        """Try until it is sent, rejected permanently, or too old."""
         number = mask_phone_number(taken.message.phone_number)
-        # The same at each try, so that the gateway can tell that it has sent this one.
+        # The same at each try, so that the gateway can recognise a message that it has already sent.
         message_id = uuid.uuid4().hex
         failure: _Failure | None = _Failure("it waited too long", retryable=False)
         tries = 0
@@ -161,7 +161,7 @@ class WebhookSender:
     async def _try(
         self, http: httpx.AsyncClient, message: CodeMessage, message_id: str, age_seconds: float
     ) -> _Failure | None:
-        """Post once; returns why it failed, None when the gateway has taken it."""
+        """Post once; returns why it failed, or None if the gateway accepted it."""
         body = msgspec.json.encode(
             {
                 "phone_number": message.phone_number,
@@ -185,7 +185,7 @@ class WebhookSender:
             ):
                 await _read(answer)
         except (httpx.HTTPError, TimeoutError) as error:
-            # Without its text, which quotes the URL: gateways put secrets into it.
+            # Without its text, which quotes the URL: gateways' URLs can contain secrets.
             return _Failure(type(error).__name__, retryable=True)
         if answer.is_success:
             return None

@@ -146,7 +146,7 @@ class Watches:
             connection.outbox.put(encode_frame(_frame(user_id, watched, online=online)))
 
     def _is_online(self, user_id: int, watched: Watched) -> bool:
-        return watched.stand.online or self._hub.is_here(user_id)
+        return watched.state.online or self._hub.is_here(user_id)
 
     async def subscribe(self, connection: Connection, user_ids: frozenset[int]) -> None:
         """Tell a connection once where the users stand whom it watches; changes follow by ``hear``."""
@@ -201,7 +201,7 @@ class Watches:
     async def tell_changed(self, user_ids: Iterable[int]) -> None:
         """Tell the watchers of these users where they stand, if it is not what they were told last."""
         watched = [user_id for user_id in user_ids if self._hub.watching.is_watched(user_id)]
-        found = await storage.stands(self._database, watched) if watched else {}
+        found = await storage.states(self._database, watched) if watched else {}
         for user_id, stand in found.items():
             online = stand.online or self._hub.is_here(user_id)
             if self._told.get(user_id, online) is not online:
@@ -216,6 +216,6 @@ class Watches:
 
 def _frame(user_id: int, watched: Watched | None, *, online: bool) -> PresenceFrame:
     """Return a user's presence as a viewer sees it; hidden, it is that of somebody of whom nothing is known."""
-    if watched is None or watched.stand.last_seen_us is None or not may_see("last_seen", watched.relation):
+    if watched is None or watched.state.last_seen_us is None or not may_see("last_seen", watched.relation):
         return PresenceFrame(user_id, online, None)
-    return PresenceFrame(user_id, online, rfc3339(watched.stand.last_seen_us))
+    return PresenceFrame(user_id, online, rfc3339(watched.state.last_seen_us))

@@ -1,4 +1,4 @@
-"""What counts as one client when clients are told apart by address."""
+"""Which addresses count as one client in limits per address."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import ipaddress
 from typing import Final
 
 UNKNOWN: Final = "unknown"
-"""Counted in place of the address of clients whose address is unknown."""
+"""Counted instead of an address for clients whose address is unknown."""
 
 CUSTOMER_BITS: Final = 64
-"""Leading bits of an IPv6 address that one customer has at least."""
+"""Leading bits of an IPv6 address that identify one customer."""
 
 SITE_BITS: Final = 48
-"""Leading bits that anybody gets who asks a provider for a network: 65,536 customers' worth."""
+"""Leading bits of a network that providers assign on request: 65,536 customers' worth."""
 
 LONGEST_ADDRESS_CHARS: Final = 45
-"""Of an IPv6 address that ends like an IPv4 one; what is longer is none."""
+"""Length of the longest IPv6 address, one that ends like an IPv4 address; a longer text is no address."""
 
 
 def address_subject(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 that one IPv6 customer has."""
+    """Return the subject that counts as one client: an IPv4 address, or the /64 of an IPv6 customer."""
     return _subject(_bounded(address), CUSTOMER_BITS)
 
 
 def site_subject(address: str) -> str:
-    """Return what one client may have at most: an IPv4 address, or an IPv6 /48.
+    """Return the largest network of one client: an IPv4 address, or an IPv6 /48.
 
     Example:
         >>> [site_subject(address) for address in ("192.0.2.1", "2001:db8:1:2::3", "::ffff:192.0.2.1")]
@@ -35,7 +35,7 @@ def site_subject(address: str) -> str:
 
 
 def _bounded(address: str) -> str:
-    """Return an address without its zone, or the beginning of what is too long to be one: it is remembered."""
+    """Return an address without its zone, or the beginning of a text that is too long: the cache keeps it."""
     return address.partition("%")[0][: LONGEST_ADDRESS_CHARS + 1]
 
 

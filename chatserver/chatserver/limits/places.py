@@ -1,4 +1,4 @@
-"""Places that each user has of their own, so that nobody takes all there are."""
+"""Semaphores per user, so that one user cannot occupy all places."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 
 class Places:
-    """So many places for each user.
+    """A semaphore for each user.
 
     Args:
         each: places of one user.
@@ -15,11 +15,11 @@ class Places:
 
     def __init__(self, each: int) -> None:
         self._each = each
-        # Whoever has a place, or waits for one, keeps the user's entry.
+        # A user's entry exists while somebody holds a place or waits for one.
         self._users: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     def of(self, user_id: int) -> asyncio.Semaphore:
-        """Return the user's places, of which to take one."""
+        """Return the user's semaphore."""
         places = self._users.get(user_id)
         if places is None:
             places = self._users[user_id] = asyncio.Semaphore(self._each)

@@ -1,7 +1,7 @@
-"""Rate limits of this server: token buckets in bounded memory, with the time as an argument.
+"""Rate limits of this server: token buckets in bounded memory, with the time as an argument. Pure.
 
-Servers share nothing here, so that a limit costs no round trip: on N servers a user who spreads over all of them gets
-at most N times the rate. Limits that must hold for the whole cluster (sign-in codes) are counted in the database.
+Servers share no buckets, so that a limit costs no round trip: a user with connections to all N servers gets at most N
+times the rate. Limits that must hold for the whole cluster (sign-in codes) are counted in the database.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ MINUTE_SECONDS: Final = 60.0
 HOUR_SECONDS: Final = 3600.0
 
 ROW_BYTES: Final = 300
-"""What a row costs beside its texts: a message with its indexes was measured at 296 bytes."""
+"""Bytes of a row beside its texts: a message with its indexes was measured at 296 bytes."""
 
 MEMBERS_A_CHANGE: Final = 8
 """Members of a new group that count as one change: 1,024 of them as 129 messages."""
 
 KEYS_MAX: Final = 50_000
-"""Keys remembered by one kind of limit: five times the connections of one server, some 8 MB."""
+"""Keys that one kind of limit keeps: five times the connections of one server, some 8 MB."""
 
 _ROUNDING_SECONDS: Final = 1e-6
-"""What sums of floats may be off by; without it the last token of a full bucket is refused now and then."""
+"""Rounding error of sums of floats; without it the last token of a full bucket is sometimes rejected."""
 
 
 class TokenBuckets:
-    """One bucket a key: it holds a period's tokens and is refilled evenly.
+    """One bucket per key: it holds the tokens of a period and is refilled evenly.
 
-    A bucket is kept as the one number that describes it: when it will be full again. One that is full is as good as
-    none, so that forgetting the keys that were idle for longest forgets nothing, as long as KEYS_MAX suffices.
+    A bucket is stored as one number: when it will be full again. A full bucket equals no bucket, so that dropping the
+    keys that were idle for longest loses nothing, as long as KEYS_MAX suffices.
 
     Args:
-        tokens: so many a period, and at once; 0: no limit.
+        tokens: tokens per period, also the size of a bucket; 0: no limit.
         period_seconds: the period.
-        keys_max: keys remembered at most.
+        keys_max: keys kept at most.
 
     Example:
         >>> buckets = TokenBuckets(2)
@@ -64,14 +64,14 @@ class TokenBuckets:
         Args:
             key: whose bucket.
             now: seconds of a monotonic clock.
-            tokens: how many; more than a bucket holds are as many as it holds.
+            tokens: how many; at most a full bucket is taken.
 
         Returns:
-            0.0 when they were there; else the seconds until they are, and nothing was taken.
+            0.0 if they were taken; else the seconds until they are available, and nothing was taken.
         """
         if not self._seconds_a_token:
             return 0.0
-        # Each message comes by here twice: comparisons cost a fifth of what calls of min and max do.
+        # Runs twice per message: comparisons cost a fifth of calls of min and max.
         taken_seconds = tokens * self._seconds_a_token
         if taken_seconds > self._period_seconds:  # noqa: PLR1730
             taken_seconds = self._period_seconds
@@ -94,10 +94,10 @@ class Limits:
     Args:
         messages_per_user_per_minute: sends and other changes by one user, on all their devices, through REST and
             WebSockets; 0: no limit.
-        stored_bytes_per_user_per_hour: bytes that one user has stored, as of `stored_bytes`; 0: no limit.
+        stored_bytes_per_user_per_hour: bytes that one user may store, counted by `stored_bytes`; 0: no limit.
         requests_per_device_per_minute: REST calls with one device's token; 0: no limit.
         requests_per_address_per_minute: REST calls and WebSocket handshakes from one address; 0: no limit.
-        on_refused: told ``messages``, ``bytes``, ``device`` or ``address`` at each refusal, for metrics.
+        on_refused: called with ``messages``, ``bytes``, ``device`` or ``address`` at each rejection, for metrics.
     """
 
     def __init__(
@@ -116,31 +116,35 @@ class Limits:
         self._on_refused = on_refused
 
     def check_change(self, user_id: int, now: float, stored: int, changes: int = 1) -> None:
-        """Count a message that a user sends, or another change that they make.
+        """Count a message or another change of a user.
 
         Args:
-            user_id: whose it is.
-            now: seconds of a monotonic clock, as of every check here.
-            stored: bytes that it has stored, as of `stored_bytes`.
-            changes: as how many messages it counts.
+            user_id: who makes it.
+            now: seconds of a monotonic clock, the same in every check here.
+            stored: bytes that it stores, counted by `stored_bytes`.
+            changes: how many messages it counts as.
 
         Raises:
             RateLimited: too many messages, and nothing was counted; or too many bytes.
         """
         if wait_seconds := self._messages.take(user_id, now, changes):
-            raise self._refused("messages", wait_seconds, "You send too many messages.")
+            raise self._refused("messages", wait_seconds, "You sent too many messages. Wait before you send more.")
         if wait_seconds := self._bytes.take(user_id, now, stored):
-            raise self._refused("bytes", wait_seconds, "You have too much stored in this hour.")
+            raise self._refused("bytes", wait_seconds, "You stored too much data this hour. Wait before you send more.")
 
     def check_request(self, device_id: int, now: float) -> None:
         """Count a REST call of a signed-in device; raises as of `check_change`."""
         if wait_seconds := self._devices.take(device_id, now):
-            raise self._refused("device", wait_seconds, "This device makes too many requests.")
+            raise self._refused(
+                "device", wait_seconds, "This device made too many requests. Wait before it makes more."
+            )
 
     def check_address(self, address: str, now: float) -> None:
         """Count a request from an address (IPv6 by its /64); raises as of `check_change`."""
         if wait_seconds := self._addresses.take(address_subject(address), now):
-            raise self._refused("address", wait_seconds, "Too many requests from here.")
+            raise self._refused(
+                "address", wait_seconds, "Your address made too many requests. Wait before you make more."
+            )
 
     def _refused(self, kind: str, wait_seconds: float, detail: str) -> RateLimited:
         self._on_refused(kind)
@@ -148,7 +152,7 @@ class Limits:
 
 
 def stored_bytes(*texts: str | None, rows: int = 1) -> int:
-    """Return what a change has stored: its texts in UTF-8, and so many rows.
+    """Return the bytes that a change stores: its texts in UTF-8, and so many rows.
 
     Example:
         >>> stored_bytes("hello", None), stored_bytes("é", rows=2)
@@ -162,12 +166,12 @@ def stored_bytes(*texts: str | None, rows: int = 1) -> int:
 
 
 def stored_message_bytes(text: str | None, media_url: str | None) -> int:
-    """Return what `stored_bytes` does of a message; nearly all are ASCII or short, and have no link."""
+    """Return `stored_bytes` of a message, with a fast path: most are ASCII or short, and have no link."""
     if media_url is None and text is not None and text.isascii():
         return ROW_BYTES + len(text)
     return stored_bytes(text, media_url)
 
 
 def group_changes(members: int) -> int:
-    """Return as how many messages a new group counts; a row for each member is stored too."""
+    """Return how many messages a new group counts as; a row is stored for each member too."""
     return 1 + members // MEMBERS_A_CHANGE

@@ -27,7 +27,7 @@ class SignIn(msgspec.Struct, frozen=True, kw_only=True):
     """What a sign-in stores.
 
     Attributes:
-        sites: the addresses that asked for the code and sign in, as they are counted with the number.
+        sites: the addresses that requested the code and sign in, as counted with the number.
         request_id: of the code.
     """
 
@@ -147,14 +147,14 @@ async def update_profile(
 
 
 def username_taken(error: StatementFailed) -> Exception:
-    """Return what a refused statement means: UsernameTaken, or itself when it was refused for something else."""
+    """Return the error for a failed statement: UsernameTaken, or the failure itself if it has another cause."""
     if error.constraint == "users_username_key_key":
         return UsernameTaken.of("username", "is taken")
     return error
 
 
 async def sign_in(connection: Connection, sign_in: SignIn, username: Username | None) -> tuple[User, int] | None:
-    """Use the code up, make the account if need be, and add the device: steps of one transaction.
+    """Use up the code, create the account if needed, and add the device: steps of one transaction.
 
     Args:
         connection: of the transaction.
@@ -179,10 +179,10 @@ async def sign_in(connection: Connection, sign_in: SignIn, username: Username | 
         username.key if username else None,
         username.skeleton if username else None,
     )
-    # The user first, as whoever deletes the account does; who comes second with the same code finds it used.
+    # The user first, as in a deletion of the account; a second sign-in with the same code finds it used.
     if record is None or not await use_code(connection, sign_in.phone_number, sign_in.request_id):
         return None
-    # Who has the number can sign in as often as they like: only codes that nobody uses count.
+    # The owner of the number can sign in any number of times: only unused codes count.
     await forget_counted(connection, sign_in.phone_number, sign_in.sites)
     user = _user(record)
     device_id = await connection.fetchval(
@@ -219,7 +219,7 @@ async def devices_by_tokens(database: Database, token_hashes: Sequence[bytes]) -
 
 
 async def living_devices(database: Database, device_ids: Sequence[int]) -> set[int]:
-    """Return those of the devices whose session is not over."""
+    """Return those of the devices whose session has not ended."""
     records = await database.fetch(
         f"SELECT device_id FROM devices WHERE device_id = ANY ($1::bigint[]) AND {_ALIVE}", list(device_ids)
     )
@@ -269,7 +269,7 @@ async def has_device(connection: Connection, user_id: int, device_id: int) -> bo
 
 
 async def store_ticket(database: Database, ticket_hash: bytes, device_id: int, seconds: int) -> None:
-    """Keep a ticket."""
+    """Store a ticket."""
     await database.execute(
         "INSERT INTO ws_tickets (ticket_hash, device_id, expires_at) "
         "VALUES ($1, $2, now() + make_interval(secs => $3))",
@@ -280,7 +280,7 @@ async def store_ticket(database: Database, ticket_hash: bytes, device_id: int, s
 
 
 async def use_ticket(database: Database, ticket_hash: bytes) -> Principal | None:
-    """Use a ticket up; returns its device if both are good."""
+    """Use up a ticket; returns its device if both are valid."""
     record = await database.fetchrow(
         "WITH used AS (DELETE FROM ws_tickets WHERE ticket_hash = $1 RETURNING device_id, expires_at) "
         "SELECT d.user_id, d.device_id FROM used u JOIN devices d USING (device_id) "

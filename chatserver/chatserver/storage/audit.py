@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that the audit log keeps.
+    """An entry of the audit log.
 
     Attributes:
         action: what was done, such as ``signed_in``.
@@ -31,7 +31,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def insert_event(connection: Connection, event: AuditEvent) -> None:
-    """Keep an event."""
+    """Store an event."""
     await connection.execute(
         "INSERT INTO audit_events (action, user_id, device_id, chat_id, detail) VALUES ($1, $2, $3, $4, $5)",
         event.action,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 async def lock_self_chat(connection: Connection, origin: str, user_id: int) -> int:
-    """Lock the user's own chat, made if need be; returns its id.
+    """Lock the user's own chat, creating it if needed; returns its id.
 
     To be locked before anything else: it is then never waited for by who holds another lock.
     """
@@ -34,7 +34,7 @@ async def count_blocks(connection: Connection, blocker_id: int) -> int:
 
 
 async def remove_block(connection: Connection, blocker_id: int, blocked_id: int) -> bool:
-    """Forget a block; returns whether there was one."""
+    """Remove a block; returns whether there was one."""
     tag = await connection.execute(
         "DELETE FROM blocks WHERE blocker_id = $1 AND blocked_id = $2", blocker_id, blocked_id
     )

@@ -30,7 +30,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A locked chat as the caller stands in it.
+    """A locked chat and the caller's membership in it.
 
     Attributes:
         left: the caller is a former member.
@@ -48,7 +48,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 async def lock_place(connection: Connection, user_id: int, chat_id: int, seq: int) -> Place | None:
-    """Lock a chat, as every writer of it does, and return how the user and a message stand; None: never in it."""
+    """Lock a chat, as every writer does; returns the user's membership and a message, or None if never a member."""
     # Two statements: the second sees what was committed while the first waited.
     locked = await connection.fetchrow(
         "SELECT FROM chats c JOIN chat_members cm USING (chat_id) WHERE c.chat_id = $1 AND cm.user_id = $2 "
@@ -88,7 +88,7 @@ async def lock_place(connection: Connection, user_id: int, chat_id: int, seq: in
 
 
 async def keep_version(connection: Connection, chat_id: int, seq: int, event_seq: int) -> None:
-    """Keep a message as it is before an event changes it, if anybody has left since it was changed last."""
+    """Store the current version of a message before an event changes it, if a member has left since its last change."""
     await connection.execute(
         "INSERT INTO message_versions (chat_id, seq, until_seq, message_text, reactions, edited_at) "
         "SELECT m.chat_id, m.seq, $3::bigint, m.message_text, m.reactions, m.edited_at FROM messages m "
@@ -103,7 +103,7 @@ async def keep_version(connection: Connection, chat_id: int, seq: int, event_seq
 
 
 async def set_text(connection: Connection, chat_id: int, seq: int, text: str | None, event_seq: int) -> None:
-    """Give a message another text, edited when the event happened."""
+    """Replace the text of a message, edited at the time of the event."""
     await connection.execute(
         "UPDATE messages m SET message_text = $3, edited_at = e.created_at FROM messages e "
         "WHERE m.chat_id = $1 AND m.seq = $2 AND e.chat_id = $1 AND e.seq = $4",
@@ -115,7 +115,7 @@ async def set_text(connection: Connection, chat_id: int, seq: int, text: str | N
 
 
 async def clear(connection: Connection, chat_id: int, seq: int, event_seq: int) -> None:
-    """Take a message's content away, deleted when the event happened; former members lose it, too."""
+    """Remove the content of a message, deleted at the time of the event; also for former members."""
     await connection.execute("DELETE FROM message_versions WHERE chat_id = $1 AND seq = $2", chat_id, seq)
     await connection.execute(
         "UPDATE messages m SET message_text = NULL, media_url = NULL, reactions = NULL, deleted_at = e.created_at "
@@ -127,7 +127,7 @@ async def clear(connection: Connection, chat_id: int, seq: int, event_seq: int) 
 
 
 async def set_reaction(connection: Connection, chat_id: int, seq: int, user_id: int, emoji: str | None) -> None:
-    """Set a user's reaction to a message; None takes it away."""
+    """Set a user's reaction to a message; None removes it."""
     await connection.execute(
         "UPDATE messages SET reactions = CASE WHEN $4::text IS NULL "
         "THEN nullif(reactions - $3::bigint::text, '{}'::jsonb) "
@@ -141,14 +141,14 @@ async def set_reaction(connection: Connection, chat_id: int, seq: int, user_id: 
 
 
 class OwnView(msgspec.Struct, frozen=True):
-    """Whether a message is (or was) a user's to see, and whether it is hidden from them."""
+    """Whether a user may (or could) see a message, and whether they have hidden it."""
 
     found: bool
     hidden: bool
 
 
 async def lock_own_view(connection: Connection, user_id: int, chat_id: int, seq: int) -> OwnView | None:
-    """Lock a user's membership, past ones too, and return how a message stands to it; None: never a member."""
+    """Lock a user's membership, current or past; returns whether it covers a message, or None if never a member."""
     record = await connection.fetchrow(
         """
         SELECT cm.absent @> $3::bigint, EXISTS (
@@ -165,7 +165,7 @@ async def lock_own_view(connection: Connection, user_id: int, chat_id: int, seq:
 
 
 async def hide(connection: Connection, user_id: int, chat_id: int, seq: int) -> None:
-    """Take a row out of what a member may see."""
+    """Hide a row from a member."""
     await connection.execute(
         "UPDATE chat_members SET absent = absent + int8multirange(int8range($3, $3, '[]')) "
         "WHERE chat_id = $1 AND user_id = $2",

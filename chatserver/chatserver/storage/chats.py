@@ -32,7 +32,7 @@ barred AS MATERIALIZED (
     UNION ALL SELECT b.blocker_id FROM blocks b WHERE b.blocked_id = $1
 )
 """
-"""CTE of the users between whom and the one who asks, $1, a block stands."""
+"""CTE of the users whom the caller, $1, blocks or who block the caller."""
 
 _LISTED = (
     """
@@ -43,7 +43,7 @@ WITH """
         cm.left_seq IS NOT NULL AS gone,
         coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
-    -- For a former member the chat ends with the row of their leaving: they are not told when others write.
+    -- For a former member the chat ends with the row of their leaving: later activity is not shown to them.
     LEFT JOIN LATERAL (
         SELECT m.created_at, m.xact FROM messages m
         WHERE cm.left_seq IS NOT NULL AND m.chat_id = cm.chat_id AND m.seq = cm.left_seq
@@ -53,9 +53,9 @@ WITH """
     ) own
     WHERE cm.user_id = $1
         AND ($2::bigint IS NULL OR c.chat_id = $2)
-        -- The user's own chat is no conversation: who asks for it by id gets it.
+        -- The user's own chat is no conversation: it is only returned by id.
         AND ($2::bigint IS NOT NULL OR c.kind <> 'self')
-        -- A direct chat is listed once something was said.
+        -- A direct chat is listed once it has a message.
         AND ($2::bigint IS NOT NULL OR c.last_seq > 0)
         AND ($3::timestamptz IS NULL OR (own.last_at, c.chat_id) < ($3, $4::bigint))
         AND ($8::text IS NULL OR NOT pg_visible_in_snapshot(own.last_xact, $8::text::pg_snapshot))
@@ -86,14 +86,14 @@ WITH """
     + DESCRIBED
     + """
 SELECT d.*, mine.chat_id, mine.kind,
-    -- A former member is not told of a name that came later.
+    -- A former member does not see later names.
     CASE WHEN mine.gone THEN coalesce((
         SELECT m.detail ->> 'group_name' FROM messages m
         WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq ORDER BY m.seq DESC LIMIT 1
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
-    told.user_ids, told.usernames, told.roles, told.delivered, told.read, told.blocks
+    listed.user_ids, listed.usernames, listed.roles, listed.delivered, listed.read, listed.blocks
 FROM mine
 LEFT JOIN described d ON d.chat_id = mine.chat_id
 LEFT JOIN groups g ON g.group_id = mine.chat_id
@@ -119,19 +119,19 @@ CROSS JOIN LATERAL (
         FROM (
             SELECT * FROM chat_members cm
             WHERE cm.chat_id = mine.chat_id AND cm.left_seq IS NULL AND NOT mine.gone
-            -- Who asks is always among them.
+            -- The caller is always among them.
             ORDER BY cm.user_id <> $1, cm.joined_seq, cm.joined_at, cm.user_id LIMIT $6
         ) chosen JOIN users u USING (user_id)
         ORDER BY chosen.joined_seq, chosen.joined_at, chosen.user_id
     ) t
-) told
+) listed
 ORDER BY mine.last_at DESC, mine.chat_id DESC
 """
 )
 
 
 _MORE = DESCRIBED_COLUMNS + 8
-"""Column that says whether chats were found beyond those that are returned."""
+"""Column with whether more chats were found than are returned."""
 
 
 class ListedChats(msgspec.Struct, frozen=True):
@@ -196,7 +196,9 @@ async def has_new_rows(database: Database, user_id: int, since: str) -> bool:
 
 
 def _chat(record: Record, user_id: int) -> Chat:
-    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, _, *told = record[DESCRIBED_COLUMNS:]
+    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, _, *members = record[
+        DESCRIBED_COLUMNS:
+    ]
     return Chat(
         chat_id=chat_id,
         kind=kind,
@@ -207,14 +209,14 @@ def _chat(record: Record, user_id: int) -> Chat:
         unread=unread,
         left=gone,
         member_count=member_count,
-        members=members_from(told, user_id),
+        members=members_from(members, user_id),
     )
 
 
 def members_from(arrays: Sequence[Sequence[Any] | None], user_id: int) -> tuple[Member, ...]:
     """Make members from the arrays of their fields; NULL arrays: none.
 
-    The last array says of each whether a block stands between them and the user.
+    The last array has for each whether they and the user are blocked from each other.
     """
     return tuple(
         Member(member_id, username, role, delivered_seq, read_seq, (user_id,) if is_blocked else ())
@@ -224,13 +226,13 @@ def members_from(arrays: Sequence[Sequence[Any] | None], user_id: int) -> tuple[
     )
 
 
-# By who blocks, and once for a chat: looked up for each pair of members, 1,024 of them took five seconds.
+# By blocker, once per chat: a look-up for each pair of 1,024 members took five seconds.
 _BLOCKS_OF_ALL: Final[LiteralString] = """
     SELECT cm.chat_id, b.blocker_id, b.blocked_id FROM current cm JOIN blocks b ON b.blocker_id = cm.user_id
 """
 
-# By who is shown the members, who are few. What is between them and others is left out by a hashed subplan, which
-# IS TRUE keeps from becoming a join: before ANALYZE that is a loop over all members for each block.
+# By viewer, of whom there are few. A hashed subplan leaves out blocks with non-members; IS TRUE keeps PostgreSQL from
+# turning it into a join, which before ANALYZE is a loop over all members for each block.
 _BLOCKS_OF_VIEWERS: Final[LiteralString] = """
     SELECT cm.chat_id, b.blocker_id, b.blocked_id
     FROM (
@@ -266,12 +268,12 @@ def _members_with(blocks: LiteralString) -> LiteralString:
 async def members_of(
     connection: Connection, chat_ids: Sequence[int], viewer_ids: Sequence[int] | None = None
 ) -> dict[int, tuple[Member, ...]]:
-    """Return {chat_id: its current members, the longest-standing first} of the chats that have any.
+    """Return {chat_id: its current members, the earliest to join first} of the chats that have any.
 
     Args:
         connection: where to read.
         chat_ids: the chats.
-        viewer_ids: who is shown them, of whom blocks are looked up; None: of all members.
+        viewer_ids: who sees the members; only blocks of these are looked up. None: blocks of all members.
     """
     records = await (
         connection.fetch(_members_with(_BLOCKS_OF_ALL), list(chat_ids))

@@ -21,9 +21,9 @@ class NewCode(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         address: what counts as one client.
         secret_hash: of the code_id that only the requester gets.
-        seconds: how long the code is good.
-        tries: with the code_id; and as many by the address alone.
-        sends: codes in a row that this address asked for the number and nobody used, this one included.
+        seconds: how long the code is valid.
+        tries: tries with the code_id, and as many by address without it.
+        sends: consecutive codes that this address requested for the number without using one, this one included.
     """
 
     phone_number: str
@@ -36,7 +36,7 @@ class NewCode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnusedCode(msgspec.Struct, frozen=True):
-    """The last good code that an address asked for a number.
+    """The last valid code that an address requested for a number.
 
     Attributes:
         sends: as of NewCode.
@@ -51,8 +51,8 @@ class TriedCode(msgspec.Struct, frozen=True):
     """The code that a try is compared with.
 
     Attributes:
-        address: that asked for it; empty: not kept.
-        tries_left: after this one.
+        address: the address that requested it; empty: not stored.
+        tries_left: tries left after this one.
     """
 
     request_id: int
@@ -62,14 +62,14 @@ class TriedCode(msgspec.Struct, frozen=True):
 
 
 class Counter(msgspec.Struct, frozen=True):
-    """Something that is counted for a time.
+    """A counter of events within a period.
 
     Attributes:
         phone_number: empty: all numbers together.
         address: empty: all addresses together.
         kind: what is counted.
-        limit: how many there may be.
-        seconds: the time, from the first event on.
+        limit: events allowed in a period.
+        seconds: the period, which begins with its first event.
     """
 
     phone_number: str
@@ -80,14 +80,14 @@ class Counter(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True):
-    """Where a counter stands, and the seconds until it begins anew."""
+    """The value of a counter, and the seconds until its period ends."""
 
     events: int
     seconds_left: float
 
 
 async def last_unused(connection: Connection, phone_number: str, address: str) -> UnusedCode | None:
-    """Return the last code that an address asked for a number, while it is good."""
+    """Return the last code that an address requested for a number, if it is still valid."""
     record = await connection.fetchrow(
         "SELECT sends, greatest(extract(epoch FROM clock_timestamp() - created_at), 0)::float8 FROM code_requests "
         "WHERE phone_number = $1 AND address IN ($2, '') AND expires_at > now() ORDER BY request_id DESC LIMIT 1",
@@ -98,7 +98,7 @@ async def last_unused(connection: Connection, phone_number: str, address: str) -
 
 
 async def store_code(connection: Connection, code: NewCode) -> None:
-    """Keep a code beside the number's others."""
+    """Store a code in addition to the number's others."""
     await connection.execute(
         "INSERT INTO code_requests (phone_number, address, secret_hash, code_hmac, tries_left, address_tries_left, "
         "sends, expires_at) VALUES ($1, $2, $3, $4, $5, $5, $6, now() + make_interval(secs => $7))",
@@ -113,9 +113,9 @@ async def store_code(connection: Connection, code: NewCode) -> None:
 
 
 async def count(connection: Connection, counters: Sequence[Counter], events: int) -> list[Count]:
-    """Add events to each counter and return where it stands then; 0 only keeps others from counting meanwhile.
+    """Add events to each counter and return the new values; 0 events only lock the counters.
 
-    The counter of everything comes last: it is the one that all wait for.
+    The counter of all requests comes last: every transaction waits for it.
     """
     records = await connection.fetch(
         "WITH counted AS (INSERT INTO code_counters AS c (phone_number, address, kind, events, ends_at) "
@@ -139,7 +139,7 @@ async def count(connection: Connection, counters: Sequence[Counter], events: int
 
 
 async def forget_counted(connection: Connection, phone_number: str, addresses: Sequence[str] | None = None) -> None:
-    """Forget what was counted of a number; with addresses, of it and them, and all codes that the number was sent."""
+    """Delete the counters of a number; with addresses, those of it and them, and of all codes sent to the number."""
     await connection.execute(
         "DELETE FROM code_counters WHERE (phone_number, address, kind) IN (SELECT phone_number, address, kind "
         "FROM code_counters WHERE phone_number = $1 "
@@ -151,7 +151,7 @@ async def forget_counted(connection: Connection, phone_number: str, addresses: S
 
 
 async def try_by_secret(connection: Connection, phone_number: str, secret_hash: bytes) -> TriedCode | None:
-    """Count a try of who has the code_id; None: no such request for the number, no good code, or no try left."""
+    """Count a try with a code_id; None: no such request for the number, no valid code, or no tries left."""
     record = await connection.fetchrow(
         "UPDATE code_requests SET tries_left = tries_left - 1 WHERE secret_hash = $2 AND phone_number = $1 "
         "AND expires_at > now() AND tries_left > 0 RETURNING request_id, address, code_hmac, tries_left",
@@ -162,7 +162,7 @@ async def try_by_secret(connection: Connection, phone_number: str, secret_hash: 
 
 
 async def try_by_address(connection: Connection, phone_number: str, address: str) -> TriedCode | None:
-    """Count a try without a code_id at the last code that this address asked for; None as of `try_by_secret`."""
+    """Count a try without a code_id at the last code that this address requested; None as of `try_by_secret`."""
     record = await connection.fetchrow(
         "UPDATE code_requests SET address_tries_left = address_tries_left - 1 WHERE request_id = ("
         "SELECT request_id FROM code_requests WHERE phone_number = $1 AND address IN ($2, '') AND expires_at > now() "
@@ -175,7 +175,7 @@ async def try_by_address(connection: Connection, phone_number: str, address: str
 
 
 async def use_code(connection: Connection, phone_number: str, request_id: int) -> bool:
-    """Use a code up, and with it what the same address asked for the number; returns whether it was still there."""
+    """Use up a code, and the others that the same address requested for the number; returns whether it existed."""
     records = await connection.fetch(
         "DELETE FROM code_requests WHERE phone_number = $1 "
         "AND address = (SELECT address FROM code_requests WHERE request_id = $2) RETURNING request_id",
@@ -186,7 +186,7 @@ async def use_code(connection: Connection, phone_number: str, request_id: int) -
 
 
 async def forget_codes(connection: Connection, phone_number: str) -> None:
-    """Forget all codes of a number."""
+    """Delete all codes of a number."""
     await connection.execute("DELETE FROM code_requests WHERE phone_number = $1", phone_number)
     await connection.execute("DELETE FROM auth_codes WHERE phone_number = $1", phone_number)
 
@@ -215,7 +215,7 @@ _EXPIRED: Final[tuple[LiteralString, ...]] = (
         "DELETE FROM ws_tickets WHERE ticket_hash IN ("
         "SELECT ticket_hash FROM ws_tickets WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
     ),
-    # Of the release before.
+    # Tables of the previous release.
     (
         "DELETE FROM auth_codes WHERE phone_number IN ("
         "SELECT phone_number FROM auth_codes WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
@@ -228,6 +228,6 @@ _EXPIRED: Final[tuple[LiteralString, ...]] = (
 
 
 async def sweep(database: Database, limit: int) -> None:
-    """Delete codes, counters and tickets that are over, up to so many of each."""
+    """Delete expired codes, counters and tickets, up to so many of each."""
     for statement in _EXPIRED:
         await database.execute(statement, limit)

@@ -1,7 +1,7 @@
 """The pool of PostgreSQL connections with bounded waits, and the connection that listens for hints.
 
-The only importer of asyncpg: whatever goes wrong between here and PostgreSQL leaves as ServiceUnavailable, within
-CALL_SECONDS, and the next call tries afresh, so that nothing has to be restarted after an outage.
+The only importer of asyncpg: any failure between here and PostgreSQL becomes ServiceUnavailable within CALL_SECONDS,
+and the next call tries again, so that nothing has to be restarted after an outage.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
     """One row of a result."""
 
 ACQUIRE_SECONDS = 2.0
-"""Seconds to wait for a free connection, or for a new one: a pool that is full for longer has too much to do."""
+"""Seconds to wait for a free or new connection: a pool that is full for longer is overloaded."""
 
 STATEMENT_SECONDS = 4.0
-"""Seconds one statement may take before PostgreSQL is asked to cancel it."""
+"""Seconds one statement may take before it is cancelled."""
 
 CALL_SECONDS = 5.0
-"""Seconds one call may take in all; then its connection is cut, which also ends the wait for a silent server."""
+"""Seconds one call may take in all; then its connection is terminated, also when the server does not respond."""
 
 CACHED_STATEMENTS = 200
-"""Prepared statements a connection keeps: all that there are here, with room."""
+"""Prepared statements that a connection keeps: more than the code has."""
 
 CONNECT_SECONDS = 2.0
 """Seconds to connect, TLS and password included."""
 
 
 def _translate(error: Exception) -> Exception:
-    """Return the project's error for what asyncpg or the network raised."""
+    """Return the project's error for an error of asyncpg or the network."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = str(getattr(error, "sqlstate", None) or UNKNOWN)
         return error_of(sqlstate, getattr(error, "constraint_name", None))
@@ -58,7 +58,7 @@ def _translate(error: Exception) -> Exception:
 
 
 _OUTAGES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InternalClientError, EOFError)
-"""What a missing, slow or restarting PostgreSQL looks like from here."""
+"""Errors that a missing, slow or restarting PostgreSQL causes."""
 
 
 def _is_outage(error: Exception) -> bool:
@@ -75,10 +75,10 @@ class Database:
         read_dsn: returns the DSN; called at each new connection, so that a rotated password works.
         pool_size: connections at most.
         read_listen_dsn: the same for the connection that listens; None: `read_dsn`.
-        pooled: `read_dsn` leads to a pooler in transaction mode, through which a session keeps nothing from one
-            transaction to the next: no settings, no prepared statements, no LISTEN.
+        pooled: `read_dsn` leads to a pooler in transaction mode, where a session keeps nothing from one transaction to
+            the next: no settings, no prepared statements, no LISTEN.
         server_name: this server's name: the origin of the hints it sends, and PostgreSQL's application_name.
-        on_seconds: told how long each call took and whether it succeeded, for metrics.
+        on_seconds: called with the duration of each call and whether it succeeded, for metrics.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> Self:
-        """Make the pool. It connects when first used, so this succeeds while PostgreSQL is away."""
+        """Create the pool. It connects when first used, so this succeeds while PostgreSQL is unavailable."""
         if self._pool is None:
             self._pool = await asyncpg.create_pool(
                 min_size=0,
@@ -115,7 +115,7 @@ class Database:
         return self
 
     async def close(self, timeout_seconds: float = CALL_SECONDS) -> None:
-        """Close all connections; those still busy after the timeout are cut."""
+        """Close all connections; those still busy after the timeout are terminated."""
         if self._pool is None:
             return
         try:
@@ -137,7 +137,7 @@ class Database:
         try:
             connection = await connect(self._read_dsn(), application_name=f"chatserver {self.server_name}", **arguments)
         except ValueError as error:
-            # A half-written DSN file: the next try may find a whole one.
+            # A half-written DSN file: the next try may find a complete one.
             raise ConnectionError("the DSN cannot be used") from error
         if self._pooled:
             return connection
@@ -153,8 +153,8 @@ class Database:
         """Lend a connection for at most CALL_SECONDS.
 
         Raises:
-            ServiceUnavailable: PostgreSQL is away, too slow, or the pool is exhausted.
-            StatementFailed: a statement was refused for what it holds.
+            ServiceUnavailable: PostgreSQL is unavailable or too slow, or the pool is exhausted.
+            StatementFailed: PostgreSQL rejected the content of a statement.
         """
         if self._pool is None:
             raise ServiceUnavailable("The server is starting or stopping.")
@@ -171,7 +171,7 @@ class Database:
                 raise
             translated = _translate(error)
             if connection is not None and isinstance(error, TimeoutError):
-                # Its backend may be frozen: asking it to cancel or to roll back could wait for ever.
+                # Its backend may be frozen: a cancel or rollback request could wait for ever.
                 connection.terminate()
             raise translated from error
         finally:
@@ -186,7 +186,7 @@ class Database:
         try:
             await self._pool.release(connection, timeout=1)
         except Exception as error:
-            # The connection is cut and will be replaced; the call itself has its result.
+            # The connection is lost and will be replaced; the call itself has its result.
             if not _is_outage(error):
                 raise
 
@@ -198,7 +198,7 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
-        """Lend a connection whose statements in the block all see the same moment; errors as of `connection`."""
+        """Lend a connection whose statements in the block all see one snapshot; errors as of `connection`."""
         async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             yield connection
 
@@ -208,16 +208,15 @@ class Database:
             return await connection.fetch(query, *arguments)
 
     async def fetch_sized(self, query: LiteralString, *arguments: object) -> list[asyncpg.Record]:
-        """Like `fetch`, planned for these very arguments: for a statement whose limits say how much it joins.
+        """Like `fetch`, but planned for these arguments: for a statement whose limits decide how much it joins.
 
-        A plan that is kept for the session knows no `LIMIT $n`, takes the lists for short and compares each of their
-        rows with each (2,500 rows: 800 ms instead of 60). Planning costs 2 ms; so this is not for statements that
-        answer within that.
+        A cached plan does not know `LIMIT $n`, assumes that the lists are short and compares each of their rows with
+        each (2,500 rows: 800 ms instead of 60). Planning costs 2 ms; do not use this for statements that take less.
         """
         async with self.connection() as connection:
             if self._pooled:
                 return await connection.fetch(query, *arguments)
-            # The unnamed statement is not kept, so that no plan is either.
+            # The unnamed statement is not cached, and neither is its plan.
             return await (await connection.prepare(query, name="")).fetch(*arguments)
 
     async def fetchrow(self, query: LiteralString, *arguments: object) -> asyncpg.Record | None:
@@ -231,18 +230,18 @@ class Database:
             return await connection.execute(query, *arguments)
 
     async def ping(self) -> None:
-        """Check that PostgreSQL answers and takes writes, or would if its volume were not full.
+        """Check that PostgreSQL answers and accepts writes, or would if its volume were not full.
 
         Raises:
             ServiceUnavailable: it does not.
         """
-        # A database that refuses writes because its volume is nearly full is no standby: it can be read.
+        # A database that rejects writes because its volume is nearly full is no standby: it can be read.
         row = await self.fetchrow(
             "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
             " AND current_setting('chatcluster.volume_full', true) IS DISTINCT FROM 'on'"
         )
         if row is None or row[0]:
-            raise ServiceUnavailable("The database takes no writes.")
+            raise ServiceUnavailable("The database is read-only or a standby.")
 
     async def notify(self, payloads: Iterable[str]) -> None:
         """Send hints to all servers, this one included (typing, presence, revocations).
@@ -255,13 +254,13 @@ class Database:
             await self.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", HINT_CHANNEL, texts)
 
     async def listen(self, on_payload: Callable[[str], None]) -> Listener:
-        """Open a connection of its own, outside of the pool, that hears HINT_CHANNEL.
+        """Open a separate connection, outside of the pool, that listens on HINT_CHANNEL.
 
         Args:
             on_payload: called in the event loop with each payload; must not block or raise.
 
         Raises:
-            ServiceUnavailable: PostgreSQL is away.
+            ServiceUnavailable: PostgreSQL is unavailable.
         """
         connection = None
         try:
@@ -276,7 +275,7 @@ class Database:
                 return listener
         except BaseException as error:
             if connection is not None:
-                # PostgreSQL may be frozen: cut, not closed, or each try would leave one connection behind.
+                # PostgreSQL may be frozen: terminate, not close, or each try would leave one connection open.
                 connection.terminate()
             if not isinstance(error, Exception):
                 raise
@@ -288,11 +287,11 @@ class Database:
 async def connect(
     dsn: str, *, application_name: str, command_timeout: float | None = None, **arguments: Any
 ) -> asyncpg.Connection[asyncpg.Record]:
-    """Open one connection within CONNECT_SECONDS, to a server that is no standby.
+    """Open one connection within CONNECT_SECONDS, to a server that is not a standby.
 
     Raises:
         OSError: nothing answers, or not in time (TimeoutError).
-        asyncpg.PostgresError: PostgreSQL refused.
+        asyncpg.PostgresError: PostgreSQL rejected the connection.
         ValueError: the DSN cannot be parsed.
     """
     connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
@@ -313,7 +312,8 @@ async def single_connection(
     """Lend a connection without a pool and without time limits for its statements, for migrations.
 
     Raises:
-        ServiceUnavailable: PostgreSQL is away or refuses connections. StatementFailed: as of Database.connection.
+        ServiceUnavailable: PostgreSQL is unavailable or rejects connections.
+        StatementFailed: as of Database.connection.
     """
     connection: asyncpg.Connection[asyncpg.Record] | None = None
     try:
@@ -329,16 +329,16 @@ async def single_connection(
 
 
 async def _keep_session(_connection: object) -> None:
-    """Replace the pool's reset statement: nothing here changes a session, so a round trip a call is saved."""
+    """Replace the pool's reset statement, which would cost a round trip per call: no code here changes a session."""
 
 
 _SESSION: Final = """
     SET enable_seqscan = off; SET jit = off; SET random_page_cost = 1.1
 """
-"""What each pooled connection begins with. Plans are cached for a session that may begin with empty tables, and every
-statement here is made of index lookups: without this, a scan or a hash that was right for ten rows is kept for 400,000
-(rows_for: 0.6 ms became 37 ms) until the statistics are renewed. The cost of a lookup is that of an index that is in
-memory or on a solid disk: at the default, 4, a whole index was read to join a user's 300 chats."""
+"""Settings of each pooled connection. Plans are cached for a session that may begin with empty tables, and every
+statement here consists of index look-ups: without this, a scan or a hash that was right for ten rows stays for 400,000
+(rows_for: 0.6 ms became 37 ms) until the statistics are updated. The cost of a look-up is that of an index in memory or
+on a solid-state disk: at the default, 4, a whole index was read to join a user's 300 chats."""
 
 
 def affected(tag: str) -> int:

@@ -1,4 +1,4 @@
-"""SQL of deleting an account: steps of a transaction, and the list of what is still to be done."""
+"""SQL of the deletion of accounts: steps of a transaction, and the list of unfinished deletions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PendingDeletion(msgspec.Struct, frozen=True):
 
 
 async def anonymise(connection: Connection, user_id: int) -> str | None:
-    """Take everything from an account that tells whose it is; returns its number, None when there is no account.
+    """Remove everything from an account that identifies its owner; returns its number, None if there is no account.
 
     Whoever signs in with the number meanwhile waits for this transaction, and then makes another account.
     """
@@ -43,12 +43,12 @@ async def anonymise(connection: Connection, user_id: int) -> str | None:
 
 
 async def end_devices(connection: Connection, user_id: int) -> list[int]:
-    """End the sessions of all devices of a user and forget the devices' names; returns those that were living."""
+    """End the sessions of all devices of a user and delete the devices' names; returns those that were signed in."""
     await connection.execute(
         "DELETE FROM ws_tickets WHERE device_id IN (SELECT device_id FROM devices WHERE user_id = $1)", user_id
     )
     records = await connection.fetch(
-        # Locked in order, as by those who write when devices were last used.
+        # Locked in the same order as in `touch_devices`.
         "SELECT device_id, revoked_at IS NULL FROM devices WHERE user_id = $1 ORDER BY device_id FOR NO KEY UPDATE",
         user_id,
     )
@@ -59,7 +59,7 @@ async def end_devices(connection: Connection, user_id: int) -> list[int]:
 
 
 async def close_direct_chats(connection: Connection, user_id: int) -> None:
-    """Let nobody send to a user any more: as if the user had blocked all others with whom they share a chat.
+    """Stop messages to a user: as if the user had blocked everybody with whom they have a direct chat.
 
     Not in the transaction of `anonymise`: it looks at the others' rows, and two who delete their accounts at the same
     moment would wait for each other.
@@ -74,7 +74,7 @@ async def close_direct_chats(connection: Connection, user_id: int) -> None:
 
 
 async def send_hints(connection: Connection, hints: Sequence[str]) -> None:
-    """Tell all servers when the transaction commits."""
+    """Notify all servers when the transaction commits."""
     await connection.execute("SELECT pg_notify($1, hint) FROM unnest($2::text[]) AS hint", HINT_CHANNEL, list(hints))
 
 
@@ -110,7 +110,7 @@ async def blockers_of(database: Database, user_id: int, limit: int) -> list[int]
 
 
 async def settle_watermarks(database: Database, user_id: int) -> None:
-    """Let no status wait for a user who has left these groups for good: nobody reads their rows any more."""
+    """Exclude a deleted user from the status of messages: their watermarks never rise again."""
     await database.execute(
         "UPDATE chat_members SET delivered_seq = left_seq, read_seq = left_seq "
         "WHERE user_id = $1 AND read_seq < left_seq",
@@ -119,5 +119,5 @@ async def settle_watermarks(database: Database, user_id: int) -> None:
 
 
 async def finish(database: Database, user_id: int) -> None:
-    """Take an account off the list."""
+    """Remove an account from the list of unfinished deletions."""
     await database.execute("DELETE FROM account_deletions WHERE user_id = $1", user_id)

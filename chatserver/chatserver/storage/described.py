@@ -1,4 +1,4 @@
-"""SQL of rows as they are read: with names, status and content, each as it is now or, for former members, was."""
+"""SQL that reads rows with names, status and content: the current version or, for former members, an earlier one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ROW_BYTES: Final[LiteralString] = (
                 ELSE m.message_text END), 0) + """
     + SIZED_COLUMNS
 )
-"""Stored bytes of what a row `m` is shown with; nothing is read for it, since a value's size stands at its head."""
+"""Stored bytes of the content of a row `m`; no content is read, since a value's size is in its header."""
 
 SHOWN_BYTES: Final[LiteralString] = """coalesce(octet_length(m.message_text), 0) + """ + SIZED_COLUMNS
-"""The same of a row `m` of `described`, whose text is already the one that is shown."""
+"""The same for a row `m` of `described`, whose text is already the visible version."""
 
 DESCRIBED: Final[LiteralString] = (
     MARKS
@@ -81,12 +81,12 @@ AS_OF: Final[LiteralString] = """
         WHERE v.chat_id = m.chat_id AND v.seq = CASE WHEN m.kind = 'edit' THEN m.target_seq ELSE m.seq END
             AND v.until_seq > cm.left_seq) END AS as_of
 """
-"""Which version of a row `m` the member `cm` is shown; NULL: as it is now, which current members always are."""
+"""The version of a row `m` that the member `cm` sees; NULL: the current one, as always for current members."""
 
 TARGET_SEEN: Final[LiteralString] = """
     AND (m.target_seq IS NULL OR (m.target_seq > cm.joined_seq AND NOT cm.absent @> m.target_seq))
 """
-"""What is about a row that the member `cm` may not see is not theirs either: an edit would show its text."""
+"""Excludes events about a row that the member `cm` may not see: an edit would reveal its text."""
 
 DESCRIBED_COLUMNS: Final = 21
 """Columns of `described`."""
@@ -106,7 +106,7 @@ def message_row(record: Record) -> MessageRow:
         created_at_us = micros(created_at)
         details = None if detail is None else _decode_detail(detail)
         if kind == "reaction" and details is not None and isinstance(details.get("emoji"), str):
-            # As in `reactions`: who applies the events has what a fetch returns.
+            # As in `reactions`: applying the events gives the same as a fetch.
             details["emoji"] = emojis.spelled(details["emoji"])
         by_emoji = () if reactions is None else _by_emoji(_decode_reactions(reactions))
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
@@ -129,7 +129,7 @@ def message_row(record: Record) -> MessageRow:
         created_at_us=created_at_us,
         status=status,
         client_id=str(client_id),
-        # Nearly all rows have none of them, and each row of a sync comes by here.
+        # Fast path: nearly all rows have none of these, and this runs for each row of a sync.
         client_timestamp_us=None if client_timestamp is None else micros(client_timestamp),
         edited_at_us=None if edited_at is None else micros(edited_at),
         deleted_at_us=None if deleted_at is None else micros(deleted_at),
@@ -142,7 +142,7 @@ _decode_reactions = msgspec.json.Decoder(dict[int, str]).decode
 
 
 def _by_emoji(reactions: dict[int, str]) -> tuple[Reaction, ...]:
-    """Turn {user_id: emoji} into one entry an emoji, in an order that only the content decides."""
+    """Turn {user_id: emoji} into one entry per emoji, in an order that depends only on the content."""
     users: dict[str, list[int]] = {}
     for user_id, emoji in sorted(reactions.items()):
         users.setdefault(emojis.spelled(emoji), []).append(user_id)

@@ -1,4 +1,4 @@
-"""SQL that keeps the devices of a user few."""
+"""SQL that limits the number of devices of a user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 async def end_surplus(connection: Connection, user_id: int, keep: int) -> list[int]:
-    """End the sessions of a user's devices but those that were used last; returns their ids."""
+    """End the sessions of all but the most recently used devices of a user; returns the ids of the ended ones."""
     records = await connection.fetch(
         "WITH surplus AS MATERIALIZED ("
         "SELECT device_id FROM devices WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() "

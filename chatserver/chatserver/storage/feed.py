@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FeedKey(msgspec.Struct, frozen=True, array_like=True):
-    """Place of a row in a feed's order."""
+    """Position of a row in the order of a feed."""
 
     created_at_us: int
     chat_id: int
@@ -29,7 +29,7 @@ class FeedRows(msgspec.Struct, frozen=True):
     """One read of the feed.
 
     Attributes:
-        rows: oldest first, at most the asked number and bytes.
+        rows: oldest first, at most the requested number and bytes.
         more: further ones were found.
         snapshot: pg_current_snapshot() of this very statement, as text: what it could see.
         epoch: names the history of the database that transaction ids belong to.
@@ -90,7 +90,7 @@ WITH bound AS MATERIALIZED (
     + DESCRIBED
 )
 
-# Over the very rows that are returned, in the order of the result: how they are found and joined is planned as without.
+# Over exactly the rows that are returned, in the order of the result, so that it does not change the plan.
 _BYTES_BEFORE = (
     "coalesce(sum("
     + SHOWN_BYTES
@@ -127,13 +127,13 @@ SELECT * FROM (
 
 
 class FeedBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows a read is about.
+    """The bounds of a read.
 
     Attributes:
-        lower_snapshot: rows it saw are left out; None: no such bound.
-        upper_snapshot: only rows it saw; None: all that are committed now.
+        lower_snapshot: leave out rows visible in it; None: no such bound.
+        upper_snapshot: only rows visible in it; None: all that are committed now.
         from_time: only rows created then or later; None: no such bound.
-        after: only rows after this place.
+        after: only rows after this position.
     """
 
     lower_snapshot: str | None
@@ -147,7 +147,7 @@ async def read_rows(
 ) -> FeedRows:
     """Read up to `limit` rows of all chats of a user; see the comment on the statement.
 
-    The row that passes `most_bytes` is the last one.
+    The row that exceeds `most_bytes` is the last one.
 
     Raises:
         StatementFailed: a snapshot is malformed.
@@ -172,7 +172,7 @@ async def read_rows(
 async def read_shared_rows(
     database: Database, user_id: int, *, lower_snapshot: str, limit: int, most_bytes: int
 ) -> tuple[FeedRows, list[int]]:
-    """Read rows of all kinds that a snapshot does not see, bounded as of `read_rows`, and the transaction of each."""
+    """Read rows of all kinds not visible in a snapshot, bounded as in `read_rows`, and the transaction of each."""
     events = True
     records = await database.fetch(
         _SHARED, user_id, lower_snapshot, None, None, None, None, None, limit + 1, events, most_bytes

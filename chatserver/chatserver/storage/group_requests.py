@@ -1,4 +1,4 @@
-"""SQL of the client_ids under which groups were asked for: a step of the transaction that makes the group."""
+"""SQL of the client_ids with which groups were created: a step of the transaction that creates a group."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class GroupRequest(msgspec.Struct, frozen=True):
-    """What a client asked for under a client_id.
+    """A client's request to create a group.
 
     Attributes:
-        client_hash: of the content: the same client_id with another one is a conflict.
-        group_id: the group that it got.
+        client_hash: hash of the content: the same client_id with another hash is a conflict.
+        group_id: the group that was created.
     """
 
     user_id: int
@@ -25,9 +25,9 @@ class GroupRequest(msgspec.Struct, frozen=True):
 
 
 async def claim(connection: Connection, request: GroupRequest) -> GroupRequest:
-    """Store a request unless its client_id was used before; returns what is stored.
+    """Store a request unless its client_id was used before; returns the stored request.
 
-    Who asks at the same time on another server waits until this transaction ends.
+    A concurrent request with the same client_id on another server waits until this transaction ends.
     """
     claimed = await connection.fetchval(
         "INSERT INTO group_requests (user_id, client_id, client_hash, group_id) VALUES ($1, $2, $3, $4) "
@@ -39,7 +39,7 @@ async def claim(connection: Connection, request: GroupRequest) -> GroupRequest:
     )
     if claimed is not None:
         return request
-    # A statement of its own: it sees what the other transaction has committed meanwhile.
+    # A separate statement: it sees what the other transaction has committed meanwhile.
     record = await connection.fetchrow(
         "SELECT client_hash, group_id FROM group_requests WHERE user_id = $1 AND client_id = $2",
         request.user_id,

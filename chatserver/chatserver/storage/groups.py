@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LockedGroup(msgspec.Struct, frozen=True):
-    """A group whose chat row is locked: its members and numbers stand still until the transaction ends."""
+    """A group whose chat row is locked: its members and numbers do not change until the transaction ends."""
 
     group_id: int
     group_name: str
@@ -34,7 +34,7 @@ class Membership(msgspec.Struct, frozen=True):
 
 
 async def draw_group_id(connection: Connection) -> int:
-    """Return the id of a group that is about to be made."""
+    """Return the id of a group that is about to be created."""
     group_id: int = await connection.fetchval("SELECT nextval(pg_get_serial_sequence('chats', 'chat_id'))")
     return group_id
 
@@ -42,7 +42,7 @@ async def draw_group_id(connection: Connection) -> int:
 async def insert_group(
     connection: Connection, group_id: int, group_name: str, creator_id: int, member_ids: Sequence[int]
 ) -> None:
-    """Make a group with its members (the creator, as admin, among them)."""
+    """Create a group with its members (including the creator, as admin)."""
     await connection.execute("INSERT INTO chats (chat_id, kind) VALUES ($1, 'group')", group_id)
     await connection.execute(
         "INSERT INTO groups (group_id, group_name, created_by) VALUES ($1, $2, $3)", group_id, group_name, creator_id
@@ -93,7 +93,7 @@ async def rename(connection: Connection, group_id: int, group_name: str) -> None
 
 
 async def name_at(connection: Connection, group_id: int, seq: int) -> str | None:
-    """Return the name that a group had at a row, which is all that a former member is told."""
+    """Return the name that a group had at a row: the only one that a former member sees."""
     name: str | None = await connection.fetchval(
         "SELECT detail ->> 'group_name' FROM messages WHERE chat_id = $1 AND kind = 'group' AND seq <= $2 "
         "ORDER BY seq DESC LIMIT 1",
@@ -104,14 +104,14 @@ async def name_at(connection: Connection, group_id: int, seq: int) -> str | None
 
 
 async def add_member(connection: Connection, group_id: int, user_id: int, last_seq: int) -> None:
-    """Add a user, who reads from last_seq + 1 on; one that comes back keeps what they could read before."""
+    """Add a user, who reads from last_seq + 1 on; one who returns can still read the earlier rows."""
     await connection.execute(
         "INSERT INTO chat_members AS cm (chat_id, user_id, joined_seq, delivered_seq, read_seq) "
         "VALUES ($1, $2, $3, $3, $3) "
         "ON CONFLICT (chat_id, user_id) DO UPDATE SET role = 'member', joined_at = now(), left_seq = NULL, "
         "absent = cm.absent + int8multirange(int8range(cm.left_seq, $3, '(]')), "
         "while_left = cm.while_left + int8multirange(int8range(cm.left_seq, $3, '(]')), "
-        # Rows from before are theirs to get still, so watermarks do not jump.
+        # Earlier rows can still be delivered, so watermarks do not jump.
         "delivered_seq = cm.delivered_seq, read_seq = cm.read_seq",
         group_id,
         user_id,
@@ -173,7 +173,7 @@ async def user_existed(connection: Connection, user_id: int) -> bool:
 
 
 async def blocked_with(connection: Connection, user_id: int, other_ids: Sequence[int]) -> set[int]:
-    """Return those of the others who block the user, or whom the user blocks."""
+    """Return those of the others who block the user or whom the user blocks."""
     records = await connection.fetch(
         "SELECT blocked_id FROM blocks WHERE blocker_id = $1 AND blocked_id = ANY ($2::bigint[]) "
         "UNION SELECT blocker_id FROM blocks WHERE blocked_id = $1 AND blocker_id = ANY ($2::bigint[])",
@@ -192,6 +192,6 @@ async def admins(connection: Connection, group_id: int) -> list[int]:
 
 
 async def hint_members(connection: Connection, origin: str, group_id: int, user_ids: Sequence[int]) -> None:
-    """Tell all servers, when the transaction commits, that these users' membership changed."""
+    """Notify all servers, when the transaction commits, that these users' membership changed."""
     payloads = Hint(origin, members=(MembershipChange(group_id, tuple(user_ids)),)).encode()
     await connection.execute("SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p", HINT_CHANNEL, payloads)

@@ -1,4 +1,4 @@
-"""The connection that listens for hints, and its signs of life."""
+"""The connection that listens for hints, and its liveness check."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PING_SECONDS: Final = 5.0
 
 
 class Listener:
-    """One connection that hears hints; made by Database.listen.
+    """One connection that receives hints; created by Database.listen.
 
     Args:
-        connection: its own from here on.
+        connection: owned by the listener from here on.
         is_outage: whether an error means that PostgreSQL is unavailable.
     """
 
@@ -43,14 +43,14 @@ class Listener:
         self._closed.set()
 
     async def wait_closed(self) -> None:
-        """Return when the connection has ended, for whatever reason."""
+        """Return when the connection is closed, for whatever reason."""
         await self._closed.wait()
 
     async def ping(self) -> None:
-        """Ask PostgreSQL for a sign of life: a silent connection looks like a healthy one.
+        """Check that PostgreSQL answers: a silent connection looks like a healthy one.
 
         Raises:
-            ServiceUnavailable: none came within PING_SECONDS; the connection is cut.
+            ServiceUnavailable: no answer within PING_SECONDS; the connection is terminated.
         """
         try:
             async with asyncio.timeout(PING_SECONDS):
@@ -62,6 +62,6 @@ class Listener:
             raise ServiceUnavailable from error
 
     def close(self) -> None:
-        """Cut the connection."""
+        """Terminate the connection."""
         self._connection.terminate()
         self._closed.set()

@@ -34,12 +34,12 @@ class NewMessage(Content, frozen=True, kw_only=True):
 
 
 class AppendResult(msgspec.Struct, frozen=True):
-    """What became of one message of a batch; the numbers mean nothing when it was refused.
+    """The result for one message of a batch; the numbers are None if it was rejected.
 
     Attributes:
         from_name: its sender as clients see them.
         to_name: in a direct chat the other one; None in groups.
-        member_ids: with the first row that a batch stores in a chat, who may see its rows; None with all others.
+        member_ids: for the first row that a batch stores in a chat, who may see its rows; None for all others.
     """
 
     outcome: Outcome
@@ -52,14 +52,15 @@ class AppendResult(msgspec.Struct, frozen=True):
 
 
 async def store_messages(database: Database, batch: Sequence[NewMessage]) -> list[AppendResult]:
-    """Store a batch in one transaction and hint it; returns one result for each message, in the same order.
+    """Store a batch in one transaction that notifies the servers; returns a result for each message, in order.
 
     Args:
         database: where to write.
-        batch: no client_id of a sender twice in one chat.
+        batch: messages, with no client_id of a sender twice in one chat.
 
     Raises:
-        ServiceUnavailable: nothing is known to be stored (a chat is locked for long, or the database is unavailable).
+        ServiceUnavailable: the batch may or may not be stored (a chat is locked for long, or the database is
+            unavailable).
         StatementFailed: nothing is stored; one of the messages cannot be.
     """
     records = await database.fetch(
@@ -105,7 +106,7 @@ async def append_event(
 
 
 async def open_direct_chat(database: Database, user_id: int, other_id: int) -> int | None:
-    """Return the direct chat of two users, made if need be; None: one of them blocks the other."""
+    """Return the direct chat of two users, creating it if needed; None: one of them blocks the other."""
     record = await database.fetchrow(
         "SELECT open_direct_chat($1, $2, $3) WHERE NOT EXISTS (SELECT FROM blocks b "
         "WHERE (b.blocker_id, b.blocked_id) IN (($2::bigint, $3::bigint), ($3::bigint, $2::bigint)))",
@@ -129,8 +130,8 @@ async def history_rows(
 ) -> tuple[list[MessageRow], bool]:
     """Return rows of a chat that the user may see, with after < seq < before, oldest first, and whether more are there.
 
-    `newest` says which end of the range the bounds keep: up to `limit` rows and `most_bytes`; the row that passes them
-    is the last one.
+    `newest` decides which end of the range is kept: up to `limit` rows and `most_bytes`; the row that exceeds them is
+    the last one.
     """
     order: LiteralString = "DESC" if newest else "ASC"
     records = await database.fetch(
@@ -194,7 +195,7 @@ async def text_bytes(connection: Connection, ranges: Sequence[SeqRange]) -> dict
     return {record[0]: record[1] for record in records}
 
 
-# First, and by both bounds: joined to the members before, a chat's history was read for each of them.
+# First, and by both bounds: a join with the members before it read a chat's history for each member.
 _RANGED: Final[LiteralString] = """
 WITH ranged AS MATERIALIZED (
     SELECT m.chat_id, m.seq, m.kind, m.target_seq
@@ -205,7 +206,7 @@ WITH ranged AS MATERIALIZED (
     ) m
 )"""
 
-# The smallest chats first: who misses much takes no room from the others.
+# The smallest chats first: chats with many missed rows take no room from the others.
 _RANGED_LIGHT: Final[LiteralString] = (
     """
 WITH ranged AS MATERIALIZED (
@@ -256,9 +257,9 @@ ORDER BY d.chat_id, d.seq"""
 
 
 async def deliveries(connection: Connection, ranges: Sequence[SeqRange], user_ids: Sequence[int]) -> list[Delivery]:
-    """Return the rows of many ranges, each with those of the users who may see it, by chat and seq.
+    """Return the rows of many ranges, each with which of the users may see it, by chat and seq.
 
-    A row comes more than once when former members are shown it as it was.
+    A row is returned more than once if former members see an earlier version of it.
     """
     records = await connection.fetch(
         _RANGED + _READERS + "SELECT d.*, r.user_ids" + _OF_READERS, *_columns(ranges), list(user_ids)

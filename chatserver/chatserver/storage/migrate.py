@@ -1,7 +1,7 @@
-"""The migration runner: numbered SQL files, each once, in order, in a transaction of its own, under one lock.
+"""The migration runner: numbered SQL files, each applied once, in order, in its own transaction, under one lock.
 
 A file with the line ``-- transaction: none`` is run statement by statement, for indexes that are built while servers
-write. It may be interrupted, and so is run again from its beginning: each statement must bear that.
+write. After an interruption it is run again from its beginning: each statement must be repeatable.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ log = structlog.get_logger()
 MIGRATION_LOCK = 0x636861744D696772
 """Key of the advisory lock that lets one runner work at a time ("chatMigr" in ASCII)."""
 
-TURN_SECONDS = 0.2
-"""Seconds between looks whether another runner is done."""
+LOCK_POLL_SECONDS = 0.2
+"""Seconds between checks whether another runner is done."""
 
 RETRY_SECONDS = 1.0
 """Seconds between tries while the database does not answer."""
 
 LOCK_SECONDS = 2.0
-"""Seconds that a statement waits for a lock: whoever comes to the table meanwhile waits behind it."""
+"""Seconds that a statement waits for a lock: meanwhile other statements on the table wait behind it."""
 
 CONCURRENT_LOCK_SECONDS = 60.0
-"""The same of a statement outside a transaction: it waits for transactions that began before, and nobody behind it."""
+"""The same for a statement outside a transaction: it waits for earlier transactions, and nothing waits behind it."""
 
 BACK_OFF_MAX_SECONDS = 10.0
 """Longest wait between tries to get a lock; the first is RETRY_SECONDS."""
@@ -50,11 +50,11 @@ _NO_TRANSACTION = re.compile(r"^-- transaction: none$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _BUILD = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (IF NOT EXISTS )?(\w+)", re.IGNORECASE)
 _LOCKED = frozenset({"55P03", "40P01"})
-"""SQLSTATEs of a lock that another session holds: not available in time, and a deadlock that was broken."""
+"""SQLSTATEs for a lock that another session holds: not available in time, and a resolved deadlock."""
 
 
 class SchemaRefused(Exception):
-    """The database's schema cannot be used by this code; the text says why and what to do."""
+    """This code cannot use the database's schema; the text says why and what to do."""
 
 
 class MigrationBlocked(Exception):
@@ -65,10 +65,10 @@ class Migration(msgspec.Struct, frozen=True):
     """One migration file.
 
     Attributes:
-        number: its place in the order; the highest one a code knows is that code's version of the schema.
-        oldest_code: the lowest such version that can still work once this migration is applied.
+        number: its position in the order; the highest number of a release is its version of the schema.
+        oldest_code: the lowest version whose code still works once this migration is applied.
         checksum: SHA-256 of the text, in hex.
-        statements: of a file that is run outside a transaction; none: the whole text in one transaction.
+        statements: those of a file that is run outside a transaction; empty: the whole text runs in one transaction.
     """
 
     number: int
@@ -80,7 +80,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 
 class AppliedMigration(msgspec.Struct, frozen=True):
-    """What the database recorded of a migration."""
+    """The database's record of a migration."""
 
     number: int
     name: str
@@ -118,7 +118,7 @@ def _statements(name: str, text: str) -> tuple[str, ...]:
     """Return the statements of a file that is run outside a transaction.
 
     Raises:
-        ValueError: it has none, or one that cannot be run again or cannot be told from the next.
+        ValueError: it has no statement, one that cannot be repeated, or a semicolon within one.
     """
     if "$$" in text:
         raise ValueError(f"migration {name!r} has a body in $$: it needs a transaction")
@@ -128,15 +128,15 @@ def _statements(name: str, text: str) -> tuple[str, ...]:
     for statement in statements:
         built = _BUILD.match(statement)
         if built and not built[1]:
-            raise ValueError(f"migration {name!r} builds {built[2]} without IF NOT EXISTS: it may be run again")
+            raise ValueError(f"migration {name!r} builds {built[2]} without IF NOT EXISTS, so it cannot be repeated")
     return statements
 
 
 def plan(known: Sequence[Migration], applied: Sequence[AppliedMigration]) -> tuple[Migration, ...]:
     """Return the known migrations that are still to be applied.
 
-    A database that is ahead is fine unless one of its newer migrations says that this code is too old: after a
-    migration whose new version fails, the old servers go on serving.
+    A newer schema is accepted unless one of its migrations says that this code is too old: if a new release fails after
+    its migration, the old servers keep serving.
 
     Raises:
         SchemaRefused: an applied migration differs from the file, or the schema excludes this code.
@@ -151,8 +151,8 @@ def plan(known: Sequence[Migration], applied: Sequence[AppliedMigration]) -> tup
                 )
         elif known[done.number - 1].checksum != done.checksum:
             raise SchemaRefused(
-                f"Migration {done.name} was applied with another content. Restore the file: applied migrations never "
-                "change, a new one corrects them."
+                f"The file of migration {done.name} differs from the one that was applied. Restore the file: applied "
+                "migrations never change; write a new one to correct them."
             )
     numbers = {done.number for done in applied}
     return tuple(migration for migration in known if migration.number not in numbers)
@@ -161,18 +161,18 @@ def plan(known: Sequence[Migration], applied: Sequence[AppliedMigration]) -> tup
 async def migrate(
     read_dsn: Callable[[], str], wait_seconds: float, migrations: Sequence[Migration] | None = None
 ) -> list[str]:
-    """Bring the schema up to this code's, waiting for the database and for locks up to `wait_seconds` each.
+    """Update the schema to this code's version, waiting for the database and for locks up to `wait_seconds` each.
 
-    Safe to run from several places at once, and again.
+    Safe to run concurrently and repeatedly.
 
     Returns:
         The names of the migrations that were applied now.
 
     Raises:
         ServiceUnavailable: the database did not answer in time.
-        MigrationBlocked: another session held a lock all the time.
+        MigrationBlocked: another session held a lock for all of that time.
         SchemaRefused: an applied migration was edited, or the schema is newer and says that this code is too old.
-        StatementFailed: a migration is wrong; it left nothing behind, unless it is one without a transaction.
+        StatementFailed: a migration is wrong; it was rolled back, unless it runs without a transaction.
     """
     known = read_migrations() if migrations is None else tuple(migrations)
     deadline = time.monotonic() + wait_seconds
@@ -189,7 +189,7 @@ async def migrate(
 
 
 class _MigrationRunner:
-    """Applies what is missing by one connection."""
+    """Applies the missing migrations through one connection."""
 
     def __init__(self, connection: Connection, known: Sequence[Migration], wait_seconds: float) -> None:
         self._connection = connection
@@ -197,9 +197,9 @@ class _MigrationRunner:
         self._wait_seconds = wait_seconds
 
     async def run(self, applied: list[str]) -> None:
-        """Apply what is missing, and add its names to ``applied``; raises as of `migrate`."""
+        """Apply the missing migrations, and add their names to ``applied``; raises as of `migrate`."""
         connection = self._connection
-        await self._take_turn()
+        await self._lock_migrations()
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             "number integer PRIMARY KEY, name text NOT NULL, oldest_code integer NOT NULL, checksum text NOT NULL, "
@@ -209,19 +209,19 @@ class _MigrationRunner:
             await self._apply(migration)
             applied.append(migration.name)
 
-    async def _take_turn(self) -> None:
-        """Wait until no other runner is at work; the end of the connection is the end of the turn.
+    async def _lock_migrations(self) -> None:
+        """Wait for the lock that lets one runner work; closing the connection releases it.
 
-        Not by waiting inside PostgreSQL: building an index concurrently waits for every statement that began before,
-        and would wait for those who wait for it.
+        Not by waiting inside PostgreSQL: a concurrent index build waits for every earlier statement, and would wait for
+        the runners that wait for it.
         """
         while True:
             if await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
                 return
-            await asyncio.sleep(TURN_SECONDS)
+            await asyncio.sleep(LOCK_POLL_SECONDS)
 
     async def _apply(self, migration: Migration) -> None:
-        """Apply one, as often as somebody holds a lock that it needs.
+        """Apply one, retrying while another session holds a lock that it needs.
 
         Raises:
             MigrationBlocked: as of `migrate`.
@@ -261,7 +261,7 @@ class _MigrationRunner:
         await self._connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{int(seconds * 1000)}ms")
 
     async def _drop_half_built(self, index: str) -> None:
-        """Drop what an interrupted build has left: it is never used, and IF NOT EXISTS would take it for the index."""
+        """Drop the rest of an interrupted build: it is never used, and IF NOT EXISTS would mistake it for the index."""
         found = await self._connection.fetchval(
             "SELECT quote_ident($1) FROM pg_index WHERE indexrelid = to_regclass(quote_ident($1)) AND NOT indisvalid",
             index.lower(),
@@ -280,7 +280,7 @@ class _MigrationRunner:
         )
 
     async def _oldest_transactions(self) -> list[str]:
-        """Return the sessions that may hold the lock: those whose transaction has been open for longest."""
+        """Return the sessions that may hold the lock: those with the oldest open transactions."""
         rows = await self._connection.fetch(
             "SELECT pid, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL "

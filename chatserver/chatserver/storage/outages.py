@@ -1,4 +1,4 @@
-"""What PostgreSQL's refusals mean, by their SQLSTATE."""
+"""Translates PostgreSQL's errors by their SQLSTATE."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ UNKNOWN: Final = "XX000"
 
 
 class Contended(ServiceUnavailable):
-    """Another transaction held a lock for too long, or PostgreSQL broke a deadlock: the same call can succeed now."""
+    """Another transaction held a lock for too long, or PostgreSQL broke a deadlock: a retry can succeed."""
 
 
 class VolumeFull(ServiceUnavailable):
-    """PostgreSQL's volume has no room left: what needs none still works."""
+    """PostgreSQL's volume is full: reads still work."""
 
 
 class StatementFailed(Exception):
-    """PostgreSQL refused a statement for what it holds, not for its own state.
+    """PostgreSQL rejected a statement because of its content, not because of PostgreSQL's state.
 
     Attributes:
         sqlstate: the five characters of the SQL standard, such as 23505 for a unique violation.
@@ -41,14 +41,14 @@ _UNAVAILABLE_CLASSES: Final = (
     "25",  # read-only: this is a standby, or a full disk made it so
     "55",  # in use, or not in the needed state
     "28",  # password just being rotated
-    "3D",  # the database is not made yet
+    "3D",  # the database does not exist yet
     "F0",  # configuration file error
     "XX",  # internal error
 )
 
 
 def error_of(sqlstate: str, constraint: str | None) -> ServiceUnavailable | StatementFailed:
-    """Return the project's error for a refusal of PostgreSQL.
+    """Return the project's error for an error of PostgreSQL.
 
     Args:
         sqlstate: five characters.

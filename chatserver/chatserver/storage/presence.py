@@ -1,4 +1,4 @@
-"""SQL of presence: which users are connected to which server, written only by the server that has the connections."""
+"""SQL of presence: which users are connected to which server; each server writes only its own rows."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     from chatserver.storage.relations import Pair
 
 
-class Stand(msgspec.Struct, frozen=True):
-    """Where a user stands: connected to some server or not, and when last seen (microseconds since 1970)."""
+class PresenceState(msgspec.Struct, frozen=True):
+    """Whether a user is connected to a server, and when they were last seen (microseconds since 1970)."""
 
     online: bool
     last_seen_us: int | None
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """Where a user stands whom a viewer watches, and what the viewer is to them."""
+    """The presence of a user whom a viewer watches, and the viewer's relation to them."""
 
-    stand: Stand
+    state: PresenceState
     relation: Relation
 
 
 async def turn(database: Database, server_name: str, *, came: Sequence[int], went: Sequence[int]) -> None:
-    """Write who has come to a server and who has left it, and tell all servers who turns online or offline by that.
+    """Record who connected to a server and who disconnected, and notify all servers who goes online or offline.
 
-    Users who are connected to another server too do not turn. Who turns offline has been seen now.
+    The presence of users who are connected to another server too does not change. `last_seen` of users who go offline
+    becomes now.
 
     Raises:
         ServiceUnavailable: the database is unavailable.
@@ -45,24 +46,24 @@ async def turn(database: Database, server_name: str, *, came: Sequence[int], wen
 
 
 async def users_at(database: Database, server_name: str, limit: int | None = None) -> list[int]:
-    """Return users who are written as connected to a server; at most ``limit`` of them."""
+    """Return users who are recorded as connected to a server; at most ``limit`` of them."""
     records = await database.fetch("SELECT user_id FROM presence WHERE server_name = $1 LIMIT $2", server_name, limit)
     return [record[0] for record in records]
 
 
-async def stands(database: Database, user_ids: Sequence[int]) -> dict[int, Stand]:
-    """Return {user_id: where they stand} of the accounts that exist."""
+async def states(database: Database, user_ids: Sequence[int]) -> dict[int, PresenceState]:
+    """Return {user_id: their presence} of the accounts that exist."""
     records = await database.fetch(
         "SELECT u.user_id, EXISTS (SELECT FROM presence p WHERE p.user_id = u.user_id), "
         "last_seen_of(u.user_id, u.last_seen) "
         "FROM users u WHERE u.user_id = ANY ($1::bigint[]) AND u.deleted_at IS NULL",
         list(user_ids),
     )
-    return {record[0]: Stand(record[1], micros_or_none(record[2])) for record in records}
+    return {record[0]: PresenceState(record[1], micros_or_none(record[2])) for record in records}
 
 
 async def watched(database: Database, pairs: Collection[Pair]) -> dict[Pair, Watched]:
-    """Return {(viewer, user): where the user stands, and what the viewer is to them} of the accounts that exist."""
+    """Return {(viewer, user): the user's presence, and the viewer's relation to them} of the accounts that exist."""
     records = await database.fetch(
         f"WITH {RELATED} SELECT related.viewer_id, related.user_id, "
         "EXISTS (SELECT FROM presence p WHERE p.user_id = u.user_id), last_seen_of(u.user_id, u.last_seen), "
@@ -71,12 +72,12 @@ async def watched(database: Database, pairs: Collection[Pair]) -> dict[Pair, Wat
         [user_id for _, user_id in pairs],
     )
     return {
-        (record[0], record[1]): Watched(Stand(record[2], micros_or_none(record[3])), relation_from(record))
+        (record[0], record[1]): Watched(PresenceState(record[2], micros_or_none(record[3])), relation_from(record))
         for record in records
     }
 
 
-# One probe of the primary key for each server, not a look at each of its users.
+# One look-up in the primary key for each server, not one for each of its users.
 _SERVERS_GONE = """
 WITH RECURSIVE named AS (
     (SELECT server_name FROM presence ORDER BY server_name LIMIT 1)
@@ -90,5 +91,5 @@ WHERE n.server_name IS NOT NULL AND NOT EXISTS (SELECT FROM servers s WHERE s.se
 
 
 async def servers_gone(database: Database) -> list[str]:
-    """Return the servers that have users here and no heartbeat."""
+    """Return the servers that have recorded users but no heartbeat."""
     return [record[0] for record in await database.fetch(_SERVERS_GONE)]

@@ -1,4 +1,4 @@
-"""SQL of receipts: raising watermarks of many users in many chats with one statement."""
+"""SQL of receipts: raises the watermarks of many users in many chats with one statement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WatermarkRaise(msgspec.Struct, frozen=True):
-    """One user's claim about one chat."""
+    """The watermarks that one user reports for one chat."""
 
     user_id: int
     chat_id: int
@@ -24,17 +24,17 @@ class WatermarkRaise(msgspec.Struct, frozen=True):
 
 
 _RAISE = """
-WITH asked AS (
+WITH requested AS (
     SELECT user_id, chat_id, max(delivered) AS delivered, max(read) AS read
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS a (user_id, chat_id, delivered, read)
     GROUP BY user_id, chat_id
 ), locked AS MATERIALIZED (
-    -- In order, so that two batches that share members never wait for each other in a circle.
+    -- In order, so that two batches with common members never deadlock.
     SELECT cm.chat_id, cm.user_id, greatest(cm.delivered_seq, cm.own_delivered_seq) AS delivered_seq,
         greatest(cm.read_seq, cm.own_read_seq) AS read_seq, a.delivered, a.read,
         -- What a former member may still see ends with the row of their leaving.
         coalesce(cm.left_seq, c.last_seq) AS last_seq,
-        -- Nearly nobody has blocked anybody, so that the chat is rarely looked at.
+        -- Few users have blocked anybody, so that the chat is rarely read.
         CASE WHEN EXISTS (SELECT FROM blocks b WHERE b.blocker_id = cm.user_id)
             OR EXISTS (SELECT FROM blocks b WHERE b.blocked_id = cm.user_id)
         THEN EXISTS (
@@ -42,26 +42,26 @@ WITH asked AS (
             ON (b.blocker_id, b.blocked_id) IN ((d.user_lo, d.user_hi), (d.user_hi, d.user_lo))
             WHERE d.chat_id = cm.chat_id)
         ELSE false END AS is_blocked
-    FROM asked a
+    FROM requested a
     JOIN chat_members cm ON cm.chat_id = a.chat_id AND cm.user_id = a.user_id
     JOIN chats c ON c.chat_id = a.chat_id
     WHERE greatest(cm.read_seq, cm.own_read_seq) < least(a.read, coalesce(cm.left_seq, c.last_seq))
         OR greatest(cm.delivered_seq, cm.own_delivered_seq)
             < least(greatest(a.delivered, a.read), coalesce(cm.left_seq, c.last_seq))
     ORDER BY cm.chat_id, cm.user_id FOR NO KEY UPDATE OF cm
-), wanted AS (
+), raised AS (
     SELECT chat_id, user_id, is_blocked, delivered_seq AS was_delivered, read_seq AS was_read,
         greatest(delivered_seq, least(greatest(delivered, read), last_seq)) AS delivered_seq,
         greatest(read_seq, least(read, last_seq)) AS read_seq
     FROM locked
 ), changed AS (
-    -- The other of two between whom a block stands goes on seeing what was told before it.
+    -- Across a block the other user keeps seeing the watermarks from before it.
     UPDATE chat_members cm SET
         delivered_seq = CASE WHEN w.is_blocked THEN cm.delivered_seq ELSE w.delivered_seq END,
         read_seq = CASE WHEN w.is_blocked THEN cm.read_seq ELSE w.read_seq END,
         own_delivered_seq = CASE WHEN w.is_blocked THEN w.delivered_seq END,
         own_read_seq = CASE WHEN w.is_blocked THEN w.read_seq END
-    FROM wanted w
+    FROM raised w
     WHERE cm.chat_id = w.chat_id AND cm.user_id = w.user_id
         AND (w.delivered_seq > w.was_delivered OR w.read_seq > w.was_read)
     RETURNING w.*
@@ -86,7 +86,7 @@ ORDER BY chat_id, user_id
 
 
 async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[Receipt]:
-    """Raise watermarks, log when, and hint the changed ones; returns only those that changed."""
+    """Raise watermarks, record when, and notify the servers; returns only those that changed."""
     records = await database.fetch(
         _RAISE,
         database.server_name,

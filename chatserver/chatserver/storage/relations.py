@@ -1,4 +1,4 @@
-"""SQL of what users are to each other: chats that they share, and blocks; what `chatserver.visibility` decides by."""
+"""SQL of the relations between users, their common chats and blocks; the input of `chatserver.visibility`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Pair = tuple[int, int]
 """Ids of a viewer and of a user."""
 
 RELATED: Final[LiteralString] = """
-asked AS MATERIALIZED (
+pairs AS MATERIALIZED (
     SELECT DISTINCT a.viewer_id, a.user_id FROM unnest($1::bigint[], $2::bigint[]) AS a (viewer_id, user_id)
 ), viewers AS MATERIALIZED (
     SELECT cm.user_id AS viewer_id, cm.chat_id, cm.joined_seq, cm.left_seq FROM chat_members cm
-    WHERE cm.user_id IN (SELECT a.viewer_id FROM asked a)
+    WHERE cm.user_id IN (SELECT a.viewer_id FROM pairs a)
 ), met AS MATERIALIZED (
     -- Each side's chats are read once, whatever the number of pairs.
     SELECT a.viewer_id, a.user_id, bool_or(v.left_seq IS NULL AND cm.left_seq IS NULL) AS shares_chat
-    FROM asked a
+    FROM pairs a
     JOIN chat_members cm ON cm.user_id = a.user_id
     JOIN viewers v ON v.viewer_id = a.viewer_id AND v.chat_id = cm.chat_id
         -- Who left before the other came never met them there.
@@ -36,10 +36,10 @@ asked AS MATERIALIZED (
         met.viewer_id IS NOT NULL AS former,
         EXISTS (SELECT FROM blocks b WHERE b.blocker_id = a.viewer_id AND b.blocked_id = a.user_id) AS blocks,
         EXISTS (SELECT FROM blocks b WHERE b.blocker_id = a.user_id AND b.blocked_id = a.viewer_id) AS is_blocked
-    FROM asked a LEFT JOIN met USING (viewer_id, user_id)
+    FROM pairs a LEFT JOIN met USING (viewer_id, user_id)
 )
 """
-"""CTEs that turn pairs, ids of viewers in $1 and of users in $2, into `related`: a pair and `RELATION_COLUMNS`."""
+"""CTEs that turn ids of viewers in $1 and of users in $2 into `related`: a pair and `RELATION_COLUMNS`."""
 
 RELATION_COLUMNS: Final[LiteralString] = (
     "related.is_self, related.shares_chat, related.former, related.blocks, related.is_blocked"
@@ -53,7 +53,7 @@ def relation_from(record: Record) -> Relation:
 
 
 async def relations(database: Database, pairs: Collection[Pair]) -> Mapping[Pair, Relation]:
-    """Return {(viewer, user): what the viewer is to the user}, by one statement for any number of pairs.
+    """Return {(viewer, user): the viewer's relation to the user}, by one statement for any number of pairs.
 
     Raises:
         ServiceUnavailable: the database is unavailable.
@@ -69,12 +69,12 @@ async def relations(database: Database, pairs: Collection[Pair]) -> Mapping[Pair
 
 
 async def hint_relation(connection: Connection, origin: str, user_id: int, other_id: int) -> None:
-    """Tell all servers, when the transaction commits, that what two users may see of each other changed."""
+    """Notify all servers, when the transaction commits, that what two users may see of each other changed."""
     (payload,) = Hint(origin, relations=((user_id, other_id),)).encode()
     await connection.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, payload)
 
 
 async def hint_profile(connection: Connection, origin: str, user_id: int) -> None:
-    """Tell all servers, when the transaction commits, that a user's profile changed."""
+    """Notify all servers, when the transaction commits, that a user's profile changed."""
     (payload,) = Hint(origin, profiles=(user_id,)).encode()
     await connection.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, payload)

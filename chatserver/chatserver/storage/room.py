@@ -14,23 +14,23 @@ _FIND_ROOM: Final = """
     SELECT count(*) FROM (
         SELECT repeat(chr(65 + n % 26), 8000) AS page FROM generate_series(1, 132) AS n ORDER BY page OFFSET 0) AS pages
 """
-"""132 pages of 8,000 characters, a MiB: PostgreSQL makes a table longer by up to half of this at once."""
+"""132 pages of 8,000 characters, a MiB: PostgreSQL extends a table by up to half of this at once."""
 
 
 async def find_room(database: Database) -> None:
-    """Check that PostgreSQL's volume has room for what a write may need: a MiB.
+    """Check that PostgreSQL's volume has room for a write, which may need a MiB.
 
-    Where an agent watches the volume, its word counts too: it refuses writes while there is still some room.
+    Where an agent watches the volume, its setting counts too: it rejects writes while there is still some room.
 
-    A sort that does not fit into its memory goes to a file on the volume, which leaves nothing behind: no WAL, no
-    row, no dead version of one. A row would prove nothing, as there may be room for it in a page that exists.
+    A sort that exceeds its memory writes a temporary file on the volume and leaves no WAL, row or dead tuple. A test
+    row would prove nothing: an existing page may have room for it.
 
     Raises:
-        VolumeFull: it has not.
+        VolumeFull: it has no room.
         ServiceUnavailable: the database is unavailable.
     """
     async with database.connection() as connection:
-        # One message of several statements is one transaction, which SET LOCAL ends with.
+        # Several statements in one message are one transaction, at whose end SET LOCAL ends.
         await connection.execute(_FIND_ROOM)
         if await connection.fetchval("SELECT current_setting('chatcluster.volume_full', true)") == "on":
             raise VolumeFull

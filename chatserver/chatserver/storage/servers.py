@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chatserver.storage.database import Database
 
-# One clock, the database's, says what is old. After an outage all rows are, and all servers are back at once: each
-# writes its own first, and leaves alone what another is writing, so that none waits while somebody waits for it.
+# Only the database's clock decides what is old. After an outage all rows are old and all servers return at once: each
+# writes its own row first and skips rows that another server is writing, so that they never deadlock.
 _BEAT = """
 WITH own AS (
     INSERT INTO servers (server_name, connections, draining) VALUES ($1, $2, $3)
@@ -28,14 +28,14 @@ WHERE server_name <> $1 AND NOT draining AND seen_at >= now() - make_interval(se
 async def beat(
     database: Database, server_name: str, *, connections: int, draining: bool, gone_seconds: float
 ) -> list[int]:
-    """Say how many connections this server has, and return those of each other live server that does not drain.
+    """Record the connections of this server, and return those of each other live server that is not draining.
 
     Args:
-        database: where all servers say so.
-        server_name: of this server.
-        connections: on this server.
-        draining: whether it leaves.
-        gone_seconds: servers that said nothing for so long are forgotten.
+        database: where all servers record theirs.
+        server_name: name of this server.
+        connections: open WebSockets of this server.
+        draining: whether it is draining.
+        gone_seconds: servers without a heartbeat for so long are deleted.
 
     Raises:
         ServiceUnavailable: the database is unavailable.

@@ -1,7 +1,7 @@
-"""SQL of a row's status: how far those have got who may see it.
+"""SQL of a row's status: the lowest watermark of the members who may see it.
 
-Who may see a row is known when it is written: its chat's members of then. So a status never falls, whoever leaves the
-chat or comes back.
+Who may see a row is fixed when it is written: the members at that time. So a status never falls when members leave or
+return.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Final, LiteralString
 
 MARKS: Final[LiteralString] = """
 marks AS MATERIALIZED (
-    -- The two lowest watermarks a chat: the lowest that is not the sender's is then known for each sender. Former
-    -- members and those who came back are listed apart, each with the rows that they may see and have not got or read.
+    -- The two lowest watermarks per chat: they give the lowest that is not the sender's, for each sender. Former
+    -- members and those who returned are listed separately, with the rows they may see but have not received or read.
     SELECT cm.chat_id,
         (array_agg(cm.user_id ORDER BY cm.delivered_seq, cm.user_id) FILTER (WHERE cm.plain))[1] AS delivered_by,
         (array_agg(cm.delivered_seq ORDER BY cm.delivered_seq, cm.user_id) FILTER (WHERE cm.plain))[1:2] AS delivered,
@@ -45,5 +45,5 @@ STATUS: Final[LiteralString] = """
             ELSE 'sent'
         END
 """
-"""The status of a row `m` of the chat of `marks k`: the least over those who may see it but its sender; `read` where
+"""The status of a row `m` of the chat of `marks k`: the lowest of those who may see it, without its sender; `read` if
 there is nobody else."""

@@ -1,4 +1,4 @@
-"""SQL of syncs: where a user's chats stand, and the rows that a client does not have yet."""
+"""SQL of syncs: the state of a user's chats, and the rows that a client does not have yet."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Stand(msgspec.Struct, frozen=True):
-    """Where a chat stands for one of its users.
+    """The state of a chat for one of its users.
 
     Attributes:
         last_seq: the newest row that this user may see (a former member: the row of their leaving).
-        joined_seq: rows after it only.
-        gone: this user is a former member.
-        size: its current members.
+        joined_seq: the user sees only rows after it.
+        gone: whether this user is a former member.
+        size: number of current members.
     """
 
     chat_id: int
@@ -43,7 +43,7 @@ WITH """
     FROM chat_members cm JOIN chats c USING (chat_id)
     WHERE cm.user_id = $1 AND c.last_seq > 0
     ORDER BY c.last_at DESC, c.chat_id LIMIT $2
-), told AS MATERIALIZED (
+), listed AS MATERIALIZED (
     -- The smallest chats first, as many as fit.
     SELECT counted.chat_id
     FROM (
@@ -56,17 +56,17 @@ WITH """
     ) counted
     WHERE counted.total <= $3
 )
-SELECT mine.chat_id, mine.last_seq, mine.gone OR told.chat_id IS NOT NULL,
+SELECT mine.chat_id, mine.last_seq, mine.gone OR listed.chat_id IS NOT NULL,
     members.user_ids, members.usernames, members.roles, members.delivered, members.read, members.blocks
 FROM mine
-LEFT JOIN told ON told.chat_id = mine.chat_id
+LEFT JOIN listed ON listed.chat_id = mine.chat_id
 CROSS JOIN LATERAL (
     SELECT array_agg(t.user_id) AS user_ids, array_agg(t.username) AS usernames, array_agg(t.role) AS roles,
         array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read,
         array_agg(t.user_id IN (SELECT barred.user_id FROM barred)) AS blocks
     FROM (
         SELECT cm.*, u.username FROM chat_members cm JOIN users u USING (user_id)
-        WHERE cm.chat_id = told.chat_id AND cm.left_seq IS NULL
+        WHERE cm.chat_id = listed.chat_id AND cm.left_seq IS NULL
         ORDER BY cm.joined_seq, cm.joined_at, cm.user_id
     ) t
 ) members
@@ -76,43 +76,43 @@ ORDER BY mine.place
 
 
 async def stands(database: Database, user_id: int, *, most_chats: int, most_members: int) -> list[SyncedChat]:
-    """Return where the user's most recently active chats that hold anything stand, with their members.
+    """Return the state of the user's most recently active chats that have rows, with their members.
 
     Args:
         database: where to read.
         user_id: whose chats.
         most_chats: chats at most.
-        most_members: members in all; chats beyond it, the largest ones, come without theirs.
+        most_members: members in all; the largest chats, beyond this number, are returned without members.
     """
     records = await database.fetch_sized(_STANDS, user_id, most_chats, most_members)
     return [SyncedChat(row[0], row[1], members_from(row[3:], user_id) if row[2] else None) for row in records]
 
 
 _STANDS_OF_MANY = """
-SELECT asked.user_id, mine.chat_id, mine.last_seq, mine.joined_seq, mine.gone, (
+SELECT requested.user_id, mine.chat_id, mine.last_seq, mine.joined_seq, mine.gone, (
     SELECT count(*) FROM chat_members cm WHERE cm.chat_id = mine.chat_id AND cm.left_seq IS NULL)
-FROM unnest($1::bigint[]) AS asked (user_id)
+FROM unnest($1::bigint[]) AS requested (user_id)
 CROSS JOIN LATERAL (
     SELECT cm.chat_id, coalesce(cm.left_seq, c.last_seq) AS last_seq, cm.joined_seq, cm.left_seq IS NOT NULL AS gone,
         c.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
-    WHERE cm.user_id = asked.user_id AND c.last_seq > 0
+    WHERE cm.user_id = requested.user_id AND c.last_seq > 0
     ORDER BY c.last_at DESC, c.chat_id LIMIT $2
 ) mine
-ORDER BY asked.user_id, mine.last_at DESC, mine.chat_id
+ORDER BY requested.user_id, mine.last_at DESC, mine.chat_id
 """
 
 
 async def stands_of_many(connection: Connection, user_ids: Sequence[int], *, most_chats: int) -> dict[int, list[Stand]]:
-    """Return {user_id: where their most recently active chats that hold anything stand} of those who have any."""
+    """Return {user_id: the states of their most recently active chats that have rows} of users with any."""
     found: dict[int, list[Stand]] = {}
     for user_id, *stand in await connection.fetch(_STANDS_OF_MANY, list(user_ids), most_chats):
         found.setdefault(user_id, []).append(Stand(*stand))
     return found
 
 
-# The chats come out of their ORDER BY as the outer side of a nested loop, so that rows are found in the order of the
-# result, and chats behind the last row are never looked at. What a row's bytes are is known without reading them.
+# The sorted chats are the outer side of a nested loop, so that rows are found in the order of the result, and chats
+# behind the last row are never read. The size of a row is known without reading its content.
 _MISSED = (
     """
 WITH found AS MATERIALIZED (
@@ -160,14 +160,14 @@ FROM described d JOIN picked p USING (chat_id, seq) ORDER BY p.last_at DESC, d.c
 async def missed_rows(
     database: Database, user_id: int, have: Mapping[int, int], *, most_rows: int, most_bytes: int
 ) -> tuple[list[MessageRow], bool]:
-    """Return rows above the client's have_seq, chat by chat (the most recently active first), and whether more are.
+    """Return rows above the client's have_seq, by chat (the most recently active first), and whether there are more.
 
     Args:
         database: where to read.
         user_id: who syncs.
-        have: {chat_id: have_seq}; chats that are not in it count from their beginning.
+        have: {chat_id: have_seq}; chats that are not in it are read from their beginning.
         most_rows: rows at most.
-        most_bytes: of texts; the row that passes it is the last one.
+        most_bytes: bytes of texts; the row that exceeds it is the last one.
     """
     records = await database.fetch_sized(
         _MISSED, user_id, list(have.keys()), list(have.values()), most_rows, most_bytes

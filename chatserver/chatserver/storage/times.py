@@ -1,4 +1,4 @@
-"""Times as PostgreSQL has them and as the rest of the code does: microseconds since 1970."""
+"""Conversion between PostgreSQL's times and those of the rest of the code: microseconds since 1970."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def micros(moment: datetime) -> int:
 
 
 def moment_of(us: int) -> datetime:
-    """Return microseconds since 1970 as a timestamptz; exact, so that keys survive the way there and back."""
+    """Return microseconds since 1970 as a timestamptz; exact, so that keys survive the round trip."""
     return _EPOCH + us * _MICROSECOND
 
 

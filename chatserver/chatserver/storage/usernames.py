@@ -1,4 +1,4 @@
-"""SQL of usernames that look alike: each function but the sweep's is a step of the transaction that sets a username."""
+"""SQL of usernames that look alike; all but the sweep are steps of the transaction that sets a username."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Username(msgspec.Struct, frozen=True):
 
     Attributes:
         name: as it is shown.
-        key: the same for names that differ in case or width alone; unique.
+        key: the same for names that differ only in case or width; unique.
         skeleton: the same for names that look alike.
     """
 
@@ -37,8 +37,8 @@ async def current_key(connection: Connection, *, user_id: int | None, phone_numb
 async def is_look_taken(
     connection: Connection, skeleton: str, *, user_id: int | None, phone_number: str | None
 ) -> bool:
-    """Return whether another account's username looks the same; others who ask it wait for this transaction's end."""
-    # A lock and no unique index: names that were taken before they were compared may look alike.
+    """Return whether another account's username looks the same; locks the skeleton until the transaction ends."""
+    # A lock, not a unique index: names from before the comparison existed may look alike.
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 49))", skeleton)
     taken: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM users WHERE username_skeleton = $1 "
@@ -51,7 +51,7 @@ async def is_look_taken(
 
 
 async def without_skeleton(database: Database, limit: int) -> dict[int, str]:
-    """Return usernames, by user, that are not yet compared by their looks: those that earlier releases store."""
+    """Return {user_id: username} of usernames without a skeleton: those that earlier releases stored."""
     records = await database.fetch(
         "SELECT user_id, username FROM users WHERE username IS NOT NULL AND username_skeleton IS NULL "
         "ORDER BY user_id LIMIT $1",
@@ -62,7 +62,7 @@ async def without_skeleton(database: Database, limit: int) -> dict[int, str]:
 
 async def store_skeletons(database: Database, usernames: Mapping[int, tuple[str, str]]) -> None:
     """Store skeletons, as {user_id: (username, skeleton)}, of accounts that still have this username."""
-    # Locked in order, and not those that another server is at: it stores the same.
+    # Locked in order, skipping rows that another server is updating: it stores the same.
     await database.execute(
         "WITH found AS MATERIALIZED (SELECT user_id FROM users WHERE user_id = ANY ($1::bigint[]) "
         "ORDER BY user_id FOR NO KEY UPDATE SKIP LOCKED) "

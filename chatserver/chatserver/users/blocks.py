@@ -1,6 +1,6 @@
-"""Blocks: between two users no new message goes through their direct chat.
+"""Blocks: a block between two users stops new messages in their direct chat.
 
-Each change is an event in the blocker's own chat, which their devices alone see.
+Each change is an event in the blocker's own chat, which only their devices see.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 BLOCKS_MAX = 10_000
-"""Users that one may block: the list of them is one answer, of 200 kB then."""
+"""Users that one user may block: the list is one answer, of at most 200 kB."""
 
 
 async def set_block(database: Database, user_id: int, other_id: int, *, blocked: bool) -> Change:
-    """Block a user, or end it; doing it again changes nothing. A block of a deleted account can be ended too.
+    """Block or unblock a user; doing it again changes nothing. A deleted account can be unblocked too.
 
     Returns:
         The event in the caller's own chat.
 
     Raises:
-        UserNotFound: no such user; nor can a deleted account be blocked.
-        ValidationFailed: oneself, or one more than BLOCKS_MAX.
+        UserNotFound: no such user; a deleted account cannot be blocked.
+        ValidationFailed: the caller themselves, or more than BLOCKS_MAX users.
     """
     if other_id == user_id:
-        raise ValidationFailed.of("user_id", "must be another user than yourself")
+        raise ValidationFailed.of("user_id", "must not be yourself")
     if not checks.is_id(other_id):
         raise UserNotFound
     async with database.transaction() as connection:
@@ -43,9 +43,11 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
         store = blocks.add_block if blocked else blocks.remove_block
         if not await store(connection, user_id, other_id):
             return Change(self_id, None)
-        # After the insert, so that who is blocked already can be blocked again; it is rolled back.
+        # After the insert, so that blocking a blocked user again succeeds; an error rolls the insert back.
         if blocked and await blocks.count_blocks(connection, user_id) > BLOCKS_MAX:
-            raise ValidationFailed.of("user_id", f"you have blocked {BLOCKS_MAX} users already; unblock one first")
+            raise ValidationFailed.of(
+                "user_id", f"you have already blocked {BLOCKS_MAX} users, which is the limit; unblock one first"
+            )
         seq = await append_event(
             connection,
             database.server_name,

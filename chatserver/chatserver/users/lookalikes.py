@@ -1,6 +1,6 @@
-"""Which names look alike: Unicode's confusable characters and scripts (UTS #39). Pure, but for the data read at import.
+"""Names that look alike: Unicode's confusable characters and scripts (UTS #39). Pure, except for data read at import.
 
-Of confusable-homoglyphs only the data is used: which characters look alike.
+Only the data of confusable-homoglyphs is used: which characters look alike.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 import regex
 
-# Those in use today, by UAX #31: recommended, and limited use. Japanese and Korean are written in several.
+# Scripts in use today by UAX #31 (recommended, and limited use). Japanese and Korean use several together.
 _SCRIPTS: Final = """
     Latn Arab Armn Beng Cyrl Deva Ethi Geor Grek Gujr Guru Hebr Khmr Knda Laoo Mlym Mymr Orya Sinh Taml Telu Thaa
     Thai Tibt Adlm Bali Bamu Batk Cakm Cans Cham Cher Hmnp Java Kali Lana Lepc Limb Lisu Mand Mong Mtei Newa Nkoo
@@ -30,14 +30,14 @@ _INVISIBLE: Final = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 
 
 def _bare(text: str) -> str:
-    """Return a text of the data without the marks that Unicode's file writes around right-to-left characters."""
+    """Return a text of the data without the direction marks around right-to-left characters."""
     return text.strip("\u200e\u200f")
 
 
 def _prototypes() -> dict[str, str]:
-    """Return, by character, the character or characters that stand for all that look like it.
+    """Return, by character, the prototype for all characters that look like it.
 
-    The data names what looks alike in both directions: a prototype is what has several, or the first of a pair.
+    The data lists pairs in both directions: a prototype has several look-alikes, or is the first of a pair.
     """
     data = json.loads(resources.files("confusable_homoglyphs").joinpath("confusables.json").read_text("utf-8"))
     alike = {_bare(character): [_bare(one["c"]) for one in similar] for character, similar in data.items()}
@@ -70,11 +70,11 @@ def _skeleton(text: str) -> str:
 
 
 def look(name: str) -> str:
-    r"""Return what is the same for all names that look like this one, in capitals or not.
+    r"""Return a skeleton: it is the same for all names that look alike, in upper or lower case.
 
     Example:
         >>> look("PayPaI") == look("paypal"), look("\u0441\u043e\u0441\u043e") == look("coco")
         (True, True)
     """
-    # First as it is written: a capital I looks like a small l, and its small letter does not.
+    # First as written: a capital I looks like a small l, but a small i does not.
     return _skeleton(_skeleton(unicodedata.normalize("NFKC", name)).casefold())

@@ -1,4 +1,4 @@
-"""Phone numbers: the spellings that are pasted and that other messengers use, made one number in E.164 form. Pure.
+"""Phone numbers: converts the spellings that users paste and other messengers use to E.164 form. Pure.
 
 The only importer of phonenumbers.
 """
@@ -19,18 +19,18 @@ EXAMPLE: Final = "+491701234567"
 
 _E164: Final = re.compile(r"\+[1-9][0-9]{5,18}")
 
-# Beside spaces, dashes and invisible characters, of which Unicode has many.
+# In addition to spaces, dashes and invisible characters, which are recognised by their category.
 _PUNCTUATION: Final = frozenset(
     "().-/[]~\t\n\r\u00b7\u2212\u2053\u223c\uff08\uff09\uff0e\uff0f\uff3b\uff3d\uff5e\u30fb\uff65\u30fc"
 )
-"""What is written between digits, as libphonenumber has it, in full width too. The last passes for a dash."""
+"""Punctuation between digits as in libphonenumber, in full width too. The last one is used as a dash."""
 
 _RETIRED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), today)
     for pattern, today in (
-        # Mexico: the 1 of mobile numbers (until 2019; WhatsApp's ids have it) and the prefixes for dialling.
+        # Mexico: the 1 of mobile numbers (until 2019; WhatsApp's ids contain it) and the prefixes for dialling.
         (r"\+52(?:1|01|044|045)([2-9][0-9]{9})", r"+52\1"),
-        # Argentina: 9 is for calls from abroad, 15 for those from within; only together they are one too many.
+        # Argentina: 9 is for calls from abroad, 15 for domestic calls; a number with both is wrong.
         (r"\+549([0-9]{2,4}15[0-9]{6,8})", r"+54\1"),
         # Brazil: the ninth digit of mobile numbers (2012 to 2016; WhatsApp's ids of older accounts lack it).
         (r"\+55([1-9][1-9])([6-9][0-9]{7})", r"+55\g<1>9\2"),
@@ -42,7 +42,7 @@ _RETIRED: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"\+229([2-9][0-9]{7})", r"+22901\1"),
     )
 )
-"""Spellings that numbering plans have retired, and that go on in address books and in the ids of other messengers."""
+"""Retired spellings that remain in address books and in the ids of other messengers, with their replacements."""
 
 _BRAZILIAN_MOBILE: Final = re.compile(r"\+55([1-9][1-9])9([6-9][0-9]{7})")
 
@@ -52,9 +52,9 @@ class PhoneNumber:
     """A phone number.
 
     Attributes:
-        number: as its country's numbering plan has it today, in E.164 form.
-        stored: the forms under which an account of it may be stored, the likeliest first. Brazil's without the ninth
-            digit were numbers of their own here once; no other retired spelling has ever been taken.
+        number: the number by its country's current numbering plan, in E.164 form.
+        stored: the forms under which an account may be stored, the likeliest first. Earlier releases stored Brazilian
+            numbers without the ninth digit as separate numbers; they accepted no other retired spelling.
     """
 
     number: str
@@ -62,34 +62,34 @@ class PhoneNumber:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text that names a user is a phone number, and no username: it begins with a plus or ``tel:``."""
+    """Return whether a text that identifies a user is a phone number: it begins with a plus or ``tel:``."""
     if text.startswith("+"):
         return True
     return ("+" in text or "\uff0b" in text or text[:4].lower() == "tel:") and _dialled(text).startswith("+")
 
 
 def check_phone_number(text: str, path: str) -> PhoneNumber:
-    """Return the number that a text spells.
+    """Return the phone number in a text.
 
-    Any *possible* number counts (right length for its country), not only those an operator has assigned: scripts and
-    tests use made-up ones. Digits of any script, spaces, punctuation and invisible characters are as people paste
-    them. 00 in front stands for the plus.
+    Any *possible* number is accepted (right length for its country), not only assigned ones: scripts and tests use
+    invented ones. Users paste digits of any script, spaces, punctuation and invisible characters. A leading 00 means a
+    plus.
 
     Raises:
-        ValidationFailed: it is none; `path` names the field.
+        ValidationFailed: it is not a phone number; `path` names the field.
     """
     dialled = text if _E164.fullmatch(text) else _dialled(text)
     if not _E164.fullmatch(dialled):
         advice = "must be a phone number with + and its country's calling code, such as"
-        raise ValidationFailed.of(path, f"{advice} {EXAMPLE}; digits and punctuation alone, no extension")
+        raise ValidationFailed.of(path, f"{advice} {EXAMPLE}; only digits and punctuation, no extension")
     number, e164 = _parse(dialled)
     if number is None or not phonenumbers.is_valid_number(number):
         today = _today(e164)
         if today is not None:
-            # What is written first: where two accounts were made, it tells them apart.
+            # The written form first: where two accounts exist, it identifies one of them.
             return PhoneNumber(today, tuple(reversed(_stored_forms(today))))
     if number is None:
-        raise ValidationFailed.of(path, f"no country has this calling code; {EXAMPLE} has 49 after the plus")
+        raise ValidationFailed.of(path, f"no country has this calling code; in {EXAMPLE} it is 49")
     if not phonenumbers.is_possible_number(number):
         message = (
             f"must be a phone number in E.164 form, such as {EXAMPLE}; this one has the wrong length for its country"
@@ -104,7 +104,7 @@ def _stored_forms(number: str) -> tuple[str, ...]:
 
 
 def _dialled(text: str) -> str:
-    """Return what is left to dial of a pasted text: a plus and digits, when it is a number."""
+    """Return the part of a pasted text that is dialled: a plus and digits, if it is a number."""
     if len(text) > bounds.PHONE_NUMBER_MAX_CHARS:
         return ""
     kept = "".join(map(_dialled_character, text))
@@ -125,12 +125,12 @@ def _parse(dialled: str) -> tuple[phonenumbers.PhoneNumber | None, str]:
     except phonenumbers.NumberParseException:
         return None, dialled
     e164 = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
-    # One trunk prefix is dropped at a time; several would leave a form that is not its own.
+    # parse() drops one trunk prefix at a time; with several the result would still contain one.
     return (number, e164) if e164 == dialled else _parse(e164)
 
 
 def _today(written: str) -> str | None:
-    """Return the number that a retired spelling became; None: it is no such spelling."""
+    """Return the number that replaced a retired spelling; None: it is not a retired spelling."""
     for pattern, today in _RETIRED:
         if pattern.fullmatch(written):
             number, e164 = _parse(pattern.sub(today, written))

@@ -1,4 +1,4 @@
-"""Taking a username: it is well formed, nobody else's, and looks like nobody else's."""
+"""Claims of usernames: well formed, not taken, and unlike all others in appearance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH: Final = 500
 """Usernames compared by one statement after an upgrade: some 20 ms of CPU."""
 
 BATCHES: Final = 20
-"""Batches a round: 10,000 usernames a minute and server."""
+"""Batches per round: 10,000 usernames a minute per server."""
 
 
 async def claim(
@@ -46,7 +46,7 @@ async def claim(
 
 
 async def compare_older(database: Database) -> int:
-    """Have usernames compared by their looks that an earlier release stored, a bounded number; returns how many.
+    """Store skeletons of usernames that an earlier release stored without, a bounded number; returns how many.
 
     Raises:
         ServiceUnavailable: the database is unavailable.

@@ -1,4 +1,4 @@
-"""Users: finding them, and their profile; each with what the caller is to them, which decides what they are shown."""
+"""Look-ups of users and changes of profiles; look-ups return the caller's relation, which decides what is shown."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from chatserver.users.phone_numbers import PhoneNumber
 
 
-PLUS_IN_QUERY: Final = "begins with a space, which is what + means in a query: write + as %2B"
+PLUS_IN_QUERY: Final = "begins with a space: + in a query means a space, so write it as %2B"
 
 
 class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change in a profile; UNSET leaves a field alone, None clears the picture."""
+    """A change of a profile; UNSET leaves a field unchanged, None removes the picture."""
 
     username: str | msgspec.UnsetType = msgspec.UNSET
     profile_picture_url: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -46,9 +46,9 @@ async def get_user(database: Database, user_id: int) -> User:
 
 
 async def account_number(database: Database, number: PhoneNumber) -> str:
-    """Return the form under which an account of a number is stored; the number of today when there is none.
+    """Return the form under which a number's account is stored; without an account the current form.
 
-    Only a number that was taken under two spellings costs a query.
+    Only a number that was accepted in two spellings needs a query.
     """
     if len(number.stored) == 1:
         return number.number
@@ -56,7 +56,7 @@ async def account_number(database: Database, number: PhoneNumber) -> str:
 
 
 async def get_profile(database: Database, viewer_id: int, user_id: int) -> tuple[User, Relation]:
-    """Return an account by its id, and what the viewer is to it.
+    """Return an account by its id, and the viewer's relation to it.
 
     Raises:
         UserNotFound: there is none.
@@ -75,7 +75,7 @@ async def _relation(database: Database, viewer_id: int, user_id: int) -> Relatio
 async def find_profile(
     database: Database, viewer_id: int, *, phone_number: str | None = None, username: str | None = None
 ) -> tuple[User, Relation]:
-    """Return an account by exactly one of phone number and username, and what the viewer is to it.
+    """Return an account by exactly one of phone number and username, and the viewer's relation to it.
 
     Raises:
         ValidationFailed, UserNotFound: as of `find_user`.
@@ -108,12 +108,11 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
 
 
 async def update_profile(database: Database, user_id: int, change: ProfileChange) -> User:
-    """Change the profile, tell the user's other devices by a row in their own chat, and return it.
+    """Change the profile, notify the user's other devices by a row in their own chat, and return it.
 
-    Those who share a chat are told by a frame (`fanout.profiles`). The same values again change nothing, and nobody
-    is told.
+    Users who share a chat get a frame (`fanout.profiles`). The same values again change nothing and notify nobody.
 
-    The row says which fields changed, not to what: it stays when the account is deleted.
+    The row names the changed fields, not their values: it remains when the account is deleted.
 
     Raises:
         ValidationFailed: a field is malformed. UsernameTaken: another account has it, or one that looks the same.

@@ -37,7 +37,7 @@ class MemberView(TypedDict):
 
 
 def view_user(user: User, relation: Relation) -> UserView:
-    """Return a profile as somebody sees it who is this to the user."""
+    """Return a profile as a viewer with this relation sees it."""
 
     def shown(datum: Datum, value: str | None) -> str | None:
         return value if may_see(datum, relation) else None
@@ -72,7 +72,7 @@ _RECEIPTS_CROSS_BLOCKS: Final = crosses_block("receipts")
 
 def barred_from(members: Sequence[Member], user_id: int) -> frozenset[int]:
     """Return the members whose receipts one of them may not see."""
-    # A list and no generator: a sync asks for each of its chats, and in nearly all of them nobody blocks anybody.
+    # A list, not a generator: a sync calls this for each chat, and in nearly all of them nobody blocks anybody.
     if _RECEIPTS_CROSS_BLOCKS or not [member for member in members if member.blocks]:
         return frozenset()
     others = {member.user_id for member in members if user_id in member.blocks}
