@@ -1,7 +1,7 @@
 """Isolates unexpected exceptions: each is logged and counted, fails only its own work, and loops continue.
 
-A defect that one row, socket or user provokes comes back wherever that row, socket or user is: a server that ended for
-it would hand it to the next one, and so on through all of them. So nothing here ends the process.
+A defect that one row, socket or user triggers follows them to any server: a server that stopped for it would pass it to
+the next one, and so on through all of them. So nothing here stops the process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _defects: collections.Counter[str] = collections.Counter()
 
 
 def defects() -> dict[str, int]:
-    """Return how many unexpected exceptions this process has caught, by the event that was logged for them."""
+    """Return the number of unexpected exceptions caught in this process, by log event."""
     return dict(_defects)
 
 
@@ -59,7 +59,7 @@ def caught(event: str, error: BaseException, **fields: object) -> None:
 
 
 async def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run a loop until it returns or is cancelled; begin it again whenever it fails.
+    """Run a loop until it returns or is cancelled; restart it whenever it fails.
 
     Args:
         name: of the loop, for the log line ``loop_failed``.
@@ -76,7 +76,7 @@ async def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
                 raise
             # Somebody else's cancellation that leaked out of what was awaited.
             failure: BaseException = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop continues
             failure = error
         else:
             return
@@ -84,7 +84,7 @@ async def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
         wait_seconds = min(wait_seconds * 2, RESTART_MAX_SECONDS) if wait_seconds and not was_well else RESTART_SECONDS
         caught("loop_failed", failure, loop=name, again_in_seconds=wait_seconds)
         if is_cancelled():
-            # It failed while it ended: beginning it again would keep the server from ending.
+            # It failed while it was being cancelled: a restart would prevent the server from stopping.
             raise asyncio.CancelledError from failure
 
 
@@ -96,14 +96,14 @@ def is_cancelled() -> bool:
 
 @contextmanager
 def isolated(event: str, **fields: object) -> Iterator[None]:
-    """Let a failure of the block end the block alone; logged and counted.
+    """Let a failure end only the block; it is logged and counted.
 
     Args:
         event: as of `caught`.
         fields: ids for the log line.
 
     Raises:
-        ServiceUnavailable: an outage is no defect; whoever waits for the database does so in their own way.
+        ServiceUnavailable: an outage is not a defect; callers handle it themselves.
     """
     try:
         yield
@@ -123,7 +123,7 @@ async def apart(event: str, items: Sequence[Item], work: Callable[[Sequence[Item
     Args:
         event: as of `caught`.
         items: what to work on.
-        work: may have been done in part before it fails: doing it again must do no harm.
+        work: may fail after a part of it is done, so it must be repeatable.
 
     Returns:
         The items that fail on their own.
@@ -148,9 +148,9 @@ def start(event: str, work: Coroutine[None, None, None], tasks: set[asyncio.Task
     """Start work that nobody awaits; its failure is logged and counted.
 
     Args:
-        event: what is logged should it fail.
+        event: log event if it fails.
         work: what to do.
-        tasks: has the task until it is done, so that it is not collected before.
+        tasks: holds the task until it is done, so that it is not garbage-collected.
     """
     task = asyncio.create_task(work, name=event)
     tasks.add(task)
