@@ -65,11 +65,11 @@ types: | $(UV) ## mypy, strict
 	@$(RUN) mypy
 
 unit: | $(UV) ## tests without I/O
-	@$(RUN) $(UNIT)
+	@$(RUN) $(UNIT) --lane unit
 
 check-oldest: | $(UV) ## the unit tests on the oldest Python that is supported, in an environment of its own
 	@python="$$(.ci/python $(UV) $(OLDEST))"; \
-	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras $(UNIT)
+	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras $(UNIT) --lane unit-$(OLDEST)
 
 tools: | $(UV)
 	@$(RUN) python -m localcluster --name integration tools
@@ -77,22 +77,22 @@ tools: | $(UV)
 integration: tools integration-chatserver integration-operator ## tests on a real PostgreSQL and a real API server
 
 integration-chatserver: | $(UV)
-	@$(RUN) pytest -q tests -m "integration and not soak" --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile
+	@$(RUN) pytest -q tests -m "integration and not soak" --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile --lane integration-chatserver
 
 integration-operator: | $(UV)
-	@$(RUN) pytest -q tests/integration/operator -m "integration and not soak" --durations=8 -n 2 --dist loadfile
+	@$(RUN) pytest -q tests/integration/operator -m "integration and not soak" --durations=8 -n 2 --dist loadfile --lane integration-operator
 
-soak: | $(UV) ## many clients on real servers with real faults, many requests (CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
-	@$(RUN) pytest -q tests -m soak
+soak: tools ## what is slow and rare (ONLY=tests/soak/test_drain.py for a piece; CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
+	@$(RUN) pytest -q $(or $(ONLY),tests) -m soak --lane soak
 
 e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a cluster leaves behind, side by side
 	@$(MAKE) -j2 e2e-chat e2e-machine
 
 e2e-chat: | $(UV)
-	@$(RUN) pytest tests -m "e2e and not machine and not soak" -v --durations=10 $(AGAIN)
+	@$(RUN) pytest tests -m "e2e and not machine and not soak" -v --durations=10 --lane e2e-chat $(AGAIN)
 
 e2e-machine: | $(UV)
-	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider $(AGAIN)
+	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider --lane e2e-machine $(AGAIN)
 
 bench: | $(UV) ## our chat beside its peers and what the machine can do at all, as a report in docs/benchmarks (QUICK=1: under 15 minutes)
 	@$(RUN) python -m bench --size $(if $(QUICK),quick,full)
@@ -102,8 +102,10 @@ bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside
 
 # All of them mostly wait; the end-to-end lane is the longest, and goes first where it does not.
 # What is left on the machine is looked at when no API server of the tests is.
-test: tools ## everything CI runs
-	@$(MAKE) -j3 e2e-chat machine-after-integration
+test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
+	@rm -rf .local/lanes; code=0; \
+	{ $(MAKE) tools && $(MAKE) -j3 e2e-chat machine-after-integration; } || code=$$?; \
+	$(RUN) python -m tests.support.lanes $$SECONDS || code=$$?; exit $$code
 
 checked-chatserver:
 	@nice -n 5 $(MAKE) -j1 check check-oldest integration-chatserver

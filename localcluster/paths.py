@@ -23,7 +23,7 @@ MAX_NODES = 5
 """More of them than two cores can carry."""
 
 # Folders of .local that are no cluster's state.
-_RESERVED = frozenset({"engine", "logs"})
+_RESERVED = frozenset({"bench", "engine", "lanes", "logs"})
 
 
 class InvalidNameError(LocalClusterError):
@@ -117,4 +117,5 @@ def known_names(root: Path | None = None) -> list[str]:
     base = root or REPO_ROOT / ".local"
     if not base.is_dir():
         return []
-    return sorted(entry.name for entry in base.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name))
+    names = (entry.name for entry in base.iterdir() if entry.is_dir())
+    return sorted(name for name in names if _NAME.fullmatch(name) and name not in _RESERVED)

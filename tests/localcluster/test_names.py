@@ -19,7 +19,7 @@ def test_the_default_clusters_kubeconfig_is_at_the_top(tmp_path: Path) -> None:
     assert ClusterPaths.of("other", tmp_path).kubeconfig == tmp_path / "other" / "kubeconfig"
 
 
-@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a/b", "..", "a" * 31, "logs", "engine"])
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a/b", "..", "a" * 31, "logs", "engine", "lanes"])
 def test_a_name_that_is_no_host_name_is_refused_with_a_remedy(name: str) -> None:
     with pytest.raises(InvalidNameError) as refused:
         ClusterPaths.of(name)
@@ -45,6 +45,8 @@ def test_two_checkouts_have_different_cgroups(tmp_path: Path) -> None:
 def test_known_names_are_the_folders_with_state(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "a").mkdir()
+    (tmp_path / "lanes").mkdir()
+    (tmp_path / "python3.11").mkdir()
     (tmp_path / "kubeconfig").touch()
     assert known_names(tmp_path) == ["a", "b"]
     assert known_names(tmp_path / "missing") == []

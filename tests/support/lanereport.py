@@ -1,0 +1,110 @@
+"""A plugin of pytest: prints and keeps what a run found, fails one with too many reruns, and notes what a lane cost."""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from tests.support import lanes
+from tests.support.findings import Finding, take_over, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_RERUNS = 3
+"""Tests of a run that may pass only the second time; with more of them it is no accident, and the run fails."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the Makefile name its lanes."""
+    parser.addoption("--lane", help=f"keep what this run costs and finds in {lanes.FOLDER}, under this name")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Report once, however many processes share the tests."""
+    shares = hasattr(config, "workerinput")
+    config.pluginmanager.register(Sharing() if shares else LaneReport(config))
+
+
+class Sharing:
+    """In one of several processes: hands what it found to the one that reports."""
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hand it over."""
+        session.config.workeroutput["findings"] = msgspec.to_builtins(told())  # type: ignore[attr-defined]
+
+
+class LaneReport:
+    """In the process that reports.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._lane: str | None = config.getoption("lane")
+        self._folder = config.rootpath / lanes.FOLDER
+        self._started = time.monotonic()
+        self._rerun: list[str] = []
+        self._wrongly: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what failed before it was run again."""
+        outcome: str = report.outcome
+        if outcome != "rerun":
+            return
+        self._rerun.append(report.nodeid)
+        if "e2e" not in report.keywords:
+            self._wrongly.append(report.nodeid)
+        printed = (f"--- {title}\n{text}" for title, text in report.sections)
+        take_over(Finding(report.nodeid, "\n".join((report.longreprtext, *printed)), rerun=True))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a run that looked twice too often, or at what must not be looked at twice."""
+        for problem in self._problems():
+            print(f"\n{problem}")  # noqa: T201 - to the one who ran it
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _problems(self) -> Iterator[str]:
+        if len(self._rerun) > MOST_RERUNS:
+            yield f"{len(self._rerun)} tests were run again, of which {MOST_RERUNS} may: {', '.join(self._rerun)}"
+        if self._wrongly:
+            yield f"only end-to-end tests may be run again, not: {', '.join(self._wrongly)}"
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a process of several found out."""
+        for finding in getattr(node, "workeroutput", {}).get("findings", ()):
+            take_over(msgspec.convert(finding, Finding))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print what tests found out, beside that they passed, and keep it."""
+        findings = told()
+        if findings:
+            terminalreporter.section("findings")
+        for finding in findings:
+            if finding.rerun:
+                terminalreporter.line(f"{finding.test} failed, and was run again:")
+            for line in finding.text.splitlines():
+                terminalreporter.line(line)
+        if self._lane is not None:
+            lanes.write(self._folder, self._result(self._lane, terminalreporter.stats), findings)
+
+    def _result(self, name: str, stats: dict[str, list[Any]]) -> lanes.Lane:
+        def count(*categories: str) -> int:
+            return sum(len(stats.get(category, ())) for category in categories)
+
+        return lanes.Lane(
+            name=name,
+            python=platform.python_version(),
+            seconds=round(time.monotonic() - self._started, 1),
+            passed=count("passed"),
+            failed=count("failed", "error"),
+            skipped=count("skipped"),
+            rerun=len(self._rerun),
+        )

@@ -1,0 +1,99 @@
+"""What each lane of the tests cost and found, as files, and the table that ``python -m tests.support.lanes`` prints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tests.support.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+FOLDER = Path(".local/lanes")
+"""Below the root of the tree. `make test` empties it first."""
+
+COLUMNS = ("lane", "Python", "seconds", "passed", "failed", "skipped", "run again")
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """One run of pytest.
+
+    Attributes:
+        name: as in the Makefile, such as `e2e-chat`.
+        python: version of the interpreter.
+        seconds: from pytest's start to its end.
+        passed: number of tests; so are the next.
+        failed: with those whose fixtures failed.
+        skipped: each for a committed reason.
+        rerun: failed once, and were run again.
+    """
+
+    name: str
+    python: str
+    seconds: float
+    passed: int
+    failed: int
+    skipped: int
+    rerun: int
+
+
+def write(folder: Path, lane: Lane, findings: Iterable[Finding]) -> None:
+    """Keep a lane's result, and beside it what it found, an object a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{lane.name}.json").write_bytes(msgspec.json.encode(lane) + b"\n")
+    findings_file(folder, lane.name).write_bytes(msgspec.json.Encoder().encode_lines(findings))
+
+
+def findings_file(folder: Path, name: str) -> Path:
+    """Return the path of a lane's findings."""
+    return folder / f"{name}.findings.jsonl"
+
+
+def read(folder: Path) -> list[Lane]:
+    """Return all results of a folder, the slowest first."""
+    lanes = [msgspec.json.decode(path.read_bytes(), type=Lane) for path in folder.glob("*.json")]
+    return sorted(lanes, key=lambda lane: -lane.seconds)
+
+
+def read_findings(path: Path) -> list[Finding]:
+    """Return what a lane found."""
+    return msgspec.json.Decoder(Finding).decode_lines(path.read_bytes())
+
+
+def table(lanes: Sequence[Lane]) -> str:
+    """Return the results as lines of columns."""
+    rows = [COLUMNS] + [
+        (
+            *(lane.name, lane.python, f"{lane.seconds:.0f}"),
+            *map(str, (lane.passed, lane.failed, lane.skipped, lane.rerun)),
+        )
+        for lane in lanes
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the table of the lanes that ran, the seconds of all together if they are given, and where findings are."""
+    lanes = read(FOLDER)
+    print(table(lanes))  # noqa: T201 - a command-line program talks to its user by print
+    for seconds in arguments:
+        print(f"all lanes, most of them side by side: {seconds} s")  # noqa: T201
+    for lane in lanes:
+        path = findings_file(FOLDER, lane.name)
+        if findings := read_findings(path):
+            print(f"findings of {lane.name}: {path} ({len(findings)}; {lane.rerun} of tests that were run again)")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

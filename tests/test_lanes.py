@@ -1,0 +1,106 @@
+"""A run keeps what it found and cost, and fails when too much of it passed only the second time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.findings import Finding
+from tests.support.lanes import FOLDER, Lane, findings_file, read, read_findings, table, write
+
+ROOT = Path(__file__).parent.parent
+
+SECOND_TIME = """
+import os, pathlib, pytest
+from tests.support.findings import tell
+
+{marker}
+@pytest.mark.parametrize("number", range({count}))
+def test_second_time(number, request):
+    tell(f"figure {{number}}")
+    first = pathlib.Path(__file__).with_name(f"{{number}}.seen")
+    if not first.exists():
+        first.touch()
+        print("printed the first time")
+        assert not "the first time"
+"""
+
+
+def run_small(
+    folder: Path, *arguments: str, count: int, marker: str = "@pytest.mark.e2e"
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest on a tree of one file, whose tests all pass the second time only."""
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = e2e\n")
+    (folder / "test_small.py").write_text(SECOND_TIME.format(count=count, marker=marker))
+    plugins = ("tests.support.lanereport", "pytest_rerunfailures", "xdist.plugin")
+    command = [sys.executable, "-m", "pytest", "--lane=small", *(f"-p{name}" for name in plugins)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    return subprocess.run(
+        [*command, *arguments, str(folder)],
+        cwd=folder,
+        # Other plugins take seconds to load.
+        env={**environment, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_three_reruns_pass_and_leave_the_first_failures(tmp_path: Path, processes: str) -> None:
+    done = run_small(tmp_path, "--reruns", "1", "-n", processes, count=3)
+    assert done.returncode == 0, done.stdout
+    [lane] = read(tmp_path / FOLDER)
+    assert (lane.name, lane.passed, lane.failed, lane.rerun) == ("small", 3, 0, 3)
+    assert lane.seconds > 0
+    findings = read_findings(findings_file(tmp_path / FOLDER, "small"))
+    first = [finding for finding in findings if finding.rerun]
+    assert sorted(finding.test for finding in first) == [f"test_small.py::test_second_time[{n}]" for n in range(3)]
+    assert all('assert not "the first time"' in finding.text for finding in first)
+    assert all("printed the first time" in finding.text for finding in first)
+    assert Finding("test_small.py::test_second_time[1]", "figure 1") in findings
+    assert "test_small.py::test_second_time[2] failed, and was run again:" in done.stdout
+
+
+def test_four_reruns_fail_the_run(tmp_path: Path) -> None:
+    done = run_small(tmp_path, "--reruns", "1", count=4)
+    assert done.returncode == 1, done.stdout
+    assert "4 tests were run again, of which 3 may: test_small.py::test_second_time[" in done.stdout
+
+
+def test_a_test_that_is_not_end_to_end_must_not_be_run_again(tmp_path: Path) -> None:
+    done = run_small(tmp_path, count=1, marker="@pytest.mark.flaky(reruns=1)")
+    assert done.returncode == 1, done.stdout
+    assert "only end-to-end tests may be run again, not: test_small.py::test_second_time[0]" in done.stdout
+
+
+def test_without_reruns_a_failure_is_one(tmp_path: Path) -> None:
+    done = run_small(tmp_path, count=1)
+    assert done.returncode == 1, done.stdout
+    [lane] = read(tmp_path / FOLDER)
+    assert (lane.passed, lane.failed, lane.rerun) == (0, 1, 0)
+
+
+def test_the_table_has_the_slowest_lane_first(tmp_path: Path) -> None:
+    for name, seconds in (("unit", 61.2), ("e2e-chat", 931.0)):
+        write(tmp_path, Lane(name, "3.13.0", seconds, passed=3516, failed=0, skipped=2, rerun=1), [])
+    assert table(read(tmp_path)).splitlines() == [
+        "lane      Python  seconds  passed  failed  skipped  run again",
+        "e2e-chat  3.13.0      931    3516       0        2          1",
+        "unit      3.13.0       61    3516       0        2          1",
+    ]
+
+
+def test_each_piece_of_the_soak_is_listed() -> None:
+    marked = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"\bmark\.soak\b", path.read_text()) and path != Path(__file__)
+    }
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("### Pieces of `make soak`")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(tests/\S+)` \|", page, re.MULTILINE)) == marked
