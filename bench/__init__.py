@@ -1,1 +1,1 @@
-"""Load and comparisons: what a chatserver can do on this machine, beside what the machine can do at all."""
+"""Load and comparisons: what a chatserver achieves on this machine, compared with the machine's limits."""

@@ -1,4 +1,4 @@
-"""``python -m bench``: runs the scenarios, writes a report and the ratios that are worth comparing.
+"""``python -m bench``: runs the scenarios, and writes a report and the ratios to compare between runs.
 
 Absolute figures are noise on a machine that does other work too. The ratios are of things measured in one run.
 """
@@ -22,7 +22,7 @@ REPORTS = ROOT / "docs" / "benchmarks"
 
 
 def main() -> int:
-    """Measure, write, print the ratios; 1 if something could not be carried out."""
+    """Measure, write the report and print the ratios; returns 1 if a part failed."""
     options = _options()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -42,21 +42,21 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--size", choices=("full", "quick", "smoke"), default="full", help="quick: the same in under 15 minutes"
+        "--size", choices=("full", "quick", "smoke"), default="full", help="quick: all parts in under 15 minutes"
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--no-peers", action="store_true", help="our chat alone")
-    parser.add_argument("--fetch", action="store_true", help="download what the peers need, and end")
-    parser.add_argument("--output", type=Path, help="folder for the report; else docs/benchmarks and .local/bench")
+    parser.add_argument("--no-peers", action="store_true", help="measure only our chat")
+    parser.add_argument("--fetch", action="store_true", help="download the peers' programs and exit")
+    parser.add_argument("--output", type=Path, help="folder of the report (default: docs/benchmarks and .local/bench)")
     return parser.parse_args()
 
 
 def _may_fetch() -> bool:
-    """Ask, where there is somebody to ask: about 100 MB are downloaded into the cache; nothing is installed."""
-    wanted = programs.missing()
-    if not wanted or not sys.stdin.isatty():
-        return bool(wanted)
-    print(f"The peers need {'; '.join(wanted)}: about 100 MB, unpacked below the cache, not installed.")
+    """Return whether to download the peers' programs; at a terminal the user confirms the 100 MB first."""
+    missing = programs.missing()
+    if not missing or not sys.stdin.isatty():
+        return bool(missing)
+    print(f"The peers need {'; '.join(missing)}: about 100 MB, unpacked below the cache, not installed.")
     return input("Download it? [Y/n] ").strip().lower() in {"", "y", "yes"}
 
 

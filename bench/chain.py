@@ -1,4 +1,4 @@
-"""H: the whole chain as the operator makes it: TLS, HAProxy with the operator's own configuration, one chatserver.
+"""H: the whole chain as the operator deploys it: TLS, HAProxy with the operator's configuration, one chatserver.
 
 The proxies are plain processes: the same program, the same text, fixed addresses in place of DNS.
 """
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresCluster
 
 PROXIES = 2
-"""As many as a ChatCluster has; each connection is two files of at most 20,000 a process."""
+"""HAProxy processes, as many as a ChatCluster has; each connection needs two of a process's 20,000 files."""
 
 START_SECONDS = 20
 
 CHAIN_GENERATORS = 4
-"""Processes: TLS costs the generator, too."""
+"""Generator processes: TLS also costs the generator CPU."""
 
 CHAIN_RATE = 1000.0
-"""Messages a second among the pairs while all the others are connected."""
+"""Messages per second among the pairs while all the others are connected."""
 
 
 @dataclass(slots=True)
@@ -69,15 +69,15 @@ class Chain:
     wire: Wire = field(default="chat", init=False)
 
     def pairs(self, count: int) -> list[list[Person]]:
-        """As of the chat."""
+        """The same as that of the chat."""
         return self.chat.pairs(count)
 
-    def people(self, count: int) -> list[Person]:
-        """As of the chat."""
-        return self.chat.people(count)
+    def users(self, count: int) -> list[Person]:
+        """The same as that of the chat."""
+        return self.chat.users(count)
 
     def processes(self) -> dict[str, list[int]]:
-        """As of the chat, and the proxies, each with its worker."""
+        """The processes of the chat, and the proxies with their workers."""
         workers = [
             int(pid)
             for proxy in self.proxies
@@ -86,7 +86,7 @@ class Chain:
         return {**self.chat.processes(), "proxy": [*(proxy.pid for proxy in self.proxies), *workers]}
 
     def stored(self) -> int:
-        """As of the chat."""
+        """The same as that of the chat."""
         return self.chat.stored()
 
 
@@ -168,7 +168,7 @@ def whole_chain(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
     """H: latencies through the chain, then again while thousands of others are connected to the one chatserver."""
     with machine.chat(postgres) as chat, behind_haproxy(chat) as chain:
         pairs = chain.pairs(sizes.pairs)
-        people = chain.people(max(0, sizes.chain - 2 * sizes.pairs))
+        idle = chain.users(max(0, sizes.chain - 2 * sizes.pairs))
         straight = loaded(chat, ordered(chat, pairs, mode="open", seconds=sizes.seconds, rate=CHAIN_RATE))
         alone = loaded(chain, ordered(chain, pairs, mode="open", seconds=sizes.seconds, rate=CHAIN_RATE))
         servers, proxies = chain.processes()["server"], chain.processes()["proxy"]
@@ -176,7 +176,7 @@ def whole_chain(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
         before = used(chain)
         stored = chain.stored()
         order = ordered(chain, pairs, mode="open", seconds=sizes.seconds, rate=CHAIN_RATE)
-        with Fleet(ordered(chain, [[one] for one in people], mode="hold"), CHAIN_GENERATORS) as crowd:
+        with Fleet(ordered(chain, [[one] for one in idle], mode="hold"), CHAIN_GENERATORS) as clients:
             cpu = since(before, chain)
             held = resident_kib(servers) - empty[0], resident_kib(proxies) - empty[1]
             connections = int(chat.servers[0].metric("chatserver_connections"))
@@ -184,7 +184,7 @@ def whole_chain(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
                 fleet.go()
                 full = fleet.result()
             check(order, full, chain.stored() - stored)
-    count = crowd.connections
+    count = clients.connections
     return [
         {"through": "nothing", "connections": 2 * len(pairs), **straight.times(), **straight.costs()},
         {"through": "HAProxy with TLS", "connections": 2 * len(pairs), **alone.times(), **alone.costs()},
@@ -192,8 +192,8 @@ def whole_chain(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
             "connections": connections + 2 * len(pairs),
             "acked": latencies.percentiles(full.acked_us),
             "delivered": latencies.percentiles(full.delivered_us),
-            "connected/s": round(count / crowd.connect_seconds),
-            "tried again": crowd.retries,
+            "connected/s": round(count / clients.connect_seconds),
+            "tried again": clients.retries,
             "cpu us a connection": {who: round(1e6 * seconds / count) for who, seconds in cpu.items()},
             "KiB each": {"server": round(held[0] / count, 1), "proxy": round(held[1] / count, 1)},
         },

@@ -1,6 +1,6 @@
-"""People and chats in seconds: rows as the servers would have written them, made by generate_series.
+"""Fills a database with users and chats in seconds: the rows that servers would write, made by generate_series.
 
-Devices get tokens that the generator can work out: the database lives as long as the run, on loopback.
+The generator can compute the tokens of the devices: the database exists only for the run, on loopback.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ FILL_SECONDS = 1800
 
 ROWS_A_STATEMENT = 1_000_000
 
-_PEOPLE = """
+_USERS = """
 INSERT INTO users (phone_number) SELECT '+1888' || lpad(n::text, 7, '0') FROM generate_series({first}, {last}) AS n;
 INSERT INTO devices (user_id, token_hash, expires_at)
 SELECT user_id, sha256(convert_to('bench' || phone_number, 'UTF8')), now() + interval '1 day'
 FROM users WHERE phone_number BETWEEN '+1888{first:07}' AND '+1888{last:07}';
 """
 
-# `wanted` gives the two people of each chat by their numbers. A temporary table lasts for a session: one call.
+# `pairs` selects the numbers of each chat's two users. A temporary table lasts for a session: one call.
 _CHATS = """
 CREATE TEMP TABLE made AS
 SELECT n, a.user_id AS one, b.user_id AS two, nextval(pg_get_serial_sequence('chats', 'chat_id')) AS chat_id
-FROM ({wanted}) AS w (n, first, second)
+FROM ({pairs}) AS w (n, first, second)
 JOIN users a ON a.phone_number = '+1888' || lpad(w.first::text, 7, '0')
 JOIN users b ON b.phone_number = '+1888' || lpad(w.second::text, 7, '0') ORDER BY n;
 BEGIN;
@@ -40,14 +40,14 @@ INSERT INTO chat_members (chat_id, user_id) SELECT chat_id, unnest(ARRAY[one, tw
 COMMIT;
 """
 
-# n, and the numbers of two people.
+# n, and the numbers of two users.
 _PAIRS = "SELECT n, {first} + 2 * n, {first} + 2 * n + 1 FROM generate_series(0, {most}) AS n"
 _STARS = """
 SELECT h * {chats} + c, {first} + h, {first} + {heads} + c
 FROM generate_series(0, {heads} - 1) AS h, generate_series(0, {chats} - 1) AS c
 """
 
-# Interleaved as in life: the second message of each chat comes after the first of all.
+# Interleaved as in practice: the second message of each chat follows the first messages of all chats.
 _MESSAGES = """
 INSERT INTO messages (chat_id, seq, sender_id, client_hash, message_text, created_at)
 SELECT m.chat_id, s, CASE WHEN s % 2 = 0 THEN one ELSE two END, sha256('bench'), '{text}',
@@ -71,56 +71,56 @@ SELECT chat_id FROM made;
 
 @dataclass(slots=True)
 class Filling:
-    """Makes people and chats in one database."""
+    """Creates users and chats in one database."""
 
     postgres: PostgresCluster
     database: str
-    _people: int = field(default=0, init=False)
+    _users: int = field(default=0, init=False)
 
-    def people(self, count: int) -> list[Person]:
-        """Make users with one device each."""
-        first = self._make_people(count)
+    def users(self, count: int) -> list[Person]:
+        """Create users with one device each."""
+        first = self._create_users(count)
         return [Person(_token(number)) for number in range(first, first + count)]
 
     def pairs(self, count: int, messages_each: int = 1) -> list[list[Person]]:
-        """Make pairs with a direct chat each and messages in it; the first of a pair sends, the second listens."""
-        first = self._make_people(2 * count)
-        wanted = _PAIRS.format(first=first, most=count - 1)
-        chats = self._make_chats(wanted, count, messages_each)
+        """Create pairs with a direct chat each and messages in it; the first of a pair sends, the second receives."""
+        first = self._create_users(2 * count)
+        selected = _PAIRS.format(first=first, most=count - 1)
+        chats = self._make_chats(selected, count, messages_each)
         return [
             [Person(_token(first + 2 * n), chat), Person(_token(first + 2 * n + 1), have={chat: messages_each})]
             for n, chat in enumerate(chats)
         ]
 
     def stars(self, heads: int, chats: int, messages_each: int) -> list[Person]:
-        """Make people who have that many direct chats each; returns these people."""
-        first = self._make_people(heads + chats)
-        wanted = _STARS.format(first=first, heads=heads, chats=chats)
-        self._make_chats(wanted, heads * chats, messages_each)
+        """Create users with that many direct chats each; returns these users."""
+        first = self._create_users(heads + chats)
+        selected = _STARS.format(first=first, heads=heads, chats=chats)
+        self._make_chats(selected, heads * chats, messages_each)
         return [Person(_token(first + head)) for head in range(heads)]
 
     def star(self, chats: int, messages_each: int) -> tuple[Person, list[Person]]:
-        """Make somebody with that many direct chats; returns them, and the others, who may write to them."""
-        first = self._make_people(1 + chats)
+        """Create a user with that many direct chats; returns the user, and the others, who may write to them."""
+        first = self._create_users(1 + chats)
         made = self._make_chats(_STARS.format(first=first, heads=1, chats=chats), chats, messages_each)
         others = [Person(_token(first + 1 + n), chat) for n, chat in enumerate(made)]
         return Person(_token(first), have=dict.fromkeys(made, messages_each)), others
 
     def group(self, members: int, senders: int) -> list[Person]:
-        """Make a group, of whose members the first ones send."""
-        first = self._make_people(members)
+        """Create a group, of whose members the first ones send."""
+        first = self._create_users(members)
         chat = self._sql(_GROUP.format(first=first, last=first + members - 1)).split()[-1]
         return [Person(_token(first + n), chat if n < senders else "") for n in range(members)]
 
-    def _make_people(self, count: int) -> int:
-        first = self._people + 1
-        self._people += count
-        self._sql(_PEOPLE.format(first=first, last=self._people) + "ANALYZE users, devices;")
+    def _create_users(self, count: int) -> int:
+        first = self._users + 1
+        self._users += count
+        self._sql(_USERS.format(first=first, last=self._users) + "ANALYZE users, devices;")
         return first
 
-    def _make_chats(self, wanted: str, chats: int, messages_each: int) -> list[str]:
+    def _make_chats(self, selected: str, chats: int, messages_each: int) -> list[str]:
         step = max(1, ROWS_A_STATEMENT // chats)
-        script = [_CHATS.format(wanted=wanted, each=messages_each)]
+        script = [_CHATS.format(pairs=selected, each=messages_each)]
         script += ["SELECT chat_id FROM made ORDER BY n;"]
         script += [
             _MESSAGES.format(text=TEXT, each=messages_each, first=seq, last=min(seq + step - 1, messages_each))

@@ -1,4 +1,4 @@
-"""Generator processes from outside: started together, told when to begin, and counted together."""
+"""Controls generator processes: starts them, gives them a common start time, and merges their results."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_SECONDS = 300.0
-"""No load is longer."""
+"""Longest load."""
 
 CONNECT_SECONDS = 300.0
-"""Longest wait for everybody to be connected."""
+"""Longest wait until all clients are connected."""
 
 SETTLE_SECONDS = 120.0
 """Longest wait after a load for the results."""
 
 NOTICE_SECONDS = 0.2
-"""From the word to go to the first message: by then each process has read it."""
+"""From the start signal to the first message: by then each process has read the signal."""
 
 
 T = TypeVar("T")
 
 
 class GeneratorError(RuntimeError):
-    """A generator process failed; with what it wrote."""
+    """A generator process failed; the text has its output."""
 
 
 class Fleet:
@@ -43,12 +43,12 @@ class Fleet:
 
     Args:
         order: for all of them together.
-        processes: how many; parties are dealt out to them.
+        processes: how many; the parties are distributed among them.
 
     Attributes:
-        connections: that are open.
+        connections: open connections.
         retries: connections that were refused at first.
-        connect_seconds: the slowest process took to open its share.
+        connect_seconds: time that the slowest process took to open its share.
     """
 
     def __init__(self, order: Order, processes: int) -> None:
@@ -80,14 +80,14 @@ class Fleet:
             member.stop()
 
     def go(self) -> int:
-        """Let all begin at one moment; returns it, in nanoseconds of the monotonic clock."""
+        """Start all at one time; returns it, in nanoseconds of the monotonic clock."""
         started_ns = time.monotonic_ns() + int(NOTICE_SECONDS * 1e9)
         for member in self._members:
             member.write(b"%d\n" % started_ns)
         return started_ns
 
     def result(self) -> Result:
-        """Wait for the end of the load; returns what all did together.
+        """Wait for the end of the load; returns the merged results.
 
         Raises:
             GeneratorError: A generator failed, or took too long.
@@ -97,7 +97,7 @@ class Fleet:
 
 
 def merged(results: Sequence[Result]) -> Result:
-    """Return what several processes did, as if one had done it."""
+    """Return the results of several processes as one."""
     return Result(
         sent=sum(one.sent for one in results),
         acked=sum(one.acked for one in results),
@@ -112,7 +112,7 @@ def merged(results: Sequence[Result]) -> Result:
 
 
 class _Member:
-    """One process."""
+    """One generator process."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
@@ -128,7 +128,7 @@ class _Member:
     def write(self, data: bytes) -> None:
         if self._process is None or self._process.stdin is None:
             raise GeneratorError("the generator does not run")
-        # One that has ended tells why when its answer is read.
+        # The reason of a process that exited is reported when its answer is read.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(data)
             self._process.stdin.flush()

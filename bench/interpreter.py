@@ -1,4 +1,4 @@
-"""The Python that runs the servers, in the words of a report."""
+"""Describes the Python that runs the servers, for reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sysconfig
 
 
 def built() -> str:
-    """Return what this interpreter was compiled by, and whether with profile-guided optimisation.
+    """Return the compiler of this interpreter, and whether it used profile-guided optimisation.
 
     A server on an interpreter without it is up to a fifth slower than the images' server, whose Python has it.
 

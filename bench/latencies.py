@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HIGHEST_US = 600_000_000
-"""Ten minutes: no load is longer."""
+"""Ten minutes: longer than any load."""
 
 DIGITS = 3
-"""Significant ones: a value is at most 0.1 % off."""
+"""Significant digits: the error of a value is at most 0.1 %."""
 
 PERCENTILES = (50, 99, 99.9)
 
@@ -36,12 +36,12 @@ def merge(encoded: Iterable[str]) -> str:
 
 
 def count(encoded: str) -> int:
-    """Return how many values a histogram holds."""
+    """Return the number of values in a histogram."""
     return cast("int", HdrHistogram.decode(encoded.encode()).get_total_count())
 
 
 def percentiles(encoded: str) -> dict[str, float]:
-    """Return milliseconds at the usual places: ``{"p50": 1.2, "p99": 4.7, "p99.9": 9.1, "max": 12.0}``."""
+    """Return milliseconds at the usual percentiles: ``{"p50": 1.2, "p99": 4.7, "p99.9": 9.1, "max": 12.0}``."""
     histogram = HdrHistogram.decode(encoded.encode())
     places = {f"p{place:g}": histogram.get_value_at_percentile(place) / 1000 for place in PERCENTILES}
     return places | {"max": histogram.get_max_value() / 1000}

@@ -1,4 +1,4 @@
-"""What this machine can do at all: durable single-row inserts with pgbench, and one bare commit after the other."""
+"""The limits of this machine: durable single-row inserts with pgbench, and successive commits of one row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS single_row (
     created_at   timestamptz NOT NULL DEFAULT now()
 )
 """
-"""A message as the simplest schema stores it."""
+"""A message in the simplest schema."""
 
 INSERT = (
     "INSERT INTO single_row (sender_id, receiver_id, message_text) "

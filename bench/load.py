@@ -1,10 +1,10 @@
 """The load generator, a process of its own: clients that send at a rate, or as fast as they are answered.
 
 python -m bench.load: reads an order from the first line of stdin, connects, writes a line, waits for a line with the
-time to begin at, carries the order out, and writes its result. It ends with its stdin.
+start time, executes the order, and writes its result. It exits when its stdin is closed.
 
 Open loop: every message has a time at which it is due, and its latencies count from then, however late it was sent: a
-server that stalls is charged for all that were due meanwhile (no coordinated omission).
+stall of the server counts for all messages that were due meanwhile (no coordinated omission).
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from bench.wires import Connect, Connection
 
 TICK_SECONDS = 0.001
-"""Between two looks at what is due."""
+"""Seconds between checks for due messages."""
 
 CONNECTS_AT_ONCE = 64
-"""By each process, but in the mode ``sync``, where all at once is the point."""
+"""Concurrent connects of each process, except in the mode ``sync``, where all connect at once."""
 
 SETTLE_SECONDS = 60.0
-"""Longest wait after the last send for what is missing."""
+"""Longest wait after the last send for missing acknowledgements and messages."""
 
 RETRY_SECONDS = 0.2
-"""Before a connection that was refused is tried again; each next wait is so much longer."""
+"""Seconds before a rejected connection is retried; each further wait is longer by as much."""
 
 CONNECT_TRIES = 10
 SYNC_TRIES = 100
-"""A herd goes on until the load's time is over."""
+"""In a reconnect storm, clients retry until the end of the load."""
 
 CONNECT: dict[str, Connect] = {
     "chat": websocket.connect,
@@ -55,7 +55,7 @@ CONNECT: dict[str, Connect] = {
 
 
 class Run:
-    """One order being carried out."""
+    """The execution of one order."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -66,7 +66,7 @@ class Run:
         self._late_us = array("q")
         self._sent = 0
         self._refused = 0
-        # Nothing counts before the word to go.
+        # Nothing counts before the start time.
         self._started_us = sys.maxsize
         self._retries = 0
         self._expected = 0
@@ -77,7 +77,7 @@ class Run:
         self._reached: dict[int, int] = {}
 
     def acked(self, connection: Connection, due_us: int) -> None:
-        """Note an ack, and send the next message in a closed loop."""
+        """Count an ack; in a closed loop, send the next message."""
         self._last_ack_ns = now_ns = time.monotonic_ns()
         self._acked_us.append(now_ns // 1000 - due_us)
         self._expected += self._reached[id(connection)]
@@ -85,20 +85,20 @@ class Run:
             self._send(connection, now_ns)
 
     def delivered(self, due_us: int) -> None:
-        """Note a message at its recipient; one of an earlier load, which some servers tell again, is none of these."""
+        """Count a message at its recipient, but not one of an earlier load, which some servers send again."""
         if due_us >= self._started_us:
             self._delivered_us.append(time.monotonic_ns() // 1000 - due_us)
 
     def refused(self, connection: Connection) -> None:  # noqa: ARG002 - any of them
-        """Note a refusal."""
+        """Count a rejected send."""
         self._refused += 1
 
     def failed(self, error: BaseException) -> None:
-        """Remember the first thing that went wrong with a connection."""
+        """Record the first error of a connection."""
         self._failure = self._failure or error
 
     async def connect(self) -> Connected:
-        """Connect everybody, a few at a time."""
+        """Connect all clients, a few at a time."""
         started = time.monotonic()
         gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
@@ -115,7 +115,7 @@ class Run:
         return Connected(len(made), self._retries, time.monotonic() - started)
 
     async def _persist(self, person: Person, url: str, most_tries: int) -> Connection:
-        """Connect, and try again as clients do where that fails."""
+        """Connect, and retry as clients do."""
         for tries in itertools.count(1):
             try:
                 return await self._connect_one(self, person, url)
@@ -139,12 +139,12 @@ class Run:
         return places
 
     async def carry_out(self, started_ns: int) -> Result:
-        """Do what was ordered, from that time of the monotonic clock on."""
-        # A timer may end a little early.
+        """Execute the order, beginning at that time of the monotonic clock."""
+        # A timer may fire a little early.
         while (early_ns := started_ns - time.monotonic_ns()) > 0:  # noqa: ASYNC110 - no event, a time
             await asyncio.sleep(early_ns / 1e9)
         cpu = _cpu_seconds()
-        # What a sync brings was due at no time.
+        # Rows of a sync have no due time.
         self._started_us = 0 if self.order.mode == "sync" else started_ns // 1000
         if self.order.mode == "sync":
             await self._sync(started_ns)
@@ -162,7 +162,7 @@ class Run:
             seconds=(self._last_ack_ns - started_ns) / 1e9,
             cpu_seconds=cpu_seconds,
             acked_us=latencies.encode(self._acked_us),
-            # A sync brings old rows: when they were due means nothing.
+            # A sync returns old rows, whose due times have no meaning.
             delivered_us=latencies.encode(() if self.order.mode == "sync" else self._delivered_us),
             late_us=latencies.encode(self._late_us),
         )
@@ -226,7 +226,7 @@ def _cpu_seconds() -> float:
 async def _serve(order: Order) -> None:
     run = Run(order)
     connected = Connected(0, 0, 0.0) if order.mode == "sync" else await run.connect()
-    # What there is now stays; nothing of a load makes cycles.
+    # Existing objects stay, and a load creates no cycles.
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -242,7 +242,7 @@ def _say(what: msgspec.Struct) -> None:
 
 
 def main() -> None:
-    """Carry out the order on stdin."""
+    """Execute the order on stdin."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     uvloop.run(_serve(msgspec.json.decode(sys.stdin.readline(), type=Order)))

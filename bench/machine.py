@@ -1,4 +1,4 @@
-"""What the scenarios run on: a durable PostgreSQL, and our chatservers with people who are signed in."""
+"""The setup of the scenarios: a durable PostgreSQL, and our chatservers with signed-in users."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DURABLE = "\n".join(
         **derive(memory="4Gi", cpu="2", volume="40Gi"),
     }.items()
 )
-"""Of postgresql.conf, for everything that is compared: an acknowledged message is on the disk. The others are what the
-operator derives for a PostgreSQL of this size."""
+"""Settings of postgresql.conf for everything that is compared: an acknowledged message is on the disk. The others are
+those that the operator derives for a PostgreSQL of this size."""
 
 UNREACHED_PER_MINUTE = 10**9
-"""A limit that costs what any limit costs, and refuses nothing."""
+"""A limit that costs as much as any limit, and rejects nothing."""
 
 MAX_CONNECTIONS = 19_000
-"""Of a server: below the 20,000 files that a process may have open on machines like this one."""
+"""Connections of a server: below the 20,000 files that a process may open on machines like this one."""
 
 
 @dataclass(slots=True)
@@ -55,36 +55,36 @@ class Chat:
 
     @property
     def urls(self) -> list[str]:
-        """Of the servers, for the wire."""
+        """URLs of the servers for the wire."""
         return [server.url if self.wire == "rest" else server.ws_url for server in self.servers]
 
     def pairs(self, count: int) -> list[list[Person]]:
-        """Make pairs with a direct chat each, of whom the first sends to the second."""
+        """Create pairs with a direct chat each, of whom the first sends to the second."""
         return self.filling.pairs(count)
 
-    def people(self, count: int) -> list[Person]:
-        """Make people who only connect."""
-        return self.filling.people(count)
+    def users(self, count: int) -> list[Person]:
+        """Create users who only connect."""
+        return self.filling.users(count)
 
     def processes(self) -> dict[str, list[int]]:
-        """Return the ids of the processes by what they are."""
+        """Return the ids of the processes by kind."""
         return {"server": [server.pid for server in self.servers], "database": self.postgres.processes()}
 
     def stored(self) -> int:
-        """Return how many messages are in the database."""
+        """Return the number of messages in the database."""
         return int(self.postgres.sql("SELECT count(*) FROM messages WHERE kind = 'message'", self.database))
 
 
 @contextlib.contextmanager
 def durable_postgres() -> Iterator[PostgresCluster]:
-    """Run a PostgreSQL that everything compared runs on, and stop it."""
+    """Run the PostgreSQL that everything compared uses, and stop it."""
     with PostgresCluster(DURABLE) as postgres:
         yield postgres
 
 
 @contextlib.contextmanager
 def chat(postgres: PostgresCluster, servers: int = 1, database: str | None = None) -> Iterator[Chat]:
-    """Run chatservers, on a database of their own if none is named, and stop them."""
+    """Run chatservers, by default on a separate database, and stop them."""
     if database is None:
         database = postgres.create_database()
         migrate(postgres.dsn(database))
@@ -94,7 +94,7 @@ def chat(postgres: PostgresCluster, servers: int = 1, database: str | None = Non
                 ServerProcess(
                     postgres.dsn(database),
                     f"bench-{number}",
-                    # On, as in life, but for the generator, whose users write at rates no person reaches.
+                    # On, as in production, but too high for the generator's users, who write faster than any person.
                     CHAT_MESSAGES_PER_USER_PER_MINUTE=UNREACHED_PER_MINUTE,
                     CHAT_STORED_BYTES_PER_USER_PER_HOUR=2**50,
                     CHAT_REQUESTS_PER_DEVICE_PER_MINUTE=UNREACHED_PER_MINUTE,

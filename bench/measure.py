@@ -1,4 +1,4 @@
-"""One load on one subject, and what it used; the scenarios put these together."""
+"""Measures one load on one subject and its resource usage; the scenarios combine these."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 GENERATORS = 2
-"""Processes: enough for any server on the same machine, and no more than it has processors."""
+"""Generator processes: enough for any server on the same machine, and no more than it has CPUs."""
 
 WARM_UP_CONNECTIONS = 20
-"""Opened and closed before memory is measured: what the first connections make, later ones find."""
+"""Connections opened and closed before memory is measured: the first ones allocate what later ones reuse."""
 
 
 class RowsDiffer(AssertionError):
-    """The database does not hold what was acknowledged: the figures mean nothing."""
+    """The database lacks acknowledged messages, so that the figures are invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A load that was carried out.
+    """The measurement of a load.
 
     Attributes:
-        cpu: seconds of processor by who used them: server, database, proxy, generator.
+        cpu: CPU seconds by user: server, database, proxy, generator.
     """
 
     result: Result
@@ -43,11 +43,11 @@ class Measured:
 
     @property
     def acked_per_second(self) -> float:
-        """Committed messages a second."""
+        """Committed messages per second."""
         return self.result.acked / self.result.seconds
 
     def costs(self) -> Row:
-        """Microseconds of processor a message, and what was refused."""
+        """CPU microseconds per message, and the number of rejected sends."""
         return {
             "messages": self.result.acked,
             "refused": self.result.refused,
@@ -55,7 +55,7 @@ class Measured:
         }
 
     def times(self) -> Row:
-        """Milliseconds to the acknowledgement and to the recipient, and how late the generator was."""
+        """Milliseconds to the acknowledgement and to the recipient, and the lateness of the generator."""
         return {
             "acked": latencies.percentiles(self.result.acked_us),
             "delivered": latencies.percentiles(self.result.delivered_us),
@@ -69,7 +69,7 @@ def ordered(subject: Subject, parties: list[list[Person]], **order: Any) -> Orde
 
 
 def loaded(subject: Subject, order: Order, generators: int = GENERATORS) -> Measured:
-    """Carry an order out.
+    """Execute an order.
 
     Raises:
         RowsDiffer: the database has more or fewer new messages than were acknowledged, or recipients have.
@@ -85,7 +85,7 @@ def loaded(subject: Subject, order: Order, generators: int = GENERATORS) -> Meas
 
 
 def check(order: Order, result: Result, new: int) -> None:
-    """Compare what was acknowledged with what is stored and what was delivered."""
+    """Compare acknowledged with stored and delivered messages."""
     reached = {len(party) - 1 for party in order.parties}
     expected = result.acked * reached.pop() if len(reached) == 1 else result.delivered
     if result.acked == 0 or new != result.acked or result.delivered != expected:
@@ -96,17 +96,17 @@ def check(order: Order, result: Result, new: int) -> None:
 
 
 def used(subject: Subject) -> dict[str, float]:
-    """Return seconds of processor that each kind of process has used."""
+    """Return the CPU seconds that each kind of process has used."""
     return {who: cpu_seconds(pids) for who, pids in subject.processes().items()}
 
 
 def since(before: dict[str, float], subject: Subject) -> dict[str, float]:
-    """Return what was used since."""
+    """Return the CPU seconds used since."""
     return {who: seconds - before[who] for who, seconds in used(subject).items()}
 
 
 def warm_up(subject: Subject, pairs: list[list[Person]], seconds: float) -> None:
-    """Load a subject shortly: caches, plans and pools are then as in one that has run for long."""
+    """Load a subject shortly, so that its caches, plans and pools are like after a long run."""
     loaded(subject, ordered(subject, pairs, mode="closed", seconds=seconds, window=1))
 
 
@@ -120,7 +120,7 @@ def at_rates(subject: Subject, pairs: list[list[Person]], rates: Sequence[float]
 
 
 def at_most(subject: Subject, pairs: list[list[Person]], windows: Sequence[int], seconds: float) -> list[Row]:
-    """C: messages a second, as fast as they are acknowledged."""
+    """C: messages per second, sent as fast as they are acknowledged."""
     rows = []
     for window in windows:
         measured = loaded(subject, ordered(subject, pairs, mode="closed", seconds=seconds, window=window))
@@ -141,12 +141,12 @@ def at_most(subject: Subject, pairs: list[list[Person]], windows: Sequence[int],
 
 
 def idle_memory(subject: Subject, counts: Sequence[int], generators: int = GENERATORS) -> list[Row]:
-    """A: the server's memory for each connection that is signed in and does nothing.
+    """A: the server's memory per idle signed-in connection.
 
     Connections are added to those that are there: memory that ended connections leave would hide the next ones'.
     """
-    people = subject.people(max(counts))
-    with Fleet(ordered(subject, [[one] for one in people[:WARM_UP_CONNECTIONS]], mode="hold"), 1):
+    users = subject.users(max(counts))
+    with Fleet(ordered(subject, [[one] for one in users[:WARM_UP_CONNECTIONS]], mode="hold"), 1):
         pass
     servers = subject.processes()["server"]
     empty = resident_kib(servers)
@@ -155,7 +155,7 @@ def idle_memory(subject: Subject, counts: Sequence[int], generators: int = GENER
         open_now = 0
         for count in sorted(counts):
             before = used(subject)
-            added = [[one] for one in people[open_now:count]]
+            added = [[one] for one in users[open_now:count]]
             fleet = held.enter_context(Fleet(ordered(subject, added, mode="hold"), generators))
             cpu = since(before, subject)
             rows.append(

@@ -1,4 +1,4 @@
-"""What a generator process is told to do, and what it tells back."""
+"""The order that a generator process executes, and its result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 Wire = Literal["chat", "rest", "xmpp", "matrix"]
-"""How a generator talks: our WebSocket; our REST API for what is sent, the WebSocket for what comes; XMPP; Matrix."""
+"""The protocol of a generator: our WebSocket; our REST API to send and the WebSocket to receive; XMPP; Matrix."""
 
 TEXT = "Are you coming to the market with us this afternoon?"
 
@@ -16,9 +16,9 @@ class Person(msgspec.Struct, frozen=True):
     """A signed-in device.
 
     Attributes:
-        token: what it signs in with; for XMPP the name of the account.
-        target: where it sends, in the words of its wire (chat, address, room); empty: it only listens.
-        have: up to which seq of which chat it has everything; only in the mode ``sync``.
+        token: its token; for XMPP the name of the account.
+        target: where it sends, as its wire names it (chat, address, room); empty: it only receives.
+        have: {chat: the seq up to which it has all rows}; only in the mode ``sync``.
     """
 
     token: str
@@ -27,25 +27,25 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do.
+    """The load that a generator process creates.
 
     Attributes:
         wire: the protocol.
-        urls: of the servers, which the parties take in turn.
-        parties: people who are in one chat: what one of them sends reaches all others of its party.
-        mode: ``open``: ``rate`` messages a second for ``seconds``; ``closed``: each sender keeps ``window`` messages on
-            the way for ``seconds``; ``hold``: connect and do nothing; ``sync``: connect all at once when it is time to
-            go, and say when each has what it missed.
+        urls: URLs of the servers, assigned to the parties in turn.
+        parties: users who are in one chat: a message of one of them reaches all others of its party.
+        mode: ``open``: ``rate`` messages a second for ``seconds``; ``closed``: each sender keeps ``window`` messages
+            unacknowledged for ``seconds``; ``hold``: connect and do nothing; ``sync``: connect all at once at the start
+            time, and report when each has the rows that it missed.
         seconds: length of the load, at most `MAX_SECONDS` of `bench.fleet`.
-        rate: of all generator processes together.
-        window: of each sender.
-        process: this one's place among the generator processes.
-        processes: how many there are.
-        spread: the people of a party are on different servers, too.
+        rate: messages per second of all generator processes together.
+        window: unacknowledged messages of each sender.
+        process: index of this generator process.
+        processes: number of generator processes.
+        spread: whether the users of a party are on different servers.
         authority: file with the certificate authority to trust, for wss and https.
-        receipts: who gets messages says so: one mark for all that come in one turn of its loop, as our page does. Only
-            our WebSocket.
-        text: of each message.
+        receipts: whether recipients send receipts: one for all messages of one turn of their loop, as our page does.
+            Only for our WebSocket.
+        text: text of each message.
     """
 
     wire: Wire
@@ -64,10 +64,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """Everybody is connected; the generator waits for the word to go.
+    """All clients are connected; the generator waits for the start signal.
 
     Attributes:
-        retries: connections that were refused at first.
+        retries: connections that were rejected at first.
     """
 
     connections: int
@@ -76,17 +76,17 @@ class Connected(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What became of an order; histograms of microseconds as `bench.latencies` writes them.
+    """The result of an order; histograms of microseconds in the form of `bench.latencies`.
 
     Attributes:
-        acked: messages that were acknowledged; in the mode ``sync`` clients that have all they missed.
+        acked: messages that were acknowledged; in the mode ``sync`` clients that have all rows.
         delivered: messages at recipients; one to a group of n counts n - 1 times.
-        refused: sends that were answered by an error, or connections that had to be tried again.
-        seconds: from the word to go to the last acknowledgement.
-        cpu_seconds: of the generator process meanwhile.
-        acked_us: from when a message was due to its acknowledgement; of ``sync``: from the word to go.
-        delivered_us: from when a message was due to its being at a recipient.
-        late_us: how late the generator itself was in sending, to tell its own limits from the server's.
+        refused: sends that were answered by an error, or connections that were retried.
+        seconds: from the start to the last acknowledgement.
+        cpu_seconds: CPU time of the generator process.
+        acked_us: from when a message was due to its acknowledgement; for ``sync`` from the start.
+        delivered_us: from when a message was due to its arrival at a recipient.
+        late_us: how late the generator itself sent, to distinguish its own limits from the server's.
     """
 
     sent: int

@@ -1,4 +1,4 @@
-"""Which scenarios run, in which order, on what; a part that fails is told and does not take the others with it."""
+"""Runs the scenarios in order; a part that fails is reported, and the others still run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresCluster
 
 PARTS = ("compare", "receipts", "herd", "groups", "rest", "first-sync", "chain", "servers", "stored")
-"""That can be asked for; `compare` is A, B and C of our chat, its peers and the physical limit."""
+"""The parts of a run; `compare` is A, B and C of our chat, its peers and the physical limit."""
 
 FAILURES = (AssertionError, RuntimeError, OSError, subprocess.SubprocessError)
-"""What a scenario may end with though the next can run."""
+"""Errors of a scenario after which the next one can still run."""
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,7 +39,7 @@ class Plan:
     """One run of the bench.
 
     Args:
-        sizes: how much.
+        sizes: how much each part does.
         peers: compare with them.
         only: parts to run.
     """
@@ -53,14 +53,14 @@ class Plan:
         self._failed: dict[str, str] = {}
 
     def run(self, command: str) -> dict[str, Any]:
-        """Run it; returns all figures as they are written to ``latest.json``."""
+        """Run it; returns all figures in the form of ``latest.json``."""
         started = time.monotonic()
         sizes = self._sizes
         with machine.durable_postgres() as postgres:
             if "compare" in self._only:
                 self._compare(postgres)
             whole: dict[str, tuple[str, Callable[[], list[Row]]]] = {
-                "herd": ("herd", lambda: scenarios.herd(postgres, sizes)),
+                "herd": ("herd", lambda: scenarios.reconnect_storm(postgres, sizes)),
                 "chain": ("chain", lambda: chain.whole_chain(postgres, sizes)),
                 "servers": ("servers", lambda: scenarios.more_servers(postgres, sizes)),
                 "stored": ("stored", lambda: scenarios.more_messages(postgres, sizes)),
@@ -95,17 +95,17 @@ class Plan:
         sizes = self._sizes
         self._limits(postgres)
         with machine.chat(postgres) as chat:
-            # In a server of its own: memory that a load leaves behind would hide that of connections.
+            # In a separate server: memory that a load leaves allocated would hide that of connections.
             self._part("memory", lambda: measure.idle_memory(chat, sizes.idle))
         with machine.chat(postgres) as chat:
             self._load(chat, sizes.pairs, sizes.windows, sizes.rates, half=True)
         if not self._peers:
-            self._skipped["the peers"] = "not asked for"
+            self._skipped["the peers"] = "not selected"
             return
         self._peer(postgres, "ejabberd", ejabberd.running, sizes.pairs, sizes.peer_idle, sizes.peer_rates)
         self._peer(postgres, "Prosody", prosody.running, sizes.pairs, sizes.peer_idle, sizes.peer_rates)
         self._peer(postgres, "Synapse", synapse.running, sizes.synapse_pairs, sizes.synapse_idle, sizes.synapse_rates)
-        # Before and after: the best counts, so that a busy moment of the machine makes nobody look faster.
+        # Before and after: the best one counts, so that other work on the machine makes no ratio look better.
         self._limits(postgres)
 
     def _limits(self, postgres: PostgresCluster) -> None:
@@ -136,22 +136,22 @@ class Plan:
         self, subject: Subject, pairs: int, windows: Sequence[int], rates: Sequence[float], *, half: bool
     ) -> None:
         """C, then B at the rates that C reaches; of our chat also at half of C."""
-        people = subject.pairs(pairs)
+        users = subject.pairs(pairs)
         seconds = self._sizes.seconds
 
         def most() -> list[Row]:
-            measure.warm_up(subject, people, self._sizes.warm_up_seconds)
-            return measure.at_most(subject, people, windows, seconds)
+            measure.warm_up(subject, users, self._sizes.warm_up_seconds)
+            return measure.at_most(subject, users, windows, seconds)
 
         best = max((row["messages/s"] for row in self._part("most", most)), default=0)
         reached = [rate for rate in rates if rate <= best]
         for rate in set(rates) - set(reached):
             self._skipped[f"{subject.name} at {rate:g}/s"] = f"its most is {best}/s"
-        self._part("latency", lambda: measure.at_rates(subject, people, reached, seconds))
+        self._part("latency", lambda: measure.at_rates(subject, users, reached, seconds))
         if half and best:
 
             def at_half() -> list[Row]:
-                return [{**row, "half": True} for row in measure.at_rates(subject, people, [best / 2], seconds)]
+                return [{**row, "half": True} for row in measure.at_rates(subject, users, [best / 2], seconds)]
 
             self._part("latency", at_half)
 

@@ -18,7 +18,7 @@ BAR, GAP = 26, 12
 LINES_HEIGHT = 420
 
 COLOURS = ("#d6453d", "#4c90c0", "#6aa84f", "#b58900", "#8e63b5", "#666666")
-"""In the order of series: ours first."""
+"""Colours in the order of the series: ours first."""
 
 
 def bars(title: str, values: Mapping[str, Mapping[str, float]], *, logarithmic: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What is worth comparing between runs: ratios of things measured in one run, and a few figures with a target. Pure."""
+"""Figures to compare between runs: ratios of values measured in one run, and a few figures with a target. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PEERS = ("ejabberd", "Prosody", "Synapse")
 
 
 def ratios(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float | None]:
-    """Return the ratios of a run; None where a part of it was not measured.
+    """Return the ratios of a run; None for parts that were not measured.
 
     Args:
         parts: rows by the name of their scenario, as `bench.__main__` names them.
@@ -55,12 +55,12 @@ def _with_receipts(parts: Mapping[str, Sequence[Mapping[str, Any]]], inserts: fl
 
 
 def _chat_alone(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float | None]:
-    herd = next(iter(parts.get("herd", ())), None)
+    storm = next(iter(parts.get("herd", ())), None)
     chain = next(iter(reversed(parts.get("chain", ()))), None)
     servers, stored = parts.get("servers", ()), parts.get("stored", ())
     return {
-        "herd_all_synced_seconds": _value(herd, "all synced s"),
-        "herd_steady_p99_ms": _value(herd, "steady users' ms", "p99"),
+        "herd_all_synced_seconds": _value(storm, "all synced s"),
+        "herd_steady_p99_ms": _value(storm, "steady users' ms", "p99"),
         "chain_connections": _value(chain, "connections"),
         "chain_p99_ms_with_all_connections": _value(chain, "delivered", "p99"),
         **{
@@ -87,7 +87,7 @@ def _at(rows: Sequence[Mapping[str, Any]], subject: str) -> Mapping[str, Any] | 
 
 
 def _kib(parts: Mapping[str, Sequence[Mapping[str, Any]]], subject: str) -> float | None:
-    """Return the memory of a connection where the most are open."""
+    """Return the memory per connection at the largest number of connections."""
     mine = [row for row in parts.get("memory", ()) if row["subject"] == subject]
     return mine[-1]["KiB each"] if mine else None
 

@@ -25,7 +25,7 @@ TITLES = {
     "servers": "I: more server processes",
     "stored": "I: more stored messages",
 }
-"""Of the parts, in the order of the report."""
+"""Titles of the parts, in the order of the report."""
 
 
 def render(figures: Mapping[str, Any]) -> str:
@@ -42,8 +42,8 @@ def render(figures: Mapping[str, Any]) -> str:
         *(f"- not measured: {name}: {reason}" for name, reason in figures["skipped"].items()),
         *(f"- FAILED: {name}: {reason}" for name, reason in figures["failed"].items()),
         "",
-        "Server, database, proxy and generator share the processors. Ratios are of things measured in this one run;",
-        "compare absolute figures with nothing else. Milliseconds unless a name says otherwise.",
+        "Server, database, proxy and generator share the CPUs. Ratios are of values measured in this one run;",
+        "do not compare absolute figures with other runs. Times are in milliseconds unless a name says otherwise.",
         "",
         "| ratio | |",
         "| --- | --- |",
@@ -58,7 +58,7 @@ def render(figures: Mapping[str, Any]) -> str:
 
 
 def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """Return the plots of a run, each an SVG document by its name; what was not measured is not drawn."""
+    """Return the plots of a run as {name: SVG document}; parts that were not measured have none."""
     found = {}
     most = _best_rows(parts)
     if most:
@@ -68,7 +68,7 @@ def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]
         per_second |= {name: {"": row["messages/s"]} for name, row in most.items()}
         found["throughput"] = plots.bars("Durable messages a second (logarithmic)", per_second, logarithmic=True)
         found["cpu"] = plots.bars(
-            "Processor microseconds a message, server and database (logarithmic)",
+            "CPU microseconds per message, server and database (logarithmic)",
             {name: {"": row["cpu us"]["server"] + row["cpu us"]["database"]} for name, row in most.items()},
             logarithmic=True,
         )
@@ -118,7 +118,7 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row without nested ones: `acked: {p50: 1}` becomes `acked p50: 1`."""
+    """Return a row without nested dictionaries: `acked: {p50: 1}` becomes `acked p50: 1`."""
     flat: dict[str, Any] = {}
     for title, value in row.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Scenarios on our chat alone: each loads it in one way and returns rows. A, B and C are in `bench.measure`."""
+"""Scenarios that load only our chat, each in one way, and return rows. A, B and C are in `bench.measure`."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresCluster
 
 GROUP_SENDERS = 16
-"""Members who write; the others listen."""
+"""Members who send; the others receive."""
 
 HISTORY = 20
-"""Messages in each chat of those who reconnect."""
+"""Messages in each chat of the reconnecting clients."""
 
 MISSED = 3
-"""Of them, that each has not seen."""
+"""How many of them each client has missed."""
 
 STEADY_RATE = 500.0
-"""Messages a second between those who stay while the others reconnect."""
+"""Messages per second between the steady users while the others reconnect."""
 
-HERD_SECONDS = 120.0
-"""Longest wait until everybody who reconnects is synced."""
+STORM_SECONDS = 120.0
+"""Longest wait until all reconnecting clients are synced."""
 
 MESSAGES_A_CHAT = 1000
-"""Where many are stored."""
+"""Chats of the scenario with many stored messages."""
 
 
 def with_receipts(chat: Chat, sizes: Sizes) -> list[Row]:
-    """B and C of our chat when recipients say what they have got, which its page and its clients do and no peer's here.
+    """B and C of our chat with receipts of the recipients, which its clients send and the peers' clients here do not.
 
     As fast as they are acknowledged, at 1,000/s, and at half of the most.
     """
@@ -56,25 +56,25 @@ def with_receipts(chat: Chat, sizes: Sizes) -> list[Row]:
     return rows
 
 
-def herd(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
-    """D: thousands connect at once to a server and sync, while others go on writing there.
+def reconnect_storm(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
+    """D: thousands connect at once to a server and sync, while others keep sending there.
 
-    Their own server has been killed: nothing has told them apart, and nothing spreads them.
+    Their own server was killed, so that nothing delays or spreads their reconnects.
     """
     with machine.chat(postgres) as chat:
         steady = chat.pairs(sizes.pairs)
-        crowd = [
+        returning = [
             [Person(person.token, have={chat_id: seq - MISSED for chat_id, seq in person.have.items()})]
-            for pair in chat.filling.pairs((sizes.herd + 1) // 2, HISTORY)
+            for pair in chat.filling.pairs((sizes.storm + 1) // 2, HISTORY)
             for person in _both_ways(pair)
-        ][: sizes.herd]
+        ][: sizes.storm]
         calm = loaded(chat, ordered(chat, steady, mode="open", seconds=sizes.seconds, rate=STEADY_RATE))
         with machine.chat(postgres, database=chat.database) as doomed, contextlib.ExitStack() as leaving:
-            leaving.enter_context(Fleet(ordered(doomed, crowd, mode="hold"), GENERATORS))
-            staying = ordered(chat, steady, mode="open", seconds=sizes.herd_seconds, rate=STEADY_RATE)
+            leaving.enter_context(Fleet(ordered(doomed, returning, mode="hold"), GENERATORS))
+            staying = ordered(chat, steady, mode="open", seconds=sizes.storm_seconds, rate=STEADY_RATE)
             with (
                 Fleet(staying, 1) as stayers,
-                Fleet(ordered(chat, crowd, mode="sync", seconds=HERD_SECONDS), GENERATORS) as comers,
+                Fleet(ordered(chat, returning, mode="sync", seconds=STORM_SECONDS), GENERATORS) as comers,
             ):
                 before = used(chat)
                 stayers.go()
@@ -84,16 +84,16 @@ def herd(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
                 synced = comers.result()
                 stayed = stayers.result()
                 cpu = since(before, chat)
-    # A send that was refused for now may have been stored all the same: clients send it again under its id.
-    if synced.delivered != len(crowd) * MISSED or not stayed.acked <= stayed.delivered <= stayed.sent:
+    # A rejected send may have been stored nevertheless: clients retry it with the same id.
+    if synced.delivered != len(returning) * MISSED or not stayed.acked <= stayed.delivered <= stayed.sent:
         raise RowsDiffer(
-            f"{synced.delivered} of {len(crowd) * MISSED} missed messages came; of the steady users "
+            f"{synced.delivered} of {len(returning) * MISSED} missed messages came; of the steady users "
             f"{stayed.sent} sent, {stayed.acked} acknowledged, {stayed.refused} refused, {stayed.delivered} delivered"
         )
     times = latencies.percentiles(synced.acked_us)
     return [
         {
-            "clients": len(crowd),
+            "clients": len(returning),
             "synced ms": times,
             "all synced s": round(times["max"] / 1000, 2),
             "tried again": synced.refused,
@@ -106,7 +106,7 @@ def herd(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
 
 
 def _both_ways(pair: list[Person]) -> Iterator[Person]:
-    """Each of a pair as somebody who only listens, and has what the second of them has."""
+    """Return each user of the pairs as one who only receives, and has the rows of the second of the pair."""
     for person in pair:
         yield Person(person.token, have=pair[1].have)
 
@@ -165,7 +165,7 @@ def first_sync(chat: Chat, sizes: Sizes) -> list[Row]:
         taken, cpu = [], []
         for user in users:
             before = used(chat)
-            with Fleet(ordered(chat, [[user]], mode="sync", seconds=HERD_SECONDS), 1) as fleet:
+            with Fleet(ordered(chat, [[user]], mode="sync", seconds=STORM_SECONDS), 1) as fleet:
                 fleet.go()
                 result = fleet.result()
             cpu.append(since(before, chat))
@@ -202,7 +202,7 @@ def more_messages(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
             pairs = chat.filling.pairs(chats, stored // chats)
             filled = time.monotonic() - started
             size = postgres.sql(f"SELECT pg_size_pretty(pg_database_size('{chat.database}'))", chat.database)
-            # Chats everywhere in the tables, not only the first.
+            # Chats from all parts of the tables, not only the first ones.
             spread = pairs[:: len(pairs) // sizes.pairs][: sizes.pairs]
             figures = _most_and_steady(chat, spread, sizes)
             database = chat.database

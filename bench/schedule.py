@@ -1,4 +1,4 @@
-"""When each message is due, and how its identifier carries that to whoever meets it. Pure."""
+"""When each message is due, and how its identifier carries that time. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KEY_CHARS = 36
-"""Of a UUID as text."""
+"""Length of a UUID as text."""
 
 KEY = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4000-8000-[0-9a-f]{12}")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def key(number: int, process: int, due_us: int) -> bytes:
-    """Name a message: a UUID that tells when it was due, to all generator processes of this machine.
+    """Return the id of a message: a UUID that contains when it was due, for all generator processes of this machine.
 
     Example:
         >>> key(7, 1, 255)
@@ -43,10 +43,10 @@ def due_ns(started_ns: int, rate: float, number: int, process: int = 0, processe
 
 
 def own_count(rate: float, seconds: float, process: int = 0, processes: int = 1) -> int:
-    """Return how many messages of a load are this process's."""
+    """Return how many messages of a load this process sends."""
     return len(range(process, int(rate * seconds), processes))
 
 
 def dealt(items: Sequence[T], hands: int) -> list[list[T]]:
-    """Deal things out in turn: five to two hands are three and two."""
+    """Distribute items in turn: five to two hands are three and two."""
     return [list(items[hand::hands]) for hand in range(hands)]

@@ -1,4 +1,4 @@
-"""How much of everything a run does."""
+"""Sizes of a run: how many clients, messages and seconds each part has."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Sizes:
         synapse_idle: each of them syncs first, which costs it tens of milliseconds.
         synapse_rates: what it can do without a queue that grows.
         warm_up_seconds: before a comparison: caches, plans and pools are then as in a server that has run for long.
-        herd_seconds: of the steady users' load, within which the others reconnect.
-        herd: clients that reconnect at once.
+        storm_seconds: of the steady users' load, within which the others reconnect.
+        storm: clients that reconnect at once.
         groups: members.
         first_sync_users: one after the other.
         first_syncs: chats of a user, and messages in each.
@@ -44,8 +44,8 @@ class Sizes:
     synapse_idle: tuple[int, ...] = (500,)
     synapse_rates: tuple[int, ...] = (10,)
     warm_up_seconds: float = 2
-    herd: int = 5000
-    herd_seconds: float = 15
+    storm: int = 5000
+    storm_seconds: float = 15
     groups: tuple[int, ...] = (256, 1024)
     first_sync_users: int = 10
     first_syncs: tuple[tuple[int, int], ...] = ((50, 50), (1000, 5))
@@ -82,8 +82,8 @@ SMOKE = Sizes(
     synapse_idle=(20,),
     synapse_rates=(2,),
     warm_up_seconds=0.2,
-    herd=20,
-    herd_seconds=2,
+    storm=20,
+    storm_seconds=2,
     groups=(8,),
     first_sync_users=2,
     first_syncs=((3, 2),),
@@ -93,4 +93,4 @@ SMOKE = Sizes(
     pgbench_clients=(2,),
     commits=20,
 )
-"""For the tests that the scenarios still run; its figures mean nothing."""
+"""For tests that only check that the scenarios run; the figures are meaningless."""

@@ -1,4 +1,4 @@
-"""What can be measured: our chat and its peers, to the scenarios the same."""
+"""The interface of what is measured: our chat and its peers look the same to the scenarios."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """A running chat of some make."""
+    """A running chat system."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name in reports."""
 
     @property
     def wire(self) -> Wire:
-        """How a generator talks to it."""
+        """The protocol that a generator uses."""
 
     @property
     def urls(self) -> list[str]:
-        """Of its servers, or of the proxies in front."""
+        """URLs of its servers, or of the proxies in front of them."""
 
     @property
     def authority(self) -> str:
         """File with the certificate authority to trust; empty: no TLS."""
 
     def pairs(self, count: int) -> list[list[Person]]:
-        """Make pairs, of whom the first sends to the second."""
+        """Create pairs, of whom the first sends to the second."""
 
-    def people(self, count: int) -> list[Person]:
-        """Make people who only connect."""
+    def users(self, count: int) -> list[Person]:
+        """Create users who only connect."""
 
     def processes(self) -> dict[str, list[int]]:
-        """Return the ids of its processes by what they are: server, database, proxy."""
+        """Return the ids of its processes by kind: server, database, proxy."""
 
     def stored(self) -> int:
-        """Return how many messages are in the database, each counted once."""
+        """Return the number of messages in the database, each counted once."""

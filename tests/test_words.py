@@ -48,7 +48,6 @@ CODE = (
 KINDS = (".py", ".yaml", ".sh", ".js", ".html", ".conf", ".service", "Dockerfile", ".tpl", ".txt", ".toml")
 
 NOT_YET: tuple[str, ...] = (
-    "bench/",
     "charts/",
     "chatserver/chatserver/apidocs/",
     "chatserver/chatserver/app.py",

@@ -1,3 +1,3 @@
-"""Other chats, to compare with: each as a plain process on loopback, with a database in the same PostgreSQL."""
+"""Other chat servers for comparison: each a plain process on loopback, with a database in the same PostgreSQL."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ejabberd with message archives (XEP-0313) in PostgreSQL.
 
 Durable: `mod_mam` archives a message for its sender before it is routed and for its recipient before it is delivered,
-each by a statement of its own that is committed before the stanza goes on. The sender's `<r/>` is answered after that,
+each by a separate statement that is committed before the stanza is routed. The sender's `<r/>` is answered after that,
 so an acknowledged message is in the sender's archive, and a delivered one in both. Each is two rows.
 """
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresCluster
 
 SQL_CONNECTIONS = 32
-"""Of the pool: as many as pgbench commits the most with; the default is 10."""
+"""Connections of the pool: the number with which pgbench commits the most; the default is 10."""
 
 PROCESSES = 250_000
-"""Erlang's: its documentation's figure for many connections."""
+"""Limit of Erlang's ports: the documentation's figure for many connections."""
 
-# What costs and is not compared is off: TLS on loopback, SCRAM's thousands of hashes a login, shapers.
+# Costs that are not compared are off: TLS on loopback, SCRAM's thousands of hashes per login, shapers.
 # Prepared statements are the default and stay on.
 _CONFIGURATION = """
 hosts: [{domain}]

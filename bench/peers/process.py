@@ -1,4 +1,4 @@
-"""A peer's process: started in a folder of its own, waited for, and stopped."""
+"""A peer's process: starts it in its own folder, waits until it listens, and stops it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 START_SECONDS = 120
-"""Longest wait until a peer listens; Synapse makes its tables first."""
+"""Longest wait until a peer listens; Synapse creates its tables first."""
 
 
 class PeerProcess:

@@ -1,6 +1,6 @@
-"""The peers' programs: Debian's packages unpacked, and Synapse in a venv, all below the cache. Nothing is installed.
+"""The peers' programs: unpacked Debian packages, and Synapse in a venv, all in the cache. Nothing is installed.
 
-Unpacking needs no root, starts no service, and `make purge` takes it away.
+Unpacking needs no root and starts no service, and `make purge` removes the files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OWN_TREE = re.compile(r"(ejabberd|prosody|erlang-|lua)")
 
 
 class NotHereError(Exception):
-    """A peer's programs cannot be had on this machine; the text says why."""
+    """A peer's programs cannot be downloaded on this machine; the text says why."""
 
 
 def debian_root() -> Path:
@@ -58,12 +58,12 @@ def synapse_python() -> Path:
 
 def missing() -> list[str]:
     """Return what `fetch` would download."""
-    wanted = {"debian": ", ".join(DEBIAN), "synapse": ", ".join(PYTHON)}
-    return [what for folder, what in wanted.items() if not (_folder() / folder).exists()]
+    needed = {"debian": ", ".join(DEBIAN), "synapse": ", ".join(PYTHON)}
+    return [what for folder, what in needed.items() if not (_folder() / folder).exists()]
 
 
 def fetch() -> list[str]:
-    """Download what is missing; returns what could not be had, each with the reason."""
+    """Download the missing programs; returns the failures, each with its reason."""
     _folder().mkdir(parents=True, exist_ok=True)
     failed = []
     for name, make in (("debian", _unpack_debian), ("synapse", _make_venv)):

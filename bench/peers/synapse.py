@@ -1,7 +1,7 @@
 """Synapse, the Matrix homeserver, in PostgreSQL.
 
 Durable: PUT .../send is answered when the event is committed; each message is one row in `events`. One process, as its
-documentation recommends for one machine: its workers need a Redis and a processor each.
+documentation recommends for one machine: its workers need a Redis and a CPU each.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CALL_SECONDS = 60
 
 _LIMITLESS = "{per_second: 1000000, burst_count: 1000000}"
 
-# Larger caches and no presence are the first two things that its documentation says about speed.
+# Larger caches and no presence are the first two recommendations of its documentation for speed.
 _CONFIGURATION = """
 server_name: {server}
 pid_file: {folder}/pid
@@ -87,25 +87,25 @@ class Synapse:
 
     @property
     def urls(self) -> list[str]:
-        """Of its only listener."""
+        """The URL of its only listener."""
         return [f"http://127.0.0.1:{self.process.port}"]
 
     def pairs(self, count: int) -> list[list[Person]]:
-        """Make accounts, and a room for each two."""
+        """Create accounts, and a room for each pair."""
         first = self._make_accounts(2 * count)
 
         def pair(n: int) -> list[Person]:
             sender, recipient = first + 2 * n, first + 2 * n + 1
-            wanted = {"preset": "trusted_private_chat", "is_direct": True, "invite": [f"@p{recipient}:{SERVER}"]}
-            room = str(self._post(f"bench{sender}", "createRoom", wanted)["room_id"])
+            options = {"preset": "trusted_private_chat", "is_direct": True, "invite": [f"@p{recipient}:{SERVER}"]}
+            room = str(self._post(f"bench{sender}", "createRoom", options)["room_id"])
             self._post(f"bench{recipient}", f"join/{quote(room)}", {})
             return [Person(f"bench{sender}", room), Person(f"bench{recipient}")]
 
         with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
             return list(pool.map(pair, range(count)))
 
-    def people(self, count: int) -> list[Person]:
-        """Make accounts that only wait for news."""
+    def users(self, count: int) -> list[Person]:
+        """Create accounts that only receive."""
         first = self._make_accounts(count)
         return [Person(f"bench{n}") for n in range(first, first + count)]
 
@@ -128,7 +128,7 @@ class Synapse:
         return answered
 
     def processes(self) -> dict[str, list[int]]:
-        """Return the ids of the processes by what they are."""
+        """Return the ids of the processes by kind."""
         return {"server": [self.process.pid], "database": self.postgres.processes()}
 
     def stored(self) -> int:

@@ -1,4 +1,4 @@
-"""What the XMPP peers have in common: accounts named by number, one listener, one process."""
+"""Common parts of the XMPP peers: accounts named by number, one listener, one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class XmppServer:
-    """A running XMPP server, as a subject but for its name and what it has stored."""
+    """A running XMPP server, as a subject without its name and its count of stored messages."""
 
     postgres: PostgresCluster
     database: str
@@ -26,21 +26,21 @@ class XmppServer:
 
     @property
     def urls(self) -> list[str]:
-        """Of its only listener."""
+        """The URL of its only listener."""
         return [f"xmpp://127.0.0.1:{self.process.port}"]
 
     def pairs(self, count: int) -> list[list[Person]]:
-        """Make accounts; senders' begin with s, recipients' with r."""
+        """Create accounts; senders' names begin with s, recipients' with r."""
         first = self._next_accounts(count)
         return [[Person(f"s{n}", f"r{n}@{DOMAIN}"), Person(f"r{n}")] for n in range(first, first + count)]
 
-    def people(self, count: int) -> list[Person]:
-        """Make accounts that only connect."""
+    def users(self, count: int) -> list[Person]:
+        """Create accounts that only connect."""
         first = self._next_accounts(count)
         return [Person(f"s{n}") for n in range(first, first + count)]
 
     def processes(self) -> dict[str, list[int]]:
-        """Return the ids of the processes by what they are."""
+        """Return the ids of the processes by kind."""
         return {"server": [self.process.pid], "database": self.postgres.processes()}
 
     def _next_accounts(self, count: int) -> int:
@@ -50,4 +50,4 @@ class XmppServer:
         return first
 
     def _make_accounts(self, first: int, last: int) -> None:
-        """Make the accounts of these numbers; nothing is to be done where signing in makes them."""
+        """Create the accounts of these numbers, unless the server creates them at sign-in."""

@@ -14,7 +14,7 @@ from bench.regress.works import WORKS
 
 
 def main() -> int:
-    """Count, compare, print; 1 if something is to be mended or accepted."""
+    """Count, compare and print; returns 1 if a change must be fixed or accepted."""
     parser = argparse.ArgumentParser(prog="python -m bench.regress", description=__doc__)
     parser.add_argument("--accept", action="store_true", help="make what is counted now the baseline")
     options = parser.parse_args()

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     """Of one unit each: work -> count -> value."""
 
 TOLERANCE: Final = 0.2
-"""Of a count: a hot path that costs a fifth more is a loss that somebody has to look at."""
+"""Share by which a count may grow: a hot path that costs a fifth more is a loss to examine."""
 
 ROUNDING: Final = 1e-6
-"""What sums of floats may be off by."""
+"""Rounding error of sums of floats."""
 
 DIGITS: Final = 4
-"""Significant ones that a baseline keeps: more would differ from run to run."""
+"""Significant digits in a baseline: more would differ from run to run."""
 
 GRAIN: Final[Mapping[str, float]] = {
     "instructions": 0.0,
@@ -29,8 +29,8 @@ GRAIN: Final[Mapping[str, float]] = {
     "frames": 1.0,
     "bytes": 400.0,
 }
-"""What is compared, and by how much one go of a work may differ however little it costs: on a slow machine a token is
-looked up once more, and ids grow by a digit. One more statement a round, or a byte more in each frame, is above it."""
+"""The compared counts, and by how much one run of a work may differ even if it costs little: on a slow machine a token
+is looked up once more, and ids grow by a digit. One more statement per round, or byte per frame, exceeds it."""
 
 DEPENDS_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "instructions": ("machine", "Python"),
@@ -38,10 +38,10 @@ DEPENDS_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "blocks": ("PostgreSQL",),
     "WAL bytes": ("PostgreSQL",),
 }
-"""With what else a count changes beside the code; the others are the same with all that we run on."""
+"""What a count depends on besides the code; the other counts are the same in all environments."""
 
 Verdict = Literal["", "gain", "LOSS", "NEW", "GONE", "other"]
-"""Those in capitals have to be accepted or mended; other: counted with something else, which says nothing."""
+"""Those in capitals must be accepted or fixed; other: counted in another environment, so not comparable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def fails(self) -> bool:
-        """Whether it has to be accepted or mended."""
+        """Whether it must be accepted or fixed."""
         return self.verdict.isupper()
 
 

@@ -1,4 +1,4 @@
-"""Where the counts come from: Callgrind for the server, pg_stat_statements and the WAL for PostgreSQL."""
+"""The sources of the counts: Callgrind for the server, pg_stat_statements and the WAL for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 
 COUNTING_SETTINGS = """
 shared_preload_libraries = 'pg_stat_statements'
-# Neither of them shall come between: they work by the clock.
+# Both run periodically and would disturb the counts.
 autovacuum = off
 checkpoint_timeout = 1h
-# The first change of a page after a checkpoint would weigh as much as thirty messages.
+# The first change of a page after a checkpoint writes as much WAL as thirty messages.
 full_page_writes = off
 """
 
 WAL = "WAL bytes"
-"""What PostgreSQL writes for a commit."""
+"""The count of bytes that PostgreSQL writes for commits."""
 
 BY_THE_CLOCK = "turn_presence("
-"""In the text of a statement that a server sends once a second for all who have come and gone since the last one. On a
-slow machine, in lock-step, it comes once for each of them."""
+"""Part of a statement that a server sends once a second for all users who connected or disconnected since the last one.
+On a slow machine, in lock-step, it is sent for each of them."""
 
 CONTROL_SECONDS = 60
-"""Longest wait for the process to answer: it may be in the middle of something."""
+"""Longest wait for the process to answer: it may be busy."""
 
 WAKE_MS = 10
-"""After which a process that waits for something is woken, so that it answers."""
+"""Milliseconds after which a waiting process is woken, so that it answers."""
 
 
 def command(folder: Path) -> list[str]:
-    """Return what goes before a command so that its instructions can be counted, once that is switched on."""
+    """Return the prefix of a command whose instructions can be counted after `switch_on`."""
     return [
         "valgrind",
         "--tool=callgrind",
         "--instr-atstart=no",
-        # System calls are not among the instructions: a write a frame shall not look as cheap as one for all.
+        # Instructions exclude system calls: a write per frame must not look as cheap as one for all frames.
         "--collect-systime=yes",
         f"--callgrind-out-file={folder / 'callgrind.out'}",
         f"--vgdb-prefix={folder / 'vgdb'}",
@@ -60,7 +60,7 @@ class Callgrind:
         self._control("instrumentation", "on")
 
     def read(self) -> dict[str, int]:
-        """Return what all threads have executed so far."""
+        """Return the instructions and system calls of all threads so far."""
         text = self._control("status", "internal")
         totals = [line.split() for line in re.findall(r"^events-\d+: (.*)$", text, re.MULTILINE)]
         return {
@@ -85,7 +85,7 @@ class Callgrind:
         return done.stdout
 
 
-# Everything but the servers asks by another database.
+# Everything except the servers uses another database.
 _OF_DATABASE = """
 SELECT {columns} FROM pg_stat_statements(true)
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = '{database}') AND strpos(query, '{by_the_clock}') = 0
@@ -94,7 +94,7 @@ WHERE dbid = (SELECT oid FROM pg_database WHERE datname = '{database}') AND strp
 
 @dataclass(slots=True)
 class Statements:
-    """What servers have asked of one database.
+    """The statements that servers ran on one database.
 
     Attributes:
         idle: ids of the statements that are not counted.
@@ -105,24 +105,24 @@ class Statements:
     idle: set[int] = field(default_factory=set)
 
     def switch_on(self) -> None:
-        """Make the view; PostgreSQL counts since its start."""
+        """Create the view; PostgreSQL counts since its start."""
         self.postgres.sql("CREATE EXTENSION pg_stat_statements")
 
     def leave_out(self) -> None:
-        """Count those never that have come so far: what a server asks at its start, for a connection, by the clock."""
-        self.idle |= {int(line) for line in self._ask("queryid").splitlines()}
+        """Exclude all statements run so far: those of a server's start, of a connection, and periodic ones."""
+        self.idle |= {int(line) for line in self._query("queryid").splitlines()}
 
     def read(self) -> dict[str, int]:
-        """Return what was done so far."""
+        """Return the counts so far."""
         idle = f"queryid <> ALL ('{{{','.join(map(str, self.idle))}}}')"
-        found = self._ask(
+        found = self._query(
             f"sum(calls) FILTER (WHERE {idle}), sum(shared_blks_hit + shared_blks_read) FILTER (WHERE {idle}),"
             " pg_current_wal_insert_lsn() - '0/0'"
         )
         calls, blocks, wal = found.split("|")
         return {"statements": int(calls or 0), "blocks": int(blocks or 0), WAL: int(wal)}
 
-    def _ask(self, columns: str) -> str:
+    def _query(self, columns: str) -> str:
         return self.postgres.sql(
             _OF_DATABASE.format(columns=columns, database=self.database, by_the_clock=BY_THE_CLOCK)
         )

@@ -1,4 +1,4 @@
-"""Carries the fixed work out on a real chatserver and a real PostgreSQL, and counts what each of its units costs."""
+"""Runs the fixed work on a real chatserver and a real PostgreSQL, and counts the cost per unit."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from bench.regress.works import Work
 
 WARM_UP_GOES = 2
-"""Before anything is counted. PostgreSQL decides about a statement's plan for good when it has run five times."""
+"""Rounds before counting. PostgreSQL decides on a generic plan when a statement has run five times."""
 
 GOES = 3
-"""That are counted; the middle one is taken, so that what the server does by the clock spoils none."""
+"""Counted rounds; the median is used, so that periodic work of the server has no influence."""
 
 IDLE_SECONDS = 4.0
-"""Longer than any period of an idle server here: what it asks of PostgreSQL meanwhile is of no message."""
+"""Longer than any period of an idle server here: statements in this time belong to no message."""
 
 START_SECONDS = 240.0
 """Longest start: under Callgrind, on a machine that others use."""
 
 SETTINGS: dict[str, str | float] = {
-    # All features on: the limits count, and refuse nobody.
+    # All features on: the limits count, and reject nobody.
     "CHAT_MESSAGES_PER_USER_PER_MINUTE": 10**6,
     "CHAT_STORED_BYTES_PER_USER_PER_HOUR": 2**50,
     "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": 10**6,
-    # A connection that is opened meanwhile is no message's: two are open soon.
+    # A connection that is opened meanwhile belongs to no message: two are open soon.
     "CHAT_DATABASE_POOL_SIZE": 2,
-    # As seldom as can be: it writes.
+    # As rarely as possible: it writes.
     "CHAT_HEARTBEAT_SECONDS": 60,
     "CHAT_LOG_LEVEL": "INFO",
-    # The order of sets, and so what is done for them, is that of the last run.
+    # The order of sets, and so the work for them, is the same in each run.
     "PYTHONHASHSEED": "0",
 }
 
@@ -61,12 +61,12 @@ class Read:
 
 @dataclass(slots=True)
 class Idle:
-    """What the server does a second by the clock, whatever else it does: of a slow machine's message that is more."""
+    """The periodic work of the server per second: on a slow machine a message contains more of it."""
 
     a_second: dict[str, float] = field(default_factory=dict)
 
     def without(self, was: Read, now: Read) -> dict[str, float]:
-        """Return what was done between two reads beside it."""
+        """Return the counts between two reads without it."""
         seconds = now.at - was.at
         return {
             name: max(0.0, count - was.counts[name] - seconds * self.a_second.get(name, 0.0))
@@ -76,7 +76,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A server that is counted, with everything around it."""
+    """The counted server, with everything around it."""
 
     server: ServerProcess
     postgres: PostgresCluster
@@ -86,7 +86,7 @@ class Bench:
     idle: Idle = field(default_factory=Idle)
 
     def count(self, work: Work) -> dict[str, float]:
-        """Return what one unit of a work costs, by what is counted."""
+        """Return the cost of one unit of a work, by count."""
         with work.ready(self.stage) as go:
             for _ in range(WARM_UP_GOES):
                 go()
@@ -100,12 +100,12 @@ class Bench:
 
     def read(self) -> Read:
         """Return all counts so far."""
-        # The clock last: what comes while it is asked for belongs to the next.
+        # The clock last: what happens while it is read belongs to the next read.
         counts = self.callgrind.read() | self.statements.read() | self.stage.received()
         return Read(counts, time.monotonic())
 
     def learn_idle(self) -> None:
-        """Wait, and take what is done meanwhile for what is done always."""
+        """Wait, and record the counts of this time as the periodic work."""
         was = self.read()
         time.sleep(IDLE_SECONDS)
         self.statements.leave_out()
@@ -116,7 +116,7 @@ class Bench:
         self.idle.a_second.update({name: done[name] / (now.at - was.at) for name in clocks})
 
     def counted_with(self) -> dict[str, str]:
-        """Return what the counts depend on beside the code: name -> version."""
+        """Return what the counts depend on besides the code: name -> version."""
         version = ".".join(platform.python_version_tuple()[:2])
         return {
             "machine": platform.machine(),
@@ -127,7 +127,7 @@ class Bench:
 
 @contextlib.contextmanager
 def running(run_by: Sequence[str] = (), **settings: str | float) -> Iterator[Bench]:
-    """Start everything, and wait until it is known what an idle server does.
+    """Start everything, and wait until the work of an idle server is known.
 
     Args:
         run_by: a command that runs the server.

@@ -1,4 +1,4 @@
-"""Clients that do one thing after the other, so that what the server has to do is the same in each run."""
+"""Clients that act strictly in sequence, so that the server's work is the same in each run."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ READ_BYTES = 65536
 
 
 class Line:
-    """A WebSocket; what is sent together is written at once, and nothing is read before it is asked for.
+    """A WebSocket; frames that are sent together are written at once, and nothing is read before a call of `read`.
 
     Attributes:
-        frames: that have come, of all kinds.
-        bytes: in them.
+        frames: received frames of all kinds.
+        bytes: bytes in them.
     """
 
     def __init__(self, url: str, token: str) -> None:
@@ -51,7 +51,7 @@ class Line:
         self.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     def send(self, frames: Iterable[bytes]) -> None:
@@ -61,10 +61,10 @@ class Line:
         self._write()
 
     def read(self, kind: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait for frames of a kind; those of other kinds wait for who asks for them.
+        """Wait for frames of a kind; those of other kinds are kept for later calls.
 
         Raises:
-            RuntimeError: the server refuses something, or hangs up.
+            RuntimeError: the server sends an error or closes the connection.
         """
         waiting = self._waiting.setdefault(kind, deque())
         while len(waiting) < count:
@@ -77,7 +77,7 @@ class Line:
     def _read(self) -> None:
         data = self._socket.recv(READ_BYTES)
         if not data:
-            raise RuntimeError("the server has hung up")
+            raise RuntimeError("the server closed the connection")
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
@@ -87,7 +87,7 @@ class Line:
                 if frame["type"] == "error":
                     raise RuntimeError(f"the server refuses: {frame}")
                 self._waiting.setdefault(frame["type"], deque()).append(frame)
-        # Pongs, and whatever else the protocol owes.
+        # Pongs, and other answers of the protocol.
         self._write()
 
 

@@ -1,4 +1,4 @@
-"""The fixed work that is counted: what clients do all day, in lock-step, so that no batch depends on timing."""
+"""The counted work: typical actions of clients, in lock-step, so that no batch depends on timing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HISTORY = 200
 
 @dataclass(slots=True)
 class Stage:
-    """Two servers, and people who are signed in.
+    """Two servers with signed-in users.
 
     Attributes:
         url: of the server that is counted.
@@ -69,7 +69,7 @@ class Stage:
 
     @classmethod
     def made(cls, filling: Filling, url: str, other_url: str) -> Stage:
-        """Make the people; nobody connects yet."""
+        """Create the users; nobody connects yet."""
         [pair] = filling.pairs(1, HISTORY)
         head, others = filling.star(TOGETHER, HISTORY)
         comer, _ = filling.star(TOGETHER, HISTORY)
@@ -112,7 +112,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to count.
+    """A unit of work to count.
 
     Attributes:
         name: what the counts are of.
@@ -128,14 +128,14 @@ class Work:
 
 
 @contextlib.contextmanager
-def _one_by_one(stage: Stage, people: Sequence[Person], sends: int) -> Iterator[Callable[[], None]]:
-    """The first of the people writes to their chat, and waits until all the others have it."""
+def _one_by_one(stage: Stage, users: Sequence[Person], sends: int) -> Iterator[Callable[[], None]]:
+    """The first user sends to their chat, and waits until all the others have the message."""
     with contextlib.ExitStack() as stack:
-        sending, *receiving = [stack.enter_context(stage.line(person)) for person in people]
+        sending, *receiving = [stack.enter_context(stage.line(person)) for person in users]
 
         def go() -> None:
             for _ in range(sends):
-                sending.send([stage.message(people[0].target)])
+                sending.send([stage.message(users[0].target)])
                 sending.read("ack")
                 for line in receiving:
                     line.read("message")

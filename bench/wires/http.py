@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a bare transport: one request at a time on each connection, the others wait in order."""
+"""HTTP/1.1 on a bare transport: one request at a time per connection, the others wait in order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OK = 200
 
 
 def parse(buffer: bytes) -> tuple[int, bytes, int] | None:
-    r"""Return status, body and length of the answer that a buffer begins with; None while it is not all there.
+    r"""Return status, body and length of the answer at the beginning of a buffer; None while it is incomplete.
 
     Example:
         >>> parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP")
@@ -71,13 +71,13 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment] # asyncio's own type of a TCP transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so, if it was not we who closed."""
+        """Report it, unless this side closed the connection."""
         self._transport = None
         if not self._closing:
             self._failed(exc or ConnectionResetError("the server has closed a connection of the generator"))
 
     def data_received(self, data: bytes) -> None:
-        """Answer what waits, once its answer is whole."""
+        """Process answers once they are complete."""
         self._buffer += data
         while (answer := parse(self._buffer)) is not None:
             status, body, length = answer
@@ -89,7 +89,7 @@ class HttpConnection(asyncio.Protocol):
             answered(status, body)
 
     def request(self, head_and_body: bytes, answered: Callable[[int, bytes], None]) -> None:
-        """Send a request when those before it are answered."""
+        """Send a request after the answers to earlier ones."""
         self._waiting.append((head_and_body, answered))
         if self._answered is None:
             self._next()
@@ -103,7 +103,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport.write(data)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._closing = True
         if self._transport is not None:
             self._transport.close()
@@ -127,7 +127,7 @@ async def open_connection(account: Account, url: str) -> HttpConnection:
 
 
 def encode_request(method: str, path: str, url: str, token: str, body: bytes = b"") -> bytes:
-    """Return a request with a bearer token as it goes over the wire."""
+    """Return the bytes of a request with a bearer token."""
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -135,8 +135,8 @@ def encode_request(method: str, path: str, url: str, token: str, body: bytes = b
     return head.encode() + body
 
 
-def told(account: Account, sender: Connection, due_us: int) -> Callable[[int, bytes], None]:
-    """Return what tells the account how the send of a message that was due then was answered."""
+def reporter(account: Account, sender: Connection, due_us: int) -> Callable[[int, bytes], None]:
+    """Return the callback that reports the answer to a send, which was due then, to the account."""
 
     def answered(status: int, _: bytes) -> None:
         if status == OK:
@@ -161,16 +161,16 @@ class RestSender:
         """Post a message."""
         body = b'{"chat_id":%s,"client_id":"%s","text":%s}' % (self._chat_id, key, self._text)
         self._http.request(
-            encode_request("POST", "/api/messages", self._url, self._token, body), told(self._account, self, due_us)
+            encode_request("POST", "/api/messages", self._url, self._token, body), reporter(self._account, self, due_us)
         )
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._http.close()
 
 
 async def connect(account: Account, person: Person, url: str) -> Connection:
-    """Open a connection that sends by REST, or a WebSocket for who only listens."""
+    """Open a connection that sends by REST, or a WebSocket for a user who only receives."""
     if not person.target:
         return await websocket.connect(account, person, "ws" + url.removeprefix("http"))
     return RestSender(account, person, url, await open_connection(account, url))

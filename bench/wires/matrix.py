@@ -12,14 +12,14 @@ from urllib.parse import quote
 import msgspec
 
 from bench.schedule import KEY, due_us
-from bench.wires.http import OK, HttpConnection, encode_request, open_connection, told
+from bench.wires.http import OK, HttpConnection, encode_request, open_connection, reporter
 
 if TYPE_CHECKING:
     from bench.orders import Person
     from bench.wires import Account, Connection
 
 POLL_MS = 30_000
-"""Of a long poll: what Element asks for."""
+"""Timeout of a long poll, as Element sets it."""
 
 _API = "/_matrix/client/v3"
 
@@ -52,16 +52,17 @@ class Sender:
         name = key.decode()
         body = msgspec.json.encode({"msgtype": "m.text", "body": f"{name} {self._account.order.text}"})
         self._http.request(
-            encode_request("PUT", self._path + name, self._url, self._token, body), told(self._account, self, due_us)
+            encode_request("PUT", self._path + name, self._url, self._token, body),
+            reporter(self._account, self, due_us),
         )
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._http.close()
 
 
 class Listener:
-    """A device that waits for news."""
+    """A device that only receives."""
 
     def __init__(self, account: Account, person: Person, url: str, http: HttpConnection) -> None:
         self._account = account
@@ -71,7 +72,7 @@ class Listener:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def poll(self, since: str = "") -> None:
-        """Ask for what is new, and again when that has come."""
+        """Sync, and sync again after each answer."""
         wait = f"timeout={POLL_MS}&since={quote(since)}" if since else "timeout=0"
         path = f"{_API}/sync?set_presence=offline&{wait}"
         self._http.request(encode_request("GET", path, self._url, self._token), self._answered)
@@ -80,7 +81,7 @@ class Listener:
         if status != OK:
             self._account.failed(ConnectionError(f"sync was answered by {status}: {body[:200]!r}"))
             return
-        # An event may come twice; clients know it by its id.
+        # An event may be sent twice; clients recognise it by its id.
         new = set(keys(body)) - self._seen
         self._seen |= new
         if self.ready.done():
@@ -92,16 +93,16 @@ class Listener:
         self.poll(answer["next_batch"])
 
     def send(self, key: bytes, due_us: int) -> None:
-        """Refuse: it has no room to send to."""
+        """Raise an error: it has no room to send to."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._http.close()
 
 
 async def connect(account: Account, person: Person, url: str) -> Connection:
-    """Open a connection that sends, or one that listens."""
+    """Open a connection that sends, or one that receives."""
     http = await open_connection(account, url)
     if person.target:
         return Sender(account, person, url, http)

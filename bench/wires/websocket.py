@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.wires import Account
 
 READ_BUFFER_BYTES = 2048
-"""Of each connection; frames of a load are smaller, and ten thousand buffers count."""
+"""Size of the buffer of each connection; frames of a load are smaller, and there may be ten thousand."""
 
 _ACK = b'{"type":"ack","id":"'
 _MESSAGE = b'{"type":"message"'
@@ -46,7 +46,7 @@ class _Error(msgspec.Struct):
 
 
 class WebSocket(WSListener):
-    """One connection, of which a load needs acks and messages, and a sync everything."""
+    """One connection; a load uses only its acks and messages, a sync all frames."""
 
     def __init__(self, account: Account, person: Person) -> None:
         self._account = account
@@ -66,7 +66,7 @@ class WebSocket(WSListener):
         self._transport = transport
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - picows's name
-        """Nothing can be sent any more."""
+        """Record that nothing can be sent any more."""
         self._transport = None
         if not self.synced.done():
             self.synced.set_exception(ConnectionResetError("the server has closed the connection"))
@@ -74,7 +74,7 @@ class WebSocket(WSListener):
             self.synced.exception()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Count an ack, a message or a refusal."""
+        """Count an ack, a message or an error."""
         if frame.msg_type == WSMsgType.CLOSE:
             transport.disconnect()
         if frame.msg_type != WSMsgType.TEXT:
@@ -93,10 +93,10 @@ class WebSocket(WSListener):
 
     def _mark(self, place: _Place) -> None:
         if not self._marks:
-            asyncio.get_running_loop().call_soon(self._tell_marks)
+            asyncio.get_running_loop().call_soon(self._send_receipts)
         self._marks[place.chat_id] = place.seq
 
-    def _tell_marks(self) -> None:
+    def _send_receipts(self) -> None:
         for chat_id, seq in self._marks.items():
             if self._transport is not None:
                 frame = b'{"type":"delivered","chat_id":%d,"seq":%d}' % (chat_id, seq)
@@ -114,16 +114,16 @@ class WebSocket(WSListener):
                 self.synced.set_result(None)
                 return
         elif data.startswith(_ERROR):
-            # The server is busy: it says when to ask again.
+            # The server is busy: the frame says when to retry.
             self._account.refused(self)
             wait_seconds = msgspec.json.decode(data, type=_Error).retry_after_seconds
-            asyncio.get_running_loop().call_later(wait_seconds, self._ask, transport)
+            asyncio.get_running_loop().call_later(wait_seconds, self._request_sync, transport)
             return
         elif not data.startswith(_WELCOME):
             return
-        self._ask(transport)
+        self._request_sync(transport)
 
-    def _ask(self, transport: WSTransport) -> None:
+    def _request_sync(self, transport: WSTransport) -> None:
         if self._transport is not None:
             transport.send(WSMsgType.TEXT, msgspec.json.encode({"type": "sync", "chats": self._have}))
 
@@ -134,13 +134,13 @@ class WebSocket(WSListener):
         self._transport.send(WSMsgType.TEXT, b'{"type":"send","id":"%s%s' % (key, self._suffix))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.disconnect()
 
 
 async def connect(account: Account, person: Person, url: str) -> WebSocket:
-    """Open a connection; in the mode ``sync`` return when it has all that was missed.
+    """Open a connection; in the mode ``sync`` return when it has all missed rows.
 
     Raises:
         ConnectionError: The server refuses, or hangs up.

@@ -1,4 +1,4 @@
-"""XMPP over TCP: SASL PLAIN, bind, stream management, and one stanza a message with a request for its acknowledgement.
+"""XMPP over TCP: SASL PLAIN, bind, stream management, and one stanza per message with a request for its ack.
 
 A server answers `<r/>` (XEP-0198) after it has handled the stanzas before it, in their order; what that says about the
 archive is the peer's to say, in `bench.peers`.
@@ -40,14 +40,14 @@ _STANZAS = frozenset({b"message", b"presence", b"iq"})
 
 
 class Tag(NamedTuple):
-    """An opening tag that matters here: what it is called, and all of it."""
+    """An opening tag: its name, and its text."""
 
     name: bytes
     text: bytes
 
 
 def tags(buffer: bytes) -> tuple[list[Tag], bytes]:
-    """Return the tags of a piece of a stream, and what is left for the next piece.
+    """Return the tags of a piece of a stream, and the rest for the next piece.
 
     Texts hold no `<`, so a tag is whole when its `>` is there.
 
@@ -81,7 +81,7 @@ class Stream(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def _signing_in(self) -> list[tuple[bytes, bytes]]:
-        """Each step: what the server has to say, and what is then sent."""
+        """The steps of the sign-in: what the server must send, and the reply."""
         secret = base64.b64encode(f"\0{self._person.token}\0{PASSWORD}".encode())
         auth = b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>%s</auth>" % secret
         return [
@@ -98,7 +98,7 @@ class Stream(asyncio.Protocol):
         self._write(_OPEN)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so, if it was not we who closed."""
+        """Report it, unless this side closed the connection."""
         self._transport = None
         self._fail(exc or ConnectionResetError("the server has closed a connection of the generator"))
 
@@ -158,12 +158,12 @@ class Stream(asyncio.Protocol):
             self._account.failed(error)
 
     def send(self, key: bytes, due_us: int) -> None:
-        """Send a message, and ask for its acknowledgement."""
+        """Send a message with a request for its acknowledgement."""
         self._on_the_way.append(due_us)
         self._write(self._head + key + self._tail)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._closing = True
         if self._transport is not None:
             self._transport.close()
