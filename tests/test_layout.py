@@ -39,6 +39,17 @@ def test_each_third_party_client_has_one_importer() -> None:
         assert found == allowed, module
 
 
+def test_a_call_is_routed_by_its_declaration_alone() -> None:
+    """A route that is made in any other way is missing in the published documents."""
+    routing = {
+        path.as_posix()
+        for path in tracked()
+        if path.suffix == ".py" and path.parts[0] == "chatserver" and ".add_route(" in (ROOT / path).read_text()
+    }
+    # The web page's files are no calls.
+    assert routing == {f"chatserver/chatserver/http/{name}.py" for name in ("call", "routes/page")}
+
+
 def test_every_concept_of_the_architecture_is_where_it_says() -> None:
     rows = [line.split("|")[2] for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines() if line.startswith("| ")]
     named = [name for row in rows[2:] for name in row.split("`")[1::2]]

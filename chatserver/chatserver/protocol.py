@@ -192,6 +192,14 @@ class Pong(Frame, frozen=True, tag="pong"):
     """Answers ``ping``."""
 
 
+ServerFrame = Welcome | Ack | Message | Receipt | Synced | TypingFrom | Presence | Profile | Error | Reconnect | Pong
+REPLIES: dict[type[Frame], tuple[type[msgspec.Struct], ...]] = {
+    Send: (Ack, Error),
+    Sync: (Synced, Error),
+    Ping: (Pong,),
+}
+"""Frames of clients that are answered, with the frames that answer them."""
+
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 

@@ -21,13 +21,14 @@ from chatserver.messaging.groups import _member_keys
 from chatserver.messaging.validation import check_message
 from chatserver.model import SendMessage
 from chatserver.protocol import Send
+from chatserver.routes import CALLS
 from chatserver.users.names import check_name, check_username
 from chatserver.users.phone_numbers import check_phone_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OPENAPI = msgspec.json.decode(msgspec.json.encode(make_openapi()))
+OPENAPI = msgspec.json.decode(msgspec.json.encode(make_openapi(CALLS)))
 
 
 def says(kind: Any, value: object) -> bool:

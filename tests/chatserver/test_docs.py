@@ -15,8 +15,9 @@ import pytest
 from chatserver.apidocs.asyncapi import make_asyncapi
 from chatserver.apidocs.openapi import catalogue, make_openapi
 from chatserver.apidocs.page import HEADERS, make_docs
+from chatserver.routes import CALLS
 
-OPENAPI, ASYNCAPI = make_openapi(), make_asyncapi()
+OPENAPI, ASYNCAPI = make_openapi(CALLS), make_asyncapi()
 VOID = {"meta"}
 
 

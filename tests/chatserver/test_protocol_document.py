@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from sanic import Sanic
 
-from chatserver import app as chat_app
 from chatserver import bounds, emojis, errors, model, protocol
 from chatserver.accounts import code_limits
 from chatserver.accounts.device_limit import DEVICES_OF_A_USER
@@ -23,10 +22,12 @@ from chatserver.messaging import changes as change_services
 from chatserver.messaging import chats as chat_services
 from chatserver.messaging import feed, rendering, sync
 from chatserver.metrics import Metrics
+from chatserver.routes import MAX_BODY_BYTES, make_app
 from chatserver.settings import read_settings
 from chatserver.socket.session import Close, Reply, Session
 from chatserver.users import blocks as block_services
 from chatserver.users.viewers import view_members
+from chatserver.wiring import make_context
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 
@@ -262,7 +263,7 @@ def test_the_example_of_a_poll_has_the_shape_of_a_row() -> None:
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
     """The app with all routes, neither started nor connected."""
-    made = chat_app.make_app(chat_app.make_context(SETTINGS, Metrics()))
+    made = make_app(make_context(SETTINGS, Metrics()))
     yield made
     Sanic.unregister_app(made)
 
@@ -311,7 +312,7 @@ def test_the_close_codes_are_the_constants() -> None:
 @pytest.mark.parametrize(
     ("sentence", "value"),
     [
-        ("| body of a request; frame to the server | {} bytes", chat_app.MAX_BODY_BYTES),
+        ("| body of a request; frame to the server | {} bytes", MAX_BODY_BYTES),
         ("| body of a request; frame to the server | {} bytes", protocol.MAX_FRAME_BYTES),
         ("| text of a message | {} characters |", bounds.TEXT_MAX_CHARS),
         ("to {} characters; needed when `type` is `text`", bounds.TEXT_MAX_CHARS),

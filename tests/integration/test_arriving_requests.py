@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from chatserver.app import MAX_BODY_BYTES
+from chatserver.routes import MAX_BODY_BYTES
 from chatserver.transport.kept import ARRIVING_BYTES
 from tests.support.cluster import until
 from tests.support.processes import Usage

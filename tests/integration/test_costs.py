@@ -18,8 +18,8 @@ import pytest
 
 from chatserver.accounts.device_limit import DEVICES_OF_A_USER
 from chatserver.bounds import TEXT_MAX_CHARS
-from chatserver.http.calls import CALLS
 from chatserver.protocol import MAX_SUBSCRIBED_USERS
+from chatserver.routes import CALLS
 from chatserver.storage.database import single_connection
 from chatserver.users.blocks import BLOCKS_MAX
 from tests.support.costs import COUNTING, Cost, Meter, table

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from chatserver.http.calls import CALLS
+from chatserver.routes import CALLS
 from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from chatserver.http.calls import CALLS
+from chatserver.routes import CALLS
 from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
 

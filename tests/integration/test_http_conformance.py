@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatserver.app import MAX_BODY_BYTES
+from chatserver.routes import MAX_BODY_BYTES
 from tests.support.devices import WAIT_SECONDS, sign_in
 from tests.support.malformed import (
     GOOD,

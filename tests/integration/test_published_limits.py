@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from chatserver import bounds, protocol
-from chatserver.app import MAX_BODY_BYTES
+from chatserver.routes import MAX_BODY_BYTES
 from tests.support.devices import Device, Socket, sign_in
 from tests.support.front import in_front
 from tests.support.published import Limit, published

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatserver.http.calls import CALLS
+from chatserver.routes import CALLS
 from tests.support.devices import Device, sign_in
 from tests.support.server import ServerProcess
 

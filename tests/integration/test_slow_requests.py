@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatserver.app import MAX_BODY_BYTES
+from chatserver.routes import MAX_BODY_BYTES
 from tests.support.devices import sign_in
 from tests.support.server import ServerProcess
 from tests.support.trickle import Slow, all_end

@@ -8,7 +8,6 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
-from chatserver.app import make_context
 from chatserver.errors import ChatError, InternalError
 from chatserver.fanout.connection import Connection
 from chatserver.hints import Hint
@@ -18,6 +17,7 @@ from chatserver.socket.conversation import Conversation
 from chatserver.storage.database import Database
 from chatserver.transport.upkeep import Sockets
 from chatserver.transport.websocket import Socket
+from chatserver.wiring import make_context
 from tests.support.server import environment
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 import httpx
 
-from chatserver.app import MAX_BODY_BYTES
+from chatserver.routes import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     import asyncio

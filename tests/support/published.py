@@ -9,6 +9,7 @@ import msgspec
 
 from chatserver.apidocs.asyncapi import make_asyncapi
 from chatserver.apidocs.openapi import make_openapi
+from chatserver.routes import CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def published() -> list[Limit]:
 
 
 def _of_calls() -> Iterator[Limit]:
-    document = _plain(make_openapi())
+    document = _plain(make_openapi(CALLS))
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             call = f"{method.upper()} {path}"

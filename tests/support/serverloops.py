@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from chatserver import loops, supervision
 from chatserver.accounts import deletion
 from chatserver.accounts.code_senders import CodeMessage
-from chatserver.app import make_context
 from chatserver.fanout import bus, delivery
 from chatserver.fanout import presence as presence_service
 from chatserver.fleet import balancing, health, housekeeping, proxies
@@ -27,6 +26,7 @@ from chatserver.storage import presence
 from chatserver.storage.messages import NewMessage
 from chatserver.transport import upkeep
 from chatserver.transport.websocket import Socket
+from chatserver.wiring import make_context
 from tests.support.gateway import Gateway
 from tests.support.injection import within
 from tests.support.inprocess import Wire

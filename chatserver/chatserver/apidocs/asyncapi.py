@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of the WebSocket, made from the frames of protocol.py."""
+"""The AsyncAPI 3.0 document of the WebSocket, made from the frames as protocol.py declares them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,12 @@ from chatserver.messaging.rendering import EventFrame, RowView, SyncedChatView
 PATH = "/api/ws"
 CHANNEL = "websocket"
 CLIENT_FRAMES: tuple[type[protocol.Frame], ...] = get_args(protocol.ClientFrame)
-SERVER_FRAMES: tuple[type[Any], ...] = (
-    protocol.Welcome,
-    protocol.Ack,
-    protocol.Message,
-    EventFrame,
-    protocol.Receipt,
-    protocol.Synced,
-    protocol.TypingFrom,
-    protocol.Presence,
-    protocol.Profile,
-    protocol.Error,
-    protocol.Reconnect,
-    protocol.Pong,
+# Rows of a chat come as two frames, of which one is made above protocol.py.
+SERVER_FRAMES: tuple[type[Any], ...] = tuple(
+    frame
+    for kind in get_args(protocol.ServerFrame)
+    for frame in ((kind, EventFrame) if kind is protocol.Message else (kind,))
 )
-REPLIES: dict[type[Any], tuple[type[Any], ...]] = {
-    protocol.Send: (protocol.Ack, protocol.Error),
-    protocol.Sync: (protocol.Synced, protocol.Error),
-    protocol.Ping: (protocol.Pong,),
-}
 # What protocol.py leaves open, since the domain's shapes are made above it.
 INNER: dict[tuple[type[Any], str], Any] = {
     (protocol.Message, "message"): RowView,
@@ -54,7 +41,7 @@ def make_asyncapi() -> dict[str, Any]:
             "channel": {"$ref": f"#/channels/{CHANNEL}"},
             "summary": _summary(kind),
             "messages": [_of_channel(kind)],
-            **({"reply": _reply(REPLIES[kind])} if kind in REPLIES else {}),
+            **({"reply": _reply(protocol.REPLIES[kind])} if kind in protocol.REPLIES else {}),
         }
         for kind in CLIENT_FRAMES
     }

@@ -1,4 +1,4 @@
-"""The API's own descriptions: ``/openapi.json``, ``/asyncapi.json``, and ``/docs`` for people; made at the start."""
+"""The calls that serve the API's own descriptions: ``/openapi.json``, ``/asyncapi.json``, and the page ``/docs``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,53 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.apidocs import page
 from chatserver.apidocs.asyncapi import make_asyncapi
 from chatserver.apidocs.openapi import make_openapi
-from chatserver.http.routes.page import serve_content
+from chatserver.apidocs.page import HEADERS, make_docs
+from chatserver.http.call import Calls
+from chatserver.http.routes.page import StaticContent
 
 if TYPE_CHECKING:
-    from chatserver.http.context import App
+    from collections.abc import Iterable
+
+    from sanic.response import HTTPResponse
+
+    from chatserver.http.call import Call, Schema
+    from chatserver.http.context import Request
+
+_JSON: Schema = {"type": "object"}
+_HTML: Schema = {"type": "string"}
+_ETAG = (("ETag", "Send it as If-None-Match to be answered 304 while the document is the same."),)
 
 
-def add_routes(app: App) -> None:
-    """Route the documents."""
-    openapi, asyncapi = make_openapi(), make_asyncapi()
-    for name, document in {"openapi": openapi, "asyncapi": asyncapi}.items():
-        handler = serve_content(msgspec.json.encode(document), "application/json")
-        app.add_route(handler, f"/{name}.json", {"GET"}, name=name)
-    page.add_routes(app, openapi, asyncapi)
+def document_calls(described: Iterable[Call]) -> Calls:
+    """Return the calls that serve the documents of these calls and of themselves."""
+    calls = Calls()
+
+    @calls.add("GET /openapi.json", answer=_JSON, headers=_ETAG, signed_in=False, database=False)
+    async def get_openapi(request: Request) -> HTTPResponse:
+        """Return this document."""
+        return await openapi_json.answer(request)
+
+    @calls.add("GET /asyncapi.json", answer=_JSON, headers=_ETAG, signed_in=False, database=False)
+    async def get_asyncapi(request: Request) -> HTTPResponse:
+        """Return the AsyncAPI document of the WebSocket."""
+        return await asyncapi_json.answer(request)
+
+    @calls.add(
+        "GET /docs",
+        answer=_HTML,
+        media="text/html; charset=utf-8",
+        headers=_ETAG,
+        signed_in=False,
+        database=False,
+    )
+    async def get_docs(request: Request) -> HTTPResponse:
+        """Return this document and the WebSocket's as a page for people."""
+        return await page.answer(request)
+
+    openapi, asyncapi = make_openapi((*described, *calls)), make_asyncapi()
+    openapi_json = StaticContent(msgspec.json.encode(openapi), "application/json")
+    asyncapi_json = StaticContent(msgspec.json.encode(asyncapi), "application/json")
+    page = StaticContent(make_docs(openapi, asyncapi), "text/html; charset=utf-8", HEADERS)
+    return calls

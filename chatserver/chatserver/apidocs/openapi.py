@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the REST API, made from the table of calls, the handlers' types and the errors."""
+"""The OpenAPI 3.1 document of the REST API, made from the calls as they are declared, their types and the errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from chatserver.errors import (
     UpgradeRequired,
     ValidationFailed,
 )
-from chatserver.http.calls import CALLS
 from chatserver.http.problems import PROBLEM_JSON, Problem
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ _PROBLEM_HEADERS: dict[type[ChatError], tuple[str, str]] = {
 }
 
 
-def make_openapi(calls: Iterable[Call] = CALLS) -> dict[str, Any]:
+def make_openapi(calls: Iterable[Call]) -> dict[str, Any]:
     """Return the document."""
     calls = tuple(calls)
     types = {id(kind): kind for call in calls for kind in (call.body, call.answer) if is_type(kind)}
@@ -119,12 +118,12 @@ def make_openapi(calls: Iterable[Call] = CALLS) -> dict[str, Any]:
 
 
 def is_type(kind: Any) -> bool:
-    """Return whether an answer or body of the table is a type, and not a schema or nothing."""
+    """Return whether an answer or body of a call is a type, and not a schema or nothing."""
     return kind is not None and not isinstance(kind, dict)
 
 
 def problems_of(call: Call) -> tuple[type[ChatError], ...]:
-    """Return every error that a call can answer: those of the table, and those that its shape implies."""
+    """Return every error that a call can answer: those that it declares, and those that its shape implies."""
     shared: list[type[ChatError]] = list(_OF_EVERY_CALL)
     if call.signed_in:
         shared.append(Unauthenticated)

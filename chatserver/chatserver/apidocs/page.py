@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from chatserver.apidocs.markup import code, joined, link, page, prose, table, tag
 from chatserver.apidocs.openapi import catalogue
-from chatserver.http.routes.page import SECURITY_HEADERS, serve_content
+from chatserver.http.routes.page import SECURITY_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chatserver.apidocs.markup import Content, Element
-    from chatserver.http.context import App
 
 Schema = dict[str, Any]
 
@@ -264,9 +263,3 @@ def _bounds(least: float | None, most: float | None, unit: str) -> list[Content]
     known = "2^63-1" if most == 2**63 - 1 else f"{most:,}"
     said = f", at most {known}" if not least and unit else f", {least or 0:,} to {known}"
     return [f"{said} {unit}".rstrip()]
-
-
-def add_routes(app: App, openapi: dict[str, Any], asyncapi: dict[str, Any]) -> None:
-    """Route the page."""
-    handler = serve_content(make_docs(openapi, asyncapi), "text/html; charset=utf-8", HEADERS)
-    app.add_route(handler, "/docs", {"GET"}, name="docs")

@@ -1,4 +1,4 @@
-"""Strict reading of bodies and queries: 400 for what is no JSON, 422 with the field's path for the rest."""
+"""Strict reading of bodies and path parameters: 400 for what is not JSON, 422 with the field's path for the rest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from chatserver.errors import BadRequest, ValidationFailed
 from chatserver.http.answers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from chatserver.http.context import Request
 
 T = TypeVar("T")
@@ -66,55 +64,6 @@ def read_body(request: Request, kind: type[T]) -> T:
         if unpaired is not None:
             raise ValidationFailed.of(unpaired.path, surrogates.MESSAGE) from e
         raise BadRequest(_not_json(request)) from e
-
-
-class Query:
-    """The query string, read with complaints that name the parameter.
-
-    Args:
-        request: the request.
-        names: the parameters that this call knows.
-
-    Raises:
-        ValidationFailed: a parameter is unknown or given twice.
-    """
-
-    def __init__(self, request: Request, names: Collection[str]) -> None:
-        self._values: dict[str, str] = {}
-        for name, value in request.get_query_args(keep_blank_values=True):
-            if name not in names:
-                known = ", ".join(sorted(names)) or "none"
-                raise ValidationFailed.of(name[:100] or "query", f"unknown parameter; this call takes {known}")
-            if name in self._values:
-                raise ValidationFailed.of(name, "given more than once")
-            self._values[name] = value
-
-    def text(self, name: str) -> str | None:
-        """Return a parameter, or None when it is missing or empty."""
-        return self._values.get(name) or None
-
-    def integer(self, name: str, default: int, *, least: int, most: int) -> int:
-        """Return a whole number within bounds."""
-        found = self.optional_integer(name, least=least, most=most)
-        return default if found is None else found
-
-    def optional_integer(self, name: str, *, least: int = 0, most: int = MAX_ID) -> int | None:
-        """Return a whole number within bounds, or None."""
-        raw = self.text(name)
-        if raw is None:
-            return None
-        # Up to 19 digits are what fits into the database; int() would take other scripts' digits and underscores.
-        value = int(raw) if re.fullmatch(r"[0-9]{1,19}", raw) else -1
-        if not least <= value <= most:
-            raise ValidationFailed.of(name, f"must be a whole number from {least} to {most}")
-        return value
-
-    def flag(self, name: str) -> bool:
-        """Return whether a parameter says true."""
-        raw = self.text(name)
-        if raw not in {None, "true", "false", "1", "0"}:
-            raise ValidationFailed.of(name, "must be true or false")
-        return raw in {"true", "1"}
 
 
 def path_id(raw: str, name: str) -> int:

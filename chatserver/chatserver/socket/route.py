@@ -8,11 +8,12 @@ import uuid
 from typing import TYPE_CHECKING, cast
 
 from chatserver import protocol
-from chatserver.errors import ServiceUnavailable, Unauthenticated
+from chatserver.errors import ServiceUnavailable, Unauthenticated, UpgradeRequired
 from chatserver.fanout.connection import Connection
 from chatserver.fanout.hub import SIGNED_OUT
-from chatserver.http.context import App, Context, Request, authenticate, bearer_token, request_id
-from chatserver.http.parsing import Query
+from chatserver.http.call import Calls
+from chatserver.http.context import Context, Request, authenticate, bearer_token, request_id
+from chatserver.http.query import Query, Text
 from chatserver.http.upgrade import Handshake, accept, read_handshake
 from chatserver.socket.conversation import Conversation
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from chatserver.http.admission import AdmittingHttpProtocol
     from chatserver.model import Principal
     from chatserver.transport.websocket import Socket
+
+CALLS = Calls()
+
+_TICKET = Text("ticket", "From POST /api/ws-ticket, instead of the token.")
 
 # A server at its cap, or one that leaves: long enough that the proxy's count has changed.
 RETRY_SECONDS = 2
@@ -56,7 +61,7 @@ def _check_room(context: Context) -> None:
 async def _identify(request: Request) -> Principal | None:
     """Return who connects, None when the token or ticket is no good."""
     try:
-        ticket = Query(request, ("ticket",)).text("ticket")
+        ticket = Query(request)[_TICKET]
         if ticket is not None and bearer_token(request) is None:
             return await request.app.ctx.devices.redeem_ticket(ticket)
         return await authenticate(request)
@@ -103,8 +108,9 @@ def _headers(request: Request) -> dict[str, str]:
     return {"X-Request-Id": request_id(request), "X-Chat-Server": request.app.ctx.settings.server_name}
 
 
-async def handle(request: Request) -> None:
-    """Answer one handshake, and make room for the next."""
+@CALLS.add("GET /api/ws", query=(_TICKET,), status=101, errors=(UpgradeRequired,), signed_in=False)
+async def open_web_socket(request: Request) -> None:
+    """Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes the token or a ticket."""
     # Before the connection is picows's.
     http = cast("AdmittingHttpProtocol", request.transport.get_protocol())
     try:
@@ -146,9 +152,4 @@ async def _answer(request: Request) -> None:
 
 
 # Sanic asks for no answer from a handler with this mark.
-handle.is_websocket = True  # type: ignore[attr-defined]
-
-
-def add_routes(app: App) -> None:
-    """Route the WebSocket."""
-    app.add_route(handle, "/api/ws", {"GET"}, name="ws")
+open_web_socket.is_websocket = True  # type: ignore[attr-defined]

@@ -8,7 +8,9 @@ import structlog
 
 from chatserver import bounds
 from chatserver.audit import mask_phone_number
-from chatserver.http.context import App, Request, authenticate, client_address
+from chatserver.errors import DeviceNotFound, InvalidCode, UsernameTaken
+from chatserver.http.call import Calls
+from chatserver.http.context import Request, authenticate, client_address
 from chatserver.http.parsing import Body, answer, no_content, read_body
 from chatserver.users.viewers import UserView, view_user
 from chatserver.visibility import SELF
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
 log = structlog.get_logger()
+
+CALLS = Calls()
 
 
 class CodeBody(Body, frozen=True):
@@ -54,19 +58,28 @@ class SessionAnswer(TypedDict):
     user: UserView
 
 
+@CALLS.add("POST /api/auth/code", body=CodeBody, status=202, answer=CodeAnswer, signed_in=False)
 async def request_code(request: Request) -> HTTPResponse:
-    """Make a sign-in code; with the sender Log the answer holds it."""
+    """Ask for a sign-in code."""
     body = read_body(request, CodeBody)
-    made = await request.app.ctx.accounts.request_code(body.phone_number, client_address(request))
-    log.info("code_made", phone_number=mask_phone_number(made.phone_number))
-    told = CodeAnswer(expires_in=made.expires_in_seconds, code_id=made.code_id)
+    code = await request.app.ctx.accounts.request_code(body.phone_number, client_address(request))
+    log.info("code_made", phone_number=mask_phone_number(code.phone_number))
+    fields = CodeAnswer(expires_in=code.expires_in_seconds, code_id=code.code_id)
     if request.app.ctx.accounts.reveals_codes:
-        told["dev_code"] = made.code
-    return answer(told, 202)
+        fields["dev_code"] = code.code
+    return answer(fields, 202)
 
 
+@CALLS.add(
+    "POST /api/auth/session",
+    body=SessionBody,
+    status=201,
+    answer=SessionAnswer,
+    errors=(InvalidCode, UsernameTaken),
+    signed_in=False,
+)
 async def create_session(request: Request) -> HTTPResponse:
-    """Trade a code for a token."""
+    """Trade a code for a token; the first sign-in makes the account."""
     body = read_body(request, SessionBody)
     session = await request.app.ctx.accounts.create_session(
         body.phone_number,
@@ -80,15 +93,9 @@ async def create_session(request: Request) -> HTTPResponse:
     return answer(SessionAnswer(token=session.token, device_id=session.device_id, user=user), 201)
 
 
+@CALLS.add("DELETE /api/auth/session", status=204, errors=(DeviceNotFound,))
 async def delete_session(request: Request) -> HTTPResponse:
-    """Log this device out."""
+    """Sign this device out."""
     caller = await authenticate(request)
     await request.app.ctx.devices.revoke(caller.user_id, caller.device_id, by_device_id=caller.device_id)
     return no_content()
-
-
-def add_routes(app: App) -> None:
-    """Route this file's calls."""
-    app.add_route(request_code, "/api/auth/code", {"POST"}, name="auth_code")
-    app.add_route(create_session, "/api/auth/session", {"POST"}, name="auth_session")
-    app.add_route(delete_session, "/api/auth/session", {"DELETE"}, name="auth_session_delete")

@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatserver import bounds
-from chatserver.errors import ValidationFailed
-from chatserver.http.context import App, Request, authenticate, count_change
-from chatserver.http.parsing import Body, Query, answer, path_id, read_body
+from chatserver.errors import Blocked, ChatNotFound, EditTooLate, Forbidden, MessageNotFound, NotAMember
+from chatserver.http.call import Calls
+from chatserver.http.context import Request, authenticate, count_change
+from chatserver.http.parsing import Body, answer, path_id, read_body
+from chatserver.http.query import Choice, Query
 from chatserver.messaging import changes
-from chatserver.messaging.rendering import view_change
+from chatserver.messaging.rendering import ChangeView, view_change
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
+
+CALLS = Calls()
+
+_MESSAGE = "/api/chats/{chat_id}/messages/{seq}"
+_REACTION = f"{_MESSAGE}/reactions/{{emoji}}"
+_ERRORS = (ChatNotFound, NotAMember, MessageNotFound)
+_EMOJI = {"emoji": bounds.Emoji}
+_FOR = Choice("for", "For whom it is deleted.", ("everyone", "me"), default="everyone")
 
 
 class EditBody(Body, frozen=True):
@@ -25,8 +35,9 @@ def _place(chat_id: str, seq: str) -> tuple[int, int]:
     return path_id(chat_id, "chat_id"), path_id(seq, "seq")
 
 
+@CALLS.add(f"PATCH {_MESSAGE}", body=EditBody, answer=ChangeView, errors=(*_ERRORS, Forbidden, EditTooLate, Blocked))
 async def edit_message(request: Request, chat_id: str, seq: str) -> HTTPResponse:
-    """Give a message another text."""
+    """Give a message of the caller another text."""
     caller = await authenticate(request)
     body = read_body(request, EditBody)
     place = _place(chat_id, seq)
@@ -34,39 +45,30 @@ async def edit_message(request: Request, chat_id: str, seq: str) -> HTTPResponse
     return answer(view_change(await changes.edit_message(request.app.ctx.database, caller.user_id, *place, body.text)))
 
 
+@CALLS.add(f"DELETE {_MESSAGE}", query=(_FOR,), answer=ChangeView, errors=(*_ERRORS, Forbidden))
 async def delete_message(request: Request, chat_id: str, seq: str) -> HTTPResponse:
-    """Delete a message for everyone, or with ``?for=me`` for the caller alone."""
+    """Delete a message for everyone, or for the caller alone."""
     caller = await authenticate(request)
-    whom = Query(request, ("for",)).text("for") or "everyone"
-    if whom not in {"me", "everyone"}:
-        raise ValidationFailed.of("for", "must be me or everyone")
+    whom = Query(request)[_FOR]
     place = _place(chat_id, seq)
     count_change(request, caller)
     delete = changes.hide_message if whom == "me" else changes.delete_message
     return answer(view_change(await delete(request.app.ctx.database, caller.user_id, *place)))
 
 
+@CALLS.add(f"PUT {_REACTION}", texts=_EMOJI, answer=ChangeView, errors=(*_ERRORS, Blocked))
 async def put_reaction(request: Request, chat_id: str, seq: str, emoji: str) -> HTTPResponse:
-    """React to a message."""
+    """React to a message; another reaction of the caller is replaced."""
     caller = await authenticate(request)
     place = _place(chat_id, seq)
     count_change(request, caller, emoji)
     return answer(view_change(await changes.put_reaction(request.app.ctx.database, caller.user_id, *place, emoji)))
 
 
+@CALLS.add(f"DELETE {_REACTION}", texts=_EMOJI, answer=ChangeView, errors=_ERRORS)
 async def remove_reaction(request: Request, chat_id: str, seq: str, emoji: str) -> HTTPResponse:
     """Take a reaction away."""
     caller = await authenticate(request)
     place = _place(chat_id, seq)
     count_change(request, caller, emoji)
     return answer(view_change(await changes.remove_reaction(request.app.ctx.database, caller.user_id, *place, emoji)))
-
-
-def add_routes(app: App) -> None:
-    """Route this file's calls."""
-    message = "/api/chats/<chat_id:str>/messages/<seq:str>"
-    reaction = f"{message}/reactions/<emoji:str>"
-    app.add_route(edit_message, message, {"PATCH"}, name="message_edit")
-    app.add_route(delete_message, message, {"DELETE"}, name="message_delete")
-    app.add_route(put_reaction, reaction, {"PUT"}, name="reaction_put", unquote=True)
-    app.add_route(remove_reaction, reaction, {"DELETE"}, name="reaction_delete", unquote=True)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from chatserver.http.context import App, Request, authenticate
-from chatserver.http.parsing import Query, answer, path_id
+from chatserver import bounds
+from chatserver.errors import ChatNotFound
+from chatserver.http.call import Calls
+from chatserver.http.context import Request, authenticate
+from chatserver.http.parsing import answer, path_id
+from chatserver.http.query import Number, OptionalNumber, Query, Text
 from chatserver.messaging import chats
-from chatserver.messaging.rendering import ChatView, view_chat
+from chatserver.messaging.rendering import ChatView, RowView, view_chat
 from chatserver.messaging.rows import views_of
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
+CALLS = Calls()
+
 DEFAULT_LIMIT = 50
+
+_CHATS_LIMIT = Number("limit", "Chats at most.", least=1, most=chats.LIST_MAX, default=DEFAULT_LIMIT)
+_CURSOR = Text("cursor", "The last answer's next_cursor.", bounds.Cursor)
+_BEFORE = OptionalNumber("before", "The newest rows below this seq.")
+_AFTER = OptionalNumber("after", "The oldest rows above this seq.")
+_ROWS_LIMIT = Number("limit", "Rows at most.", least=1, most=chats.HISTORY_MAX, default=DEFAULT_LIMIT)
 
 
 class ChatsAnswer(TypedDict):
@@ -23,17 +35,20 @@ class ChatsAnswer(TypedDict):
     next_cursor: str | None
 
 
+@CALLS.add("GET /api/chats", query=(_CHATS_LIMIT, _CURSOR), answer=ChatsAnswer)
 async def list_chats(request: Request) -> HTTPResponse:
     """List the caller's chats, the most recently active first."""
     caller = await authenticate(request)
-    query = Query(request, ("limit", "cursor"))
-    limit = query.integer("limit", DEFAULT_LIMIT, least=1, most=chats.LIST_MAX)
-    page = await chats.list_chats(request.app.ctx.database, caller.user_id, limit=limit, cursor=query.text("cursor"))
+    query = Query(request)
+    page = await chats.list_chats(
+        request.app.ctx.database, caller.user_id, limit=query[_CHATS_LIMIT], cursor=query[_CURSOR]
+    )
     return answer(
         ChatsAnswer(chats=[view_chat(chat, caller.user_id) for chat in page.chats], next_cursor=page.next_cursor)
     )
 
 
+@CALLS.add("GET /api/chats/{chat_id}", answer=ChatView, errors=(ChatNotFound,))
 async def get_chat(request: Request, chat_id: str) -> HTTPResponse:
     """Return one chat."""
     caller = await authenticate(request)
@@ -41,23 +56,23 @@ async def get_chat(request: Request, chat_id: str) -> HTTPResponse:
     return answer(view_chat(chat, caller.user_id))
 
 
+@CALLS.add(
+    "GET /api/chats/{chat_id}/messages",
+    query=(_BEFORE, _AFTER, _ROWS_LIMIT),
+    answer=list[RowView],
+    errors=(ChatNotFound,),
+    headers=(("X-More", "Whether rows remain in the asked direction: true or false."),),
+)
 async def get_history(request: Request, chat_id: str) -> HTTPResponse:
-    """Return rows of all kinds of one chat, oldest first; ``X-More`` says whether there are further ones."""
+    """Return rows of all kinds of one chat, oldest first."""
     caller = await authenticate(request)
-    query = Query(request, ("before", "after", "limit"))
+    query = Query(request)
     page = await chats.read_history(
         request.app.ctx.database,
         caller.user_id,
         path_id(chat_id, "chat_id"),
-        before=query.optional_integer("before"),
-        after=query.optional_integer("after"),
-        limit=query.integer("limit", DEFAULT_LIMIT, least=1, most=chats.HISTORY_MAX),
+        before=query[_BEFORE],
+        after=query[_AFTER],
+        limit=query[_ROWS_LIMIT],
     )
     return answer(views_of(page.rows), headers={"X-More": str(page.more).lower()})
-
-
-def add_routes(app: App) -> None:
-    """Route this file's calls."""
-    app.add_route(list_chats, "/api/chats", {"GET"}, name="chats")
-    app.add_route(get_chat, "/api/chats/<chat_id:str>", {"GET"}, name="chat")
-    app.add_route(get_history, "/api/chats/<chat_id:str>/messages", {"GET"}, name="history")

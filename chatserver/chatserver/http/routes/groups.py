@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatserver import bounds
-from chatserver.http.context import App, Request, authenticate, count_change
+from chatserver.errors import Blocked, ChatNotFound, IdempotencyConflict, NotAMember, NotAnAdmin, UserNotFound
+from chatserver.http.call import Calls
+from chatserver.http.context import Request, authenticate, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
 from chatserver.limits.rates import group_changes
 from chatserver.messaging import groups
-from chatserver.messaging.rendering import view_group
+from chatserver.messaging.rendering import GroupView, view_group
 from chatserver.model import Role
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
+
+CALLS = Calls()
+
+_MEMBER = "/api/groups/{group_id}/members/{user_id}"
+_ERRORS = (ChatNotFound, NotAMember, NotAnAdmin)
 
 
 class GroupBody(Body, frozen=True):
@@ -36,8 +43,16 @@ class RoleBody(Body, frozen=True):
     role: Role
 
 
+@CALLS.add(
+    "POST /api/groups",
+    body=GroupBody,
+    status=201,
+    repeated=200,
+    answer=GroupView,
+    errors=(UserNotFound, Blocked, IdempotencyConflict),
+)
 async def create_group(request: Request) -> HTTPResponse:
-    """Make a group with the caller as its admin."""
+    """Make a group with the caller as its admin. Retry with the same client_id."""
     caller = await authenticate(request)
     body = read_body(request, GroupBody)
     members = len(body.members)
@@ -48,6 +63,7 @@ async def create_group(request: Request) -> HTTPResponse:
     return answer(view_group(group, caller.user_id), 200 if group.seq is None else 201)
 
 
+@CALLS.add("PATCH /api/groups/{group_id}", body=RenameBody, answer=GroupView, errors=_ERRORS)
 async def rename_group(request: Request, group_id: str) -> HTTPResponse:
     """Rename a group."""
     caller = await authenticate(request)
@@ -61,6 +77,7 @@ async def rename_group(request: Request, group_id: str) -> HTTPResponse:
     )
 
 
+@CALLS.add(f"POST {_MEMBER}", answer=GroupView, errors=(UserNotFound, *_ERRORS, Blocked))
 async def add_member(request: Request, group_id: str, user_id: str) -> HTTPResponse:
     """Add a user to a group."""
     caller = await authenticate(request)
@@ -69,8 +86,9 @@ async def add_member(request: Request, group_id: str, user_id: str) -> HTTPRespo
     return answer(view_group(await groups.add_member(request.app.ctx.database, caller.user_id, *ids), caller.user_id))
 
 
+@CALLS.add(f"DELETE {_MEMBER}", answer=GroupView, errors=(UserNotFound, *_ERRORS))
 async def remove_member(request: Request, group_id: str, user_id: str) -> HTTPResponse:
-    """Remove a member, or leave."""
+    """Remove a member from a group, or leave it."""
     caller = await authenticate(request)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")
     count_change(request, caller)
@@ -79,6 +97,7 @@ async def remove_member(request: Request, group_id: str, user_id: str) -> HTTPRe
     )
 
 
+@CALLS.add(f"PUT {_MEMBER}/role", body=RoleBody, answer=GroupView, errors=(UserNotFound, *_ERRORS, Blocked))
 async def put_role(request: Request, group_id: str, user_id: str) -> HTTPResponse:
     """Make a member an admin, or an admin a member."""
     caller = await authenticate(request)
@@ -88,13 +107,3 @@ async def put_role(request: Request, group_id: str, user_id: str) -> HTTPRespons
     return answer(
         view_group(await groups.set_role(request.app.ctx.database, caller.user_id, *ids, body.role), caller.user_id)
     )
-
-
-def add_routes(app: App) -> None:
-    """Route this file's calls."""
-    member = "/api/groups/<group_id:str>/members/<user_id:str>"
-    app.add_route(create_group, "/api/groups", {"POST"}, name="groups")
-    app.add_route(rename_group, "/api/groups/<group_id:str>", {"PATCH"}, name="group")
-    app.add_route(add_member, member, {"POST"}, name="group_member_add")
-    app.add_route(remove_member, member, {"DELETE"}, name="group_member_remove")
-    app.add_route(put_role, f"{member}/role", {"PUT"}, name="group_member_role")

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from chatserver.errors import ServiceUnavailable, ValidationFailed
-from chatserver.http.parsing import Query, answer
+from chatserver.errors import ServiceUnavailable
+from chatserver.http.call import Calls
+from chatserver.http.parsing import answer
+from chatserver.http.query import Choice, Query
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
-    from chatserver.http.context import App, Request
+    from chatserver.http.context import Request
 
+CALLS = Calls()
 
-EXCLUDED = ("database", "draining")
+_EXCLUDE = Choice(
+    "exclude",
+    "`database`: answer whatever the database does. `draining`: also while the proxies have not noticed yet that the "
+    "server leaves.",
+    ("database", "draining"),
+)
 
 
 class HealthAnswer(TypedDict):
@@ -29,22 +37,22 @@ class ReadyAnswer(TypedDict):
     writes: Literal["ok", "volume_full"]
 
 
+@CALLS.add("GET /livez", answer=HealthAnswer, signed_in=False, database=False)
 async def livez(_request: Request) -> HTTPResponse:
-    """Answer while the event loop turns."""
+    """Answer while the process runs."""
     return answer(HealthAnswer(status="ok"))
 
 
+@CALLS.add("GET /readyz", query=(_EXCLUDE,), answer=ReadyAnswer, signed_in=False)
 async def readyz(request: Request) -> HTTPResponse:
-    """Answer 200 when requests can be served; with ``exclude=database``, whatever the database does.
+    """Answer 200 when the server and its database can serve; `writes` says whether anything can be stored.
 
     With ``exclude=draining`` a server that has begun to leave says so only when it no longer answers everybody: whoever
     was sent here by a proxy that has not noticed yet is served, too.
 
     A full volume is no reason to turn away who only reads: it is told in the body.
     """
-    excluded = Query(request, ("exclude",)).text("exclude")
-    if excluded not in {None, *EXCLUDED}:
-        raise ValidationFailed.of("exclude", f"must be {' or '.join(EXCLUDED)}")
+    excluded = Query(request)[_EXCLUDE]
     health = request.app.ctx.health
     if excluded == "database":
         ready = health.is_serving()
@@ -57,9 +65,3 @@ async def readyz(request: Request) -> HTTPResponse:
     raise ServiceUnavailable(
         "The server is draining." if health.draining else "The server is starting, or its database is away."
     )
-
-
-def add_routes(app: App) -> None:
-    """Route this file's calls."""
-    app.add_route(livez, "/livez", {"GET", "HEAD"}, name="livez")
-    app.add_route(readyz, "/readyz", {"GET", "HEAD"}, name="readyz")

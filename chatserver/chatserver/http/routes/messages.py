@@ -6,21 +6,41 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from chatserver.http.context import App, Request, authenticate
-from chatserver.http.parsing import Body, Query, answer, read_body
+from chatserver import bounds
+from chatserver.errors import Blocked, ChatNotFound, CursorExpired, IdempotencyConflict, NotAMember, UserNotFound
+from chatserver.http.call import Calls
+from chatserver.http.context import Request, authenticate
+from chatserver.http.parsing import Body, answer, read_body
+from chatserver.http.query import Flag, Number, Query, Text
 from chatserver.messaging import feed
 from chatserver.messaging.feed import FeedQuestion
-from chatserver.messaging.rendering import view_sent
+from chatserver.messaging.rendering import RowView, SentView, view_sent
 from chatserver.messaging.rows import views_of
 from chatserver.model import MessageType, SendMessage
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
+CALLS = Calls()
 
 # Longest long poll; every proxy on the way must wait longer.
 MAX_WAIT_SECONDS = 60
 DEFAULT_LIMIT = 100
+
+_SINCE = Text(
+    "since",
+    "The last answer's X-Next-Since (exact), or 1 to 12 digits of Unix seconds (may repeat).",
+    bounds.Cursor,
+)
+_LIMIT = Number("limit", "Rows at most.", least=1, most=feed.PAGE_ROWS_MAX, default=DEFAULT_LIMIT)
+_WAIT = Number(
+    "wait",
+    "Seconds to wait for something new; it may be answered earlier.",
+    least=0,
+    most=MAX_WAIT_SECONDS,
+    default=0,
+)
+_EVENTS = Flag("events", "Whether to return rows of other kinds than message too.")
 
 
 class MessageBody(Body, SendMessage, frozen=True):
@@ -47,21 +67,35 @@ class MessageBody(Body, SendMessage, frozen=True):
     }
 
 
-async def post_message(request: Request) -> HTTPResponse:
-    """Send a message; answered when it is committed."""
+@CALLS.add(
+    "POST /api/messages",
+    body=MessageBody,
+    answer=SentView,
+    errors=(UserNotFound, ChatNotFound, NotAMember, Blocked, IdempotencyConflict),
+)
+async def send_message(request: Request) -> HTTPResponse:
+    """Send a message; answered when it is committed. Retry with the same client_id."""
     caller = await authenticate(request)
     body = read_body(request, MessageBody)
     sent = await request.app.ctx.messages.send(caller.user_id, body)
     return answer(view_sent(sent))
 
 
-async def get_messages(request: Request) -> HTTPResponse:
-    """Return what is new, waiting for it if asked to."""
+@CALLS.add(
+    "GET /api/messages",
+    query=(_SINCE, _LIMIT, _WAIT, _EVENTS),
+    answer=list[RowView],
+    errors=(CursorExpired,),
+    headers=(
+        ("X-Next-Since", "The exact cursor: the value of the next call's since."),
+        ("X-More", "Whether more rows are there at once: true or false."),
+    ),
+)
+async def poll_messages(request: Request) -> HTTPResponse:
+    """Return what is new in all chats of the caller, oldest first."""
     caller = await authenticate(request)
-    query = Query(request, ("since", "limit", "wait", "events"))
-    since, events = query.text("since"), query.flag("events")
-    limit = query.integer("limit", DEFAULT_LIMIT, least=1, most=feed.PAGE_ROWS_MAX)
-    wait_seconds = query.integer("wait", 0, least=0, most=MAX_WAIT_SECONDS)
+    query = Query(request)
+    since, events, limit, wait_seconds = query[_SINCE], query[_EVENTS], query[_LIMIT], query[_WAIT]
     request.ctx.waited = wait_seconds > 0
     context = request.app.ctx
     if wait_seconds and not context.health.refusing:
@@ -69,9 +103,3 @@ async def get_messages(request: Request) -> HTTPResponse:
     else:
         page = await feed.read_feed(context.database, caller.user_id, since=since, limit=limit, events=events)
     return answer(views_of(page.rows), headers={"X-Next-Since": page.next_since, "X-More": str(page.more).lower()})
-
-
-def add_routes(app: App) -> None:
-    """Route this file's calls."""
-    app.add_route(post_message, "/api/messages", {"POST"}, name="messages_post")
-    app.add_route(get_messages, "/api/messages", {"GET"}, name="messages")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sanic.response import HTTPResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from chatserver.http.context import App, Request
@@ -54,19 +54,26 @@ def is_named(etag: str, values: Iterable[str]) -> bool:
     return etag in tags or "*" in tags
 
 
-def serve_content(
-    content: bytes, content_type: str, headers: Mapping[str, str] = SECURITY_HEADERS
-) -> Callable[[Request], Coroutine[None, None, HTTPResponse]]:
-    """Return a handler that answers with this content, or 304 to who has it."""
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+class StaticContent:
+    """Bytes that are the same for everybody while the process runs.
 
-    async def handler(request: Request) -> HTTPResponse:
-        tagged = {**headers, "ETag": etag}
-        if is_named(etag, request.headers.getall("if-none-match", [])):
-            return HTTPResponse(None, 304, tagged)
-        return HTTPResponse(content, 200, tagged, content_type)
+    Args:
+        content: the body.
+        content_type: of it.
+        headers: of each answer.
+    """
 
-    return handler
+    def __init__(self, content: bytes, content_type: str, headers: Mapping[str, str] = SECURITY_HEADERS) -> None:
+        self._content = content
+        self._content_type = content_type
+        self._etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        self._headers = {**headers, "ETag": self._etag}
+
+    async def answer(self, request: Request) -> HTTPResponse:
+        """Answer with the content, or 304 to a client that has it."""
+        if is_named(self._etag, request.headers.getall("if-none-match", [])):
+            return HTTPResponse(None, 304, self._headers)
+        return HTTPResponse(self._content, 200, self._headers, self._content_type)
 
 
 def add_routes(app: App, web_root: Path | None) -> None:
@@ -83,4 +90,4 @@ def add_routes(app: App, web_root: Path | None) -> None:
             continue
         content_type = _TYPES.get(path.suffix, "application/octet-stream")
         uri = "/" if name == "index.html" else f"/{name}"
-        app.add_route(serve_content(path.read_bytes(), content_type), uri, {"GET", "HEAD"}, name=f"page_{name}")
+        app.add_route(StaticContent(path.read_bytes(), content_type).answer, uri, {"GET"}, name=f"page_{name}")

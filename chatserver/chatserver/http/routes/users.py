@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver import bounds
-from chatserver.http.context import App, Request, authenticate, count_change
-from chatserver.http.parsing import Body, Query, answer, no_content, path_id, read_body
+from chatserver.errors import UsernameTaken, UserNotFound
+from chatserver.http.call import Calls
+from chatserver.http.context import Request, authenticate, count_change
+from chatserver.http.parsing import Body, answer, no_content, path_id, read_body
+from chatserver.http.query import Query, Text
 from chatserver.users import users
-from chatserver.users.viewers import view_user
+from chatserver.users.viewers import UserView, view_user
 from chatserver.visibility import SELF
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
+
+CALLS = Calls()
+
+_PHONE_NUMBER = Text("phone_number", "In E.164 form, the + written as %2B.", bounds.PhoneNumber)
+_USERNAME = Text("username", "Case does not count.", bounds.UserName)
 
 
 class ProfileBody(Body, frozen=True):
@@ -24,6 +32,7 @@ class ProfileBody(Body, frozen=True):
     profile_picture_url: bounds.Url | msgspec.UnsetType | None = msgspec.UNSET
 
 
+@CALLS.add("GET /api/users/me", answer=UserView, errors=(UserNotFound,))
 async def get_me(request: Request) -> HTTPResponse:
     """Return the caller's profile."""
     caller = await authenticate(request)
@@ -31,8 +40,9 @@ async def get_me(request: Request) -> HTTPResponse:
     return answer(view_user(user, SELF))
 
 
+@CALLS.add("PATCH /api/users/me", body=ProfileBody, answer=UserView, errors=(UsernameTaken, UserNotFound))
 async def patch_me(request: Request) -> HTTPResponse:
-    """Change the caller's profile."""
+    """Change the caller's profile; a missing field stays as it is, null clears the picture."""
     caller = await authenticate(request)
     body = read_body(request, ProfileBody)
     count_change(request, caller, body.username or None, body.profile_picture_url or None)
@@ -41,37 +51,31 @@ async def patch_me(request: Request) -> HTTPResponse:
     return answer(view_user(user, SELF))
 
 
+@CALLS.add("DELETE /api/users/me", status=204)
 async def delete_me(request: Request) -> HTTPResponse:
-    """Delete the caller's account."""
+    """Delete the caller's account, for good."""
     caller = await authenticate(request)
     await request.app.ctx.deletions.delete_account(caller)
     return no_content()
 
 
-async def get_user(request: Request, user_id: str) -> HTTPResponse:
-    """Return a profile by id."""
-    caller = await authenticate(request)
-    found = await users.get_profile(request.app.ctx.database, caller.user_id, path_id(user_id, "user_id"))
-    return answer(view_user(*found))
-
-
+@CALLS.add("GET /api/users", query=(_PHONE_NUMBER, _USERNAME), answer=UserView, errors=(UserNotFound,))
 async def find_user(request: Request) -> HTTPResponse:
-    """Return a profile by phone number or username."""
+    """Return the profile with a phone number or a username: exactly one of the two."""
     caller = await authenticate(request)
-    query = Query(request, ("phone_number", "username"))
+    query = Query(request)
     found = await users.find_profile(
         request.app.ctx.database,
         caller.user_id,
-        phone_number=query.text("phone_number"),
-        username=query.text("username"),
+        phone_number=query[_PHONE_NUMBER],
+        username=query[_USERNAME],
     )
     return answer(view_user(*found))
 
 
-def add_routes(app: App) -> None:
-    """Route this file's calls."""
-    app.add_route(get_me, "/api/users/me", {"GET"}, name="me")
-    app.add_route(patch_me, "/api/users/me", {"PATCH"}, name="me_patch")
-    app.add_route(delete_me, "/api/users/me", {"DELETE"}, name="me_delete")
-    app.add_route(find_user, "/api/users", {"GET"}, name="users")
-    app.add_route(get_user, "/api/users/<user_id:str>", {"GET"}, name="user")
+@CALLS.add("GET /api/users/{user_id}", answer=UserView, errors=(UserNotFound,))
+async def get_user(request: Request, user_id: str) -> HTTPResponse:
+    """Return a profile."""
+    caller = await authenticate(request)
+    found = await users.get_profile(request.app.ctx.database, caller.user_id, path_id(user_id, "user_id"))
+    return answer(view_user(*found))

@@ -1,0 +1,121 @@
+"""Makes the parts of a server and wires them by plain constructors."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from chatserver.accounts.code_limits import CodeLimits
+from chatserver.accounts.code_senders import LogSender
+from chatserver.accounts.deletion import Deletions
+from chatserver.accounts.devices import Devices
+from chatserver.accounts.sign_in import Accounts
+from chatserver.accounts.webhook import WebhookSender
+from chatserver.fanout.bus import PostgresBus
+from chatserver.fanout.delivery import Deliverer
+from chatserver.fanout.hub import Hub
+from chatserver.fanout.polling import Polls
+from chatserver.fanout.syncing import Syncs
+from chatserver.fleet.balancing import Balancer
+from chatserver.fleet.health import Health
+from chatserver.http.admission import Admission
+from chatserver.http.context import Context
+from chatserver.limits.rates import Limits
+from chatserver.messaging.messages import MessageSender
+from chatserver.messaging.receipts import Receipts
+from chatserver.messaging.writer import MessageWriter
+from chatserver.storage.database import Database
+
+if TYPE_CHECKING:
+    from chatserver.accounts.code_senders import Sender
+    from chatserver.metrics import Metrics
+    from chatserver.settings import Settings
+
+
+def make_context(settings: Settings, metrics: Metrics) -> Context:
+    """Make the parts; nothing connects or runs yet."""
+    database = Database(
+        settings.read_database_dsn,
+        server_name=settings.server_name,
+        pool_size=settings.database_pool_size,
+        read_listen_dsn=settings.read_listen_dsn,
+        pooled=settings.database_pooler != "none",
+        on_seconds=metrics.observe_database_call,
+    )
+    hub = Hub()
+    health = Health(database, metrics)
+    devices_service = Devices(database, on_ended=hub.revoke)
+    deliverer = Deliverer(database, devices_service, hub, metrics)
+    bus = PostgresBus(
+        database.listen,
+        database.notify,
+        on_hint=deliverer.hear,
+        on_listening=deliverer.hints_were_missed,
+        on_health=metrics.bus_connected.set,
+    )
+    writer = MessageWriter(database, deliverer)
+    metrics.connections.set_function(lambda: len(hub.connections))
+    sender = _make_sender(settings, metrics)
+    accounts = Accounts(
+        database,
+        secret_key=settings.secret_key,
+        limits=CodeLimits(
+            per_address_per_hour=settings.codes_per_address_per_hour,
+            per_number_per_hour=settings.codes_per_number_per_hour,
+            per_hour=settings.codes_per_hour,
+            calling_codes=settings.calling_codes,
+        ),
+        session_days=settings.session_days,
+        sender=sender,
+        on_refused=metrics.count_rate_limited,
+    )
+    limits = Limits(
+        messages_per_user_per_minute=settings.messages_per_user_per_minute,
+        stored_bytes_per_user_per_hour=settings.stored_bytes_per_user_per_hour,
+        requests_per_device_per_minute=settings.requests_per_device_per_minute,
+        requests_per_address_per_minute=settings.requests_per_address_per_minute,
+        on_refused=metrics.count_rate_limited,
+    )
+    return Context(
+        settings=settings,
+        metrics=metrics,
+        database=database,
+        devices=devices_service,
+        accounts=accounts,
+        sender=sender,
+        deletions=Deletions(database, devices_service),
+        limits=limits,
+        writer=writer,
+        messages=MessageSender(database, writer, limits, metrics),
+        receipts=Receipts(database),
+        hub=hub,
+        syncs=Syncs(database, hub),
+        deliverer=deliverer,
+        polls=Polls(
+            database,
+            hub,
+            devices_service,
+            learn=deliverer.learn,
+            is_refusing=lambda: health.refusing,
+            on_refused=metrics.count_rate_limited,
+        ),
+        bus=bus,
+        health=health,
+        admission=Admission(on_let_in=metrics.handshake_wait_seconds.observe),
+        balancer=Balancer(
+            database,
+            hub,
+            health,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            percent_per_second=settings.shed_percent_per_second,
+            on_shed=metrics.shed.inc,
+            chance=random.Random(),  # noqa: S311 - whom to ask is no secret
+        ),
+    )
+
+
+def _make_sender(settings: Settings, metrics: Metrics) -> Sender:
+    webhook = settings.otp_webhook
+    if webhook is None:
+        return LogSender(metrics.count_code)
+    return WebhookSender(webhook.url, webhook.read_secret, on_result=metrics.count_code)
