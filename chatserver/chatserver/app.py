@@ -61,6 +61,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
                 settings,
                 health=context.health,
                 hub=context.hub,
+                mover=context.mover,
                 writer=context.writer,
                 answers=context.tasks,
                 hurry=hurry,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from typing import TYPE_CHECKING
 
 from chatserver import supervision
@@ -108,10 +107,10 @@ async def _watch_proxies(context: Context) -> None:
     watch = ProxyWatch(
         context.hub,
         context.health,
+        context.mover,
         lookup=lambda: resolve(host),
         stay_seconds=context.settings.proxy_stay_seconds,
         on_asked=context.metrics.proxy_moves.inc,
-        chance=random.Random(),  # noqa: S311 - when each leaves is no secret
     )
     await watch.run()
 

@@ -18,6 +18,7 @@ from chatserver.fanout.polling import Polls
 from chatserver.fanout.syncing import Syncs
 from chatserver.fleet.balancing import Balancer
 from chatserver.fleet.health import Health
+from chatserver.fleet.moving import Mover
 from chatserver.http.admission import Admission
 from chatserver.http.context import Context
 from chatserver.limits.rates import Limits
@@ -43,6 +44,8 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         on_seconds=metrics.observe_database_call,
     )
     hub = Hub()
+    chance = random.Random()  # noqa: S311 - which client reconnects when is no secret
+    mover = Mover(hub, chance)
     health = Health(database, metrics)
     devices_service = Devices(database, on_ended=hub.revoke)
     deliverer = Deliverer(database, devices_service, hub, metrics)
@@ -101,15 +104,17 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         ),
         bus=bus,
         health=health,
+        mover=mover,
         admission=Admission(on_let_in=metrics.handshake_wait_seconds.observe),
         balancer=Balancer(
             database,
             hub,
             health,
+            mover,
             heartbeat_seconds=settings.heartbeat_seconds,
             percent_per_second=settings.shed_percent_per_second,
             on_shed=metrics.shed.inc,
-            chance=random.Random(),  # noqa: S311 - whom to ask is no secret
+            chance=chance,
         ),
     )
 

@@ -10,6 +10,7 @@ import pytest
 
 from chatserver.fanout.connection import Connection
 from chatserver.fanout.hub import Hub
+from chatserver.fleet.moving import Mover
 from chatserver.fleet.proxies import FORGET_SECONDS, LOOK_SECONDS, ProxyWatch, Seen, leaving, look, resolve
 
 STAY_SECONDS = 25.0
@@ -59,10 +60,10 @@ class _Watched:
         self.watch = ProxyWatch(
             self.hub,
             self.health,  # type: ignore[arg-type]
+            Mover(self.hub, random.Random(1)),  # noqa: S311 - when each leaves is no secret
             lookup=self._lookup,
             stay_seconds=STAY_SECONDS,
             on_asked=self._count,
-            chance=random.Random(1),  # noqa: S311 - when each leaves is no secret
         )
 
     async def _lookup(self) -> set[str]:

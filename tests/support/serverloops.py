@@ -218,9 +218,9 @@ class LoopedServer:
         await _until_async(is_back, 0)
 
     async def _forgets_who_left(self) -> None:
-        leaving = self.context.balancer
-        leaving._leaving_until = {"gone": 0.0}
-        await _until(lambda: not leaving._leaving_until)
+        mover = self.context.mover
+        mover._asked_until = {"gone": 0.0}
+        await _until(lambda: not mover._asked_until)
 
     async def _looks_for_proxies(self) -> None:
         before = self._looked

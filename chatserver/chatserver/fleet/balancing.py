@@ -1,4 +1,4 @@
-"""Tells the other servers how many connections this one has, and asks clients to leave when it has too many."""
+"""Publishes the number of connections of this server to the others, and sheds clients when it has too many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import structlog
 from chatserver.errors import ServiceUnavailable
 from chatserver.fleet import shedding
 from chatserver.fleet.shedding import IDLE, Load, Shedding
-from chatserver.protocol import Reconnect, encode_frame
 from chatserver.storage import servers
 
 if TYPE_CHECKING:
@@ -20,17 +19,18 @@ if TYPE_CHECKING:
 
     from chatserver.fanout.hub import Hub
     from chatserver.fleet.health import Health
+    from chatserver.fleet.moving import Mover
     from chatserver.storage.database import Database
 
 log = structlog.get_logger()
 
-# A server that said nothing for so many heartbeats is gone; one that heard nothing for so long knows nothing.
+# A server without a heartbeat for so many periods is gone; one whose own fail for so long knows nothing of others.
 BEATS_UNTIL_GONE = 3
-# Between two decisions; the allowance is of a second.
+# Between two decisions; the allowance is per second.
 TICK_SECONDS = 1.0
-# Clients that are asked in one second leave over so long: short, since they are few, and not all at once.
+# Clients that are asked in one second reconnect within so long: not all at once, and soon, since they are few.
 LEAVE_WITHIN_SECONDS = 5.0
-# For the closing handshake, after a client's time is over and before it counts as one that does not listen.
+# For the closing handshake: after it, a client that is still here counts as one that ignored the frame.
 GRACE_SECONDS = 5.0
 
 
@@ -39,9 +39,10 @@ class Balancer:
 
     Args:
         heartbeat_seconds: between two heartbeats.
-        percent_per_second: of its connections, which a server that sheds asks to leave in a second; 0: it never does.
-        on_shed: told how many were asked.
-        chance: chooses whom to ask, and when each leaves.
+        mover: asks clients to reconnect.
+        percent_per_second: of its connections, which a server that sheds asks to reconnect in a second; 0: never any.
+        on_shed: called with the number of clients that were asked.
+        chance: chooses whom to ask.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Balancer:
         database: Database,
         hub: Hub,
         health: Health,
+        mover: Mover,
         *,
         heartbeat_seconds: float,
         percent_per_second: float,
@@ -58,17 +60,17 @@ class Balancer:
         self._database = database
         self._hub = hub
         self._health = health
+        self._mover = mover
         self._heartbeat_seconds = heartbeat_seconds
         self._percent_per_second = percent_per_second
         self._on_shed = on_shed
         self._chance = chance
         self._others: list[int] = []
-        self._heard_at: float | None = None
+        self._read_at: float | None = None
         self._decision: Shedding = IDLE
-        self._leaving_until: dict[str, float] = {}
 
     async def run_heartbeat(self) -> None:
-        """Tell and learn, until cancelled."""
+        """Publish and read, until cancelled."""
         while True:
             try:
                 await self.beat(time.monotonic())
@@ -83,7 +85,7 @@ class Balancer:
             self.tick(time.monotonic())
 
     async def beat(self, now: float) -> None:
-        """Tell the other servers of this one, and learn of them.
+        """Publish the number of connections of this server, and read those of the others.
 
         Args:
             now: of ``time.monotonic``.
@@ -98,43 +100,32 @@ class Balancer:
             draining=self._health.draining,
             gone_seconds=self._gone_seconds,
         )
-        self._heard_at = now
+        self._read_at = now
 
     def tick(self, now: float) -> None:
-        """Ask as many clients to leave as this second allows.
+        """Ask as many clients to reconnect as this second allows.
 
         Args:
             now: of ``time.monotonic``, a second after the last.
         """
         if not self._percent_per_second or self._health.draining:
             return
-        self._leaving_until = {
-            conn_id: until
-            for conn_id, until in self._leaving_until.items()
-            if until > now and conn_id in self._hub.connections
-        }
+        leaving = self._mover.leaving(now)
         load = Load(
             connections=len(self._hub.connections),
-            leaving=len(self._leaving_until),
+            leaving=len(leaving),
             others=self._others,
-            is_current=self._heard_at is not None and now - self._heard_at < self._gone_seconds,
+            is_current=self._read_at is not None and now - self._read_at < self._gone_seconds,
         )
         before, self._decision = self._decision, shedding.decide(load, self._decision, self._percent_per_second)
         if self._decision.active != before.active:
             event = "shedding_begins" if self._decision.active else "shedding_ends"
             log.info(event, connections=load.connections, others=load.others)
-        self._ask(self._decision.ask, now)
-
-    def _ask(self, count: int, now: float) -> None:
-        if not count:
+        if not self._decision.ask:
             return
-        staying = [c for c in self._hub.connections.values() if c.conn_id not in self._leaving_until]
-        chosen = self._chance.sample(staying, min(count, len(staying)))
-        for connection in chosen:
-            after_seconds = self._chance.uniform(0, LEAVE_WITHIN_SECONDS)
-            connection.outbox.put(encode_frame(Reconnect(int(after_seconds * 1000))))
-            self._leaving_until[connection.conn_id] = now + after_seconds + GRACE_SECONDS
-        self._on_shed(len(chosen))
+        staying = [c for c in self._hub.connections.values() if c.conn_id not in leaving]
+        chosen = self._chance.sample(staying, min(self._decision.ask, len(staying)))
+        self._on_shed(self._mover.ask(chosen, LEAVE_WITHIN_SECONDS, now=now, again_after_seconds=GRACE_SECONDS))
 
     @property
     def _gone_seconds(self) -> float:

@@ -1,57 +1,40 @@
-"""How a server leaves: when each client is asked to reconnect, and the steps from SIGTERM to the last closed socket."""
+"""Drain of this server: the steps from SIGTERM to the last closed socket."""
 
 from __future__ import annotations
 
 import asyncio
-import random
+import math
+import time
 from typing import TYPE_CHECKING
 
 import structlog
 
-from chatserver.protocol import CLOSE_RESTART, Reconnect, encode_frame
+from chatserver.protocol import CLOSE_RESTART
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from chatserver.fanout.hub import Hub
     from chatserver.fleet.health import Health
+    from chatserver.fleet.moving import Mover
     from chatserver.messaging.writer import MessageWriter
     from chatserver.settings import Settings
 
 log = structlog.get_logger()
 
-# The end of drainSeconds that no client is told to use: writes finish in it and the last sockets close.
+# The end of drainSeconds, in which no client reconnects any more: writes finish in it and the last sockets close.
 CLOSING_SECONDS = 5.0
-# Of that, for the last clients' own closing handshakes: those who leave by themselves need no 1012.
+# Of that, for the last clients' own closing handshakes: clients that close themselves need no 1012.
 LATE_SHARE = 0.25
-# Sends are answered as soon as the writer is closed; watermarks may be waiting for a database that is away.
+# Sends are answered as soon as the writer is closed; watermarks may be waiting for a database that is unavailable.
 ANSWERS_SECONDS = 0.5
-# Between looks at whether everybody has left.
+# Between checks whether all clients have left.
 POLL_SECONDS = 0.1
-
-
-def reconnect_delays_ms(count: int, window_seconds: float, random_values: Sequence[float]) -> list[int]:
-    """Return when each of ``count`` clients shall leave: uniform over the window.
-
-    Each client gets its own slice, so that also a few of them spread, and a random place within it.
-
-    Args:
-        count: clients.
-        window_seconds: time in which all of them leave.
-        random_values: ``count`` numbers from 0 to 1.
-
-    Example:
-        >>> reconnect_delays_ms(4, 20, [0, 0.5, 0, 0.5])
-        [0, 7500, 10000, 17500]
-    """
-    slice_ms = window_seconds * 1000 / max(1, count)
-    return [int((place + value) * slice_ms) for place, value in enumerate(random_values[:count])]
 
 
 class Drain:
     """Carries out one drain.
 
     Args:
+        mover: asks clients to reconnect.
         answers: work under way whose result goes to a socket.
         hurry: set by a second SIGTERM: close at once, still in order.
     """
@@ -62,6 +45,7 @@ class Drain:
         *,
         health: Health,
         hub: Hub,
+        mover: Mover,
         writer: MessageWriter,
         answers: set[asyncio.Task[None]],
         hurry: asyncio.Event,
@@ -69,12 +53,13 @@ class Drain:
         self._settings = settings
         self._health = health
         self._hub = hub
+        self._mover = mover
         self._writer = writer
         self._answers = answers
         self._hurry = hurry
 
     async def run(self) -> None:
-        """Turn unready, wait for the proxies to notice, ask every client to leave, finish writes, close who stayed."""
+        """Turn unready, wait for the proxies to notice, ask all clients to reconnect, finish writes, close the rest."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.drain_seconds
         self._health.begin_drain()
@@ -87,12 +72,14 @@ class Drain:
         closing_seconds = min(CLOSING_SECONDS, self._settings.drain_seconds / 2)
         window_seconds = max(0.0, deadline - closing_seconds - loop.time())
         leave_by = loop.time() + window_seconds
-        asked = self._ask_to_leave(set(), window_seconds)
+        # Whoever was asked before may have been given more time than there is now.
+        self._mover.forget()
+        self._ask_all(window_seconds)
         stay_until = leave_by + closing_seconds * LATE_SHARE
         while self._hub.connections and loop.time() < stay_until and not self._hurry.is_set():
             await asyncio.sleep(POLL_SECONDS)
-            # A handshake that had begun before ends after the first pass.
-            asked = self._ask_to_leave(asked, leave_by - loop.time())
+            # A handshake that had begun before may end after the first pass.
+            self._ask_all(leave_by - loop.time())
         await self._writer.close(timeout_seconds=max(1.0, deadline - 2 - loop.time()))
         if self._answers:
             # The acks of what was just written go out ahead of the closes.
@@ -100,24 +87,17 @@ class Drain:
         await self._close_rest(max(1.0, deadline - loop.time()))
         log.info("drain_ends")
 
-    def _ask_to_leave(self, asked: set[str], window_seconds: float) -> set[str]:
-        """Ask whoever was not asked; return all that are here."""
-        connections = [c for c in self._hub.connections.values() if c.conn_id not in asked]
-        # Shuffled: neighbours in the list came at the same time, mostly from the same place.
-        random.shuffle(connections)
-        values = [random.random() for _ in connections]  # noqa: S311 - jitter, not a secret
-        for connection, after_ms in zip(
-            connections, reconnect_delays_ms(len(connections), max(0.0, window_seconds), values), strict=True
-        ):
-            connection.outbox.put(encode_frame(Reconnect(after_ms)))
-        return set(self._hub.connections)
+    def _ask_all(self, within_seconds: float) -> None:
+        self._mover.ask(
+            self._hub.connections.values(), within_seconds, now=time.monotonic(), again_after_seconds=math.inf
+        )
 
     async def _close_rest(self, timeout_seconds: float) -> None:
         log.info("drain_closes", connections=len(self._hub.connections))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while self._hub.connections and loop.time() < deadline:
-            # Again and again, for the same reason; of orders the first holds.
+            # Again and again, for the same reason; only the first order of a connection counts.
             for connection in self._hub.connections.values():
                 connection.outbox.close(CLOSE_RESTART, "the server restarts")
             await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Follows in DNS which proxies there are, and asks the clients of one that leaves to come back through another."""
+"""Follows in DNS which proxies there are, and moves the clients of a proxy that drains to another one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chatserver.protocol import Reconnect, encode_frame
-
 if TYPE_CHECKING:
-    import random
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from chatserver.fanout.hub import Hub
     from chatserver.fleet.health import Health
+    from chatserver.fleet.moving import Mover
 
 log = structlog.get_logger()
 
@@ -78,33 +76,32 @@ async def resolve(host: str) -> frozenset[str]:
 
 
 class ProxyWatch:
-    """This server's view of the proxies, and what it asks their clients.
+    """This server's view of the proxies; moves the clients of those that drain.
 
     Args:
+        mover: asks clients to reconnect.
         lookup: the proxies' addresses as DNS has them.
         stay_seconds: how long after its address has gone from DNS a proxy keeps its connections.
-        on_asked: told how many clients were asked.
-        chance: chooses when each leaves.
+        on_asked: called with the number of clients that were asked.
     """
 
     def __init__(
         self,
         hub: Hub,
         health: Health,
+        mover: Mover,
         *,
         lookup: Callable[[], Awaitable[Collection[str]]],
         stay_seconds: float,
         on_asked: Callable[[int], None],
-        chance: random.Random,
     ) -> None:
         self._hub = hub
         self._health = health
+        self._mover = mover
         self._lookup = lookup
         self._stay_seconds = stay_seconds
         self._on_asked = on_asked
-        self._chance = chance
         self._proxies: dict[str, Seen] = {}
-        self._asked: set[str] = set()
 
     async def run(self) -> None:
         """Look, until cancelled."""
@@ -125,17 +122,18 @@ class ProxyWatch:
         gone = leaving(self._proxies)
         if self._health.draining or not gone:
             # A draining server asks all its clients anyhow.
-            self._asked = set()
             return
         here = [c for c in self._hub.connections.values() if c.proxy in gone]
         for address in gone.keys() - before.keys():
             log.info("proxy_leaves", proxy=address, connections=sum(c.proxy == address for c in here))
-        asked = 0
-        for connection in here:
-            if connection.conn_id not in self._asked:
-                left_seconds = max(0.0, gone[connection.proxy] + self._stay_seconds - now)
-                connection.outbox.put(encode_frame(Reconnect(int(self._chance.uniform(0, left_seconds) * 1000))))
-                asked += 1
-        self._asked = {connection.conn_id for connection in here}
+        asked = sum(
+            self._mover.ask(
+                [connection for connection in here if connection.proxy == address],
+                last_named_at + self._stay_seconds - now,
+                now=now,
+                again_after_seconds=FORGET_SECONDS,
+            )
+            for address, last_named_at in gone.items()
+        )
         if asked:
             self._on_asked(asked)

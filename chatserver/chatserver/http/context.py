@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chatserver.fanout.syncing import Syncs
     from chatserver.fleet.balancing import Balancer
     from chatserver.fleet.health import Health
+    from chatserver.fleet.moving import Mover
     from chatserver.http.admission import Admission
     from chatserver.limits.rates import Limits
     from chatserver.messaging.messages import MessageSender
@@ -77,6 +78,7 @@ class Context:
     polls: Polls
     bus: Bus
     health: Health
+    mover: Mover
     balancer: Balancer
     admission: Admission
     sockets: Sockets = field(default_factory=Sockets)
