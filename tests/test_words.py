@@ -110,7 +110,7 @@ def code_complaints(path: str, text: str) -> list[str]:
         pieces = [
             complaint for found in python_prose(text) for complaint in complaints(found.text, CODE_RULES, found.line)
         ]
-        return sorted({*names, *pieces}, key=lambda complaint: int(complaint.partition(":")[0]))
+        return sorted({*names, *pieces}, key=lambda complaint: (int(complaint.partition(":")[0]), complaint))
     return complaints(text.replace("`", "'"), CODE_RULES)
 
 
