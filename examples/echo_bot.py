@@ -1,8 +1,8 @@
-"""A bot that answers `!echo something` in each of its chats. It goes on where it stopped, and answers nothing twice.
+"""A bot that answers `!echo something` in each of its chats. It continues where it stopped, and answers nothing twice.
 
     uv run --extra client python examples/echo_bot.py https://chat.example.com echo-bot.json
 
-The first run signs in: it asks for the bot's phone number and the code that was sent to it. Later runs use the file.
+The first run signs in: it prompts for the bot's phone number and the code that was sent to it. Later runs use the file.
 docs/python-client.md explains each step.
 """
 
@@ -27,7 +27,7 @@ from chatcluster_client import (
 
 COMMAND = "!echo "
 ANSWERS = uuid.UUID("5f1b0c7e-2f0a-4b42-9a57-0d9a4f6f3c11")
-"""Names the ids of answers: a bot of your own needs a UUID of its own."""
+"""The namespace of the ids of answers: your bot needs its own UUID."""
 
 REST_RETRY_SECONDS = 2.0
 
@@ -35,7 +35,7 @@ log = logging.getLogger("echo_bot")
 
 
 class State(msgspec.Struct):
-    """What the bot keeps between two runs; whoever reads the token is the bot."""
+    """The state of the bot between runs; anybody with the token can act as the bot."""
 
     token: str
     user_id: int
@@ -43,7 +43,7 @@ class State(msgspec.Struct):
 
 
 def save(path: Path, state: State) -> None:
-    """Replace the file in one step: a bot that is killed meanwhile finds the old one."""
+    """Replace the file atomically: a bot that is killed meanwhile finds the old one."""
     new = path.with_suffix(".new")
     new.touch(mode=0o600)
     new.write_bytes(msgspec.json.encode(state))
@@ -60,20 +60,20 @@ async def sign_in(url: str) -> State:
 
 
 async def answer(live: LiveClient, item: Item) -> None:
-    """Answer a row if it asks for it."""
+    """Answer a row if it is a request."""
     if item.own or item.text is None or not item.text.startswith(COMMAND):
         return
-    # The same id each time: who is killed between the answer and `save` sends it again, and it is stored once.
+    # The same id each time: a bot that is killed between the answer and `save` sends it again, and it is stored once.
     client_id = uuid.uuid5(ANSWERS, f"{item.chat_id}/{item.seq}")
     try:
         await live.send(item.text.removeprefix(COMMAND), chat_id=item.chat_id, client_id=str(client_id))
     except Problem as problem:
-        # Refused for good: blocked, or no member any more. The next row is another matter.
+        # Rejected permanently: blocked, or no longer a member. Other chats still work.
         log.warning("no answer to row %d of chat %d: %s", item.seq, item.chat_id, problem)
 
 
 async def where_all_chats_stand(rest: RestClient) -> Positions:
-    """Return positions to begin with: what was said before the bot came is not for it."""
+    """Return the initial positions: the bot does not answer messages from before its start."""
     while True:
         try:
             return await rest.positions()
@@ -84,7 +84,7 @@ async def where_all_chats_stand(rest: RestClient) -> Positions:
 
 
 async def run(url: str, path: Path, state: State) -> None:
-    """Answer until the client ends for good.
+    """Answer until the client stops permanently.
 
     Raises:
         ChatClientError: It was signed out, another program uses its token, or its history is another one.
@@ -121,7 +121,7 @@ async def main() -> int:
             log.warning("the database was restored: beginning with what comes now")
             state.positions = None
         except ChatClientError as error:
-            log.error("the bot ended: %s: %s", type(error).__name__, error)  # noqa: TRY400 - no defect: no traceback
+            log.error("the bot stopped: %s: %s", type(error).__name__, error)  # noqa: TRY400 - no defect: no traceback
             return 1
 
 

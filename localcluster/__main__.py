@@ -30,7 +30,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the command line asks for.
+    """Run the command of the command line.
 
     Raises:
         LocalClusterError: it did not work.
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         explain(e)
         return 1
     except KeyboardInterrupt:
-        say("interrupted; `make up` goes on from here, `make down` cleans up")
+        say("interrupted; `make up` continues from here, `make down` cleans up")
         return 130
     return 0
 

@@ -25,7 +25,7 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def changing(stage: Stage) -> Iterator[None]:
-    """Be the only command that adds programs; others wait, and then find what they want."""
+    """Be the only command that adds programs; others wait, and then find them."""
     folder().mkdir(parents=True, exist_ok=True)
     with (folder() / "lock").open("w") as lock:
         stage.detail = "waiting for what another command downloads or builds"

@@ -71,7 +71,7 @@ def apt_settings(dump: str | None = None) -> str:
     """This machine's apt settings for reaching mirrors (proxies, retries), as an apt.conf.
 
     Args:
-        dump: the output of `apt-config dump`; None asks the program.
+        dump: the output of `apt-config dump`; None runs the program.
     """
     text = dump if dump is not None else process.output_of(["apt-config", "dump"], timeout_seconds=10) or ""
     kept = [line for line in text.splitlines() if line.startswith(_KEPT_SETTINGS) and not line.endswith(' "";')]

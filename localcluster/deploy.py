@@ -82,7 +82,7 @@ def apply_chat(cluster: KindCluster, tag: str) -> None:
                 while not is_ready(found := _chat(cluster), tag):
                     stage.detail = waiting_for(found)
                     wait.sleep(1)
-            stage.detail = "asking it from this machine"
+            stage.detail = "sending a request from this machine"
             with deadline(ANSWER_SECONDS, f"{address(cluster.ports)} does not answer", remedy, log) as wait:
                 while not answers(cluster.ports):
                     wait.sleep(0.5)
@@ -147,7 +147,7 @@ def answers(ports: Ports) -> bool:
 
 
 def _forget_interrupted_release(cluster: KindCluster) -> None:
-    """Remove the record of an installation that was killed half-way: Helm refuses to go on from it."""
+    """Remove the record of an installation that was killed half-way: Helm refuses to continue from it."""
     if cluster.query("get", "namespace", OPERATOR_NAMESPACE, "-o", "name"):
         pending = "status in (pending-install, pending-upgrade, pending-rollback)"
         selector = f"owner=helm,name={RELEASE},{pending}"

@@ -50,9 +50,9 @@ def ensure_images(cluster: KindCluster) -> str:
         LocalClusterError: a build failed.
     """
     tag = source_tag(REPO_ROOT)
-    wanted = [image_name(target, tag) for target in TARGETS]
+    needed = [image_name(target, tag) for target in TARGETS]
     with Stage("images " + ", ".join(TARGETS)) as stage:
-        if set(wanted) <= nodestore.images_on_all_nodes(cluster):
+        if set(needed) <= nodestore.images_on_all_nodes(cluster):
             stage.note = f"tag {tag} is there"
             return tag
         with engines.build_engine(cluster.paths, stage) as builder:
@@ -62,8 +62,8 @@ def ensure_images(cluster: KindCluster) -> str:
                 stage.detail = f"docker build --target {target}"
                 build(builder, target, image_name(target, tag), base, log)
             stage.detail = "copying the images to the nodes"
-            _load(cluster, builder, wanted)
-            _forget_others(builder, wanted, log)
+            _load(cluster, builder, needed)
+            _forget_others(builder, needed, log)
         stage.note = f"tag {tag}"
     return tag
 
@@ -119,7 +119,7 @@ def base_image(builder: Engine, stage: Stage, log: Path) -> str:
     local = f"chatcluster.local/base:{_base_fingerprint()}"
     if builder.private and builder.has_image(local):
         return local
-    stage.detail = f"asking for {BASE_IMAGE}"
+    stage.detail = f"pulling {BASE_IMAGE}"
     if builder.pull(BASE_IMAGE, log=log):
         return BASE_IMAGE
     stage.detail = f"bootstrapping Debian {BASE_SUITE}: {BASE_IMAGE} cannot be pulled"
@@ -158,11 +158,11 @@ def build(builder: Engine, target: str, name: str, base: str, log: Path) -> None
     )
 
 
-def _load(cluster: KindCluster, builder: Engine, wanted: list[str]) -> None:
+def _load(cluster: KindCluster, builder: Engine, needed: list[str]) -> None:
     if not builder.private:
-        nodestore.load_from_engine(cluster, wanted)
+        nodestore.load_from_engine(cluster, needed)
         return
-    identities = {name: builder.query("image", "inspect", "--format", "{{.Id}}", name) for name in wanted}
+    identities = {name: builder.query("image", "inspect", "--format", "{{.Id}}", name) for name in needed}
     with ThreadPoolExecutor() as threads:
         for copied in [threads.submit(_load_node, cluster, node, builder, identities) for node in cluster.nodes]:
             copied.result()
@@ -181,10 +181,10 @@ def _load_node(cluster: KindCluster, node: str, builder: Engine, identities: Map
         nodestore.copy_images(cluster, node, builder, missing)
 
 
-def _forget_others(builder: Engine, wanted: list[str], log: Path) -> None:
+def _forget_others(builder: Engine, needed: list[str], log: Path) -> None:
     """Remove this project's older tags from the build engine: layers that nothing uses go with them."""
     listed = builder.query("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=chatcluster-*")
-    older = sorted(set((listed or "").split()) - set(wanted))
+    older = sorted(set((listed or "").split()) - set(needed))
     if not builder.private:
         return
     if older:

@@ -39,7 +39,7 @@ _REMEDY = "look at the log; `make down` and `make up` start afresh"
 
 @dataclass(frozen=True)
 class Made:
-    """What `kind create cluster` was told when it made the cluster that is there.
+    """The settings with which `kind create cluster` created the existing cluster.
 
     Attributes:
         own_node: the node image was built here, not pulled.
@@ -193,20 +193,22 @@ def ensure_relay(cluster: KindCluster) -> None:
     if cluster.engine.init is None:
         return
     address = node_address(cluster)
-    wanted = [
+    arguments = [
         *[str(cluster.paths.state), "--namespace-of", str(cluster.engine.init.pid)],
         *["--forward", f"{cluster.ports.api}={address}:{API_PORT}"],
         *["--forward", f"{cluster.ports.chat}={address}:{NODE_PORT}"],
     ]
     running = process.find("localcluster.relay", str(cluster.paths.state))
-    if len(running) == 1 and process.contains(running[0].argv, wanted):
+    if len(running) == 1 and process.contains(running[0].argv, arguments):
         return
     process.end(running, grace_seconds=2)
     log = cluster.paths.logs / "relay.log"
     environment = {name: value for name, value in os.environ.items() if name != MARK}
-    process.start_daemon([sys.executable, "-m", "localcluster.relay", *wanted], log=log, cwd=REPO_ROOT, env=environment)
+    process.start_daemon(
+        [sys.executable, "-m", "localcluster.relay", *arguments], log=log, cwd=REPO_ROOT, env=environment
+    )
     with deadline(10, "the relay does not start", f"is port {cluster.ports.chat} in use?", log) as wait:
-        # A relay that could not bind is gone at once; one that could has its wanted arguments and stays.
+        # A relay that could not bind is gone at once; one that could has these arguments and stays.
         wait.sleep(0.3)
         if not process.find("localcluster.relay", str(cluster.paths.state)):
             raise LocalClusterError(
@@ -228,13 +230,13 @@ def wait_ready(cluster: KindCluster, stage: Stage) -> None:
         while cluster.query("get", "--raw", "/readyz", timeout_seconds=10) != "ok":
             wait.sleep(0.5)
     if cluster.made.own_node:
-        cluster.run_kubectl("apply", "-f", MANIFESTS / "nodes-may-ask.yaml")
+        cluster.run_kubectl("apply", "-f", MANIFESTS / "nodes-may-read.yaml")
     if cluster.made.nodes > 1:
         _prepare_for_several_nodes(cluster)
     stage.detail = "waiting for the nodes"
     try:
         with deadline(READY_SECONDS, "not every node becomes ready", _REMEDY, cluster.log) as wait:
-            # After a crash the API still tells of a readiness from before it: the heartbeat must be newer.
+            # After a crash the API still reports the readiness from before it: the heartbeat must be newer.
             while not _nodes_are_ready(cluster, since=started):
                 wait.sleep(0.5)
     except LocalClusterError as e:

@@ -1,4 +1,4 @@
-"""What kind is told: nodes, ports, pod network, and what kubelet and kubeadm need on this machine. Pure."""
+"""The configuration for kind: nodes, ports, pod network, and settings of kubelet and kubeadm on this machine. Pure."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _COMMANDS: Mapping[str, Sequence[str]] = {
     "forwarding": ("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"),
 }
 
-# Numbers that change by themselves: packet counters, remaining lifetimes, dates in comments.
+# Numbers that change without a leftover: packet counters, remaining lifetimes, dates in comments.
 _VOLATILE = re.compile(r"\[\d+:\d+\]|counter packets \d+ bytes \d+|expires \d+sec|^#.*$", re.MULTILINE)
 
 
@@ -91,7 +91,7 @@ def _processes(pids: Sequence[int]) -> list[str]:
     found = []
     for pid in pids:
         one = process.inspect(pid)
-        # Kernel threads have no arguments, and come and go by themselves.
+        # Kernel threads have no arguments, and start and exit independently.
         if one is not None and one.argv:
             found.append(f"{one.pid} started {one.start_ticks}: {' '.join(one.argv)[:200]}")
     return sorted(found)

@@ -164,7 +164,7 @@ def find(*needle: str) -> list[Process]:
 
 def find_by_environment(variable: str, value: str) -> list[Process]:
     """Processes, other than this one, that were started with this environment variable."""
-    wanted = f"{variable}={value}".encode()
+    setting = f"{variable}={value}".encode()
     found = []
     for entry in PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -173,7 +173,7 @@ def find_by_environment(variable: str, value: str) -> list[Process]:
             environment = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if wanted in environment and (process := inspect(int(entry.name))):
+        if setting in environment and (process := inspect(int(entry.name))):
             found.append(process)
     return found
 
@@ -202,7 +202,7 @@ def contains(argv: Sequence[str], needle: Sequence[str]) -> bool:
 
 
 def end(processes: Sequence[Process], *, grace_seconds: float) -> None:
-    """Ask the processes to stop, then kill those that did not.
+    """Signal the processes to stop, then kill those that did not.
 
     Raises:
         LocalClusterError: one is still there 10 s after SIGKILL.

@@ -26,7 +26,7 @@ CONNECT_SECONDS = 10
 """Seconds until a connection inside the namespace is given up; the node is on this very machine."""
 
 BACKLOG = 4096
-"""Connections the kernel keeps until they are accepted: a reconnecting herd comes all at once."""
+"""Connections the kernel keeps until they are accepted: in a reconnect storm all arrive at once."""
 
 BUFFER_BYTES = 256 * 1024
 """Bytes held for a reader that is slower than its writer, per direction."""

@@ -3,7 +3,7 @@
 Docker runs this file as a program (see `engine.py`), with options of its own before runc's arguments:
 
 --drop-sys-resource
-    Where root lacks CAP_SYS_RESOURCE, `--privileged` asks runc for a capability that nobody can give and for an
+    Where root lacks CAP_SYS_RESOURCE, `--privileged` requests a capability from runc that nobody can grant and an
     `oom_score_adj` below the own one; both requests are taken out.
 --trust FOLDER
     For build steps only: FOLDER (ca.crt, pip.conf, apt.conf) appears at /dev/build-trust, and environment variables
@@ -25,7 +25,7 @@ _TRUST_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_
 
 
 def without_sys_resource(process: dict[str, Any]) -> dict[str, Any]:
-    """A copy of an OCI process that asks neither for CAP_SYS_RESOURCE nor for an OOM score."""
+    """A copy of an OCI process that requests neither CAP_SYS_RESOURCE nor an OOM score."""
     capabilities = {
         kind: [name for name in names if name != "CAP_SYS_RESOURCE"]
         for kind, names in (process.get("capabilities") or {}).items()

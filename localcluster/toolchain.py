@@ -44,7 +44,7 @@ _KUBERNETES_LDFLAGS = " ".join(
 # `go install` names a program after the last element of its path.
 _RENAMED = {"etcd": ("server", "etcd")}
 
-# Whose CustomResourceDefinitions are wanted, beside its programs if it has any: (module, folder in it).
+# Modules whose CustomResourceDefinitions are needed, in addition to their programs: (module, folder in it).
 _SOURCES = {
     "cert-manager": ("github.com/cert-manager/cert-manager", "deploy/crds"),
     "gateway-api": ("sigs.k8s.io/gateway-api", "config/crd/standard"),
@@ -73,7 +73,7 @@ def ensure(module: str, stage: Stage, log: Path) -> Path:
 
     Args:
         module: a folder of `localcluster/go`.
-        stage: told what is being built.
+        stage: shows what is being built.
         log: where the compiler's output goes.
 
     Raises:

@@ -60,24 +60,24 @@ def bring_up_cluster(paths: ClusterPaths, nodes: int | None = None) -> KindClust
     return cluster
 
 
-def check_nodes(wanted: int | None, made: Made | None = None, paths: ClusterPaths | None = None) -> None:
-    """Refuse a number of nodes that cannot be had.
+def check_nodes(nodes: int | None, made: Made | None = None, paths: ClusterPaths | None = None) -> None:
+    """Reject a number of nodes that the cluster cannot have.
 
     Args:
-        wanted: what the user asks for; None: whatever there is.
+        nodes: the requested number; None: any.
         made: the cluster that is there.
         paths: its names.
 
     Raises:
         LocalClusterError: out of bounds, or not what the cluster has: kind adds and removes no nodes.
     """
-    if wanted is None:
+    if nodes is None:
         return
-    if not 1 <= wanted <= MAX_NODES:
-        raise LocalClusterError(f"NODES={wanted} cannot be had", remedy=f"choose 1 to {MAX_NODES}")
-    if made is not None and paths is not None and made.nodes != wanted:
+    if not 1 <= nodes <= MAX_NODES:
+        raise LocalClusterError(f"NODES={nodes} is out of range", remedy=f"choose 1 to {MAX_NODES}")
+    if made is not None and paths is not None and made.nodes != nodes:
         raise LocalClusterError(
-            f"cluster {paths.name} has {made.nodes} node{'s' if made.nodes > 1 else ''}; NODES={wanted} is asked for",
+            f"cluster {paths.name} has {made.nodes} node{'s' if made.nodes > 1 else ''}; NODES={nodes} is requested",
             remedy=f"leave NODES out to keep it, or `make down NAME={paths.name}` first, which deletes its data",
         )
 
@@ -106,7 +106,7 @@ def ensure_node_image(paths: ClusterPaths, engine: Engine) -> bool:
     with Stage("node image") as stage:
         log = paths.logs / "node-image.log"
         if not engine.private:
-            stage.detail = f"asking for {nodeimage.KINDEST_NODE.partition('@')[0]}"
+            stage.detail = f"pulling {nodeimage.KINDEST_NODE.partition('@')[0]}"
             if engine.pull(nodeimage.KINDEST_NODE, log=log):
                 return False
             nodeimage.build(engine, paths, stage)

@@ -14,6 +14,8 @@ from tests.support.words import CODE_RULES, RULES, Rule, complaints, name_compla
 ROOT = Path(__file__).parent.parent
 
 ALLOWED: dict[str, dict[str, str]] = {
+    "localcluster/node/Dockerfile": {"sysinit.target.wants": "a folder of systemd"},
+    "localcluster/node/rootfs/etc/systemd/system/kubelet.service": {"Wants=": "a setting of systemd"},
     "chatserver/chatserver/users/names.py": {"news": "a reserved username"},
 }
 """By file, the texts in which a term is the right one, each with its reason: `{"docs/x.md": {"text": "reason"}}`."""
@@ -48,10 +50,9 @@ CODE = (
 KINDS = (".py", ".yaml", ".sh", ".js", ".html", ".conf", ".service", "Dockerfile", ".tpl", ".txt", ".toml")
 
 NOT_YET: tuple[str, ...] = (
-    "charts/",
+    "charts/chatcluster-operator/templates/crd.yaml",
     "chatserver/chatserver/apidocs/",
     "chatserver/chatserver/app.py",
-    "chatserver/chatserver/dev/",
     "chatserver/chatserver/fanout/",
     "chatserver/chatserver/fleet/",
     "chatserver/chatserver/http/",
@@ -62,12 +63,8 @@ NOT_YET: tuple[str, ...] = (
     "chatserver/chatserver/transport/",
     "clients/",
     "crds/",
-    "examples/",
-    "images/",
     "kubectl-chatcluster/",
-    "localcluster/",
     "operator/",
-    "web/",
 )
 """Folders of code that still have such terms. It only ever gets shorter, and ends empty."""
 

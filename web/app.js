@@ -1,4 +1,4 @@
-// The page put together: sign in, and be the one tab of this browser that is connected.
+// The page's entry point: sign-in, and the one tab of this browser that is connected.
 import { Api } from "/api.js";
 import { Chat } from "/chat.js";
 import * as storage from "/storage.js";
@@ -9,7 +9,7 @@ const $ = (selector) => document.querySelector(selector);
 const api = new Api();
 const session = storage.read("session");
 let chat = null;    // while this tab is the active one
-let codeId = null;  // of this page's last request for a code, which the code is bound to
+let codeId = null;  // code_id of this page's last request for a code
 
 function showOnly(id) {
   for (const main of document.querySelectorAll("main")) main.hidden = main.id !== id;
@@ -17,7 +17,7 @@ function showOnly(id) {
 
 function fail(error) { $("#sign-in .error").textContent = error ? error.message : ""; }
 
-// Nothing of a user outlives the load of the page in which they signed out, answers under way included.
+// After a sign-out no data of the user remains, including answers that are still in flight.
 function forget() {
   chat?.stop();
   storage.clear();
@@ -49,22 +49,22 @@ storage.onSessionChanged(() => { chat?.stop(); location.reload(); });
 
 // --- sign in ---------------------------------------------------------------------------------------
 
-$("#ask-code").addEventListener("submit", async (event) => {
+$("#request-code").addEventListener("submit", async (event) => {
   event.preventDefault();
   fail();
   try {
     const phone_number = new FormData(event.target).get("phone_number").trim();
-    const asked = await api.call("POST", "/api/auth/code", { phone_number });
-    codeId = asked.code_id || null;
-    askForCode(asked.dev_code);
+    const answer = await api.call("POST", "/api/auth/code", { phone_number });
+    codeId = answer.code_id || null;
+    enterCode(answer.dev_code);
   } catch (error) {
     fail(error);
-    // The number was just sent a code, before the page was loaded again perhaps: it can still be used.
-    if (error.code === "rate_limited") askForCode();
+    // A code was sent to this number before, perhaps before a reload of the page: it can still be used.
+    if (error.code === "rate_limited") enterCode();
   }
 });
 
-function askForCode(shown = "") {
+function enterCode(shown = "") {
   $("#enter-code").hidden = false;
   $("#development").hidden = !shown;
   $("#enter-code [name=code]").value = shown;
@@ -75,13 +75,13 @@ $("#enter-code").addEventListener("submit", async (event) => {
   event.preventDefault();
   fail();
   const form = new FormData(event.target);
-  const body = { phone_number: $("#ask-code [name=phone_number]").value.trim(), code: form.get("code"), device_name: "Web page" };
+  const body = { phone_number: $("#request-code [name=phone_number]").value.trim(), code: form.get("code"), device_name: "Web page" };
   if (codeId) body.code_id = codeId;
   if (form.get("username").trim()) body.username = form.get("username").trim();
   try {
     const made = await api.call("POST", "/api/auth/session", body);
     storage.clear();
-    if (!storage.write("session", made)) throw new Error("This browser keeps nothing: allow this page to store data, and sign in again.");
+    if (!storage.write("session", made)) throw new Error("This browser does not store data for this page. Allow it, and sign in again.");
     location.reload();
   } catch (error) { fail(error); }
 });

@@ -1,4 +1,4 @@
-// One signed-in user's chats: what is on screen, what is to be sent, and what frames change. The view draws it.
+// The chats of the signed-in user: the shown chat, messages to send, and changes by frames. The view draws them.
 import { Api } from "/api.js";
 import { Live } from "/live.js";
 import { Outbox, fault } from "/outbox.js";
@@ -21,14 +21,14 @@ export class Chat {
     this.rows = new Rows();
     this.outbox = new Outbox(this.user.user_id);
     this.drafts = new Map(keys(this.draftPlace).map((key) => [key.slice(this.draftPlace.length), read(key)]));
-    this.shown = null;          // {chat_id} or {to}: where a message that is written now goes
+    this.shown = null;          // {chat_id} or {to}: the target of a new message
     this.state = "connecting";
     this.problem = "";
-    this.limits = null;         // of the last welcome
+    this.limits = null;         // limits in the last welcome
     this.epoch = null;
-    this.sending = null;        // the entry of the outbox that waits for its acknowledgement
+    this.sending = null;        // the outbox entry that waits for its acknowledgement
     this.pausedUntil = 0;
-    this.turn = 0;              // of refreshing; a newer one ends those before
+    this.turn = 0;              // number of the newest refresh, which cancels earlier ones
     this.loads = new Map();     // chat_id -> number of the newest load of its history
     this.live = new Live(this.api, {
       frame: (frame) => this.frame(frame), lost: (code) => this.lost(code), state: (text) => { this.state = text; on.draw(); },
@@ -51,7 +51,7 @@ export class Chat {
     else { this.drafts.delete(key); remove(this.draftPlace + key); }
   }
 
-  // Names that were written to, or begun to be, and whose chat is not known.
+  // Names with messages or drafts whose chat is not known yet.
   recipients() {
     const drafts = [...this.drafts.keys()].filter((key) => key.startsWith("@")).map((key) => key.slice(1));
     return new Set([...this.outbox.recipients(), ...drafts]);
@@ -66,7 +66,7 @@ export class Chat {
     } catch (error) { if (this.shown === target) this.say(error); }
   }
 
-  // Whose name is it? Their chat is shown when there is one already.
+  // Looks the name up, and shows the existing chat with that user if there is one.
   async find(target) {
     const by = target.to.startsWith("+") ? "phone_number" : "username";
     const { user_id } = await this.api.call("GET", `/api/users?${by}=${encodeURIComponent(target.to)}`);
@@ -74,7 +74,7 @@ export class Chat {
     if (known && !this.stopped) this.adopt(target.to, known.chat_id);
   }
 
-  // The chat of a recipient is known: all that waits for them, the draft too, belongs to it.
+  // The chat of a recipient is known: moves waiting messages and the draft to it.
   adopt(to, chatId) {
     this.outbox.address(to, chatId);
     const target = { chat_id: chatId };
@@ -86,7 +86,7 @@ export class Chat {
 
   // --- sending -------------------------------------------------------------------------------------
 
-  // Returns whether the message was taken; else the problem says why.
+  // Returns whether the message was accepted; else `problem` says why not.
   write(text) {
     const why = fault(text, this.limits);
     if (why) { this.say(why); return false; }
@@ -136,7 +136,7 @@ export class Chat {
   refused({ id, code, detail, retry_after_seconds }) {
     const again = RETRYABLE.includes(code);
     const wait = Math.max(0.5, retry_after_seconds || RETRY_SECONDS) * 1000;
-    // A frame that could not be read comes back without its id; only sends hold what a user has written.
+    // The error for an unreadable frame has no id; only sends contain user input.
     const entry = id ? this.outbox.get(id) : ["bad_json", "bad_frame"].includes(code) && this.sending;
     if (entry && again) {
       this.sending = null;
@@ -145,7 +145,7 @@ export class Chat {
     } else if (entry) {
       this.refuse(entry, detail || code);
     } else if (!id && again) {
-      // The sync: without it, what was missed would stay away.
+      // The sync: without it, missed rows would not appear.
       const turn = this.turn;
       setTimeout(() => { if (turn === this.turn) this.sync(); }, wait);
     }
@@ -154,13 +154,13 @@ export class Chat {
 
   // --- chats and history ---------------------------------------------------------------------------
 
-  // What REST answers may be older than what frames have told since it was asked.
+  // A REST answer may be older than frames that arrived since the request.
   put(chat) {
     const known = this.chats.get(chat.chat_id);
     for (const member of chat.members ?? []) {
       const before = known?.members?.find((one) => one.user_id === member.user_id);
       for (const mark of ["delivered_seq", "read_seq"]) {
-        // Null is of whom a block hides.
+        // Null for members whom a block hides.
         if (member[mark] !== null) member[mark] = Math.max(member[mark] ?? 0, before?.[mark] ?? 0);
       }
     }
@@ -186,8 +186,8 @@ export class Chat {
     this.markRead();
   }
 
-  // After each welcome: REST tells where all chats stand, a sync from there brings what came meanwhile, and the chat on
-  // screen is fetched anew, so that it has no hole.
+  // After each welcome: fetches the list of chats by REST, syncs from there to get newer rows, and fetches the shown chat
+  // again, so that it has no gap.
   async refresh() {
     const turn = ++this.turn;
     try {
@@ -213,7 +213,7 @@ export class Chat {
 
   sync() {
     const positions = [...this.chats.values()].map((chat) => [chat.chat_id, chat.last_seq]);
-    // To name some only would bring the others from their beginning; the list was fetched after the welcome.
+    // All chats, since a sync starts others from their beginning; the list was fetched after the welcome.
     if (positions.length <= (this.limits?.max_sync_chats ?? Infinity)) this.live.send({ type: "sync", chats: Object.fromEntries(positions) });
   }
 
@@ -258,7 +258,7 @@ export class Chat {
     this.on.draw();
     if (isShown && incoming) this.markRead();
     if (known && (row.kind === "member" || row.kind === "group")) await this.loadChat(row.chat_id);
-    // Who is added again was not told what changed meanwhile.
+    // A user who is added again missed the changes in between.
     const rejoined = row.kind === "member" && row.action === "added" && row.user_ids?.includes(this.user.user_id);
     if (rejoined) this.rows.byChat.delete(row.chat_id);
     if (isShown && (hole || rejoined)) await this.loadMessages(row.chat_id);

@@ -1,8 +1,8 @@
-// A WebSocket that comes back, by the rules of docs/protocol.md ("Connect, sync, reconnect").
+// A WebSocket that reconnects, by the rules of docs/protocol.md ("Connect, sync, reconnect").
 const FIRST_MS = 250;
 const MAX_MS = 20_000;
-const STEADY_MS = 10_000;      // a connection that lasted this long after its welcome was good
-const WAIT_MAX_SECONDS = 300;  // whatever a server asks for
+const STEADY_MS = 10_000;      // a connection that lasted this long after its welcome resets the back-off
+const WAIT_MAX_SECONDS = 300;  // longest wait, even if a server requires more
 
 const now = () => performance.now();
 
@@ -48,7 +48,7 @@ export class Live {
     this.welcomedAt = now();
     this.refused = false;
     this.on.state(`on ${frame.server}`);
-    // A half-open connection never closes by itself: who does not answer a ping until the next one is gone.
+    // A half-open connection never closes: without an answer to a ping until the next one, it is abandoned.
     this.silent = false;
     this.ping = setInterval(() => {
       if (this.silent) return this.abandon(1006);
@@ -57,7 +57,7 @@ export class Live {
     }, (frame.ping_seconds || 20) * 1000);
   }
 
-  // End a connection without waiting for the other end's part of it.
+  // Closes a connection without waiting for the other side.
   abandon(code) {
     const socket = this.socket;
     socket.onmessage = socket.onclose = null;
@@ -72,9 +72,9 @@ export class Live {
     this.welcomedAt = null;
     this.on.lost(code);
     if (this.stopped) return;
-    if (code === 4003) return this.on.state("refused: the server does not allow pages of this address");
+    if (code === 4003) return this.on.state("rejected: the server does not allow pages from this origin");
     if (code === 4009) return this.on.replaced();
-    // 4001 once more with a new ticket: this one may only have become too old on its way.
+    // After the first 4001, retry with a new ticket: the old one may have expired on its way.
     if (code === 4001 && this.refused) return this.on.signedOut();
     if (code === 4001) this.refused = true;
     this.later();
@@ -86,7 +86,7 @@ export class Live {
     setTimeout(() => this.connect(), Math.min(atLeastSeconds, WAIT_MAX_SECONDS) * 1000 + Math.random() * ceiling);
   }
 
-  // Returns whether the frame was given to a connection.
+  // Returns whether the frame was sent on a connection.
   send(frame) {
     if (this.stopped || this.socket?.readyState !== WebSocket.OPEN) return false;
     this.socket.send(JSON.stringify(frame));

@@ -1,10 +1,10 @@
-// Messages that the server has not acknowledged: in the order in which they were written, over reloads of the page.
+// Messages that the server has not acknowledged, in the order of writing; kept across reloads of the page.
 import { keys, read, remove, write } from "/storage.js";
 
 const MAX_CHARACTERS = 65_536;  // docs/protocol.md, Limits
 const encoder = new TextEncoder();
 
-// Why a message can never be sent; null when it can. `limits` are the welcome's, where there was one.
+// Returns why a message can never be sent, or null. `limits` are those of the welcome, if there was one.
 export function fault(text, limits) {
   const characters = [...text].length;
   if (characters > MAX_CHARACTERS) return `The message has ${characters} characters; ${MAX_CHARACTERS} are allowed. Shorten it.`;
@@ -14,13 +14,13 @@ export function fault(text, limits) {
   return null;
 }
 
-// crypto.randomUUID is for https and localhost alone.
+// crypto.randomUUID exists only on https and localhost.
 function newId() {
   const hex = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`;
 }
 
-// An entry is {order, frame, error}: `error` says why the server refused it for good, and keeps it from being sent again.
+// An entry is {order, frame, error}: `error` says why the server rejected it permanently; it is not sent again.
 export class Outbox {
   constructor(userId) {
     this.place = `outbox.${userId}.`;
@@ -37,7 +37,7 @@ export class Outbox {
 
   save(entry) { return write(this.place + entry.frame.id, entry); }
 
-  // The next to send: one at a time, so that none overtakes another.
+  // The next entry to send: one at a time, to keep the order.
   head() { return this.entries.find((entry) => !entry.error); }
 
   get(id) { return this.entries.find((entry) => entry.frame.id === id); }
@@ -46,7 +46,7 @@ export class Outbox {
     return this.entries.filter(({ frame }) => (target.chat_id ? frame.chat_id === target.chat_id : frame.to === target.to));
   }
 
-  // Names of whom messages wait for whose chat is not known.
+  // Names with waiting messages whose chat is not known yet.
   recipients() { return new Set(this.entries.map(({ frame }) => frame.to).filter(Boolean)); }
 
   drop(entry) {
@@ -58,7 +58,7 @@ export class Outbox {
 
   again(entry) { entry.error = null; this.save(entry); }
 
-  // The chat of a recipient is known: a name can pass to somebody else until the message is sent.
+  // The chat of a recipient is known: the name could belong to another user by the time the message is sent.
   address(to, chatId) {
     for (const entry of this.of({ to })) {
       delete entry.frame.to;

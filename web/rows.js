@@ -1,4 +1,4 @@
-// What is known of messages: rows by chat, and what changed them. No text of a deleted message is given to anybody.
+// Stores messages: rows by chat, and changes of them. It never returns the text of a deleted message.
 
 const key = (chatId, seq) => `${chatId}/${seq}`;
 const isMessage = (row) => !row.kind || row.kind === "message";
@@ -9,7 +9,7 @@ export class Rows {
     this.changes = new Map();  // key -> {deleted_at, edited_at, text, hidden}
   }
 
-  // A row as it is by now, whenever it was fetched; null when it is not to be seen.
+  // The current version of a row, whenever it was fetched; null if it must not be shown.
   now(row) {
     const change = row && this.changes.get(key(row.chat_id, row.seq));
     if (!change) return row ?? null;
@@ -22,7 +22,7 @@ export class Rows {
 
   keep(row) {
     if (!this.byChat.has(row.chat_id)) this.byChat.set(row.chat_id, new Map());
-    // Of what changes another row, nothing but its place is of use here.
+    // For a row that changes another one, only its position is kept.
     const shown = row.target_seq ? { chat_id: row.chat_id, seq: row.seq, kind: row.kind } : this.now(row);
     if (shown) this.byChat.get(row.chat_id).set(row.seq, shown);
     if (row.target_seq) this.change(row);
@@ -44,7 +44,7 @@ export class Rows {
     if (row) rows.set(seq, row); else rows.delete(seq);
   }
 
-  // A page of the newest rows in place of what was there: between the two there may be a hole.
+  // Replaces the rows by a page of the newest ones: between the two there may be a gap.
   replace(chatId, page) {
     const newer = [...(this.byChat.get(chatId)?.values() ?? [])].filter((row) => row.seq > (page.at(-1)?.seq ?? 0));
     this.byChat.delete(chatId);
@@ -57,12 +57,12 @@ export class Rows {
 
   last(chatId) { return Math.max(0, ...(this.byChat.get(chatId)?.keys() ?? [])); }
 
-  // What the list of a chat shows, oldest first.
+  // The rows that a chat shows, oldest first.
   shown(chatId) {
     return [...(this.byChat.get(chatId)?.values() ?? [])].sort((a, b) => a.seq - b.seq).filter((row) => isMessage(row) || row.kind === "member" || row.kind === "group");
   }
 
-  // What was not on screen is fetched anew: after a break nobody tells what was deleted in it meanwhile.
+  // Chats that were not shown are fetched again: after a disconnect their deletions are unknown.
   forgetAllBut(chatId) {
     for (const known of this.byChat.keys()) if (known !== chatId) this.byChat.delete(known);
   }

@@ -1,11 +1,11 @@
-// What this browser keeps between two loads of the page. All of it goes at the sign-out.
+// Data that this browser keeps across reloads of the page. A sign-out deletes all of it.
 const PREFIX = "chatcluster.";
 
 export function read(key) {
   try { return JSON.parse(localStorage.getItem(PREFIX + key)); } catch { return null; }
 }
 
-// Returns whether it was kept: a browser may have no room left, or be told to keep nothing.
+// Returns whether it was stored: the storage may be full or disabled.
 export function write(key, value) {
   try { localStorage.setItem(PREFIX + key, JSON.stringify(value)); return true; } catch { return false; }
 }

@@ -1,7 +1,7 @@
-// One tab of a browser is the active one: two would be one device connected twice, and the server closes the older (4009).
+// One tab of a browser is active: a second one would be the same device, and the server closes the older one (4009).
 const LOCK = "chatcluster.active";
-const GRACE_MS = 500;           // a page that is loaded again gets the lock when its last load has let go
-const locks = navigator.locks;  // https and localhost alone; elsewhere 4009 tells
+const GRACE_MS = 500;           // a reloaded page gets the lock once its previous load has released it
+const locks = navigator.locks;  // only on https and localhost; elsewhere the close code 4009 replaces it
 
 // on: `active()`, `passive()`.
 export class Tab {
@@ -11,18 +11,18 @@ export class Tab {
     this.look();
   }
 
-  // A passive tab that is looked at takes the place of one that was closed.
-  look() { if (this.waits && !document.hidden) this.ask({ signal: AbortSignal.timeout(GRACE_MS) }); }
+  // A passive tab that becomes visible replaces an active one that was closed.
+  look() { if (this.waits && !document.hidden) this.acquire({ signal: AbortSignal.timeout(GRACE_MS) }); }
 
-  takeOver() { this.ask({ steal: true }); }
+  takeOver() { this.acquire({ steal: true }); }
 
-  // This device has connected elsewhere: only the user takes it back.
+  // This device connected elsewhere: only the user can reactivate this tab.
   release() { this.waits = false; this.letGo(); this.holds = false; }
 
-  ask(options) {
+  acquire(options) {
     if (this.holds) return;
     if (!locks) return this.hold();
-    const turn = ++this.turn;  // of several requests the newest counts
+    const turn = ++this.turn;  // only the newest of several requests counts
     locks.request(LOCK, options, () => (turn === this.turn ? this.hold() : undefined)).catch(() => { if (turn === this.turn) this.wait(); });
   }
 

@@ -4,10 +4,10 @@ const $ = (selector) => document.querySelector(selector);
 const make = (tag, text = "", fields = {}) => Object.assign(document.createElement(tag), { textContent: text, ...fields });
 
 const other = (chat, me) => chat.members?.find((member) => member.user_id !== me) ?? chat.members?.[0];
-// What a user may not see of others is null.
+// Fields that the user may not see are null.
 const name = (user) => user && (user.username ?? `User ${user.user_id}`);
 
-// Somebody without a username is shown as their messages name them: by phone number.
+// A user without a username is shown by phone number, like in their messages.
 function title(chat, me) {
   const row = chat.last_message;
   const one = other(chat, me);
@@ -19,7 +19,7 @@ const PREVIEW_CHARACTERS = 100;
 const content = (row) => (row.deleted_at ? "Message deleted" : row.text ?? (row.media_url ? `[${row.type}]` : ""));
 
 function ticks(chat, row, me) {
-  // Across a block the marks are null: of those members nothing is known.
+  // Across a block the watermarks are null: unknown.
   const others = (chat.members ?? []).filter((member) => member.user_id !== me && member.read_seq !== null);
   if (!others.length && chat.members?.length > 1) return [row.status === "sent" ? "✓" : "✓✓", row.status ?? "sent"];
   const least = (field) => Math.min(...others.map((member) => member[field] ?? 0), Infinity);
@@ -28,7 +28,7 @@ function ticks(chat, row, me) {
   return ["✓", "sent"];
 }
 
-const entries = new Map();  // what an entry of the list is for -> its element, which stays under a finger that presses it
+const entries = new Map();  // key of a list entry -> its element, which is reused, so that a press on it is not lost
 
 function entry(key, model, target) {
   if (!entries.has(key)) {
@@ -116,7 +116,7 @@ function drawConversation(model) {
     drawn = shown;
     const input = $("#compose input");
     const draft = shown ? model.draft() : "";
-    // Not when the same conversation has become a chat: a caret would move.
+    // Not if the same conversation has become a chat: that would move the caret.
     if (input.value !== draft) input.value = draft;
     if (shown) input.focus();
   }

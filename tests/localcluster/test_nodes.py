@@ -77,6 +77,6 @@ def test_another_number_than_the_clusters_is_refused_and_none_keeps_it(paths: Cl
     there = Made(own_node=True, nodes=2)
     check_nodes(None, there, paths)
     check_nodes(2, there, paths)
-    with pytest.raises(LocalClusterError, match="has 2 nodes; NODES=3 is asked for") as refused:
+    with pytest.raises(LocalClusterError, match="has 2 nodes; NODES=3 is requested") as refused:
         check_nodes(3, there, paths)
     assert "make down NAME=a" in refused.value.remedy

@@ -49,21 +49,21 @@ def test_what_is_no_verifier_matches_nothing(verifier: str | None) -> None:
 
 
 def test_the_mounted_secret_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
-    want = roles.wanted(mounted(tmp_path, SECRET))
-    assert want == roles.Wanted("chat", "chat", {"chat_a": "a", "chat_b": "b"}, "r1")
+    want = roles.desired(mounted(tmp_path, SECRET))
+    assert want == roles.Desired("chat", "chat", {"chat_a": "a", "chat_b": "b"}, "r1")
     assert "'a'" not in repr(want)
     (tmp_path / "owner").write_text("")
     with pytest.raises(roles.SecretIncomplete, match="owner is missing or empty"):
-        roles.wanted(tmp_path)
+        roles.desired(tmp_path)
 
 
 def test_a_secret_with_one_role_is_enough(tmp_path: Path) -> None:
     keys = {key: SECRET[key] for key in ("username", "password", "database")}
-    assert roles.wanted(mounted(tmp_path, keys)) == roles.Wanted("chat_a", "chat", {"chat_a": "a"}, "")
+    assert roles.desired(mounted(tmp_path, keys)) == roles.Desired("chat_a", "chat", {"chat_a": "a"}, "")
 
 
 def test_what_is_right_is_left_alone() -> None:
-    want = roles.Wanted("chat", "chat", {"chat_a": "a", "chat_b": "b"}, "r1")
+    want = roles.Desired("chat", "chat", {"chat_a": "a", "chat_b": "b"}, "r1")
     login = {"login": True, "settings": ["role=chat"]}
     right = roles.Found(
         roles={
@@ -78,7 +78,7 @@ def test_what_is_right_is_left_alone() -> None:
 
 
 def test_no_password_is_part_of_a_statement() -> None:
-    want = roles.Wanted('o"w', "d'b", {"a": "the password"}, "r1")
+    want = roles.Desired('o"w', "d'b", {"a": "the password"}, "r1")
     made = roles.statements(want, roles.Found({}, frozenset(), frozenset()))
     assert made[0] == 'CREATE ROLE "o""w" NOLOGIN'
     assert made[-2:] == ['CREATE DATABASE "d\'b" OWNER "o""w"', 'REVOKE ALL ON DATABASE "d\'b" FROM PUBLIC']

@@ -76,7 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch]
-# list: of a StatefulSet or Job without a pod, to tell why Kubernetes rejects it.
+# list: of a StatefulSet or Job without a pod, to report why Kubernetes rejects it.
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list]

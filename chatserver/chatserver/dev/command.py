@@ -1,4 +1,4 @@
-"""The command ``chatserver dev``: a server with a database of its own, for people who write clients."""
+"""The command ``chatserver dev``: a server with its own database, for developers of clients."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DEFAULTS: Mapping[str, str] = {
     "METRICS_PORT": "0",
     "SERVER_NAME": "dev",
     "LOG_LEVEL": "WARNING",
-    # No proxy has to notice, and clients that are being written are told to come back at once.
+    # No proxy has to notice, and clients under development should reconnect at once.
     "READINESS_NOTICE_SECONDS": "0",
     "DRAIN_SECONDS": "1",
     "TRUSTED_PROXY_HOPS": "0",

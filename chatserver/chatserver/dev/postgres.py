@@ -87,7 +87,7 @@ def find_binaries(wheel_bin: Path | None = None, *, folders: Sequence[str] = _SY
 
 def wheel_binaries() -> Path | None:
     """Return the folder with the programs of the extra `dev`; None when it is not installed."""
-    # Not imported: only its files are wanted.
+    # Not imported: only its files are used.
     spec = importlib.util.find_spec(WHEEL)
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
     found = [path for folder in folders for path in Path(folder).glob("pginstall*/bin/initdb")]
@@ -207,7 +207,7 @@ class _Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Away from the terminal's Ctrl-C, which is for the server: it needs the database to end in order.
+                # Its own process group, so that Ctrl-C reaches only the server, which needs the database to stop.
                 start_new_session=True,
                 preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509 - no thread runs yet
             )
@@ -291,13 +291,13 @@ def _reachable(binaries: Path, folder: Path) -> Path:
 def _die_with_parent(parent: int) -> Callable[[], None]:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
-    def ask() -> None:
-        # A fast shutdown when this process is killed, and cannot end PostgreSQL itself.
+    def stop_with_parent() -> None:
+        # A fast shutdown if this process is killed and cannot stop PostgreSQL itself.
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return ask
+    return stop_with_parent
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

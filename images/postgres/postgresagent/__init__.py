@@ -1,5 +1,5 @@
-"""Keeps a running PostgreSQL's passwords and reloadable parameters at what its mounted Secret and ConfigMap say.
+"""Applies the mounted Secret and ConfigMap to a running PostgreSQL: its passwords and reloadable parameters.
 
-Runs in a container of its own beside the server, with the image's programs and the standard library alone, as the
-superuser by the server's unix socket. It has no Kubernetes token: kubelet brings what changes.
+Runs in a separate container beside the server, with only the image's programs and the standard library, as the
+superuser through the server's unix socket. It has no Kubernetes token: kubelet updates the mounted files.
 """

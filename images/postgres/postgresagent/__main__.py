@@ -1,4 +1,4 @@
-"""`prepare` makes roles and database once, for the entrypoint; `run` keeps them and the parameters as mounted."""
+"""`prepare` creates roles and database for the entrypoint; `run` keeps them and the parameters as mounted."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 ROUND_SECONDS = 1.0
-"""Between two looks at the mounted files."""
+"""Seconds between checks of the mounted files."""
 
 VERIFY_SECONDS = 30.0
-"""Between two looks at the roles while no file has changed: what others changed in the database is undone."""
+"""Seconds between checks of the roles while no file has changed: changes by others in the database are reverted."""
 
 SOCKETS = Path("/var/run/postgresql")
 
 PORT = 8010
-"""Where the operator asks."""
+"""The port on which the operator requests the status."""
 
 
 class Agent:
-    """Brings the server to what is mounted, round by round.
+    """Applies the mounted files to the server, in rounds.
 
     Args:
         secret: Folder of the mounted Secret.
@@ -49,7 +49,7 @@ class Agent:
         self._full: bool | None = None
 
     def status(self) -> dict[str, Any]:
-        """What the operator is told: the revisions that count, and what PostgreSQL says against a configuration."""
+        """Return the status for the operator: the applied revisions, and PostgreSQL's error about a configuration."""
         outcome = self._outcome
         return {
             "credentials": self._revision,
@@ -59,12 +59,12 @@ class Agent:
         }
 
     def round(self, now: float) -> None:
-        """Do what has to be done now; a part that fails does not keep the other one from being tried.
+        """Run the steps that are due; a step that fails does not prevent the others.
 
         Args:
             now: Seconds of a monotonic clock.
         """
-        # First: the others may want to write.
+        # First: the other steps may write.
         self._tried("volume", (), self.watch_volume, again=True)
         verify = now - self._verified_at >= VERIFY_SECONDS
         if self._tried("roles", (self._secret,), self.keep_roles, again=verify) and verify:
@@ -72,7 +72,7 @@ class Agent:
         self._tried("configuration", (self._places.candidate, self._places.refused), self.take_configuration)
 
     def watch_volume(self) -> None:
-        """Have the server refuse writes while the volume is nearly full.
+        """Make the server reject writes while the volume is nearly full.
 
         Raises:
             ServerError, OSError: It cannot be done now.
@@ -89,17 +89,17 @@ class Agent:
         self._full = full
 
     def keep_roles(self) -> None:
-        """Bring roles and database to what the Secret says.
+        """Create and change roles and database as the Secret requires.
 
         Raises:
             SecretIncomplete, ServerError: It cannot be done now.
         """
-        wanted = roles.wanted(self._secret)
-        statements = roles.statements(wanted, roles.found(self._server.ask(roles.QUESTION)))
+        desired = roles.desired(self._secret)
+        statements = roles.statements(desired, roles.found(self._server.query(roles.QUERY)))
         if statements:
             self._server.run(statements)
             log("info", "roles brought up to date", statements=len(statements))
-        self._revision = wanted.revision
+        self._revision = desired.revision
 
     def take_configuration(self) -> None:
         """Check a changed configuration, and have the server read it.
@@ -107,20 +107,20 @@ class Agent:
         Raises:
             ServerError: It cannot be done now.
         """
-        # First of all: while the server starts, its file is the entrypoint's.
+        # First: while the server starts, the entrypoint owns its file.
         self._server.run(["SELECT"])
         outcome = configuration.take(self._places, self._server)
         if outcome is None:
             return
         if outcome.refused is None:
-            # Also where the file is as it was: the server may have missed the last signal.
+            # Also if the file has not changed: the server may have missed the last signal.
             self._server.run(["SELECT pg_reload_conf()"])
         if outcome != self._outcome:
             log("error" if outcome.refused else "info", "configuration", refused=outcome.refused)
         self._outcome = outcome
 
     def _tried(self, what: str, paths: Sequence[Path], step: Callable[[], None], *, again: bool = False) -> bool:
-        """Whether a step has been done for what its files hold, now or before."""
+        """Return whether a step has been done for the current content of its files, now or before."""
         seen = [_contents(path) for path in paths]
         if self._seen.get(what) == seen and not again:
             return True
@@ -137,19 +137,19 @@ class Agent:
 
 
 def _contents(path: Path) -> dict[str, bytes]:
-    """A file, or a mounted folder's files; what kubelet keeps beside them starts with two dots."""
+    """Return the content of a file, or of a mounted folder's files; kubelet's own entries begin with two dots."""
     files = path.iterdir() if path.is_dir() else [path]
     return {file.name: file.read_bytes() for file in files if file.is_file() and file.name[0] != "."}
 
 
 def log(level: str, event: str, **fields: object) -> None:
-    """One line of JSON."""
+    """Write one line of JSON."""
     sys.stderr.write(json.dumps({"event": event, "level": level, "logger": "postgres-agent", **fields}) + "\n")
     sys.stderr.flush()
 
 
 def make(environment: Mapping[str, str]) -> Agent:
-    """An agent for the image's own places; libpq's variables in the environment may name another server."""
+    """Return an agent for the image's paths; libpq's variables in the environment may name another server."""
     data = Path(environment["PGDATA"])
     places = Places(
         candidate=Path("/etc/chatcluster/postgres"),

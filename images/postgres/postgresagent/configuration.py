@@ -1,4 +1,4 @@
-"""The operator's part of postgresql.conf on its way from the ConfigMap into the server: checked before it counts.
+"""Moves the operator's part of postgresql.conf from the ConfigMap to the server, after a check.
 
 The server never reads the ConfigMap itself: a wrong line there would keep it from starting. It reads a file on the
 volume, which is replaced only by what PostgreSQL has found to be right.
@@ -20,7 +20,7 @@ FILE, REVISION_KEY = "postgresql.conf", "revision"
 _WORDS = re.compile(r"^(?:.*?(LOG|ERROR|FATAL|PANIC|DETAIL|HINT): +|postgres: )(.*)$", re.MULTILINE)
 _PLACE = re.compile(r' in file "[^"]*" line \d+')
 KILLED = "PostgreSQL was killed while it started, as for more memory than the container may have"
-"""In the place of its words, where it left none."""
+"""The error of a server that was killed and logged none."""
 
 _IDLE = re.compile(r"configuration file .* contains errors|skipping missing configuration file")
 
@@ -48,11 +48,11 @@ class Places:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a candidate.
+    """The result of a candidate.
 
     Attributes:
-        revision: The operator's word for it.
-        refused: PostgreSQL's words against it; None where it counts.
+        revision: The operator's revision of it.
+        refused: PostgreSQL's error about it; None if it is accepted.
     """
 
     revision: str
@@ -60,13 +60,13 @@ class Outcome:
 
 
 def take(places: Places, server: Server) -> Outcome | None:
-    """Check the candidate, and put it in the place of what the server reads; None where there is none.
+    """Check the candidate, and let it replace the file that the server reads; None if there is no candidate.
 
-    The server has still to be told: pg_reload_conf().
+    The caller must make the server read it: pg_reload_conf().
 
     Raises:
-        ServerError: PostgreSQL could not be asked.
-        OSError: The volume takes no file.
+        ServerError: PostgreSQL could not check it.
+        OSError: The file cannot be written to the volume.
     """
     try:
         text = (places.candidate / FILE).read_text(encoding="utf-8")
@@ -80,15 +80,15 @@ def take(places: Places, server: Server) -> Outcome | None:
 
 
 def words(output: str) -> str:
-    """What PostgreSQL says against a configuration, in one line without files and times.
+    """Return PostgreSQL's error about a configuration, in one line without files and times.
 
     `2026-11-25 15:00:00 UTC [7] LOG:  unrecognized configuration parameter "a" in file "/x" line 3` and the summary
     that follows -> `unrecognized configuration parameter "a"`.
     """
     said = [(level, _PLACE.sub("", text).strip()) for level, text in _WORDS.findall(output)]
-    telling = [(level, text) for level, text in said if not _IDLE.match(text)]
-    # Where a start failed, what it logged before is no reason; a wrong line is a LOG before the FATAL summary.
-    reasons = [text for level, text in telling if level != "LOG"] or [text for _, text in telling]
+    reasons_logged = [(level, text) for level, text in said if not _IDLE.match(text)]
+    # After a failed start, earlier log lines are not the reason; a wrong line is a LOG before the FATAL summary.
+    reasons = [text for level, text in reasons_logged if level != "LOG"] or [text for _, text in reasons_logged]
     return "; ".join(reasons) or output.strip()
 
 
@@ -103,18 +103,18 @@ def _check(text: str, places: Places, server: Server) -> str | None:
 
 
 def _refused_at_start(path: Path, revision: str) -> str | None:
-    """The check cannot know everything, such as whether there is so much memory: the entrypoint has tried it."""
+    """Return the error of a start by the entrypoint: the check cannot find all errors, such as too much memory."""
     first, _, rest = (read(path) or "").partition("\n")
     return (words(rest) or KILLED) if first == revision else None
 
 
 def read(path: Path) -> str | None:
-    """A file's text; None where there is none."""
+    """Return the text of a file; None if it does not exist."""
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def replace(path: Path, text: str) -> None:
-    """Whole or not at all: the server may start at any moment."""
+    """Replace a file atomically: the server may start at any moment."""
     new = path.with_suffix(".new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)

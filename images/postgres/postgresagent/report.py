@@ -1,4 +1,4 @@
-"""What the agent has done, over HTTP, for the operator. Nothing in it is secret."""
+"""Publishes the agent's status over HTTP, for the operator. It contains no secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(port: int, status: Callable[[], Any]) -> ThreadingHTTPServer:
-    """Answer GET /status with what `status` returns, from a thread of its own; port 0 is any.
+    """Answer GET /status with what `status` returns, from a separate thread; port 0 picks a free one.
 
     Raises:
         OSError: The port is taken.
@@ -33,7 +33,7 @@ def serve(port: int, status: Callable[[], Any]) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5
-        """Seconds for one request: whoever sends nothing holds no thread."""
+        """Seconds for one request, so that an idle connection does not occupy a thread."""
 
         def do_GET(self) -> None:
             if self.path != PATH:
@@ -47,7 +47,7 @@ def serve(port: int, status: Callable[[], Any]) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Questions are no events."""
+            """Log no requests."""
 
     server = _Server(("", port), Handler)
     Thread(target=server.serve_forever, name="report", daemon=True).start()

@@ -1,8 +1,8 @@
-"""Which statements bring roles and database to what the Secret says. Pure: what is right already is left alone.
+"""Decides which statements create or change roles and database as the Secret requires. Pure.
 
-All objects belong to one owner that nobody logs in as. Two roles that act as the owner are logged in as in turn, so
-that a password can change while the other one is in use. Before there were two, people logged in as the owner itself;
-as long as the Secret has a password for it, it still can be.
+All objects belong to one owner, which is not used to log in. Two roles that act as the owner are used alternately,
+so that one password can change while the other is in use. Earlier releases logged in as the owner; this still works
+while the Secret has a password for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PASSWORD_PREFIX = "password."  # noqa: S105 - a key of the Secret: password.chat_a
 OWNER_KEY, DATABASE_KEY, REVISION_KEY = "owner", "database", "revision"
 
-QUESTION = """
+QUERY = """
 SELECT json_build_object(
     'roles', (SELECT json_object_agg(rolname, json_build_object('login', rolcanlogin, 'verifier', rolpassword,
                   'settings', coalesce(setconfig, '{}')))
@@ -29,7 +29,7 @@ SELECT json_build_object(
                     FROM pg_auth_members),
     'databases', (SELECT json_agg(datname) FROM pg_database))
 """
-"""What found() reads."""
+"""The query whose answer `found` reads."""
 
 
 class SecretIncomplete(Exception):
@@ -37,14 +37,14 @@ class SecretIncomplete(Exception):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the Secret says.
+class Desired:
+    """The roles and the database that the Secret requires.
 
     Attributes:
-        owner: The role that owns the database and all in it.
+        owner: The role that owns the database and all objects in it.
         database: Its name.
-        passwords: By the name of each role that may log in; the owner among them where it may.
-        revision: The operator's word for this state, to be repeated to it.
+        passwords: Passwords by role, of the roles that may log in; the owner may be among them.
+        revision: The operator's revision of this state, which the status repeats.
     """
 
     owner: str
@@ -54,19 +54,19 @@ class Wanted:
 
     def __repr__(self) -> str:
         """Show no password: this may reach a log."""
-        return f"Wanted(revision={self.revision!r})"
+        return f"Desired(revision={self.revision!r})"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What PostgreSQL has: roles as QUESTION describes them, (member, role) pairs, names of databases."""
+    """The observed state of PostgreSQL: roles as QUERY returns them, (member, role) pairs, names of databases."""
 
     roles: Mapping[str, Mapping[str, Any]]
     memberships: frozenset[tuple[str, str]]
     databases: frozenset[str]
 
 
-def wanted(folder: Path) -> Wanted:
+def desired(folder: Path) -> Desired:
     """Read the mounted Secret.
 
     Raises:
@@ -82,14 +82,14 @@ def wanted(folder: Path) -> Wanted:
 
     names = [path.name.removeprefix(PASSWORD_PREFIX) for path in sorted(folder.glob(f"{PASSWORD_PREFIX}*"))]
     if not names:
-        # A Secret with one role, as people make by hand.
-        return Wanted(value("username"), value(DATABASE_KEY), {value("username"): value("password")}, "")
+        # A Secret with one role, written by hand.
+        return Desired(value("username"), value(DATABASE_KEY), {value("username"): value("password")}, "")
     passwords = {name: value(PASSWORD_PREFIX + name) for name in names}
-    return Wanted(value(OWNER_KEY), value(DATABASE_KEY), passwords, value(REVISION_KEY))
+    return Desired(value(OWNER_KEY), value(DATABASE_KEY), passwords, value(REVISION_KEY))
 
 
 def found(answer: Mapping[str, Any]) -> Found:
-    """What QUESTION's answer says."""
+    """Return the state in the answer to QUERY."""
     return Found(
         roles=answer["roles"],
         memberships=frozenset((member.strip('"'), role.strip('"')) for member, role in answer["memberships"] or ()),
@@ -97,8 +97,8 @@ def found(answer: Mapping[str, Any]) -> Found:
     )
 
 
-def statements(want: Wanted, have: Found) -> list[str]:
-    """What is to be run, in order; nothing where all is as wanted."""
+def statements(want: Desired, have: Found) -> list[str]:
+    """Return the statements to run, in order; none if the observed state is the desired one."""
     made = [*_owner(want, have)]
     for name, password in want.passwords.items():
         if name != want.owner:
@@ -109,7 +109,7 @@ def statements(want: Wanted, have: Found) -> list[str]:
     return made
 
 
-def _owner(want: Wanted, have: Found) -> list[str]:
+def _owner(want: Desired, have: Found) -> list[str]:
     owner, password, live = _name(want.owner), want.passwords.get(want.owner), have.roles.get(want.owner)
     made = [] if live else [f"CREATE ROLE {owner} NOLOGIN"]
     if password is None:
@@ -125,10 +125,10 @@ def _login(name: str, password: str, owner: str, have: Found) -> list[str]:
     made = [] if live else [f"CREATE ROLE {role} LOGIN"]
     if (name, owner) not in have.memberships:
         made.append(f"GRANT {_name(owner)} TO {role}")
-    # From its first statement on a session is the owner, whichever role logged in: whatever it makes is the owner's.
+    # A session acts as the owner from its first statement on, so that its objects belong to the owner.
     if f"role={owner}" not in (live or {}).get("settings", ()):
         made.append(f"ALTER ROLE {role} SET role = {_text(owner)}")
-    # The password last: whoever can log in finds all the rest.
+    # The password last: a role that can log in has everything else.
     if not (live and live["login"] and verifiers.matches(live["verifier"], password)):
         made.append(f"ALTER ROLE {role} LOGIN PASSWORD {_verifier(password)}")
     return made

@@ -1,4 +1,4 @@
-"""The server beside the agent: its programs, run with arguments and texts."""
+"""Runs PostgreSQL's programs for the server beside the agent."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 10
-"""A program that takes longer hangs; it is run again in the next round."""
+"""Longest run of a program; it is run again in the next round."""
 
 _QUIET = """
 SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1;
 SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET default_transaction_read_only = off;
 """
-"""No statement of the agent's is logged, whatever the user's parameters are: verifiers are among them."""
+"""No statement of the agent is logged, whatever the user's parameters are: some contain verifiers."""
 
 
 class ServerError(Exception):
-    """A program did not do what it should; the text has its own words."""
+    """A program failed; the text is its error."""
 
 
 class Server:
@@ -34,27 +34,27 @@ class Server:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
 
-    def ask(self, question: str) -> Any:
-        """The JSON that one statement answers.
+    def query(self, statement: str) -> Any:
+        """Return the JSON that one statement selects.
 
         Raises:
             ServerError: The server does not answer.
         """
-        return json.loads(self._psql(f"{question};"))
+        return json.loads(self._psql(f"{statement};"))
 
     def run(self, statements: Iterable[str]) -> None:
         """Run statements one by one until the first that fails.
 
         Raises:
-            ServerError: One was refused, or the server does not answer.
+            ServerError: One was rejected, or the server does not answer.
         """
         self._psql("".join(f"{statement};\n" for statement in statements))
 
     def check_configuration(self, config_file: Path, data: Path) -> str | None:
-        """What PostgreSQL says against a configuration; None where it takes it. Nothing is started.
+        """Return PostgreSQL's error about a configuration; None if it accepts it. No server is started.
 
         Raises:
-            ServerError: It cannot be asked.
+            ServerError: The program cannot be run.
         """
         done = self._run(["postgres", "-D", str(data), "-c", f"config_file={config_file}", "-C", "config_file"])
         return None if done.returncode == 0 else done.stderr

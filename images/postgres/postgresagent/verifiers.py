@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256 verifiers as pg_authid keeps them, so that no password is ever part of a statement. Pure."""
+"""SCRAM-SHA-256 verifiers as in pg_authid, so that no statement contains a password. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 ITERATIONS = 4096
-"""PostgreSQL's default of scram_iterations. The passwords have 256 random bits, so that more would protect nothing."""
+"""PostgreSQL's default of scram_iterations. The passwords have 256 random bits: more iterations add nothing."""
 
 SALT_BYTES = 16
 
@@ -17,8 +17,8 @@ _VERIFIER = re.compile(r"SCRAM-SHA-256\$(\d+):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]
 
 
 def make(password: str, salt: bytes, iterations: int = ITERATIONS) -> str:
-    """The verifier of a password (RFC 5802): `SCRAM-SHA-256$4096:salt$StoredKey:ServerKey`."""
-    # SASLprep is NFKC and the refusal of some characters, which PostgreSQL too takes as they are.
+    """Return the verifier of a password (RFC 5802): `SCRAM-SHA-256$4096:salt$StoredKey:ServerKey`."""
+    # SASLprep is NFKC and rejects some characters, which PostgreSQL also uses unchanged.
     salted = hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
     stored_key = hashlib.sha256(client_key).digest()
@@ -27,7 +27,7 @@ def make(password: str, salt: bytes, iterations: int = ITERATIONS) -> str:
 
 
 def matches(verifier: str | None, password: str) -> bool:
-    """Whether a verifier is that of this password, whatever its salt."""
+    """Return whether a verifier is one of this password, with any salt."""
     found = _VERIFIER.fullmatch(verifier or "")
     if found is None:
         return False

@@ -1,7 +1,7 @@
-"""When the volume counts as full: before it is. Pure, but for the look at it.
+"""Decides when the volume counts as full, which is before it is. Pure, except for `look`.
 
-A PostgreSQL whose volume has not a page left cannot write a checkpoint and ends. So writes are refused while there is
-still room for all that it needs by itself; what only reads goes on.
+A PostgreSQL whose volume has no free page cannot write a checkpoint and exits. So writes are rejected while there is
+still room for PostgreSQL's own files; reads continue.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 RESERVE_PART = 0.02
 RESERVE_BYTES_MIN, RESERVE_BYTES_MAX = 32 * 1024**2, 1024**3
-"""What has to be free: a fiftieth of the volume. A fast disk fills that of a 10 GiB volume in a second or two, and the
-agent looks every second."""
+"""The reserve that must be free: a fiftieth of the volume. A fast disk fills that of a 10 GiB volume in a second or
+two, and the agent checks every second."""
 
 ROOM_FACTOR = 1.5
-"""There is room again when so many times the reserve is free: a volume at the edge does not flap."""
+"""Writes are accepted again when so many times the reserve is free, so that the state does not flap."""
 
 REFUSING = """\
 # The volume is nearly full (postgresagent.volume).
 default_transaction_read_only = on
 chatcluster.volume_full = on
 """
-"""Lines of postgresql.conf. The second is for the chatservers: it tells this from a standby, which serves nobody."""
+"""Lines of postgresql.conf. By the second one chatservers distinguish this from a standby, which serves nobody."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Bytes of a file system: in all, and what may still be written."""
+    """Bytes of a file system: its size, and how much may still be written."""
 
     size: int
     free: int
 
 
 def look(path: Path) -> Space:
-    """The file system that holds a path.
+    """Return the space of the file system of a path.
 
     Raises:
         OSError: There is none.
@@ -48,6 +48,6 @@ def look(path: Path) -> Space:
 
 
 def is_full(space: Space, *, was_full: bool) -> bool:
-    """Whether writes are to be refused: 10 GiB with 200 MiB free -> True; with 250 MiB -> as it was."""
+    """Return whether writes must be rejected: 10 GiB with 200 MiB free -> True; with 250 MiB -> unchanged."""
     reserve = max(RESERVE_BYTES_MIN, min(space.size * RESERVE_PART, RESERVE_BYTES_MAX))
     return space.free < (reserve * ROOM_FACTOR if was_full else reserve)
