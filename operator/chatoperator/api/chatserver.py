@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from chatoperator.api import pods
 from chatoperator.api.fields import choice, integer, mapping
-from chatoperator.api.parse import pods
 from chatoperator.api.spec import Chatserver, Scaling
 from chatoperator.errors import SpecError
 

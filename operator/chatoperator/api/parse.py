@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.api.auth import parse_auth
+from chatoperator.api.chatserver import parse_chatserver
+from chatoperator.api.database import parse_database
 from chatoperator.api.fields import check_network, choice, mapping, without_nulls
-from chatoperator.api.parse.auth import parse_auth
-from chatoperator.api.parse.chatserver import parse_chatserver
-from chatoperator.api.parse.database import parse_database
-from chatoperator.api.parse.ingress import parse_ingress
+from chatoperator.api.ingress import parse_ingress
 from chatoperator.api.spec import (
     LISTEN_CONNECTIONS_PER_SERVER,
     RESERVED_CONNECTIONS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from chatoperator.api import pods
 from chatoperator.api.fields import choice, integer, mapping, networks, optional
-from chatoperator.api.parse import pods
 from chatoperator.api.spec import AddressLimits, Front, Ingress, Issuer, Service
 from chatoperator.errors import SpecError
 

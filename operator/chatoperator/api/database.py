@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.api import pods
 from chatoperator.api.fields import integer, mapping
-from chatoperator.api.parse import pods
 from chatoperator.api.spec import MAX_CONNECTIONS_DEFAULT, RESERVED_CONNECTIONS, Database, ExternalDatabase
 from chatoperator.errors import SpecError
 
