@@ -17,7 +17,7 @@ class SpecError(OperatorError):
     """A ChatCluster that the API server let in but that cannot work.
 
     Attributes:
-        field: Path below `spec`, such as `database.parameters.port`.
+        field: Path below `spec`, such as `database.parameters.port`; empty for the whole spec.
         remedy: What to do about it.
     """
 
@@ -25,7 +25,7 @@ class SpecError(OperatorError):
     retry = False
 
     def __init__(self, field: str, remedy: str) -> None:
-        super().__init__(f"spec.{field}: {remedy}")
+        super().__init__(f"spec.{field}: {remedy}" if field else f"spec: {remedy}")
         self.field = field
         self.remedy = remedy
 

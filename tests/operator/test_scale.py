@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from chatoperator.errors import KubeError
@@ -147,7 +148,7 @@ async def test_they_are_read_every_15_s_and_after_each_change_of_the_spec() -> N
         (14.5, 2, 4, 4),
         (20.0, 2, 5, 4),
     ):
-        changed = dataclasses.replace(made, generation=generation)
+        changed = msgspec.structs.replace(made, generation=generation)
         await decided(changed, observed(*TWO), {"a": Reading(connections, draining=False)}, state, now)
         assert state.readings["a"] == Reading(read, draining=False), now
 

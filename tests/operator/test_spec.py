@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatoperator.api.spec import surge
+from chatoperator.api.chatserver import surge
 from tests.support.chatclusters import cluster
 
 

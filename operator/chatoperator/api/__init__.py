@@ -1,1 +1,1 @@
-"""The ChatCluster resource: its types, parsing, and readers of single values. Pure."""
+"""The ChatCluster resource: its structs, one file for each part of the spec, and their parsing. Pure."""

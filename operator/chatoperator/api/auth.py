@@ -1,71 +1,90 @@
-"""spec.auth: how people sign in, and limits against abuse."""
+"""spec.auth: how users sign in, and limits against abuse."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from chatoperator.api.fields import integer, mapping
-from chatoperator.api.spec import Auth, Limits, Webhook
-from chatoperator.errors import SpecError
+from msgspec import Meta
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from chatoperator.api.fields import CallingCode, Count, Fields, ObjectName, RuleBroken
 
 
-def parse_auth(raw: Mapping[str, Any]) -> Auth:
-    """The fields of spec.auth.
+class Webhook(Fields, frozen=True):
+    """The service that sends sign-in codes, and the Secret whose key `secret` signs what is posted to it."""
 
-    Raises:
-        SpecError: A value cannot work.
-    """
-    return Auth(
-        webhook=_webhook(mapping(raw, "otp")),
-        limits=_limits(mapping(raw, "limits")),
-        calling_codes=tuple(str(code) for code in raw.get("callingCodes") or ()),
-        session_days=integer(raw, "sessionDays", 90, "auth.sessionDays", 1),
-    )
+    url: Annotated[str, Meta(min_length=9, max_length=2048, description="an https URL without credentials")]
+    secret_name: ObjectName
 
+    def __post_init__(self) -> None:
+        """Check the URL.
 
-def _webhook(otp: Mapping[str, Any]) -> Webhook | None:
-    """None for sender Log."""
-    sender, webhook = otp.get("sender"), otp.get("webhook")
-    if sender not in {"Webhook", "Log"}:
-        raise SpecError("auth.otp.sender", "set it to Webhook, or to Log for development")
-    if (sender == "Webhook") != bool(webhook):
-        raise SpecError("auth.otp.webhook", "it belongs to sender Webhook: set both, or neither")
-    if sender == "Log" and otp.get("allowDevelopmentCodes") is not True:
-        raise SpecError(
-            "auth.otp.allowDevelopmentCodes", "sender Log hands codes to anybody: set it to true to accept that"
-        )
-    if not webhook:
-        return None
-    url = str(webhook.get("url", ""))
-    if not url.startswith("https://") or "@" in url or not _has_usable_port(url):
-        raise SpecError("auth.otp.webhook.url", "it must be an https URL without credentials")
-    if not webhook.get("secretName"):
-        raise SpecError("auth.otp.webhook.secretName", "name the Secret whose key secret signs the requests")
-    return Webhook(url=url, secret_name=str(webhook["secretName"]))
+        Raises:
+            RuleBroken: Codes cannot be posted there, or not without being read on the way.
+        """
+        if not _can_be_posted_to(self.url):
+            remedy = "it must be an https URL of ASCII characters, with a host and without credentials or a fragment"
+            raise RuleBroken("url", remedy)
 
 
-def _has_usable_port(url: str) -> bool:
-    """Whether a URL names no port, or one up to 65535."""
+def _can_be_posted_to(url: str) -> bool:
+    """Whether the chatservers start with this URL."""
     try:
-        return urlsplit(url).port != 0
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:
         return False
+    plain = url.isascii() and url.isprintable() and not set(url) & set(" @#")
+    return plain and url.startswith("https://") and bool(host) and port != 0
 
 
-def _limits(raw: Mapping[str, Any]) -> Limits:
-    def limit(key: str, default: int, minimum: int = 1) -> int:
-        return integer(raw, key, default, f"auth.limits.{key}", minimum)
+class Otp(Fields, frozen=True):
+    """One-time codes. `sender` is None where it is missing, which Spec refuses."""
 
-    return Limits(
-        codes_per_address_per_hour=limit("codesPerAddressPerHour", 100),
-        codes_per_number_per_hour=limit("codesPerNumberPerHour", 5),
-        codes_per_hour=limit("codesPerHour", 10_000),
-        messages_per_user_per_minute=limit("messagesPerUserPerMinute", 600),
-        stored_bytes_per_user_per_hour=limit("storedBytesPerUserPerHour", 20_971_520, minimum=1_048_576),
-        requests_per_device_per_minute=limit("requestsPerDevicePerMinute", 1200),
-        requests_per_address_per_minute=limit("requestsPerAddressPerMinute", 0, minimum=0),
-    )
+    sender: Literal["Webhook", "Log"] | None = None
+    allow_development_codes: bool = False
+    webhook: Webhook | None = None
+
+    def __post_init__(self) -> None:
+        """Check the sender's own fields.
+
+        Raises:
+            RuleBroken: They contradict it.
+        """
+        if self.sender is None:
+            return
+        if (self.sender == "Webhook") != (self.webhook is not None):
+            raise RuleBroken("webhook", "it belongs to sender Webhook: set both, or neither")
+        if self.sender == "Log" and not self.allow_development_codes:
+            remedy = "sender Log hands codes to anybody: set it to true to accept that"
+            raise RuleBroken("allowDevelopmentCodes", remedy)
+
+
+class Limits(Fields, frozen=True):
+    """Limits against abuse. `requests_per_address_per_minute` 0 is no limit."""
+
+    codes_per_address_per_hour: Count = 100
+    codes_per_number_per_hour: Count = 5
+    codes_per_hour: Annotated[int, Meta(ge=1, le=100_000_000)] = 10_000
+    messages_per_user_per_minute: Count = 600
+    stored_bytes_per_user_per_hour: Annotated[int, Meta(ge=2**20, le=2**40)] = 20 * 2**20
+    requests_per_device_per_minute: Count = 1200
+    requests_per_address_per_minute: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class Auth(Fields, frozen=True):
+    """How users sign in.
+
+    Attributes:
+        calling_codes: What phone numbers may begin with, after the +; empty: anything.
+    """
+
+    otp: Otp = Otp()
+    limits: Limits = Limits()
+    calling_codes: Annotated[tuple[CallingCode, ...], Meta(max_length=300)] = ()
+    session_days: Annotated[int, Meta(ge=1, le=3650)] = 90
+
+    @property
+    def webhook(self) -> Webhook | None:
+        """Where codes are posted; None with sender Log, which is for development."""
+        return self.otp.webhook

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping
+from typing import Annotated
 
-from chatoperator.api import pods
-from chatoperator.api.fields import integer, mapping
-from chatoperator.api.spec import MAX_CONNECTIONS_DEFAULT, RESERVED_CONNECTIONS, Database, ExternalDatabase
-from chatoperator.errors import SpecError
+from msgspec import Meta
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from chatoperator.api.fields import Fields, Image, ObjectName, RuleBroken, SecretKey, StorageClassName, VolumeSize
+from chatoperator.api.pods import PodTemplate, Resources
 
+MAX_CONNECTIONS_DEFAULT = 300
+"""PostgreSQL's max_connections unless database.parameters sets it: enough for 10 servers with full pools. Fixed,
+because following the number of servers would restart the database whenever the chat grows."""
+
+RESERVED_CONNECTIONS = 20
+"""PostgreSQL connections that no chatserver may use: migrations, superusers, monitoring."""
 
 POSTGRES_OWNED_PARAMETERS = frozenset(
     {
@@ -39,49 +44,73 @@ POSTGRES_OWNED_PARAMETERS = frozenset(
 )
 """Parameters that would break what the operator or the chat relies on, or run commands in the database's container."""
 
+_PARAMETER = re.compile(r"[a-z][a-z0-9_.]*")
 
-def parse_database(raw: Mapping[str, Any]) -> Database:
-    """The fields of spec.database.
 
-    Raises:
-        SpecError: A value cannot work.
+class Storage(Fields, frozen=True):
+    """The volume. A class name of None is the cluster's default class, an empty one none."""
+
+    size: VolumeSize = "10Gi"
+    storage_class_name: StorageClassName | None = None
+
+
+class ExternalDatabase(Fields, frozen=True):
+    """A PostgreSQL that the user runs.
+
+    Attributes:
+        secret_name: Secret with its URL.
+        secret_key: The URL's key in it.
+        ca_secret_name: Secret whose key ca.crt holds the authority that issued the server's certificate; None where the
+            certificate is not checked.
+        connection_budget: Connections that all chatservers together may open.
     """
-    storage = mapping(raw, "storage")
-    external = raw.get("external")
-    parameters = {str(name): str(value) for name, value in mapping(raw, "parameters").items()}
-    for name, value in parameters.items():
-        if name in POSTGRES_OWNED_PARAMETERS:
-            raise SpecError(f"database.parameters.{name}", "the operator sets it itself; remove it")
-        if "\n" in value or "\r" in value:
-            raise SpecError(f"database.parameters.{name}", "it must be one line")
-    return Database(
-        image=raw.get("image"),
-        storage_size=str(storage.get("size", "10Gi")),
-        storage_class_name=storage.get("storageClassName"),
-        resources=pods.resources(raw, "database"),
-        pod_template=pods.pod_template(raw),
-        parameters=parameters,
-        external=_external(external) if external is not None else None,
-        connection_budget=(
-            _max_connections(parameters) - RESERVED_CONNECTIONS
-            if external is None
-            else integer(external, "connectionBudget", 80, "database.external.connectionBudget", 1)
-        ),
-    )
+
+    secret_name: ObjectName
+    secret_key: SecretKey = "dsn"  # noqa: S105 - the name of a key
+    ca_secret_name: ObjectName | None = None
+    connection_budget: Annotated[int, Meta(ge=4, le=10_000)] = 80
 
 
-def _external(raw: Mapping[str, Any]) -> ExternalDatabase:
-    if not raw.get("secretName"):
-        raise SpecError("database.external.secretName", "name the Secret that holds the database's URL")
-    return ExternalDatabase(
-        secret_name=raw["secretName"],
-        secret_key=str(raw.get("secretKey") or "dsn"),
-        ca_secret_name=raw.get("caSecretName"),
-    )
+class Database(Fields, frozen=True):
+    """PostgreSQL. `external` is None where the operator runs it."""
 
+    image: Image | None = None
+    storage: Storage = Storage()
+    resources: Resources = Resources()
+    pod_template: PodTemplate = PodTemplate()
+    parameters: Annotated[Mapping[str, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)] = {}
+    external: ExternalDatabase | None = None
 
-def _max_connections(parameters: Mapping[str, str]) -> int:
-    raw = parameters.get("max_connections", str(MAX_CONNECTIONS_DEFAULT))
-    if not raw.isdecimal():
-        raise SpecError("database.parameters.max_connections", "it must be a whole number, such as 300")
-    return int(raw)
+    def __post_init__(self) -> None:
+        """Check the parameters, each of which becomes a line of postgresql.conf.
+
+        Raises:
+            RuleBroken: One is the operator's, or cannot be written.
+        """
+        for name, value in self.parameters.items():
+            field = f"parameters.{name}"
+            if name in POSTGRES_OWNED_PARAMETERS:
+                raise RuleBroken(field, "the operator sets it itself; remove it")
+            if not _PARAMETER.fullmatch(name):
+                remedy = "names of PostgreSQL parameters are lower-case letters, digits, '_' and '.', such as work_mem"
+                raise RuleBroken(field, remedy)
+            if "\n" in value or "\r" in value:
+                raise RuleBroken(field, "it must be one line")
+        if not self._max_connections.isdecimal():
+            raise RuleBroken("parameters.max_connections", "it must be a whole number, such as 300")
+
+    @property
+    def _max_connections(self) -> str:
+        return self.parameters.get("max_connections", str(MAX_CONNECTIONS_DEFAULT))
+
+    @property
+    def connection_budget(self) -> int:
+        """Connections that all chatservers together may open."""
+        if self.external is not None:
+            return self.external.connection_budget
+        return int(self._max_connections) - RESERVED_CONNECTIONS
+
+    @property
+    def external_secret_name(self) -> str | None:
+        """The Secret with the URL of a database that the user runs; None where the operator runs it."""
+        return self.external.secret_name if self.external is not None else None

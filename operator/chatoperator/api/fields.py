@@ -1,90 +1,132 @@
-"""Reads one field of a spec, with an error that names it."""
+"""What the structs of the spec have in common: their base, the types of single fields, and broken rules. Pure.
+
+Bounds and patterns are those of the CRD, which tests/operator/test_fields.py compares. They hold here as well, because
+an object may be older than the CRD that bounds it.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any, cast
+from typing import Annotated
 
-from chatoperator.errors import SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Meta, Struct
 
 
-def mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the object at `key`; an absent one is empty."""
-    return cast("Mapping[str, Any]", raw.get(key) or {})
+class Fields(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of the spec's structs. Unknown fields are ignored, because a newer CRD may have more of them."""
 
 
-def without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The same object with its null fields absent, at any depth: server-side apply stores what a file leaves empty."""
-    return {name: _without_nulls(value) for name, value in raw.items() if value is not None}
+class RuleBroken(ValueError):
+    """A value that its type allows and a rule of its struct does not.
+
+    Attributes:
+        field: Path below the struct, such as `limits.cpu`.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, field: str, remedy: str) -> None:
+        super().__init__(f"{field}: {remedy}")
+        self.field = field
+        self.remedy = remedy
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return without_nulls(value)
-    return [_without_nulls(entry) for entry in value] if isinstance(value, list) else value
+def _text(pattern: str, length: int, *, least: int = 1, what: str) -> Meta:
+    """Constraints of a string; `what` completes "it must be ...". Lengths are in characters."""
+    return Meta(pattern=pattern, min_length=least, max_length=length, description=what)
 
 
-def choice(raw: Mapping[str, Any], key: str, choices: tuple[str, ...], path: str) -> str:
-    """Return the value at `key`; the first choice is the default.
+ObjectName = Annotated[
+    str,
+    _text(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z", 253, what="the name of an object, such as chat-tls"),
+]
+"""Of a Secret, a class, an issuer."""
 
-    Args:
-        raw: The object that has the field.
-        key: The field's name in it.
-        choices: What the field may say.
-        path: The field below `spec`, for the error.
+DnsName = Annotated[
+    str,
+    _text(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z",
+        253,
+        what="a DNS name in lower case, such as chat.example.com",
+    ),
+]
+
+KindName = Annotated[str, _text(r"^[A-Z][A-Za-z0-9]*\Z", 63, what="the name of a kind, such as Issuer")]
+
+Image = Annotated[
+    str,
+    _text(
+        r"^[A-Za-z0-9]([A-Za-z0-9._:/@-]*[A-Za-z0-9])?\Z",
+        512,
+        what="the reference of an image, such as registry.example.com/chat/server:1.2.3",
+    ),
+]
+
+ImagePrefix = Annotated[
+    str,
+    _text(
+        r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/\Z",
+        256,
+        least=2,
+        what="what goes before the images' names, with its last slash, such as registry.example.com/chat/",
+    ),
+]
+
+Version = Annotated[str, _text(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", 128, what="a release, such as 0.1.0")]
+
+Network = Annotated[
+    str, _text(r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?\Z", 64, least=2, what="an address or a network such as 10.0.0.0/8")
+]
+
+Origin = Annotated[
+    str, _text(r"^https?://[^/,\s]+\Z", 300, least=8, what="a web origin, such as https://www.example.com")
+]
+
+SecretKey = Annotated[str, _text(r"^[-._a-zA-Z0-9]+\Z", 253, what="a key of the Secret, such as uri")]
+
+VariableName = Annotated[
+    str, _text(r"^[A-Za-z_][A-Za-z0-9_]*\Z", 128, what="the name of an environment variable, such as CHAT_LOG_LEVEL")
+]
+
+VolumeSize = Annotated[
+    str, _text(r"^[1-9][0-9]*(Mi|Gi|Ti|Pi|M|G|T|P)\Z", 32, least=2, what="the size of a volume, such as 10Gi")
+]
+
+StorageClassName = Annotated[
+    str,
+    _text(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?\Z", 253, least=0, what="the name of a StorageClass, or empty for none"),
+]
+
+LabelValue = Annotated[
+    str,
+    _text(
+        r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?\Z",
+        63,
+        least=0,
+        what="the value of a label: at most 63 letters, digits, '-', '_' and '.'",
+    ),
+]
+
+CallingCode = Annotated[
+    str, _text(r"^[1-9][0-9]{0,6}\Z", 7, least=0, what="the first digits of phone numbers without the +, such as 49")
+]
+
+AnnotationValue = Annotated[str, Meta(max_length=1024)]
+"""Of a Service, Ingress or HTTPRoute."""
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+Replicas = Annotated[int, Meta(ge=1, le=100)]
+"""A number of chatservers."""
+
+
+def check_networks(networks: tuple[str, ...], field: str) -> None:
+    """Check addresses and networks in CIDR notation.
 
     Raises:
-        SpecError: The value is none of the choices.
+        RuleBroken: One is neither.
     """
-    value = raw.get(key, choices[0])
-    if value not in choices:
-        raise SpecError(path, f"{value!r} is not one of {', '.join(choices)}")
-    return str(value)
-
-
-def integer(raw: Mapping[str, Any], key: str, default: int, path: str, minimum: int) -> int:
-    """Return the whole number at `key`, or the default; arguments as of `choice`.
-
-    Raises:
-        SpecError: The value is no whole number, or below the minimum.
-    """
-    value = raw.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise SpecError(path, f"it must be a whole number of at least {minimum}, not {value!r}")
-    return value
-
-
-def networks(raw: Mapping[str, Any], key: str, path: str) -> tuple[str, ...]:
-    """Return the networks listed at `key`, as they are written; `path` is of the object.
-
-    Raises:
-        SpecError: One is neither an address nor a network.
-    """
-    listed = tuple(str(network) for network in raw.get(key) or ())
-    for network in listed:
-        check_network(network, f"{path}.{key}")
-    return listed
-
-
-def check_network(text: str, path: str) -> None:
-    """Check an address or a network in CIDR notation.
-
-    Raises:
-        SpecError: It is neither.
-    """
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise SpecError(path, f"{text!r} is neither an address nor a network such as 10.0.0.0/8") from None
-
-
-def optional(raw: Mapping[str, Any], key: str, path: str) -> int | None:
-    """Return the whole number at `key`, at least 1; None for an absent one. `path` is of the object.
-
-    Raises:
-        SpecError: The value is no whole number, or below 1.
-    """
-    return None if raw.get(key) is None else integer(raw, key, 1, f"{path}.{key}", 1)
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise RuleBroken(field, f"{network!r} is neither an address nor a network such as 10.0.0.0/8") from None

@@ -1,65 +1,87 @@
-"""What every part's pods have in common."""
+"""resources and podTemplate: what every part's pods have in common."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from chatoperator.api.fields import mapping
+from msgspec import Meta, field
+from msgspec.structs import replace
+
+from chatoperator.api.fields import Fields, LabelValue, ObjectName, RuleBroken
 from chatoperator.api.quantity import number
-from chatoperator.api.spec import PodTemplate, Resources
-from chatoperator.errors import SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|[a-z0-9][-a-z0-9.]*/[A-Za-z0-9][-\w.]*")
 
+Quantity = Annotated[str | int | float, Meta(description="a quantity such as 4Gi or 500m")]
 
-def resources(raw: Mapping[str, Any], path: str) -> Resources:
-    """Quantities of a part.
+Quantities = Annotated[Mapping[str, Quantity], Meta(max_length=8)]
 
-    Args:
-        raw: The part, which has the field resources.
-        path: The part's field below `spec`, for errors.
 
-    Raises:
-        SpecError: A name or quantity is none, or a request is above its limit.
+class Resources(Fields, frozen=True):
+    """Quantities by resource name; what is absent comes from the part's defaults.
+
+    Attributes:
+        stated_requests: The field requests as the user wrote it; a number is a quantity, too.
+        stated_limits: The field limits likewise.
     """
-    wanted = mapping(raw, "resources")
-    made = Resources(
-        requests=_quantities(wanted, "requests", f"{path}.resources.requests"),
-        limits=_quantities(wanted, "limits", f"{path}.resources.limits"),
-    )
-    for name, limit in made.limits.items():
-        request = made.requests.get(name)
-        if request is not None and 0 < number(limit) < number(request):
-            field = f"{path}.resources.limits.{name}"
-            raise SpecError(field, f"{limit} is below the request of {request}; raise it, or lower the request")
-    return made
+
+    stated_requests: Quantities = field(default_factory=dict, name="requests")
+    stated_limits: Quantities = field(default_factory=dict, name="limits")
+
+    def __post_init__(self) -> None:
+        """Check names and quantities, and that no request is above its limit.
+
+        Raises:
+            RuleBroken: One is not so.
+        """
+        for kind, quantities in (("requests", self.requests), ("limits", self.limits)):
+            for name, quantity in quantities.items():
+                _check_quantity(f"{kind}.{name}", name, quantity)
+        for name, limit in self.limits.items():
+            request = self.requests.get(name)
+            if request is not None and 0 < number(limit) < number(request):
+                remedy = f"{limit} is below the request of {request}; raise it, or lower the request"
+                raise RuleBroken(f"limits.{name}", remedy)
+
+    @property
+    def requests(self) -> Mapping[str, str]:
+        """The requests as Kubernetes writes them: `cpu: 2` -> "2"."""
+        return {name: str(quantity) for name, quantity in self.stated_requests.items()}
+
+    @property
+    def limits(self) -> Mapping[str, str]:
+        """The limits likewise."""
+        return {name: str(quantity) for name, quantity in self.stated_limits.items()}
 
 
-def _quantities(raw: Mapping[str, Any], key: str, path: str) -> dict[str, str]:
-    made = {name: str(value) for name, value in mapping(raw, key).items()}
-    for name, quantity in made.items():
-        if not _RESOURCE.fullmatch(name):
-            raise SpecError(f"{path}.{name}", "no resource has this name; cpu and memory have")
-        try:
-            number(quantity)
-        except ValueError as error:
-            raise SpecError(f"{path}.{name}", f"{error}: write it like 4Gi or 500m") from error
-    return made
+def _check_quantity(field: str, name: str, quantity: str) -> None:
+    if not _RESOURCE.fullmatch(name):
+        raise RuleBroken(field, "no resource has this name; cpu and memory have")
+    try:
+        number(quantity)
+    except ValueError as error:
+        raise RuleBroken(field, f"{error}: write it like 4Gi or 500m") from error
 
 
-def pod_template(raw: Mapping[str, Any]) -> PodTemplate:
-    """The field podTemplate of a part."""
-    wanted = mapping(raw, "podTemplate")
-    return PodTemplate(
-        labels=dict(mapping(wanted, "labels")),
-        annotations=dict(mapping(wanted, "annotations")),
-        node_selector=dict(mapping(wanted, "nodeSelector")),
-        tolerations=tuple(wanted.get("tolerations") or ()),
-        affinity=dict(mapping(wanted, "affinity")),
-        topology_spread_constraints=tuple(wanted.get("topologySpreadConstraints") or ()),
-        priority_class_name=wanted.get("priorityClassName"),
-    )
+class PodTemplate(Fields, frozen=True):
+    """What the user adds to a part's pods, as Kubernetes writes it. Empty fields change nothing."""
+
+    labels: Annotated[Mapping[str, LabelValue], Meta(max_length=32)] = {}
+    annotations: Annotated[Mapping[str, Annotated[str, Meta(max_length=4096)]], Meta(max_length=32)] = {}
+    node_selector: Annotated[Mapping[str, LabelValue], Meta(max_length=32)] = {}
+    tolerations: Annotated[tuple[Mapping[str, Any], ...], Meta(max_length=32)] = ()
+    affinity: Mapping[str, Any] = {}
+    topology_spread_constraints: Annotated[tuple[Mapping[str, Any], ...], Meta(max_length=8)] = ()
+    priority_class_name: ObjectName | None = None
+
+    def placed_like(self, other: PodTemplate) -> PodTemplate:
+        """The same template, on the nodes of another part where it does not choose its own."""
+        return replace(
+            self,
+            node_selector=self.node_selector or other.node_selector,
+            tolerations=self.tolerations or other.tolerations,
+            affinity=self.affinity or other.affinity,
+            priority_class_name=self.priority_class_name or other.priority_class_name,
+        )

@@ -14,6 +14,9 @@ _UNITS = {
     **{f"{unit}i": Decimal(1024) ** (power + 1) for power, unit in enumerate("KMGTPE")},
 }
 
+_SHOWN_MAX = 40
+"""Characters of a text that are repeated."""
+
 _QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d{1,2})|([a-zA-Z]*))")
 
 
@@ -25,5 +28,5 @@ def number(quantity: str) -> Decimal:
     """
     found = _QUANTITY.fullmatch(quantity.strip())
     if found is None or (found[3] or "") not in _UNITS:
-        raise ValueError(f"{quantity!r} is no quantity")
+        raise ValueError(f"{quantity[:_SHOWN_MAX]!r} is no quantity")
     return Decimal(found[1]) * _UNITS[found[3] or ""] * Decimal(10) ** int(found[2] or 0)

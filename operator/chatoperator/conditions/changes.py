@@ -75,7 +75,7 @@ def _parameters_message(error: str) -> str:
 
 
 def _growth_message(facts: Facts, error: str) -> str:
-    size = facts.cluster.database.storage_size if facts.cluster else ""
+    size = facts.cluster.database.storage.size if facts.cluster else ""
     return (
         f"The volume cannot grow to spec.database.storage.size ({size}): {error}. Everything else keeps running. If "
         "the storage driver can expand volumes, set allowVolumeExpansion: true in the StorageClass; the operator "
@@ -85,7 +85,7 @@ def _growth_message(facts: Facts, error: str) -> str:
 
 
 def _class_message(facts: Facts, kept: str) -> str:
-    desired = facts.cluster.database.storage_class_name if facts.cluster else None
+    desired = facts.cluster.database.storage.storage_class_name if facts.cluster else None
     return (
         f"PersistentVolumeClaim {claim_name(facts.name)} has storage class {kept}. Kubernetes cannot change the class "
         f"of an existing claim, so spec.database.storage.storageClassName ({desired}) has no effect. Everything else "

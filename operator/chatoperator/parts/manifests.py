@@ -138,7 +138,7 @@ def _certificate(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
 def _database(cluster: ChatCluster, inputs: Inputs) -> list[Manifest]:
     if cluster.database.external_secret_name is not None:
         return []
-    size = inputs.volume_size or cluster.database.storage_size
+    size = inputs.volume_size or cluster.database.storage.size
     made = [postgres.config_map(cluster, volume_size=size), postgres.service(cluster)]
     if inputs.volume_usable:
         made.append(postgres.claim(cluster, volume_size=size))

@@ -9,7 +9,7 @@ from chatoperator.metadata import labels, selector
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatoperator.api.spec import PodTemplate
+    from chatoperator.api.pods import PodTemplate
     from chatoperator.metadata import Manifest, Part
 
 LOST_NODE_SECONDS = 30

@@ -10,7 +10,8 @@ from chatoperator.metadata import metadata, part_name, selector
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatoperator.api.spec import ChatCluster, Resources
+    from chatoperator.api.pods import Resources
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest, Part
 
 SERVICE_USER_ID = 10001

@@ -305,7 +305,7 @@ def test_numbers_and_no_storage_class_are_taken_as_pods_and_claims_take_them(
         applied = server.run_kubectl(*apply, stdin=json.dumps(_merged(minimal, {"spec": {"database": database}})))
         assert applied.returncode == 0, applied.stderr
     got = parse(json.loads(server.run_kubectl("get", "cc", "demo", "-n", namespace, "-o", "json").stdout))
-    assert got.database.storage_class_name == ""
+    assert got.database.storage.storage_class_name == ""
     assert dict(got.database.resources.requests) == {"cpu": "0.5", "memory": "1073741824"}
 
 

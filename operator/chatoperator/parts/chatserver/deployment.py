@@ -27,7 +27,8 @@ from chatoperator.parts.pod import (
 )
 
 if TYPE_CHECKING:
-    from chatoperator.api.spec import Auth, ChatCluster
+    from chatoperator.api.auth import Auth
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
 HTTP_PORT = 8080
@@ -52,7 +53,7 @@ MIGRATE_RETRIES = 8
 """Each try waits two minutes for the database by itself."""
 
 SURGE = "25%"
-"""Rounded up by Kubernetes, as spec.surge() has it."""
+"""Rounded up by Kubernetes, as api.chatserver.surge() has it."""
 
 
 def service(cluster: ChatCluster) -> Manifest:
@@ -166,7 +167,7 @@ def migrate_job(
         "volumeMounts": database_access.mounts(cluster),
     }
     template: Manifest = {
-        "metadata": pod_metadata(cluster.name, "migrate", cluster.chatserver.migration),
+        "metadata": pod_metadata(cluster.name, "migrate", cluster.chatserver.migration_template),
         "spec": {
             **pod_spec(
                 user_id=SERVICE_USER_ID,
@@ -175,7 +176,7 @@ def migrate_job(
                 pull_secrets=cluster.images.pull_secrets,
                 termination_grace_seconds=30,
             ),
-            **placement(cluster.name, "migrate", cluster.chatserver.migration),
+            **placement(cluster.name, "migrate", cluster.chatserver.migration_template),
             "restartPolicy": "OnFailure",
         },
     }

@@ -22,7 +22,7 @@ def revision_of(cluster: ChatCluster, volume_size: str | None) -> str:
         SpecError: A quantity that they are derived from cannot be read.
     """
     try:
-        made = statefulset.config_map(cluster, volume_size=volume_size or cluster.database.storage_size)
+        made = statefulset.config_map(cluster, volume_size=volume_size or cluster.database.storage.size)
     except ValueError as error:
         raise SpecError("database.resources.limits", f"{error}: write it like 4Gi or 500m") from error
     return str(made["data"][statefulset.REVISION_KEY])
@@ -39,7 +39,7 @@ def digest_of(
     Returns:
         The wanted one, or the live one where PostgreSQL refuses the wanted; None until it is known whether it does.
     """
-    wanted = statefulset.config_digest(cluster, volume_size=volume_size or cluster.database.storage_size)
+    wanted = statefulset.config_digest(cluster, volume_size=volume_size or cluster.database.storage.size)
     template = ((observed.workload(cluster.name, "postgres") or {}).get("spec") or {}).get("template")
     live = annotation(template, CONFIG_HASH_ANNOTATION)
     if live is None or live == wanted or agent is None:

@@ -15,7 +15,8 @@ from chatoperator.parts.ingress.tls.self_signed import holds_certificates
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.api.spec import ChatCluster, ExternalDatabase
+    from chatoperator.api.database import ExternalDatabase
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
 

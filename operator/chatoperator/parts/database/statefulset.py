@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.api.database import MAX_CONNECTIONS_DEFAULT
 from chatoperator.api.quantity import number
-from chatoperator.api.spec import MAX_CONNECTIONS_DEFAULT
 from chatoperator.metadata import (
     CONFIG_HASH_ANNOTATION,
     claim_name,
@@ -112,10 +112,10 @@ def claim(cluster: ChatCluster, *, volume_size: str) -> Manifest:
     """
     spec: Manifest = {
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": max(cluster.database.storage_size, volume_size, key=number)}},
+        "resources": {"requests": {"storage": max(cluster.database.storage.size, volume_size, key=number)}},
     }
-    if cluster.database.storage_class_name is not None:
-        spec["storageClassName"] = cluster.database.storage_class_name
+    if cluster.database.storage.storage_class_name is not None:
+        spec["storageClassName"] = cluster.database.storage.storage_class_name
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",

@@ -31,7 +31,8 @@ from chatoperator.parts.pod import (
 )
 
 if TYPE_CHECKING:
-    from chatoperator.api.spec import ChatCluster, Ingress
+    from chatoperator.api.ingress import Ingress
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
 DEFAULT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}

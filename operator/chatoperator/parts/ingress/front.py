@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from chatoperator.metadata import front_name, metadata, selector
 
 if TYPE_CHECKING:
-    from chatoperator.api.spec import ChatCluster, Front
+    from chatoperator.api.ingress import Front
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
 SERVICE_PORT = 80
@@ -74,7 +75,7 @@ def _route(cluster: ChatCluster, front: Front) -> Manifest:
         "kind": "HTTPRoute",
         "metadata": _metadata(cluster, front),
         "spec": {
-            "parentRefs": [dict(parent) for parent in front.parents],
+            "parentRefs": [dict(parent) for parent in front.parent_refs],
             "hostnames": list(cluster.ingress.hostnames),
             "rules": [rule],
         },

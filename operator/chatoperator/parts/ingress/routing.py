@@ -52,7 +52,7 @@ def route_trouble(cluster: ChatCluster, route: Manifest | None, *, known: bool) 
     name = front_name(cluster.name)
     if route is None:
         return RouteTrouble("RouteNotAccepted", f"HTTPRoute {name} does not exist yet")
-    for parent in front.parents:
+    for parent in front.parent_refs:
         words = _refusal(parent, route)
         if words is not None:
             return RouteTrouble("RouteNotAccepted", f"HTTPRoute {name}: Gateway {parent['name']} {words}")

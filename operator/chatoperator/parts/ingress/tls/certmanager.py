@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from chatoperator.metadata import issued_secret_name, labels, metadata
 
 if TYPE_CHECKING:
-    from chatoperator.api.spec import ChatCluster, Issuer
+    from chatoperator.api.ingress import Issuer
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
 API_VERSION = "cert-manager.io/v1"
