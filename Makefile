@@ -49,7 +49,7 @@ format: | $(UV) ## fail on unformatted files (`make fix` formats them)
 fix: | $(UV) ## format and fix what can be fixed
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
 
-docs: | $(UV) ## make docs/reference/chatcluster.md from the CRD, and the tables of docs/operations/conditions.md from the conditions
+docs: | $(UV) ## make docs/reference/chatcluster.md and the chart's copy from the CRD, and the tables of docs/operations/conditions.md from the conditions
 	@$(RUN) python -m crds.reference && $(RUN) python -m crds.conditions
 
 changelog: | $(UV) ## move the fragments of changelog.d into CHANGELOG.md, for the version in pyproject.toml

@@ -9,6 +9,7 @@ import pytest
 
 from chatoperator.parts.database import statefulset
 from chatoperator.parts.manifests import desired
+from tests.operator.test_places import SPEC, leaves
 from tests.support.chatclusters import cluster, inputs
 from tests.support.cluster import ROOT
 
@@ -18,6 +19,7 @@ PARTS = {"chatservers": "demo-chatserver", "HAProxy": "demo-ingress", "PostgreSQ
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "chatserver.scaling.mode": {"chatserver": {"scaling": {"mode": "External", "replicas": 3}}},
+    "chatserver.scaling.replicas": {"chatserver": {"scaling": {"mode": "Disabled", "replicas": 4}}},
     "chatserver.scaling.minReplicas": {"chatserver": {"scaling": {"minReplicas": 3}}},
     "chatserver.scaling.scaleDownStabilizationSeconds": {
         "chatserver": {"scaling": {"scaleDownStabilizationSeconds": 30}}
@@ -27,6 +29,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "chatserver.env": {"chatserver": {"env": [{"name": "CHAT_LOG_LEVEL", "value": "DEBUG"}]}},
     "chatserver.resources": {"chatserver": {"resources": {"limits": {"memory": "2Gi"}}}},
     "chatserver.podTemplate": {"chatserver": {"podTemplate": {"labels": {"team": "chat"}}}},
+    "chatserver.migration": {"chatserver": {"migration": {"podTemplate": {"nodeSelector": {"pool": "jobs"}}}}},
     "chatserver.drainSeconds": {"chatserver": {"drainSeconds": 60}},
     "ingress.allowedOrigins": {"ingress": {"allowedOrigins": ["https://www.example.com"]}},
     "auth": {"auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True}, "sessionDays": 30}},
@@ -36,7 +39,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ingress.podTemplate": {"ingress": {"podTemplate": {"labels": {"team": "chat"}}}},
     "database.podTemplate": {"database": {"podTemplate": {"priorityClassName": "chat"}}},
     "ingress.resources": {"ingress": {"resources": {"limits": {"memory": "2Gi"}}}},
-    "ingress.tls.secretName": {"ingress": {"tls": {"mode": "Secret", "secretName": "mine"}}},
+    "ingress.tls.mode": {"ingress": {"tls": {"mode": "Secret", "secretName": "mine"}}},
+    "ingress.tls.secretName": {"ingress": {"tls": {"mode": "Secret", "secretName": "another"}}},
     "ingress.tls.issuerRef": {
         "ingress": {
             "hostnames": ["chat.example.com"],
@@ -45,17 +49,29 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "ingress.front": {"ingress": {"hostnames": ["chat.example.com"], "front": {"kind": "Ingress"}}},
     "ingress.service.annotations": {"ingress": {"service": {"annotations": {"a": "b"}}}},
+    "ingress.service.externalTrafficPolicy": {
+        "ingress": {"service": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}}
+    },
+    "ingress.service.nodePort": {"ingress": {"service": {"type": "NodePort", "nodePort": 30444}}},
     "ingress.service.proxyProtocolFrom": {"ingress": {"service": {"proxyProtocolFrom": ["10.2.0.0/24"]}}},
     "ingress.service.type": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},
     "database.storage.size": {"database": {"storage": {"size": "20Gi"}}},
+    "database.external": {"database": {"external": {"secretName": "another"}}},
     "database.resources": {"database": {"resources": {"limits": {"memory": "2Gi"}}}},
     "database.parameters": {"database": {"parameters": {"max_connections": "400"}}},
     "networkPolicies": {"networkPolicies": {"enabled": False}},
     "deletionPolicy": {"deletionPolicy": "Delete"},
+    "paused": {"paused": True},
     "images.pullSecrets": {"images": {"pullSecrets": ["registry"]}},
 }
 
-ALREADY: dict[str, dict[str, Any]] = {"ingress.tls.issuerRef": {"ingress": {"hostnames": ["chat.example.com"]}}}
+ALREADY: dict[str, dict[str, Any]] = {
+    "ingress.tls.issuerRef": {"ingress": {"hostnames": ["chat.example.com"]}},
+    "ingress.tls.secretName": {"ingress": {"tls": {"mode": "Secret", "secretName": "mine"}}},
+    "ingress.service.externalTrafficPolicy": {"ingress": {"service": {"type": "LoadBalancer"}}},
+    "ingress.service.nodePort": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},
+    "database.external": {"database": {"external": {"secretName": "mine"}}},
+}
 """What a field's example needs beside it, and the chat has before."""
 
 
@@ -90,4 +106,13 @@ def test_a_change_restarts_what_the_page_says(field: str) -> None:
 
 
 def test_every_field_of_the_page_is_tried() -> None:
-    assert documented().keys() - {"version", "images.registry"} == EXAMPLES.keys()
+    """But for those that choose images, which are an input here."""
+    of_images = {"version", "images.registry", "chatserver.image", "ingress.image", "database.image"}
+    assert documented().keys() - of_images == EXAMPLES.keys()
+
+
+def test_every_field_of_the_crd_is_on_the_page() -> None:
+    page = documented()
+    missing = {field for field in leaves(SPEC) if not any(f"{field}.".startswith(f"{known}.") for known in page)}
+    # Kubernetes cannot move a volume, and the page says so below the table.
+    assert missing == {"database.storage.storageClassName"}
