@@ -134,7 +134,7 @@ class Settings:
     requests_per_address_per_minute: int = 0
     session_days: int = 90
     audit_days: int = 90
-    max_connections: int = 10_000
+    max_connections: int = 12_500
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxy_hops: int = 1
     web_root: Path | None = None
@@ -329,7 +329,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         requests_per_address_per_minute=reader.integer("REQUESTS_PER_ADDRESS_PER_MINUTE", least=0, most=10**9),
         session_days=reader.integer("SESSION_DAYS", least=1, most=3650),
         audit_days=reader.integer("AUDIT_DAYS", least=1, most=3650),
-        max_connections=reader.integer("MAX_CONNECTIONS", least=1, most=10**6),
+        max_connections=reader.integer("MAX_CONNECTIONS", least=1, most=10**7),
         allowed_origins=_read_origins(reader),
         trusted_proxy_hops=reader.integer("TRUSTED_PROXY_HOPS", least=0, most=10),
         web_root=_read_web_root(reader),

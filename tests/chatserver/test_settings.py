@@ -15,7 +15,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (settings.http_port, settings.metrics_port, settings.database_pool_size) == (8080, 9090, 8)
     assert (settings.drain_seconds, settings.readiness_notice_seconds) == (30, 5)
     assert (settings.heartbeat_seconds, settings.shed_percent_per_second) == (5, 1)
-    assert (settings.max_connections, settings.trusted_proxy_hops, settings.session_days) == (10_000, 1, 90)
+    assert (settings.max_connections, settings.trusted_proxy_hops, settings.session_days) == (12_500, 1, 90)
     assert settings.web_root is None
 
 
