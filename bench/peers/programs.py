@@ -22,6 +22,9 @@ DEBIAN = ("ejabberd", "erlang-p1-pgsql", "prosody", "lua-dbi-postgresql")
 PYTHON = ("matrix-synapse==1.163.0", "psycopg2-binary==2.9.13")
 """psycopg2-binary: with PostgreSQL's library in it, so that no compiler is needed."""
 
+VENV = f"synapse-python{sys.version_info.major}.{sys.version_info.minor}"
+"""Its folder: Synapse runs on the interpreter that our servers run on, so that another one needs another venv."""
+
 DOWNLOAD_SECONDS = 600
 
 # Taken from the archive even where the machine has them installed, so that one tree has all of Erlang and of Lua.
@@ -50,7 +53,7 @@ def synapse_python() -> Path:
     Raises:
         NotHereError: it is not there; `fetch` gets it.
     """
-    python = _folder() / "synapse" / "bin" / "python"
+    python = _folder() / VENV / "bin" / "python"
     if not python.exists():
         raise NotHereError("its venv is not in the cache: run `python -m bench --fetch`")
     return python
@@ -58,7 +61,7 @@ def synapse_python() -> Path:
 
 def missing() -> list[str]:
     """Return what `fetch` would download."""
-    needed = {"debian": ", ".join(DEBIAN), "synapse": ", ".join(PYTHON)}
+    needed = {"debian": ", ".join(DEBIAN), VENV: ", ".join(PYTHON)}
     return [what for folder, what in needed.items() if not (_folder() / folder).exists()]
 
 
@@ -66,7 +69,7 @@ def fetch() -> list[str]:
     """Download the missing programs; returns the failures, each with its reason."""
     _folder().mkdir(parents=True, exist_ok=True)
     failed = []
-    for name, make in (("debian", _unpack_debian), ("synapse", _make_venv)):
+    for name, make in (("debian", _unpack_debian), (VENV, _make_venv)):
         final, building = _folder() / name, _folder() / f"{name}.building-{os.getpid()}"
         if final.exists():
             continue

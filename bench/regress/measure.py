@@ -134,7 +134,8 @@ def running(run_by: Sequence[str] = (), **settings: str | float) -> Iterator[Ben
         settings: of the server, beside `SETTINGS`.
 
     Raises:
-        FileNotFoundError: Valgrind or PostgreSQL is not here.
+        FileNotFoundError: Valgrind is not here.
+        EmbeddedPostgresError: PostgreSQL is not here.
     """
     with tempfile.TemporaryDirectory(prefix="bench-regress-") as name, PostgresCluster(COUNTING_SETTINGS) as postgres:
         folder = Path(name)

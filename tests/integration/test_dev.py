@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from chatserver.dev.postgres import EmbeddedPostgresError, find_binaries, wheel_binaries
+from chatserver.dev.programs import EmbeddedPostgresError, find_binaries, wheel_binaries
 from tests.support.findings import tell
 
 if TYPE_CHECKING:

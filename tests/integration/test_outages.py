@@ -18,6 +18,7 @@ from tests.support.people import Server, running_server, sign_in
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from chatserver.dev.postgres import Shutdown
     from tests.support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.integration
@@ -42,7 +43,7 @@ async def eventually(call: Callable[[], Awaitable[object]], seconds: float = 30)
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_restart_gives_503_then_recovers_and_keeps_what_was_acknowledged(
-    postgres: PostgresCluster, read_dsn: Callable[[], str], mode: str
+    postgres: PostgresCluster, read_dsn: Callable[[], str], mode: Shutdown
 ) -> None:
     async with running_server(read_dsn) as server:
         ada, bob = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")

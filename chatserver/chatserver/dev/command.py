@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from chatserver.app import serve
-from chatserver.dev.postgres import EmbeddedPostgresError, embedded_postgres
+from chatserver.dev.postgres import embedded_postgres
+from chatserver.dev.programs import EmbeddedPostgresError
 from chatserver.environment import PREFIX, SettingsError
 from chatserver.logs import configure_logs
 from chatserver.settings import read_settings
