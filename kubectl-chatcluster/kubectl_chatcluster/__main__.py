@@ -49,51 +49,73 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     shared = argparse.ArgumentParser(add_help=False)
-    passed = shared.add_argument_group("kubectl's own flags, passed on to it")
+    passed = shared.add_argument_group("flags of kubectl, passed on to it")
     for flag in FLAGS:
         short = ("-n",) if flag == "namespace" else ()
         action = "append" if flag == "as-group" else "store"
         passed.add_argument(*short, f"--{flag}", dest=f"flag_{flag}", metavar=flag.upper(), action=action)
-    made = argparse.ArgumentParser(prog="kubectl chatcluster", description="Looks after ChatClusters.")
+    made = argparse.ArgumentParser(prog="kubectl chatcluster", description="Inspect and operate ChatClusters.")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, told: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=told, description=told, parents=[shared], allow_abbrev=False)
+    def command(name: str, summary: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=summary, description=summary, parents=[shared], allow_abbrev=False)
 
-    one = command("status", "what works, what does not, and why; exit status 1 while the ChatCluster is not Ready")
+    one = command(
+        "status", "show what works, what does not, and why; the exit status is 1 if the ChatCluster is not Ready"
+    )
     _add_name(one)
     one.add_argument("-o", "--output", choices=["text", "json"], default="text")
     one.set_defaults(run=_status)
-    one = command("connections", "connections of each chatserver, as it counts them at this moment")
+    one = command("connections", "show the current number of connections of each chatserver")
     _add_name(one)
     one.add_argument("-o", "--output", choices=["text", "json"], default="text")
     one.set_defaults(run=_connections)
     one = command(
-        "drain", "make one chatserver leave, within the disruption budget, and wait until its clients have moved"
+        "drain", "evict one chatserver, if the PodDisruptionBudget allows it, and wait until its clients have moved"
     )
-    one.add_argument("server", metavar="SERVER", help="name of the chatserver's pod")
-    one.add_argument("--timeout", type=_duration, metavar="90s", help="default: the pod's grace period and a minute")
+    one.add_argument("server", metavar="SERVER", help="name of the pod of the chatserver")
+    one.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="90s",
+        help="how long to wait; default: the grace period of the pod plus one minute",
+    )
     one.set_defaults(run=_drain)
-    one = command("logs", "what all pods wrote, merged, newest last")
+    one = command("logs", "print the logs of all pods, merged by time, newest last")
     _add_name(one)
     one.add_argument(
-        "--component", choices=["chatserver", "ingress", "postgres", "migrate", OPERATOR], help="only this one"
+        "--component",
+        choices=["chatserver", "ingress", "postgres", "migrate", OPERATOR],
+        help="only the logs of this component",
     )
-    one.add_argument("--since", type=_since, metavar="5m", help="only newer lines")
-    one.add_argument("--tail", type=int, default=1000, metavar="N", help="newest lines a pod (%(default)s); -1: all")
+    one.add_argument("--since", type=_since, metavar="5m", help="only lines newer than this")
     one.add_argument(
-        "-o", "--output", choices=["text", "raw"], default="text", help="raw: the lines as they were written"
+        "--tail",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="number of newest lines of each pod (%(default)s); -1 for all",
     )
+    one.add_argument("-o", "--output", choices=["text", "raw"], default="text", help="raw prints the lines unchanged")
     one.set_defaults(run=_logs)
-    one = command("support-bundle", "all that helps to find a fault in one file, without secrets and phone numbers")
+    one = command(
+        "support-bundle", "write everything that helps to find a fault to one file, without secrets and phone numbers"
+    )
     _add_name(one)
-    one.add_argument("--output", type=Path, metavar="FILE", help="default: chatcluster-NAMESPACE-NAME-TIME.tar.gz here")
+    one.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: chatcluster-NAMESPACE-NAME-TIME.tar.gz in the current folder",
+    )
     one.set_defaults(run=_support_bundle)
     return made
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", nargs="?", metavar="NAME", help="the ChatCluster; not needed where there is only one")
+    command.add_argument(
+        "name", nargs="?", metavar="NAME", help="name of the ChatCluster; optional if the namespace has only one"
+    )
 
 
 def kubectl_flags(parsed: argparse.Namespace) -> list[str]:
@@ -107,7 +129,7 @@ def kubectl_flags(parsed: argparse.Namespace) -> list[str]:
 
 def _duration(text: str) -> float:
     if not DURATION.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 30s, 5m or 1h30m")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write it like 30s, 5m or 1h30m")
     parts = re.findall(r"([\d.]+)(ms|h|m|s)", text)
     return sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
 
@@ -148,9 +170,9 @@ def _logs(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
         _say(line.text if parsed.output == "raw" else logs.readable(line), raw=parsed.output == "raw")
     unseen += [f"{log.source.pod.name}: {log.error}" for log in read if log.error is not None]
     if not wanted and not unseen:
-        unseen.append(f"there are no pods of {parsed.component or 'this ChatCluster'} yet")
+        unseen.append(f"{parsed.component or 'this ChatCluster'} has no pods yet")
     for why in unseen:
-        _complain(f"not shown: {why}")
+        _complain(f"cannot show: {why}")
     return 1 if unseen and not any(log.printed for log in read) else 0
 
 
@@ -159,14 +181,14 @@ def _support_bundle(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     folder = f"chatcluster-{body['metadata']['namespace']}-{body['metadata']['name']}-{now:%Y%m%dT%H%M%SZ}"
     path = parsed.output or Path(f"{folder}.tar.gz")
     if path.exists():
-        raise Misuse(f"{path} exists already; choose another --output")
+        raise Misuse(f"{path} already exists; choose another file with --output")
     files = bundle.collect(kubectl, body, now)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as out:
             out.write(pack(files, folder, now))
     except OSError as error:
-        raise Misuse(f"{path} cannot be written: {error.strerror}; choose another --output") from error
-    _say(f"{path}: {len(files)} files, without secrets; missing.txt in it says what could not be read")
+        raise Misuse(f"cannot write {path}: {error.strerror}; choose another file with --output") from error
+    _say(f"wrote {len(files)} files, without secrets, to {path}; missing.txt in it lists what could not be read")
     return 0
 
 

@@ -35,18 +35,18 @@ LOG_LINES = 20_000
 """Newest lines a pod: some megabytes, hours of a busy server."""
 
 README = """\
-Support bundle of ChatCluster {namespace}/{name}, made at {now}.
+Support bundle of ChatCluster {namespace}/{name}, created at {now}.
 
   status.txt, connections.txt   what `kubectl chatcluster status` and `connections` print
-  chatcluster.json, children/   the resource and what the operator made from it
-  events.json                   Events of the namespace that are about them
-  logs/, metrics/               of each pod; *.previous.log is from before its last restart
-  operator/                     the operator's Deployment, pods and logs
+  chatcluster.json, children/   the resource and the objects that the operator created for it
+  events.json                   Events about these objects
+  logs/, metrics/               of each pod; *.previous.log is from before the last restart
+  operator/                     Deployment, pods and logs of the operator
   secrets.json                  names of Secrets, and of the keys that pods use; no Secret was read
-  versions.json                 of Kubernetes and kubectl
+  versions.json                 versions of Kubernetes and kubectl
   missing.txt                   what could not be read, and why
 
-Passwords, tokens, keys and phone numbers were replaced. Look through it before you hand it on all the same.
+Passwords, tokens, keys and phone numbers were replaced. Still check the files before you pass them on.
 """
 
 
@@ -114,7 +114,7 @@ def _operator(kubectl: Kubectl, missing: list[str]) -> dict[str, list[Object]]:
         try:
             found[f"operator/{kind}.json"] = kubectl.list(kind, selector=OPERATOR_SELECTOR, everywhere=True)
         except KubectlError as error:
-            missing.append(f"operator's {kind}: {error}")
+            missing.append(f"{kind} of the operator: {error}")
     return found
 
 

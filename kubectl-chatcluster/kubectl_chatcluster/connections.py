@@ -1,4 +1,4 @@
-"""`connections`: how the people are spread over the chatservers. Pure."""
+"""`connections`: how the connections are spread over the chatservers. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def total(readings: dict[str, Reading | None]) -> int:
 
 
 def as_text(picture: Picture, now: dt.datetime) -> str:
-    """For people: a row a server, and the sum."""
+    """As text: a row for each server, and the sum."""
     chat, everybody = picture.chat, total(picture.readings)
     rows = []
     for pod in picture.of("chatserver"):
@@ -37,13 +37,13 @@ def as_text(picture: Picture, now: dt.datetime) -> str:
         )
     silent = sum(picture.readings.get(pod.name) is None for pod in picture.of("chatserver"))
     known = f"{everybody} connections on {len(rows)} servers" + (
-        f", of which {silent} gave no reading" if silent else ""
+        f"; {silent} of them did not report a number" if silent else ""
     )
     target = "?" if chat.target is None else chat.target
     servers = f"{_number(chat.ready_replicas)} servers ready, {_number(chat.desired_replicas)} desired"
-    wish = f"target {target} a server; {servers}"
-    lines = [*table(("SERVER", "CONNECTIONS", "SHARE", "DRAINING", "AGE"), rows, indent=""), "", known, wish]
-    lines += [f"not shown: {why}" for why in picture.unseen]
+    desired = f"target {target} per server; {servers}"
+    lines = [*table(("SERVER", "CONNECTIONS", "SHARE", "DRAINING", "AGE"), rows, indent=""), "", known, desired]
+    lines += [f"cannot show: {why}" for why in picture.unseen]
     return "\n".join(terminal.line(line) for line in lines) + "\n"
 
 

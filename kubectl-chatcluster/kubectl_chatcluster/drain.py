@@ -1,4 +1,4 @@
-"""`drain`: makes one chatserver leave through the Eviction API, and follows until its clients have moved."""
+"""`drain`: evicts one chatserver through the Eviction API, and waits until its clients have moved."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def drain(kubectl: Kubectl, server: str, *, timeout_seconds: float | None, say: 
     clients = "an unknown number of" if before is None else str(before.connections)
     if pod.leaving is None:
         _evict(kubectl, namespace, pod)
-        say(f"{server} is told to leave; it asks its {clients} clients to move, over at most {pod.grace_seconds} s")
+        say(f"evicting {server}, with {clients} clients; it moves them to other servers within {pod.grace_seconds} s")
     else:
-        say(f"{server} is leaving already, with {clients} clients")
+        say(f"{server} is already stopping, with {clients} clients")
     took = _follow(kubectl, namespace, pod, limit, before, say)
     others = tuple(other for other in gather.pods(kubectl, chat) if other.part == "chatserver" and other.ready)
     found, _ = gather.readings(kubectl, namespace, others)
@@ -57,8 +57,8 @@ def drain(kubectl: Kubectl, server: str, *, timeout_seconds: float | None, say: 
         f" {len(others)} other servers are ready and hold {total(found)} connections"
     )
     say(
-        f"Deployment {part_name(pod.chat, 'chatserver')} makes a new server in its place,"
-        " unless the autoscaler wants fewer"
+        f"Deployment {part_name(pod.chat, 'chatserver')} creates a new server in its place,"
+        " unless the autoscaler needs fewer"
     )
 
 
@@ -72,11 +72,11 @@ def checked(body: Object) -> Pod:
     labels = body["metadata"].get("labels") or {}
     if labels.get("app.kubernetes.io/name") != "chatcluster" or not pod.chat:
         raise NotAServer(
-            f"pod {pod.name} belongs to no ChatCluster; `kubectl chatcluster connections` lists the servers"
+            f"pod {pod.name} does not belong to a ChatCluster; `kubectl chatcluster connections` lists the chatservers"
         )
     if pod.part != "chatserver":
         raise NotAServer(
-            f"pod {pod.name} is the {pod.part} of ChatCluster {pod.chat}, and drain is for its chatservers;"
+            f"pod {pod.name} belongs to the {pod.part} of ChatCluster {pod.chat}, but drain works only for chatservers;"
             " `kubectl chatcluster connections` lists them"
         )
     return pod
@@ -92,7 +92,7 @@ def _find(kubectl: Kubectl, server: str) -> Object:
     names = ", ".join(sorted(pod["metadata"]["name"] for pod in kubectl.list("pods", selector=selector)))
     raise NotAServer(
         f"there is no pod {server} in namespace {kubectl.namespace()}; "
-        + (f"its chatservers are: {names}" if names else "it has no chatservers: choose another one with -n")
+        + (f"its chatservers are: {names}" if names else "the namespace has no chatservers: choose another one with -n")
     )
 
 
@@ -103,7 +103,7 @@ def _chat(kubectl: Kubectl, pod: Pod, namespace: str) -> Object:
         if not error.is_missing:
             raise
     raise NoSuchChat(
-        f"pod {pod.name} says that it belongs to ChatCluster {pod.chat}, which does not exist: nothing would"
+        f"pod {pod.name} has the labels of ChatCluster {pod.chat}, which does not exist, so nothing would"
         f" replace it; `kubectl delete pod {pod.name}` removes it"
     )
 
@@ -125,15 +125,16 @@ def _evict(kubectl: Kubectl, namespace: str, pod: Pod) -> None:
 
 
 def budget_words(kubectl: Kubectl, namespace: str, name: str) -> str:
-    """What a disruption budget says of itself, and what to do about it."""
-    remedy = "Try again when all servers are ready: kubectl chatcluster status"
+    """The state of a disruption budget, and what to do about it."""
+    remedy = "Try again when all servers are ready (kubectl chatcluster status)"
     try:
         status = kubectl.get("poddisruptionbudgets", name, namespace).get("status") or {}
     except KubectlError:
         return f"{remedy}."
     return (
-        f"PodDisruptionBudget {name} needs {status.get('desiredHealthy', '?')} healthy servers of"
-        f" {status.get('currentHealthy', '?')} and allows {status.get('disruptionsAllowed', 0)} to leave now. {remedy}."
+        f"PodDisruptionBudget {name} needs {status.get('desiredHealthy', '?')} healthy servers, has"
+        f" {status.get('currentHealthy', '?')}, and allows {status.get('disruptionsAllowed', 0)} evictions"
+        f" now. {remedy}."
     )
 
 
@@ -147,8 +148,8 @@ def _follow(
         if took > limit:
             left = "" if last is None else f", with {last} connections when it last answered"
             raise NotGone(
-                f"{pod.name} is still there after {limit:.0f} s{left}; it goes on leaving: run the same command"
-                " again to follow it, with a longer --timeout"
+                f"{pod.name} has not stopped after {limit:.0f} s{left}. It continues to stop: run the same command"
+                " again, with a longer --timeout, to watch it"
             )
         reading = _reading(kubectl, namespace, pod)
         if reading is not None and reading.connections != last:

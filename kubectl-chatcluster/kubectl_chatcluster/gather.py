@@ -1,4 +1,4 @@
-"""Asks the cluster for what a Picture holds; what may not be read is told, not fatal."""
+"""Reads what a Picture holds from the cluster; what may not be read is listed and is not fatal."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def chat(kubectl: Kubectl, name: str | None) -> Object:
         return found[0]
     if found:
         names = ", ".join(sorted(body["metadata"]["name"] for body in found))
-        raise NoSuchChat(f"there are several ChatClusters here; name one of: {names}")
+        raise NoSuchChat(f"this namespace has several ChatClusters; name one of: {names}")
     raise NoSuchChat(f"there is no ChatCluster in namespace {kubectl.namespace()}{_others(kubectl)}")
 
 
@@ -57,9 +57,9 @@ def _others(kubectl: Kubectl) -> str:
     except KubectlError as error:
         return f"; choose another namespace with -n ({error})"
     if not found:
-        return ", nor in any other: `kubectl apply` one, see examples/minimal.yaml"
+        return ", nor in any other. Create one with `kubectl apply`; see examples/minimal.yaml"
     names = ", ".join(sorted(f"{body['metadata']['name']} -n {body['metadata']['namespace']}" for body in found))
-    return f"; there are: {names}"
+    return f"; existing ChatClusters: {names}"
 
 
 def pods(kubectl: Kubectl, body: Object) -> tuple[Pod, ...]:

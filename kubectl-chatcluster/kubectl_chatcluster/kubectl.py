@@ -48,7 +48,7 @@ class Kubectl:
         """Run it once and return what it printed.
 
         Raises:
-            KubectlError: It failed, in words that name the remedy.
+            KubectlError: It failed; the text names the remedy.
         """
         try:
             done = subprocess.run(  # noqa: S603 - the user's kubectl with a list of arguments, never a shell
@@ -61,7 +61,10 @@ class Kubectl:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise KubectlError(f"kubectl {arguments[0]} gave no answer within {COMMAND_SECONDS} s") from None
+            raise KubectlError(
+                f"kubectl {arguments[0]} did not finish within {COMMAND_SECONDS} s; check the connection to the "
+                f"API server"
+            ) from None
         if done.returncode:
             raise translate(done.stderr)
         return done.stdout
@@ -126,7 +129,7 @@ def find(flags: Sequence[str]) -> Kubectl:
     """
     program = shutil.which("kubectl")
     if program is None:
-        raise KubectlError("there is no kubectl on the PATH: install it, https://kubernetes.io/docs/tasks/tools/")
+        raise KubectlError("kubectl is not on the PATH; install it: https://kubernetes.io/docs/tasks/tools/")
     return Kubectl(program, tuple(flags))
 
 
@@ -145,10 +148,10 @@ def translate(stderr: str) -> KubectlError:
     """
     text = stderr.strip()
     if MISSING_TYPE.search(text):
-        return KubectlError(f"{text}; is the operator installed in this cluster, with its CRD?", "NoSuchType")
+        return KubectlError(f"{text}. Check that the operator and its CRD are installed in this cluster", "NoSuchType")
     match = SERVER_ERROR.search(text)
     if match is None:
-        return KubectlError(text or "kubectl failed without a word")
+        return KubectlError(text or "kubectl failed without an error message")
     reason, message = match["reason"], match["message"].strip()
     if reason == "Forbidden":
         return KubectlError(_missing_right(message), reason)
@@ -162,7 +165,10 @@ def _missing_right(message: str) -> str:
     resource = denied["resource"] + (f".{denied['group']}" if denied["group"] else "")
     scope = SCOPE.search(message)
     where = f" in namespace {scope[1]}" if scope else " in the whole cluster"
-    return f"you have no right to {denied['verb']} {resource}{where}: ask for a role with that verb"
+    return (
+        f"you are not allowed to {denied['verb']} {resource}{where}: request a role with that verb from "
+        f"your cluster admin"
+    )
 
 
 def _in(namespace: str | None) -> tuple[str, ...]:

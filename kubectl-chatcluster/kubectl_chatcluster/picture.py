@@ -85,7 +85,7 @@ class Pod:
         part: Such as `chatserver`.
         node: Empty while it has none.
         created: When it was made.
-        leaving: Since when it is told to leave; None while it is not.
+        leaving: Since when it is being deleted; None while it is not.
         ready: Whether it serves.
         state: In a word or two, such as `ready` or `CrashLoopBackOff`.
         restarts: Of all its containers.

@@ -37,7 +37,7 @@ def as_text(picture: Picture, now: dt.datetime) -> str:
         lines += ["", *_pods("Migration", tuple(migrations), now)]
     lines += ["", *_images(chat), "", *_events(picture, now)]
     if picture.unseen:
-        lines += ["", "Not shown", *(f"  {why}" for why in picture.unseen)]
+        lines += ["", "Could not be read", *(f"  {why}" for why in picture.unseen)]
     return "\n".join(terminal.line(line) for line in lines) + "\n"
 
 
@@ -46,11 +46,15 @@ def headline(chat: Chat, now: dt.datetime) -> str:
     ready = chat.condition("Ready")
     if ready is None:
         return (
-            "NOT READY: the operator has said nothing yet; does it run? (kubectl chatcluster logs --component operator)"
+            "NOT READY: the operator has not reported a status yet. Check that it runs: kubectl "
+            "chatcluster logs --component operator"
         )
     stale = ""
     if chat.observed_generation != chat.generation:
-        stale = f" (of spec {chat.observed_generation}; the operator has not taken in spec {chat.generation})"
+        stale = (
+            f" (for generation {chat.observed_generation} of the spec; the operator has not processed "
+            f"generation {chat.generation} yet)"
+        )
     if ready.status == "True":
         return f"Ready for {age(ready.since, now)}{stale}" + (f": {chat.url}" if chat.url else "")
     return f"NOT READY for {age(ready.since, now)}{stale}: {ready.message or ready.reason}"
@@ -79,7 +83,7 @@ def _servers(picture: Picture, now: dt.datetime) -> list[str]:
     counts = (
         f"{_figure(chat.ready_replicas)} ready of {_figure(chat.replicas)}, {_figure(chat.desired_replicas)} desired"
     )
-    head = f"Chatservers: {counts}; {_figure(chat.connections)} connections, made for {_figure(chat.target)} a server"
+    head = f"Chatservers: {counts}; {_figure(chat.connections)} connections, target {_figure(chat.target)} per server"
     columns = ("NAME", "STATE", "CONNECTIONS", "AGE", "RESTARTS", "NODE")
     return [head, *(table(columns, rows) if rows else ["  none"])]
 
@@ -93,14 +97,14 @@ def _pods(title: str, pods: tuple[Pod, ...], now: dt.datetime) -> list[str]:
 
 def _database(picture: Picture, now: dt.datetime) -> list[str]:
     if picture.chat.external_secret is not None:
-        return [f"Database: your own, by the DSN of Secret {picture.chat.external_secret}"]
+        return [f"Database: external, with the URL in Secret {picture.chat.external_secret}"]
     volume = picture.volume
-    told = (
+    line = (
         f"  volume {volume.name}: {volume.phase}, {volume.size}, class {volume.storage_class or 'none'}"
         if volume is not None
-        else "  volume: none seen"
+        else "  volume: not found"
     )
-    return [*_pods("Database", picture.of("postgres"), now), told]
+    return [*_pods("Database", picture.of("postgres"), now), line]
 
 
 def _images(chat: Chat) -> list[str]:

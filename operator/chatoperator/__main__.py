@@ -24,10 +24,17 @@ EXIT_MISUSE = 2
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `chatoperator`."""
-    parser = argparse.ArgumentParser(prog="chatoperator", description="The operator of ChatClusters.")
+    parser = argparse.ArgumentParser(
+        prog="chatoperator",
+        description="The ChatCluster operator. The Helm chart starts it in a pod; `simulate` runs anywhere.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="reconcile ChatClusters until stopped")
-    _add_simulate(commands.add_parser("simulate", help="try the autoscaler on connections over time"))
+    commands.add_parser("run", help="run the operator until it is stopped (only in a pod)")
+    _add_simulate(
+        commands.add_parser(
+            "simulate", help="show what the autoscaler would do with recorded or generated connection counts"
+        )
+    )
     parsed = parser.parse_args(arguments)
     if parsed.command == "run":
         _run()
@@ -37,32 +44,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--trace", type=Path, metavar="FILE", help="CSV with the header seconds,connections")
-    source.add_argument("--synthetic", choices=["day"], help="made-up connections of 24 hours")
-    parser.add_argument("--peak", type=_count, default=60_000, help="connections of the made-up day (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the made-up day's noise (%(default)s)")
-    # The defaults of the fields below spec.chatserver.
-    parser.add_argument("--target", type=_count, default=10_000, help="targetConnectionsPerServer (%(default)s)")
-    parser.add_argument("--min", type=_count, default=2, help="scaling.minReplicas (%(default)s)")
-    parser.add_argument("--max", type=_count, default=10, help="scaling.maxReplicas (%(default)s)")
-    parser.add_argument(
-        "--window-seconds", type=int, default=300, help="scaling.scaleDownStabilizationSeconds (%(default)s)"
+    source.add_argument(
+        "--trace", type=Path, metavar="FILE", help="recorded connection counts: CSV with the header seconds,connections"
     )
-    parser.add_argument("--drain-seconds", type=int, default=30, help="drainSeconds (%(default)s)")
-    parser.add_argument("--start-seconds", type=int, default=20, help="until a new server serves (%(default)s)")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw it into this file too")
+    source.add_argument("--synthetic", choices=["day"], help="generated connection counts of 24 hours")
+    parser.add_argument(
+        "--peak", type=_count, default=60_000, help="highest connection count of the generated day (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the noise of the generated day (%(default)s)")
+    # The defaults of the fields below spec.chatserver.
+    parser.add_argument(
+        "--target", type=_count, default=10_000, help="spec.chatserver.targetConnectionsPerServer (%(default)s)"
+    )
+    parser.add_argument("--min", type=_count, default=2, help="spec.chatserver.scaling.minReplicas (%(default)s)")
+    parser.add_argument("--max", type=_count, default=10, help="spec.chatserver.scaling.maxReplicas (%(default)s)")
+    parser.add_argument(
+        "--window-seconds",
+        type=int,
+        default=300,
+        help="spec.chatserver.scaling.scaleDownStabilizationSeconds (%(default)s)",
+    )
+    parser.add_argument("--drain-seconds", type=int, default=30, help="spec.chatserver.drainSeconds (%(default)s)")
+    parser.add_argument(
+        "--start-seconds", type=int, default=20, help="seconds until a new chatserver is ready (%(default)s)"
+    )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="also write the chart to this SVG file")
 
 
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+        raise argparse.ArgumentTypeError(f"{text} is less than 1; use a whole number from 1")
     return value
 
 
 def _simulate(parsed: argparse.Namespace) -> None:
     if parsed.min > parsed.max:
-        _refuse(f"--min {parsed.min} is greater than --max {parsed.max}")
+        _refuse(f"--min {parsed.min} is greater than --max {parsed.max}; lower --min or raise --max")
     policy = Policy(parsed.target, parsed.min, parsed.max, parsed.window_seconds)
     try:
         if parsed.trace is not None:
@@ -83,7 +101,9 @@ def _run() -> None:
 
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         # Elsewhere its requests to pods and Services would leave for addresses that belong to somebody else.
-        _refuse("run it in a pod of the cluster; the Helm chart does")
+        _refuse(
+            "KUBERNETES_SERVICE_HOST is not set: `chatoperator run` works only in a pod; install it with the Helm chart"
+        )
     try:
         configured = settings.read(os.environ)
     except SettingsError as error:

@@ -86,12 +86,12 @@ class Controller:
         silent = self._reconciler.cache.silent_seconds()
         for seconds, most, what in (
             (age, OLDEST_MAX_SECONDS, f"the last sweep was {age:.0f} s ago"),
-            (oldest, OLDEST_MAX_SECONDS, f"a ChatCluster has been due for {oldest:.0f} s and was not reconciled"),
-            (silent, SILENT_MAX_SECONDS, f"a watch was silent for {silent:.0f} s"),
+            (oldest, OLDEST_MAX_SECONDS, f"a ChatCluster has waited {oldest:.0f} s to be reconciled"),
+            (silent, SILENT_MAX_SECONDS, f"a watch of the API server has received nothing for {silent:.0f} s"),
         ):
             if seconds > most:
                 raise OperatorError(what)
-        return f"the last sweep was {age:.0f} s ago, the oldest ChatCluster that is due waits for {oldest:.0f} s"
+        return f"the last sweep was {age:.0f} s ago, the ChatCluster that waits longest has waited {oldest:.0f} s"
 
     async def _run(self, key: Key) -> None:
         with metrics.RECONCILE_SECONDS.time():

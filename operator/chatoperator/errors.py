@@ -1,4 +1,4 @@
-"""What can go wrong in the operator, and whether trying again can help."""
+"""The errors of the operator, and whether a retry can succeed."""
 
 
 class OperatorError(Exception):

@@ -161,7 +161,7 @@ def _succeeded(name: str, container: Manifest) -> bool:
 
 def _lost(raw: Manifest) -> str:
     node, leaves_by = raw.get("spec", {}).get("nodeName"), raw["metadata"]["deletionTimestamp"]
-    return f"NodeLost: node {node} should have removed it by {leaves_by}; repair the node, or delete the Node for good"
+    return f"NodeLost: node {node} did not remove the pod by {leaves_by}. Repair the node, or delete the Node object"
 
 
 def _trouble(status: Mapping[str, Any], containers: list[Manifest], *, once: bool) -> str | None:
@@ -173,7 +173,7 @@ def _trouble(status: Mapping[str, Any], containers: list[Manifest], *, once: boo
         state = container.get("state") or {}
         ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
         if (once or not container.get("ready")) and ended.get("exitCode"):
-            return f"container {container['name']} ended with exit code {ended['exitCode']}{_beside(ended)}"
+            return f"container {container['name']} exited with code {ended['exitCode']}{_beside(ended)}"
         waiting = state.get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return f"container {container['name']}: {_sentence(waiting)}"

@@ -91,14 +91,16 @@ def read(environment: Mapping[str, str]) -> Settings:
 def _required(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "").strip()
     if not value:
-        raise SettingsError(f"{name} is not set; the Helm chart sets it")
+        raise SettingsError(
+            f"environment variable {name} is not set; install the operator with its Helm chart, which sets it"
+        )
     return value
 
 
 def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     value = environment.get(name) or choices[0]
     if value not in choices:
-        raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+        raise SettingsError(f"environment variable {name} is {value!r}; it must be one of {', '.join(choices)}")
     return value
 
 
@@ -112,12 +114,12 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name) or str(default)
     highest = 65535
     if not text.isdecimal() or not 1 <= int(text) <= highest:
-        raise SettingsError(f"{name} is {text!r}; it must be a port from 1 to {highest}")
+        raise SettingsError(f"environment variable {name} is {text!r}; it must be a port from 1 to {highest}")
     return int(text)
 
 
 def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name) or str(default)
     if not text.isdecimal() or not int(text):
-        raise SettingsError(f"{name} is {text!r}; it must be a number of bytes; the Helm chart sets it")
+        raise SettingsError(f"environment variable {name} is {text!r}; it must be a positive number of bytes")
     return int(text)

@@ -39,7 +39,7 @@ async def test_bad_changes_stop_by_themselves_and_are_mended_forward_or_back(clu
         await cluster.says("Progressing", "MigrationFailing", TOLD_SECONDS)
         told = await cluster.condition("Progressing")
         tell(f"an image that cannot migrate, told after {time.monotonic() - began:.0f} s: {told['message']}")
-        assert "exit code" in told["message"]
+        assert "exited with code" in told["message"]
         assert "The previous version keeps serving" in told["message"]
         assert (await running(cluster)).pods == before.pods
         await _change(cluster, {"chatserver": {"image": None}})
@@ -52,7 +52,7 @@ async def test_bad_changes_stop_by_themselves_and_are_mended_forward_or_back(clu
         await cluster.says("Progressing", "RolloutFailing", TOLD_SECONDS)
         told = await cluster.condition("Progressing")
         tell(f"servers that do not start, told after {time.monotonic() - began:.0f} s: {told['message']}")
-        assert "container chatserver ended with exit code 2" in told["message"]
+        assert "container chatserver exited with code 2" in told["message"]
         assert before.pods <= (await running(cluster)).pods, "the old ones stay"
         assert not ready.bad(), "nobody was without an answer so far"
 

@@ -90,7 +90,7 @@ async def test_uninstall_install_two_operators_upgrade_and_back(cluster: Cluster
         assert await _migrated_before_it_rolled(cluster)
         await cluster.patch({"version": "0.0.1"})
         await cluster.says("Progressing", "InvalidSpec", TOLD_SECONDS)
-        assert "this operator brings release 0.2.0" in (await cluster.condition("Progressing"))["message"]
+        assert "this operator can install only release 0.2.0" in (await cluster.condition("Progressing"))["message"]
         assert (await cluster.condition("Ready"))["status"] == "True"
 
         back, hold = commands(upgrade, "3. Roll back to the previous release")

@@ -62,17 +62,17 @@ def test_a_timeout_is_a_duration_as_kubectl_has_them(text: str, seconds: float) 
         (
             f'{FORBIDDEN}: User "ana" cannot list resource "pods" in API group "" in the namespace "chat"',
             "Forbidden",
-            "you have no right to list pods in namespace chat: ask for a role with that verb",
+            "you are not allowed to list pods in namespace chat: request a role with that verb",
         ),
         (
             f'{FORBIDDEN}: User "ana" cannot list resource "deployments" in API group "apps" at the cluster scope',
             "Forbidden",
-            "you have no right to list deployments.apps in the whole cluster: ask for a role with that verb",
+            "you are not allowed to list deployments.apps in the whole cluster: request a role with that verb",
         ),
         (
             'error: the server doesn\'t have a resource type "chatclusters"',
             "NoSuchType",
-            "is the operator installed in this cluster, with its CRD?",
+            "Check that the operator and its CRD are installed in this cluster",
         ),
         ("The connection to the server localhost:8080 was refused", "", "was refused"),
     ],
@@ -86,11 +86,11 @@ def test_errors_name_what_is_missing(stderr: str, reason: str, words: str) -> No
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (pod("demo-ingress-a", "ingress"), "is the ingress of ChatCluster demo"),
-        (pod("x", "y", metadata={"labels": {}}), "belongs to no ChatCluster"),
+        (pod("demo-ingress-a", "ingress"), "belongs to the ingress of ChatCluster demo"),
+        (pod("x", "y", metadata={"labels": {}}), "does not belong to a ChatCluster"),
         (
             pod("x", "y", metadata={"labels": {"app.kubernetes.io/component": "chatserver"}}),
-            "belongs to no ChatCluster",
+            "does not belong to a ChatCluster",
         ),
     ],
 )
@@ -144,4 +144,4 @@ def test_without_kubectl_the_remedy_is_named(tmp_path: Path) -> None:
     )
     assert shutil.which("kubectl", path=str(tmp_path)) is None
     assert done.returncode == 1
-    assert done.stderr.startswith("kubectl chatcluster: there is no kubectl on the PATH: install it")
+    assert done.stderr.startswith("kubectl chatcluster: kubectl is not on the PATH; install it")

@@ -47,7 +47,7 @@ def test_status_tells_everything_of_a_chat() -> None:
     text = status.as_text(picture(chatcluster()), NOW)
     for part in (
         "ChatCluster chat/demo, 2h old\nReady for 1m: https://chat.example.com/",
-        "Chatservers: 2 ready of 2, 3 desired; 31 connections, made for 10000 a server",
+        "Chatservers: 2 ready of 2, 3 desired; 31 connections, target 10000 per server",
         "demo-chatserver-a   ready     30            1h    2          node-1",
         "demo-chatserver-b   leaving   ?",
         "Ingress: 1 ready of 1",
@@ -68,7 +68,9 @@ def test_a_chat_that_is_not_ready_says_why_in_its_second_line() -> None:
 
 def test_a_status_of_an_older_spec_is_called_so() -> None:
     body = chatcluster(observedGeneration=2)
-    assert "(of spec 2; the operator has not taken in spec 3)" in status.headline(chat_of(body), NOW)
+    assert "(for generation 2 of the spec; the operator has not processed generation 3 yet)" in status.headline(
+        chat_of(body), NOW
+    )
 
 
 def test_a_chat_that_no_operator_has_seen_is_not_ready() -> None:
@@ -76,7 +78,7 @@ def test_a_chat_that_no_operator_has_seen_is_not_ready() -> None:
     del body["status"]
     chat = chat_of(body)
     assert not chat.ready
-    assert "does it run?" in status.headline(chat, NOW)
+    assert "Check that it runs" in status.headline(chat, NOW)
     assert "none yet" in status.as_text(picture(body), NOW)
 
 
@@ -93,8 +95,8 @@ def test_connections_of_a_silent_server_are_unknown_never_none() -> None:
     text = connections.as_text(picture(chatcluster()), NOW)
     assert text.splitlines()[1].split() == ["demo-chatserver-a", "30", "100.0", "%", "no", "1h"]
     assert text.splitlines()[2].split() == ["demo-chatserver-b", "?", "?", "yes", "1h"]
-    assert "30 connections on 2 servers, of which 1 gave no reading" in text
-    assert "target 10000 a server; 2 servers ready, 3 desired" in text
+    assert "30 connections on 2 servers; 1 of them did not report a number" in text
+    assert "target 10000 per server; 2 servers ready, 3 desired" in text
     made = json.loads(connections.as_json(picture(chatcluster())))
     assert [one["connections"] for one in made["servers"]] == [30, None]
 

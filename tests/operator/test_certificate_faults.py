@@ -69,11 +69,15 @@ def test_a_good_pair_has_no_faults(pair: Certificate) -> None:
         (Certificate(GOOD.certificate[:300], GOOD.key), Grade.UNUSABLE, "tls.crt is not a PEM certificate"),
         (Certificate(GOOD.key, GOOD.certificate), Grade.UNUSABLE, "tls.crt is not a PEM certificate"),
         (Certificate(GOOD.certificate, OTHER.key), Grade.UNUSABLE, "tls.key does not belong to the certificate"),
-        (encrypted(GOOD), Grade.UNUSABLE, "tls.key is encrypted; store it without a passphrase"),
+        (
+            encrypted(GOOD),
+            Grade.UNUSABLE,
+            "tls.key is encrypted and HAProxy cannot read it; store it without a passphrase",
+        ),
         (
             Certificate(INTERMEDIATE.certificate + CHAINED.certificate, CHAINED.key),
             Grade.UNUSABLE,
-            "tls.key belongs to certificate 2 in tls.crt; put the server's certificate first",
+            "tls.key belongs to certificate 2 in tls.crt; put the server certificate first",
         ),
         (
             issued([HOST], key=WEAK),
@@ -84,10 +88,14 @@ def test_a_good_pair_has_no_faults(pair: Certificate) -> None:
         (issued([HOST], since=NOW + dt.timedelta(days=1)), Grade.REJECTED, "not valid before 20"),
         (issued(["other.example.com"]), Grade.REJECTED, f"does not cover {HOST} of ingress.hostnames; it covers other"),
         (issued([]), Grade.REJECTED, "it covers no host name (subjectAltName)"),
-        (issued([HOST], usage=CLIENT_AUTH), Grade.REJECTED, "is not for servers"),
+        (issued([HOST], usage=CLIENT_AUTH), Grade.REJECTED, "is not valid for servers"),
         (with_chain(CHAINED, MIDDLE), Grade.PARTLY, "certificate 2 in tls.crt did not issue the one before it"),
         (with_chain(CHAINED, ROOT), Grade.PARTLY, "certificate 2 in tls.crt did not issue the one before it"),
-        (with_chain(issued([HOST], by=ENDED), ENDED), Grade.PARTLY, "certificate 2 in tls.crt, of an authority, exp"),
+        (
+            with_chain(issued([HOST], by=ENDED), ENDED),
+            Grade.PARTLY,
+            "certificate 2 in tls.crt, which belongs to an authority, exp",
+        ),
         (with_chain(CHAINED, INTERMEDIATE, *[ROOT] * 40), Grade.PARTLY, "together exceed 16000 bytes"),
     ],
 )

@@ -128,8 +128,8 @@ def test_a_failed_migration_is_told_with_the_place_to_look() -> None:
 
 def test_a_migration_that_fails_again_and_again_is_told_with_how_it_ended() -> None:
     pods = (
-        unready("demo-migrate-0-x", "container migrate ended with exit code 1, of another image"),
-        unready("demo-migrate-1-y", "container migrate ended with exit code 2"),
+        unready("demo-migrate-0-x", "container migrate exited with code 1, of another image"),
+        unready("demo-migrate-1-y", "container migrate exited with code 2"),
     )
     made = by_type(conditions(facts(replace(running(), pods=pods), migrated=False)))["Progressing"]
     assert (made.status, made.reason) == ("True", "MigrationFailing")
@@ -155,12 +155,12 @@ def rolling(part: str, **status: Any) -> Observed:
 )
 def test_a_rollout_whose_pods_fail_says_why_and_what_to_do(part: str, remedy: str) -> None:
     pods = (
-        unready(f"demo-{part}-new", "container x ended with exit code 2"),
-        unready(f"demo-{part}-old", "container x ended with exit code 137", terminating=True),
+        unready(f"demo-{part}-new", "container x exited with code 2"),
+        unready(f"demo-{part}-old", "container x exited with code 137", terminating=True),
     )
     made = by_type(conditions(facts(replace(rolling(part), pods=pods))))
     assert (made["Progressing"].status, made["Progressing"].reason) == ("True", "RolloutFailing")
-    assert f"demo-{part}-new: container x ended with exit code 2. " in made["Progressing"].message
+    assert f"demo-{part}-new: container x exited with code 2. " in made["Progressing"].message
     assert remedy in made["Progressing"].message
     assert "137" not in made["Progressing"].message
     assert made["Ready"].status == "True"
@@ -280,7 +280,7 @@ def test_paused_scaling_is_told() -> None:
 
 
 def test_a_hostname_that_is_taken_is_told_and_both_serve() -> None:
-    made = by_type(conditions(facts(running(), conflict="chat.example.com belongs to the older ChatCluster a")))
+    made = by_type(conditions(facts(running(), conflict="The older ChatCluster a already uses chat.example.com")))
     assert (made["HostnameConflict"].status, made["HostnameConflict"].reason) == ("True", "HostnameTaken")
     assert made["Ready"].status == "True"
 
@@ -314,7 +314,7 @@ def test_a_job_runs_only_where_it_has_a_pod() -> None:
 
 
 def test_nothing_is_said_to_go_on_where_nothing_ran_before() -> None:
-    pods = (unready("demo-migrate-1-y", "container migrate ended with exit code 2"),)
+    pods = (unready("demo-migrate-1-y", "container migrate exited with code 2"),)
     fresh = Observed(children={("StatefulSet", "demo-postgres"): workload("demo-postgres", 1, 1)}, pods=pods)
     made = by_type(conditions(facts(fresh, ok=False, migrated=False)))["Progressing"]
     assert made.reason == "MigrationFailing"
@@ -326,7 +326,7 @@ def test_nothing_is_said_to_go_on_where_nothing_ran_before() -> None:
 
 def test_an_external_database_to_which_no_new_connection_is_known_to_succeed_is_not_called_reachable() -> None:
     made = cluster(database={"external": {"secretName": "theirs"}})
-    pods = (unready("demo-migrate-1-y", "container migrate ended with exit code 1"),)
+    pods = (unready("demo-migrate-1-y", "container migrate exited with code 1"),)
     without = {key: one for key, one in running().children.items() if key[0] != "StatefulSet"}
     observed = Observed(children=without, pods=pods)
     given = facts(observed, cluster=made, migrated=False)

@@ -52,13 +52,13 @@ def test_a_report_names_objects_fields_and_writers_and_comes_only_where_it_lasts
     made = contested({KEY: Contest(UNDONE_FREELY, 0.0, ("spec.replicas",), ("mesh", "kubectl"))}, {}, None, 1)
     assert made is not None
     assert made.reason == "OtherWriter"
-    assert "Deployment demo-ingress (spec.replicas; by mesh, kubectl)" in made.message
+    assert "Deployment demo-ingress (spec.replicas; changed by mesh, kubectl)" in made.message
     gone = contested({KEY: Contest(UNDONE_FREELY, 0.0)}, {}, None, 1)
     assert gone is not None
     assert "Deployment demo-ingress (deleted)" in gone.message
     unnamed = contested({KEY: Contest(UNDONE_FREELY, 0.0, ("spec.replicas",))}, {}, None, 1)
     assert unnamed is not None
-    assert "(spec.replicas; by a program with the operator's own field manager: another operator?)" in unnamed.message
+    assert "(spec.replicas; changed by a program that uses the field manager of the operator" in unnamed.message
     policy = contested({}, {KEY: ("spec.replicas",)}, None, 1)
     assert policy is not None
     assert (policy.reason, "Deployment demo-ingress: spec.replicas" in policy.message) == ("Overruled", True)

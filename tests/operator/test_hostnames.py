@@ -22,14 +22,14 @@ YOUNG = _claim("young", "2026-02-01T00:00:00Z", hostnames=["b.example.com", "c.e
 
 
 def test_the_younger_has_the_conflict_and_the_older_has_none() -> None:
-    assert conflict(YOUNG, [YOUNG, OLD]) == "b.example.com belongs to the older ChatCluster old in namespace chat"
+    assert conflict(YOUNG, [YOUNG, OLD]) == "The older ChatCluster old in namespace chat already uses b.example.com"
     assert conflict(OLD, [YOUNG, OLD]) is None
 
 
 def test_a_chatcluster_of_another_namespace_is_not_named() -> None:
     theirs = _claim("secret-project", "2025-01-01T00:00:00Z", "their-namespace", hostnames=["b.example.com"])
     told = conflict(YOUNG, [YOUNG, OLD, theirs])
-    assert told == "b.example.com belongs to an older ChatCluster in another namespace"
+    assert told == "An older ChatCluster in another namespace already uses b.example.com"
 
 
 def test_of_two_made_in_the_same_second_exactly_one_has_it() -> None:

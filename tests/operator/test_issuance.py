@@ -39,13 +39,13 @@ ISSUED = condition("Issuing", "False", "Issued", "The certificate has been succe
     ("live", "reason", "words"),
     [
         (None, "CertificateNotIssued", "does not exist yet"),
-        (certificate(), "CertificateNotIssued", "cert-manager has not looked at it yet"),
+        (certificate(), "CertificateNotIssued", "cert-manager has not processed it yet"),
         (certificate(ABSENT), "CertificateNotIssued", "Secret does not exist"),
-        (certificate(ABSENT, FAILED), "CertificateFailed", "no quota; see kubectl describe certificate"),
+        (certificate(ABSENT, FAILED), "CertificateFailed", "no quota. Check kubectl describe certificate"),
         (certificate(READY, FAILED), "CertificateFailed", "no quota"),
         # What was said of another spec says nothing of this one.
         (certificate({**FAILED, "observedGeneration": 1}, {**READY, "observedGeneration": 1}),
-         "CertificateNotIssued", "has not looked at it yet"),
+         "CertificateNotIssued", "has not processed it yet"),
     ],
 )  # fmt: skip
 def test_the_certificates_own_words_are_shown(live: dict[str, Any] | None, reason: str, words: str) -> None:
@@ -53,7 +53,7 @@ def test_the_certificates_own_words_are_shown(live: dict[str, Any] | None, reaso
     assert made is not None
     assert (made.reason, made.accepted) == (reason, False)
     assert words in made.message
-    assert made.message.endswith(". Until there is one, a self-signed certificate is served")
+    assert made.message.endswith(". Until it is issued, HAProxy serves a self-signed certificate, which clients reject")
 
 
 @pytest.mark.parametrize("live", [certificate(READY), certificate(READY, ISSUED), certificate(READY, ISSUING)])
@@ -71,5 +71,5 @@ def test_a_cluster_without_cert_manager_is_told_what_to_do() -> None:
     made = issuance(ASKING, None, known=False, filled=False, serves="other")
     assert made is not None
     assert made.reason == "CertManagerMissing"
-    assert "install cert-manager, or choose another mode" in made.message
-    assert made.message.endswith("the certificate of the mode before is served")
+    assert "Install cert-manager, or choose another mode" in made.message
+    assert made.message.endswith("HAProxy serves the certificate of the previous mode")

@@ -104,7 +104,7 @@ def test_the_large_objects_of_one_chat_leave_room_for_the_small_ones() -> None:
     assert len(held) == 10
     assert UNREADABLE not in held["ConfigMap", "demo-ingress"]
     cut = [raw[UNREADABLE] for raw in held.values() if UNREADABLE in raw]
-    assert set(cut) == {"data.junk takes the objects of ChatCluster demo over 3 MiB together"}
+    assert set(cut) == {"data.junk makes the objects of ChatCluster demo exceed 3 MiB together"}
     assert len(cut) == 6
     assert store.bytes_taken <= CHATCLUSTER_BYTES_MAX
 
@@ -125,7 +125,7 @@ def test_a_namespace_that_fills_the_memory_gives_room_to_all_others() -> None:
     held = [raw for number in range(60) for raw in store.owned(("crowd", f"x{number}")).values()]
     cut = [raw[UNREADABLE] for raw in held if UNREADABLE in raw]
     assert len(held) == 60
-    assert set(cut) == {"data.junk is among the objects of namespace crowd, which take 16 MiB together"}
+    assert set(cut) == {"data.junk is among the objects of namespace crowd, which use 16 MiB together"}
     # Others that come later are kept whole.
     store.listed(SECRETS, [made("late-database", "late", "later", 900_000)])
     assert UNREADABLE not in store.owned(("later", "late"))["Secret", "late-database"]

@@ -52,7 +52,7 @@ def test_a_migration_that_runs_again_after_it_ended_has_not_recovered() -> None:
     raw_pod = {"metadata": {"name": "x"}, "status": {"containerStatuses": [again]}}
     assert pod(raw_pod).trouble is None
     raw_pod["metadata"] = {"name": "x", "labels": {"app.kubernetes.io/component": "migrate"}}
-    assert pod(raw_pod).trouble == "container migrate ended with exit code 2"
+    assert pod(raw_pod).trouble == "container migrate exited with code 2"
     done = {**again, "ready": False, "state": {"terminated": {"exitCode": 0}}}
     assert pod({**raw_pod, "status": {"containerStatuses": [done]}}).trouble is None
 
@@ -79,7 +79,7 @@ def trouble(*, ready: bool = False, conditions: Any = (), **container: Any) -> s
 )
 def test_a_container_that_keeps_ending_gives_one_sentence_at_every_moment(container: dict[str, Any]) -> None:
     """Otherwise the condition would turn with every try."""
-    assert trouble(**container) == "container chatserver ended with exit code 2"
+    assert trouble(**container) == "container chatserver exited with code 2"
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_container_that_keeps_ending_gives_one_sentence_at_every_moment(contai
         ),
         (
             {"state": BACK_OFF, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
-            "container chatserver ended with exit code 137 (OOMKilled)",
+            "container chatserver exited with code 137 (OOMKilled)",
         ),
         (
             {"state": {"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}}},
-            "container chatserver ended with exit code 128 (StartError: no such file)",
+            "container chatserver exited with code 128 (StartError: no such file)",
         ),
         ({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "lastState": CRASHED}, None),
         ({"state": {"running": {}}, "lastState": CRASHED, "ready": True}, None),

@@ -98,7 +98,7 @@ async def test_an_error_page_is_no_reading(prober: Prober, monkeypatch: pytest.M
 async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Prober) -> None:
     answer = await prober.ask(Target("127.0.0.2", "localhost", None))
     assert not answer.ok
-    assert answer.message.startswith("A request through the ingress failed: no connection: ")
+    assert answer.message.startswith("A request through the ingress failed: cannot connect: ")
     assert "object at 0x" not in answer.message
 
 

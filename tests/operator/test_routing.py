@@ -39,11 +39,14 @@ def test_a_route_that_all_gateways_take_on_is_no_news() -> None:
     ("live", "words"),
     [
         (None, "does not exist yet"),
-        (route(), "Gateway public has not taken it on"),
-        (route(said(PARENTS[0], *WELL)), "Gateway inside has not taken it on"),
-        (route(said(PARENTS[0], *WELL, generation=1), said(PARENTS[1], *WELL)), "Gateway public has not taken it on"),
-        (route(said({**PARENTS[0], "sectionName": "http"}, *WELL)), "Gateway public has not taken it on"),
-        (route(said(PARENTS[0], ("Accepted", "False"))), "Gateway public refuses it: Accepted is False"),
+        (route(), "Gateway public has not accepted the route"),
+        (route(said(PARENTS[0], *WELL)), "Gateway inside has not accepted the route"),
+        (
+            route(said(PARENTS[0], *WELL, generation=1), said(PARENTS[1], *WELL)),
+            "Gateway public has not accepted the route",
+        ),
+        (route(said({**PARENTS[0], "sectionName": "http"}, *WELL)), "Gateway public has not accepted the route"),
+        (route(said(PARENTS[0], ("Accepted", "False"))), "Gateway public rejects the route: Accepted is False"),
         (route(said(PARENTS[0], ("Accepted", "True"), ("ResolvedRefs", "False"))), "ResolvedRefs is False"),
     ],
 )

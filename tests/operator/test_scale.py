@@ -240,7 +240,7 @@ async def test_where_a_mark_is_refused_nothing_is_expected_to_go() -> None:
     [
         (("a", "bb", "ccc"), None, False),
         (("a", "ccc"), None, True),
-        (("bb", "ccc"), "a went although bb had fewer connections", True),
+        (("bb", "ccc"), "a was removed although bb had fewer connections", True),
     ],
 )
 def test_another_server_that_went_is_told_once(left: tuple[str, ...], told: str | None, *, over: bool) -> None:

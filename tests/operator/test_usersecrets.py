@@ -61,7 +61,7 @@ def test_what_is_longer_than_any_certificate_is_not_served(key: str) -> None:
     faults = certificate_faults(pair, (), NOW)
     assert grade(faults) == Grade.UNUSABLE
     assert [fault.message for fault in faults] == [
-        f"{key} exceeds 64 KiB; store the server's certificate and its chain"
+        f"{key} exceeds 64 KiB; store only the server certificate and its chain"
     ]
 
 
@@ -75,7 +75,7 @@ def test_a_long_authority_is_left_out_and_told() -> None:
     assert served is not None
     assert served.authority is None
     assert trouble is not None
-    assert "ca.crt exceeds 64 KiB and is left out; store the issuer's certificate alone" in trouble.message
+    assert "ca.crt exceeds 64 KiB and is ignored; store only the certificate of the issuer" in trouble.message
 
 
 def test_a_long_url_is_refused_without_being_shown() -> None:

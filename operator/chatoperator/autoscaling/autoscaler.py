@@ -141,7 +141,7 @@ def decide(
         active=True,
         bound=_bound(wish, want),
         reason="ByConnections",
-        message=f"{total} connections at a target of {policy.target} want {wish} chatservers",
+        message=f"{total} connections at a target of {policy.target} per chatserver need {wish} chatservers",
         memory=memory,
     )
 
@@ -154,7 +154,8 @@ def _hold(missing: int, live: int, current: int, policy: Policy, memory: Memory,
         active=False,
         bound=None,
         reason="NoReadings",
-        message=f"{missing} of {live} chatservers give no reading; holding {held}",
+        message=f"{missing} of {live} chatservers report no connection count, so the operator removes none "
+        f"and keeps {held}. Check their logs, and the NetworkPolicies between the operator and port 9090",
         # The window begins anew: what was wished before says nothing about what was not seen.
         memory=_remember(memory, held, policy, now),
     )

@@ -158,7 +158,7 @@ class Cache:
             except KubeError as error:
                 if error.status == FORBIDDEN and len(self._places) > 1:
                     if kind == KIND:
-                        log.warning("namespace left out", namespace=place, error=str(error))
+                        log.warning("cannot read a namespace", namespace=place, error=str(error))
                     # A namespace that was deleted has taken its Role along; the others go on.
                     self._heard(scope)
                     self._versions.pop(scope, None)
@@ -257,10 +257,11 @@ class Cache:
             metrics.WITHOUT_ROOM.labels(namespace=namespace).set(count)
             if namespace not in self._crowded:
                 log.warning(
-                    "no room for all objects of a namespace",
+                    "no memory for all objects of a namespace",
                     namespace=namespace,
                     left_out=count,
-                    remedy="delete what is not needed there, bound it with a quota, or raise resources.limits.memory",
+                    remedy="delete objects in it, limit them with a ResourceQuota, or raise "
+                    "resources.limits.memory of the operator",
                 )
         for namespace in self._crowded - without_room.keys():
             metrics.WITHOUT_ROOM.remove_by_labels({"namespace": namespace})

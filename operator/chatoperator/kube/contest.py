@@ -96,8 +96,8 @@ def contested(
     if rival is not None:
         return Contested(
             "OtherOperator",
-            f"Another operator, {rival}, serves this ChatCluster too and stands back. Uninstall one of the two "
-            "releases, or set watchNamespaces of each so that no namespace is in both",
+            f"Another operator, {rival}, also serves this ChatCluster; it stands by and does not write. "
+            "Uninstall one of the two releases, or set watchNamespaces of each so that no namespace is in both",
         )
     lasting = {
         key: contest
@@ -111,8 +111,8 @@ def contested(
         named = "; ".join(f"{kind} {name}: {_listed(fields)}" for (kind, name), fields in _first(changed))
         return Contested(
             "Overruled",
-            f"The API server stores other values than the operator applied ({named}): an admission policy or webhook "
-            "changes them. Exempt objects with the label app.kubernetes.io/managed-by=chatcluster-operator from it",
+            f"An admission policy or webhook changes what the operator applies ({named}). Exempt objects with "
+            "the label app.kubernetes.io/managed-by=chatcluster-operator from it",
         )
     return None
 
@@ -120,12 +120,17 @@ def contested(
 def _lasting_words(lasting: Mapping[tuple[str, str], Contest]) -> str:
     named = []
     for (kind, name), contest in _first(lasting):
-        who = _listed(contest.writers) or "a program with the operator's own field manager: another operator?"
-        named.append(f"{kind} {name} ({f'{_listed(contest.fields)}; by {who}' if contest.fields else 'deleted'})")
+        who = (
+            _listed(contest.writers)
+            or "a program that uses the field manager of the operator, for example another operator"
+        )
+        named.append(
+            f"{kind} {name} ({f'{_listed(contest.fields)}; changed by {who}' if contest.fields else 'deleted'})"
+        )
     most = max(contest.until() - contest.at for contest in lasting.values())
     return (
-        f"Another writer undoes what the operator applies: {'; '.join(named)}. The operator applies it anew at most "
-        f"every {most:.0f} s. Have the other writer leave these fields alone, or set them in the ChatCluster"
+        f"Another program reverts what the operator applies: {'; '.join(named)}. The operator applies it again at most "
+        f"every {most:.0f} s. Stop the other program from changing these fields, or set them in the ChatCluster"
     )
 
 

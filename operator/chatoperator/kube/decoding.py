@@ -141,7 +141,7 @@ def _cut(text: bytes, levels: int) -> bytes:
                 done = found.end()
             depth -= 1
     if depth:
-        raise ValueError("it ends too early, or has brackets without a partner")
+        raise ValueError("it is incomplete, or has unbalanced brackets")
     return b"".join([*kept, text[done:]])
 
 

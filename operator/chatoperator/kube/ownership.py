@@ -181,7 +181,7 @@ def owner_in_words(raw: Manifest) -> str:
     if owner is not None:
         return f"it belongs to {owner['kind']} {owner['name']}"
     managers = [entry.get("manager") for entry in raw["metadata"].get("managedFields") or []]
-    return f"it was made by {managers[0]}" if managers else "it has no owner"
+    return f"it was created by {managers[0]}" if managers else "it has no owner"
 
 
 def _labelled(metadata: Manifest, name: str) -> bool:

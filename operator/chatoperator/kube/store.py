@@ -244,13 +244,13 @@ class Store:
         excess = self._room.excess(owner)
         if excess > 0:
             limit = f"{CHATCLUSTER_BYTES_MAX // 1024 // 1024} MiB"
-            why = f"takes the objects of ChatCluster {owner[1]} over {limit} together"
+            why = f"makes the objects of ChatCluster {owner[1]} exceed {limit} together"
             self._cut_largest([*self._owned.get(owner, ()), (KIND, *owner)], excess, why)
         crowded = self._room.crowded()
         if crowded is not None and self._large[crowded[0]]:
             namespace, excess = crowded
             taken = round(self._room.taken(namespace) / 1024 / 1024)
-            why = f"is among the objects of namespace {namespace}, which take {taken} MiB together"
+            why = f"is among the objects of namespace {namespace}, which use {taken} MiB together"
             self._cut_largest([one for one in self._entries if one[1] == namespace], excess, why)
             crowded = self._room.crowded()
         if self._room.excess(owner) > 0 or (crowded is not None and crowded[0] == owner[0]):

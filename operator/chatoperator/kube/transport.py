@@ -165,7 +165,7 @@ async def client_of(kubeconfig: str | None) -> AsyncIterator[client.ApiClient]:
         else:
             await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
-        raise KubeError(f"no way to the API server: {error}") from error
+        raise KubeError(f"cannot find the API server: {error}. Run in a pod, or check the kubeconfig") from error
     # No proxy lies between a pod and its API server; the client would look for one, in a thread, at each request.
     configuration.client_session_kwargs = {"trust_env": False}
     async with client.ApiClient(configuration) as api:

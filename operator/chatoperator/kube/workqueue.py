@@ -85,7 +85,7 @@ class WorkQueue:
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
-            failure = RuntimeError("something that it awaited was cancelled")
+            failure = RuntimeError("a task that the reconcile awaited was cancelled")
             failure.__cause__ = error
         except Exception as error:  # noqa: BLE001 - whatever it was, it is reported and tried again
             failure = error

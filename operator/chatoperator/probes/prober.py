@@ -70,7 +70,7 @@ WORDS_MAX = 300
 
 OK = 200
 
-UNREADABLE_ANSWER = Answer(ok=False, message="A request through the ingress failed: its answer cannot be read")
+UNREADABLE_ANSWER = Answer(ok=False, message="A request through the ingress failed: its answer is invalid")
 
 HEADER_WITHOUT_CLIENT = b"PROXY UNKNOWN\r\n"
 """What a load balancer's own health checks send (PROXY protocol, version 1): the client is who connects."""
@@ -270,7 +270,9 @@ async def _ask_with_header(target: Target, seconds: float) -> Answer:
     return (
         _answered(int(match[1]), body)
         if match
-        else Answer(ok=False, message="A request through the ingress was cut off")
+        else Answer(
+            ok=False, message="A request through the ingress failed: the connection was closed before the answer"
+        )
     )
 
 
@@ -285,7 +287,7 @@ async def _body(reader: asyncio.StreamReader) -> bytes:
 def _answered(status: int, body: bytes) -> Answer:
     if status == OK:
         return parse_answer(body)
-    return Answer(ok=False, message=f"A request through the ingress was answered with {status}")
+    return Answer(ok=False, message=f"A request through the ingress failed: HTTP status {status}")
 
 
 def parse_answer(body: bytes) -> Answer:
@@ -295,7 +297,7 @@ def parse_answer(body: bytes) -> Answer:
     except (ValueError, AttributeError, RecursionError):
         writes = None
     if writes == "volume_full":
-        message = "A request through the ingress was answered, but the database's volume is full: nothing can be sent"
+        message = "A request through the ingress was answered, but the volume of the database is full: nobody can send"
         return Answer(ok=False, message=message, volume_full=True)
     return Answer(ok=True, message="A request through the ingress was answered")
 
@@ -336,9 +338,9 @@ def _words(error: BaseException) -> str:
         return f"no answer within {ANSWER_TIMEOUT_SECONDS} s"
     # aiohttp's own words name objects by their address in memory, which a status must not repeat.
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not good: {error.certificate_error}"
+        return f"its certificate is invalid: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {error.os_error}"
+        return f"cannot connect: {error.os_error}"
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         # Their words quote what was sent, which anybody may have written.
         return "its answer is not valid HTTP"

@@ -230,11 +230,11 @@ class Reconciler:
             body = {**body, "status": (patched or {}).get("status") or {}}
         if made.rival != state.rival and made.rival is not None:
             log.warning(
-                "another operator",
+                "another operator serves this ChatCluster",
                 namespace=metadata["namespace"],
                 name=metadata["name"],
                 other=made.rival,
-                stands_back=not made.leads,
+                stands_by=not made.leads,
             )
         state.standing, state.rival = made.standing, made.rival
         return body if made.leads else None

@@ -52,15 +52,15 @@ async def keep_claim(
     if not is_bound(live) and _differs(claim, live):
         # Refused where it has been bound meanwhile.
         await kube.delete("PersistentVolumeClaim", live, unchanged=True)
-        log.info("claim made anew", claim=name, was=before, now=after)
+        log.info("claim replaced", claim=name, was=before, now=after)
         return News(
             warning=False,
             reason="ClaimReplaced",
-            message=f"PersistentVolumeClaim {name} had no volume yet and is made anew: storage class "
+            message=f"PersistentVolumeClaim {name} had no volume yet and is recreated with storage class "
             f"{after or '(the default)'} instead of {before or '(none)'}",
         )
     cache.note(await kube.apply(kept, uid=live["metadata"]["uid"]))
-    log.warning("volume not changed", claim=name, error=str(error))
+    log.warning("claim change rejected", claim=name, error=str(error))
     other_class = after is not None and after != before
     return Refusal(digest(claim), _reason(error), now, storage_class=before if other_class else None)
 

@@ -52,7 +52,7 @@ class Outcome:
         for loss in losses:
             if loss.key in self.refused:
                 continue
-            message = f"{loss.kind} {loss.name} was gone or empty, and was made again with the content that it had"
+            message = f"{loss.kind} {loss.name} was deleted or emptied; the operator restored its content"
             news = News(warning=True, reason="SecretRestored", message=message)
             self.news += [] if news in self.news else [news]
 

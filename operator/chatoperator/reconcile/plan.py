@@ -228,7 +228,10 @@ def _release(cluster: ChatCluster, body: Manifest, settings: Settings) -> tuple[
     elif version == held.get("version"):
         images = Images(**held["images"])
     else:
-        raise SpecError("version", f"this operator brings release {settings.version}; name it, or remove the field")
+        raise SpecError(
+            "version",
+            f"this operator can install only release {settings.version}; set that release, or remove the field",
+        )
     source = cluster.images
     return version, Images(
         chatserver=cluster.chatserver.image or source.of(images.chatserver),

@@ -88,7 +88,7 @@ async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:
         The first bad answer, else the first one's.
     """
     if not whom:
-        return Answer(ok=False, message="There is no ingress Service yet")
+        return Answer(ok=False, message="The ingress Service does not exist yet")
     turn = asyncio.Semaphore(PROXIES_AT_A_TIME)
 
     async def answer(target: Target) -> Answer:

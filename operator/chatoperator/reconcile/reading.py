@@ -34,7 +34,7 @@ def read(body: Manifest) -> ChatCluster:
         words = f"{type(error).__name__}: {error}"[:WORDS_MAX]
         raise UnreadableError(
             f"spec cannot be read ({words})",
-            "a value is of another kind than the CRD says; apply the whole object anew",
+            "a value has another type than the CRD allows; apply the whole object again",
         ) from error
 
 
@@ -48,7 +48,7 @@ def check_readable(found: Iterable[Manifest]) -> None:
         if UNREADABLE in raw:
             where = f"{raw.get('kind')} {raw['metadata']['name']}"
             raise UnreadableError(
-                f"{where}: {raw[UNREADABLE]}, more than the operator reads", "remove what is not needed there"
+                f"{where}: {raw[UNREADABLE]}, more than the operator can process", "make it smaller or remove it"
             )
 
 

@@ -66,7 +66,7 @@ async def _last(kube: Kube, part: Part, workload: Manifest) -> str | None:
     try:
         told = await kube.events(kind, workload, REASON)
     except KubeError as error:
-        log.warning("events not read", kind=kind, child=workload["metadata"]["name"], error=str(error))
+        log.warning("cannot read Events", kind=kind, child=workload["metadata"]["name"], error=str(error))
         return None
     newest = max(told, key=_told_at, default=None)
     return None if newest is None else _ABOUT_THE_POD.sub("", str(newest.get("message") or "")[:WORDS_MAX]).rstrip(".")

@@ -145,7 +145,7 @@ async def mark_victims(
         if server.deletion_cost != cost:
             cache.note(await kube.annotate("Pod", cluster.namespace, name, {DELETION_COST_ANNOTATION: cost}))
     state.removal = Removal(before=frozenset(servers), chosen=frozenset(chosen))
-    log.info("removing", namespace=cluster.namespace, name=cluster.name, servers=list(chosen))
+    log.info("removing chatservers", namespace=cluster.namespace, name=cluster.name, servers=list(chosen))
 
 
 def wrongly_removed(observed: Observed, state: State) -> News | None:
@@ -164,8 +164,9 @@ def wrongly_removed(observed: Observed, state: State) -> News | None:
     return News(
         warning=True,
         reason="WrongServerRemoved",
-        message=f"{', '.join(sorted(gone - removal.chosen))} went although {', '.join(sorted(stayed))} had fewer "
-        "connections: another pod was not running, or its pod-deletion-cost was changed by somebody else",
+        message=f"{', '.join(sorted(gone - removal.chosen))} was removed although {', '.join(sorted(stayed))} "
+        "had fewer connections, so more clients than necessary had to reconnect. Either a pod was not running, or "
+        "another program changed the annotation controller.kubernetes.io/pod-deletion-cost",
     )
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 REMOVED = frozenset({"NetworkPolicy", "Service", "Ingress", ROUTE, CERTIFICATE})
 """Kinds of which some are wished for today and not tomorrow."""
 
-NOT_WANTED = "removed, since the spec does not ask for it any more"
+NOT_WANTED = "deleted, because the spec no longer requires it"
 
 MIGRATE_RETRY_SECONDS = 60
 """A failed migrate Job is kept this long for its logs, then made anew."""

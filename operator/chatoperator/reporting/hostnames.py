@@ -58,8 +58,8 @@ def conflict(own: Claim, others: Iterable[Claim]) -> str | None:
     shared = sorted(hostname for hostname, _ in older[0].addresses & own.addresses)
     told = ", ".join(shared)
     if older[0].namespace != own.namespace:
-        return f"{told} belongs to an older ChatCluster in another namespace"
-    return f"{told} belongs to the older ChatCluster {older[0].name} in namespace {own.namespace}"
+        return f"An older ChatCluster in another namespace already uses {told}"
+    return f"The older ChatCluster {older[0].name} in namespace {own.namespace} already uses {told}"
 
 
 class Claims:

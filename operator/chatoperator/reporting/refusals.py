@@ -118,43 +118,45 @@ def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
     """
     reason = refusal.reason
     if refusal.status == 0:
-        made = "The API server did not answer; it is tried again"
+        made = "The API server did not answer; the operator retries"
     elif " cannot " in reason and reason.partition(" is forbidden: ")[2].startswith("User "):
-        made = "Install the operator's chart of this release again: it lacks a right"
+        made = "The operator lacks this permission: upgrade its Helm chart to the release of the operator"
     elif OWN_POLICY.search(reason):
         made = _undo(kind, name, correct)
     elif refusal.status == FORBIDDEN or "admission webhook" in reason:
-        made = f"Change the quota, policy or webhook that forbids it, or {correct}"
+        made = f"Change the quota, policy or webhook that rejects it, or {correct}"
     elif IMMUTABLE.search(reason):
         made = _anew(kind, name)
     elif refusal.status == CONFLICT:
-        made = f"Something else writes {kind} {name} all the time; metadata.managedFields names it"
+        made = f"Another program keeps changing {kind} {name}; metadata.managedFields names it. Stop that program"
     else:
-        made = f"{correct[0].upper()}{correct[1:]}; all else is applied"
+        made = f"{correct[0].upper()}{correct[1:]}; all other objects are applied"
     return made
 
 
 def _undo(kind: str, name: str, correct: str) -> str:
     """What to do where the object, as it would be with the operator's fields, is what the chart's policies forbid."""
     if kind in KEPT:
-        return f"Remove what somebody else has set in {kind} {name}"
+        return f"Remove what another user or program has set in {kind} {name}"
     if kind in WORKLOADS:
-        return f"Remove what somebody else has set in {kind} {name}, or {correct}"
-    return f"Somebody else has set that in {kind} {name}: delete it, and the operator makes it again"
+        return f"Remove what another user or program has set in {kind} {name}, or {correct}"
+    return f"Another user or program has set that in {kind} {name}: delete it, and the operator recreates it"
 
 
 def _anew(kind: str, name: str) -> str:
     """What to do about a field that never changes, so that nothing is lost by it."""
     if kind == "PersistentVolumeClaim":
-        return "Put back what spec.database.storage said; a volume never changes in this"
+        return "Restore the old value of spec.database.storage; Kubernetes cannot change it on an existing volume"
     if kind == "Secret":
         return (
-            "Somebody has set immutable: true, which nobody can take back. Make it anew with the same content: "
+            "The Secret has immutable: true, which cannot be undone. Recreate it with the same content: "
             f"kubectl get secret {name} -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"
         )
     if kind == "StatefulSet":
-        return f"Delete {kind} {name}: it is made again on the same volume, and the database is unavailable meanwhile"
-    return f"Put back what the spec said, or delete {kind} {name}: it is made again"
+        return (
+            f"Delete {kind} {name}: the operator recreates it on the same volume; the database is unavailable meanwhile"
+        )
+    return f"Restore the old value in the spec, or delete {kind} {name}: the operator recreates it"
 
 
 def _cut(text: str, length: int) -> str:

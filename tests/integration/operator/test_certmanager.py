@@ -114,8 +114,8 @@ async def test_without_cert_manager_all_else_is_set_up_and_the_condition_says_wh
     for kind in ("IngressReady", "Ready"):
         told = await asking.condition(kind)
         assert (told["status"], told["reason"]) == ("False", "CertManagerMissing")
-        assert "install cert-manager" in told["message"]
-        assert "a self-signed certificate is served" in told["message"]
+        assert "Install cert-manager" in told["message"]
+        assert "HAProxy serves a self-signed certificate" in told["message"]
     served = await _served(asking)
     assert is_own(served["tls.crt"])
     await asking.get("Deployment", "demo-chatserver")
@@ -244,7 +244,7 @@ async def test_the_users_own_certificate_stays_until_the_first_is_issued(asking:
 
     asking.patch({"ingress": {"tls": {**TLS, "secretName": None}}})
     told = await _says(asking, "CertificateNotIssued")
-    assert "The one that was issued before is served" in told["message"]
+    assert "HAProxy serves the previously issued certificate" in told["message"]
     assert (await _served(asking))["tls.crt"] == mine.certificate
     _issuers(asking)
     await _says(asking, "AllReady")

@@ -80,7 +80,7 @@ async def test_without_the_gateway_api_the_chat_is_set_up_and_the_condition_says
     await _brought_up(operator, {"kind": "HTTPRoute", "parentRefs": GATEWAYS})
     told = await operator.condition("IngressReady")
     assert (told["status"], told["reason"]) == ("False", "GatewayApiMissing")
-    assert "install the Gateway API" in told["message"]
+    assert "Install the Gateway API" in told["message"]
     assert (await operator.condition("Ready"))["status"] == "True"
     operator.patch({"ingress": {"front": {"kind": "Ingress", "parentRefs": None}}})
     await operator.reconcile(2)
@@ -97,12 +97,12 @@ async def test_a_route_is_made_and_its_gateways_words_are_shown(operator: Operat
     assert (reference["kind"], reference["name"], reference["port"]) == ("Service", "demo-front", 80)
     waiting = await operator.condition("IngressReady")
     assert (waiting["status"], waiting["reason"]) == ("False", "RouteNotAccepted")
-    assert "Gateway public has not taken it on" in waiting["message"]
+    assert "Gateway public has not accepted the route" in waiting["message"]
 
     _say(operator, made, "False", "NotAllowedByListeners", "no listener takes routes from there")
     await operator.reconcile()
     refused = await operator.condition("IngressReady")
-    assert "Gateway public refuses it: no listener takes routes from there" in refused["message"]
+    assert "Gateway public rejects the route: no listener takes routes from there" in refused["message"]
 
     _say(operator, made, "True", "Accepted", "all is well")
     await operator.reconcile()

@@ -82,7 +82,7 @@ async def test_a_migration_that_fails_beside_a_sidecar_does_not_count(operator: 
     _report(operator, await _pod(operator), {"terminated": {"exitCode": 1, "reason": "Error"}})
     await operator.reconcile(2)
     assert await operator.kube.get("Deployment", operator.namespace, "demo-chatserver") is None
-    assert "container migrate ended with exit code 1" in (await operator.condition("Progressing"))["message"]
+    assert "container migrate exited with code 1" in (await operator.condition("Progressing"))["message"]
 
 
 async def test_a_pod_of_somebody_else_does_not_say_that_the_migration_is_done(operator: Operator) -> None:

@@ -101,7 +101,7 @@ async def test_a_tenant_who_fills_the_memory_is_reported_and_the_others_are_serv
         return bool(await _figure(process, "chatcluster_cache_without_room_objects"))
 
     await until(reported, "the namespace is reported", PATIENCE_SECONDS, poll_seconds=0.5)
-    assert process.says("no room for all objects of a namespace")
+    assert process.says("no memory for all objects of a namespace")
     taken = await _figure(process, "chatcluster_cache_bytes")
     assert taken is not None
     assert taken <= MEMORY_BYTES * 3 / 8

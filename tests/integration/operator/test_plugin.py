@@ -137,13 +137,13 @@ async def test_status_and_connections_tell_what_is_there(operator: Operator, plu
         assert re.search(r"^  demo-chatserver-a +ready +31 +\d+s +0 +node-1$", done.stdout, re.MULTILINE)
         assert "volume demo-postgres-data: Pending, 10Gi" in done.stdout
         assert "postgres: postgres:1" in done.stdout
-        assert "Not shown" not in done.stdout
+        assert "Could not be read" not in done.stdout
         made = json.loads(plugin.run("status", "demo", "-o", "json").stdout)
         assert made["ready"] is False
         assert made["readings"] == {"demo-chatserver-a": {"connections": 31, "draining": False}}
         counted = plugin.told("connections")
         assert re.search(r"^demo-chatserver-a +31 +100\.0 % +no +\d+s$", counted, re.MULTILINE)
-        assert "target 10000 a server" in counted
+        assert "target 10000 per server" in counted
 
 
 async def test_a_wrong_name_or_namespace_lists_what_there_is(operator: Operator, plugin: Plugin) -> None:
@@ -160,7 +160,7 @@ async def test_drain_keeps_to_the_disruption_budget_and_to_chatservers(operator:
         _server(operator, "demo-chatserver-a", address, port)
         _budget(operator, 0)
         said = plugin.refused("drain", "demo-chatserver-a")
-        assert "PodDisruptionBudget demo-chatserver needs 1 healthy servers of 1 and allows 0 to leave now" in said
+        assert "PodDisruptionBudget demo-chatserver needs 1 healthy servers, has 1, and allows 0 evictions now" in said
         assert "Try again when all servers are ready" in said
         security = json.loads(operator.kubectl("get", "pod", "demo-chatserver-a", "-o", "json"))["spec"]
         strange = {
@@ -173,14 +173,14 @@ async def test_drain_keeps_to_the_disruption_budget_and_to_chatservers(operator:
             },
         }
         operator.kubectl("create", "-f", "-", stdin=json.dumps(strange))
-        assert "belongs to no ChatCluster" in plugin.refused("drain", "stranger")
+        assert "does not belong to a ChatCluster" in plugin.refused("drain", "stranger")
         live = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
         assert [pod["metadata"].get("deletionTimestamp") for pod in live] == [None, None]
         _budget(operator, 1)
         said = plugin.refused("drain", "demo-chatserver-a", "--timeout=1s")
-        assert "demo-chatserver-a is still there after 1 s, with 0 connections when it last answered" in said
+        assert "demo-chatserver-a has not stopped after 1 s, with 0 connections when it last answered" in said
         assert "run the same command again" in said
-        assert "is leaving already" in plugin.run("drain", "demo-chatserver-a", "--timeout=1s").stdout
+        assert "is already stopping" in plugin.run("drain", "demo-chatserver-a", "--timeout=1s").stdout
 
 
 async def test_drain_follows_a_server_until_its_clients_have_moved(operator: Operator, plugin: Plugin) -> None:
@@ -207,10 +207,10 @@ async def test_drain_follows_a_server_until_its_clients_have_moved(operator: Ope
         told += (await process.stdout.read()).decode().splitlines(keepends=True)
         assert await process.wait() == 0
     tell("$ kubectl chatcluster drain demo-chatserver-a\n" + "".join(told))
-    assert told[0].startswith("demo-chatserver-a is told to leave; it asks its 5 clients to move")
+    assert told[0].startswith("evicting demo-chatserver-a, with 5 clients")
     assert told[1].strip().endswith("2 connections left")
     assert "1 other servers are ready and hold 25 connections" in told[2]
-    assert told[3].startswith("Deployment demo-chatserver makes a new server")
+    assert told[3].startswith("Deployment demo-chatserver creates a new server")
 
 
 async def test_a_bundle_of_who_may_see_no_secrets_holds_all_else(operator: Operator, plugin: Plugin) -> None:
@@ -225,7 +225,7 @@ async def test_a_bundle_of_who_may_see_no_secrets_holds_all_else(operator: Opera
         _allow_reader(operator)
         asked_before = len(operator.server.audit())
         said = plugin.told("support-bundle", f"--as={READER}", "--output", "b.tar.gz")
-    assert said.startswith("b.tar.gz: ")
+    assert ", without secrets, to b.tar.gz; " in said
     files = _unpacked(plugin.folder / "b.tar.gz")
     tell("\n".join(sorted(files)))
     whole = "".join(files.values())
@@ -236,13 +236,16 @@ async def test_a_bundle_of_who_may_see_no_secrets_holds_all_else(operator: Opera
     assert json.loads(files["secrets.json"])["demo-database"] == ["dsn"]
     assert "chatserver_connections 0.0" in files["metrics/demo-chatserver-a.txt"]
     assert {one["metadata"]["name"] for one in json.loads(files["children/deployments.json"])} >= {"demo-chatserver"}
-    assert "operator's pods: you have no right to list pods in the whole cluster" in files["missing.txt"]
+    assert "pods of the operator: you are not allowed to list pods in the whole cluster" in files["missing.txt"]
     assert "log of demo-chatserver-a" in files["missing.txt"], "no kubelet runs here"
     asked = [entry for entry in operator.server.audit()[asked_before:] if "impersonatedUser" in entry]
     assert asked
     assert not [entry for entry in asked if entry.get("objectRef", {}).get("resource") == "secrets"]
     assert {entry["verb"] for entry in asked} <= {"get", "list"}, "a bundle changes nothing"
-    assert "exists already; choose another --output" in plugin.run("support-bundle", "--output", "b.tar.gz").stderr
+    assert (
+        "already exists; choose another file with --output"
+        in plugin.run("support-bundle", "--output", "b.tar.gz").stderr
+    )
 
 
 def _allow_reader(operator: Operator) -> None:
@@ -285,4 +288,4 @@ def _unpacked(path: Path) -> dict[str, str]:
 async def test_who_may_see_nothing_hears_which_right_is_missing(operator: Operator, plugin: Plugin) -> None:
     await operator.brought_up()
     said = plugin.refused("status", "demo", "--as=stranger")
-    assert f"you have no right to get chatclusters.chatcluster.io in namespace {operator.namespace}" in said
+    assert f"you are not allowed to get chatclusters.chatcluster.io in namespace {operator.namespace}" in said

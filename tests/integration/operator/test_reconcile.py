@@ -272,7 +272,9 @@ async def test_it_is_told_when_another_server_went_than_the_emptiest(
     assert [event["reason"] for event in wrong] == told
     for event in wrong:
         assert event["type"] == "Warning"
-        assert event["message"].startswith("demo-chatserver-a went although demo-chatserver-b had fewer connections")
+        assert event["message"].startswith(
+            "demo-chatserver-a was removed although demo-chatserver-b had fewer connections"
+        )
 
 
 async def test_the_cost_is_written_once_for_each_scale_down(operator: Operator) -> None:

@@ -59,7 +59,7 @@ async def test_a_quota_that_forbids_an_object_is_told_in_kubernetes_words(operat
     operator.patch_status("resourcequota", "full", {"hard": hard, "used": hard})
     told = await _told(operator, {"ingress": {"hostnames": ["chat.example.com"], "front": {"kind": "Ingress"}}})
     assert told.startswith("Ingress demo-front (spec.ingress.front): exceeded quota: full, requested: ")
-    assert "Change the quota, policy or webhook that forbids it, or correct spec.ingress.front" in told
+    assert "Change the quota, policy or webhook that rejects it, or correct spec.ingress.front" in told
 
 
 EXTERNAL = {"type": "ExternalName", "externalName": "elsewhere.example.com", "clusterIP": None, "clusterIPs": None}
@@ -73,7 +73,9 @@ async def test_what_somebody_else_made_of_a_service_is_undone_by_deleting_it(ope
         operator.kubectl("patch", "service", name, "--type=merge", "-p", json.dumps({"spec": EXTERNAL}))
     told = await _told(operator, {})
     for name in names:
-        assert f"Somebody else has set that in Service {name}: delete it, and the operator makes it again" in told
+        assert (
+            f"Another user or program has set that in Service {name}: delete it, and the operator recreates it" in told
+        )
         operator.kubectl("delete", "service", name)
     await operator.reconcile(2)
     for name in names:

@@ -103,7 +103,7 @@ async def test_a_wrong_pair_over_a_good_one_is_told_and_the_good_one_goes_on(ope
         assert (status, reason) == ("False", "CertificateInvalid")
         assert message.startswith("Secret mine of ingress.tls.secretName: ")
         assert words in message
-        assert "The pair that was served before goes on being served" in message
+        assert "Meanwhile HAProxy serves the previous pair" in message
         assert (await _told(operator, "Ready"))[0] == "True"
         assert await _served(operator) == GOOD
     _put(operator, None)
@@ -134,7 +134,7 @@ async def test_at_the_first_start_haproxy_waits_for_a_pair_that_it_can_use(opera
     status, reason, message = await _told(operator, "IngressReady")
     assert (status, reason) == ("False", "CertificateInvalid")
     assert "tls.key does not belong" in message
-    assert "demo-ingress starts when it is right" in message
+    assert "demo-ingress starts when you have corrected it" in message
     assert await operator.kube.get("Deployment", operator.namespace, "demo-ingress") is None
     for kind in ("Ready", "Progressing"):
         assert "correct the spec" not in (await _told(operator, kind))[2].lower()

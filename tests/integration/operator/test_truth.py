@@ -29,7 +29,7 @@ READY_FALSE_SECONDS = 10
 PATIENCE_SECONDS = 60
 
 WELL = Answer(ok=True, message="A request through the ingress was answered")
-BROKEN = Answer(ok=False, message="A request through the ingress was answered with 503")
+BROKEN = Answer(ok=False, message="A request through the ingress failed: HTTP status 503")
 
 
 def _events(operator: Operator) -> list[dict[str, Any]]:
@@ -197,7 +197,10 @@ async def test_two_chatclusters_with_one_hostname_both_serve_and_the_younger_is_
             (made,) = [c for c in live["status"]["conditions"] if c["type"] == "HostnameConflict"]
             found[key[1]] = made["status"]
             if made["status"] == "True":
-                assert f"{hostname} belongs to the older ChatCluster demo" in made["message"]
+                assert (
+                    f"The older ChatCluster demo in namespace {operator.namespace} already uses {hostname}"
+                    in made["message"]
+                )
         return found
 
     assert await conflicts() == {"demo": "False", "younger": "True"}

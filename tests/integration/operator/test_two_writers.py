@@ -81,7 +81,7 @@ def _delete(operator: Operator, _: int) -> None:
 @pytest.mark.parametrize(
     ("undo", "where", "named"),
     [
-        (_scale, "/deployments/demo-ingress", "Deployment demo-ingress (spec.replicas; by mesh"),
+        (_scale, "/deployments/demo-ingress", "Deployment demo-ingress (spec.replicas; changed by mesh"),
         (
             _label,
             "/services/demo-ingress",
@@ -109,7 +109,7 @@ async def test_what_another_writer_undoes_again_and_again_is_slowed_down_and_rep
     made = await operator.condition("Contested")
     assert (made["status"], made["reason"]) == ("True", "OtherWriter")
     assert named in made["message"]
-    assert "Another writer undoes what the operator applies" in made["message"]
+    assert "Another program reverts what the operator applies" in made["message"]
     # A change of the spec waits for nothing.
     operator.patch({"ingress": {"replicas": 5}})
     await operator.reconcile(seconds=1)

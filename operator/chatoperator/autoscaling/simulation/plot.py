@@ -113,15 +113,15 @@ def _changes(steps: Sequence[Step]) -> str:
                 f"{step.message}"
             )
         before = step.wanted
-    return "\n".join(lines if len(lines) > 1 else ["the number of servers never changes"])
+    return "\n".join(lines if len(lines) > 1 else ["the number of chatservers does not change"])
 
 
 def _summary(steps: Sequence[Step], policy: Policy) -> str:
     sums = totals(steps, policy)
     spare = sums.server_hours / sums.needed_hours - 1
-    fullest = f"{sums.fullest:,} on the fullest server, made for {policy.target:,}"
-    moves = f"added {sums.ups} times, removed {sums.downs} times, turned round {sums.turns} times"
+    fullest = f"{sums.fullest:,} on the fullest chatserver (target {policy.target:,})"
+    moves = f"added {sums.ups} times, removed {sums.downs} times, changed direction {sums.turns} times"
     return f"""\
-connections     {sums.peak:,} at most; {fullest}
+connections     {sums.peak:,} at peak; {fullest}
 chatservers     {sums.fewest} to {sums.most}; {moves}
-server hours    {sums.server_hours:.1f}, {spare:.0%} more than the connections needed at each moment"""
+server hours    {sums.server_hours:.1f}, {spare:.0%} more than the connections needed"""

@@ -77,9 +77,12 @@ def read(text: str) -> Trace:
         if row:
             points.append(_point(row, f"line {number}"))
             if len(points) > 1 and points[-1][0] <= points[-2][0]:
-                raise TraceError(f"line {number}", "seconds must rise from line to line; sort the file")
+                raise TraceError(
+                    f"line {number}",
+                    "its seconds are not greater than those of the line before; sort the file by seconds",
+                )
     if len(points) < 2:  # noqa: PLR2004 - a line has two ends
-        raise TraceError("the file", "it needs at least two lines below the header")
+        raise TraceError("the file", "it has fewer than two lines below the header; add some")
     start = points[0][0]
     return Trace(tuple(at - start for at, _ in points), tuple(count for _, count in points))
 
@@ -88,9 +91,9 @@ def _point(row: list[str], where: str) -> tuple[float, int]:
     try:
         at, count = float(row[0]), int(row[1])
     except (ValueError, IndexError):
-        raise TraceError(where, f"{','.join(row)!r} is not seconds,connections such as 60,12500") from None
+        raise TraceError(where, f"{','.join(row)!r} is not of the form seconds,connections, such as 60,12500") from None
     if not math.isfinite(at) or count < 0:
-        raise TraceError(where, "seconds must be finite and connections at least 0")
+        raise TraceError(where, "seconds must be a finite number and connections at least 0")
     return at, count
 
 

@@ -23,13 +23,19 @@ def webhook_fault(name: str, secret: Manifest | None) -> str | None:
     """
     what = f"Secret {name} of auth.otp.webhook.secretName"
     if secret is None:
-        return f"{what} does not exist; create it with the key {WEBHOOK_KEY}"
+        return f"{what} does not exist; create it with the key {WEBHOOK_KEY}, of at least {KEY_BYTES_MIN} random bytes"
     if not (secret.get("data") or {}).get(WEBHOOK_KEY):
-        return f"{what} has no key {WEBHOOK_KEY}; add it, with at least {KEY_BYTES_MIN} bytes"
+        return f"{what} has no key {WEBHOOK_KEY}; add it, with at least {KEY_BYTES_MIN} random bytes"
     key = secret_text(secret, WEBHOOK_KEY)
     if key is None:
-        return f"Key {WEBHOOK_KEY} in {what} is not UTF-8 text; replace it, for example by base64 of random bytes"
+        return (
+            f"Key {WEBHOOK_KEY} in {what} is not UTF-8 text; replace it, for example with the base64 "
+            "text of random bytes"
+        )
     held = len(key.strip().encode())
     if held < KEY_BYTES_MIN:
-        return f"Key {WEBHOOK_KEY} in {what} has {held} bytes; replace it by one of at least {KEY_BYTES_MIN}"
+        return (
+            f"Key {WEBHOOK_KEY} in {what} has {held} bytes, which is too short; replace it with one of "
+            f"at least {KEY_BYTES_MIN} bytes"
+        )
     return None

@@ -1,4 +1,4 @@
-"""How it stands with a database that the user runs: its URL and its certificate authority. Pure."""
+"""Checks of the Secrets of an external database: its URL and its certificate authority. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def judge(cluster: ChatCluster, wanted: ExternalDatabase, named: Mapping[str, Ma
     try:
         read = dsn.read(text)
     except dsn.DsnError as error:
-        return Judged(None, (), DatabaseTrouble("InvalidDsn", f"{where} is no usable URL: {error}"))
+        return Judged(None, (), DatabaseTrouble("InvalidDsn", f"{where} is not a valid URL: {error}"))
     identity = f"external:{digest([read.hosts, read.database])}"
     mismatch = _mismatch(cluster, wanted, read)
     if mismatch is not None:
@@ -70,10 +70,13 @@ def _mismatch(cluster: ChatCluster, wanted: ExternalDatabase, read: dsn.Dsn) -> 
         if mode is not None and mode not in {"require", *dsn.VERIFYING_MODES}:
             return (
                 f"sslmode={mode} does not verify the server although database.external.caSecretName is set; "
-                "remove sslmode, which then is verify-full"
+                "remove sslmode from the URL (the default is then verify-full)"
             )
         if read.root_certificate is not None:
-            return "remove sslrootcert: the certificate authority is that of database.external.caSecretName"
+            return (
+                "sslrootcert and database.external.caSecretName both name a certificate authority; "
+                "remove sslrootcert from the URL"
+            )
         return None
     # An image of the user's own may bring one.
     elsewhere = ROOT_CERTIFICATE_VARIABLE in cluster.chatserver.env or cluster.chatserver.image is not None
@@ -96,7 +99,7 @@ def _authority_trouble(wanted: ExternalDatabase, named: Mapping[str, Manifest | 
     if not holds_certificates(text):
         message = (
             f"Key {AUTHORITY_KEY} of Secret {name} (database.external.caSecretName) holds no PEM certificates; "
-            "put the certificate of the authority there that has issued the database's"
+            "store the certificate of the authority that issued the certificate of the database"
         )
         return DatabaseTrouble("CertificateInvalid", message)
     return None

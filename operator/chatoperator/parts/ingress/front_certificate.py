@@ -36,9 +36,9 @@ def front_certificate_trouble(
         return None
     secret = named.get(front.tls_secret_name)
     where = f"Secret {front.tls_secret_name} of ingress.front.tlsSecretName"
-    meanwhile = "The Ingress' controller serves a certificate of its own meanwhile, which clients reject"
+    meanwhile = "Until then the Ingress controller serves its default certificate, which clients reject"
     if secret is None:
-        remedy = "create it with tls.crt and tls.key, or see why what is to issue it does not"
+        remedy = "create it with tls.crt and tls.key, or check why its issuer (such as cert-manager) does not create it"
         return RouteTrouble("FrontCertificateMissing", f"{where} does not exist; {remedy}. {meanwhile}")
     pair = [secret_text(secret, key) for key in KEYS]
     missing = [key for key, text in zip(KEYS, pair, strict=True) if text is None]

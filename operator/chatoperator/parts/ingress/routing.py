@@ -1,4 +1,4 @@
-"""How it stands with what is in front of HAProxy, in words for the condition IngressReady. Pure."""
+"""Checks of the Gateway API route in front of HAProxy, for the condition IngressReady. Pure."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def route_trouble(cluster: ChatCluster, route: Manifest | None, *, known: bool) 
     if not known:
         return RouteTrouble(
             "GatewayApiMissing",
-            "ingress.front.kind is HTTPRoute and this cluster has no such kind of gateway.networking.k8s.io/v1: "
-            "install the Gateway API and a controller for it, or choose another front. The chat answers at its Service",
+            "ingress.front.kind is HTTPRoute, but this cluster has no kind HTTPRoute of gateway.networking.k8s.io/v1. "
+            "Install the Gateway API and a controller for it, or choose another front. Meanwhile only the "
+            "ingress Service serves the chat",
         )
     name = front_name(cluster.name)
     if route is None:
@@ -64,10 +65,13 @@ def _refusal(parent: Mapping[str, Any], route: Manifest) -> str | None:
     told = {condition["type"]: condition for condition in _told(parent, route)}
     for kind in ("Accepted", "ResolvedRefs"):
         if told.get(kind, {}).get("status") == "False":
-            return f"refuses it: {told[kind].get('message') or told[kind].get('reason')}"
+            return f"rejects the route: {told[kind].get('message') or told[kind].get('reason')}"
     if told.get("Accepted", {}).get("status") == "True":
         return None
-    return "has not taken it on: see whether it exists, allows routes from this namespace, and has a controller"
+    return (
+        "has not accepted the route. Check that the Gateway exists, that it allows routes from this namespace, "
+        "and that its controller runs"
+    )
 
 
 def _told(parent: Mapping[str, Any], route: Manifest) -> Iterator[Mapping[str, Any]]:

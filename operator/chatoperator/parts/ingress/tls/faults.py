@@ -83,7 +83,9 @@ def certificate_faults(pair: Certificate, hostnames: Sequence[str], now: dt.date
     """
     longest, length = max(("tls.crt", len(pair.certificate)), ("tls.key", len(pair.key)), key=lambda one: one[1])
     if length > CERTIFICATE_BYTES_MAX:
-        message = f"{longest} exceeds {CERTIFICATE_BYTES_MAX // 1024} KiB; store the server's certificate and its chain"
+        message = (
+            f"{longest} exceeds {CERTIFICATE_BYTES_MAX // 1024} KiB; store only the server certificate and its chain"
+        )
         return (Fault(Grade.UNUSABLE, message),)
     chain, key = _chain(pair.certificate), _key(pair.key)
     found = [one for one in (chain, key) if isinstance(one, Fault)]
@@ -92,10 +94,14 @@ def certificate_faults(pair: Certificate, hostnames: Sequence[str], now: dt.date
             found += _of_the_key(chain, key)
         found += [*_of_the_server(chain[0], hostnames, now), *_of_the_chain(chain[:CHAIN_MAX], now)]
         if len(chain) > CHAIN_MAX:
-            message = f"tls.crt holds {len(chain)} certificates; store the server's and those of its issuers, no others"
+            message = (
+                f"tls.crt holds {len(chain)} certificates; store only the server certificate and those of its issuers"
+            )
             found.append(Fault(Grade.PARTLY, message))
     if len(pair.certificate) + len(pair.key) > PAIR_BYTES_MAX:
-        message = f"tls.crt and tls.key together exceed {PAIR_BYTES_MAX} bytes; leave out the root certificate"
+        message = (
+            f"tls.crt and tls.key together exceed {PAIR_BYTES_MAX} bytes; remove the root certificate from tls.crt"
+        )
         found.append(Fault(Grade.PARTLY, message))
     return tuple(sorted(found, key=lambda fault: -fault.grade))
 
@@ -105,7 +111,7 @@ def _chain(text: str) -> list[x509.Certificate] | Fault:
         return x509.load_pem_x509_certificates(text.encode())
     except (ValueError, UnsupportedAlgorithm):
         return Fault(
-            Grade.UNUSABLE, "tls.crt is not a PEM certificate; store the server's certificate and its chain as PEM"
+            Grade.UNUSABLE, "tls.crt is not a PEM certificate; store the server certificate and its chain as PEM"
         )
 
 
@@ -114,20 +120,28 @@ def _key(text: str) -> PrivateKey | Fault:
         return load_private_key(text)
     except EncryptedKeyError:
         remedy = "store it without a passphrase (openssl pkey -in encrypted.key -out tls.key)"
-        return Fault(Grade.UNUSABLE, f"tls.key is encrypted; {remedy}")
+        return Fault(Grade.UNUSABLE, f"tls.key is encrypted and HAProxy cannot read it; {remedy}")
     except ValueError:
-        return Fault(Grade.UNUSABLE, "tls.key is not a PEM private key of a server; store the key of tls.crt as PEM")
+        return Fault(
+            Grade.UNUSABLE, "tls.key is not a PEM private key for TLS servers; store the private key of tls.crt as PEM"
+        )
 
 
 def _of_the_key(chain: Sequence[x509.Certificate], key: PrivateKey) -> Iterator[Fault]:
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < RSA_BITS_MIN:
-        message = f"tls.key is RSA with {key.key_size} bits and HAProxy takes {RSA_BITS_MIN} or more; make a new pair"
+        message = (
+            f"tls.key is RSA with {key.key_size} bits, but HAProxy requires at least {RSA_BITS_MIN}; "
+            "create a new key and certificate"
+        )
         yield Fault(Grade.UNUSABLE, message)
     fitting = [number for number, made in enumerate(chain[:CHAIN_MAX], 1) if public_key(made) == key.public_key()]
     if not fitting:
-        yield Fault(Grade.UNUSABLE, "tls.key does not belong to the certificate in tls.crt; store the pair's own key")
+        yield Fault(
+            Grade.UNUSABLE,
+            "tls.key does not belong to the certificate in tls.crt; store the key and certificate of the same pair",
+        )
     elif fitting[0] != 1:
-        message = f"tls.key belongs to certificate {fitting[0]} in tls.crt; put the server's certificate first"
+        message = f"tls.key belongs to certificate {fitting[0]} in tls.crt; put the server certificate first"
         yield Fault(Grade.UNUSABLE, message)
 
 
@@ -139,7 +153,7 @@ def _of_the_server(certificate: x509.Certificate, hostnames: Sequence[str], now:
         message = f"the certificate in tls.crt is not valid before {_rfc3339(begins)}; replace it or wait"
         yield Fault(Grade.REJECTED, message)
     if not _for_servers(certificate):
-        message = "the certificate in tls.crt is not for servers (extendedKeyUsage lacks serverAuth); replace it"
+        message = "the certificate in tls.crt is not valid for servers (extendedKeyUsage lacks serverAuth); replace it"
         yield Fault(Grade.REJECTED, message)
     names = _names(certificate)
     missing = [hostname for hostname in hostnames if not any(covers(name, hostname) for name in names)]
@@ -157,13 +171,15 @@ def _of_the_chain(chain: Sequence[x509.Certificate], now: dt.datetime) -> Iterat
     for number, (made, issuer) in enumerate(itertools.pairwise(chain), 2):
         if not has_issued(issuer, made):
             message = (
-                f"certificate {number} in tls.crt did not issue the one before it; store the server's certificate, "
+                f"certificate {number} in tls.crt did not issue the one before it; store the server certificate, "
                 "then its issuer, and so on"
             )
             yield Fault(Grade.PARTLY, message)
         if now >= issuer.not_valid_after_utc:
             ended = _rfc3339(issuer.not_valid_after_utc)
-            message = f"certificate {number} in tls.crt, of an authority, expired at {ended}; renew the chain"
+            message = (
+                f"certificate {number} in tls.crt, which belongs to an authority, expired at {ended}; renew the chain"
+            )
             yield Fault(Grade.PARTLY, message)
 
 

@@ -21,9 +21,9 @@ Served = Literal["issued", "self-signed", "other"]
 """What HAProxy has meanwhile: one that cert-manager issued before, the operator's own, or that of the mode before."""
 
 MEANWHILE: dict[Served, str] = {
-    "issued": "The one that was issued before is served",
-    "self-signed": "Until there is one, a self-signed certificate is served",
-    "other": "Until there is one, the certificate of the mode before is served",
+    "issued": "HAProxy serves the previously issued certificate meanwhile",
+    "self-signed": "Until it is issued, HAProxy serves a self-signed certificate, which clients reject",
+    "other": "Until it is issued, HAProxy serves the certificate of the previous mode",
 }
 
 
@@ -66,17 +66,17 @@ def _trouble(
     name = issued_secret_name(cluster.name)
     if not known:
         return "CertManagerMissing", (
-            "ingress.tls.mode is CertManager and this cluster has no kind Certificate of cert-manager.io/v1: install "
-            "cert-manager, or choose another mode"
+            "ingress.tls.mode is CertManager, but cert-manager is not installed: this cluster has no kind "
+            "Certificate of cert-manager.io/v1. Install cert-manager, or choose another mode"
         )
     if certificate is None:
         return "CertificateNotIssued", f"Certificate {name} does not exist yet"
     issuing, ready = _condition(certificate, "Issuing"), _condition(certificate, "Ready")
     if issuing.get("status") == "False" and issuing.get("reason") != "Issued":
-        return "CertificateFailed", f"Certificate {name}: {_words(issuing)}; see kubectl describe certificate {name}"
+        return "CertificateFailed", f"Certificate {name}: {_words(issuing)}. Check kubectl describe certificate {name}"
     if ready.get("status") == "True" and filled:
         return None, ""
-    told = _words(issuing) or _words(ready) or "cert-manager has not looked at it yet; see whether it runs"
+    told = _words(issuing) or _words(ready) or "cert-manager has not processed it yet; check that cert-manager runs"
     return "CertificateNotIssued", f"Certificate {name}: {told}"
 
 

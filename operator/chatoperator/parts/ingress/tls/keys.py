@@ -53,22 +53,22 @@ def load_private_key(text: str) -> PrivateKey:
     """
     found = _BLOCK.search(text) if len(text) <= KEY_CHARACTERS_MAX else None
     if found is None:
-        raise ValueError("no PEM private key")
+        raise ValueError("it is not a PEM private key")
     label, content = found.groups()
     # Proc-Type and DEK-Info stand before the content of an encrypted key in OpenSSL's older form.
     if label.startswith("ENCRYPTED") or ":" in content:
-        raise EncryptedKeyError("the key has a passphrase")
+        raise EncryptedKeyError("the key is encrypted with a passphrase")
     der = base64.b64decode("".join(content.split()), validate=True)
     if any(kind in der for kind in _DIFFIE_HELLMAN):
-        raise ValueError("a key for Diffie-Hellman")
+        raise ValueError("it is a Diffie-Hellman key")
     try:
         key = serialization.load_der_private_key(der, password=None, unsafe_skip_rsa_key_validation=True)
     except (TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError("no private key that can be read") from error
+        raise ValueError("it is not a readable private key") from error
     if not isinstance(key, PrivateKey):
-        raise ValueError("no key of a TLS server")  # noqa: TRY004 - the text is wrong, no argument's type
+        raise ValueError("it is not a key for TLS servers")  # noqa: TRY004 - the text is wrong, no argument's type
     if isinstance(key, rsa.RSAPrivateKey) and not _is_consistent(key.private_numbers()):
-        raise ValueError("the numbers of the RSA key contradict each other")
+        raise ValueError("the numbers of the RSA key are inconsistent")
     return key
 
 

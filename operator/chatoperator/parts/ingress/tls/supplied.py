@@ -69,7 +69,7 @@ def _authority(secret: Manifest | None) -> tuple[str | None, tuple[Fault, ...]]:
     if text is None or len(text) <= CERTIFICATE_BYTES_MAX:
         return text, ()
     message = (
-        f"ca.crt exceeds {CERTIFICATE_BYTES_MAX // 1024} KiB and is left out; store the issuer's certificate alone"
+        f"ca.crt exceeds {CERTIFICATE_BYTES_MAX // 1024} KiB and is ignored; store only the certificate of the issuer"
     )
     return None, (Fault(Grade.PARTLY, message),)
 
@@ -99,10 +99,10 @@ def _absent(name: str, secret: Manifest | None) -> str | None:
 
 def _meanwhile(cluster: ChatCluster, served: Issued | None, observed: Observed) -> str:
     if served is not None:
-        return ". The pair that was served before goes on being served"
+        return ". Meanwhile HAProxy serves the previous pair"
     if observed.workload(cluster.name, "ingress") is not None:
-        return f". {part_name(cluster.name, 'ingress')} stays as it is until then"
-    return f". {part_name(cluster.name, 'ingress')} starts when it is right"
+        return f". {part_name(cluster.name, 'ingress')} stays unchanged until you correct it"
+    return f". {part_name(cluster.name, 'ingress')} starts when you have corrected it"
 
 
 def _text(secret: Manifest | None, key: str) -> str:
