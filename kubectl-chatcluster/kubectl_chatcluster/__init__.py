@@ -1,1 +1,1 @@
-"""The kubectl plugin `kubectl chatcluster`: what an admin asks about a ChatCluster, through the user's own kubectl."""
+"""The kubectl plugin `kubectl chatcluster`: inspects and operates ChatClusters through the user's own kubectl."""

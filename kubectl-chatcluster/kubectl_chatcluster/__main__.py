@@ -163,13 +163,13 @@ def _drain(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
 def _logs(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     # The operator's logs can be read without any ChatCluster: that is when they are needed most.
     body = {} if parsed.component == OPERATOR and parsed.name is None else gather.chat(kubectl, parsed.name)
-    wanted, unseen = journal.sources(kubectl, body, parsed.component)
+    sources, unseen = journal.sources(kubectl, body, parsed.component)
     options = [f"--tail={parsed.tail}", *([f"--since={parsed.since}"] if parsed.since else [])]
-    read = journal.read(kubectl, wanted, *options)
+    read = journal.read(kubectl, sources, *options)
     for line in logs.merge([logs.split(log.printed, log.source.part, log.source.pod.name) for log in read]):
         _say(line.text if parsed.output == "raw" else logs.readable(line), raw=parsed.output == "raw")
     unseen += [f"{log.source.pod.name}: {log.error}" for log in read if log.error is not None]
-    if not wanted and not unseen:
+    if not sources and not unseen:
         unseen.append(f"{parsed.component or 'this ChatCluster'} has no pods yet")
     for why in unseen:
         _complain(f"cannot show: {why}")

@@ -80,25 +80,25 @@ def _children(kubectl: Kubectl, namespace: str, name: str, missing: list[str]) -
     # Replica sets and endpoint slices are made by Kubernetes, with the labels of their templates and Services.
     selector = instance_selector(name)
 
-    def ask(kind: str) -> list[Object] | KubectlError:
+    def read(kind: str) -> list[Object] | KubectlError:
         try:
             return kubectl.list(kind, namespace, selector=selector)
         except KubectlError as error:
             return error
 
-    answers = dict(zip(CHILDREN, side_by_side(CHILDREN, ask), strict=True))
+    answers = dict(zip(CHILDREN, side_by_side(CHILDREN, read), strict=True))
     missing += [f"{kind}: {answer}" for kind, answer in answers.items() if isinstance(answer, KubectlError)]
     return {kind: answer for kind, answer in answers.items() if not isinstance(answer, KubectlError)}
 
 
 def _metrics(kubectl: Kubectl, namespace: str, pods: list[Any], missing: list[str]) -> dict[str, str]:
-    def ask(pod: Any) -> str | KubectlError:
+    def read(pod: Any) -> str | KubectlError:
         try:
             return gather.metrics_page(kubectl, namespace, pod)
         except KubectlError as error:
             return error
 
-    answers = zip((pod.name for pod in pods), side_by_side(pods, ask), strict=True)
+    answers = zip((pod.name for pod in pods), side_by_side(pods, read), strict=True)
     found: dict[str, str] = {}
     for name, answer in answers:
         if isinstance(answer, KubectlError):
@@ -119,12 +119,12 @@ def _operator(kubectl: Kubectl, missing: list[str]) -> dict[str, list[Object]]:
 
 
 def _logs(kubectl: Kubectl, body: Object, missing: list[str]) -> dict[str, str]:
-    wanted, unseen = journal.sources(kubectl, body, None)
+    sources, unseen = journal.sources(kubectl, body, None)
     missing += unseen
-    restarted = [source for source in wanted if source.pod.restarts]
+    restarted = [source for source in sources if source.pod.restarts]
     found: dict[str, str] = {}
-    for suffix, sources, options in (("", wanted, ()), (".previous", restarted, ("--previous",))):
-        for log in journal.read(kubectl, sources, f"--tail={LOG_LINES}", *options):
+    for suffix, some, options in (("", sources, ()), (".previous", restarted, ("--previous",))):
+        for log in journal.read(kubectl, some, f"--tail={LOG_LINES}", *options):
             folder = "operator/logs" if log.source.part == "operator" else "logs"
             if log.error is not None:
                 missing.append(f"log of {log.source.pod.name}{suffix}: {log.error}")

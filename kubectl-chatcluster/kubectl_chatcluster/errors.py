@@ -16,7 +16,7 @@ class PluginError(Exception):
 
 
 class Misuse(PluginError):
-    """The command line asks for something that does not exist."""
+    """The command line names something that does not exist."""
 
     code = "Misuse"
     exit_status = 2

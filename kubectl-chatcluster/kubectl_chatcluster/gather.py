@@ -86,16 +86,16 @@ def metrics_page(kubectl: Kubectl, namespace: str, pod: Pod) -> str:
 
 
 def readings(kubectl: Kubectl, namespace: str, servers: tuple[Pod, ...]) -> tuple[dict[str, Reading | None], list[str]]:
-    """What the chatservers say of themselves, and why some do not."""
-    asked = [pod for pod in servers if pod.metrics_port is not None]
+    """The connection counts of the chatservers, and why some are missing."""
+    scraped = [pod for pod in servers if pod.metrics_port is not None]
 
-    def ask(pod: Pod) -> Reading | KubectlError | None:
+    def read(pod: Pod) -> Reading | KubectlError | None:
         try:
             return reading_of(metrics_page(kubectl, namespace, pod))
         except KubectlError as error:
             return error
 
-    answers = dict(zip((pod.name for pod in asked), side_by_side(asked, ask), strict=True))
+    answers = dict(zip((pod.name for pod in scraped), side_by_side(scraped, read), strict=True))
     why = sorted({f"connections: {error}" for error in answers.values() if isinstance(error, KubectlError)})
     return {name: answer if isinstance(answer, Reading) else None for name, answer in answers.items()}, why
 
@@ -105,15 +105,15 @@ def picture(kubectl: Kubectl, body: Object) -> Picture:
     read = chat_of(body)
     unseen: list[str] = []
 
-    def attempt(what: str, ask: Callable[[], Any], otherwise: Any) -> Any:
+    def attempt(what: str, request: Callable[[], Any], otherwise: Any) -> Any:
         try:
-            return ask()
+            return request()
         except KubectlError as error:
             if not error.is_missing:
                 unseen.append(f"{what}: {error}")
             return otherwise
 
-    asked: tuple[tuple[str, Callable[[], Any], Any], ...] = (
+    requests: tuple[tuple[str, Callable[[], Any], Any], ...] = (
         ("pods", lambda: pods(kubectl, body), ()),
         (
             "volume",
@@ -122,6 +122,6 @@ def picture(kubectl: Kubectl, body: Object) -> Picture:
         ),
         ("events", lambda: events_of(kubectl.list("events", read.namespace), read.name), ()),
     )
-    found, volume, events = side_by_side(asked, lambda one: attempt(*one))
+    found, volume, events = side_by_side(requests, lambda one: attempt(*one))
     counted, why = readings(kubectl, read.namespace, tuple(pod for pod in found if pod.part == "chatserver"))
     return Picture(read, found, counted, volume, events, (*sorted(unseen), *why))

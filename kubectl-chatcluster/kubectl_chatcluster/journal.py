@@ -62,10 +62,10 @@ def operator(kubectl: Kubectl) -> list[Source]:
     return [Source(body["metadata"]["namespace"], OPERATOR, pod_of(body)) for body in bodies]
 
 
-def read(kubectl: Kubectl, wanted: list[Source], *options: str) -> list[Log]:
+def read(kubectl: Kubectl, sources: list[Source], *options: str) -> list[Log]:
     """The logs of all pods, in their order; an unreadable one does not hide the others."""
 
-    def ask(source: Source) -> Log:
+    def one(source: Source) -> Log:
         if source.pod.state == "pending":
             return Log(source, "")
         try:
@@ -74,4 +74,4 @@ def read(kubectl: Kubectl, wanted: list[Source], *options: str) -> list[Log]:
         except KubectlError as error:
             return Log(source, "", str(error))
 
-    return side_by_side(wanted, ask)
+    return side_by_side(sources, one)

@@ -133,10 +133,10 @@ def find(flags: Sequence[str]) -> Kubectl:
     return Kubectl(program, tuple(flags))
 
 
-def side_by_side(items: Iterable[Item], ask: Callable[[Item], Result]) -> list[Result]:
-    """Ask about all items at once and return the answers in their order; the first error is raised."""
+def side_by_side(items: Iterable[Item], call: Callable[[Item], Result]) -> list[Result]:
+    """Call a function for all items at once and return the results in their order; the first error is raised."""
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        return list(pool.map(ask, items))
+        return list(pool.map(call, items))
 
 
 def translate(stderr: str) -> KubectlError:

@@ -46,7 +46,7 @@ def merge(pods: list[list[Line]]) -> list[Line]:
 
 
 def readable(line: Line) -> str:
-    """One line for people: time, part, pod, level, event, then the other fields."""
+    """One line to read: time, part, pod, level, event, then the other fields."""
     head = f"{line.at.astimezone(dt.UTC):%m-%d %H:%M:%S}.{line.at.microsecond // 1000:03d} {line.pod}"
     try:
         fields = json.loads(line.text)

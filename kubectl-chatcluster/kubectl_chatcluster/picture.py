@@ -36,13 +36,13 @@ class Chat:
         generation: Of the spec.
         observed_generation: The one that the status speaks of; 0 where there is no status yet.
         conditions: In the operator's order.
-        url: Where people reach the chat; empty while there is none.
+        url: Where clients reach the chat; empty while there is none.
         version: Release that runs; empty while none does.
         images: By part.
         connections: As the operator last counted them.
         replicas: Chatservers that exist.
         ready_replicas: Chatservers that are ready.
-        desired_replicas: Chatservers that the operator wants.
+        desired_replicas: Desired number of chatservers.
         target: Connections that one server is made for; None where the spec has none.
         external_secret: Name of the Secret of a database that is not the operator's.
     """
@@ -242,7 +242,7 @@ def _state(status: Object, *, ready: bool) -> str:
 
 
 def volume_of(body: Object) -> Volume:
-    """Read a volume claim; its size is the real one, or the wished one while there is none."""
+    """Read a volume claim; its size is the real one, or the requested one while there is none."""
     spec, status = body.get("spec") or {}, body.get("status") or {}
     return Volume(
         name=body["metadata"]["name"],

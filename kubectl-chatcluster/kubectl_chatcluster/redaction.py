@@ -1,7 +1,7 @@
 """Takes secrets and phone numbers out of what leaves the cluster in a support bundle. Pure.
 
 What has a name that secrets have goes by its name, what has a form that secrets have by its form; both run over
-everything. It is the second line of defence: Secrets are never asked for, and the servers log none.
+everything. It is the second line of defence: Secrets are never requested, and the servers log none.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ QUERY = re.compile(r"(?P<name>[?&](?:key|sig|code|auth|access)=)[^\s&\"'\\]+", r
 """Names that are harmless elsewhere, but not in a URL."""
 
 PHONE = re.compile(r"(?<![\w.])(?P<plus>\+|%2B)(?P<digits>[1-9](?:[ .()/-]{0,2}\d){6,14})(?!\d)", re.IGNORECASE)
-"""E.164 and how people write it: + and 7 to 15 digits."""
+"""E.164, also with separators: + and 7 to 15 digits."""
 
 PHONE_DIGITS_SHOWN = 2
 """At either end, as in the servers' own logs."""

@@ -1,4 +1,4 @@
-"""`status`: one ChatCluster like a story. Pure."""
+"""`status`: a summary of one ChatCluster. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVENTS = 10
 
 
 def as_text(picture: Picture, now: dt.datetime) -> str:
-    """For people."""
+    """As text."""
     chat = picture.chat
     lines = [
         f"ChatCluster {chat.namespace}/{chat.name}, {age(chat.created, now)} old",

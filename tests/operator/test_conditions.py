@@ -133,7 +133,7 @@ def test_a_migration_that_fails_again_and_again_is_told_with_how_it_ended() -> N
     )
     made = by_type(conditions(facts(replace(running(), pods=pods), migrated=False)))["Progressing"]
     assert (made.status, made.reason) == ("True", "MigrationFailing")
-    assert "exit code 2. Check its logs (kubectl logs job/demo-migrate-1 -c migrate)" in made.message
+    assert "exited with code 2. Check its logs (kubectl logs job/demo-migrate-1 -c migrate)" in made.message
     assert "another image" not in made.message
 
 
@@ -304,11 +304,11 @@ def test_a_job_runs_only_where_it_has_a_pod() -> None:
     job: dict[str, Any] = {"metadata": {"name": "demo-migrate-1"}, "spec": {}, "status": {}}
     made = replace(running(), children={**running().children, ("Job", "demo-migrate-1"): job})
     assert told(running()) == "Job demo-migrate-1, which runs the migration, does not exist yet"
-    assert told(made) == "Job demo-migrate-1 has no pod yet"
+    assert told(made) == "Job demo-migrate-1, which runs the migration, has no pod yet"
     pod = replace(unready("demo-migrate-1-x", ""), trouble=None)
-    assert told(replace(made, pods=(pod,))) == "Container migrate of Job demo-migrate-1 runs"
+    assert told(replace(made, pods=(pod,))) == "Container migrate of Job demo-migrate-1 is running the migration"
     other = replace(unready("demo-migrate-10-x", ""), trouble=None)
-    assert told(replace(made, pods=(other,))) == "Job demo-migrate-1 has no pod yet"
+    assert told(replace(made, pods=(other,))) == "Job demo-migrate-1, which runs the migration, has no pod yet"
     gone = {**made.children, ("StatefulSet", "demo-postgres"): workload("demo-postgres", 0, 1)}
     assert "waits for the database: 0 of 1 postgres pods are ready" in told(replace(made, children=gone))
 

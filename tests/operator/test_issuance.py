@@ -53,7 +53,9 @@ def test_the_certificates_own_words_are_shown(live: dict[str, Any] | None, reaso
     assert made is not None
     assert (made.reason, made.accepted) == (reason, False)
     assert words in made.message
-    assert made.message.endswith(". Until it is issued, HAProxy serves a self-signed certificate, which clients reject")
+    assert made.message.endswith(
+        ". Until a certificate is issued, HAProxy serves a self-signed certificate, which clients reject"
+    )
 
 
 @pytest.mark.parametrize("live", [certificate(READY), certificate(READY, ISSUED), certificate(READY, ISSUING)])

@@ -117,7 +117,7 @@ TOO_LARGE = (
             "deployments/demo-chatserver",
             denied("workloads", "pods of a chat share neither network, processes nor IPC with their node"),
             422,
-            "Remove what another user or program has set in Deployment demo-chatserver, or correct spec",
+            "Remove what another user or program has set in Deployment demo-chatserver, or correct the spec",
         ),
         (
             "secrets/demo-database",
@@ -129,7 +129,7 @@ TOO_LARGE = (
             "deployments/demo-chatserver",
             "ValidatingAdmissionPolicy 'no-latest' with binding 'all' denied request: images need a digest",
             403,
-            "Change the quota, policy or webhook that rejects it, or correct spec",
+            "Change the quota, policy or webhook that rejects it, or correct the spec",
         ),
         ("configmaps/demo-postgres", "TimeoutError: ", 0, "The API server did not answer; the operator retries"),
         ("configmaps/demo-postgres", "Operation cannot be fulfilled", 409, "metadata.managedFields names it"),

@@ -103,8 +103,9 @@ def _growing(claim: Manifest | None) -> str | None:
     holding = {condition["type"] for condition in status.get("conditions") or [] if condition["status"] == "True"}
     if "FileSystemResizePending" in holding:
         return (
-            f"The volume has grown to {desired}; kubelet expands its file system when a pod of the database next "
-            "mounts it"
+            f"The volume has grown to {desired}; kubelet has not expanded its file system yet. With some "
+            f"storage drivers "
+            "it does so only when the database pod restarts"
         )
     if "Resizing" in holding:
         return f"The storage driver is expanding the volume to {desired}"

@@ -66,7 +66,11 @@ EFFECTS = {
     "expires, and the operator cannot renew it. Restore the Secret from a backup",
 }
 
-NEW_CONTENT = {"volume": "an empty database", "key": "a new key", "authority": "a new authority"}
+NEW_CONTENT = {
+    "volume": "an empty database (all messages are lost)",
+    "key": "a new key",
+    "authority": "a new authority",
+}
 
 
 def condition(facts: Facts) -> Condition:
@@ -97,11 +101,11 @@ def _message(facts: Facts, loss: Loss) -> str:
 def _leaving_message(facts: Facts, loss: Loss) -> str:
     pods = [pod.name for pod in facts.observed.component("postgres")]
     until = f" It exists only as long as pod {pods[0]} does: do not delete that pod." if pods else ""
-    keep = ""
+    keep = "Dump"
     if loss.volume is not None:
         patch = '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'
-        keep = f" To keep the data, run: kubectl patch pv {loss.volume} -p '{patch}'."
+        keep = f"To keep the data, run: kubectl patch pv {loss.volume} -p '{patch}'. Then dump"
     return (
-        f"{loss.kind} {loss.name}, which holds the database, is being deleted.{until}{keep} Then dump the database, or "
-        "bind the volume to a new claim (docs/operations/database.md#a-lost-volume)"
+        f"{loss.kind} {loss.name}, which holds the database, is being deleted.{until} {keep} the database, or bind the "
+        "volume to a new claim (docs/operations/database.md#a-lost-volume)"
     )

@@ -12,6 +12,7 @@ from chatoperator.observed import job_state
 
 if TYPE_CHECKING:
     from chatoperator.conditions.inputs import Facts
+    from chatoperator.metadata import Manifest
 
 MIGRATING = Reason("Migrating", ("True",), "The migration of the database schema runs, or waits for the database")
 MIGRATION_FAILING = Reason(
@@ -45,20 +46,25 @@ def progress(facts: Facts) -> tuple[Reason, str]:
 
 def message(facts: Facts) -> str:
     """What the migration of the desired image waits for, or how it failed."""
-    name, database = facts.migrate_job_name, database_ready.condition(facts)
+    name = facts.migrate_job_name
     if name is None:
-        return f"The migration waits for the database: {database.message}"
+        return f"The migration waits for the database: {database_ready.condition(facts).message}"
     job = facts.observed.child("Job", name)
     if job_state(job) == "Failed":
         return f"Job {name} failed; the operator retries it. Check its logs ({_logs(name)}). {remedy(facts)}"
-    failing = _failing(facts)
-    if failing is not None:
-        return failing
+    return _failing(facts) or _waiting(facts, name, job)
+
+
+def _waiting(facts: Facts, name: str, job: Manifest | None) -> str:
+    """What a Job that has not failed waits for."""
+    database = database_ready.condition(facts)
     if job is None:
         return f"Job {name}, which runs the migration, does not exist yet"
     if database.status == "False":
         return f"Job {name} waits for the database: {database.message}"
-    return f"Container migrate of Job {name} runs" if facts.observed.job_pods(name) else f"Job {name} has no pod yet"
+    if not facts.observed.job_pods(name):
+        return f"Job {name}, which runs the migration, has no pod yet"
+    return f"Container migrate of Job {name} is running the migration"
 
 
 def _failing(facts: Facts) -> str | None:

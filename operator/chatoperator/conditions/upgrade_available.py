@@ -1,4 +1,4 @@
-"""UpgradeAvailable: whether the operator brings a newer release than the one that runs."""
+"""UpgradeAvailable: whether the operator can install another release than the one that runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UP_TO_DATE = Reason("UpToDate", ("False",), "No action needed")
 TYPE = ConditionType(
     "UpgradeAvailable",
     bad="True",
-    summary="The operator brings another release than the one that runs.",
+    summary="The operator can install another release than the one that runs.",
     reasons=(NEWER_OPERATOR, UP_TO_DATE),
 )
 
@@ -26,6 +26,6 @@ TYPE = ConditionType(
 def condition(facts: Facts) -> Condition:
     """UpgradeAvailable."""
     if facts.upgrade is None:
-        return TYPE.condition(UP_TO_DATE, "The release of the operator runs")
-    message = f"The operator brings release {facts.upgrade}. To upgrade, set spec.version to {facts.upgrade}"
+        return TYPE.condition(UP_TO_DATE, "No upgrade available: the chat runs the release of the operator")
+    message = f"The operator can install release {facts.upgrade}. To upgrade, set spec.version to {facts.upgrade}"
     return TYPE.condition(NEWER_OPERATOR, message)

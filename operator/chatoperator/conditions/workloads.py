@@ -49,7 +49,8 @@ def part_condition(facts: Facts, part: Part, kind: ConditionType) -> Condition:
     """Ready if all desired pods are."""
     live = facts.observed.workload(facts.name, part)
     if live is None:
-        return kind.condition(MISSING, f"{part_name(facts.name, part)} does not exist yet")
+        workload = "StatefulSet" if part == "postgres" else "Deployment"
+        return kind.condition(MISSING, f"{workload} {part_name(facts.name, part)} does not exist yet")
     ready, desired = ready_replicas(live), int(live["spec"].get("replicas", 1))
     message = f"{ready} of {desired} {part} pods are ready"
     if ready >= desired:

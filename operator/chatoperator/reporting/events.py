@@ -30,7 +30,7 @@ class News:
     Attributes:
         warning: Whether somebody should look.
         reason: One word for programs.
-        message: For people.
+        message: What happened, what it means, what to do.
     """
 
     warning: bool

@@ -1,4 +1,4 @@
-"""Which ChatClusters want the same hostname: both serve, and the younger one is told. Pure."""
+"""ChatClusters with the same hostname: both serve, and the younger one reports it. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, order=True)
 class Claim:
-    """One ChatCluster's wish for its hostnames, ordered by age.
+    """The hostnames that one ChatCluster claims, ordered by age.
 
     Attributes:
         created: metadata.creationTimestamp, RFC 3339 in UTC, so that it sorts.
@@ -48,7 +48,7 @@ def claim(cluster: ChatCluster) -> Claim:
 
 
 def conflict(own: Claim, others: Iterable[Claim]) -> str | None:
-    """Which hostnames belong to the oldest of the older ChatClusters that want them, in words; None without one.
+    """A sentence that names the hostnames which an older ChatCluster uses, and that one; None without one.
 
     One in another namespace is not named: status is read by who may read this namespace alone.
     """
@@ -56,10 +56,10 @@ def conflict(own: Claim, others: Iterable[Claim]) -> str | None:
     if not older:
         return None
     shared = sorted(hostname for hostname, _ in older[0].addresses & own.addresses)
-    told = ", ".join(shared)
+    listed = ", ".join(shared)
     if older[0].namespace != own.namespace:
-        return f"An older ChatCluster in another namespace already uses {told}"
-    return f"The older ChatCluster {older[0].name} in namespace {own.namespace} already uses {told}"
+        return f"An older ChatCluster in another namespace already uses {listed}"
+    return f"The older ChatCluster {older[0].name} in namespace {own.namespace} already uses {listed}"
 
 
 class Claims:

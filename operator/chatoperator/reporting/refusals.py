@@ -29,10 +29,10 @@ SECTIONS = {"postgres": "database", "chatserver": "chatserver", "migrate": "chat
 ANY = frozenset(SECTIONS)
 
 KEPT = frozenset({"Secret", "PersistentVolumeClaim"})
-"""Kinds of which some hold what cannot be made again: nobody is told to delete one."""
+"""Kinds of which some hold irreplaceable data: no remedy is to delete one."""
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "Job"})
-"""Kinds whose pods the spec may ask for in ways that a policy forbids."""
+"""Kinds with pods whose fields come from the spec, so that a policy may reject them."""
 
 POD_FIELDS = "template|nodeSelector|tolerations|affinity"
 
@@ -66,10 +66,10 @@ def words(refusals: Sequence[KubeError]) -> str:
     >>> words([])
     ''
     """
-    told = list(dict.fromkeys(_one(refusal) for refusal in refusals))
-    room = max(SHORTEST, WORDS_LENGTH_MAX // max(1, len(told)))
-    shown = [_cut(text, room) for text in told[: WORDS_LENGTH_MAX // SHORTEST]]
-    more = len(told) - len(shown)
+    texts = list(dict.fromkeys(_one(refusal) for refusal in refusals))
+    room = max(SHORTEST, WORDS_LENGTH_MAX // max(1, len(texts)))
+    shown = [_cut(text, room) for text in texts[: WORDS_LENGTH_MAX // SHORTEST]]
+    more = len(texts) - len(shown)
     return "; ".join([*shown, *([f"and {more} more"] if more else [])])
 
 
@@ -79,7 +79,7 @@ def _one(refusal: KubeError) -> str:
         return str(refusal)
     field = _field(kind, name, refusal.reason)
     about = f" (spec.{field})" if field else ""
-    remedy = _remedy(refusal, kind, name, f"correct spec.{field or ''}".rstrip("."))
+    remedy = _remedy(refusal, kind, name, f"correct spec.{field}" if field else "correct the spec")
     said = OWN_POLICY.sub("", QUOTED.sub("", refusal.reason)).rstrip(".")
     return f"{kind} {name}{about}: {said}. {remedy}"
 
@@ -114,7 +114,7 @@ def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
         refusal: By the API server.
         kind: Of the object.
         name: Of the object.
-        correct: Which field to correct, in words.
+        correct: A phrase that names the field to correct.
     """
     reason = refusal.reason
     if refusal.status == 0:
@@ -126,7 +126,7 @@ def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
     elif refusal.status == FORBIDDEN or "admission webhook" in reason:
         made = f"Change the quota, policy or webhook that rejects it, or {correct}"
     elif IMMUTABLE.search(reason):
-        made = _anew(kind, name)
+        made = _recreate(kind, name)
     elif refusal.status == CONFLICT:
         made = f"Another program keeps changing {kind} {name}; metadata.managedFields names it. Stop that program"
     else:
@@ -143,7 +143,7 @@ def _undo(kind: str, name: str, correct: str) -> str:
     return f"Another user or program has set that in {kind} {name}: delete it, and the operator recreates it"
 
 
-def _anew(kind: str, name: str) -> str:
+def _recreate(kind: str, name: str) -> str:
     """What to do about a field that never changes, so that nothing is lost by it."""
     if kind == "PersistentVolumeClaim":
         return "Restore the old value of spec.database.storage; Kubernetes cannot change it on an existing volume"

@@ -28,7 +28,7 @@ def merge(
     """Conditions as status holds them; lastTransitionTime moves only where the status changes.
 
     Args:
-        previous: What status holds now. Conditions that are not made anew stay as they are.
+        previous: What status holds now. Conditions that are not among the new ones stay unchanged.
         made: The new ones.
         generation: metadata.generation that they speak about.
         now: RFC 3339.

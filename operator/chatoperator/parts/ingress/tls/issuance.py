@@ -22,8 +22,8 @@ Served = Literal["issued", "self-signed", "other"]
 
 MEANWHILE: dict[Served, str] = {
     "issued": "HAProxy serves the previously issued certificate meanwhile",
-    "self-signed": "Until it is issued, HAProxy serves a self-signed certificate, which clients reject",
-    "other": "Until it is issued, HAProxy serves the certificate of the previous mode",
+    "self-signed": "Until a certificate is issued, HAProxy serves a self-signed certificate, which clients reject",
+    "other": "Until a certificate is issued, HAProxy serves the certificate of the previous mode",
 }
 
 
