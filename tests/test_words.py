@@ -14,6 +14,7 @@ from tests.support.words import CODE_RULES, RULES, Rule, complaints, name_compla
 ROOT = Path(__file__).parent.parent
 
 ALLOWED: dict[str, dict[str, str]] = {
+    "clients/python/chatcluster_client/live.py": {"reconnects_asked": "an attribute that applications read"},
     "localcluster/node/Dockerfile": {"sysinit.target.wants": "a folder of systemd"},
     "localcluster/node/rootfs/etc/systemd/system/kubelet.service": {"Wants=": "a setting of systemd"},
     "chatserver/chatserver/users/names.py": {"news": "a reserved username"},
@@ -61,7 +62,6 @@ NOT_YET: tuple[str, ...] = (
     "chatserver/chatserver/settings.py",
     "chatserver/chatserver/socket/",
     "chatserver/chatserver/transport/",
-    "clients/",
     "crds/",
     "kubectl-chatcluster/",
     "operator/",
@@ -96,7 +96,8 @@ def read(path: str) -> str:
     text = (ROOT / path).read_text("utf-8")
     for allowed in ALLOWED.get(path, {}):
         assert allowed in text, f"no longer in {path}: remove it from ALLOWED"
-        text = text.replace(allowed, "")
+        # Not by nothing: the code must still parse.
+        text = text.replace(allowed, "x")
     return text
 
 

@@ -1,4 +1,4 @@
-"""The async Python client: REST calls, and a live connection that heals itself.
+"""The async Python client: REST calls, and a live connection that recovers from failures.
 
 Example:
     rest = await RestClient.sign_in("https://chat.example.com", "+14155550101", username="ana")

@@ -9,10 +9,10 @@ from websockets.typing import Subprotocol
 from chatcluster_client.rest import RestClient
 
 PING_SECONDS = 10.0
-"""A half-open connection is noticed after two of these."""
+"""Seconds between pings; a half-open connection is noticed after two of them."""
 
 CLOSE_SECONDS = 1.0
-"""For the other end's part of a closing handshake; one that does not answer any more is waited for in vain."""
+"""Longest wait for the other side in a closing handshake; it may no longer answer."""
 
 MAX_FRAME_BYTES = 1 << 20
 """Far beyond a message: the answer to a sync names up to 1,000 chats and 2,000 members."""
@@ -24,11 +24,11 @@ CLOSE_FORBIDDEN = 4003
 CLOSE_REPLACED = 4009
 
 FINAL_CLOSES = frozenset({CLOSE_UNAUTHENTICATED, CLOSE_FORBIDDEN})
-"""Close codes after which connecting again is of no use."""
+"""Close codes after which a reconnect is useless."""
 
 
 def open_socket(rest: RestClient) -> connect:
-    """Return what connects, as an async context manager: with the device's token, never by a proxy."""
+    """Return an async context manager that connects with the device's token, never through a proxy."""
     url = f"ws{rest.base_url.removeprefix('http')}/api/ws"
     tls: ssl.SSLContext | None = None
     if url.startswith("wss"):
@@ -48,6 +48,6 @@ def open_socket(rest: RestClient) -> connect:
 
 
 async def close_later(socket: ClientConnection, seconds: float) -> None:
-    """Close a connection when its server has asked to."""
+    """Close a connection because its server moves the client."""
     await asyncio.sleep(seconds)
     await socket.close()

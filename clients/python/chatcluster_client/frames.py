@@ -1,4 +1,4 @@
-"""The server's frames as types; no I/O. What a newer server adds is ignored, what breaks the protocol is an error."""
+"""The server's frames as types; no I/O. Newer additions are ignored; protocol violations are errors."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from chatcluster_client.model import Ack, Item, ReceiptUpdate
 
 
 class BadServerFrame(Exception):
-    """The server sent what is no frame of the protocol; the connection is of no more use."""
+    """The server sent an invalid frame; the connection cannot be used any more."""
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class ChatPosition(msgspec.Struct, frozen=True):
-    """Where a chat stands."""
+    """The newest position of a chat."""
 
     chat_id: int
     last_seq: int
@@ -35,7 +35,7 @@ class Synced(msgspec.Struct, frozen=True):
 
 
 class ErrorFrame(msgspec.Struct, frozen=True):
-    """A frame of the client was refused; `id` names the send."""
+    """The server rejected a frame of the client; `id` names the send."""
 
     code: str
     detail: str = ""
@@ -44,7 +44,7 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 
 
 class Reconnect(msgspec.Struct, frozen=True):
-    """The server asks the client to connect anew after this many milliseconds."""
+    """The server moves the client: it must reconnect after this many milliseconds."""
 
     after_ms: int
 
@@ -54,7 +54,7 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class _RowFields(msgspec.Struct, frozen=True):
-    """What the client itself needs of a row."""
+    """The fields of a row that the client itself uses."""
 
     chat_id: int
     seq: int
@@ -81,7 +81,7 @@ def decode(data: str | bytes, user_id: int) -> ServerFrame | None:
 
     Args:
         data: As it came.
-        user_id: Whose client this is, which tells the user's own rows.
+        user_id: The user of this client, to recognise their own rows.
 
     Returns:
         The frame; None for one of a type that this client does not know.
@@ -114,7 +114,7 @@ def item(row: dict[str, Any], user_id: int) -> Item:
 
 
 def own_item(ack: Ack, frame: dict[str, Any], user_id: int) -> Item:
-    """Return the row that an acknowledged send has become: the server sends it to the user's other devices only."""
+    """Return the row of an acknowledged send: the server sends it only to the user's other devices."""
     row = {
         **frame,
         "message_id": ack.message_id,

@@ -1,4 +1,4 @@
-"""Fills the holes in a chat's rows by REST, which is the authority on what this user may see."""
+"""Fills gaps in the rows of chats by REST, which decides what this user may see."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from chatcluster_client.model import Item, Problem, wait_seconds
 from chatcluster_client.order import RowOrder
 from chatcluster_client.rest import RestClient
 
-HEAL_DELAY_SECONDS = 0.2
-"""A hole in a chat's numbers is mostly an ack or a frame under way; ask REST only for what stays away."""
+FILL_DELAY_SECONDS = 0.2
+"""Most gaps close when an ack or a frame arrives; only rows that are still missing after this time are fetched."""
 
 GONE_STATUSES = frozenset({403, 404})
-"""Answers that asking again for a chat's rows will not change."""
+"""Statuses after which another request for a chat's rows is useless."""
 
 
 class _ChatsPage(msgspec.Struct, frozen=True):
@@ -24,12 +24,12 @@ class _ChatsPage(msgspec.Struct, frozen=True):
 
 
 class Healer:
-    """One task for each chat with a hole.
+    """Runs one task for each chat with a gap.
 
     Args:
         rest: Where rows are fetched.
-        order: What has been handed on; filled here.
-        deliver: Takes the rows that can be handed on.
+        order: The rows delivered so far; filled here.
+        deliver: Called with rows that can be delivered.
         spawn: Starts a supervised task.
     """
 
@@ -46,18 +46,18 @@ class Healer:
         self._spawn = spawn
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    def heal(self, chat_id: int) -> None:
-        """Fill a chat's holes soon, if nobody is at it already."""
+    def fill(self, chat_id: int) -> None:
+        """Fill a chat's gaps soon, unless a task does it already."""
         if chat_id not in self._tasks:
             self._tasks[chat_id] = self._spawn(self._fill(chat_id))
 
-    def heal_up_to(self, chat_id: int, last_seq: int) -> None:
-        """Fetch what of a chat is missing up to a seq."""
+    def fill_up_to(self, chat_id: int, last_seq: int) -> None:
+        """Fetch the missing rows of a chat up to a seq."""
         if self._order.have.get(chat_id, 0) < last_seq:
-            self.heal(chat_id)
+            self.fill(chat_id)
 
-    async def heal_all(self) -> None:
-        """Look at the user's chats by REST, page by page, and fill what is missing of each."""
+    async def fill_all(self) -> None:
+        """List the user's chats by REST, page by page, and fetch the missing rows of each."""
         cursor: str | None = None
         seen: set[str] = set()
         while True:
@@ -67,23 +67,23 @@ class Healer:
                 await asyncio.sleep(wait_seconds(error))
                 continue
             for chat in page.chats:
-                self.heal_up_to(chat.chat_id, chat.last_seq)
+                self.fill_up_to(chat.chat_id, chat.last_seq)
             cursor = page.next_cursor
-            # A cursor that comes a second time would be followed for ever.
+            # A repeated cursor would loop for ever.
             if cursor is None or cursor in seen:
                 return
             seen.add(cursor)
 
     async def settled(self) -> None:
-        """Wait until no hole is being filled."""
+        """Wait until no gap is being filled."""
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def fill_some(self, chat_id: int) -> bool:
-        """Fetch rows that are missing, and return whether some still are."""
+        """Fetch missing rows, and return whether some are still missing."""
         rows: list[Item] = []
         more = False
         before = self._order.have.get(chat_id, 0)
-        # What comes while REST is asked may be newer than its answer, and the hole before it still be filled.
+        # Rows that arrive during the request may be newer than its answer, and the gap before them may still be filled.
         newest_held = self._order.newest_held(chat_id)
         try:
             raw, more = await self._rest.history_page(chat_id, after_seq=before)
@@ -92,21 +92,21 @@ class Healer:
             if not isinstance(error, Problem) or error.status not in GONE_STATUSES:
                 await asyncio.sleep(wait_seconds(error))
                 return True
-            # Not this user's chat any more: what the socket brought is all there will be.
+            # No longer this user's chat: the rows from the socket are all there are.
         self._deliver(self._order.fill(chat_id, rows))
         if not rows:
             self._deliver(self._order.skip_hole(chat_id, newest_held))
         missing = more or self._order.is_waiting(chat_id)
         if missing and self._order.have.get(chat_id, 0) == before:
-            # No progress: the server says that there is more and does not give it.
-            await asyncio.sleep(HEAL_DELAY_SECONDS)
+            # No progress: the server reports more rows but does not return them.
+            await asyncio.sleep(FILL_DELAY_SECONDS)
         return missing
 
     async def _fill(self, chat_id: int) -> None:
         try:
-            await asyncio.sleep(HEAL_DELAY_SECONDS)
+            await asyncio.sleep(FILL_DELAY_SECONDS)
             while await self.fill_some(chat_id):
                 pass
         finally:
-            # In one step with the last look: a hole that opens now is healed anew.
+            # Without an await after the last check, so that a gap that opens now starts a new task.
             del self._tasks[chat_id]

@@ -1,4 +1,4 @@
-"""A device's live connection: reconnects with jitter, resends the unacknowledged, gives each row once and in order."""
+"""A device's live connection: reconnects with jitter, resends messages, yields each row once in order."""
 
 import asyncio
 import contextlib
@@ -62,8 +62,8 @@ class LiveClient:
         server: The chatserver of the current connection, from its `welcome`.
         closes: Close codes of the connections that ended, in order; 1006 for one that broke without.
         positions: As given; its `epoch` is kept up to date, its `have` is the application's to count.
-        reconnects_asked: How often a server asked this client to move.
-        connected: Set while there is a connection whose missed rows were asked for. `wait_connected()` waits for it.
+        reconnects_asked: How often a server moved this client.
+        connected: Set while there is a connection that has requested its missed rows. `wait_connected()` waits for it.
     """
 
     def __init__(self, rest: RestClient, positions: Positions | None = None) -> None:
@@ -99,7 +99,7 @@ class LiveClient:
         await self.close()
 
     async def close(self) -> None:
-        """End the connection; what is not acknowledged fails with ChatClientError."""
+        """Close the connection; unacknowledged sends fail with ChatClientError."""
         self._fail(ChatClientError("the client was closed"))
         tasks = list(self._tasks)
         for task in tasks:
@@ -123,7 +123,7 @@ class LiveClient:
     async def send(
         self, text: str, *, to: str | None = None, chat_id: int | None = None, client_id: str | None = None
     ) -> Ack:
-        """Send a message and wait until it is committed, over as many connections as it takes.
+        """Send a message and wait until it is committed, across reconnects.
 
         Two calls with one `client_id` and content are one message, and both get its result.
 
@@ -161,13 +161,13 @@ class LiveClient:
         """
         while (item := await self._next_item()) is not None:
             yield item
-        # For whoever iterates after the end.
+        # For iterators that start after the end.
         self._items.put_nowait(None)
         if self._failure is not None and type(self._failure) is not ChatClientError:
             raise self._failure
 
     async def _next_item(self) -> Item | ReceiptUpdate | None:
-        # Only what waits counts: a loop that was left by `break` is closed some time later.
+        # Count only waiting iterators: one that was left by `break` is closed some time later.
         if self._iterating:
             raise ChatClientError("another loop waits for items() already; share one loop")
         self._iterating = True
@@ -199,7 +199,7 @@ class LiveClient:
             await asyncio.sleep(wait)
 
     async def _connect_once(self) -> int | None:
-        """Connect and converse until the connection ends; return the close code, None where none was opened."""
+        """Connect and run until the connection ends; returns the close code, None if no connection was opened."""
         self._welcomed_at = None
         code = None
         try:
@@ -259,7 +259,7 @@ class LiveClient:
                 self._spawn(close_later(socket, frame.after_ms / 1000))
 
     async def _greet(self, welcome: frames.Welcome) -> None:
-        """Start of a connection: ask for what was missed, repeat what was not acknowledged."""
+        """Start a connection: request missed rows, resend unacknowledged messages."""
         self.server = welcome.server
         self._welcomed_at = time.monotonic()
         if not self.rest.user_id:
@@ -274,7 +274,7 @@ class LiveClient:
         self.connected.set()
 
     async def _transmit(self, frame: dict[str, Any]) -> None:
-        """Send a frame if there is a connection; the next `welcome` repeats what matters."""
+        """Send a frame if there is a connection; after the next `welcome` important frames are sent again."""
         if self._socket is not None:
             with contextlib.suppress(ConnectionClosed):
                 await self._socket.send(encoded(frame), text=True)
@@ -288,20 +288,20 @@ class LiveClient:
         if error.id is not None:
             self._sender.refuse(error.id, error)
         elif error.code in RETRYABLE_CODES:
-            # The sync, most likely: without it, what was missed would stay away until its chat goes on.
+            # Most likely the sync: without it, missed rows would not arrive until their chat has a new row.
             problem = Problem(0, error.code, error.detail, error.retry_after_seconds)
             self._spawn(self._syncer.sync_after(wait_seconds(problem)))
         else:
             log.warning("the server refused a frame: %s: %s", error.code, error.detail)
 
     def _take(self, item: Item) -> None:
-        """Hand a row on if it is the chat's next; drop it if seen; hold it and fill the hole if later."""
+        """Deliver a row if it is the chat's next; drop it if seen; hold it and fill the gap if it is later."""
         pending = self._outbox.get(item.row.get("client_id") or "") if item.own else None
         if pending is not None:
             self._outbox.learn_chat(pending.frame.get("to"), item.chat_id)
         self._deliver(self._order.take(item))
         if self._order.is_waiting(item.chat_id):
-            self._healer.heal(item.chat_id)
+            self._healer.fill(item.chat_id)
 
     def _deliver(self, items: list[Item]) -> None:
         for item in items:
@@ -314,19 +314,19 @@ class LiveClient:
         return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """Hear how a task ended: one that dies without a word would leave everybody waiting."""
+        """Handle the end of a task: without this, callers would wait for ever after a failure."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._fail(error if isinstance(error, HistoryReplaced) else ClientStopped(error))
 
     def _fail(self, failure: ChatClientError) -> None:
-        """End the client: everybody who waits hears why."""
+        """Stop the client: all waiting callers get the reason."""
         if self._failure is None:
             self._failure = failure
             self._items.put_nowait(None)
             self._ended.set()
-            # What fills holes, too: it would ask REST for ever with a token that is no longer good.
+            # The tasks that fill gaps too: they would retry for ever with an invalid token.
             for task in self._tasks:
                 task.cancel()
         self._outbox.fail_all(self._failure)

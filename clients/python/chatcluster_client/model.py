@@ -1,14 +1,14 @@
-"""What the client hands to the application."""
+"""Types that the client returns to the application."""
 
 from typing import Any
 
 import msgspec
 
 RETRY_SECONDS = 2.0
-"""Between calls, when the server does not say for how long."""
+"""Seconds between tries if the server names no time."""
 
 RETRY_MIN_SECONDS, RETRY_MAX_SECONDS = 0.1, 300.0
-"""What a server asks for is bounded: a client neither spins nor sleeps for ever because of a wrong answer."""
+"""Bounds of the wait that a server names: a wrong answer makes a client neither spin nor sleep for ever."""
 
 
 class ChatClientError(Exception):
@@ -16,7 +16,7 @@ class ChatClientError(Exception):
 
 
 class SignedOut(ChatClientError):
-    """The token is no longer good, or another connection of this device took over: sign in again."""
+    """The token is invalid, or another connection of this device took over: sign in again."""
 
 
 class Replaced(SignedOut):
@@ -34,7 +34,7 @@ class HistoryReplaced(ChatClientError):
 
 
 class ClientStopped(ChatClientError):
-    """The client met what it does not know how to handle, and has ended; `__cause__` is the exception."""
+    """The client stopped because of an unexpected exception, which is `__cause__`."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(f"the client stopped: {type(cause).__name__}: {cause}")
@@ -42,12 +42,12 @@ class ClientStopped(ChatClientError):
 
 
 class Problem(ChatClientError):
-    """An answer that the server refused, as RFC 9457 problem+json.
+    """An error answer of the server, as RFC 9457 problem+json.
 
     Attributes:
         status: HTTP status; 0 for an error frame of the WebSocket.
         code: Stable code of the server's catalogue, such as `user_not_found`.
-        retry_after_seconds: What the server asked for; None when it named nothing.
+        retry_after_seconds: The wait that the server named; None if it named none.
     """
 
     def __init__(self, status: int, code: str, detail: str, retry_after_seconds: float | None = None) -> None:
@@ -63,12 +63,12 @@ class Problem(ChatClientError):
         return self.status in {429, 502, 503, 504} or self.code in RETRYABLE_CODES
 
 
-# Codes of error frames, which have no status, that ask the sender to come again.
+# Codes of error frames, which have no status, after which the sender should retry.
 RETRYABLE_CODES = frozenset({"unavailable", "overloaded", "rate_limited"})
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """The server's word that a message is committed."""
+    """The server's confirmation that a message is committed."""
 
     id: str
     message_id: int
@@ -110,6 +110,6 @@ class ReceiptUpdate(msgspec.Struct, frozen=True):
 
 
 def wait_seconds(failure: Exception) -> float:
-    """Return how long to wait until a call is tried again: what the server asked for, within bounds."""
-    asked = failure.retry_after_seconds if isinstance(failure, Problem) else None
-    return min(max(asked or RETRY_SECONDS, RETRY_MIN_SECONDS), RETRY_MAX_SECONDS)
+    """Return the seconds until a call is retried: those that the server named, within bounds."""
+    named = failure.retry_after_seconds if isinstance(failure, Problem) else None
+    return min(max(named or RETRY_SECONDS, RETRY_MIN_SECONDS), RETRY_MAX_SECONDS)

@@ -1,4 +1,4 @@
-"""Puts a device's rows in order: each once, ascending in its chat, without holes; no I/O."""
+"""Orders a device's rows: each once, ascending in its chat, without gaps; no I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -6,7 +6,7 @@ from chatcluster_client.model import Item
 
 
 class RowOrder:
-    """What of each chat has been handed on, and the rows that came ahead of others.
+    """The position up to which each chat was delivered, and the rows that arrived early.
 
     Attributes:
         have: By chat, the seq up to which everything was handed on.
@@ -17,18 +17,18 @@ class RowOrder:
         self._held: dict[int, dict[int, Item]] = {}
 
     def take(self, item: Item) -> list[Item]:
-        """Return what can be handed on now: nothing for a row seen before, and for one behind a hole."""
+        """Return the rows that can be delivered now: none for a row seen before, or for one behind a gap."""
         if item.seq <= self.have.get(item.chat_id, 0):
             return []
         self._held.setdefault(item.chat_id, {})[item.seq] = item
         return list(self._release(item.chat_id))
 
     def is_waiting(self, chat_id: int) -> bool:
-        """Whether rows of the chat wait for others that came before them."""
+        """Return whether rows of the chat wait for missing earlier ones."""
         return chat_id in self._held
 
     def fill(self, chat_id: int, rows: Iterable[Item]) -> list[Item]:
-        """Take rows that the server listed in order, and so nothing in between that this user may see."""
+        """Take rows that the server listed in order: between them there is nothing that this user may see."""
         released: list[Item] = []
         for item in rows:
             if item.seq > self.have.get(chat_id, 0):
@@ -37,11 +37,11 @@ class RowOrder:
         return [*released, *self._release(chat_id)]
 
     def newest_held(self, chat_id: int) -> int:
-        """The highest seq that waits behind a hole; 0 where none does."""
+        """Return the highest seq that waits behind a gap; 0 if none does."""
         return max(self._held.get(chat_id, {}), default=0)
 
     def skip_hole(self, chat_id: int, up_to_seq: int) -> list[Item]:
-        """Hand on what is held up to a seq: nobody can tell what is missing before it."""
+        """Deliver the held rows up to a seq, although earlier ones are missing and cannot be fetched."""
         held = self._held.get(chat_id, {})
         return self.fill(chat_id, [held[seq] for seq in sorted(held) if seq <= up_to_seq])
 

@@ -10,7 +10,7 @@ from chatcluster_client.model import Problem
 from chatcluster_client.positions import Positions
 
 TIMEOUT_SECONDS = 15.0
-"""Longer than any bounded wait of the server but a long poll, which adds its own."""
+"""Longer than any wait of the server except a long poll, which adds its own."""
 
 
 class RestClient:
@@ -61,7 +61,7 @@ class RestClient:
             base_url: Such as `https://chat.example.com`.
             phone_number: In E.164, such as `+14155550101`.
             username: Becomes the user's name, also in the place of another that they have. None keeps the name.
-            code: What the user received. None asks for a code and uses the answer's `dev_code`, which
+            code: What the user received. None requests a code and uses the answer's `dev_code`, which
                 only a development server gives.
             code_id: What `request_code` returned for this code.
             device_name: What the list of devices shows.
@@ -111,7 +111,7 @@ class RestClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the pooled connections; the token stays good."""
+        """Close the pooled connections; the token stays valid."""
         await self._http.aclose()
 
     async def request(
@@ -124,7 +124,7 @@ class RestClient:
                 `validation_failed` for a path that is none.
         """
         if not path.startswith("/"):
-            # A whole URL would take the token to another server.
+            # A whole URL would send the token to another server.
             raise Problem(422, "validation_failed", "path: must begin with a slash, such as /api/chats")
         try:
             answer = await self._http.request(
@@ -142,7 +142,7 @@ class RestClient:
         try:
             problem = msgspec.json.decode(answer.content, type=_ProblemBody)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # Of a proxy in between, most likely.
+            # Most likely from a proxy in between.
             problem = _ProblemBody()
         retry_after = answer.headers.get("Retry-After", "")
         raise Problem(
@@ -187,7 +187,7 @@ class RestClient:
         return await self.call("GET", "/api/chats", limit=limit, **({"cursor": cursor} if cursor else {}))
 
     async def positions(self) -> Positions:
-        """Return where all chats stand now, for a client that is to begin with what comes.
+        """Return the current positions of all chats, for a client that begins with new rows.
 
         Raises:
             Problem: The server refused.
@@ -197,7 +197,7 @@ class RestClient:
             page = await self.chats(cursor)
             positions.have |= {chat["chat_id"]: chat["last_seq"] for chat in page["chats"]}
             cursor = page["next_cursor"]
-            # A cursor that comes a second time would be followed for ever.
+            # A repeated cursor would loop for ever.
             if cursor is None or cursor in seen:
                 return positions
             seen.add(cursor)

@@ -1,4 +1,4 @@
-"""Asks a new connection for the rows that were missed, until none is missing."""
+"""Syncs a new connection until no rows are missing."""
 
 import asyncio
 import random
@@ -42,23 +42,23 @@ class Syncer:
         """
         self._reached = -1
         if most_chats is not None and len(self._order.have) > most_chats:
-            # To name some only would bring all others from their beginning.
-            self._spawn(self._healer.heal_all())
+            # A sync that names only some chats returns all others from their beginning.
+            self._spawn(self._healer.fill_all())
         else:
             await self._sync()
 
     async def sync_after(self, seconds: float) -> None:
-        """Sync again after about so long: the server was busy."""
+        """Sync again after about this time: the server was busy."""
         await asyncio.sleep(around(seconds, random.random()))  # noqa: S311 - jitter, not a secret
         await self._sync()
 
     def synced(self, synced: Synced) -> None:
-        """End of a sync: what it did not bring comes by another one, or by REST."""
+        """Handle the end of a sync: missing rows come by another one, or by REST."""
         if synced.more:
             self._spawn(self._sync_on())
             return
         for chat in synced.chats:
-            self._healer.heal_up_to(chat.chat_id, chat.last_seq)
+            self._healer.fill_up_to(chat.chat_id, chat.last_seq)
 
     async def _sync(self) -> None:
         await self._transmit(
@@ -66,12 +66,12 @@ class Syncer:
         )
 
     async def _sync_on(self) -> None:
-        # A chat with a hole would be brought again from before it.
+        # A sync would return a chat with a gap from before the gap again.
         await self._healer.settled()
         reached = sum(self._order.have.values())
         if reached > self._reached:
             self._reached = reached
             await self._sync()
         else:
-            # Another sync would bring the same rows again.
-            await self._healer.heal_all()
+            # Another sync would return the same rows.
+            await self._healer.fill_all()
