@@ -1,4 +1,4 @@
-"""What the operator saw of one ChatCluster, as frozen data that decisions are made from."""
+"""The observed state of one ChatCluster, as frozen data from which decisions are made."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Pod:
         deletion_cost: The annotation's text; None where it is absent.
         outlived: The part's own container has ended with 0, and an injected one runs on.
         owner_uid: Of what controls the pod; None where nothing does.
-        eviction_told: It says whether the cluster autoscaler may evict it.
+        has_eviction_rule: An annotation says whether the cluster autoscaler may evict it.
     """
 
     name: str
@@ -94,22 +94,30 @@ class Pod:
     certificate_digest: str | None
     outlived: bool = False
     owner_uid: str | None = None
-    eviction_told: bool = False
+    has_eviction_rule: bool = False
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One ChatCluster's children as the API server has them.
+    """One ChatCluster's children as the API server has them, the user's Secrets, and reports of the running parts.
 
     Attributes:
         children: By (kind, name).
         pods: Of every component.
         others: Objects that carry its labels or a name of its children and are somebody else's, by (kind, name).
+        user_secrets: The Secrets that the spec names, by name; None for one that does not exist.
+        agent: Report of PostgreSQL's agent; None where it gives none.
+        readings: Of the chatservers by pod name, as they were read last; None for one that gave none.
+        served: Kinds that not every cluster has and this one serves.
     """
 
     children: Mapping[ObjectKey, Manifest]
     pods: tuple[Pod, ...]
     others: Mapping[ObjectKey, Manifest] = field(default_factory=dict)
+    user_secrets: Mapping[str, Manifest | None] = field(default_factory=dict)
+    agent: AgentReport | None = None
+    readings: Mapping[str, Reading | None] = field(default_factory=dict)
+    served: frozenset[str] = frozenset()
 
     def child(self, kind: str, name: str) -> Manifest | None:
         """The child, or None where it does not exist."""
@@ -147,7 +155,9 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
         trouble=_lost(raw) if lost else _trouble(status, containers, once=component == "migrate"),
         outlived=status.get("phase") == "Running" and any(_succeeded(component, one) for one in containers),
         owner_uid=owners[0] if owners else None,
-        eviction_told=not annotations.keys().isdisjoint({SAFE_TO_EVICT_ANNOTATION, SAFE_TO_EVICT_VOLUMES_ANNOTATION}),
+        has_eviction_rule=not annotations.keys().isdisjoint(
+            {SAFE_TO_EVICT_ANNOTATION, SAFE_TO_EVICT_VOLUMES_ANNOTATION}
+        ),
         deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
         certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from chatoperator.desired.manifests import render
 from chatoperator.metadata import labels
-from chatoperator.parts.manifests import desired
 from localcluster.deploy import api_server_as_peer
-from tests.support.chatclusters import cluster, inputs
+from tests.support.chatclusters import cluster, desired
 from tests.support.networkpolicies import Endpoint, allowed
 
 
 def test_the_api_server_may_read_metrics_from_another_node_and_nothing_else() -> None:
     spec = {"metricsFrom": api_server_as_peer("172.18.0.3")}
-    policies = [made for made in desired(cluster(networkPolicies=spec), inputs()) if made["kind"] == "NetworkPolicy"]
+    policies = [made for made in render(desired(cluster(networkPolicies=spec))) if made["kind"] == "NetworkPolicy"]
     control_plane, worker = Endpoint(address="172.18.0.3"), Endpoint(address="172.18.0.2")
     proxy = Endpoint(namespace="chat", labels=labels("demo", "ingress"))
     server = Endpoint(namespace="chat", labels=labels("demo", "chatserver"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chatoperator.desired.manifests import render
 from chatoperator.kube.contest import (
     CALM_SECONDS,
     UNDONE_FREELY,
@@ -19,11 +20,10 @@ from chatoperator.kube.contest import (
     undone,
     writers,
 )
-from chatoperator.parts.manifests import desired
-from tests.support.chatclusters import cluster, inputs
+from tests.support.chatclusters import cluster, desired
 
 KEY = ("Deployment", "demo-ingress")
-MANIFEST = next(made for made in desired(cluster(), inputs()) if (made["kind"], made["metadata"]["name"]) == KEY)
+MANIFEST = next(made for made in render(desired(cluster())) if (made["kind"], made["metadata"]["name"]) == KEY)
 
 
 def test_a_writer_that_goes_on_is_undone_ever_more_seldom() -> None:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from chatoperator.api.parse import parse
-from chatoperator.parts.manifests import desired
-from tests.support.chatclusters import inputs
+from chatoperator.desired.manifests import render
+from tests.support.chatclusters import desired
 from tests.support.cluster import ROOT
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_example_is_valid_and_parsed(path: Path) -> None:
     for document in made:
         jsonschema.validate(document["spec"], spec_schema)
         document["metadata"] |= {"uid": "0000", "generation": 1}
-        assert desired(parse(document), inputs())
+        assert render(desired(parse(document)))
 
 
 def test_the_schema_in_this_test_refuses_unknown_fields() -> None:

@@ -9,11 +9,10 @@ import pytest
 
 from chatoperator.errors import SpecError
 from chatoperator.kube.decoding import decode, encode
-from chatoperator.parts.manifests import desired
-from chatoperator.reconcile.digests import wishes
+from chatoperator.reconcile.digests import Rendering
 from chatoperator.reconcile.reading import read
 from tests.operator.test_crd import SCHEMA
-from tests.support.chatclusters import body, inputs
+from tests.support.chatclusters import body, desired
 from tests.support.extremes import ALONE, extremes, merged, without
 
 SPEC = SCHEMA["properties"]["spec"]
@@ -36,9 +35,7 @@ def test_each_value_is_rendered_or_refused_by_name(part: str) -> None:
         kept = decode(encode({**made, "spec": merged(made["spec"], value)}))
         try:
             chat = read(kept)
-            manifests = desired(chat, inputs())
-            json.dumps([*manifests])
-            wishes(chat, inputs(), None)
+            json.dumps(Rendering(desired(chat)).manifests)
         except SpecError as error:
             if not error.remedy:
                 wrong[where] = error

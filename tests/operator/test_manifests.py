@@ -15,11 +15,14 @@ import pytest
 import yaml
 
 from chatoperator.api.parse import parse
+from chatoperator.desired.database import Volume
+from chatoperator.desired.manifests import render
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.parts.credentials import Certificate, Issued
 from chatoperator.parts.database import statefulset
-from chatoperator.parts.manifests import desired, migrate_job
+from chatoperator.parts.ingress.tls.serving import Serving
 from chatoperator.parts.placement import LOST_NODE_SECONDS, tolerations
-from tests.support.chatclusters import SELF_SIGNED, body, cluster, inputs
+from tests.support.chatclusters import IMAGES, SELF_SIGNED, ServedElsewhere, body, cluster, desired
 from tests.support.cluster import ROOT
 
 GOLDEN = ROOT / "tests" / "operator" / "data"
@@ -52,7 +55,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 "parameters": {"work_mem": "8MB", "search_path": "it's"},
             },
         },
-        {"https_port": 30443, "self_signed": None, "replicas": 5},
+        {"https_port": 30443, "serving": ServedElsewhere(), "replicas": 5},
     ),
     "webhook": (
         {
@@ -115,10 +118,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             },
         },
         {
-            "self_signed": None,
-            "issued": ISSUED,
-            "certificates_known": True,
-            "certificate_uid": "0000-certificate",
+            "serving": Serving(issued=ISSUED, certificate_uid="0000-certificate"),
+            "served": {CERTIFICATE},
         },
     ),
     "front-ingress": (
@@ -146,16 +147,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 },
             },
         },
-        {"routes_known": True},
+        {"served": {ROUTE}},
     ),
     "pull-secrets": ({"images": {"pullSecrets": ["registry", "mirror"]}}, {}),
     "external-database": (
         {"database": {"external": {"secretName": "mine"}}},
-        {"database_identity": "external:0000-secret:1", "external_ports": (5433,)},
+        {"database_identity": "external:0000-secret:1", "ports": (5433,)},
     ),
     "external-database-with-ca": (
         {"database": {"external": {"secretName": "cluster-app", "secretKey": "uri", "caSecretName": "cluster-ca"}}},
-        {"database_identity": "external:0123456789", "external_ports": (5432,)},
+        {"database_identity": "external:0123456789", "ports": (5432,)},
     ),
     "pod-fields-of-every-part": (
         {
@@ -216,7 +217,7 @@ _Readable.add_representer(
 @pytest.mark.parametrize("case", CASES)
 def test_manifests_are_as_reviewed(case: str) -> None:
     spec, changed = CASES[case]
-    made = yaml.dump_all(desired(cluster(**spec), inputs(**changed)), Dumper=_Readable, sort_keys=False, width=120)
+    made = yaml.dump_all(render(desired(cluster(**spec), **changed)), Dumper=_Readable, sort_keys=False, width=120)
     path = GOLDEN / f"{case}.yaml"
     if os.environ.get("CHATCLUSTER_WRITE_GOLDEN"):
         path.write_text(made)
@@ -226,7 +227,7 @@ def test_manifests_are_as_reviewed(case: str) -> None:
 def _pods(**spec: Any) -> dict[str, dict[str, Any]]:
     return {
         manifest["metadata"]["name"]: manifest["spec"]["template"]
-        for manifest in desired(cluster(**spec), inputs())
+        for manifest in render(desired(cluster(**spec)))
         if "template" in manifest.get("spec", {})
     }
 
@@ -415,17 +416,16 @@ def test_changing_what_servers_need_not_know_rolls_no_server() -> None:
 def test_scaling_never_reaches_haproxy() -> None:
     before = _pods()["demo-ingress"]
     for replicas in (1, 50, 100):
-        made = desired(
-            cluster(chatserver={"scaling": {"minReplicas": 1, "maxReplicas": 50}}), inputs(replicas=replicas)
-        )
+        scaling = {"minReplicas": 1, "maxReplicas": 50}
+        made = render(desired(cluster(chatserver={"scaling": scaling}), replicas=replicas))
         ingress = next(m for m in made if m["kind"] == "Deployment" and m["metadata"]["name"] == "demo-ingress")
         assert ingress["spec"]["template"] == before
 
 
 def test_a_certificate_never_rolls_haproxy() -> None:
     before, *others = (
-        desired(cluster(), inputs(tls_digest=digest, self_signed=made))
-        for digest, made in (("1", SELF_SIGNED), ("2", replace(SELF_SIGNED, server=SELF_SIGNED.authority)))
+        render(desired(cluster(), serving=Serving(self_signed=made)))
+        for made in (SELF_SIGNED, replace(SELF_SIGNED, server=SELF_SIGNED.authority))
     )
     deployments = [[m for m in made if m["kind"] == "Deployment"] for made in (before, *others)]
     assert deployments[0] == deployments[1]
@@ -434,9 +434,9 @@ def test_a_certificate_never_rolls_haproxy() -> None:
 def test_haproxy_is_the_same_with_a_certificate_of_its_own_and_one_by_cert_manager() -> None:
     hostnames = {"hostnames": ["chat.example.com"]}
     by_cert_manager = {**hostnames, "tls": {"mode": "CertManager", "issuerRef": {"name": "ours"}}}
-    issued = {"self_signed": None, "issued": ISSUED, "tls_digest": "another"}
+    issued = {"serving": Serving(issued=ISSUED)}
     own, others, waiting = (
-        [m for m in desired(cluster(ingress=ingress), inputs(**known)) if m["kind"] in {"Deployment", "ConfigMap"}]
+        [m for m in render(desired(cluster(ingress=ingress), **known)) if m["kind"] in {"Deployment", "ConfigMap"}]
         for ingress, known in ((hostnames, {}), (by_cert_manager, issued), (by_cert_manager, {}))
     )
     assert own == others == waiting
@@ -451,14 +451,19 @@ def test_a_certificate_is_asked_for_where_cert_manager_is_and_only_a_filled_secr
         (None, True, {"Certificate"}),
         ("0000-certificate", True, {"Certificate", "Secret"}),
     ):
-        manifests = desired(asking, inputs(certificates_known=known, certificate_uid=uid))
+        serving = Serving(self_signed=SELF_SIGNED, certificate_uid=uid)
+        manifests = render(desired(asking, serving=serving, served={CERTIFICATE} if known else ()))
         assert {m["kind"] for m in manifests if m["metadata"]["name"] == "demo-ingress-issued"} == made
 
 
 def test_what_stands_in_front_finds_haproxys_port_and_is_let_through() -> None:
     front = {"kind": "HTTPRoute", "parentRefs": [{"name": "public"}]}
     for known in (False, True):
-        made = desired(cluster(ingress={"hostnames": ["chat.example.com"], "front": front}), inputs(routes_known=known))
+        made = render(
+            desired(
+                cluster(ingress={"hostnames": ["chat.example.com"], "front": front}), served={ROUTE} if known else ()
+            )
+        )
         named = {m["kind"]: m for m in made if m["metadata"]["name"] == "demo-front"}
         assert named.keys() == ({"Service", "HTTPRoute"} if known else {"Service"})
         (port,) = named["Service"]["spec"]["ports"]
@@ -474,7 +479,7 @@ def test_what_stands_in_front_finds_haproxys_port_and_is_let_through() -> None:
 def test_credentials_and_volume_are_owned_under_delete_alone() -> None:
     fate = {"demo-database", "demo-postgres-data"}
     for policy, owned in (("Retain", False), ("Delete", True)):
-        for manifest in desired(cluster(deletionPolicy=policy), inputs()):
+        for manifest in render(desired(cluster(deletionPolicy=policy))):
             name, owners = manifest["metadata"]["name"], manifest["metadata"].get("ownerReferences", [])
             if name in fate or (manifest["kind"], name) == ("Secret", "demo-chatserver"):
                 assert bool(owners) is owned, name
@@ -483,16 +488,21 @@ def test_credentials_and_volume_are_owned_under_delete_alone() -> None:
 
 
 def test_the_dsn_quotes_the_password() -> None:
-    secret = next(m for m in desired(cluster(), inputs()) if m["metadata"]["name"] == "demo-database")
+    secret = next(m for m in render(desired(cluster())) if m["metadata"]["name"] == "demo-database")
     dsn = base64.b64decode(secret["data"]["dsn"]).decode()
     assert dsn == "postgresql://chat_a:p%40ss%2Fword@demo-postgres.chat.svc:5432/chat"
 
 
 def test_what_is_not_known_yet_is_left_out() -> None:
-    waiting = inputs(
-        https_port=None, tls_digest=None, volume_usable=False, database_identity=None, server_template=None
+    waiting = desired(
+        cluster(),
+        https_port=None,
+        serving=Serving(),
+        volume=Volume(usable=False),
+        database_identity=None,
+        template=None,
     )
-    kinds = {(m["kind"], m["metadata"]["name"]) for m in desired(cluster(), waiting)}
+    kinds = {(m["kind"], m["metadata"]["name"]) for m in render(waiting)}
     assert not {kind for kind, _ in kinds} & {"Deployment", "StatefulSet", "Job", "PersistentVolumeClaim"}
     assert ("Secret", "demo-database") not in kinds
     assert ("Service", "demo-ingress") in kinds
@@ -500,20 +510,18 @@ def test_what_is_not_known_yet_is_left_out() -> None:
 
 def test_names_of_the_longest_chatcluster_fit() -> None:
     raw = body(name="n" * 40)
-    for manifest in desired(parse(raw), inputs()):
+    for manifest in render(desired(parse(raw))):
         assert len(manifest["metadata"]["name"]) <= 63
 
 
 def test_a_new_image_or_volume_is_a_new_migration() -> None:
     def name(**changed: Any) -> str:
-        job = migrate_job(cluster(), inputs(**changed))
-        assert job is not None
-        return str(job["metadata"]["name"])
+        return str(desired(cluster(), **changed).migration.job_name)
 
     assert name() == name()
     assert name() != name(database_identity="claim:other")
-    assert name() != name(images=type(inputs().images)("chatserver:2", "postgres:1", "haproxy:1"))
-    assert name() == name(images=type(inputs().images)("chatserver:1", "postgres:2", "haproxy:2"))
+    assert name() != name(images=replace(IMAGES, chatserver="chatserver:2"))
+    assert name() == name(images=replace(IMAGES, postgres="postgres:2", haproxy="haproxy:2"))
 
 
 def test_nothing_of_the_users_replaces_what_the_operator_relies_on() -> None:
@@ -542,7 +550,7 @@ def test_the_crd_refuses_every_variable_that_the_operator_sets() -> None:
 
 
 def test_an_address_limit_is_shared_by_the_proxies() -> None:
-    made = desired(cluster(ingress={"replicas": 3, "limits": {"connectionsPerIP": 10}}), inputs())
+    made = render(desired(cluster(ingress={"replicas": 3, "limits": {"connectionsPerIP": 10}})))
     (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
     assert "sc0_conn_cur(clients) gt 4 }" in config["data"]["haproxy.cfg"]
     assert "http_req_rate(clients)" not in config["data"]["haproxy.cfg"]
@@ -550,7 +558,7 @@ def test_an_address_limit_is_shared_by_the_proxies() -> None:
 
 @pytest.mark.parametrize(("proxies", "share"), [(1, 12_500), (2, 12_500), (3, 6_250), (20, 658)])
 def test_a_servers_connections_are_shared_so_that_one_proxy_can_be_away(proxies: int, share: int) -> None:
-    made = desired(cluster(ingress={"replicas": proxies}), inputs())
+    made = render(desired(cluster(ingress={"replicas": proxies})))
     (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
     assert f"default-server maxconn {share}\n" in config["data"]["haproxy.cfg"]
 
@@ -560,7 +568,7 @@ def test_a_servers_connections_are_shared_so_that_one_proxy_can_be_away(proxies:
 )
 def test_haproxy_takes_as_many_connections_as_it_has_memory_for(memory: str | None, connections: int) -> None:
     ingress = {"resources": {"limits": {"memory": memory}}} if memory else {}
-    made = desired(cluster(ingress=ingress), inputs())
+    made = render(desired(cluster(ingress=ingress)))
     (config,) = [m for m in made if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "demo-ingress"]
     # In the frontend and not for all of HAProxy: its health has to be seen when clients fill it.
     _, _, frontend = config["data"]["haproxy.cfg"].partition("\nfrontend https\n")
@@ -568,7 +576,7 @@ def test_haproxy_takes_as_many_connections_as_it_has_memory_for(memory: str | No
 
 
 def test_two_proxies_stand_apart_and_leave_one_at_a_time() -> None:
-    made = {(m["kind"], m["metadata"]["name"]): m for m in desired(cluster(), inputs())}
+    made = {(m["kind"], m["metadata"]["name"]): m for m in render(desired(cluster()))}
     proxies, budget = made["Deployment", "demo-ingress"]["spec"], made["PodDisruptionBudget", "demo-ingress"]["spec"]
     assert proxies["replicas"] == 2
     spread = {rule["topologyKey"]: rule for rule in proxies["template"]["spec"]["topologySpreadConstraints"]}
@@ -581,6 +589,6 @@ def test_two_proxies_stand_apart_and_leave_one_at_a_time() -> None:
 
 
 def test_no_secret_is_outside_secrets() -> None:
-    made = yaml.safe_dump_all([m for m in desired(cluster(), inputs()) if m["kind"] != "Secret"])
+    made = yaml.safe_dump_all([m for m in render(desired(cluster())) if m["kind"] != "Secret"])
     for secret in ("p@ss/word", "p%40ss", "authority key", "server key"):
         assert secret not in made

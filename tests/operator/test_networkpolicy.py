@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chatoperator.desired.manifests import render
 from chatoperator.errors import SpecError
 from chatoperator.metadata import labels
-from chatoperator.parts.manifests import desired
 from chatoperator.parts.networkpolicy import live_database_ports
-from tests.support.chatclusters import cluster, inputs
+from tests.support.chatclusters import cluster, desired
 from tests.support.networkpolicies import Endpoint, allowed
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ DNS = Endpoint(namespace="kube-system", labels={"k8s-app": "kube-dns"})
 INTERNET = Endpoint(address="203.0.113.9")
 
 
-def policies(inputs_changed: dict[str, Any] | None = None, **spec: Any) -> list[dict[str, Any]]:
-    return [m for m in desired(cluster(**spec), inputs(**(inputs_changed or {}))) if m["kind"] == "NetworkPolicy"]
+def policies(changed: dict[str, Any] | None = None, **spec: Any) -> list[dict[str, Any]]:
+    return [m for m in render(desired(cluster(**spec), **(changed or {}))) if m["kind"] == "NetworkPolicy"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_all_but_the_database_may_ask_dns() -> None:
 def test_every_pod_is_selected_in_both_directions() -> None:
     """A part without a policy would be open to everybody."""
     for database in ({}, EXTERNAL):
-        made = desired(cluster(database=database), inputs())
+        made = render(desired(cluster(database=database)))
         selected = [m["spec"]["podSelector"]["matchLabels"] for m in made if m["kind"] == "NetworkPolicy"]
         assert all(m["spec"]["policyTypes"] == ["Ingress", "Egress"] for m in made if m["kind"] == "NetworkPolicy")
         pods = [m["spec"]["template"]["metadata"]["labels"] for m in made if "template" in m.get("spec", {})]
@@ -119,7 +119,7 @@ def test_every_pod_is_selected_in_both_directions() -> None:
 
 
 def test_policies_come_before_the_pods_that_they_guard() -> None:
-    kinds = [manifest["kind"] for manifest in desired(cluster(), inputs())]
+    kinds = [manifest["kind"] for manifest in render(desired(cluster()))]
     assert kinds[:4] == ["NetworkPolicy"] * 4
 
 
@@ -151,7 +151,7 @@ def test_servers_reach_the_webhook_and_migrations_do_not(url: str, port: int) ->
 
 
 def test_an_external_database_stays_reachable() -> None:
-    made = policies({"external_ports": (5433,)}, database=EXTERNAL)
+    made = policies({"ports": (5433,)}, database=EXTERNAL)
     for pod in (SERVER, MIGRATE):
         assert allowed(made, pod, INTERNET, 5433)
         assert not allowed(made, pod, INTERNET, 5432)
@@ -166,7 +166,7 @@ def test_where_the_databases_port_cannot_be_told_nothing_is_open_but_dns() -> No
 
 @pytest.mark.parametrize("ports", [(), (5433,), (5432, 6432)])
 def test_the_live_policy_tells_which_ports_it_lets_through(ports: tuple[int, ...]) -> None:
-    made = policies({"external_ports": ports}, database=EXTERNAL)
+    made = policies({"ports": ports}, database=EXTERNAL)
     (migrate,) = [policy for policy in made if policy["metadata"]["name"] == "demo-migrate"]
     assert live_database_ports(migrate) == ports
     assert live_database_ports(None) == ()
@@ -174,7 +174,7 @@ def test_the_live_policy_tells_which_ports_it_lets_through(ports: tuple[int, ...
 
 def test_behind_a_pooler_the_database_itself_stays_reachable() -> None:
     env = [{"name": "CHAT_DATABASE_LISTEN_DSN", "value": "postgresql://chat@db.example.com/chat"}]
-    made = policies({"external_ports": (6432,)}, database=EXTERNAL, chatserver={"env": env})
+    made = policies({"ports": (6432,)}, database=EXTERNAL, chatserver={"env": env})
     reached = [port for port in (5432, 6432, 6000) if allowed(made, SERVER, INTERNET, port)]
     assert reached == [5432, 6432]
 

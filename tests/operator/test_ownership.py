@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from chatoperator.kube.kinds import CHILDREN
+from chatoperator.desired.manifests import render
+from chatoperator.kube.kinds import CERTIFICATE, CHILDREN, ROUTE
 from chatoperator.kube.ownership import is_child, is_migrate_job, is_ours, is_pod_of, own_names
 from chatoperator.metadata import COMPONENT_LABEL, FIELD_MANAGER, labels
-from chatoperator.parts.manifests import desired
+from chatoperator.parts.ingress.tls.serving import Serving
 from chatoperator.parts.needs import needs, unbegun, without
 from tests.operator.test_restarts import EXAMPLES
-from tests.support.chatclusters import cluster, inputs
+from tests.support.chatclusters import SELF_SIGNED, cluster, desired
 
 UID = "0000-demo"
 
@@ -28,8 +29,9 @@ def _object(name: str, **metadata: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("spec", [{}, *EXAMPLES.values(), {"database": {"external": {"secretName": "mine"}}}])
 def test_every_object_that_a_spec_asks_for_has_a_name_of_the_operators(spec: dict[str, Any]) -> None:
-    known = inputs(certificates_known=True, certificate_uid="1", routes_known=True)
-    made = [(one["kind"], one["metadata"]["name"]) for one in desired(cluster(**spec), known)]
+    serving = Serving(self_signed=SELF_SIGNED, certificate_uid="1")
+    rendered = render(desired(cluster(**spec), serving=serving, served={CERTIFICATE, ROUTE}))
+    made = [(one["kind"], one["metadata"]["name"]) for one in rendered]
     jobs = {key for key in made if key[0] == "Job"}
     assert all(is_migrate_job("demo", name) for _, name in jobs)
     assert set(made) - jobs <= own_names("demo")
@@ -102,7 +104,7 @@ def test_a_retained_secret_is_known_by_its_labels_and_its_keys(
 
 
 def test_what_mounts_a_withheld_object_is_withheld_too() -> None:
-    made = desired(cluster(), inputs())
+    made = render(desired(cluster()))
     left = {(one["kind"], one["metadata"]["name"]) for one in without(made, {("Secret", "demo-chatserver")})}
     gone = {(one["kind"], one["metadata"]["name"]) for one in made} - left
     assert {kind for kind, _ in gone} == {"Secret", "StatefulSet", "Job", "Deployment"}

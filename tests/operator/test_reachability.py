@@ -10,7 +10,7 @@ import pytest
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.parts.ingress.haproxy import render
 from chatoperator.probes.prober import Target
-from chatoperator.reconcile.reachability import PROXIES_AT_A_TIME, PROXIES_MAX, ask, targets
+from chatoperator.reconcile.reachability import PROXIES_AT_A_TIME, PROXIES_MAX, reach, targets
 from tests.support.chatclusters import body
 from tests.support.front import ROUTE
 
@@ -61,7 +61,7 @@ async def test_ready_rests_on_the_service_and_on_every_proxy_behind_it(silent: s
             proxy("192.0.2.14", terminating=True),
         ),
     )
-    answer = await ask(cast("Any", proxies), targets(body(), observed))
+    answer = await reach(cast("Any", proxies), targets(body(), observed))
     assert answer.ok is ok
     assert sorted(proxies.asked) == [("192.0.2.1", 443), ("192.0.2.11", 8443), ("192.0.2.12", 8443)]
 
@@ -84,7 +84,7 @@ async def test_any_number_of_pods_like_proxies_takes_a_few_sockets_at_a_time() -
     crowd = Crowd("none")
     pods = tuple(proxy(f"192.0.2.{number}") for number in range(1000))
     observed = Observed(children={("Service", "demo-ingress"): SERVICE}, pods=pods)
-    assert (await ask(cast("Any", crowd), targets(body(), observed))).ok
+    assert (await reach(cast("Any", crowd), targets(body(), observed))).ok
     assert crowd.most == PROXIES_AT_A_TIME
     assert len(crowd.asked) == 1 + PROXIES_MAX
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from chatoperator.desired.database import Volume
+from chatoperator.desired.manifests import render
 from chatoperator.parts.database import statefulset
-from chatoperator.parts.manifests import desired
 from tests.operator.test_places import SPEC, leaves
-from tests.support.chatclusters import cluster, inputs
+from tests.support.chatclusters import cluster, desired
 from tests.support.cluster import ROOT
 
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
@@ -91,10 +92,11 @@ def templates(**spec: Any) -> dict[str, Any]:
     made = cluster(**spec)
     # The volume does not grow at once.
     digest = statefulset.config_digest(made, volume_size="10Gi")
-    given = inputs(volume_size="10Gi", config_digest=digest, https_port=made.ingress.service.node_port or 443)
+    port = made.ingress.service.node_port or 443
+    given = desired(made, volume=Volume("10Gi"), config_digest=digest, https_port=port)
     return {
         manifest["metadata"]["name"]: manifest["spec"]["template"]
-        for manifest in desired(made, given)
+        for manifest in render(given)
         if manifest["kind"] in {"Deployment", "StatefulSet"}
     }
 

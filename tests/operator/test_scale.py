@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from chatoperator.desired.manifests import render
 from chatoperator.errors import KubeError
 from chatoperator.metadata import digest
 from chatoperator.observed import DELETION_COST_ANNOTATION, Observed, Pod, Reading
-from chatoperator.parts.manifests import desired
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.state import Applied, Removal, State
-from tests.support.chatclusters import FakeProber, body, cluster, inputs
+from tests.support.chatclusters import FakeProber, body, cluster, desired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.api.spec import ChatCluster
     from chatoperator.autoscaling.autoscaler import Decision
-    from chatoperator.reconcile.plan import Plan
 
 SERVERS = ("Deployment", "demo-chatserver")
 
@@ -55,17 +54,10 @@ class FakeCache:
         """As of `Cache.note`."""
 
 
-class FakePlan:
-    """As much of a plan as scaling reads."""
-
-    def __init__(self, replicas: int) -> None:
-        self.inputs = inputs(replicas=replicas)
-
-
 def pod(name: str, **changed: Any) -> Pod:
     made: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Pod))
     made |= {"name": name, "component": "chatserver", "address": f"10.0.0.{len(name)}", "started": True, "ready": True}
-    made |= {"terminating": False, "lost": False, "outlived": False, "eviction_told": False}
+    made |= {"terminating": False, "lost": False, "outlived": False, "has_eviction_rule": False}
     return Pod(**{**made, **changed})
 
 
@@ -82,8 +74,8 @@ def observed(*pods: Pod, replicas: int = 2, **status: Any) -> Observed:
 def applied(made: ChatCluster, replicas: int) -> State:
     """The memory of an operator that has applied this very Deployment."""
     state = State()
-    wish = next(w for w in state.wished(made, inputs(replicas=replicas)) if (w.kind, w.name) == SERVERS)
-    state.applied[SERVERS] = Applied(wish.digest, "1", "", 0)
+    applied = state.rendered(desired(made, replicas=replicas)).digest_of(SERVERS)
+    state.applied[SERVERS] = Applied(str(applied), "1", "", 0)
     return state
 
 
@@ -92,8 +84,8 @@ async def decided(
 ) -> Decision | None:
     prober = FakeProber()
     prober.connections = dict(readings)
-    plan: Plan = FakePlan(2)  # type: ignore[assignment] # as much of it as is read
-    await scale.tick(prober, made, seen, plan, state, now=now)  # type: ignore[arg-type] # the same of a prober
+    number = await scale.decide(prober, desired(made, replicas=2), body(), seen, state, now=now)  # type: ignore[arg-type] # as much of a prober as is used
+    assert state.decision is None or number == state.decision.replicas
     return state.decision
 
 
@@ -126,7 +118,7 @@ async def test_a_server_on_a_lost_node_is_neither_read_nor_waited_for() -> None:
     assert (await decided(made, observed(*TWO, lost), EMPTY, applied(made, 2))).replicas == 1  # type: ignore[union-attr]
     state = applied(made, 2)
     seen = observed(*TWO, lost, pod("dddd", started=False), pod("eeeee", address=None))
-    await scale.tick(asked, made, seen, FakePlan(2), state, now=0)  # type: ignore[arg-type] # as much as is read
+    await scale.decide(asked, desired(made), body(), seen, state, now=0)  # type: ignore[arg-type] # as much as is used
     assert state.readings.keys() == {"a", "bb"}
 
 
@@ -183,14 +175,14 @@ async def test_where_nothing_is_decided_what_was_decided_before_is_forgotten(spe
 def test_the_number_to_begin_with(spec: dict[str, Any], live: int | None, status: int | None, want: int) -> None:
     seen = Observed(children={}, pods=()) if live is None else observed(replicas=live)
     whole = {**body(), "status": {} if status is None else {"desiredReplicas": status}}
-    assert scale.replicas(cluster(chatserver=spec), whole, seen, State()) == want
+    assert scale.present_number(cluster(chatserver=spec), whole, seen, State()) == want
 
 
 async def test_a_number_changed_by_hand_does_not_count_once_one_was_decided() -> None:
     made = cluster(chatserver=FULL)
     state = applied(made, 2)
     await decided(made, observed(*TWO), EMPTY, state)
-    assert scale.replicas(made, body(), observed(*TWO, replicas=9), state) == 1
+    assert scale.present_number(made, body(), observed(*TWO, replicas=9), state) == 1
 
 
 READINGS = {
@@ -214,7 +206,8 @@ async def test_those_with_the_fewest_connections_are_marked(wanted: int, costs: 
     made, kube = cluster(chatserver=FULL), FakeKube()
     pods = (pod("a"), pod("bb"), pod("ccc"), pod("dddd", terminating=True))
     state = State(readings=dict(READINGS))
-    await scale.mark_victims(kube, FakeCache(), made, observed(*pods, replicas=4), wanted, state)  # type: ignore[arg-type]
+    to = desired(made, replicas=wanted)
+    await scale.mark_victims(kube, FakeCache(), to, observed(*pods, replicas=4), state)  # type: ignore[arg-type]
     assert kube.costs == costs
     assert (state.removal is None) == (wanted == 4)
 
@@ -223,7 +216,8 @@ async def test_a_mark_of_before_is_taken_off_and_one_that_is_there_is_not_writte
     made, kube = cluster(chatserver=FULL), FakeKube()
     pods = (pod("a", deletion_cost="-100"), pod("bb", deletion_cost="-100"), pod("ccc"))
     state = State(readings=dict(READINGS))
-    await scale.mark_victims(kube, FakeCache(), made, observed(*pods, replicas=3), 2, state)  # type: ignore[arg-type]
+    to = desired(made, replicas=2)
+    await scale.mark_victims(kube, FakeCache(), to, observed(*pods, replicas=3), state)  # type: ignore[arg-type]
     assert kube.costs == {"a": None}
 
 
@@ -231,7 +225,7 @@ async def test_where_a_mark_is_refused_nothing_is_expected_to_go() -> None:
     made, state = cluster(chatserver=FULL), State(readings=dict(READINGS))
     seen = observed(pod("a"), pod("bb"), replicas=2)
     with pytest.raises(KubeError):
-        await scale.mark_victims(FakeKube("bb"), FakeCache(), made, seen, 1, state)  # type: ignore[arg-type]
+        await scale.mark_victims(FakeKube("bb"), FakeCache(), desired(made, replicas=1), seen, state)  # type: ignore[arg-type]
     assert state.removal is None
 
 
@@ -255,5 +249,5 @@ def test_another_server_that_went_is_told_once(left: tuple[str, ...], told: str 
 
 def test_the_deployment_has_the_number_that_was_decided() -> None:
     made = cluster(chatserver=FULL)
-    found = [m for m in desired(made, inputs(replicas=7)) if (m["kind"], m["metadata"]["name"]) == SERVERS]
+    found = [m for m in render(desired(made, replicas=7)) if (m["kind"], m["metadata"]["name"]) == SERVERS]
     assert [m["spec"]["replicas"] for m in found] == [7]

@@ -8,8 +8,9 @@ import pytest
 
 from chatoperator.conditions.declared import Condition
 from chatoperator.observed import Pod
+from chatoperator.parts.ingress.address import https_port
 from chatoperator.reporting.events import BURST, Allowance, event, turned
-from chatoperator.reporting.status import deserves_event, https_port, merge, transitions, url
+from chatoperator.reporting.status import deserves_event, merge, transitions, url
 from tests.support.chatclusters import body, cluster
 
 LATER, SOONER = "2026-11-22T12:00:00Z", "2026-11-22T11:00:00Z"

@@ -6,10 +6,16 @@ from typing import Any
 
 from chatoperator.api.parse import parse
 from chatoperator.api.spec import ChatCluster
+from chatoperator.desired import Desired
+from chatoperator.desired.database import DesiredDatabase, Volume
+from chatoperator.desired.migration import Migration, ServerTemplate
+from chatoperator.desired.release import Release
 from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.parts.database.logins import Logins
-from chatoperator.parts.manifests import Inputs, ServerTemplate
+from chatoperator.parts.ingress.tls.serving import Serving
+from chatoperator.parts.losses import NOTHING_LOST
 from chatoperator.probes.prober import Target
 from chatoperator.settings import Images, Settings
 
@@ -30,6 +36,10 @@ SETTINGS = Settings(
 )
 
 NOW = dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC)
+
+CREDENTIALS = Credentials(
+    logins=Logins("chat_a", {"chat_a": "p@ss/word", "chat_b": "another p@ss"}), chatserver_key="key"
+)
 
 SELF_SIGNED = SelfSigned(
     authority=Certificate("authority certificate\n", "authority key\n"),
@@ -52,34 +62,63 @@ def cluster(**spec: Any) -> ChatCluster:
     return parse(body(**spec))
 
 
-def inputs(**changed: Any) -> Inputs:
-    """Inputs of a ChatCluster whose bring-up is through."""
+class ServedElsewhere(Serving):
+    """A certificate that HAProxy serves from a Secret that a test leaves out."""
+
+    @property
+    def pair(self) -> Certificate:
+        """Certificate and key."""
+        return SELF_SIGNED.server
+
+
+def desired(chatcluster: ChatCluster, **changed: Any) -> Desired:
+    """The desired state of a ChatCluster whose bring-up is complete.
+
+    Args:
+        chatcluster: The parsed spec.
+        changed: Fields of `Desired`; or `images`, `template`, `outlived` (whether an injected container outlives the
+            migration), `volume`, `ports`, `config_digest`, `database_identity` (None for no database).
+    """
     made: dict[str, Any] = {
-        "images": IMAGES,
-        "pull_policy": "IfNotPresent",
-        "cluster_domain": "cluster.local",
-        "credentials": Credentials(
-            logins=Logins("chat_a", {"chat_a": "p@ss/word", "chat_b": "another p@ss"}), chatserver_key="key"
-        ),
-        "self_signed": SELF_SIGNED,
-        "issued": None,
-        "certificates_known": False,
-        "certificate_uid": None,
-        "routes_known": False,
-        "tls_digest": "0123456789",
+        "settings": SETTINGS,
+        "served": (),
+        "losses": NOTHING_LOST,
+        "credentials": CREDENTIALS,
+        "serving": Serving(self_signed=SELF_SIGNED),
         "https_port": 443,
-        "volume_usable": True,
-        "volume_size": None,
+        "replicas": 2,
+        "images": IMAGES,
+        "template": ServerTemplate(IMAGES.chatserver, "demo-migrate-0123456789"),
+        "outlived": False,
+        "volume": Volume(),
+        "ports": (),
         "config_digest": "0123456789",
         "database_identity": "claim:0000-claim",
-        "outlived_job": None,
-        "server_template": ServerTemplate(image=IMAGES.chatserver, schema="demo-migrate-0123456789"),
-        "replicas": 2,
-        "operator_namespace": "chatcluster-system",
-        "external_ports": (),
         **changed,
     }
-    return Inputs(**made)
+    images, template, outlived = made.pop("images"), made.pop("template"), made.pop("outlived")
+    identity = made.pop("database_identity")
+    job = chatserver.migrate_job(
+        chatcluster, image=images.chatserver, pull_policy=SETTINGS.image_pull_policy, database_identity=str(identity)
+    )
+    return Desired(
+        cluster=chatcluster,
+        release=Release("1", images),
+        served=frozenset(made.pop("served")),
+        database=DesiredDatabase(
+            volume=made.pop("volume"),
+            identity=identity,
+            ports=made.pop("ports"),
+            config_digest=made.pop("config_digest"),
+        ),
+        migration=Migration(
+            job_name=job["metadata"]["name"] if identity else None,
+            done=template is not None,
+            job=(chatserver.suspended(job) if outlived else job) if identity else None,
+            template=template,
+        ),
+        **made,
+    )
 
 
 class FakeProber:

@@ -14,7 +14,25 @@ if TYPE_CHECKING:
     from chatoperator.observed import Observed
     from chatoperator.parts.credentials import Certificate
     from chatoperator.parts.irreplaceable import Loss
-    from chatoperator.parts.manifests import Inputs
+
+
+@dataclass(frozen=True)
+class Held:
+    """Irreplaceable content that the last reconcile had: what is lost meanwhile can be put back.
+
+    Attributes:
+        key: The chatservers' key.
+        authority: The operator's own certificate authority; None where it has made none.
+        withheld: (kind, name) of what that reconcile did not make.
+    """
+
+    key: str
+    authority: Certificate | None
+    withheld: frozenset[ObjectKey]
+
+    def __repr__(self) -> str:
+        """Show nothing: secrets never reach logs."""
+        return "Held(...)"
 
 
 @dataclass(frozen=True)
@@ -22,14 +40,14 @@ class Losses:
     """What of a ChatCluster is lost.
 
     Attributes:
-        told: What somebody has to do something about.
+        reported: Losses about which somebody has to do something.
         restored: What is put back as it was.
         key: The chatservers' key, to be put back; None where it is not lost or not known.
         authority: The certificate authority, likewise.
         withheld: (kind, name) of what is not made anew.
     """
 
-    told: tuple[Loss, ...] = ()
+    reported: tuple[Loss, ...] = ()
     restored: tuple[Loss, ...] = ()
     key: str | None = None
     authority: Certificate | None = None
@@ -37,7 +55,7 @@ class Losses:
 
     def __repr__(self) -> str:
         """Show no key: secrets never reach logs."""
-        return f"Losses(told={self.told}, restored={self.restored})"
+        return f"Losses(reported={self.reported}, restored={self.restored})"
 
 
 NOTHING_LOST = Losses()
@@ -55,25 +73,25 @@ def irreplaceables(cluster: ChatCluster, observed: Observed) -> frozenset[Object
     return frozenset(names)
 
 
-def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: Inputs | None) -> Losses:
+def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: Held | None) -> Losses:
     """Decide it.
 
     Args:
         cluster: The parsed spec.
         body: The whole ChatCluster; its status remembers what it has had.
         observed: Its children, as the API server itself has confirmed.
-        held: What the last reconcile wished for; None after a start of the operator.
+        held: What the last reconcile had; None after a start of the operator.
     """
     wanted, may = irreplaceables(cluster, observed), allowed(body)
     lost = [loss for loss in losses(body, observed) if loss.key in wanted and loss.uid not in may]
     gone = {loss.key: loss for loss in lost if not loss.leaving}
     known = frozenset[tuple[str, str]]() if held is None else gone.keys() - held.withheld
     ca, servers = ("Secret", ca_secret_name(cluster.name)), ("Secret", chatserver_secret_name(cluster.name))
-    key = held.credentials.chatserver_key if held is not None and servers in known else None
-    pair = held.self_signed.authority if held is not None and held.self_signed and ca in known else None
+    key = held.key if held is not None and servers in known else None
+    pair = held.authority if held is not None and ca in known else None
     back = {place for place, content in ((servers, key), (ca, pair)) if content is not None}
     return Losses(
-        told=tuple(loss for loss in lost if loss.key not in back),
+        reported=tuple(loss for loss in lost if loss.key not in back),
         restored=tuple(loss for loss in lost if loss.key in back),
         key=key,
         authority=pair,

@@ -1,33 +1,32 @@
-"""What one ChatCluster's objects should say, as hashes, and what the live ones say in the same places. Pure."""
+"""Hashes of the desired objects, and of the same fields of the live ones. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.desired.manifests import render
 from chatoperator.metadata import digest
-from chatoperator.parts.manifests import desired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.api.spec import ChatCluster
-    from chatoperator.metadata import Manifest
-    from chatoperator.parts.manifests import Inputs
+    from chatoperator.desired import Desired
+    from chatoperator.metadata import Manifest, ObjectKey
 
 OTHERWISE_COMPARED = {"apiVersion", "kind", "metadata", "spec"}
 """Fields of an object that are not compared as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One object that there should be.
+class ObjectDigest:
+    """One desired object.
 
     Attributes:
         kind: Of the object.
         name: Of the object.
         digest: Of its manifest.
-        places: Where the manifest says something: names of its fields, of those of its spec, of labels, of annotations.
+        places: Where the manifest has values: names of its fields, of those of its spec, of labels, of annotations.
     """
 
     kind: str
@@ -35,30 +34,45 @@ class Wish:
     digest: str
     places: tuple[tuple[str, ...], ...]
 
+    @property
+    def key(self) -> ObjectKey:
+        """(kind, name)."""
+        return self.kind, self.name
 
-@dataclass(frozen=True)
-class Wishes:
-    """What there should be, kept so that a sweep that finds nothing new need not render it again.
+
+class Rendering:
+    """The desired objects of one ChatCluster, rendered once: their digests, and the manifests to apply.
+
+    Between reconciles only the digests are kept, which take a hundredth of the memory: a sweep that finds nothing to
+    do renders nothing.
 
     Attributes:
-        cluster: What it was rendered from.
-        inputs: What else.
-        all: One for each object, in the order of their making.
+        desired: What was rendered.
+        digests: One for each object, in the order of their making.
     """
 
-    cluster: ChatCluster
-    inputs: Inputs
-    all: tuple[Wish, ...]
+    def __init__(self, desired: Desired) -> None:
+        self.desired = desired
+        self._manifests: tuple[Manifest, ...] | None = render(desired)
+        self.digests = tuple(map(_object_digest, self._manifests))
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """The objects, in the order of their making."""
+        if self._manifests is None:
+            self._manifests = render(self.desired)
+        return self._manifests
+
+    def drop_manifests(self) -> None:
+        """Free their memory: a reconcile has ended."""
+        self._manifests = None
+
+    def digest_of(self, key: ObjectKey) -> str | None:
+        """Digest of the desired object with this (kind, name); None where there should be none."""
+        return next((one.digest for one in self.digests if one.key == key), None)
 
 
-def wishes(cluster: ChatCluster, inputs: Inputs, held: Wishes | None) -> Wishes:
-    """What there should be; what was held before where nothing has changed."""
-    if held is not None and held.inputs == inputs and held.cluster == cluster:
-        return held
-    return Wishes(cluster, inputs, tuple(_wish(manifest) for manifest in desired(cluster, inputs)))
-
-
-def _wish(manifest: Manifest) -> Wish:
+def _object_digest(manifest: Manifest) -> ObjectDigest:
     metadata = manifest["metadata"]
     places = (
         manifest.keys() - OTHERWISE_COMPARED,
@@ -66,17 +80,18 @@ def _wish(manifest: Manifest) -> Wish:
         metadata.get("labels", {}).keys(),
         metadata.get("annotations", {}).keys(),
     )
-    return Wish(manifest["kind"], metadata["name"], digest(manifest), tuple(tuple(sorted(names)) for names in places))
+    sorted_places = tuple(tuple(sorted(names)) for names in places)
+    return ObjectDigest(manifest["kind"], metadata["name"], digest(manifest), sorted_places)
 
 
-def content(live: Manifest, wish: Wish) -> str:
-    """Hash of what a live object says where its manifest says something.
+def content(live: Manifest, desired: ObjectDigest) -> str:
+    """Hash of the fields of a live object that the manifest of the desired one sets.
 
-    Kubernetes fills in defaults and writes quantities its own way, so that this is compared with what the API server
-    answered to an apply and not with the manifest. Status, and what others add, do not count.
+    Kubernetes fills in defaults and writes quantities its own way, so that this is compared with the API server's
+    answer to an apply and not with the manifest. Status, and fields of other writers, do not count.
     """
     metadata = live["metadata"]
-    fields, spec, labels, annotations = wish.places
+    fields, spec, labels, annotations = desired.places
     return digest(
         [
             _some(live, fields),

@@ -1,4 +1,4 @@
-"""Reads what there is from the cache, and makes sure of it where that matters."""
+"""Reads the children from the cache, and looks up those that seem to be missing."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
     from chatoperator.kube.cache import Cache
     from chatoperator.metadata import Manifest, ObjectKey
-    from chatoperator.reconcile.digests import Wish
+    from chatoperator.reconcile.digests import ObjectDigest
 
 LOST_AFTER_SECONDS = 30
-"""A pod that is to go is killed when its grace ends, and kubelet says so within seconds. Later than this nobody says it
-any more: the node is lost, and the pod stays Terminating until it comes back or its Node is deleted."""
+"""A terminating pod is killed when its grace period ends, and kubelet reports that within seconds. After this time the
+node is lost, and the pod stays Terminating until the node comes back or its Node is deleted."""
 
 
 def observe(cache: Cache, body: Manifest, now: dt.datetime) -> Observed:
     """The children and pods of a ChatCluster, and what only looks like one, as the cache has them.
 
     Args:
-        cache: What the API server has told.
+        cache: What lists and watches have delivered.
         body: The ChatCluster.
         now: The time with its zone.
     """
@@ -83,7 +83,7 @@ async def confirmed(cache: Cache, body: Manifest, observed: Observed, keys: Iter
     made anew, or written into somebody else's object.
 
     Args:
-        cache: Asked for those that are missing.
+        cache: Looks up those that are missing.
         body: The ChatCluster.
         observed: What there is as far as the cache knows.
         keys: What to look for.
@@ -91,7 +91,7 @@ async def confirmed(cache: Cache, body: Manifest, observed: Observed, keys: Iter
     Raises:
         KubeError: The API server did not answer.
     """
-    # Whoever lost an owner can be told by the managers of its fields, which the cache does not keep.
+    # An object that lost its owner is known by the managers of its fields, which the cache does not keep.
     missing = [key for key in dict.fromkeys(keys) if key not in observed.children]
     if not missing:
         return observed
@@ -120,9 +120,9 @@ def credentials_of(cluster: ChatCluster, observed: Observed) -> list[ObjectKey]:
     return sorted(made)
 
 
-def names_of(desired: Iterable[Wish], observed: Observed) -> list[ObjectKey]:
+def names_of(desired: Iterable[ObjectDigest], observed: Observed) -> list[ObjectKey]:
     """(kind, name) of all that there is to be, and of the Secret that a new Certificate would have filled."""
-    made = [(wish.kind, wish.name) for wish in desired]
+    made = [one.key for one in desired]
     certificates = [key for key in made if key[0] == CERTIFICATE and key not in observed.children]
     return made + [("Secret", name) for _, name in certificates]
 

@@ -81,13 +81,13 @@ def _authority(name: str, observed: Observed) -> str | None:
     return own if tls_secret_name(name) in mounted_secrets(proxies) else None
 
 
-async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:
-    """Ask all of them, some at a time.
+async def reach(prober: Prober, targets: Sequence[Target]) -> Answer:
+    """Probe all of them, some at a time.
 
     Returns:
         The first bad answer, else the first one's.
     """
-    if not whom:
+    if not targets:
         return Answer(ok=False, message="The ingress Service does not exist yet")
     turn = asyncio.Semaphore(PROXIES_AT_A_TIME)
 
@@ -95,7 +95,7 @@ async def ask(prober: Prober, whom: Sequence[Target]) -> Answer:
         async with turn:
             return await prober.ask(target)
 
-    answers = await asyncio.gather(*map(answer, whom))
+    answers = await asyncio.gather(*map(answer, targets))
     return next((one for one in answers if not one.ok), answers[0])
 
 
@@ -127,7 +127,7 @@ async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -
     answers = await asyncio.gather(*(glance(state.targets[0]) for state in held.values()))
     turned = [key for key, state in states.items() if state.waiting]
     for (key, state), answer in zip(held.items(), answers, strict=True):
-        over = state.unaccepted or (state.certificate_ends is not None and state.certificate_ends <= now)
+        over = state.unaccepted or (state.certificate_expires is not None and state.certificate_expires <= now)
         if (answer.ok and not over) != state.ready and not state.waiting:
             turned.append(key)
     return turned

@@ -1,4 +1,4 @@
-"""How many chatservers: reads their connections, lets the autoscaler decide, and marks those that are to go."""
+"""The number of chatservers: reads their connections, asks the autoscaler, and marks those to remove."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.api.spec import ChatCluster
+    from chatoperator.desired import Desired
     from chatoperator.kube.cache import Cache
     from chatoperator.kube.client import Kube
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed, Pod, Reading
     from chatoperator.probes.prober import Prober
-    from chatoperator.reconcile.plan import Plan
     from chatoperator.reconcile.state import State
 
 VICTIM_COST = "-100"
@@ -30,38 +30,79 @@ VICTIM_COST = "-100"
 log = structlog.get_logger(__name__)
 
 
-async def tick(
-    prober: Prober, cluster: ChatCluster, observed: Observed, plan: Plan, state: State, *, now: float
-) -> None:
-    """Read the servers and decide their number, every 15 s and after each change of the spec.
+async def decide(
+    prober: Prober,
+    desired: Desired,
+    body: Manifest,
+    observed: Observed,
+    state: State,
+    *,
+    now: float,
+) -> int:
+    """Decide the number of chatservers; read them every 15 s and after each change of the spec.
 
     Args:
         prober: Reads the servers.
-        cluster: The parsed spec.
+        desired: What this reconcile requires, with the present number of servers.
+        body: The ChatCluster.
         observed: Its children.
-        plan: What this reconcile wishes, with the number of servers wanted so far.
         state: Gets the readings, and in mode Internal the decision.
         now: Seconds of a monotonic clock.
     """
+    if _begin_tick(desired.cluster, state, now):
+        servers = observed.component("chatserver")
+        addresses = {
+            server.name: server.address for server in servers if server.address and server.started and not server.lost
+        }
+        state.readings = await prober.readings(addresses)
+        _decide(desired, observed, state, now)
+    return present_number(desired.cluster, body, observed, state)
+
+
+def present_number(cluster: ChatCluster, body: Manifest, observed: Observed, state: State) -> int:
+    """The number of chatservers until another one is decided.
+
+    In modes External and Disabled it is that of the spec. Otherwise it is what was decided last, so that a number
+    changed by hand is undone; an operator that has just started takes that of the Deployment, or after its deletion
+    that of status.
+    """
+    fixed = cluster.chatserver.scaling.replicas
+    if fixed is not None:
+        return fixed
+    if state.decision is not None:
+        return state.decision.replicas
+    live = observed.workload(cluster.name, "chatserver")
+    if live is not None:
+        return int(live["spec"].get("replicas", 1))
+    return int((body.get("status") or {}).get("desiredReplicas") or cluster.chatserver.scaling.min_replicas)
+
+
+def live_number(desired: Desired, observed: Observed) -> int:
+    """The number that the Deployment has now; the desired one where there is no Deployment."""
+    live = observed.workload(desired.cluster.name, "chatserver")
+    return desired.replicas if live is None else int(live["spec"].get("replicas", 1))
+
+
+def _begin_tick(cluster: ChatCluster, state: State, now: float) -> bool:
+    """Whether the servers are to be read now."""
     due = autoscaler.is_due(state.ticked_at, now)
     if not due and state.ticked_generation == cluster.generation:
-        return
+        return False
     if due:
         # A change of the spec puts off no tick: the next sweep would come too early for it, and the one after it late.
         state.ticked_at = now
     state.ticked_generation = cluster.generation
-    servers = observed.component("chatserver")
-    addresses = {
-        server.name: server.address for server in servers if server.address and server.started and not server.lost
-    }
-    state.readings = await prober.readings(addresses)
+    return True
+
+
+def _decide(desired: Desired, observed: Observed, state: State, now: float) -> None:
+    cluster, current = desired.cluster, desired.replicas
     scaling = cluster.chatserver.scaling
     if scaling.mode != "Internal" or cluster.paused:
         state.decision, state.memory = None, None
         return
-    current = plan.inputs.replicas
     state.decision = autoscaler.decide(
-        [_server(server, state.readings) for server in servers],
+        [_server(server, state.readings) for server in observed.component("chatserver")],
         current,
         autoscaler.Policy(
             target=cluster.chatserver.target_connections_per_server,
@@ -71,7 +112,7 @@ async def tick(
         ),
         state.memory or autoscaler.start(current, now),
         now=now,
-        settled=_settled(cluster, observed, current) and not _about_to_roll(cluster, plan, state),
+        settled=_is_stable(cluster, observed, current) and not _about_to_roll(desired, state),
     )
     state.memory = state.decision.memory
     if state.decision.replicas != current:
@@ -85,56 +126,33 @@ async def tick(
         )
 
 
-def _settled(cluster: ChatCluster, observed: Observed, current: int) -> bool:
-    """Whether neither a rollout nor a drain runs."""
+def _is_stable(cluster: ChatCluster, observed: Observed, current: int) -> bool:
+    """Whether neither a rollout nor a drain is in progress."""
     live = observed.workload(cluster.name, "chatserver")
     return (
         live is not None
         and not rolling(live)
         and ready_replicas(live) >= current
-        # A server on a lost node may never be gone: its clients are, and nobody waits for it.
+        # A server on a lost node may never be gone: its clients are, and nothing waits for it.
         and not any(server.terminating and not server.lost for server in observed.component("chatserver"))
     )
 
 
-def _about_to_roll(cluster: ChatCluster, plan: Plan, state: State) -> bool:
+def _about_to_roll(desired: Desired, state: State) -> bool:
     """Whether this very reconcile changes the servers' template, or may do so: a new operator does not know yet."""
-    key = ("Deployment", part_name(cluster.name, "chatserver"))
-    wanted = [wish.digest for wish in state.wished(cluster, plan.inputs) if (wish.kind, wish.name) == key]
+    key = ("Deployment", part_name(desired.cluster.name, "chatserver"))
     last = state.applied.get(key)
-    return last is None or [last.digest] != wanted
+    return last is None or last.digest != state.rendered(desired).digest_of(key)
 
 
-def replicas(cluster: ChatCluster, body: Manifest, observed: Observed, state: State) -> int:
-    """Chatservers wanted so far.
-
-    In modes External and Disabled it is what the spec says. Otherwise it is what was decided last, so that a number
-    changed by hand is undone; an operator that has just started takes what the Deployment asks, or after its deletion
-    what status says that it asked.
-    """
-    fixed = cluster.chatserver.scaling.replicas
-    if fixed is not None:
-        return fixed
-    if state.decision is not None:
-        return state.decision.replicas
-    live = observed.workload(cluster.name, "chatserver")
-    if live is not None:
-        return int(live["spec"].get("replicas", 1))
-    return int((body.get("status") or {}).get("desiredReplicas") or cluster.chatserver.scaling.min_replicas)
-
-
-async def mark_victims(
-    kube: Kube, cache: Cache, cluster: ChatCluster, observed: Observed, wanted: int, state: State
-) -> None:
-    """Before servers are removed, tell Kubernetes which: those with the fewest connections.
+async def mark_victims(kube: Kube, cache: Cache, desired: Desired, observed: Observed, state: State) -> None:
+    """Before servers are removed, mark those with the fewest connections, which Kubernetes then removes first.
 
     Raises:
         KubeError: The API server refused an annotation.
     """
-    live = observed.workload(cluster.name, "chatserver")
-    if live is None:
-        return
-    count = int(live["spec"].get("replicas", 1)) - wanted
+    cluster = desired.cluster
+    count = live_number(desired, observed) - desired.replicas
     servers = {server.name: server for server in observed.component("chatserver") if not server.terminating}
     if count <= 0:
         return

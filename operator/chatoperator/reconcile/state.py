@@ -6,20 +6,19 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chatoperator.reconcile.digests import wishes
+from chatoperator.reconcile.digests import Rendering
 from chatoperator.reconcile.rivals import Standing
 from chatoperator.reporting.events import Allowance
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from chatoperator.api.spec import ChatCluster
     from chatoperator.autoscaling.autoscaler import Decision, Memory
+    from chatoperator.desired import Desired
     from chatoperator.kube.contest import Contest
     from chatoperator.observed import Reading
-    from chatoperator.parts.manifests import Inputs
+    from chatoperator.parts.losses import Held
     from chatoperator.probes.prober import Target
-    from chatoperator.reconcile.digests import Wish, Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,8 @@ class Applied:
 
     Attributes:
         digest: Of the manifest.
-        resource_version: What the API server answered, or a later one that said the same.
-        content: Hash of what the answer said where the manifest says something.
+        resource_version: Of the API server's answer, or a later one with the same content.
+        content: Hash of the fields of that answer which the manifest sets.
         at: Seconds of a monotonic clock.
     """
 
@@ -41,7 +40,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Removal:
-    """Servers that were marked to go.
+    """Servers that were marked for removal.
 
     Attributes:
         before: Names of all servers that were there.
@@ -58,7 +57,7 @@ class Refusal:
 
     Attributes:
         digest: Of the manifest.
-        message: Its words.
+        message: The API server's reason.
         at: Seconds of a monotonic clock.
         storage_class: That a claim has and keeps, where the spec asks for another; None where it does not.
     """
@@ -75,32 +74,32 @@ class State:
 
     Attributes:
         applied: By (kind, name).
-        wishes: Of the last reconcile.
-        conflicts: Reconciles in a row that wrote on the ground of what had changed meanwhile.
+        rendering: The desired objects of the last reconcile; None before the first.
+        conflicts: Reconciles in a row in which the API server answered that an object had changed meanwhile.
         memory: The autoscaler's; None before its first tick and in modes External and Disabled.
         decision: The autoscaler's last; None likewise.
         ticked_at: When the servers were last read because it was time, in seconds of a monotonic clock.
         ticked_generation: The spec's generation when they were last read.
-        targets: Whom the last reconcile asked through the ingress.
-        ready: What the condition Ready said last; None before that.
-        certificate_ends: When the certificate ends; None where the operator makes it or it cannot be told.
-        unaccepted: People's clients cannot accept what is served, however well it answers.
+        targets: Service and proxies that the last reconcile probed.
+        ready: Status of the condition Ready in the last reconcile; None before that.
+        certificate_expires: When the certificate expires; None where the operator renews it, or it is not known.
+        unaccepted: Clients of users reject the certificate that is served, however well the chat answers.
         own_since: Since when HAProxy is to serve the operator's own certificate, in seconds of a monotonic clock;
             None where it is not.
         removal: The servers that were marked last, until as many have gone.
-        events: How many more Events there may be.
-        readings: What they answered, by pod name; None where one gave no reading.
-        claim_refusal: What the API server said against another size or class of the volume; None where it took it.
+        events: How many more Events may be created.
+        readings: Of the chatservers by pod name; None for one that gave none.
+        claim_refusal: Why the API server refused another size or class of the volume; None where it did not.
         contests: Objects that others change, by (kind, name).
-        overruled: Fields that the API server stored otherwise than they were applied, by (kind, name).
+        overruled: Fields that the API server stored differently from what was applied, by (kind, name).
         standing: What is known of other operators.
         rival: Another operator that serves the same ChatCluster; None where there is none.
         unreadable_until: Until when it is not reported again to be too large to be read, in seconds of that clock.
-        waiting: Something is under way that no event tells of, so that the next pulse has to look.
+        waiting: Something is in progress that no event reports, so that the next pulse has to look.
     """
 
     applied: dict[tuple[str, str], Applied] = field(default_factory=dict)
-    wishes: Wishes | None = None
+    rendering: Rendering | None = None
     conflicts: int = 0
     memory: Memory | None = None
     decision: Decision | None = None
@@ -108,7 +107,7 @@ class State:
     ticked_generation: int | None = None
     targets: tuple[Target, ...] = ()
     ready: bool | None = None
-    certificate_ends: dt.datetime | None = None
+    certificate_expires: dt.datetime | None = None
     unaccepted: bool = False
     own_since: float | None = -math.inf
     removal: Removal | None = None
@@ -122,12 +121,24 @@ class State:
     unreadable_until: float = -math.inf
     waiting: bool = False
 
-    def wished(self, cluster: ChatCluster, inputs: Inputs) -> tuple[Wish, ...]:
-        """One wish for each object, in the order of their making, and remember them."""
-        self.wishes = wishes(cluster, inputs, self.wishes)
-        return self.wishes.all
+    def rendered(self, desired: Desired) -> Rendering:
+        """The desired objects; those of the last time where nothing has changed."""
+        if self.rendering is None or self.rendering.desired != desired:
+            self.rendering = Rendering(desired)
+        return self.rendering
 
-    def held(self, cluster: ChatCluster) -> Inputs | None:
-        """What the last reconcile of this very ChatCluster wished for; None after a start of the operator."""
-        same = self.wishes is not None and self.wishes.cluster.uid == cluster.uid
-        return self.wishes.inputs if self.wishes is not None and same else None
+    def free(self, *, everything: bool) -> None:
+        """Free memory at the end of a reconcile.
+
+        Args:
+            everything: Also the parsed spec and the digests, which the next reconcile makes anew.
+        """
+        if everything:
+            self.rendering = None
+        elif self.rendering is not None:
+            self.rendering.drop_manifests()
+
+    def held(self, uid: str) -> Held | None:
+        """Irreplaceable content that the last reconcile of this very ChatCluster had; None after a start."""
+        last = self.rendering.desired if self.rendering is not None else None
+        return last.held if last is not None and last.cluster.uid == uid else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatoperator.conditions import is_bad, level, migration
 from chatoperator.conditions.declared import Level
+from chatoperator.parts.ingress.address import HTTPS_PORT, https_port
 from chatoperator.reporting.printable import printable
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Pod
-
-HTTPS_PORT = 443
 
 MESSAGE_LENGTH_MAX = 1024
 """Characters; an API server's refusal can be a page long."""
@@ -119,13 +118,3 @@ def url(cluster: ChatCluster, service: Manifest | None, pods: Sequence[Pod]) -> 
     if ":" in host:
         host = f"[{host}]"
     return f"https://{host}/" if port == HTTPS_PORT else f"https://{host}:{port}/"
-
-
-def https_port(service: Manifest | None) -> int | None:
-    """Port that clients use for HTTPS: 443, or the node port; None while Kubernetes has not given one out."""
-    if service is None:
-        return None
-    spec = service["spec"]
-    if spec.get("type") != "NodePort":
-        return HTTPS_PORT
-    return next((port.get("nodePort") for port in spec.get("ports", []) if port.get("name") == "https"), None)

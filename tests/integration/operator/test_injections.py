@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from chatoperator.api.parse import parse
+from chatoperator.desired.manifests import render
 from chatoperator.errors import SpecError
-from chatoperator.parts.manifests import desired
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from tests.support.apiserver import ADMIN_TOKEN
-from tests.support.chatclusters import inputs
+from tests.support.chatclusters import desired
 from tests.support.cluster import ROOT
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def test_no_text_becomes_configuration_or_another_object(server: ApiServer, name
                 live = answer.json()
                 live["metadata"].setdefault("uid", "0000")
                 try:
-                    made = desired(parse(live), inputs(certificates_known=True, routes_known=True))
+                    made = render(desired(parse(live), served={CERTIFICATE, ROUTE}))
                 except SpecError:
                     continue
                 shapes.append(shape(made))

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from chatoperator.api.parse import parse
-from chatoperator.parts.manifests import desired
+from chatoperator.desired import manifests
 from tests.support.chart import render
-from tests.support.chatclusters import inputs
+from tests.support.chatclusters import desired
 from tests.support.cluster import ROOT
 from tests.support.goldens import goldens, pods
 
@@ -31,7 +31,7 @@ def everything(namespace: str) -> dict[str, dict[str, Any]]:
         for number, document in enumerate(yaml.safe_load_all(path.read_text())):
             if document["kind"] == "ChatCluster":
                 document["metadata"] |= {"uid": "0000-demo", "generation": 1}
-                sources[f"{path.name} {number}"] = list(desired(parse(document), inputs()))
+                sources[f"{path.name} {number}"] = list(manifests.render(desired(parse(document))))
     for values in ((), ("replicas=2",), ("watchNamespaces={chat}",)):
         sources[f"chart {' '.join(values)}"] = render(*values)
     return {

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.api.parse import parse
+from chatoperator.desired import manifests
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.parts.credentials import Certificate, Issued
-from chatoperator.parts.manifests import desired
+from chatoperator.parts.ingress.tls.serving import Serving
 from tests.support import crds, rights
 from tests.support.apiserver import RELEASE_TOKEN, RELEASE_USER
 from tests.support.chart import CHART, render
-from tests.support.chatclusters import body, inputs
+from tests.support.chatclusters import SELF_SIGNED, body, desired
 from tests.support.thief import Thief
 
 if TYPE_CHECKING:
@@ -47,8 +49,8 @@ def children(namespace: str) -> dict[tuple[str, str], Manifest]:
     for front in fronts:
         chatcluster = parse(body(namespace=namespace, ingress={**ingress, "front": front}))
         issued = Issued(Certificate("certificate\n", "key\n"), None)
-        known = inputs(issued=issued, certificates_known=True, routes_known=True, certificate_uid="0000-certificate")
-        for manifest in desired(chatcluster, known):
+        serving = Serving(self_signed=SELF_SIGNED, issued=issued, certificate_uid="0000-certificate")
+        for manifest in manifests.render(desired(chatcluster, serving=serving, served={CERTIFICATE, ROUTE})):
             name = manifest["metadata"]["name"]
             made[manifest["kind"], "demo-migrate" if manifest["kind"] == "Job" else name] = manifest
     return made

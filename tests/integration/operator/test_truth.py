@@ -247,5 +247,5 @@ async def test_the_pulse_wakes_a_chat_whose_certificate_has_just_ended(operator:
     await operator.reconcile()
     assert await operator.reconciler.turned() == []
     state = operator.reconciler._states[operator.namespace, "demo"]
-    state.certificate_ends = dt.datetime.now(dt.UTC)
+    state.certificate_expires = dt.datetime.now(dt.UTC)
     assert await operator.reconciler.turned() == [(operator.namespace, "demo")]

@@ -141,9 +141,7 @@ def deployment(
     }
 
 
-def migrate_job(
-    cluster: ChatCluster, *, image: str, pull_policy: str, database_identity: str, outlived_job: str | None
-) -> Manifest:
+def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_identity: str) -> Manifest:
     """The Job that brings the schema up to date before servers of this image serve.
 
     Its name holds a hash of its template, which is immutable, and of the database it has to run on: a new image or a
@@ -154,7 +152,6 @@ def migrate_job(
         image: The chatserver image whose migrations to run.
         pull_policy: imagePullPolicy.
         database_identity: Changes when the database does: the claim's uid, or where the external one is.
-        outlived_job: Name of the Job to end because its own container has succeeded while an injected one runs on.
     """
     container: Manifest = {
         "name": "migrate",
@@ -181,7 +178,7 @@ def migrate_job(
         },
     }
     name = migrate_job_name(cluster.name, digest([template, database_identity]))
-    made: Manifest = {
+    return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata(cluster, name, "migrate"),
@@ -191,11 +188,18 @@ def migrate_job(
             "template": template,
         },
     }
-    if name == outlived_job:
-        # Suspended, Kubernetes removes its pod, and the Job neither fails at its deadline nor runs again.
-        made["metadata"]["annotations"] = {OUTLIVED_ANNOTATION: "true"}
-        made["spec"]["suspend"] = True
-    return made
+
+
+def suspended(job: Manifest) -> Manifest:
+    """The migrate Job after its own container has succeeded while an injected one runs on.
+
+    Kubernetes removes the pod of a suspended Job, which neither fails at its deadline nor runs again.
+    """
+    return {
+        **job,
+        "metadata": {**job["metadata"], "annotations": {OUTLIVED_ANNOTATION: "true"}},
+        "spec": {**job["spec"], "suspend": True},
+    }
 
 
 def _environment(cluster: ChatCluster, cluster_domain: str) -> list[Manifest]:

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatoperator.metadata import ca_secret_name, issued_secret_name, service_host, tls_secret_name
+from chatoperator.metadata import ca_secret_name, digest, issued_secret_name, service_host, tls_secret_name
 from chatoperator.observed import mounted_secrets, secret_text
 from chatoperator.parts.credentials import Certificate, Issued, SelfSigned
 from chatoperator.parts.ingress.tls import self_signed
@@ -50,6 +50,14 @@ class Serving:
         if self.self_signed is not None:
             return self.self_signed.server
         return self.issued.server if self.issued is not None else None
+
+    @property
+    def digest(self) -> str | None:
+        """Changes with what HAProxy is to serve; None while that is nothing.
+
+        With the key, so that one that is put right later is noticed; a hash of a key gives nothing away.
+        """
+        return digest([self.pair.certificate, self.pair.key]) if self.pair is not None else None
 
 
 def serving(

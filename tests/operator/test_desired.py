@@ -1,28 +1,42 @@
-"""What one reconcile decides from what there is: release, migration, template, credentials, volume."""
+"""The desired state: what is decided from the observed one on release, migration, credentials and volume."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from chatoperator.desired import Desired, decide
+from chatoperator.desired.manifests import render
+from chatoperator.desired.migration import ServerTemplate
 from chatoperator.errors import SpecError
 from chatoperator.metadata import SCHEMA_ANNOTATION
 from chatoperator.observed import Observed
-from chatoperator.parts.manifests import ServerTemplate, migrate_job
-from chatoperator.reconcile.plan import Plan, Told, make_plan
-from tests.support.chatclusters import IMAGES, NOW, SETTINGS, body, cluster, inputs
+from chatoperator.reconcile.state import State
+from tests.support import chatclusters
+from tests.support.chatclusters import IMAGES, NOW, SETTINGS, body, cluster
 
 CLAIM = ("PersistentVolumeClaim", "demo-postgres-data")
 SERVERS = ("Deployment", "demo-chatserver")
 Objects = dict[tuple[str, str], dict[str, Any]]
 
 
-def planned(children: Objects, *, status: dict[str, Any] | None = None, **spec: Any) -> Plan:
-    whole = {**body(**spec), "status": status or {}}
-    return make_plan(cluster(**spec), whole, Observed(children, ()), {}, SETTINGS, NOW, Told())
+def decided(children: Objects, *, status: dict[str, Any] | None = None, **spec: Any) -> Desired:
+    numbers = itertools.count()
+    return decide(
+        cluster(**spec),
+        {**body(**spec), "status": status or {}},
+        Observed(children, ()),
+        settings=SETTINGS,
+        now=NOW,
+        held=None,
+        replicas=2,
+        new_secret=lambda: f"secret {next(numbers)}",
+    )
 
 
 def claim(uid: str = "0000-claim", **metadata: Any) -> Objects:
@@ -32,9 +46,8 @@ def claim(uid: str = "0000-claim", **metadata: Any) -> Objects:
 
 def job_name(uid: str = "0000-claim", image: str = "chatserver:1") -> str:
     images = dataclasses.replace(IMAGES, chatserver=image)
-    made = migrate_job(cluster(), inputs(images=images, database_identity=f"claim:{uid}"))
-    assert made is not None
-    return str(made["metadata"]["name"])
+    made = chatclusters.desired(cluster(), images=images, database_identity=f"claim:{uid}")
+    return str(made.migration.job_name)
 
 
 def job(name: str, kind: str | None) -> Objects:
@@ -96,9 +109,9 @@ OLD = job_name(image="chatserver:0")
 def test_servers_follow_their_migration(
     children: Objects, job: str | None, template: ServerTemplate | None, *, migrated: bool
 ) -> None:
-    plan = planned(children)
-    assert (plan.job_name, plan.migrated, plan.inputs.server_template) == (job, migrated, template)
-    assert plan.inputs.replicas == 0, "how many there are is decided elsewhere"
+    made = decided(children)
+    assert (made.migration.job_name, made.migration.done, made.migration.template) == (job, migrated, template)
+    assert made.replicas == 2, "the number is decided elsewhere"
 
 
 HELD = {"version": "0", "images": {"chatserver": "chatserver:0", "postgres": "postgres:0", "haproxy": "haproxy:0"}}
@@ -118,24 +131,24 @@ HELD = {"version": "0", "images": {"chatserver": "chatserver:0", "postgres": "po
 def test_the_release_is_the_specs_or_else_the_one_that_runs(
     status: dict[str, Any], spec: dict[str, Any], version: str, images: tuple[str, str, str]
 ) -> None:
-    plan = planned({}, status=status, **spec)
-    made = plan.inputs.images
-    assert (plan.version, (made.chatserver, made.postgres, made.haproxy)) == (version, images)
+    release = decided({}, status=status, **spec).release
+    made = release.images
+    assert (release.version, (made.chatserver, made.postgres, made.haproxy)) == (version, images)
+    assert release.available == (None if version == "1" else "1")
 
 
 def test_a_release_that_nobody_brings_is_refused_by_its_field() -> None:
     with pytest.raises(SpecError, match=r"spec\.version"):
-        planned({}, status=HELD, version="2")
+        decided({}, status=HELD, version="2")
     assert IMAGES.chatserver == "chatserver:1"
 
 
 def test_what_secrets_hold_is_kept_and_what_they_lack_is_made_once() -> None:
-    kept = planned(secret("demo-chatserver", **{"secret-key": "the key"}))
-    assert kept.inputs.credentials.chatserver_key == "the key"
-    one, other = planned({}).inputs.credentials, planned({}).inputs.credentials
-    assert one.chatserver_key != other.chatserver_key
-    assert len(one.chatserver_key) >= 43, "256 bits"
-    assert one.logins != other.logins
+    kept = decided(secret("demo-chatserver", **{"secret-key": "the key"})).credentials
+    assert kept.chatserver_key == "the key"
+    made = decided({}).credentials
+    assert {made.chatserver_key, *made.logins.passwords.values()} <= {f"secret {number}" for number in range(4)}
+    assert len({made.chatserver_key, *made.logins.passwords.values()}) == 1 + len(made.logins.passwords)
 
 
 @pytest.mark.parametrize(
@@ -150,14 +163,31 @@ def test_what_secrets_hold_is_kept_and_what_they_lack_is_made_once() -> None:
 def test_a_volume_that_is_being_deleted_is_not_begun_on(
     children: Objects, size: str | None, identity: str | None, *, usable: bool
 ) -> None:
-    made = planned(children).inputs
-    assert (made.volume_usable, made.volume_size, made.database_identity) == (usable, size, identity)
+    made = decided(children).database
+    assert (made.volume.usable, made.volume.size, made.identity) == (usable, size, identity)
 
 
 def test_what_is_somebody_elses_is_withheld_with_what_would_be_made_on_it() -> None:
     children = claim()
-    plan = planned(children)
-    made = plan.withholding([("Service", "demo-postgres")], cluster(), Observed(children, ()))
-    assert ("Service", "demo-postgres") in made.inputs.withheld
-    assert ("Job", NEW) in made.inputs.withheld, "it would talk to somebody else's database"
-    assert plan.withholding([], cluster(), Observed(children, ())) is plan
+    before = decided(children)
+    made = before.withholding([("Service", "demo-postgres")], Observed(children, ()))
+    assert ("Service", "demo-postgres") in made.withheld
+    assert ("Job", NEW) in made.withheld, "it would talk to somebody else's database"
+    assert before.withholding([], Observed(children, ())) is before
+
+
+def test_the_job_is_rendered_only_while_it_is_needed() -> None:
+    assert decided(claim() | job(NEW, None)).migration.job is not None
+    done = decided(claim() | job(NEW, "Complete"))
+    assert done.migration.job is None
+    assert NEW not in {manifest["metadata"]["name"] for manifest in render(done)}
+
+
+def test_the_same_observations_are_decided_alike_so_that_nothing_is_rendered_again() -> None:
+    children = claim() | secret("demo-chatserver", **{"secret-key": "the key"})
+    held = decided(children)
+    again = replace(held, credentials=decided(children).credentials, serving=held.serving)
+    assert again == held
+    state = State()
+    assert state.rendered(again) is state.rendered(held)
+    assert state.rendered(replace(held, replicas=3)) is not state.rendered(held)

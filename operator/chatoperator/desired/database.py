@@ -1,0 +1,99 @@
+"""The database: its volume, its parameters, and whether an external one can be used. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatoperator.metadata import claim_name, part_name
+from chatoperator.observed import condemned, leaving
+from chatoperator.parts.database.configuration import digest_of, revision_of
+from chatoperator.parts.database.external import judge
+from chatoperator.parts.networkpolicy import live_database_ports
+
+if TYPE_CHECKING:
+    from chatoperator.api.spec import ChatCluster, ExternalDatabase
+    from chatoperator.metadata import Manifest
+    from chatoperator.observed import Observed
+    from chatoperator.parts.database.trouble import DatabaseTrouble
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The claim of the operator's own PostgreSQL, as it is.
+
+    Attributes:
+        size: That the API server has granted; None without a usable claim, which then gets the size in the spec.
+        usable: False while an old claim is still being deleted.
+        leaving: The claim is being deleted and is this ChatCluster's own, so that its Secret is kept.
+    """
+
+    size: str | None = None
+    usable: bool = True
+    leaving: bool = False
+
+
+@dataclass(frozen=True)
+class DesiredDatabase:
+    """The database that the chatservers should use.
+
+    Attributes:
+        volume: Of the operator's own PostgreSQL.
+        identity: Changes when the database does; None while there is none that can be used.
+        ports: TCP ports of an external database; empty where they are not known.
+        trouble: What is wrong with the Secrets of an external database; None where nothing is.
+        revision: Of all parameters; None for an external database.
+        config_digest: Changes with the parameters that restart PostgreSQL; None while the StatefulSet waits: until
+            PostgreSQL has checked them, or its new image is known to be pullable.
+        parameters_refused: The error of PostgreSQL about the parameters; None where it has none.
+        parameters_checked: Whether PostgreSQL has checked them; True where no agent answers.
+    """
+
+    volume: Volume
+    identity: str | None
+    ports: tuple[int, ...] = ()
+    trouble: DatabaseTrouble | None = None
+    revision: str | None = None
+    config_digest: str | None = None
+    parameters_refused: str | None = None
+    parameters_checked: bool = True
+
+
+def decide(cluster: ChatCluster, observed: Observed) -> DesiredDatabase:
+    """Decide it from the claim, the user's Secrets and the report of PostgreSQL's agent.
+
+    Raises:
+        SpecError: A quantity from which parameters are derived cannot be read.
+    """
+    claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
+    usable = not leaving(claim, cluster.uid)
+    volume = Volume(
+        size=_size(claim) if usable else None,
+        usable=usable,
+        leaving=not usable and not condemned(claim, cluster.uid),
+    )
+    if cluster.database.external is not None:
+        return _external(cluster, cluster.database.external, observed, volume)
+    agent, revision = observed.agent, revision_of(cluster, volume.size)
+    checked = agent is not None and agent.configuration == revision
+    return DesiredDatabase(
+        volume=volume,
+        # Another volume is another database, whose schema has to be brought up to date.
+        identity=f"claim:{claim['metadata']['uid']}" if claim is not None and usable else None,
+        revision=revision,
+        config_digest=digest_of(cluster, observed, agent, volume.size, revision),
+        parameters_refused=agent.refused if agent is not None and checked else None,
+        parameters_checked=agent is None or checked,
+    )
+
+
+def _external(cluster: ChatCluster, external: ExternalDatabase, observed: Observed, volume: Volume) -> DesiredDatabase:
+    judged = judge(cluster, external, observed.user_secrets)
+    # If the URL cannot be read now, servers still use the ports of the last one that could be.
+    live = observed.child("NetworkPolicy", part_name(cluster.name, "migrate"))
+    return DesiredDatabase(volume, judged.identity, judged.ports or live_database_ports(live), judged.trouble)
+
+
+def _size(claim: Manifest | None) -> str | None:
+    """What the API server has granted: a request for more may have been refused."""
+    return str(claim["spec"]["resources"]["requests"]["storage"]) if claim is not None else None

@@ -1,0 +1,116 @@
+"""Renders every object of a ChatCluster: render(desired) -> ordered manifests. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
+from chatoperator.metadata import tls_secret_name
+from chatoperator.parts import credentials, networkpolicy
+from chatoperator.parts.chatserver import deployment as chatserver
+from chatoperator.parts.database import statefulset as postgres
+from chatoperator.parts.ingress import deployment as ingress
+from chatoperator.parts.ingress import front
+from chatoperator.parts.ingress.tls import certmanager
+from chatoperator.parts.needs import without
+from chatoperator.parts.pod import disruption_budget
+
+if TYPE_CHECKING:
+    from chatoperator.desired import Desired
+    from chatoperator.metadata import Manifest
+
+
+def render(desired: Desired) -> tuple[Manifest, ...]:
+    """Everything to apply now, in order: what pods wait for comes before the pods.
+
+    What cannot be made yet is left out, with what is withheld and whatever relies on that.
+    """
+    policies = networkpolicy.policies(
+        desired.cluster,
+        operator_namespace=desired.settings.namespace,
+        external_ports=desired.database.ports,
+    )
+    made = [*policies, *_secrets(desired), *_database(desired), *_servers(desired), *_ingress(desired)]
+    return without(made, desired.withheld)
+
+
+def _secrets(desired: Desired) -> list[Manifest]:
+    cluster, serving, volume = desired.cluster, desired.serving, desired.database.volume
+    made = [credentials.chatserver_secret(cluster, desired.credentials)]
+    if cluster.database.external_secret_name is None and (volume.usable or volume.leaving):
+        made.append(credentials.database_secret(cluster, desired.credentials))
+    if serving.self_signed is not None:
+        made.append(credentials.authority_secret(cluster, serving.self_signed))
+        made.append(credentials.tls_secret(cluster, serving.self_signed.issued))
+    if serving.issued is not None and cluster.ingress.tls_secret_name != tls_secret_name(cluster.name):
+        made.append(credentials.tls_secret(cluster, serving.issued))
+    return [*made, *_certificate(desired)]
+
+
+def _certificate(desired: Desired) -> list[Manifest]:
+    cluster, uid = desired.cluster, desired.serving.certificate_uid
+    if cluster.ingress.issuer is None or CERTIFICATE not in desired.served:
+        return []
+    made = [certmanager.certificate(cluster, cluster.ingress.issuer)]
+    if uid is not None:
+        made.append(certmanager.issued_secret(cluster, uid))
+    return made
+
+
+def _database(desired: Desired) -> list[Manifest]:
+    cluster, volume, config_digest = desired.cluster, desired.database.volume, desired.database.config_digest
+    if cluster.database.external_secret_name is not None:
+        return []
+    size = volume.size or cluster.database.storage.size
+    made = [postgres.config_map(cluster, volume_size=size), postgres.service(cluster)]
+    if volume.usable:
+        made.append(postgres.claim(cluster, volume_size=size))
+    if volume.usable and config_digest is not None:
+        made.append(
+            postgres.stateful_set(
+                cluster,
+                image=desired.release.images.postgres,
+                pull_policy=desired.settings.image_pull_policy,
+                config_digest=config_digest,
+            )
+        )
+    return made
+
+
+def _servers(desired: Desired) -> list[Manifest]:
+    cluster, migration = desired.cluster, desired.migration
+    made = [chatserver.service(cluster), disruption_budget(cluster, "chatserver")]
+    if migration.job is not None:
+        made.append(migration.job)
+    if migration.template is not None:
+        made.append(
+            chatserver.deployment(
+                cluster,
+                image=migration.template.image,
+                pull_policy=desired.settings.image_pull_policy,
+                replicas=desired.replicas,
+                schema=migration.template.schema,
+                cluster_domain=desired.settings.cluster_domain,
+            )
+        )
+    return made
+
+
+def _ingress(desired: Desired) -> list[Manifest]:
+    cluster = desired.cluster
+    made = [ingress.service(cluster), ingress.proxies_service(cluster), disruption_budget(cluster, "ingress")]
+    made += front.objects(cluster, routes_known=ROUTE in desired.served)
+    if desired.https_port is None:
+        return made
+    config = ingress.config_map(cluster, https_port=desired.https_port, cluster_domain=desired.settings.cluster_domain)
+    made.append(config)
+    if desired.serving.pair is not None:
+        made.append(
+            ingress.deployment(
+                cluster,
+                image=desired.release.images.haproxy,
+                pull_policy=desired.settings.image_pull_policy,
+                config=config,
+            )
+        )
+    return made

@@ -1,0 +1,82 @@
+"""The migration of the database's schema, and the chatservers that it lets run. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatoperator.metadata import OUTLIVED_ANNOTATION
+from chatoperator.observed import annotation, job_state, schema_of
+from chatoperator.parts.chatserver import deployment as chatserver
+from chatoperator.parts.database.configuration import image_of
+
+if TYPE_CHECKING:
+    from chatoperator.api.spec import ChatCluster
+    from chatoperator.metadata import Manifest
+    from chatoperator.observed import Observed
+
+
+@dataclass(frozen=True)
+class ServerTemplate:
+    """What the chatserver Deployment may run: an image whose migrations have run as Job `schema`."""
+
+    image: str
+    schema: str
+
+
+@dataclass(frozen=True)
+class Migration:
+    """The migration that the desired image needs on the present database.
+
+    Attributes:
+        job_name: The Job; None while there is no database.
+        done: Whether it has succeeded.
+        job: The Job as it should be; None where none is needed, because its servers run already.
+        template: What the chatservers may run; None before the first migration has succeeded.
+    """
+
+    job_name: str | None = None
+    done: bool = False
+    job: Manifest | None = None
+    template: ServerTemplate | None = None
+
+
+def decide(
+    cluster: ChatCluster, observed: Observed, *, image: str, pull_policy: str, database_identity: str | None
+) -> Migration:
+    """Decide which Job has to run, and what the chatservers may run meanwhile.
+
+    Args:
+        cluster: The parsed spec.
+        observed: Its children.
+        image: The desired image of the chatservers.
+        pull_policy: imagePullPolicy.
+        database_identity: Changes when the database does; None while there is none.
+    """
+    live = observed.workload(cluster.name, "chatserver")
+    # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
+    running = ServerTemplate(image_of(live), schema_of(live) or "") if live is not None else None
+    if database_identity is None:
+        return Migration(template=running)
+    job = chatserver.migrate_job(cluster, image=image, pull_policy=pull_policy, database_identity=database_identity)
+    name = str(job["metadata"]["name"])
+    outlived = _is_outlived(observed, name)
+    done = outlived or job_state(observed.child("Job", name)) == "Complete" or schema_of(live) == name
+    template = ServerTemplate(image, name) if done else running
+    # One that has succeeded is not made again when somebody removes it.
+    needed = outlived or template is None or template.schema != name
+    return Migration(
+        job_name=name,
+        done=done,
+        job=(chatserver.suspended(job) if outlived else job) if needed else None,
+        template=template,
+    )
+
+
+def _is_outlived(observed: Observed, job_name: str) -> bool:
+    """Whether the Job's own container has succeeded while an injected one keeps the Job from being complete."""
+    job = observed.child("Job", job_name)
+    if job is None:
+        return False
+    pods = [pod for pod in observed.component("migrate") if pod.owner_uid == job["metadata"]["uid"]]
+    return annotation(job, OUTLIVED_ANNOTATION) is not None or any(pod.outlived for pod in pods)
