@@ -10,17 +10,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chatoperator.desired.manifests import render
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from msgspec import inspect
 
 from chatoperator.api.parse import parse
 from chatoperator.api.spec import Spec
 from chatoperator.parts.database import statefulset
-from chatoperator.parts.manifests import desired
 from chatserver.environment import PREFIX
 from chatserver.settings import Settings, read_settings
 from tests.operator.test_crd import SCHEMA
 from tests.operator.test_fields import PASSED_ON, bare
-from tests.support.chatclusters import body, inputs
+from tests.support.chatclusters import body, desired
 from tests.support.cluster import ROOT
 from tests.support.extremes import merged
 from tests.support.places import ENVIRONMENT, PLACES, POSTED, RENAMED, USED_ELSEWHERE
@@ -87,14 +88,8 @@ def spec_with(path: str, value: Any, beside: Mapping[str, Any]) -> dict[str, Any
 def rendered(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Every value of every manifest by its kind, name and path."""
     cluster = parse({**body(), "spec": spec})
-    manifests = desired(
-        cluster,
-        inputs(
-            certificates_known=True,
-            routes_known=True,
-            config_digest=statefulset.config_digest(cluster, volume_size=cluster.database.storage.size),
-        ),
-    )
+    config_digest = statefulset.config_digest(cluster, volume_size=cluster.database.storage.size)
+    manifests = render(desired(cluster, served={CERTIFICATE, ROUTE}, config_digest=config_digest))
     return {
         f"{manifest['kind']} {re.sub('-[0-9a-f]{10}$', '', manifest['metadata']['name'])} {path}": value
         for manifest in manifests

@@ -12,7 +12,8 @@ from chatoperator.parts.database.external import judge
 from chatoperator.parts.networkpolicy import live_database_ports
 
 if TYPE_CHECKING:
-    from chatoperator.api.spec import ChatCluster, ExternalDatabase
+    from chatoperator.api.database import ExternalDatabase
+    from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.parts.database.trouble import DatabaseTrouble
