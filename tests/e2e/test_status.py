@@ -51,7 +51,7 @@ async def test_ready_is_false_soon_after_the_users_certificate_ended(cluster: Cl
     lasts = dt.timedelta(seconds=CERTIFICATE_SECONDS)
     begins = dt.datetime.now(dt.UTC) - dt.timedelta(days=self_signed.SERVER_DAYS) + lasts
     made = self_signed.ensure(None, None, ("localhost",), begins).server
-    ends, now = self_signed.ends(made.certificate), dt.datetime.now(dt.UTC)
+    ends, now = self_signed.expires_at(made.certificate), dt.datetime.now(dt.UTC)
     assert ends is not None
     ends_at = time.monotonic() + (ends - now).total_seconds()
     secret = {

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.conditions.declared import Condition, ConditionType
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 TYPES = tuple(
     module.TYPE
@@ -60,21 +60,21 @@ _TYPES: dict[str, ConditionType] = {kind.name: kind for kind in TYPES}
 _LEVELS: dict[str, Level] = {reason.name: reason.level for kind in TYPES for reason in kind.reasons}
 
 
-def conditions(facts: Facts) -> tuple[Condition, ...]:
+def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     """All conditions, in the order of TYPES; without a valid spec only those that do not need it."""
-    parts = (database_ready.condition(facts), chatserver_ready.condition(facts), ingress_ready.condition(facts))
-    made = [ready.condition(facts, parts), *parts, progressing.condition(facts), data_safe.condition(facts)]
-    cluster = facts.cluster
+    parts = (database_ready.condition(inputs), chatserver_ready.condition(inputs), ingress_ready.condition(inputs))
+    made = [ready.condition(inputs, parts), *parts, progressing.condition(inputs), data_safe.condition(inputs)]
+    cluster = inputs.cluster
     if cluster is not None:
         made += [
-            scaling_active.condition(facts, cluster),
-            scaling_limited.condition(facts, cluster),
+            scaling_active.condition(inputs, cluster),
+            scaling_limited.condition(inputs, cluster),
             paused.condition(cluster),
             development_codes.condition(cluster),
-            upgrade_available.condition(facts),
-            hostname_conflict.condition(facts),
+            upgrade_available.condition(inputs),
+            hostname_conflict.condition(inputs),
             client_addresses_shared.condition(cluster),
-            contested.condition(facts),
+            contested.condition(inputs),
         ]
     return tuple(made)
 

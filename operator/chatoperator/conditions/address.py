@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from chatoperator.metadata import part_name
 
 if TYPE_CHECKING:
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 MEANING = (
     "`ingress.service.type` is LoadBalancer, but the Service has no address. Wait a minute; then install a load "
@@ -15,12 +15,12 @@ MEANING = (
 )
 
 
-def missing(facts: Facts) -> str | None:
+def missing(inputs: ConditionInputs) -> str | None:
     """What to do about a Service without the address of a load balancer; None where clients have an address."""
-    if facts.cluster is None or facts.cluster.ingress.front is not None:
+    if inputs.cluster is None or inputs.cluster.ingress.front is not None:
         return None
-    name = part_name(facts.name, "ingress")
-    service = facts.observed.child("Service", name)
+    name = part_name(inputs.name, "ingress")
+    service = inputs.observed.child("Service", name)
     if service is None or service["spec"].get("type") != "LoadBalancer":
         return None
     if (service.get("status") or {}).get("loadBalancer", {}).get("ingress"):

@@ -8,7 +8,7 @@ from chatoperator.conditions.declared import Level, Reason
 from chatoperator.metadata import claim_name
 
 if TYPE_CHECKING:
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
     from chatoperator.metadata import Manifest
 
 APPLYING_PARAMETERS = Reason("ApplyingParameters", ("True",), "PostgreSQL is validating changed parameters")
@@ -44,26 +44,27 @@ UNDER_WAY = (APPLYING_PARAMETERS, VOLUME_RESIZING, ROTATING_CREDENTIALS)
 REJECTED = (PARAMETERS_REFUSED, STORAGE_CLASS_KEPT, VOLUME_NOT_EXPANDABLE)
 
 
-def under_way(facts: Facts) -> tuple[Reason, str] | None:
+def under_way(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The first such change that is in progress, with its message; None where none is."""
-    growing = _growing(facts.observed.child("PersistentVolumeClaim", claim_name(facts.name)))
-    if not facts.parameters_checked:
+    growing = _growing(inputs.observed.child("PersistentVolumeClaim", claim_name(inputs.name)))
+    if not inputs.database.parameters_checked:
         return APPLYING_PARAMETERS, "Waiting for PostgreSQL to validate spec.database.parameters"
     if growing is not None:
         return VOLUME_RESIZING, growing
-    if facts.rotating:
+    if inputs.desired is not None and inputs.desired.rotating:
         return ROTATING_CREDENTIALS, "The operator is rotating the passwords of the database; no action needed"
     return None
 
 
-def rejected(facts: Facts) -> tuple[Reason, str] | None:
+def rejected(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The first such change that PostgreSQL or the API server rejects, with its message; None where none is."""
-    if facts.parameters_refused is not None:
-        return PARAMETERS_REFUSED, _parameters_message(facts.parameters_refused)
-    if facts.storage_class_kept is not None:
-        return STORAGE_CLASS_KEPT, _class_message(facts, facts.storage_class_kept)
-    if facts.claim_refusal is not None:
-        return VOLUME_NOT_EXPANDABLE, _growth_message(facts, facts.claim_refusal)
+    if inputs.database.parameters_refused is not None:
+        return PARAMETERS_REFUSED, _parameters_message(inputs.database.parameters_refused)
+    refusal = inputs.claim_refusal
+    if refusal is not None and refusal.storage_class is not None:
+        return STORAGE_CLASS_KEPT, _class_message(inputs, refusal.storage_class)
+    if refusal is not None:
+        return VOLUME_NOT_EXPANDABLE, _growth_message(inputs, refusal.message)
     return None
 
 
@@ -74,8 +75,8 @@ def _parameters_message(error: str) -> str:
     )
 
 
-def _growth_message(facts: Facts, error: str) -> str:
-    size = facts.cluster.database.storage.size if facts.cluster else ""
+def _growth_message(inputs: ConditionInputs, error: str) -> str:
+    size = inputs.cluster.database.storage.size if inputs.cluster else ""
     return (
         f"The volume cannot grow to spec.database.storage.size ({size}): {error}. Everything else keeps running. If "
         "the storage driver can expand volumes, set allowVolumeExpansion: true in the StorageClass; the operator "
@@ -84,10 +85,10 @@ def _growth_message(facts: Facts, error: str) -> str:
     )
 
 
-def _class_message(facts: Facts, kept: str) -> str:
-    desired = facts.cluster.database.storage.storage_class_name if facts.cluster else None
+def _class_message(inputs: ConditionInputs, kept: str) -> str:
+    desired = inputs.cluster.database.storage.storage_class_name if inputs.cluster else None
     return (
-        f"PersistentVolumeClaim {claim_name(facts.name)} has storage class {kept}. Kubernetes cannot change the class "
+        f"PersistentVolumeClaim {claim_name(inputs.name)} has storage class {kept}. Kubernetes cannot change the class "
         f"of an existing claim, so spec.database.storage.storageClassName ({desired}) has no effect. Everything else "
         f"keeps running. Set it to {kept}, or move the data to a volume of the other class "
         "(docs/operations/database.md)"

@@ -9,7 +9,7 @@ from chatoperator.conditions.declared import ConditionType, Level, Reason
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 WAITING_FOR_MIGRATION = Reason(
     "WaitingForMigration", ("False",), "Chatservers start after the schema migration; see `Progressing`", Level.STEP
@@ -23,9 +23,13 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """ChatserverReady."""
-    if facts.cluster is not None and not facts.migrated and facts.observed.workload(facts.name, "chatserver") is None:
-        message = f"Chatservers start after the migration of the database schema. {migration.message(facts)}"
+    if (
+        inputs.cluster is not None
+        and not inputs.migration.done
+        and inputs.observed.workload(inputs.name, "chatserver") is None
+    ):
+        message = f"Chatservers start after the migration of the database schema. {migration.message(inputs)}"
         return TYPE.condition(WAITING_FOR_MIGRATION, message)
-    return workloads.part_condition(facts, "chatserver", TYPE)
+    return workloads.part_condition(inputs, "chatserver", TYPE)

@@ -8,7 +8,7 @@ from chatoperator.conditions.declared import ConditionType, Level, Reason
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 OTHER_OPERATOR = Reason(
     "OtherOperator",
@@ -43,8 +43,8 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """Contested."""
-    if facts.contested is None:
+    if inputs.contested is None:
         return TYPE.condition(UNCONTESTED, "No other program changes what the operator applies")
-    return TYPE.condition(TYPE.reason(facts.contested.reason), facts.contested.message)
+    return TYPE.condition(TYPE.reason(inputs.contested.reason), inputs.contested.message)

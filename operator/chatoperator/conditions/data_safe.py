@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
     from chatoperator.parts.irreplaceable import Loss, Subject
 
 KEPT = Reason("Kept", ("True",), "All irreplaceable objects exist")
@@ -73,33 +73,33 @@ NEW_CONTENT = {
 }
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """DataSafe."""
-    found = loss(facts)
+    found = loss(inputs)
     return TYPE.condition(*found) if found is not None else TYPE.condition(KEPT, "All irreplaceable objects exist")
 
 
-def loss(facts: Facts) -> tuple[Reason, str] | None:
+def loss(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """What is lost, or about to be, with its message; None where nothing is."""
-    if not facts.losses:
+    if not inputs.losses:
         return None
-    first = facts.losses[0]
+    first = inputs.losses[0]
     reason = VOLUME_LEAVING if first.leaving else REASONS[first.subject]
-    return reason, "; ".join(_message(facts, one) for one in facts.losses)
+    return reason, "; ".join(_message(inputs, one) for one in inputs.losses)
 
 
-def _message(facts: Facts, loss: Loss) -> str:
+def _message(inputs: ConditionInputs, loss: Loss) -> str:
     if loss.leaving:
-        return _leaving_message(facts, loss)
+        return _leaving_message(inputs, loss)
     return (
         f"{loss.kind} {loss.name} is gone or empty. {EFFECTS[loss.subject]}. Only if that is impossible, allow "
-        f"{NEW_CONTENT[loss.subject]}: kubectl annotate chatcluster {facts.name} --overwrite "
+        f"{NEW_CONTENT[loss.subject]}: kubectl annotate chatcluster {inputs.name} --overwrite "
         f"{BEGIN_ANEW_ANNOTATION}={loss.uid}"
     )
 
 
-def _leaving_message(facts: Facts, loss: Loss) -> str:
-    pods = [pod.name for pod in facts.observed.component("postgres")]
+def _leaving_message(inputs: ConditionInputs, loss: Loss) -> str:
+    pods = [pod.name for pod in inputs.observed.component("postgres")]
     until = f" It exists only as long as pod {pods[0]} does: do not delete that pod." if pods else ""
     keep = "Dump"
     if loss.volume is not None:

@@ -11,7 +11,7 @@ from chatoperator.observed import leaving
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 VOLUME_LEAVING = Reason(
     "VolumeLeaving",
@@ -75,38 +75,38 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """DatabaseReady."""
-    if facts.external_trouble is not None:
-        return TYPE.condition(TYPE.reason(facts.external_trouble.reason), facts.external_trouble.message)
-    if facts.answer.volume_full:
-        return TYPE.condition(VOLUME_FULL, _full_message(facts))
-    if facts.external:
-        return _external(facts)
-    claim = facts.observed.child("PersistentVolumeClaim", claim_name(facts.name))
-    if leaving(claim, facts.uid):
+    if inputs.database.trouble is not None:
+        return TYPE.condition(TYPE.reason(inputs.database.trouble.reason), inputs.database.trouble.message)
+    if inputs.answer.volume_full:
+        return TYPE.condition(VOLUME_FULL, _full_message(inputs))
+    if inputs.external:
+        return _external(inputs)
+    claim = inputs.observed.child("PersistentVolumeClaim", claim_name(inputs.name))
+    if leaving(claim, inputs.uid):
         message = (
-            f"PersistentVolumeClaim {claim_name(facts.name)} is being deleted; the operator waits until it is gone"
+            f"PersistentVolumeClaim {claim_name(inputs.name)} is being deleted; the operator waits until it is gone"
         )
         return TYPE.condition(VOLUME_LEAVING, message)
-    return workloads.part_condition(facts, "postgres", TYPE)
+    return workloads.part_condition(inputs, "postgres", TYPE)
 
 
-def _external(facts: Facts) -> Condition:
-    unverified = _unverified(facts)
+def _external(inputs: ConditionInputs) -> Condition:
+    unverified = _unverified(inputs)
     if unverified is not None:
         return TYPE.condition(UNVERIFIED, unverified)
-    if facts.answer.ok:
+    if inputs.answer.ok:
         return TYPE.condition(REACHABLE, "The chatservers reach the external database")
     message = "The operator cannot check an external database itself; waiting for a chatserver to report that it works"
     return TYPE.condition(UNKNOWN, message)
 
 
-def _unverified(facts: Facts) -> str | None:
+def _unverified(inputs: ConditionInputs) -> str | None:
     """Why it is unknown whether a new connection would succeed: that of the migration does not."""
-    failed = [trouble for trouble in workloads.troubles(facts, "migrate") if ": container " in trouble]
-    named = facts.cluster.database.external if facts.cluster is not None else None
-    if facts.migrated or not failed or named is None:
+    failed = [trouble for trouble in workloads.troubles(inputs, "migrate") if ": container " in trouble]
+    named = inputs.cluster.database.external if inputs.cluster is not None else None
+    if inputs.migration.done or not failed or named is None:
         return None
     return (
         f"The migration of the external database fails ({failed[0]}). Chatservers may still have open connections, "
@@ -115,9 +115,9 @@ def _unverified(facts: Facts) -> str | None:
     )
 
 
-def _full_message(facts: Facts) -> str:
+def _full_message(inputs: ConditionInputs) -> str:
     full = "is full: chatservers reject new messages; reading still works"
-    if facts.external:
+    if inputs.external:
         return f"The volume of the external database {full}. Free space on it, or enlarge it"
     return (
         f"The volume of the database {full}. Raise spec.database.storage.size. If the storage class cannot expand "

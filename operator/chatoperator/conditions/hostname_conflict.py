@@ -8,7 +8,7 @@ from chatoperator.conditions.declared import ConditionType, Level, Reason
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 HOSTNAME_TAKEN = Reason(
     "HostnameTaken",
@@ -28,12 +28,12 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """HostnameConflict."""
-    if facts.conflict is None:
+    if inputs.conflict is None:
         return TYPE.condition(UNIQUE, "No older ChatCluster uses one of its hostnames")
     message = (
-        f"{facts.conflict}. Both serve; DNS decides which of them clients reach. Remove the hostname from "
+        f"{inputs.conflict}. Both serve; DNS decides which of them clients reach. Remove the hostname from "
         "ingress.hostnames of one of them"
     )
     return TYPE.condition(HOSTNAME_TAKEN, message)

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 
 from chatoperator.conditions import address, workloads
 from chatoperator.conditions.declared import ConditionType, Level, Reason
+from chatoperator.kube.kinds import ROUTE
+from chatoperator.metadata import front_name
+from chatoperator.parts.ingress.front_certificate import front_certificate_trouble
+from chatoperator.parts.ingress.routing import route_trouble
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
+    from chatoperator.parts.ingress.routing import RouteTrouble
 
 CERTIFICATE_MISSING = Reason(
     "CertificateMissing",
@@ -104,52 +109,60 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """IngressReady."""
-    made, trouble = _proxies(facts), facts.route_trouble
+    made, trouble = _proxies(inputs), _route_trouble(inputs)
     if made.status == "True" and trouble is not None:
         return TYPE.condition(TYPE.reason(trouble.reason), trouble.message)
-    without = address.missing(facts)
+    without = address.missing(inputs)
     if made.status == "True" and without is not None:
         return TYPE.condition(ADDRESS_MISSING, without)
     return made
 
 
-def _proxies(facts: Facts) -> Condition:
-    if facts.cluster is not None and facts.cluster.ingress.issuer is not None:
-        return _by_cert_manager(facts)
-    made, ends = workloads.part_condition(facts, "ingress", TYPE), facts.certificate_ends
-    trouble = facts.certificate_trouble
+def _route_trouble(inputs: ConditionInputs) -> RouteTrouble | None:
+    """Why clients cannot connect through the Ingress or HTTPRoute; None where they can, and without one."""
+    if inputs.desired is None:
+        return None
+    cluster, served = inputs.desired.cluster, inputs.desired.served
+    route = inputs.observed.child(ROUTE, front_name(cluster.name))
+    trouble = front_certificate_trouble(cluster, inputs.observed.user_secrets, inputs.now)
+    return trouble or route_trouble(cluster, route, known=ROUTE in served)
+
+
+def _proxies(inputs: ConditionInputs) -> Condition:
+    if inputs.cluster is not None and inputs.cluster.ingress.issuer is not None:
+        return _by_cert_manager(inputs)
+    made, expiry = workloads.part_condition(inputs, "ingress", TYPE), inputs.expiry
+    trouble = inputs.serving.trouble
     if trouble is not None:
         # Even where clients notice nothing yet: the spec names it, and it is not served.
         return TYPE.condition(TYPE.reason(trouble.reason), trouble.message)
-    if ends is None or facts.cluster is None or not (ends.over or ends.soon):
+    if expiry is None or inputs.cluster is None or not (expiry.expired or expiry.soon):
         return made
-    secret = facts.cluster.ingress.tls_secret_name
+    secret = inputs.cluster.ingress.tls_secret_name
     renew = f"Replace tls.crt and tls.key in Secret {secret}"
-    if ends.over:
-        message = f"The certificate in Secret {secret} expired at {ends.at}; clients reject it. {renew}"
+    if expiry.expired:
+        message = f"The certificate in Secret {secret} expired at {expiry.at}; clients reject it. {renew}"
         return TYPE.condition(CERTIFICATE_EXPIRED, message)
     if made.status == "True":
-        message = f"{made.message}; the certificate in Secret {secret} expires at {ends.at}. {renew} before that time"
+        message = f"{made.message}; the certificate in Secret {secret} expires at {expiry.at}. {renew} before that time"
         return TYPE.condition(CERTIFICATE_EXPIRING, message)
     return made
 
 
-def _by_cert_manager(facts: Facts) -> Condition:
+def _by_cert_manager(inputs: ConditionInputs) -> Condition:
     """What cert-manager does not do is bad only where clients notice."""
-    made, ends = workloads.part_condition(facts, "ingress", TYPE), facts.certificate_ends
-    trouble = facts.certificate_trouble
+    made, expiry = workloads.part_condition(inputs, "ingress", TYPE), inputs.expiry
+    trouble = inputs.serving.trouble
     if trouble is not None and not trouble.accepted:
         return TYPE.condition(TYPE.reason(trouble.reason), trouble.message)
     if made.status != "True":
         return made
     if trouble is not None:
         return TYPE.condition(TYPE.reason(trouble.reason), f"{made.message}; {trouble.message}", "True")
-    if ends is not None and ends.soon:
+    if expiry is not None and expiry.soon:
         # It may have stopped before it could report what is wrong.
-        late = (
-            f"cert-manager has not renewed the certificate, which expires at {ends.at}; check the logs of cert-manager"
-        )
-        return TYPE.condition(CERTIFICATE_EXPIRING, f"{made.message}; {late}")
+        late = f"cert-manager has not renewed the certificate, which expires at {expiry.at}"
+        return TYPE.condition(CERTIFICATE_EXPIRING, f"{made.message}; {late}; check the logs of cert-manager")
     return made

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import Level, Reason
+from chatoperator.kube.ownership import owner_in_words
 
 if TYPE_CHECKING:
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 NAME_TAKEN = Reason(
     "NameTaken",
@@ -19,14 +20,25 @@ NAME_TAKEN = Reason(
 )
 
 
-def taken(facts: Facts) -> tuple[Reason, str] | None:
+def taken(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """NameTaken with its message; None where no name is taken."""
-    if not facts.taken:
+    names = _names(inputs)
+    if not names:
         return None
     message = (
-        f"Objects that do not belong to ChatCluster {facts.name} have names that it needs: {'; '.join(facts.taken)}. "
+        f"Objects that do not belong to ChatCluster {inputs.name} have names that it needs: {'; '.join(names)}. "
         "The operator leaves them unchanged and does not create its own objects of these names, nor what depends on "
         "them. Delete or rename them, or give the ChatCluster another name. If they are from an earlier ChatCluster of "
         "this name, restore their labels, and the operator adopts them (docs/operations/uninstall.md)"
     )
     return NAME_TAKEN, message
+
+
+def _names(inputs: ConditionInputs) -> list[str]:
+    """The objects of others that the operator would create, each with its owner."""
+    withheld = inputs.desired.withheld if inputs.desired is not None else ()
+    return [
+        f"{kind} {name} ({owner_in_words(raw)})"
+        for (kind, name), raw in sorted(inputs.observed.others.items())
+        if (kind, name) in withheld
+    ]

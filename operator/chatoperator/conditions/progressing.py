@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from chatoperator.conditions import address, changes, data_safe, database_ready, migration, names, rollout
 from chatoperator.conditions.declared import ConditionType, Level, Reason
 from chatoperator.observed import job_state
+from chatoperator.parts.chatserver.webhook_key import webhook_fault
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 SETTLED = Reason("Settled", ("False",), "The spec is fully applied")
 INVALID_SPEC = Reason(
@@ -63,49 +64,52 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """Progressing."""
-    return TYPE.condition(*(_stopped(facts) or _moving(facts) or (SETTLED, "The spec is fully applied")))
+    return TYPE.condition(*(_stopped(inputs) or _moving(inputs) or (SETTLED, "The spec is fully applied")))
 
 
-def _stopped(facts: Facts) -> tuple[Reason, str] | None:
+def _stopped(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The first of these that holds: an admin has to act, or has paused the operator."""
-    if facts.spec_error is not None:
-        return INVALID_SPEC, f"{facts.spec_error}. The operator changed nothing; running pods keep running"
-    made = names.taken(facts) or data_safe.loss(facts)
+    if inputs.spec_error is not None:
+        return INVALID_SPEC, f"{inputs.spec_error}. The operator changed nothing; running pods keep running"
+    made = names.taken(inputs) or data_safe.loss(inputs)
     if made is not None:
         return made
-    if facts.failure is not None:
-        return APPLY_FAILED, facts.failure
-    if facts.cluster is not None and facts.cluster.paused:
+    if inputs.failure is not None:
+        return APPLY_FAILED, inputs.failure
+    if inputs.cluster is not None and inputs.cluster.paused:
         return PAUSED, "spec.paused is true: the operator changes nothing"
-    return _secrets(facts) or changes.rejected(facts) or _failed_migration(facts)
+    return _secrets(inputs) or changes.rejected(inputs) or _failed_migration(inputs)
 
 
-def _secrets(facts: Facts) -> tuple[Reason, str] | None:
+def _secrets(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """Faults of Secrets that the spec names."""
-    if facts.webhook_fault is not None:
-        message = f"{facts.webhook_fault}. Running chatservers keep running; new ones wait for the Secret"
+    webhook = inputs.cluster.auth.webhook if inputs.cluster is not None else None
+    secrets = inputs.observed.user_secrets
+    fault = webhook_fault(webhook.secret_name, secrets.get(webhook.secret_name)) if webhook is not None else None
+    if fault is not None:
+        message = f"{fault}. Running chatservers keep running; new ones wait for the Secret"
         return WEBHOOK_SECRET_MISSING, message
-    if facts.external_trouble is not None:
-        return TYPE.reason(facts.external_trouble.reason), facts.external_trouble.message
+    if inputs.database.trouble is not None:
+        return TYPE.reason(inputs.database.trouble.reason), inputs.database.trouble.message
     return None
 
 
-def _failed_migration(facts: Facts) -> tuple[Reason, str] | None:
-    job = facts.observed.child("Job", facts.migrate_job_name) if facts.migrate_job_name else None
-    if not facts.migrated and job_state(job) == "Failed":
-        return migration.MIGRATION_FAILED, migration.message(facts)
+def _failed_migration(inputs: ConditionInputs) -> tuple[Reason, str] | None:
+    job = inputs.observed.child("Job", inputs.migration.job_name) if inputs.migration.job_name else None
+    if not inputs.migration.done and job_state(job) == "Failed":
+        return migration.MIGRATION_FAILED, migration.message(inputs)
     return None
 
 
-def _moving(facts: Facts) -> tuple[Reason, str] | None:
+def _moving(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The first of these that holds: it proceeds automatically."""
-    if not facts.migrated:
-        return migration.progress(facts)
-    return rollout.progress(facts) or changes.under_way(facts) or _without_address(facts)
+    if not inputs.migration.done:
+        return migration.progress(inputs)
+    return rollout.progress(inputs) or changes.under_way(inputs) or _without_address(inputs)
 
 
-def _without_address(facts: Facts) -> tuple[Reason, str] | None:
-    without = address.missing(facts)
+def _without_address(inputs: ConditionInputs) -> tuple[Reason, str] | None:
+    without = address.missing(inputs)
     return (ADDRESS_MISSING, without) if without is not None else None

@@ -10,7 +10,7 @@ from chatoperator.conditions.declared import Condition, ConditionType, Level, Re
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 ANSWERING = Reason("Answering", ("True",), "The chat works")
 NOT_ANSWERING = Reason(
@@ -39,22 +39,22 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts, parts: Sequence[Condition]) -> Condition:
+def condition(inputs: ConditionInputs, parts: Sequence[Condition]) -> Condition:
     """Ready: the result of a request through the ingress; the first part that is not well gives the reason."""
-    trouble = facts.certificate_trouble
-    if facts.answer.ok and trouble is not None and not trouble.accepted:
+    trouble = inputs.serving.trouble
+    if inputs.answer.ok and trouble is not None and not trouble.accepted:
         # It answers, but clients reject the certificate.
-        return Condition(TYPE.name, "False", trouble.reason, f"{facts.answer.message}; {trouble.message}")
-    without = address.missing(facts)
-    if facts.answer.ok and without is not None and facts.cluster is not None and not facts.cluster.ingress.hostnames:
+        return Condition(TYPE.name, "False", trouble.reason, f"{inputs.answer.message}; {trouble.message}")
+    without = address.missing(inputs)
+    if inputs.answer.ok and without is not None and inputs.cluster is not None and not inputs.cluster.ingress.hostnames:
         # With a hostname its DNS may lead here by another way.
-        return TYPE.condition(ADDRESS_MISSING, f"{facts.answer.message}; {without}")
-    if facts.answer.ok and not (facts.certificate_ends and facts.certificate_ends.over):
-        return TYPE.condition(ANSWERING, facts.answer.message)
+        return TYPE.condition(ADDRESS_MISSING, f"{inputs.answer.message}; {without}")
+    if inputs.answer.ok and not (inputs.expiry and inputs.expiry.expired):
+        return TYPE.condition(ANSWERING, inputs.answer.message)
     # What waits for another part repeats the message of that part.
     broken = [part for part in parts if part.status != "True"]
     reason = broken[0].reason if broken else NOT_ANSWERING.name
     if len(broken) > 1:
         broken = [part for part in broken if part.reason != chatserver_ready.WAITING_FOR_MIGRATION.name]
     details = [part.message for part in broken]
-    return Condition(TYPE.name, "False", reason, "; ".join([facts.answer.message, *details]))
+    return Condition(TYPE.name, "False", reason, "; ".join([inputs.answer.message, *details]))

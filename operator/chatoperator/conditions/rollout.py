@@ -12,7 +12,7 @@ from chatoperator.observed import ready_replicas, rolling
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
     from chatoperator.metadata import Part
 
 STARTING = Reason("Starting", ("True",), "The operator creates Deployments and StatefulSets for the first time")
@@ -32,45 +32,45 @@ KEEPS_SERVING = "The previous version keeps serving"
 """Old servers and proxies go only when new ones are ready, and new servers come only after their migration."""
 
 
-def remedy(facts: Facts, parts: Sequence[Part] = ("chatserver",)) -> str:
+def remedy(inputs: ConditionInputs, parts: Sequence[Part] = ("chatserver",)) -> str:
     """What keeps serving, if anything does, and what to fix: the spec, or a Secret that it names.
 
     Args:
-        facts: What the conditions are made from.
+        inputs: The condition inputs.
         parts: Those whose new pods do not become ready.
     """
-    external = facts.cluster.database.external_secret_name if facts.cluster is not None else None
+    external = inputs.cluster.database.external_secret_name if inputs.cluster is not None else None
     # There is one PostgreSQL: its old pod goes first.
-    serves = "postgres" not in parts and all(ready_replicas(facts.observed.workload(facts.name, it)) for it in parts)
+    serves = "postgres" not in parts and all(ready_replicas(inputs.observed.workload(inputs.name, it)) for it in parts)
     fix = FIX
     if external is not None and "chatserver" in parts:
         fix = f"Check the database and Secret {external} (database.external.secretName), or fix the spec"
     return f"{KEEPS_SERVING}. {fix}" if serves else fix
 
 
-def progress(facts: Facts) -> tuple[Reason, str] | None:
+def progress(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The reason and message of Progressing while parts are created or replaced; None where none is."""
     parts: tuple[Part, ...] = ("postgres", "chatserver", "ingress")
-    rolls = [part for part in parts if rolling(facts.observed.workload(facts.name, part))]
-    missing = [part_name(facts.name, part) for part in parts if _desired(facts, part) and not _exists(facts, part)]
-    stuck = [trouble for part in rolls for trouble in troubles(facts, part)]
+    rolls = [part for part in parts if rolling(inputs.observed.workload(inputs.name, part))]
+    missing = [part_name(inputs.name, part) for part in parts if _desired(inputs, part) and not _exists(inputs, part)]
+    stuck = [trouble for part in rolls for trouble in troubles(inputs, part)]
     if missing:
         return STARTING, f"Creating {', '.join(missing)}"
     if stuck:
-        return ROLLOUT_FAILING, _stuck_message(facts, rolls, stuck)
+        return ROLLOUT_FAILING, _stuck_message(inputs, rolls, stuck)
     if rolls:
         return ROLLING, f"Replacing pods of {', '.join(rolls)}, as the spec requires"
     return None
 
 
-def _desired(facts: Facts, part: Part) -> bool:
-    return part != "postgres" or not facts.external
+def _desired(inputs: ConditionInputs, part: Part) -> bool:
+    return part != "postgres" or not inputs.external
 
 
-def _exists(facts: Facts, part: Part) -> bool:
-    return facts.observed.workload(facts.name, part) is not None
+def _exists(inputs: ConditionInputs, part: Part) -> bool:
+    return inputs.observed.workload(inputs.name, part) is not None
 
 
-def _stuck_message(facts: Facts, moving: Sequence[Part], troubles: Sequence[str]) -> str:
+def _stuck_message(inputs: ConditionInputs, moving: Sequence[Part], troubles: Sequence[str]) -> str:
     found = "; ".join([f"New pods of {', '.join(moving)} do not become ready", *troubles[:SHOWN]])
-    return f"{found}. {remedy(facts, moving)}"
+    return f"{found}. {remedy(inputs, moving)}"

@@ -9,7 +9,7 @@ from chatoperator.conditions.declared import ConditionType, Level, Reason
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 BY_CONNECTIONS = Reason(
     "ByConnections", ("True",), "The operator decides the number of chatservers ([autoscaling.md](autoscaling.md))"
@@ -40,9 +40,9 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts, cluster: ChatCluster) -> Condition:
+def condition(inputs: ConditionInputs, cluster: ChatCluster) -> Condition:
     """ScalingActive."""
-    mode, decision = cluster.chatserver.scaling.mode, facts.decision
+    mode, decision = cluster.chatserver.scaling.mode, inputs.decision
     if mode != "Internal":
         message = f"chatserver.scaling.mode is {mode}: chatserver.scaling.replicas sets the number of chatservers"
         return TYPE.condition(TYPE.reason(mode), message)

@@ -10,7 +10,7 @@ from chatoperator.conditions.declared import ConditionType, Level, Reason
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 TOO_FEW_SERVERS = Reason(
     "TooFewServers",
@@ -41,18 +41,18 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts, cluster: ChatCluster) -> Condition:
+def condition(inputs: ConditionInputs, cluster: ChatCluster) -> Condition:
     """ScalingLimited."""
-    active, scaling = scaling_active.condition(facts, cluster), cluster.chatserver.scaling
-    if facts.decision is None or active.status != "True":
+    active, scaling = scaling_active.condition(inputs, cluster), cluster.chatserver.scaling
+    if inputs.decision is None or active.status != "True":
         return TYPE.condition(TYPE.reason(active.reason), active.message)
-    if facts.decision.bound == "maxReplicas":
+    if inputs.decision.bound == "maxReplicas":
         message = (
             f"The current connections need more chatservers than maxReplicas ({scaling.max_replicas}). Raise "
             "chatserver.scaling.maxReplicas; full servers reject new connections"
         )
         return TYPE.condition(TOO_FEW_SERVERS, message)
-    if facts.decision.bound == "minReplicas":
+    if inputs.decision.bound == "minReplicas":
         message = (
             f"The current connections alone need fewer chatservers than minReplicas ({scaling.min_replicas}); no "
             "action needed"

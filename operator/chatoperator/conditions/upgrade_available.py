@@ -8,7 +8,7 @@ from chatoperator.conditions.declared import ConditionType, Reason
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
 
 NEWER_OPERATOR = Reason(
     "NewerOperator", ("True",), "Set `spec.version` to the release of the operator when it suits you"
@@ -23,9 +23,10 @@ TYPE = ConditionType(
 )
 
 
-def condition(facts: Facts) -> Condition:
+def condition(inputs: ConditionInputs) -> Condition:
     """UpgradeAvailable."""
-    if facts.upgrade is None:
+    release = inputs.desired.release.available if inputs.desired is not None else None
+    if release is None:
         return TYPE.condition(UP_TO_DATE, "No upgrade available: the chat runs the release of the operator")
-    message = f"The operator can install release {facts.upgrade}. To upgrade, set spec.version to {facts.upgrade}"
+    message = f"The operator can install release {release}. To upgrade, set spec.version to {release}"
     return TYPE.condition(NEWER_OPERATOR, message)

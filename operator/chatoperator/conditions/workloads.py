@@ -10,7 +10,7 @@ from chatoperator.observed import ready_replicas, refusal
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition, ConditionType
-    from chatoperator.conditions.inputs import Facts
+    from chatoperator.conditions.inputs import ConditionInputs
     from chatoperator.metadata import Part
 
 ALL_READY = Reason("AllReady", ("True",), "All desired pods are ready")
@@ -45,39 +45,39 @@ RESOURCES: dict[Part, str] = {
 """The field of the spec with which pods of a part meet a quota."""
 
 
-def part_condition(facts: Facts, part: Part, kind: ConditionType) -> Condition:
+def part_condition(inputs: ConditionInputs, part: Part, kind: ConditionType) -> Condition:
     """Ready if all desired pods are."""
-    live = facts.observed.workload(facts.name, part)
+    live = inputs.observed.workload(inputs.name, part)
     if live is None:
         workload = "StatefulSet" if part == "postgres" else "Deployment"
-        return kind.condition(MISSING, f"{workload} {part_name(facts.name, part)} does not exist yet")
+        return kind.condition(MISSING, f"{workload} {part_name(inputs.name, part)} does not exist yet")
     ready, desired = ready_replicas(live), int(live["spec"].get("replicas", 1))
     message = f"{ready} of {desired} {part} pods are ready"
     if ready >= desired:
         return kind.condition(ALL_READY, message)
     reason = PARTLY_READY if ready else NOT_READY
-    return kind.condition(reason, "; ".join([message, *troubles(facts, part)[:SHOWN]]))
+    return kind.condition(reason, "; ".join([message, *troubles(inputs, part)[:SHOWN]]))
 
 
-def troubles(facts: Facts, part: Part) -> list[str]:
+def troubles(inputs: ConditionInputs, part: Part) -> list[str]:
     """Why pods of a part are not ready, each in a sentence."""
     pods = [
         pod
-        for pod in facts.observed.component(part)
+        for pod in inputs.observed.component(part)
         if pod.trouble and (part == "migrate" or not pod.ready) and (pod.lost or not pod.terminating)
     ]
     if part == "migrate":
         # Not those of another image's Job.
-        pods = [pod for pod in pods if pod.name.startswith(facts.migrate_job_name or "")]
-    rejected = rejection(facts, part)
+        pods = [pod for pod in pods if pod.name.startswith(inputs.migration.job_name or "")]
+    rejected = rejection(inputs, part)
     return [*(f"{pod.name}: {pod.trouble}" for pod in pods), *([rejected] if rejected else [])]
 
 
-def rejection(facts: Facts, part: Part) -> str | None:
+def rejection(inputs: ConditionInputs, part: Part) -> str | None:
     """Why Kubernetes does not even create a part's pods: a quota, a LimitRange, an admission. None where it does."""
-    error = f"FailedCreate: {facts.rejections[part]}" if part in facts.rejections else None
+    error = f"FailedCreate: {inputs.rejections[part]}" if part in inputs.rejections else None
     if error is None and part != "migrate":
-        error = refusal(facts.observed.workload(facts.name, part))
+        error = refusal(inputs.observed.workload(inputs.name, part))
     if error is None or not error.startswith("FailedCreate"):
         return error
     return (

@@ -11,11 +11,12 @@ from chatoperator import metrics
 from chatoperator.errors import KubeError
 from chatoperator.kube.client import CONFLICT
 from chatoperator.kube.contest import WRITERS_FIELD, differing, is_held, overruled, undone
+from chatoperator.parts.database.trouble import ClaimRefusal
 from chatoperator.parts.needs import needs
 from chatoperator.reconcile.claim import keep_claim
 from chatoperator.reconcile.digests import content
 from chatoperator.reconcile.scale import live_number, mark_victims
-from chatoperator.reconcile.state import Applied, Refusal
+from chatoperator.reconcile.state import Applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,7 @@ class Applier:
             if one.kind != CLAIM or live is None:
                 raise
             made = await keep_claim(self._kube, self._cache, manifest, live, error, self._monotonic())
-            if isinstance(made, Refusal):
+            if isinstance(made, ClaimRefusal):
                 state.claim_refusal = made
                 return None
             await self._cache.look_again(CLAIM, cluster.namespace, one.name)

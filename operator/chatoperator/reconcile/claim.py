@@ -8,8 +8,8 @@ import structlog
 
 from chatoperator.api.quantity import number
 from chatoperator.metadata import digest
+from chatoperator.parts.database.trouble import ClaimRefusal
 from chatoperator.parts.remembered import is_bound
-from chatoperator.reconcile.state import Refusal
 from chatoperator.reporting.events import News
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 async def keep_claim(
     kube: Kube, cache: Cache, claim: Manifest, live: Manifest, error: KubeError, now: float
-) -> Refusal | News:
+) -> ClaimRefusal | News:
     """After a refusal to change a claim's class or size: apply all else of it.
 
     Args:
@@ -62,7 +62,7 @@ async def keep_claim(
     cache.note(await kube.apply(kept, uid=live["metadata"]["uid"]))
     log.warning("claim change rejected", claim=name, error=str(error))
     other_class = after is not None and after != before
-    return Refusal(digest(claim), _reason(error), now, storage_class=before if other_class else None)
+    return ClaimRefusal(digest(claim), _reason(error), now, storage_class=before if other_class else None)
 
 
 def _kept(claim: Manifest, live: Manifest) -> Manifest:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chatoperator.desired import Desired
     from chatoperator.kube.contest import Contest
     from chatoperator.observed import Reading
+    from chatoperator.parts.database.trouble import ClaimRefusal
     from chatoperator.parts.losses import Held
     from chatoperator.probes.prober import Target
 
@@ -49,23 +50,6 @@ class Removal:
 
     before: frozenset[str]
     chosen: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An object that the API server refused.
-
-    Attributes:
-        digest: Of the manifest.
-        message: The API server's reason.
-        at: Seconds of a monotonic clock.
-        storage_class: That a claim has and keeps, where the spec asks for another; None where it does not.
-    """
-
-    digest: str
-    message: str
-    at: float
-    storage_class: str | None = None
 
 
 @dataclass
@@ -113,7 +97,7 @@ class State:
     removal: Removal | None = None
     events: Allowance = field(default_factory=Allowance)
     readings: dict[str, Reading | None] = field(default_factory=dict)
-    claim_refusal: Refusal | None = None
+    claim_refusal: ClaimRefusal | None = None
     contests: dict[tuple[str, str], Contest] = field(default_factory=dict)
     overruled: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     standing: Standing = field(default_factory=Standing)

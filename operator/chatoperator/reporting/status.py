@@ -60,12 +60,6 @@ def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[
     ]
 
 
-def migration_failed(body: Manifest) -> str:
-    """The message of Progressing in a ChatCluster's status, if it is about a migration that fails; empty otherwise."""
-    held = (body.get("status") or {}).get("conditions") or []
-    return next((str(one["message"]) for one in held if one["reason"] in migration.FAILED), "")
-
-
 def deserves_event(condition: Mapping[str, Any], previous: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a transition becomes an Event: the Events together summarise what happened.
 

@@ -19,3 +19,20 @@ class DatabaseTrouble:
 
     reason: DatabaseReason
     message: str
+
+
+@dataclass(frozen=True)
+class ClaimRefusal:
+    """A change of the volume's claim that the API server refused.
+
+    Attributes:
+        digest: Of the claim's manifest.
+        message: The API server's reason.
+        at: Seconds of a monotonic clock.
+        storage_class: That the claim has and keeps, where the spec asks for another one; None where it does not.
+    """
+
+    digest: str
+    message: str
+    at: float
+    storage_class: str | None = None

@@ -98,7 +98,7 @@ def is_own(certificate: str) -> bool:
     return [attribute.value for attribute in issuer.get_attributes_for_oid(NameOID.COMMON_NAME)] == [AUTHORITY_NAME]
 
 
-def ends(certificate: str) -> dt.datetime | None:
+def expires_at(certificate: str) -> dt.datetime | None:
     """When a PEM certificate, the first of its chain, ends; None where it cannot be read."""
     try:
         return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc

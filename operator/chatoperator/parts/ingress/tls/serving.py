@@ -32,7 +32,7 @@ class Serving:
         self_signed: The operator's own.
         issued: By cert-manager, or the last good one of the admin's own Secret.
         trouble: What is wrong with the certificate's source; None where nothing is.
-        ends: When it ends; None where the operator renews it, or it cannot be told.
+        expires: When it expires; None where the operator renews it, or it is not known.
         overdue: cert-manager has not renewed it in time.
         certificate_uid: Of the live Certificate, if there is also the Secret that it fills; None otherwise.
     """
@@ -40,7 +40,7 @@ class Serving:
     self_signed: SelfSigned | None = None
     issued: Issued | None = None
     trouble: CertificateTrouble | None = None
-    ends: dt.datetime | None = None
+    expires: dt.datetime | None = None
     overdue: bool = False
     certificate_uid: str | None = None
 
@@ -87,8 +87,8 @@ def serving(
     name = cluster.ingress.tls_secret_name
     if name is not None:
         served, trouble = supplied(cluster, name, named.get(name), observed, now)
-        ends = self_signed.ends(served.server.certificate) if served else None
-        return Serving(issued=served, trouble=trouble, ends=ends)
+        expires = self_signed.expires_at(served.server.certificate) if served else None
+        return Serving(issued=served, trouble=trouble, expires=expires)
     if cluster.ingress.issuer is not None:
         return _by_cert_manager(cluster, observed, settings, now, lost, known=certificates_known)
     if ("Secret", ca_secret_name(cluster.name)) in lost.withheld:
@@ -119,7 +119,7 @@ def _by_cert_manager(
             filled=new is not None,
             serves=meanwhile,
         ),
-        ends=self_signed.ends(served.server.certificate) if served else None,
+        expires=self_signed.expires_at(served.server.certificate) if served else None,
         overdue=served is not None and self_signed.overdue(served.server.certificate, now),
         certificate_uid=certificate["metadata"]["uid"] if certificate is not None and filled is not None else None,
     )

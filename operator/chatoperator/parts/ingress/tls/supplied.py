@@ -85,8 +85,8 @@ def _held(cluster: ChatCluster, observed: Observed) -> Issued | None:
 
 def _only_expired(new: Issued, faults: Sequence[Fault], now: dt.datetime) -> bool:
     """Whether time alone is what is wrong, which has a reason of its own: CertificateExpired."""
-    ends = self_signed.ends(new.server.certificate)
-    return len(faults) == 1 and ends is not None and ends <= now
+    expires = self_signed.expires_at(new.server.certificate)
+    return len(faults) == 1 and expires is not None and expires <= now
 
 
 def _absent(name: str, secret: Manifest | None) -> str | None:

@@ -1,0 +1,57 @@
+"""The fields of status beside the conditions: address, volume, certificate, number, release. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chatoperator.metadata import part_name
+from chatoperator.parts.ingress.tls import self_signed
+from chatoperator.parts.ingress.tls.expiry import rfc3339
+from chatoperator.parts.losses import irreplaceables
+from chatoperator.parts.remembered import STATUS_FIELD, record
+from chatoperator.reconcile.keep import policy
+from chatoperator.reporting import status
+
+if TYPE_CHECKING:
+    from chatoperator.desired import Desired
+    from chatoperator.metadata import Manifest
+    from chatoperator.observed import Observed
+
+
+def figures(body: Manifest, observed: Observed, desired: Desired) -> dict[str, Any]:
+    """Fields of status, by name; None removes one.
+
+    Args:
+        body: The ChatCluster.
+        observed: Its children after the reconcile.
+        desired: What the reconcile required.
+    """
+    cluster = desired.cluster
+    service = observed.child("Service", part_name(cluster.name, "ingress"))
+    return {
+        "url": status.url(cluster, service, observed.component("ingress")),
+        "volumeSize": desired.database.volume.size,
+        "certificate": _certificate(desired),
+        "desiredReplicas": desired.replicas,
+        "version": desired.release.version,
+        "images": _images(desired),
+        "deletionPolicy": policy(body, observed),
+        STATUS_FIELD: record(body, observed, irreplaceables(cluster, observed)),
+    }
+
+
+def _certificate(desired: Desired) -> dict[str, str] | None:
+    """The certificate that HAProxy should serve, so that somebody who replaced it can wait for it."""
+    served = desired.serving.pair.certificate if desired.serving.pair is not None else ""
+    sha256, expires = self_signed.fingerprint(served), self_signed.expires_at(served)
+    return {"sha256": sha256, "notAfter": rfc3339(expires)} if sha256 is not None and expires is not None else None
+
+
+def _images(desired: Desired) -> dict[str, str]:
+    """What runs: the chatserver's image counts once its migrations have run."""
+    template, images = desired.migration.template, desired.release.images
+    return {
+        "chatserver": template.image if template else images.chatserver,
+        "postgres": images.postgres,
+        "haproxy": images.haproxy,
+    }
