@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chatoperator.parts.manifests import desired
+from chatoperator.desired import manifests
 from tests.support.chart import render
-from tests.support.chatclusters import cluster, inputs
+from tests.support.chatclusters import cluster, desired
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +41,7 @@ def test_there_is_a_monitor_only_where_it_is_wanted_or_its_kind_exists() -> None
 
 def test_each_monitor_selects_one_workload_at_a_port_that_it_has() -> None:
     chart = render(ON)
-    templates = [*pods(list(desired(cluster(), inputs()))), *pods(chart)]
+    templates = [*pods(list(manifests.render(desired(cluster())))), *pods(chart)]
     names = set()
     for name, monitor in monitors(ON).items():
         (template,) = selected(monitor, templates)

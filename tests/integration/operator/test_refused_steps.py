@@ -111,6 +111,6 @@ async def test_an_unbound_claim_of_another_class_is_made_anew_and_a_bound_one_is
         assert await many.find("StatefulSet", f"{name}-postgres") is not None
     reason, message = (await many.conditions("bound"))["Progressing"][1:]
     assert reason == "StorageClassKept"
-    for word in ("bound-postgres-data", "storage class wrong", "(right)", "Put wrong back"):
+    for word in ("bound-postgres-data", "storage class wrong", "(right)", "Set it to wrong"):
         assert word in message
     assert "ClaimReplaced" in {event[1] for event in await many.events("unbound")}
