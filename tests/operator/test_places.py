@@ -10,12 +10,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from chatoperator.desired.manifests import render
-from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from msgspec import inspect
 
 from chatoperator.api.parse import parse
 from chatoperator.api.spec import Spec
+from chatoperator.desired.manifests import render
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.parts.database import statefulset
 from chatserver.environment import PREFIX
 from chatserver.settings import Settings, read_settings
