@@ -63,7 +63,6 @@ NOT_YET: tuple[str, ...] = (
     "chatserver/chatserver/socket/",
     "chatserver/chatserver/transport/",
     "crds/",
-    "kubectl-chatcluster/",
     "operator/",
 )
 """Folders of code that still have such terms. It only ever gets shorter, and ends empty."""

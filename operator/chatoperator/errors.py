@@ -75,8 +75,8 @@ class KubeError(OperatorError):
 
     Attributes:
         status: HTTP status, 0 where there was no answer.
-        path: Of the request, which names the object; empty where it is not told.
-        reason: The API server's own words; the whole message where they are not told apart.
+        path: Of the request, which names the object; empty where it is unknown.
+        reason: The error of the API server; the whole message where the two cannot be told apart.
     """
 
     code = "KubernetesError"

@@ -1,4 +1,4 @@
-"""What kubelet asks: whether this operator process lives, whether it leads or stands by."""
+"""What kubelet probes: whether this operator process lives, whether it leads or stands by."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def serving(port: int, check_alive: Callable[[], str]) -> AsyncIterator[No
 
     Args:
         port: Where to listen.
-        check_alive: Says in words how the process is; raises OperatorError where it should be started anew.
+        check_alive: Returns a sentence about the process; raises OperatorError where it should be restarted.
     """
 
     async def healthz(_: web.Request) -> web.Response:

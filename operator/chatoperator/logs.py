@@ -40,6 +40,6 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Kopf tells of every event at INFO; the reconcile tells what came of it.
+    # Kopf logs every event at INFO; the reconcile logs its result.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 MEMORY_BYTES = 512 * 1024 * 1024
-"""The chart's limit, for a process that is told of none."""
+"""The chart's limit, for a process without the setting."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Settings:
         lease_name: Of the Lease, in the operator's own namespace, whose holder reconciles.
         watch_namespaces: The namespaces to serve; none for the whole cluster.
         cluster_domain: DNS domain of the Kubernetes cluster.
-        health_port: Where kubelet asks whether the operator lives.
+        health_port: Where kubelet probes whether the operator is alive.
         metrics_port: Where Prometheus reads.
         log_level: Of the standard library's names.
         memory_bytes: That the process may use: its container's limit.

@@ -1,4 +1,4 @@
-"""Keeps loops going: what one of them raises is logged and counted, and it begins anew."""
+"""Keeps loops going: what one of them raises is logged and counted, and it begins again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def supervised(loop: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:
             failed(loop, error)
             if is_cancelled():
-                # It failed while it ended: beginning it anew would keep the process from ending.
+                # It failed while it ended: beginning it again would keep the process from ending.
                 raise asyncio.CancelledError from error
         if clock() - began >= STEADY_SECONDS:
             failures = 0

@@ -160,7 +160,7 @@ def test_without_a_live_server_nothing_is_wished_away() -> None:
     policy = Policy(target=10, min_replicas=1, max_replicas=10, stabilization_seconds=300)
     starting = [Server(name="new", started=False, terminating=False, connections=None)]
     memory = decide(starting, 5, policy, start(5, 0), now=301, settled=False).memory
-    assert max(wish for _, wish in memory.wishes) == 5
+    assert max(wish for _, wish in memory.desired) == 5
 
 
 @pytest.mark.parametrize("target", [1, 3, 7, 10, 1_000, 9_999, 10_000, 12_500, 999_983])

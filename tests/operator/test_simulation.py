@@ -76,7 +76,7 @@ def test_servers_take_their_time_to_start_and_to_drain() -> None:
     policy = Policy(target=10, min_replicas=1, max_replicas=10, stabilization_seconds=0)
     trace = Trace((0, 29, 30, 300), (5, 5, 25, 25))
     steps = simulate(trace, policy, Delays(start_seconds=40, drain_seconds=30))
-    assert [(step.wanted, step.ready) for step in steps[:6]] == [(1, 1), (1, 1), (3, 1), (3, 1), (3, 1), (3, 3)]
+    assert [(step.desired, step.ready) for step in steps[:6]] == [(1, 1), (1, 1), (3, 1), (3, 1), (3, 1), (3, 3)]
     assert steps[2].fullest == steps[4].fullest == 25
     assert steps[5].fullest == 25, "clients stay where they are"
 
@@ -92,7 +92,7 @@ def test_no_connection_is_lost_or_made_up_in_any_run(counts: list[int], gap: int
     trace = Trace(tuple(float(n * gap) for n in range(len(counts))), tuple(counts))
     policy = Policy(10_000, 2, 10, window)
     for step in simulate(trace, policy, delays):
-        assert policy.min_replicas <= step.wanted <= policy.max_replicas
+        assert policy.min_replicas <= step.desired <= policy.max_replicas
         assert step.ready >= 1
         assert step.fullest * step.ready >= step.connections
         assert step.fullest <= step.connections

@@ -50,7 +50,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the ChatCluster asks for."""
+    """What the spec of the ChatCluster requires."""
 
     target: int
     min_replicas: int
@@ -63,12 +63,12 @@ class Memory:
     """What earlier decisions left behind. Times are seconds of one monotonic clock.
 
     Attributes:
-        wishes: (time, servers wanted) within the stabilization window.
+        desired: (time, desired servers) within the stabilization window.
         removals: (time, servers before, servers after) within the last minute.
         scaled_up_at: When servers were last added.
     """
 
-    wishes: tuple[tuple[float, int], ...] = ()
+    desired: tuple[tuple[float, int], ...] = ()
     removals: tuple[tuple[float, int, int], ...] = ()
     scaled_up_at: float | None = None
 
@@ -78,9 +78,9 @@ class Decision:
     """The number, and what conditions say about it.
 
     Attributes:
-        replicas: Servers wanted now.
+        replicas: The desired number of servers.
         active: Whether there were enough readings to decide by.
-        bound: The field that keeps the number from what connections want; None where neither does.
+        bound: The field that limits the number, so that it is not what the connections need; None where neither does.
         reason: One word.
         message: With figures, for the log.
         memory: For the next decision.
@@ -96,7 +96,7 @@ class Decision:
 
 def start(current: int, now: float) -> Memory:
     """The memory of an operator that has just started: its window begins at what runs."""
-    return Memory(wishes=((now, current),))
+    return Memory(desired=((now, current),))
 
 
 def is_due(ticked_at: float | None, now: float) -> bool:
@@ -116,7 +116,7 @@ def decide(
 
     Args:
         servers: All chatserver pods, terminating ones too.
-        current: Servers wanted so far.
+        current: The desired number of servers so far.
         policy: Target, bounds and window.
         memory: What the last decision returned.
         now: Seconds of a monotonic clock.
@@ -132,16 +132,16 @@ def decide(
     up = _divide_up(total, policy.target)
     down = _divide_up(10 * (total + policy.target * len(missing)), HEADROOM_TENTHS * policy.target)
     # Without a live server there is nobody to count: the clients of those that died will be back.
-    wish = up if up > current else min(down, current) if live else current
-    want = _clamp(wish, policy)
-    memory = _remember(memory, want, policy, now)
-    replicas, memory = _step(current, want, policy, memory, now=now, settled=settled)
+    needed = up if up > current else min(down, current) if live else current
+    bounded = _clamp(needed, policy)
+    memory = _remember(memory, bounded, policy, now)
+    replicas, memory = _step(current, bounded, policy, memory, now=now, settled=settled)
     return Decision(
         replicas,
         active=True,
-        bound=_bound(wish, want),
+        bound=_bound(needed, bounded),
         reason="ByConnections",
-        message=f"{total} connections at a target of {policy.target} per chatserver need {wish} chatservers",
+        message=f"{total} connections at a target of {policy.target} per chatserver need {needed} chatservers",
         memory=memory,
     )
 
@@ -156,7 +156,7 @@ def _hold(missing: int, live: int, current: int, policy: Policy, memory: Memory,
         reason="NoReadings",
         message=f"{missing} of {live} chatservers report no connection count, so the operator removes none "
         f"and keeps {held}. Check their logs, and the NetworkPolicies between the operator and port 9090",
-        # The window begins anew: what was wished before says nothing about what was not seen.
+        # The window begins again: earlier numbers say nothing about what was not seen.
         memory=_remember(memory, held, policy, now),
     )
 
@@ -165,30 +165,32 @@ def _divide_up(dividend: int, divisor: int) -> int:
     return -(-dividend // divisor)
 
 
-def _bound(wish: int, want: int) -> Bound | None:
-    if wish == want:
+def _bound(needed: int, bounded: int) -> Bound | None:
+    if needed == bounded:
         return None
-    return "minReplicas" if want > wish else "maxReplicas"
+    return "minReplicas" if bounded > needed else "maxReplicas"
 
 
 def _clamp(replicas: int, policy: Policy) -> int:
     return max(policy.min_replicas, min(policy.max_replicas, replicas))
 
 
-def _remember(memory: Memory, want: int, policy: Policy, now: float) -> Memory:
+def _remember(memory: Memory, bounded: int, policy: Policy, now: float) -> Memory:
     window = now - policy.stabilization_seconds
     return replace(
         memory,
-        wishes=(*((at, wish) for at, wish in memory.wishes if at > window), (now, want)),
+        desired=(*((at, needed) for at, needed in memory.desired if at > window), (now, bounded)),
         removals=tuple(removal for removal in memory.removals if removal[0] > now - MINUTE_SECONDS),
     )
 
 
-def _step(current: int, want: int, policy: Policy, memory: Memory, *, now: float, settled: bool) -> tuple[int, Memory]:
-    """From `current` towards `want`, as far as one tick may go."""
-    if want > current:
-        return _step_up(current, want), replace(memory, scaled_up_at=now)
-    stable = max(_clamp(wish, policy) for _, wish in memory.wishes)
+def _step(
+    current: int, bounded: int, policy: Policy, memory: Memory, *, now: float, settled: bool
+) -> tuple[int, Memory]:
+    """From `current` towards `bounded`, as far as one tick may go."""
+    if bounded > current:
+        return _step_up(current, bounded), replace(memory, scaled_up_at=now)
+    stable = max(_clamp(needed, policy) for _, needed in memory.desired)
     recently_up = memory.scaled_up_at is not None and now - memory.scaled_up_at < policy.stabilization_seconds
     if stable >= current or recently_up or not settled:
         return current, memory
@@ -202,9 +204,9 @@ def _step(current: int, want: int, policy: Policy, memory: Memory, *, now: float
     return replicas, replace(memory, removals=(*memory.removals, (now, current, replicas)))
 
 
-def _step_up(current: int, want: int) -> int:
-    """Towards `want`, as far as one tick may add."""
-    return min(want, max(current + UP_STEP, 2 * current))
+def _step_up(current: int, bounded: int) -> int:
+    """Towards `bounded`, as far as one tick may add."""
+    return min(bounded, max(current + UP_STEP, 2 * current))
 
 
 def victims(connections: Mapping[str, int | None], count: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Fields that another writer changes again and again: how often they are applied anew, and what is reported. Pure."""
+"""Fields that another writer changes again and again: how often they are applied again, and what is reported. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Contest:
     """One object that others change.
 
     Attributes:
-        undone: How often the operator has applied it anew because of that.
+        undone: How often the operator has applied it again because of that.
         at: When it last did, in seconds of a monotonic clock.
         fields: What was different then.
         writers: Field managers that wrote it beside the operator; none where they use its own name.
@@ -50,7 +50,7 @@ class Contest:
     writers: tuple[str, ...] = ()
 
     def until(self) -> float:
-        """When the object may be applied anew."""
+        """When the object may be applied again."""
         over = self.undone - UNDONE_FREELY
         return self.at if over < 0 else self.at + WAIT_SECONDS[min(over, len(WAIT_SECONDS) - 1)]
 
@@ -61,7 +61,7 @@ class Contested:
 
     Attributes:
         reason: One word for programs.
-        message: For people.
+        message: What happened and what to do.
     """
 
     reason: Reason
@@ -75,7 +75,7 @@ def undone(held: Contest | None, now: float, fields: Sequence[str], writers: Seq
 
 
 def is_held(contest: Contest | None, now: float) -> bool:
-    """Whether an object has to wait before it is applied anew."""
+    """Whether an object has to wait before it is applied again."""
     return contest is not None and now < contest.until()
 
 
@@ -180,16 +180,16 @@ def overruled(manifest: Manifest, stored: Manifest) -> tuple[str, ...]:
     return tuple(_overruled(_compared(manifest), stored, ""))[:FIELDS_MAX]
 
 
-def _overruled(wanted: Any, stored: Any, path: str) -> Iterator[str]:
-    if isinstance(wanted, dict):
-        for name, value in wanted.items():
+def _overruled(desired: Any, stored: Any, path: str) -> Iterator[str]:
+    if isinstance(desired, dict):
+        for name, value in desired.items():
             yield from _overruled(value, stored.get(name) if isinstance(stored, dict) else None, f"{path}.{name}")
-    elif isinstance(wanted, list):
+    elif isinstance(desired, list):
         # A longer one may have been added to, such as by a sidecar's injection.
-        if isinstance(stored, list) and len(stored) == len(wanted):
-            for number, (one, other) in enumerate(zip(wanted, stored, strict=True)):
+        if isinstance(stored, list) and len(stored) == len(desired):
+            for number, (one, other) in enumerate(zip(desired, stored, strict=True)):
                 yield from _overruled(one, other, f"{path}[{number}]")
-    elif wanted and stored != wanted and not _is_same_quantity(wanted, stored):
+    elif desired and stored != desired and not _is_same_quantity(desired, stored):
         yield path.removeprefix(".")
 
 

@@ -71,7 +71,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Issued:
-    """A server certificate that somebody else issued; `authority` is who, PEM, where that is told."""
+    """A server certificate that somebody else issued; `authority` is who, as PEM, where that is known."""
 
     server: Certificate
     authority: str | None
@@ -106,7 +106,7 @@ def _secret(
 def database_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:
     """Credentials of the database; they share the fate of its volume.
 
-    People and chatservers read username, password and dsn, which are the active login's; the rest is for PostgreSQL's
+    Admins and chatservers read username, password and dsn, which are the active login's; the rest is for PostgreSQL's
     agent and for the operator itself.
     """
     host = service_host(cluster, "postgres")
@@ -131,11 +131,11 @@ def database_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:
         STAGE_ANNOTATION: logins.stage if logins.stage != "settled" else None,
         SINCE_ANNOTATION: str(logins.since) if logins.stage != "settled" else None,
     }
-    told = {name: value for name, value in annotations.items() if value is not None}
-    if not told:
+    given = {name: value for name, value in annotations.items() if value is not None}
+    if not given:
         return made
     held = made["metadata"]
-    return {**made, "metadata": {**held, "annotations": {**held.get("annotations", {}), **told}}}
+    return {**made, "metadata": {**held, "annotations": {**held.get("annotations", {}), **given}}}
 
 
 def chatserver_secret(cluster: ChatCluster, credentials: Credentials) -> Manifest:

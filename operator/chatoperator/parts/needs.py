@@ -34,7 +34,7 @@ def needs(manifest: Manifest) -> frozenset[ObjectKey]:
         # Its revision is made with that key.
         return frozenset({("Secret", chatserver_secret_name(name))})
     if kind == "Secret" and metadata["name"] == tls_secret_name(name):
-        # Its certificate is signed by that authority: without it, both would be made anew.
+        # Its certificate is signed by that authority: without it, both would be recreated.
         return frozenset({("Secret", ca_secret_name(name))})
     template = (manifest.get("spec") or {}).get("template")
     return frozenset() if template is None else frozenset(_of_pod(template["spec"]))

@@ -36,12 +36,12 @@ LISTEN_DSN_VARIABLE = "CHAT_DATABASE_LISTEN_DSN"
 
 
 def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: Sequence[int]) -> list[Manifest]:
-    """The policies of all parts; none where the spec does not want them.
+    """The policies of all parts; none where the spec disables them.
 
     Args:
         cluster: The ChatCluster.
         operator_namespace: Where the operator runs, which reads the chatservers' metrics.
-        external_ports: Of the external database, empty where they cannot be told.
+        external_ports: Of the external database, empty where they are unknown.
     """
     if not cluster.network_policies.enabled:
         return []
@@ -116,8 +116,8 @@ def _pods(cluster: ChatCluster, part: Part) -> Manifest:
     return {"podSelector": {"matchLabels": selector(cluster.name, part)}}
 
 
-def _scrapers(wanted: NetworkPolicies, operator_namespace: str) -> list[Manifest]:
-    return [_namespace(operator_namespace), *(dict(peer) for peer in wanted.metrics_from)]
+def _scrapers(spec: NetworkPolicies, operator_namespace: str) -> list[Manifest]:
+    return [_namespace(operator_namespace), *(dict(peer) for peer in spec.metrics_from)]
 
 
 def _namespace(name: str) -> Manifest:
@@ -130,7 +130,7 @@ def _to_dns() -> Manifest:
 
 
 def _to_database(cluster: ChatCluster, external_ports: Sequence[int]) -> list[Manifest]:
-    """To the database's port; nowhere while an external one's cannot be told."""
+    """To the database's port; nowhere while the port of an external one is unknown."""
     if cluster.database.external is None:
         return [_rule("to", [_pods(cluster, "postgres")], postgres.PORT)]
     # Anywhere: its address is a name, which policies do not know.

@@ -29,7 +29,7 @@ SECRET_FILE_MODE = 0o440
 
 
 def resources(
-    default_requests: Mapping[str, str], default_limits: Mapping[str, str], wanted: Resources
+    default_requests: Mapping[str, str], default_limits: Mapping[str, str], given: Resources
 ) -> dict[str, dict[str, str]]:
     """Container resources: the part's defaults with what the user gave laid over them, name by name.
 
@@ -38,13 +38,13 @@ def resources(
 
     Example: requests {memory: 2Gi}, default limit 1Gi -> limit 2Gi. limits {cpu: 0} -> no limit of cpu.
     """
-    unlimited = {name for name, limit in wanted.limits.items() if not number(limit)}
-    limits = {name: limit for name, limit in wanted.limits.items() if name not in unlimited}
+    unlimited = {name for name, limit in given.limits.items() if not number(limit)}
+    limits = {name: limit for name, limit in given.limits.items() if name not in unlimited}
     requests = {
         name: min(request, limits.get(name, request), key=number) for name, request in default_requests.items()
-    } | dict(wanted.requests)
+    } | dict(given.requests)
     defaults = {
-        name: max(limit, wanted.requests.get(name, limit), key=number)
+        name: max(limit, given.requests.get(name, limit), key=number)
         for name, limit in default_limits.items()
         if name not in unlimited
     }
@@ -52,17 +52,17 @@ def resources(
     return {kind: quantities for kind, quantities in made.items() if quantities}
 
 
-def usable(default_requests: Mapping[str, str], default_limits: Mapping[str, str], wanted: Resources) -> dict[str, str]:
+def usable(default_requests: Mapping[str, str], default_limits: Mapping[str, str], given: Resources) -> dict[str, str]:
     """What a container may count on, by resource name: its limit, or without one its request.
 
     Without either it is what the default limit would have allowed.
     """
-    made = resources(default_requests, default_limits, wanted)
-    return {**default_limits, **wanted.requests, **made.get("limits", {})}
+    made = resources(default_requests, default_limits, given)
+    return {**default_limits, **given.requests, **made.get("limits", {})}
 
 
 def container_security() -> Manifest:
-    """Security context of a container, as the Pod Security level `restricted` and a read-only root want it."""
+    """Security context of a container, as the Pod Security level `restricted` and a read-only root require it."""
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -134,7 +134,7 @@ def _apart(pods: Mapping[str, str]) -> Manifest:
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": {"matchLabels": dict(pods)},
-                # A rollout spreads the new pods by themselves: those they replace are leaving.
+                # A rollout spreads the new pods among each other: those they replace are leaving.
                 "matchLabelKeys": ["pod-template-hash"],
             }
         ],

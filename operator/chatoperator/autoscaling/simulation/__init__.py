@@ -37,15 +37,15 @@ class Step:
         seconds: Since the trace began.
         connections: In all.
         ready: Servers that take connections.
-        wanted: Servers that the autoscaler wants from now on.
+        desired: The number of servers that the autoscaler decides.
         fullest: Connections on the fullest server.
-        message: The decision in words.
+        message: Of the decision.
     """
 
     seconds: float
     connections: int
     ready: int
-    wanted: int
+    desired: int
     fullest: int
     message: str
 
@@ -65,12 +65,12 @@ class Totals:
 
     Attributes:
         peak: Most connections at once.
-        fewest: Fewest servers wanted.
-        most: Most servers wanted.
+        fewest: Lowest desired number of servers.
+        most: Highest desired number of servers.
         ups: Times that servers were added.
         downs: Times that servers were removed.
         turns: Times that a removal followed an addition or the other way round.
-        server_hours: Of all servers wanted.
+        server_hours: Of all desired servers.
         needed_hours: Of as many servers as the connections needed at each moment, within the policy's bounds.
         fullest: Most connections on one server.
     """
@@ -93,11 +93,11 @@ def simulate(trace: Trace, policy: Policy, delays: Delays) -> tuple[Step, ...]:
     spread over all servers; those of a removed server come back to the others at once.
     """
     needed = -(-trace.at(0) // policy.target)
-    wanted = max(policy.min_replicas, min(policy.max_replicas, needed))
+    desired = max(policy.min_replicas, min(policy.max_replicas, needed))
     numbers = itertools.count(1)
-    pods = [_Pod(next(numbers), ready_at=0) for _ in range(wanted)]
+    pods = [_Pod(next(numbers), ready_at=0) for _ in range(desired)]
     leaving: list[float] = []
-    memory = autoscaler.start(wanted, 0)
+    memory = autoscaler.start(desired, 0)
     steps = []
     for tick in range(int(trace.duration // TICK_SECONDS) + 1):
         now = float(tick * TICK_SECONDS)
@@ -106,23 +106,23 @@ def simulate(trace: Trace, policy: Policy, delays: Delays) -> tuple[Step, ...]:
         ready = [pod for pod in pods if pod.ready_at <= now]
         decision = autoscaler.decide(
             [_server(pod, now) for pod in pods],
-            wanted,
+            desired,
             policy,
             memory,
             now=now,
             settled=len(ready) == len(pods) and not leaving,
         )
-        memory, before, wanted = decision.memory, wanted, decision.replicas
+        memory, before, desired = decision.memory, desired, decision.replicas
         steps.append(
-            Step(now, trace.at(now), len(ready), wanted, max(pod.connections for pod in ready), decision.message)
+            Step(now, trace.at(now), len(ready), desired, max(pod.connections for pod in ready), decision.message)
         )
-        if wanted > before:
-            pods += [_Pod(next(numbers), now + delays.start_seconds) for _ in range(wanted - before)]
-        elif wanted < before:
+        if desired > before:
+            pods += [_Pod(next(numbers), now + delays.start_seconds) for _ in range(desired - before)]
+        elif desired < before:
             counts = {str(pod.number): pod.connections for pod in pods}
-            gone = autoscaler.victims(counts, before - wanted)
+            gone = autoscaler.victims(counts, before - desired)
             pods = [pod for pod in pods if str(pod.number) not in gone]
-            leaving += [now + delays.drain_seconds] * (before - wanted)
+            leaving += [now + delays.drain_seconds] * (before - desired)
     return tuple(steps)
 
 
@@ -160,19 +160,19 @@ def _level(rising: Sequence[int], amount: int) -> int:
 
 def totals(steps: Sequence[Step], policy: Policy) -> Totals:
     """Sum a run up."""
-    moves = [after.wanted - before.wanted for before, after in itertools.pairwise(steps)]
+    moves = [after.desired - before.desired for before, after in itertools.pairwise(steps)]
     moves = [move for move in moves if move]
     needed = [
         max(policy.min_replicas, min(policy.max_replicas, -(-step.connections // policy.target))) for step in steps
     ]
     return Totals(
         peak=max(step.connections for step in steps),
-        fewest=min(step.wanted for step in steps),
-        most=max(step.wanted for step in steps),
+        fewest=min(step.desired for step in steps),
+        most=max(step.desired for step in steps),
         ups=sum(move > 0 for move in moves),
         downs=sum(move < 0 for move in moves),
         turns=sum((before > 0) != (after > 0) for before, after in itertools.pairwise(moves)),
-        server_hours=sum(step.wanted for step in steps) * TICK_SECONDS / 3600,
+        server_hours=sum(step.desired for step in steps) * TICK_SECONDS / 3600,
         needed_hours=sum(needed) * TICK_SECONDS / 3600,
         fullest=max(step.fullest for step in steps),
     )

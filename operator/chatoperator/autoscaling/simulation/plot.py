@@ -1,4 +1,4 @@
-"""A simulated run as text for the terminal and as SVG: servers wanted, over connections divided by the target."""
+"""A simulated run as text for the terminal and as SVG: desired servers, over connections divided by the target."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def as_svg(steps: Sequence[Step], policy: Policy) -> str:
         return round(SVG_MARGIN + height * (1 - servers / top), 1)
 
     demand = " ".join(f"{x(step.seconds)},{y(step.connections / policy.target)}" for step in steps)
-    line = f"M{x(0)},{y(steps[0].wanted)}" + "".join(f"H{x(step.seconds)}V{y(step.wanted)}" for step in steps[1:])
+    line = f"M{x(0)},{y(steps[0].desired)}" + "".join(f"H{x(step.seconds)}V{y(step.desired)}" for step in steps[1:])
     rules = "".join(
         f'<line x1="{x(0)}" x2="{x(end)}" y1="{y(n)}" y2="{y(n)}" stroke="#ddd"/>'
         f'<text x="{x(0) - 6}" y="{y(n) + 4}" text-anchor="end">{n}</text>'
@@ -73,21 +73,21 @@ def clock(seconds: float) -> str:
 
 
 def _ceiling(steps: Sequence[Step], policy: Policy) -> int:
-    return max(1, *(max(step.wanted, math.ceil(step.connections / policy.target)) for step in steps))
+    return max(1, *(max(step.desired, math.ceil(step.connections / policy.target)) for step in steps))
 
 
 def _drawing(steps: Sequence[Step], policy: Policy) -> str:
     top = _ceiling(steps, policy)
     columns = min(COLUMNS, len(steps))
     buckets = [steps[n * len(steps) // columns : (n + 1) * len(steps) // columns] for n in range(columns)]
-    servers = [max(step.wanted for step in bucket) for bucket in buckets]
+    servers = [max(step.desired for step in bucket) for bucket in buckets]
     demand = [max(step.connections for step in bucket) / policy.target for bucket in buckets]
     lines = []
     for row in range(ROWS, 0, -1):
         low, high = top * (row - 1) / ROWS, top * row / ROWS
         cells = (
-            "━" if low < wanted <= high else "░" if need > low else " "
-            for wanted, need in zip(servers, demand, strict=True)
+            "━" if low < desired <= high else "░" if need > low else " "
+            for desired, need in zip(servers, demand, strict=True)
         )
         lines.append(f"{_tick(top, row):>4} ┤{''.join(cells)}".rstrip())
     end = steps[-1].seconds
@@ -105,14 +105,14 @@ def _tick(top: int, row: int) -> str:
 
 def _changes(steps: Sequence[Step]) -> str:
     lines = [f"{'time':>9}  {'connections':>11}  {'ready':>5}  servers  why"]
-    before = steps[0].wanted
+    before = steps[0].desired
     for step in steps:
-        if step.wanted != before:
+        if step.desired != before:
             lines.append(
-                f"{clock(step.seconds):>9}  {step.connections:>11,}  {step.ready:>5}  {before:>3}→{step.wanted:<3}  "
+                f"{clock(step.seconds):>9}  {step.connections:>11,}  {step.ready:>5}  {before:>3}→{step.desired:<3}  "
                 f"{step.message}"
             )
-        before = step.wanted
+        before = step.desired
     return "\n".join(lines if len(lines) > 1 else ["the number of chatservers does not change"])
 
 

@@ -26,12 +26,12 @@ NIGHT_SHARE = 0.08
 NOISE_SHARE = 0.01
 """Standard deviation from one minute to the next."""
 
-CROWD_AT_SECONDS = 20 * 3600 + 1800
-CROWD_SECONDS = 2700
-CROWD_SHARE = 0.35
-"""At half past eight in the evening something happens: a third more people within two minutes, for 45 minutes."""
+BURST_AT_SECONDS = 20 * 3600 + 1800
+BURST_SECONDS = 2700
+BURST_SHARE = 0.35
+"""At half past eight in the evening something happens: a third more users within two minutes, for 45 minutes."""
 
-CROWD_RAMP_SECONDS = 120
+BURST_RAMP_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ def _point(row: list[str], where: str) -> tuple[float, int]:
 
 
 def synthetic_day(peak: int, chance: random.Random) -> Trace:
-    """A made-up day of 24 hours: a quiet night, a climb until noon, a busy evening, a sudden crowd, and noise.
+    """A made-up day of 24 hours: a quiet night, a climb until noon, a busy evening, a sudden burst, and noise.
 
     Args:
-        peak: Connections at about the busiest minute, before the crowd.
+        peak: Connections at about the busiest minute, before the burst.
         chance: Where the noise comes from; the same state makes the same day.
     """
     seconds = tuple(float(at) for at in range(0, DAY_SECONDS + 1, POINT_SECONDS))
@@ -112,12 +112,12 @@ def synthetic_day(peak: int, chance: random.Random) -> Trace:
         wave = 0.5 - 0.5 * math.cos((hour - 4) / 24 * math.tau)
         evening = math.exp(-(((hour - 20) / 2.5) ** 2))
         share = NIGHT_SHARE + (1 - NIGHT_SHARE) * min(1.0, 0.75 * wave + 0.45 * evening)
-        crowd = 1 + CROWD_SHARE * _crowd(at)
-        counts.append(max(0, round(peak * share * crowd * chance.gauss(1, NOISE_SHARE))))
+        burst = 1 + BURST_SHARE * _burst(at)
+        counts.append(max(0, round(peak * share * burst * chance.gauss(1, NOISE_SHARE))))
     return Trace(seconds, tuple(counts))
 
 
-def _crowd(at: float) -> float:
+def _burst(at: float) -> float:
     """From 0 to 1 and back."""
-    since, until = at - CROWD_AT_SECONDS, CROWD_AT_SECONDS + CROWD_SECONDS - at
-    return max(0.0, min(1.0, since / CROWD_RAMP_SECONDS, until / CROWD_RAMP_SECONDS))
+    since, until = at - BURST_AT_SECONDS, BURST_AT_SECONDS + BURST_SECONDS - at
+    return max(0.0, min(1.0, since / BURST_RAMP_SECONDS, until / BURST_RAMP_SECONDS))

@@ -37,16 +37,16 @@ def digest_of(
     tries what is new, and it may be the cure.
 
     Returns:
-        The wanted one, or the live one where PostgreSQL refuses the wanted; None until it is known whether it does.
+        The desired one, or the live one where PostgreSQL rejects the desired; None until it is known whether it does.
     """
-    wanted = statefulset.config_digest(cluster, volume_size=volume_size or cluster.database.storage.size)
+    desired = statefulset.config_digest(cluster, volume_size=volume_size or cluster.database.storage.size)
     template = ((observed.workload(cluster.name, "postgres") or {}).get("spec") or {}).get("template")
     live = annotation(template, CONFIG_HASH_ANNOTATION)
-    if live is None or live == wanted or agent is None:
-        return wanted
+    if live is None or live == desired or agent is None:
+        return desired
     if agent.configuration != revision:
         return None
-    return live if agent.refused is not None else wanted
+    return live if agent.refused is not None else desired
 
 
 def keeps_database(cluster: ChatCluster, observed: Observed, agent: AgentReport | None, image: str) -> bool:

@@ -35,20 +35,20 @@ class Judged:
     trouble: DatabaseTrouble | None
 
 
-def judge(cluster: ChatCluster, wanted: ExternalDatabase, named: Mapping[str, Manifest | None]) -> Judged:
+def judge(cluster: ChatCluster, spec: ExternalDatabase, named: Mapping[str, Manifest | None]) -> Judged:
     """What the Secrets of `database.external` say.
 
     Args:
         cluster: The ChatCluster.
-        wanted: Its database.external.
+        spec: Its database.external.
         named: The user's Secrets by name.
     """
-    where = f"Key {wanted.secret_key} of Secret {wanted.secret_name} (database.external)"
-    text = secret_text(named.get(wanted.secret_name), wanted.secret_key)
+    where = f"Key {spec.secret_key} of Secret {spec.secret_name} (database.external)"
+    text = secret_text(named.get(spec.secret_name), spec.secret_key)
     if text is None:
         message = (
-            f"Secret {wanted.secret_name} of database.external.secretName is missing or has no key "
-            f"{wanted.secret_key}; create it, or name its key in database.external.secretKey"
+            f"Secret {spec.secret_name} of database.external.secretName is missing or has no key "
+            f"{spec.secret_key}; create it, or name its key in database.external.secretKey"
         )
         return Judged(None, (), DatabaseTrouble("SecretMissing", message))
     try:
@@ -56,17 +56,17 @@ def judge(cluster: ChatCluster, wanted: ExternalDatabase, named: Mapping[str, Ma
     except dsn.DsnError as error:
         return Judged(None, (), DatabaseTrouble("InvalidDsn", f"{where} is not a valid URL: {error}"))
     identity = f"external:{digest([read.hosts, read.database])}"
-    mismatch = _mismatch(cluster, wanted, read)
+    mismatch = _mismatch(cluster, spec, read)
     if mismatch is not None:
         return Judged(None, read.ports, DatabaseTrouble("InvalidDsn", f"{where} cannot be used: {mismatch}"))
-    trouble = _authority_trouble(wanted, named)
+    trouble = _authority_trouble(spec, named)
     return Judged(identity if trouble is None else None, read.ports, trouble)
 
 
-def _mismatch(cluster: ChatCluster, wanted: ExternalDatabase, read: dsn.Dsn) -> str | None:
+def _mismatch(cluster: ChatCluster, spec: ExternalDatabase, read: dsn.Dsn) -> str | None:
     """Where the URL and the fields contradict each other about the certificate authority."""
     mode = read.ssl_mode
-    if wanted.ca_secret_name is not None:
+    if spec.ca_secret_name is not None:
         if mode is not None and mode not in {"require", *dsn.VERIFYING_MODES}:
             return (
                 f"sslmode={mode} does not verify the server although database.external.caSecretName is set; "
@@ -88,8 +88,8 @@ def _mismatch(cluster: ChatCluster, wanted: ExternalDatabase, read: dsn.Dsn) -> 
     return None
 
 
-def _authority_trouble(wanted: ExternalDatabase, named: Mapping[str, Manifest | None]) -> DatabaseTrouble | None:
-    name = wanted.ca_secret_name
+def _authority_trouble(spec: ExternalDatabase, named: Mapping[str, Manifest | None]) -> DatabaseTrouble | None:
+    name = spec.ca_secret_name
     if name is None:
         return None
     text = secret_text(named.get(name), AUTHORITY_KEY)

@@ -31,7 +31,7 @@ SINCE_ANNOTATION = f"{GROUP}/rotation-since"
 
 FOLLOW_SECONDS = 600
 """Longest wait until every chatserver says that it has read the new DSN. kubelet brings it within seconds, at worst
-within two minutes; one that cannot be asked for so long must not keep an old password good for ever."""
+within two minutes; one that does not answer for so long must not keep an old password good for ever."""
 
 Stage = Literal["settled", "preparing", "following"]
 
@@ -69,7 +69,7 @@ class Logins:
         return ROLES[1] if self.active == ROLES[0] else ROLES[0]
 
     def revision(self, salt: str) -> str:
-        """Changes with any password. Told without protection, so that a secret salt keeps it from helping to guess."""
+        """Changes with any password. It is not protected: a secret salt prevents that it helps to guess one."""
         return digest(["database-logins", salt, dict(self.passwords)])
 
 
@@ -120,12 +120,12 @@ def advance(
 ) -> Logins:
     """The logins to have now: at most one step of a rotation further than those that are held.
 
-    Example: chat_a is active, and somebody asks for a rotation -> chat_b gets a password (`preparing`); PostgreSQL has
+    Example: chat_a is active, and somebody requests a rotation -> chat_b gets a password (`preparing`); PostgreSQL has
     it -> chat_b is active (`following`); all chatservers name chat_b -> chat_a gets a password (`settled`).
 
     Args:
         held: What the Secret holds.
-        request: What the ChatCluster asks for; None asks for nothing.
+        request: The value of the annotation of the ChatCluster; None requests nothing.
         signs: What has been seen.
         salt: Of the revision.
         now: Unix seconds.
@@ -134,7 +134,7 @@ def advance(
     if held is None:
         return Logins(ROLES[0], {role: new_password() for role in ROLES}, request=request)
     if held.active == OWNER and held.stage == "settled":
-        # The first rotation of an old volume, which nobody had to ask for.
+        # The first rotation of an old volume, which nobody had to request.
         whole = {**held.passwords, **{role: new_password() for role in ROLES}}
         return Logins(OWNER, whole, "preparing", now, request)
     missing = [role for role in ROLES if role not in held.passwords]
@@ -158,7 +158,7 @@ def _finished(held: Logins, now: int, new_password: Callable[[], str]) -> Logins
     """Nobody uses the other role's password any more."""
     if OWNER not in held.passwords:
         return replace(_renewed(held, new_password), stage="settled", since=now)
-    # Of an old volume's new roles nobody but the active one has been told yet.
+    # Of an old volume's new roles only the active one has a known password yet.
     kept = {role: password for role, password in held.passwords.items() if role != OWNER}
     return replace(held, passwords=kept, stage="settled", since=now)
 

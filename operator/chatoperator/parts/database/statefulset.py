@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PORT = 5432
 AGENT_PORT = 8010
-"""Where the operator asks what the agent has done; nothing there is secret."""
+"""Where the operator reads what the agent has done; nothing there is secret."""
 
 AGENT_STATUS_PATH = "/status"
 
@@ -75,7 +75,7 @@ def parameters(cluster: ChatCluster, *, volume_size: str) -> dict[str, str]:
 
     Args:
         cluster: The ChatCluster.
-        volume_size: Of the volume as it is, which may be less than the spec asks.
+        volume_size: Of the volume as it is, which may be less than the spec requires.
     """
     sized = usable(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.database.resources)
     derived = tuning.derive(memory=sized["memory"], cpu=sized["cpu"], volume=volume_size)
@@ -84,8 +84,8 @@ def parameters(cluster: ChatCluster, *, volume_size: str) -> dict[str, str]:
 
 def config_map(cluster: ChatCluster, *, volume_size: str) -> Manifest:
     """postgresql.conf, which counts once PostgreSQL has found it to be right."""
-    wanted = parameters(cluster, volume_size=volume_size)
-    text = "".join(f"{name} = '{_quoted(value)}'\n" for name, value in sorted(wanted.items()))
+    desired = parameters(cluster, volume_size=volume_size)
+    text = "".join(f"{name} = '{_quoted(value)}'\n" for name, value in sorted(desired.items()))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -108,7 +108,7 @@ def claim(cluster: ChatCluster, *, volume_size: str) -> Manifest:
 
     Args:
         cluster: The ChatCluster.
-        volume_size: Of the volume as it is. One that is taken over may be larger than the spec asks, and cannot shrink.
+        volume_size: Of the volume as it is. An adopted one may be larger than the spec requires, and cannot shrink.
     """
     spec: Manifest = {
         "accessModes": ["ReadWriteOnce"],
@@ -149,7 +149,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
         pull_policy: imagePullPolicy.
         config_digest: Changes with the parameters that only a restart brings.
     """
-    name, wanted = part_name(cluster.name, "postgres"), cluster.database.pod_template
+    name, template = part_name(cluster.name, "postgres"), cluster.database.pod_template
     config_name = name
     container: Manifest = {
         "name": "postgres",
@@ -210,7 +210,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
             "updateStrategy": {"type": "RollingUpdate"},
             "selector": {"matchLabels": selector(cluster.name, "postgres")},
             "template": {
-                "metadata": pod_metadata(cluster.name, "postgres", wanted, {CONFIG_HASH_ANNOTATION: config_digest}),
+                "metadata": pod_metadata(cluster.name, "postgres", template, {CONFIG_HASH_ANNOTATION: config_digest}),
                 "spec": {
                     **pod_spec(
                         user_id=POSTGRES_USER_ID,
@@ -219,7 +219,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
                         pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                     ),
-                    **placement(cluster.name, "postgres", wanted),
+                    **placement(cluster.name, "postgres", template),
                 },
             },
         },
@@ -227,6 +227,6 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
 
 
 def _ready_probe() -> Manifest:
-    # By name: as the superuser, which pg_isready would ask as, TCP is refused, and each refusal is a line in the log.
-    asking = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", OWNER, "-d", DATABASE_NAME]
-    return {"exec": {"command": asking}, "timeoutSeconds": 5}
+    # By name: as the superuser, which pg_isready would use, TCP is refused, and each refusal is a line in the log.
+    probe = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", OWNER, "-d", DATABASE_NAME]
+    return {"exec": {"command": probe}, "timeoutSeconds": 5}

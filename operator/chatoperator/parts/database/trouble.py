@@ -14,7 +14,7 @@ class DatabaseTrouble:
 
     Attributes:
         reason: One word for programs.
-        message: For people, with what to do. It shows nothing of the URL.
+        message: What is wrong and what to do. It shows nothing of the URL.
     """
 
     reason: DatabaseReason

@@ -33,7 +33,7 @@ FIXED = {
     "checkpoint_completion_target": "0.9",
     # Pages that are logged whole get a third as large, for some microseconds each.
     "wal_compression": "lz4",
-    # Index lookups on a disk without a moving head. The chatservers ask for no other plans.
+    # Index lookups on a disk without a moving head. The chatservers need no other plans.
     "random_page_cost": "1.1",
     "effective_io_concurrency": "200",
     # A send is one index lookup a chat: workers and compiled expressions would only add their own start.
@@ -71,11 +71,11 @@ def derive(*, memory: str, cpu: str, volume: str) -> dict[str, str]:
         "maintenance_work_mem": f"{_between(MAINTENANCE_MIB_MIN, memory_mib / 16, MAINTENANCE_MIB_MAX)}MB",
         "max_parallel_maintenance_workers": str(_between(0, number(cpu) / 2, MAINTENANCE_WORKERS_MAX)),
         # The same, so that WAL keeps the space that it has once had: on a full volume PostgreSQL refuses what needs
-        # more room, but goes on.
+        # more room, but continues.
         "max_wal_size": f"{wal}MB",
         "min_wal_size": f"{wal}MB",
     }
 
 
-def _between(least: int, wished: Decimal, most: int) -> int:
-    return max(least, min(int(wished), most))
+def _between(least: int, desired: Decimal, most: int) -> int:
+    return max(least, min(int(desired), most))

@@ -1,4 +1,4 @@
-"""What HAProxy answers by itself: RFC 9457 problem+json, like the chatservers. Pure."""
+"""The answers of HAProxy itself: RFC 9457 problem+json, like the chatservers. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 RETRY_AFTER_SECONDS = 5
-"""What 429 and 503 tell clients to wait: two check intervals and a bit."""
+"""What clients wait after 429 and 503: two check intervals and a bit."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ PROBLEMS = (
     Problem(503, "unavailable", "Service Unavailable", "No chat server can answer at the moment.", retry=True),
     Problem(504, "gateway_timeout", "Gateway Timeout", "A chat server took too long to answer.", retry=True),
 )
-"""Every status HAProxy can answer by itself here."""
+"""Every status that HAProxy itself can answer here."""
 
 NOT_FOUND = Problem(404, "not_found", "Not Found", "There is nothing at this address.")
 

@@ -56,20 +56,20 @@ TERMINATION_GRACE_SECONDS = haproxy.LEAVE_ENDPOINTS_SECONDS + haproxy.HARD_STOP_
 
 def service(cluster: ChatCluster) -> Manifest:
     """Where clients arrive: 443 to HTTPS, 80 to the redirect."""
-    wanted = cluster.ingress.service
+    service = cluster.ingress.service
     https: Manifest = {"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP"}
-    if wanted.node_port is not None:
-        https["nodePort"] = wanted.node_port
+    if service.node_port is not None:
+        https["nodePort"] = service.node_port
     spec: Manifest = {
-        "type": wanted.type,
+        "type": service.type,
         "selector": selector(cluster.name, "ingress"),
         "ports": [https, {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
     }
-    if wanted.type != "ClusterIP":
-        spec["externalTrafficPolicy"] = wanted.external_traffic_policy
+    if service.type != "ClusterIP":
+        spec["externalTrafficPolicy"] = service.external_traffic_policy
     made = metadata(cluster, part_name(cluster.name, "ingress"), "ingress")
-    if wanted.annotations:
-        made["annotations"] = dict(wanted.annotations)
+    if service.annotations:
+        made["annotations"] = dict(service.annotations)
     return {"apiVersion": "v1", "kind": "Service", "metadata": made, "spec": spec}
 
 
@@ -119,23 +119,23 @@ def config_map(cluster: ChatCluster, *, https_port: int, cluster_domain: str) ->
 def _server_connections(cluster: ChatCluster) -> int:
     """Each proxy's share of what a server takes: 12,500 over 3 proxies -> 6,250 each; over 2 or 1 -> 12,500.
 
-    Made for one proxy less than there are: while one is away the others carry its clients. The server's own cap holds
-    over all of them.
+    Made for one proxy less than there are: while one is unavailable the others carry its clients. The server's own cap
+    holds over all of them.
     """
     return -(-cluster.chatserver.max_connections // max(1, cluster.ingress.replicas - 1))
 
 
-def _max_connections(wanted: Ingress) -> int:
+def _max_connections(spec: Ingress) -> int:
     """What fits seven eighths of the memory limit: 1Gi -> 12,288 connections, 2Gi -> 25,031."""
-    memory = number(usable(DEFAULT_REQUESTS, DEFAULT_LIMITS, wanted.resources)["memory"])
+    memory = number(usable(DEFAULT_REQUESTS, DEFAULT_LIMITS, spec.resources)["memory"])
     return max(LEAST_CONNECTIONS, int(memory * 7 / 8 - OWN_BYTES) // CONNECTION_BYTES)
 
 
-def _limits(wanted: Ingress) -> Limits:
+def _limits(spec: Ingress) -> Limits:
     """Each proxy's share of the limits: Kubernetes spreads a client's connections over all of them."""
     return Limits(
-        requests_per_second=_share(wanted.limits.requests_per_second_per_address, wanted.replicas),
-        connections=_share(wanted.limits.connections_per_address, wanted.replicas),
+        requests_per_second=_share(spec.limits.requests_per_second_per_address, spec.replicas),
+        connections=_share(spec.limits.connections_per_address, spec.replicas),
     )
 
 
@@ -144,8 +144,8 @@ def _share(limit: int | None, proxies: int) -> int | None:
     return None if limit is None else -(-limit // proxies)
 
 
-def _ports(wanted: Ingress) -> list[tuple[str, int]]:
-    front = [("front", haproxy.FRONT_PORT)] if wanted.front is not None else []
+def _ports(spec: Ingress) -> list[tuple[str, int]]:
+    front = [("front", haproxy.FRONT_PORT)] if spec.front is not None else []
     return [("http", haproxy.HTTP_PORT), ("https", haproxy.HTTPS_PORT), *front, ("metrics", haproxy.STATISTICS_PORT)]
 
 
@@ -158,7 +158,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
         pull_policy: imagePullPolicy.
         config: The ConfigMap made by config_map().
     """
-    name, wanted = part_name(cluster.name, "ingress"), cluster.ingress.pod_template
+    name, spec = part_name(cluster.name, "ingress"), cluster.ingress.pod_template
     container: Manifest = {
         "name": "haproxy",
         "image": image,
@@ -204,7 +204,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
             "selector": {"matchLabels": selector(cluster.name, "ingress")},
             "template": {
                 "metadata": pod_metadata(
-                    cluster.name, "ingress", wanted, {CONFIG_HASH_ANNOTATION: digest(config["data"])}
+                    cluster.name, "ingress", spec, {CONFIG_HASH_ANNOTATION: digest(config["data"])}
                 ),
                 "spec": {
                     **pod_spec(
@@ -215,8 +215,8 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
                         termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                         spread_over=selector(cluster.name, "ingress"),
                     ),
-                    **placement(cluster.name, "ingress", wanted),
-                    "tolerations": tolerations(wanted.tolerations),
+                    **placement(cluster.name, "ingress", spec),
+                    "tolerations": tolerations(spec.tolerations),
                 },
             },
         },

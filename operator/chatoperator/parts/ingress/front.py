@@ -1,4 +1,4 @@
-"""What stands in front of HAProxy where the user wants it so: an Ingress or an HTTPRoute, and a Service for it."""
+"""What stands in front of HAProxy where the spec requires it: an Ingress or an HTTPRoute, and a Service for it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def objects(cluster: ChatCluster, *, routes_known: bool) -> list[Manifest]:
 def _service(cluster: ChatCluster) -> Manifest:
     """Of its own: the one for clients may be open to the world, where plain HTTP has no place."""
     port = {"name": "http", "port": SERVICE_PORT, "targetPort": "front", "protocol": "TCP"}
-    # For gateways that pass WebSockets on only where they are told so.
+    # For gateways that pass WebSockets on only where the Service says so.
     port["appProtocol"] = "kubernetes.io/ws"
     return {
         "apiVersion": "v1",

@@ -33,7 +33,7 @@ READINESS_NOTICE_SECONDS = CHECK_INTERVAL_SECONDS * CHECK_FALL + 2
 """Seconds after which every HAProxy has noticed that a server's /readyz turned 503: interval x fall, and 2 of slack."""
 
 DISCOVERY_SECONDS = 10
-"""Until every HAProxy sends requests to a new server: CoreDNS answers from its cache for 5 s, HAProxy asks every 2 s,
+"""Until every HAProxy sends requests to a new server: CoreDNS caches answers for 5 s, HAProxy queries it every 2 s,
 and the first check takes up to 2 s more."""
 
 SERVER_SLOTS = 150

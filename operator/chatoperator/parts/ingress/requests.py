@@ -48,7 +48,7 @@ def take_whole_bodies(seconds: int) -> str:
 
 
 def redirect_to_https(hostnames: tuple[str, ...], port: int, *, when: str = "") -> str:
-    """Send plain HTTP to HTTPS: to the host that was asked for, or to the first hostname where it is none of them.
+    """Send plain HTTP to HTTPS: to the requested host, or to the first hostname where it is none of them.
 
     Args:
         hostnames: Of the chat; empty where it has none, and any host is its own.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Reason = Literal["GatewayApiMissing", "RouteNotAccepted", "FrontCertificateMissing", "FrontCertificateInvalid"]
 
 WHICH = ("namespace", "name", "sectionName", "port")
-"""What tells one Gateway's listener from another."""
+"""What distinguishes one listener of a Gateway from another."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RouteTrouble:
 
     Attributes:
         reason: One word for programs.
-        message: For people.
+        message: What is wrong and what to do.
     """
 
     reason: Reason
@@ -33,7 +33,7 @@ class RouteTrouble:
 
 
 def route_trouble(cluster: ChatCluster, route: Manifest | None, *, known: bool) -> RouteTrouble | None:
-    """What is wrong with the route; None where all Gateways have taken it on, and where none is wanted.
+    """What is wrong with the route; None where all Gateways have accepted it, and where the spec has none.
 
     Args:
         cluster: The ChatCluster.
@@ -62,11 +62,11 @@ def route_trouble(cluster: ChatCluster, route: Manifest | None, *, known: bool) 
 
 def _refusal(parent: Mapping[str, Any], route: Manifest) -> str | None:
     """Why a Gateway does not pass requests on; None where it does."""
-    told = {condition["type"]: condition for condition in _told(parent, route)}
+    current = {condition["type"]: condition for condition in _current(parent, route)}
     for kind in ("Accepted", "ResolvedRefs"):
-        if told.get(kind, {}).get("status") == "False":
-            return f"rejects the route: {told[kind].get('message') or told[kind].get('reason')}"
-    if told.get("Accepted", {}).get("status") == "True":
+        if current.get(kind, {}).get("status") == "False":
+            return f"rejects the route: {current[kind].get('message') or current[kind].get('reason')}"
+    if current.get("Accepted", {}).get("status") == "True":
         return None
     return (
         "has not accepted the route. Check that the Gateway exists, that it allows routes from this namespace, "
@@ -74,13 +74,13 @@ def _refusal(parent: Mapping[str, Any], route: Manifest) -> str | None:
     )
 
 
-def _told(parent: Mapping[str, Any], route: Manifest) -> Iterator[Mapping[str, Any]]:
+def _current(parent: Mapping[str, Any], route: Manifest) -> Iterator[Mapping[str, Any]]:
     """What controllers say of a route and one of its Gateways, as far as they have seen its present spec."""
     metadata = route["metadata"]
     for status in (route.get("status") or {}).get("parents") or []:
         about = {"namespace": metadata["namespace"], **status["parentRef"]}
-        wanted = {"namespace": metadata["namespace"], **parent}
-        if all(about.get(key) == wanted.get(key) for key in WHICH):
+        desired = {"namespace": metadata["namespace"], **parent}
+        if all(about.get(key) == desired.get(key) for key in WHICH):
             for condition in status.get("conditions") or []:
                 if condition.get("observedGeneration", 0) >= metadata.get("generation", 0):
                     yield condition

@@ -1,4 +1,4 @@
-"""What cert-manager is asked for: a Certificate, and whose the Secret is that it fills."""
+"""What cert-manager gets: a Certificate, and whose the Secret is that it fills."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def certificate(cluster: ChatCluster, issuer: Issuer) -> Manifest:
             "secretTemplate": {"labels": labels(cluster.name, "ingress")},
             "dnsNames": list(cluster.ingress.hostnames),
             "issuerRef": {"name": issuer.name, "kind": issuer.kind, "group": issuer.group},
-            # A crowd that reconnects costs HAProxy a signature each: a tenth of what RSA takes.
+            # A reconnect storm costs HAProxy a signature each: a tenth of what RSA takes.
             "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
             "usages": ["digital signature", "key encipherment", "server auth"],
         },

@@ -33,7 +33,7 @@ class CertificateTrouble:
 
     Attributes:
         reason: One word for programs.
-        message: For people, with what to do.
+        message: What is wrong and what to do.
         accepted: Whether one that clients accept is served, so that they notice nothing.
     """
 
@@ -76,8 +76,8 @@ def _trouble(
         return "CertificateFailed", f"Certificate {name}: {_words(issuing)}. Check kubectl describe certificate {name}"
     if ready.get("status") == "True" and filled:
         return None, ""
-    told = _words(issuing) or _words(ready) or "cert-manager has not processed it yet; check that cert-manager runs"
-    return "CertificateNotIssued", f"Certificate {name}: {told}"
+    state = _words(issuing) or _words(ready) or "cert-manager has not processed it yet; check that cert-manager runs"
+    return "CertificateNotIssued", f"Certificate {name}: {state}"
 
 
 def _condition(certificate: Manifest, kind: str) -> Mapping[str, Any]:
