@@ -33,7 +33,7 @@ def loops_of(context: Context) -> dict[str, Loop]:
     return {
         "bus": bus.run,
         "delivery": deliverer.run,
-        "healing": lambda: deliverer.run_healing(bus),
+        "recovery": lambda: deliverer.recovery.run(bus),
         "presence": _once_migrated(
             context, lambda: deliverer.presence.run(BEATS_UNTIL_GONE * settings.heartbeat_seconds)
         ),

@@ -55,7 +55,7 @@ class Device(msgspec.Struct, frozen=True):
     expires_at_us: int
 
 
-class Session(msgspec.Struct, frozen=True):
+class SignIn(msgspec.Struct, frozen=True):
     """A fresh sign-in; the only place where the token exists in the clear."""
 
     token: str

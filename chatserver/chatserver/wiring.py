@@ -47,16 +47,16 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     chance = random.Random()  # noqa: S311 - which client reconnects when is no secret
     mover = Mover(hub, chance)
     health = Health(database, metrics)
-    devices_service = Devices(database, on_ended=hub.revoke)
+    devices_service = Devices(database, on_ended=hub.sign_out)
     deliverer = Deliverer(database, devices_service, hub, metrics)
     bus = PostgresBus(
         database.listen,
         database.notify,
-        on_hint=deliverer.hear,
-        on_listening=deliverer.hints_were_missed,
+        on_hint=deliverer.receive,
+        on_listening=deliverer.recovery.hints_were_missed,
         on_health=metrics.bus_connected.set,
     )
-    writer = MessageWriter(database, deliverer)
+    writer = MessageWriter(database, deliverer.own_batches)
     metrics.connections.set_function(lambda: len(hub.connections))
     sender = _make_sender(settings, metrics)
     accounts = Accounts(
@@ -98,7 +98,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
             database,
             hub,
             devices_service,
-            learn=deliverer.learn,
+            expect=deliverer.arrivals.expect,
             is_refusing=lambda: health.refusing,
             on_refused=metrics.count_rate_limited,
         ),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chatserver import bounds, protocol
 from chatserver.protocol import BadFrame, Send, decode_client_frame, encode_frame
-from chatserver.socket.session import Action, Close, Reply, RunSync, Session, State, SubmitMessage
+from chatserver.socket.session import Action, Close, Reply, RunSync, SocketSession, State, SubmitMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ def check_decoding(data: str | bytes) -> None:
 
 def check_session(events: list[str | bytes | None]) -> None:
     """Check that a session counts what it hands on and what it refuses; None stands for an answer."""
-    session = Session(max_in_flight=3, max_refusals=4)
+    session = SocketSession(max_in_flight=3, max_refusals=4)
     in_flight = refusals = 0
     for event in events:
         if event is None:

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.fanout.connection import Connection, Outbox, PushedRow
+from chatserver.fanout.connection import ClientConnection, PushedRow
 from chatserver.fanout.hub import LINGER_SECONDS, Hub
+from chatserver.fanout.outbox import Outbox
 from chatserver.protocol import CLOSE_PACE, CLOSE_REPLACED, CLOSE_UNAUTHENTICATED
 
 CHAT = 10
 
 
-def connection(user_id: int, device_id: int = 0, outbox: Outbox | None = None) -> Connection:
+def connection(user_id: int, device_id: int = 0, outbox: Outbox | None = None) -> ClientConnection:
     device_id = device_id or user_id
-    return Connection(f"c{device_id}", user_id, device_id, Outbox() if outbox is None else outbox)
+    return ClientConnection(f"c{device_id}", user_id, device_id, Outbox() if outbox is None else outbox)
 
 
 def row(seq: int, users: Iterable[int] = (1, 2), *, from_id: int = 9, client_id: str = "x") -> PushedRow:
@@ -26,12 +27,12 @@ def row(seq: int, users: Iterable[int] = (1, 2), *, from_id: int = 9, client_id:
 
 def push(hub: Hub, last_seq: int, users: Iterable[int] = (1, 2)) -> None:
     """Push like the deliverer: all rows after what is needed."""
-    after = hub.needed_after(CHAT)
+    after = hub.following.needed_after(CHAT)
     if after is not None and after < last_seq:
         hub.push(CHAT, [row(seq, users) for seq in range(after + 1, last_seq + 1)], last_seq)
 
 
-def received(who: Connection) -> list[int]:
+def received(who: ClientConnection) -> list[int]:
     seqs: list[int] = []
     while len(who.outbox):
         seqs += [json.loads(frame) for frame in who.outbox.take()]
@@ -82,7 +83,7 @@ def test_a_slow_reader_is_closed_while_others_go_on() -> None:
     slow, quick = connection(1, outbox=Outbox(max_frames=3)), connection(2)
     for who in (slow, quick):
         hub.add(who)
-        hub.follow(who.user_id, CHAT, 0)
+        hub.following.follow(who.user_id, CHAT, 0)
     push(hub, 5)
     assert slow.outbox.order is not None
     assert slow.outbox.order.code == CLOSE_PACE
@@ -92,7 +93,7 @@ def test_a_slow_reader_is_closed_while_others_go_on() -> None:
 def test_rows_that_were_pushed_are_not_pushed_again() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
-    hub.follow(1, CHAT, 3)
+    hub.following.follow(1, CHAT, 3)
     push(hub, 5)
     hub.push(CHAT, [row(4), row(5), row(6)], 6)
     assert received(who) == [4, 5, 6]
@@ -101,9 +102,9 @@ def test_rows_that_were_pushed_are_not_pushed_again() -> None:
 def test_a_lost_hint_leaves_no_hole() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
-    hub.follow(1, CHAT, 0)
+    hub.following.follow(1, CHAT, 0)
     push(hub, 1)
-    assert hub.needed_after(CHAT) == 1
+    assert hub.following.needed_after(CHAT) == 1
     push(hub, 4)
     assert received(who) == [1, 2, 3, 4]
 
@@ -113,7 +114,7 @@ def test_the_sending_connection_gets_no_row_and_the_senders_other_device_does() 
     phone, laptop = connection(1, 11), connection(1, 12)
     for who in (phone, laptop):
         hub.add(who)
-    hub.follow(1, CHAT, 0)
+    hub.following.follow(1, CHAT, 0)
     phone.own_ids.add("mine")
     hub.push(CHAT, [row(1, from_id=1, client_id="mine"), row(2)], 2)
     assert received(phone) == [2]
@@ -125,10 +126,10 @@ def test_a_new_member_gets_the_rows_since_joining_in_order() -> None:
     hub, old, new = Hub(), connection(1), connection(2)
     hub.add(old)
     hub.add(new)
-    hub.follow(1, CHAT, 0)
+    hub.following.follow(1, CHAT, 0)
     push(hub, 6, users=[1])
     hub.join(2, CHAT, 4)
-    assert hub.needed_after(CHAT) == 4
+    assert hub.following.needed_after(CHAT) == 4
     push(hub, 7)
     push(hub, 8)
     assert received(old) == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -138,7 +139,7 @@ def test_a_new_member_gets_the_rows_since_joining_in_order() -> None:
 def test_pushes_during_a_sync_wait_for_it() -> None:
     hub, who = Hub(), connection(1)
     hub.add(who)
-    hub.follow(1, CHAT, 5)
+    hub.following.follow(1, CHAT, 5)
     hub.begin_sync(who)
     push(hub, 7)
     for seq in range(1, 7):
@@ -152,8 +153,8 @@ def test_a_sync_ahead_of_the_hints_is_not_repeated() -> None:
     hub, who, other = Hub(), connection(1), connection(2)
     hub.add(who)
     hub.add(other)
-    hub.follow(1, CHAT, 2)
-    hub.follow(2, CHAT, 2)
+    hub.following.follow(1, CHAT, 2)
+    hub.following.follow(2, CHAT, 2)
     hub.begin_sync(who)
     for seq in (3, 4):
         who.outbox.put(json.dumps(seq).encode())
@@ -169,7 +170,7 @@ def test_a_sync_that_was_faster_than_the_news_of_a_chat_is_not_repeated(is_follo
     hub.add(who)
     if is_followed_by_another:
         hub.add(other)
-        hub.follow(2, CHAT, 0)
+        hub.following.follow(2, CHAT, 0)
         push(hub, 2, [2])
     hub.begin_sync(who)
     who.outbox.put(b"1")
@@ -190,8 +191,8 @@ def _interleave(steps: list[tuple[str, int]]) -> None:
     hub, who, other = Hub(), connection(1), connection(2)
     hub.add(who)
     hub.add(other)
-    hub.follow(1, CHAT, 0)
-    hub.follow(2, CHAT, 0)
+    hub.following.follow(1, CHAT, 0)
+    hub.following.follow(2, CHAT, 0)
     last = have = 0
     syncing = False
     for step, count in steps:
@@ -220,30 +221,30 @@ def _interleave(steps: list[tuple[str, int]]) -> None:
 def test_the_same_device_again_replaces_the_old_socket() -> None:
     hub, old, new = Hub(), connection(1, 5), connection(1, 5)
     new.conn_id = "newer"
-    hub.claim(old)
-    hub.claim(new)
+    hub.registry.claim(old)
+    hub.registry.claim(new)
     assert _order_code(old) == CLOSE_REPLACED
     hub.add(new)
     hub.add(old)
     assert _order_code(new) is None
     hub.remove(old, now=0)
-    assert hub.is_here(1)
+    assert hub.registry.is_here(1)
     assert _order_code(new) is None
-    hub.revoke([5])
+    hub.sign_out([5])
     assert _order_code(new) == CLOSE_UNAUTHENTICATED
 
 
 def test_a_claim_heard_from_elsewhere_replaces_only_an_older_connection() -> None:
     hub, here = Hub(), connection(1, 5)
-    hub.claim(here)
+    hub.registry.claim(here)
     hub.add(here)
-    hub.heard_claim(5, "elsewhere")
-    hub.heard_claim(6, "another device")
+    hub.registry.receive_claim(5, "elsewhere")
+    hub.registry.receive_claim(6, "another device")
     # Its own claim is still under way and so the newer one: the other server will hear it.
     assert _order_code(here) is None
-    hub.heard_claim(5, here.conn_id)
+    hub.registry.receive_claim(5, here.conn_id)
     assert _order_code(here) is None
-    hub.heard_claim(5, "elsewhere")
+    hub.registry.receive_claim(5, "elsewhere")
     assert _order_code(here) == CLOSE_REPLACED
 
 
@@ -255,27 +256,27 @@ def test_of_a_devices_connections_the_last_claimed_alone_stays(order: list[str],
     for name, place in zip(order, places, strict=True):
         made[name] = connection(1, 5)
         made[name].conn_id = name
-        hubs[place].claim(made[name])
+        hubs[place].registry.claim(made[name])
     for name in order:
         for hub in hubs:
-            hub.heard_claim(5, name)
+            hub.registry.receive_claim(5, name)
     assert [name for name, one in made.items() if _order_code(one) is None] == order[-1:]
 
 
 def test_a_claim_sent_while_the_bus_was_lost_counts_as_heard() -> None:
     hub, here = Hub(), connection(1, 5)
-    hub.claim(here)
+    hub.registry.claim(here)
     hub.add(here)
-    hub.claims_were_missed()
-    hub.heard_claim(5, "elsewhere")
+    hub.registry.claims_were_missed()
+    hub.registry.receive_claim(5, "elsewhere")
     assert _order_code(here) is None
     here.published = True
-    hub.claims_were_missed()
-    hub.heard_claim(5, "elsewhere")
+    hub.registry.claims_were_missed()
+    hub.registry.receive_claim(5, "elsewhere")
     assert _order_code(here) == CLOSE_REPLACED
 
 
-def _order_code(connection: Connection) -> int | None:
+def _order_code(connection: ClientConnection) -> int | None:
     order = connection.outbox.order
     return order.code if order else None
 
@@ -283,7 +284,7 @@ def _order_code(connection: Connection) -> int | None:
 def test_a_poll_is_woken_by_a_row_it_may_see_and_by_a_drain() -> None:
     hub = Hub()
     woken, other = hub.add_poll(1, 11).woken, hub.add_poll(2, 12).woken
-    hub.follow(1, CHAT, 0)
+    hub.following.follow(1, CHAT, 0)
     hub.push(CHAT, [row(1, users=[1])], 1)
     assert woken.is_set()
     assert not other.is_set()
@@ -295,7 +296,7 @@ def test_a_sign_out_wakes_the_polls_of_its_device_alone() -> None:
     hub = Hub()
     polls = [hub.add_poll(1, device_id) for device_id in (11, 11, 12)]
     assert hub.devices() == {11, 12}
-    hub.revoke([11, 99])
+    hub.sign_out([11, 99])
     assert [poll.woken.is_set() for poll in polls] == [True, True, False]
     for poll in polls:
         hub.remove_poll(poll, 0.0)
@@ -306,11 +307,11 @@ def test_receipts_reach_current_members_only_and_a_former_ones_only_their_own_de
     hub, member, former = Hub(), connection(1), connection(2)
     for who in (member, former):
         hub.add(who)
-        hub.follow(who.user_id, CHAT, 0)
+        hub.following.follow(who.user_id, CHAT, 0)
     assert hub.unknown_members([CHAT, 99]) == [CHAT]
     hub.members.learn(CHAT, [1, 3])
-    hub.tell_members(CHAT, b"7", from_id=3)
-    hub.tell_members(CHAT, b"8", from_id=2)
+    hub.send_to_members(CHAT, b"7", from_id=3)
+    hub.send_to_members(CHAT, b"8", from_id=2)
     assert received(member) == [7]
     assert received(former) == [8]
 
@@ -320,22 +321,22 @@ def test_users_who_left_are_forgotten_after_a_while(seconds: float, known: bool)
     hub, who = Hub(), connection(1)
     hub.expect(1, now=100)
     hub.add(who)
-    hub.follow(1, CHAT, 0)
-    hub.learned(1)
+    hub.following.follow(1, CHAT, 0)
+    hub.following.set_loaded(1)
     hub.remove(who, now=100)
     hub.forget_idle(100 + seconds)
-    assert hub.knows(1) is known
-    assert (hub.needed_after(CHAT) is not None) is known
+    assert hub.following.is_loaded(1) is known
+    assert (hub.following.needed_after(CHAT) is not None) is known
 
 
 def test_no_signal_goes_between_members_who_are_barred_from_each_other() -> None:
     hub, ana, ben, eve = Hub(), connection(1), connection(2), connection(3)
     for who in (ana, ben, eve):
         hub.add(who)
-        hub.follow(who.user_id, CHAT, 0)
+        hub.following.follow(who.user_id, CHAT, 0)
     hub.members.learn(CHAT, [1, 2, 3], [(1, 2)])
     for user_id in (1, 2, 3):
-        hub.tell_members(CHAT, str(user_id).encode(), from_id=user_id)
+        hub.send_to_members(CHAT, str(user_id).encode(), from_id=user_id)
     assert (received(ana), received(ben), received(eve)) == ([1, 3], [2, 3], [1, 2, 3])
     hub.forget_members_between(1, 3)
     assert hub.unknown_members([CHAT]) == [CHAT]
@@ -349,8 +350,8 @@ def test_presence_is_told_to_those_who_watch_and_may_see() -> None:
     assert not hub.watching.show(who, 2, visible=True)
     hub.watching.watch(who, frozenset({3, 4}))
     for user_id in (2, 3, 4):
-        hub.watching.tell(user_id, str(user_id).encode())
+        hub.watching.send(user_id, str(user_id).encode())
     assert received(who) == [3]
     assert hub.watching.show(who, 3, visible=False)
-    hub.watching.tell(3, b"3")
+    hub.watching.send(3, b"3")
     assert received(who) == []

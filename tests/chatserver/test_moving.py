@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.fanout.connection import Connection
+from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.hub import Hub
 from chatserver.fleet.moving import Mover, reconnect_delays_ms
 
@@ -37,7 +37,7 @@ class _Moved:
 
     def __init__(self, count: int) -> None:
         self.hub = Hub()
-        self.connections = [Connection(f"c{number}", number, number) for number in range(count)]
+        self.connections = [ClientConnection(f"c{number}", number, number) for number in range(count)]
         for connection in self.connections:
             self.hub.add(connection)
         self.mover = Mover(self.hub, random.Random(1))  # noqa: S311 - when each leaves is no secret
@@ -64,7 +64,7 @@ def test_a_client_is_asked_once_whoever_asks() -> None:
 def test_a_client_that_comes_later_is_asked_too() -> None:
     moved = _Moved(1)
     assert moved.ask(100) == 1
-    late = Connection("late", 7, 7)
+    late = ClientConnection("late", 7, 7)
     moved.hub.add(late)
     moved.connections.append(late)
     assert moved.ask(101) == 1

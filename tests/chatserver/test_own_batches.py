@@ -2,9 +2,10 @@
 
 import json
 
-from chatserver.fanout.connection import Connection
+from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.hub import Hub
-from chatserver.fanout.own_batches import Echo
+from chatserver.fanout.own_batches import OwnBatches
+from chatserver.fanout.pending_rows import PendingRows
 from chatserver.metrics import Metrics
 from chatserver.model import SeqRange
 from chatserver.storage.messages import AppendResult, NewMessage
@@ -27,33 +28,52 @@ def stored(seq: int, members: tuple[int, ...] | None = None) -> AppendResult:
     return AppendResult("stored", 100 + seq, seq, 1_700_000_000_000_000 + seq, "ana", "bob", members)
 
 
-def listening(*user_ids: int, last_seq: int = 0) -> tuple[Hub, Echo, list[Connection]]:
-    hub = Hub()
-    connections = [Connection(f"c{user_id}", user_id, user_id) for user_id in user_ids]
-    for connection in connections:
-        hub.add(connection)
-        hub.follow(connection.user_id, CHAT, last_seq)
-    return hub, Echo(hub, Metrics()), connections
+class Listening:
+    """Connections of some users who follow the chat, and what the writer's listener leaves to be read."""
+
+    def __init__(self, *user_ids: int, last_seq: int = 0) -> None:
+        self.hub = Hub()
+        self.connections = [ClientConnection(f"c{user_id}", user_id, user_id) for user_id in user_ids]
+        for connection in self.connections:
+            self.hub.add(connection)
+            self.hub.following.follow(connection.user_id, CHAT, last_seq)
+        self.woken = 0
+        self.pending = PendingRows(lambda _: 0, self._wake)
+        self.own_batches = OwnBatches(self.hub, self.pending, Metrics())
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def commit(self, messages: list[NewMessage], results: list[AppendResult]) -> None:
+        self.own_batches.begin(messages)
+        self.own_batches.committed(messages, results)
+
+    def to_read(self) -> list[SeqRange]:
+        """Return the rows that are to be read."""
+        found = self.pending.next_ranges(())
+        assert bool(found) == bool(self.woken)
+        return found
 
 
-def seqs(connection: Connection) -> list[int]:
+def seqs(connection: ClientConnection) -> list[int]:
     return [json.loads(frame)["message"]["seq"] for frame in connection.outbox.take()]
 
 
-def test_a_batch_reaches_the_members_here_and_its_hint_has_nothing_to_add() -> None:
-    hub, echo, [ana, bob] = listening(ANA, BOB)
+def test_a_batch_reaches_the_members_here_and_its_hint_adds_nothing() -> None:
+    here = Listening(ANA, BOB)
+    [ana, bob] = here.connections
     ana.own_ids.update({"id-1", "id-2"})
-    echo.begin([CHAT])
-    assert echo.deliver([message(1), message(2)], [stored(1, (ANA, BOB)), stored(2)]) == []
-    assert echo.end([CHAT]) == []
+    here.commit([message(1), message(2)], [stored(1, (ANA, BOB)), stored(2)])
     assert (seqs(ana), seqs(bob)) == ([], [1, 2])
-    assert hub.needed_after(CHAT) == 2
-    assert echo.settles(SeqRange(CHAT, 1, 2))
+    assert here.hub.following.needed_after(CHAT) == 2
+    here.own_batches.receive([SeqRange(CHAT, 1, 2)])
+    assert here.to_read() == []
 
 
 def test_a_frame_says_what_one_made_of_the_stored_row_says() -> None:
-    _hub, echo, [bob] = listening(BOB)
-    echo.deliver([message(1)], [stored(1, (ANA, BOB))])
+    here = Listening(BOB)
+    [bob] = here.connections
+    here.commit([message(1)], [stored(1, (ANA, BOB))])
     [frame] = bob.outbox.take()
     assert json.loads(frame)["message"] == {
         "message_id": 101,
@@ -79,53 +99,73 @@ def test_a_frame_says_what_one_made_of_the_stored_row_says() -> None:
     }
 
 
-def test_who_follows_but_is_no_member_any_more_gets_nothing() -> None:
-    _hub, echo, [bob, eve] = listening(BOB, EVE)
-    echo.deliver([message(1)], [stored(1, (ANA, BOB))])
-    assert (seqs(bob), seqs(eve)) == ([1], [])
+def test_a_follower_who_is_no_longer_a_member_gets_nothing() -> None:
+    here = Listening(BOB, EVE)
+    here.commit([message(1)], [stored(1, (ANA, BOB))])
+    assert [seqs(connection) for connection in here.connections] == [[1], []]
 
 
-def test_rows_behind_missing_ones_wait_for_these() -> None:
-    hub, echo, [bob] = listening(BOB)
-    assert echo.deliver([message(2), message(3)], [stored(2, (ANA, BOB)), stored(3)]) == [SeqRange(CHAT, 2, 3)]
-    assert seqs(bob) == []
-    assert hub.needed_after(CHAT) == 0
+def test_rows_after_missing_ones_are_read_with_these() -> None:
+    here = Listening(BOB)
+    here.commit([message(2), message(3)], [stored(2, (ANA, BOB)), stored(3)])
+    assert seqs(here.connections[0]) == []
+    assert here.to_read() == [SeqRange(CHAT, 1, 3)]
 
 
-def test_rows_that_a_query_was_faster_with_come_once() -> None:
-    hub, echo, [bob] = listening(BOB, last_seq=1)
-    hub.push(CHAT, (), 2)
-    echo.deliver([message(2), message(3)], [stored(2, (ANA, BOB)), stored(3)])
-    assert seqs(bob) == [3]
+def test_rows_that_a_query_delivered_before_come_once() -> None:
+    here = Listening(BOB, last_seq=1)
+    here.hub.push(CHAT, (), 2)
+    here.commit([message(2), message(3)], [stored(2, (ANA, BOB)), stored(3)])
+    assert seqs(here.connections[0]) == [3]
 
 
-def test_a_hint_that_overtakes_the_result_of_its_batch_waits_for_it() -> None:
-    _hub, echo, [bob] = listening(BOB)
-    echo.begin([CHAT])
-    assert echo.settles(SeqRange(CHAT, 1, 1))
-    echo.deliver([message(1)], [stored(1, (ANA, BOB))])
-    assert echo.end([CHAT]) == []
-    assert seqs(bob) == [1]
+def test_a_hint_that_arrives_before_the_result_of_its_batch_waits_for_it() -> None:
+    here = Listening(BOB)
+    here.own_batches.begin([message(1)])
+    here.own_batches.receive([SeqRange(CHAT, 1, 1)])
+    assert here.to_read() == []
+    here.own_batches.committed([message(1)], [stored(1, (ANA, BOB))])
+    assert here.to_read() == []
+    assert seqs(here.connections[0]) == [1]
 
 
-def test_what_is_hinted_of_a_batch_whose_result_is_lost_is_looked_for() -> None:
-    _hub, echo, _ = listening(BOB)
-    echo.begin([CHAT])
-    assert echo.settles(SeqRange(CHAT, 2, 2))
-    assert echo.settles(SeqRange(CHAT, 1, 1))
-    assert echo.end([CHAT]) == [SeqRange(CHAT, 1, 2)]
-    # And so it is when the hint comes later.
-    assert not echo.settles(SeqRange(CHAT, 3, 3))
+def test_the_hinted_rows_of_a_batch_whose_result_is_unknown_are_read() -> None:
+    here = Listening(BOB)
+    here.own_batches.begin([message(1), message(2)])
+    here.own_batches.receive([SeqRange(CHAT, 2, 2), SeqRange(CHAT, 1, 1)])
+    assert here.to_read() == []
+    here.own_batches.failed([message(1), message(2)])
+    assert here.to_read() == [SeqRange(CHAT, 1, 2)]
+    assert here.pending.first_seq(CHAT) == 1
 
 
-def test_a_chat_that_nobody_follows_yet_is_looked_at() -> None:
-    _hub, echo, _ = listening()
-    assert echo.deliver([message(1)], [stored(1, (ANA, BOB))]) == []
-    assert not echo.settles(SeqRange(CHAT, 1, 1))
+def test_a_hint_after_a_batch_whose_result_is_unknown_is_read() -> None:
+    here = Listening(BOB)
+    here.own_batches.begin([message(3)])
+    here.own_batches.failed([message(3)])
+    assert here.to_read() == []
+    here.own_batches.receive([SeqRange(CHAT, 3, 3)])
+    assert here.to_read() == [SeqRange(CHAT, 1, 3)]
 
 
-def test_refused_messages_are_not_told() -> None:
-    _hub, echo, [bob] = listening(BOB)
+def test_the_hint_of_a_chat_that_nobody_follows_yet_is_kept_for_users_who_join() -> None:
+    here = Listening()
+    here.commit([message(1)], [stored(1, (ANA, BOB))])
+    here.own_batches.receive([SeqRange(CHAT, 1, 1)])
+    assert here.to_read() == [SeqRange(CHAT, 1, 1)]
+
+
+def test_refused_messages_are_not_delivered() -> None:
+    here = Listening(BOB)
     refused = AppendResult("blocked", None, None, None)
-    assert echo.deliver([message(1), message(2), message(3)], [refused, stored(1, (ANA, BOB)), refused]) == []
-    assert seqs(bob) == [1]
+    here.commit([message(1), message(2), message(3)], [refused, stored(1, (ANA, BOB)), refused])
+    assert seqs(here.connections[0]) == [1]
+
+
+def test_a_batch_that_cannot_be_rendered_is_read_and_raises_nothing() -> None:
+    here = Listening(BOB)
+    here.own_batches.begin([message(1)])
+    here.own_batches.receive([SeqRange(CHAT, 1, 1)])
+    unreadable = AppendResult("stored", 101, 1, 10**30, "ana", "bob", (ANA, BOB))
+    here.own_batches.committed([message(1)], [unreadable])
+    assert here.to_read() == [SeqRange(CHAT, 1, 1)]

@@ -24,7 +24,7 @@ from chatserver.messaging import feed, rendering, sync
 from chatserver.metrics import Metrics
 from chatserver.routes import MAX_BODY_BYTES, make_app
 from chatserver.settings import read_settings
-from chatserver.socket.session import Close, Reply, Session
+from chatserver.socket.session import Close, Reply, SocketSession
 from chatserver.users import blocks as block_services
 from chatserver.users.viewers import view_members
 from chatserver.wiring import make_context
@@ -127,7 +127,7 @@ def test_every_code_is_in_the_catalogues_module() -> None:
 
 def test_the_codes_of_frames_alone_are_those_that_a_session_gives() -> None:
     send = frames("client-frames")[0]
-    session = Session(max_in_flight=0)
+    session = SocketSession(max_in_flight=0)
     given = set()
     for data in ("{", "{}", b"{}", json.dumps(send), json.dumps({**send, "chat_id": 1}), json.dumps({"type": "no"})):
         (action,) = session.receive(data, 0.0)
@@ -160,7 +160,7 @@ def test_the_clients_example_frames_are_read_by_the_decoder_and_use_every_frame(
         decoded = protocol.decode_client_frame(json.dumps(example))
         # The decoder ignores what it does not know; an example must not need that.
         assert set(example) - {"type"} <= set(type(decoded).__struct_encode_fields__)
-        (action,) = Session().receive(json.dumps(example), 0.0)
+        (action,) = SocketSession().receive(json.dumps(example), 0.0)
         assert not isinstance(action, Close)
         assert not (isinstance(action, Reply) and isinstance(action.frame, protocol.Error)), example
     assert {example["type"] for example in examples} == set(CLIENT_FRAMES)

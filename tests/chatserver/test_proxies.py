@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chatserver.fanout.connection import Connection
+from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.hub import Hub
 from chatserver.fleet.moving import Mover
 from chatserver.fleet.proxies import FORGET_SECONDS, LOOK_SECONDS, ProxyWatch, Seen, leaving, look, resolve
@@ -77,15 +77,15 @@ class _Watched:
         await self.watch.look(self.now)
         self.now += LOOK_SECONDS
 
-    def connect(self, proxy: str, count: int) -> list[Connection]:
+    def connect(self, proxy: str, count: int) -> list[ClientConnection]:
         first = len(self.hub.connections)
-        made = [Connection(f"c{number}", number, number, proxy=proxy) for number in range(first, first + count)]
+        made = [ClientConnection(f"c{number}", number, number, proxy=proxy) for number in range(first, first + count)]
         for connection in made:
             self.hub.add(connection)
         return made
 
 
-def _frames(connection: Connection) -> list[Any]:
+def _frames(connection: ClientConnection) -> list[Any]:
     return [msgspec.json.decode(frame) for frame in connection.outbox.take()]
 
 

@@ -16,7 +16,7 @@ from chatserver.socket.session import (
     RelayTyping,
     Reply,
     RunSync,
-    Session,
+    SocketSession,
     State,
     SubmitMessage,
     WatchPresence,
@@ -42,11 +42,11 @@ def send(**fields: object) -> str:
     ],
 )
 def test_each_frame_leads_to_its_action(frame: dict[str, object], action: Action) -> None:
-    assert Session().receive(json.dumps(frame), 0.0) == (action,)
+    assert SocketSession().receive(json.dumps(frame), 0.0) == (action,)
 
 
 def test_a_send_is_submitted_as_it_came() -> None:
-    (action,) = Session().receive(send(reply_to=4), 0.0)
+    (action,) = SocketSession().receive(send(reply_to=4), 0.0)
     assert isinstance(action, SubmitMessage)
     assert (action.frame.client_id, action.frame.to, action.frame.text, action.frame.reply_to) == (
         UUID,
@@ -86,7 +86,7 @@ def test_a_send_is_submitted_as_it_came() -> None:
     ],
 )
 def test_a_bad_frame_earns_an_error_that_names_its_send(data: str | bytes, code: str, frame_id: str | None) -> None:
-    session = Session()
+    session = SocketSession()
     (action,) = session.receive(data, 0.0)
     assert isinstance(action, Reply)
     assert isinstance(action.frame, Error)
@@ -95,7 +95,7 @@ def test_a_bad_frame_earns_an_error_that_names_its_send(data: str | bytes, code:
 
 
 def test_more_sends_than_may_wait_are_refused_until_one_is_answered() -> None:
-    session = Session(max_in_flight=2)
+    session = SocketSession(max_in_flight=2)
     assert all(isinstance(session.receive(send(), 0.0)[0], SubmitMessage) for _ in range(2))
     (refusal,) = session.receive(send(), 0.0)
     assert isinstance(refusal, Reply)
@@ -106,21 +106,21 @@ def test_more_sends_than_may_wait_are_refused_until_one_is_answered() -> None:
 
 
 def test_a_stream_of_bad_frames_is_closed() -> None:
-    session = Session(max_refusals=3)
+    session = SocketSession(max_refusals=3)
     assert all(isinstance(session.receive("x", 0.0)[0], Reply) for _ in range(3))
     assert session.receive("x", 0.0) == (Close(protocol.CLOSE_PACE, "too many refused frames"),)
     assert session.receive(send(), 0.0) == ()
 
 
 def test_a_good_frame_forgives_the_bad_ones_before() -> None:
-    session = Session(max_refusals=1)
+    session = SocketSession(max_refusals=1)
     for _ in range(5):
         assert isinstance(session.receive("x", 0.0)[0], Reply)
         assert session.receive('{"type": "ping"}', 0.0) == (Reply(Pong()),)
 
 
 def test_a_closed_session_does_nothing() -> None:
-    session = Session()
+    session = SocketSession()
     session.close()
     assert session.receive(send(), 0.0) == ()
 
@@ -138,7 +138,7 @@ FRAMES = st.fixed_dictionaries(
 
 @given(st.lists(st.one_of(st.text(), st.binary(), JSON.map(json.dumps), FRAMES.map(json.dumps)), max_size=8))
 def test_no_frame_crashes_a_session_or_overfills_it(frames: list[str | bytes]) -> None:
-    session = Session(max_in_flight=2, max_refusals=4)
+    session = SocketSession(max_in_flight=2, max_refusals=4)
     for frame in frames:
         for action in session.receive(frame, 0.0):
             if isinstance(action, Reply):
@@ -154,7 +154,7 @@ def test_sync_positions_survive_the_wire(chats: dict[int, int]) -> None:
 
 
 def test_frames_beyond_the_rate_close_the_connection_and_a_pause_earns_new_ones() -> None:
-    session = Session(frames_per_second=10, frames_at_once=20)
+    session = SocketSession(frames_per_second=10, frames_at_once=20)
     ping = '{"type": "ping"}'
     assert all(session.receive(ping, 5.0) == (Reply(Pong()),) for _ in range(20))
     assert all(session.receive(ping, 6.0) == (Reply(Pong()),) for _ in range(10))
@@ -163,7 +163,7 @@ def test_frames_beyond_the_rate_close_the_connection_and_a_pause_earns_new_ones(
 
 
 def test_frames_without_a_message_count_as_those_with_one() -> None:
-    session = Session(frames_per_second=10, frames_at_once=20)
+    session = SocketSession(frames_per_second=10, frames_at_once=20)
     assert all(session.count(0.0) == () for _ in range(19))
     assert session.receive('{"type": "ping"}', 0.0) == (Reply(Pong()),)
     assert session.count(0.0) == (Close(protocol.CLOSE_PACE, "too many frames"),)
@@ -172,7 +172,7 @@ def test_frames_without_a_message_count_as_those_with_one() -> None:
 
 
 def test_a_large_frame_counts_as_many_small_ones() -> None:
-    session = Session(frames_per_second=10, frames_at_once=20)
+    session = SocketSession(frames_per_second=10, frames_at_once=20)
     large = json.dumps({"type": "ping", "padding": "x" * 9 * 4096})
     assert [isinstance(session.receive(large, 0.0)[0], Reply) for _ in range(2)] == [True, True]
     (close,) = session.receive(large, 0.0)

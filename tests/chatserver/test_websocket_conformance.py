@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.protocol import CLOSE_PACE, MAX_FRAMES_AT_ONCE
-from chatserver.socket.session import Session, State
+from chatserver.socket.session import SocketSession, State
 from chatserver.transport.upkeep import Sockets
 from chatserver.transport.websocket import Socket, make_protocol
 from tests.support.autobahn import CASES, OK, Case, close, fragments
@@ -34,7 +34,7 @@ class Echo:
     def __init__(self) -> None:
         self.is_over = asyncio.Event()
         self.messages = 0
-        self._session = Session()
+        self._session = SocketSession()
         self._socket: Socket | None = None
 
     def opened(self, socket: Socket) -> None:

@@ -24,7 +24,7 @@ from tests.support.server import ServerProcess
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chatserver.model import Session
+    from chatserver.model import SignIn
 
 pytestmark = pytest.mark.integration
 
@@ -33,18 +33,18 @@ def deletions(server: Server) -> Deletions:
     return Deletions(server.database, Devices(server.database))
 
 
-def principal(session: Session) -> Principal:
+def principal(session: SignIn) -> Principal:
     return Principal(session.user.user_id, session.device_id)
 
 
-async def delete(server: Server, session: Session) -> None:
+async def delete(server: Server, session: SignIn) -> None:
     """Delete an account, and leave its groups."""
     deleting = deletions(server)
     await deleting.delete_account(principal(session))
     await deleting.sweep()
 
 
-async def events(server: Server, reader: Session, chat_id: int) -> list[tuple[str, Any]]:
+async def events(server: Server, reader: SignIn, chat_id: int) -> list[tuple[str, Any]]:
     rows = (await chats.read_history(server.database, reader.user.user_id, chat_id, limit=100)).rows
     return [(row.kind, row.detail) for row in rows if row.kind == "member"]
 

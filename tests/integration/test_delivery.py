@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.accounts.devices import Devices
-from chatserver.fanout.connection import Connection
+from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.delivery import Deliverer
 from chatserver.fanout.hub import Hub
 from chatserver.hints import Hint, MembershipChange
@@ -46,10 +46,10 @@ class SilentBus:
 @asynccontextmanager
 async def delivering(server: Server, *, healing: bool) -> AsyncIterator[tuple[Hub, Deliverer]]:
     hub = Hub()
-    deliverer = Deliverer(server.database, Devices(server.database, on_ended=hub.revoke), hub, Metrics())
+    deliverer = Deliverer(server.database, Devices(server.database, on_ended=hub.sign_out), hub, Metrics())
     tasks = [asyncio.create_task(deliverer.run())]
     if healing:
-        tasks.append(asyncio.create_task(deliverer.run_healing(SilentBus())))
+        tasks.append(asyncio.create_task(deliverer.recovery.run(SilentBus())))
     try:
         yield hub, deliverer
     finally:
@@ -58,15 +58,15 @@ async def delivering(server: Server, *, healing: bool) -> AsyncIterator[tuple[Hu
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def connect(hub: Hub, deliverer: Deliverer, user_id: int, device_id: int) -> Connection:
-    await deliverer.learn(user_id)
-    connection = Connection(f"c{device_id}", user_id, device_id)
-    hub.claim(connection)
+async def connect(hub: Hub, deliverer: Deliverer, user_id: int, device_id: int) -> ClientConnection:
+    await deliverer.arrivals.expect(user_id)
+    connection = ClientConnection(f"c{device_id}", user_id, device_id)
+    hub.registry.claim(connection)
     hub.add(connection)
     return connection
 
 
-async def taken(connection: Connection) -> list[bytes]:
+async def taken(connection: ClientConnection) -> list[bytes]:
     """Wait for frames, or for the order to close, and return the frames."""
     there = asyncio.Event()
     connection.outbox.attach(there.set)
@@ -74,7 +74,7 @@ async def taken(connection: Connection) -> list[bytes]:
     return connection.outbox.take()
 
 
-async def seqs(connection: Connection, count: int) -> list[int]:
+async def seqs(connection: ClientConnection, count: int) -> list[int]:
     found: list[int] = []
     async with asyncio.timeout(WAIT_SECONDS):
         while len(found) < count:
@@ -109,7 +109,7 @@ async def test_receipts_reach_their_reader_though_all_hints_are_lost(server: Ser
             assert await receipt_like(a, wanted | {"delivered_seq": mark.delivered_seq, "read_seq": mark.read_seq})
 
 
-async def receipt_like(connection: Connection, wanted: dict[str, object]) -> bool:
+async def receipt_like(connection: ClientConnection, wanted: dict[str, object]) -> bool:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             if wanted in [json.loads(frame) for frame in await taken(connection)]:
@@ -145,13 +145,13 @@ async def test_news_of_a_group_that_came_apart_from_its_rows_bring_them(server: 
     async with delivering(server, healing=False) as (hub, deliverer):
         b = await connect(hub, deliverer, bob.user.user_id, bob.device_id)
         group = await groups.create_group(server.database, ana.user.user_id, "Team", ["bob"])
-        deliverer.hear(Hint("other", members=(MembershipChange(group.chat_id, (bob.user.user_id,)),)))
+        deliverer.receive(Hint("other", members=(MembershipChange(group.chat_id, (bob.user.user_id,)),)))
         assert await seqs(b, 1) == [1]
 
 
 @asynccontextmanager
 async def writing(server: Server, deliverer: Deliverer) -> AsyncIterator[MessageWriter]:
-    writer = MessageWriter(server.database, deliverer)
+    writer = MessageWriter(server.database, deliverer.own_batches)
     writer.start()
     try:
         yield writer
@@ -169,7 +169,7 @@ async def test_what_a_server_stores_reaches_its_own_members_without_hints_as_oth
         b = await connect(hub, deliverer, bob.user.user_id, bob.device_id)
         e = await connect(hub, deliverer, eve.user.user_id, eve.device_id)
         await groups.remove_member(server.database, ana.user.user_id, group.chat_id, eve.user.user_id)
-        deliverer.hear(Hint("other", ranges=(SeqRange(group.chat_id, 2, 2),)))
+        deliverer.receive(Hint("other", ranges=(SeqRange(group.chat_id, 2, 2),)))
         assert await seqs(b, 1) == await seqs(e, 1) == [2]
         for chat_id, to in ((direct, "bob"), (group.chat_id, None)):
             sent = await send_message(

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from chatserver.fanout.connection import MAX_OUTBOX_BYTES
+from chatserver.fanout.outbox import MAX_OUTBOX_BYTES
 from tests.support.devices import Device, Socket, sign_in
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate

@@ -65,9 +65,9 @@ async def test_what_is_pushed_right_after_a_sync_was_asked_for_comes_once(
         hub = behind.context.hub
         wire = Wire(behind, Principal(ada.user.user_id, ada.device_id))
         # Somebody else follows the chat here, and what it has come to is still under way.
-        await behind.context.deliverer.learn(bob.user.user_id)
+        await behind.context.deliverer.arrivals.expect(bob.user.user_id)
         hub.unfollow(bob.user.user_id, sent.chat_id)
-        hub.follow(bob.user.user_id, sent.chat_id, 0)
+        hub.following.follow(bob.user.user_id, sent.chat_id, 0)
         await wire.open()
         wire.submit({"type": "sync", "chats": {}})
         row = PushedRow(sent.chat_id, sent.seq, bob.user.user_id, "other", b'{"type":"message"}', (ada.user.user_id,))

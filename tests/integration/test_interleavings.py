@@ -371,7 +371,7 @@ class Interleavings(RuleBasedStateMachine):
         handset.read()
         assert handset.wire is not None, "nobody ends a connection now"
         for chat_id in await self._chats_of(handset.user_id):
-            await handset.heal(server, chat_id)
+            await handset.recover(server, chat_id)
             rows = (await chats.read_history(self._database, handset.user_id, chat_id, limit=1)).rows
             if rows and handset.order.have.get(chat_id, 0) < rows[-1].seq:
                 return f"device {place}: rows of chat {chat_id} after {handset.order.have.get(chat_id, 0)}"

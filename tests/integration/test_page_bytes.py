@@ -9,7 +9,7 @@ import pytest
 
 from chatserver.errors import ValidationFailed
 from chatserver.messaging import chats, feed, sync
-from chatserver.messaging.feed import FeedQuestion
+from chatserver.messaging.feed import FeedQuery
 from chatserver.model import SeqRange
 from chatserver.users import blocks
 from tests.support.people import Server, sign_in
@@ -120,7 +120,7 @@ async def test_a_feed_brings_large_rows_by_the_page_and_none_twice(server: Serve
 async def test_polls_that_are_answered_together_read_no_more_than_a_page(server: Server) -> None:
     ada = await sign_in(server.database, "Eve")
     since = (await feed.read_feed(server.database, ada.user.user_id)).next_since
-    questions = [FeedQuestion(since, limit, events=True) for limit in (1, 1000)]
+    questions = [FeedQuery(since, limit, events=True) for limit in (1, 1000)]
     sent = await server.send(ada.user.user_id, "first", to="Eve")
     assert set(await feed.read_feeds(server.database, ada.user.user_id, questions)) == set(questions)
     await server.database.execute(

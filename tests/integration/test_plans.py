@@ -8,7 +8,7 @@ import pytest
 
 from chatserver.accounts.devices import Devices
 from chatserver.fanout.hub import Hub
-from chatserver.fanout.syncing import Question, Syncs
+from chatserver.fanout.syncing import SyncRequest, Syncs
 from chatserver.messaging import changes, chats, feed, groups, sync
 from chatserver.messaging.receipts import Receipts
 from chatserver.model import ReceiptMark, SeqRange
@@ -189,7 +189,7 @@ async def test_each_hot_statement_goes_by_its_indexes(postgres: PostgresCluster,
             "poll with news": poll_with_news,
             "poll from the beginning": lambda: feed.read_feed(database, me),
             "sync": lambda: sync.sync_user(database, me, {chat_id: 2}),
-            "sync with others": lambda: Syncs(database, Hub()).answer_together([Question(other, {chat_id: 2})]),
+            "sync with others": lambda: Syncs(database, Hub()).answer_together([SyncRequest(other, {chat_id: 2})]),
             "list with unread": lambda: chats.list_chats(database, me),
             "one chat with unread": lambda: chats.get_chat(database, me, chat_id),
             "newest history": lambda: chats.read_history(database, me, chat_id),

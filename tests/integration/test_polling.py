@@ -10,7 +10,7 @@ import pytest
 
 from chatserver.fanout.polling import POLLS_OF_A_USER
 from chatserver.messaging import feed
-from chatserver.messaging.feed import FeedQuestion
+from chatserver.messaging.feed import FeedQuery
 from chatserver.model import SendMessage
 from chatserver.storage.database import single_connection
 from tests.support.devices import sign_in as device
@@ -49,7 +49,7 @@ async def test_one_row_wakes_all_polls_of_a_user_and_is_read_by_one_query(
         await server.send(ben.user.user_id, str(number), chat_id=chat_id)
     async with chat_server(read_dsn) as one:
         polls = [
-            asyncio.create_task(one.context.polls.wait(principal_of(ana), FeedQuestion(since, 100, events=False), 60))
+            asyncio.create_task(one.context.polls.wait(principal_of(ana), FeedQuery(since, 100, events=False), 60))
             for since in cursors
         ]
         # Each begins with what it lacks; those that have it all wait.
@@ -57,9 +57,7 @@ async def test_one_row_wakes_all_polls_of_a_user_and_is_read_by_one_query(
         assert [len(page.rows) for page in pages] == list(range(POLLS_OF_A_USER, 0, -1))
         polls = [
             asyncio.create_task(
-                one.context.polls.wait(
-                    principal_of(ana), FeedQuestion(page.next_since, 100, events=number % 2 == 0), 60
-                )
+                one.context.polls.wait(principal_of(ana), FeedQuery(page.next_since, 100, events=number % 2 == 0), 60)
             )
             for number, page in enumerate(pages)
         ]
@@ -89,12 +87,12 @@ async def test_polls_that_are_answered_together_get_what_each_would_get_alone(
     me = ana.user.user_id
     slow = (await server.send(cyd.user.user_id, "first", to="Ana")).chat_id
     quick = (await server.send(ben.user.user_id, "first", to="Ana")).chat_id
-    questions = [FeedQuestion(None, 100, events=False), FeedQuestion("not a cursor", 100, events=False)]
+    questions = [FeedQuery(None, 100, events=False), FeedQuery("not a cursor", 100, events=False)]
     async with single_connection(read_dsn, "a slow writer") as writer:
         for number in range(12):
             events = number % 2 == 0
             since = (await feed.read_feed(server.database, me, events=events)).next_since
-            questions.append(FeedQuestion(since, 1 + number, events))
+            questions.append(FeedQuery(since, 1 + number, events))
             await server.send(ben.user.user_id, str(number), chat_id=quick)
             if number == 3:
                 # Committed late: behind cursors that were made meanwhile.

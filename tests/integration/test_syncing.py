@@ -9,7 +9,7 @@ import pytest
 
 from chatserver.fanout import syncing
 from chatserver.fanout.hub import Hub
-from chatserver.fanout.syncing import BATCH_ROWS, FEW_CHATS, FEW_ROWS, Question, Syncs
+from chatserver.fanout.syncing import BATCH_ROWS, FEW_CHATS, FEW_ROWS, SyncRequest, Syncs
 from chatserver.messaging import changes, groups, sync
 from chatserver.messaging.receipts import Receipts
 from chatserver.messaging.rendering import frame_of_row, view_synced
@@ -71,13 +71,13 @@ async def test_clients_that_sync_together_get_what_each_would_get_alone(server: 
     names = ["Ada", "Bob", "Cy", "Dan", "Eve"]
     people = await make_history(server, names, chance)
     everything = {user_id: await sync.sync_user(server.database, user_id, {}) for user_id in people.values()}
-    questions = [Question(user_id, {}) for user_id in people.values()]
+    questions = [SyncRequest(user_id, {}) for user_id in people.values()]
     for _ in range(20):
         user_id = chance.choice(list(people.values()))
         have = {chat.chat_id: chance.randint(0, chat.last_seq + 1) for chat in everything[user_id].chats}
-        questions.append(Question(user_id, {chat_id: seq for chat_id, seq in have.items() if chance.random() < 0.8}))
+        questions.append(SyncRequest(user_id, {chat_id: seq for chat_id, seq in have.items() if chance.random() < 0.8}))
     # Nobody's chat, and one that this user is not in.
-    questions.append(Question(people["Ada"], {987654: 3}))
+    questions.append(SyncRequest(people["Ada"], {987654: 3}))
     answers = await Syncs(server.database, Hub()).answer_together(questions)
     for question, answer in zip(questions, answers, strict=True):
         alone = await sync.sync_user(server.database, question.user_id, question.have)
@@ -95,7 +95,7 @@ async def test_members_of_the_largest_chats_are_left_out_as_alone(
     await fill_groups(read_dsn, me, groups=3, members=20)
     for most_members in (2, 61, 62, 80, 81, 1000):
         monkeypatch.setattr(syncing, "SYNC_MEMBERS_MAX", most_members)
-        (answer,) = await Syncs(server.database, Hub()).answer_together([Question(me, {})])
+        (answer,) = await Syncs(server.database, Hub()).answer_together([SyncRequest(me, {})])
         alone = await sync.sync_user(server.database, me, {}, most_members=most_members)
         assert answer is not None
         assert list(answer.chats) == shape(alone)[1]
@@ -107,8 +107,8 @@ async def test_who_missed_much_is_answered_alone_and_completely(server: Server, 
     for number in range(FEW_ROWS):
         chat_id = (await server.send(ada, f"{number}", to="Bob")).chat_id
     syncs = Syncs(server.database, Hub())
-    most = [Question(bob, {}) for _ in range(BATCH_ROWS // FEW_ROWS)]
-    answers = await syncs.answer_together([*most, Question(bob, {chat_id: FEW_ROWS - 1}), Question(ada, {})])
+    most = [SyncRequest(bob, {}) for _ in range(BATCH_ROWS // FEW_ROWS)]
+    answers = await syncs.answer_together([*most, SyncRequest(bob, {chat_id: FEW_ROWS - 1}), SyncRequest(ada, {})])
     assert [answer is None for answer in answers] == [False] * len(most) + [True, True]
     for user_id in (ada, bob):
         answer = await syncs.answer(user_id, {})
@@ -127,9 +127,9 @@ async def test_a_herd_is_answered_by_fewer_statements_than_it_has_clients(
         user_ids = [row[0] for row in await server.database.fetch("SELECT user_id FROM users ORDER BY 1")]
         syncs = Syncs(server.database, Hub())
         # A connection asks once for the types that it does not know.
-        await syncs.answer_together([Question(ada, {})])
+        await syncs.answer_together([SyncRequest(ada, {})])
         log.forget()
-        answers = await syncs.answer_together([Question(user_id, {}) for user_id in user_ids])
+        answers = await syncs.answer_together([SyncRequest(user_id, {}) for user_id in user_ids])
         assert sum(len(answer.rows) for answer in answers if answer is not None) == 4 * 40
         # BEGIN, where the chats stand, rows with how large what is missed is, members, COMMIT.
         assert len(log.statements()) == 5
@@ -140,7 +140,7 @@ async def test_who_syncs_with_others_is_shown_watermarks_across_blocks_as_alone(
     for blocker, blocked in (("Bob", "Ada"), ("Cy", "Bob"), ("Eve", "Dan")):
         await blocks.set_block(server.database, people[blocker], people[blocked], blocked=True)
     asking = [people[name] for name in ("Ada", "Bob", "Cy")]
-    answers = await Syncs(server.database, Hub()).answer_together([Question(user_id, {}) for user_id in asking])
+    answers = await Syncs(server.database, Hub()).answer_together([SyncRequest(user_id, {}) for user_id in asking])
     for user_id, answer in zip(asking, answers, strict=True):
         alone = await sync.sync_user(server.database, user_id, {})
         assert answer is not None
@@ -158,7 +158,7 @@ async def test_a_batch_that_is_too_large_leaves_out_the_largest_chats(
     for name, size in (("Bob", 1000), ("Cy", 10), ("Dan", 100)):
         await server.send(ada, "x" * size, to=name)
     monkeypatch.setattr(syncing, "BATCH_BYTES", 500)
-    answers = await Syncs(server.database, Hub()).answer_together([Question(user_id, {}) for user_id in others])
+    answers = await Syncs(server.database, Hub()).answer_together([SyncRequest(user_id, {}) for user_id in others])
     assert [None if answer is None else len(answer.rows) for answer in answers] == [None, 1, 1]
 
 
@@ -169,9 +169,9 @@ async def test_who_misses_large_texts_syncs_alone_and_no_batch_reads_them(server
     for _ in range(2):
         await server.send(ada.user.user_id, "\U0001f44d" * 65_536, chat_id=heavy)
     questions = [
-        Question(ada.user.user_id, {}),
-        Question(bob.user.user_id, {}),
-        Question(ada.user.user_id, {heavy: 3}),
+        SyncRequest(ada.user.user_id, {}),
+        SyncRequest(bob.user.user_id, {}),
+        SyncRequest(ada.user.user_id, {heavy: 3}),
     ]
     answers = await Syncs(server.database, Hub()).answer_together(questions)
     assert answers[0] is None

@@ -18,7 +18,7 @@ from chatserver.accounts import device_limit
 from chatserver.errors import ChatError
 from chatserver.fanout.syncing import USER_AT_ONCE
 from chatserver.messaging import feed, groups
-from chatserver.messaging.feed import FeedQuestion
+from chatserver.messaging.feed import FeedQuery
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import CLOSE_RESTART
 from chatserver.users import blocks
@@ -28,7 +28,7 @@ from tests.support.people import make_accounts, principal_of, sign_in
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from chatserver.model import Page, Principal, Session
+    from chatserver.model import Page, Principal, SignIn
 
     Answer = Callable[[], Awaitable[str]]
 
@@ -78,11 +78,11 @@ class World:
     """
 
     me: Principal
-    ana: Session
+    ana: SignIn
     group: int
     direct: int
 
-    def __init__(self, one: ChatServer, two: ChatServer, air: Air, ben: Session) -> None:
+    def __init__(self, one: ChatServer, two: ChatServer, air: Air, ben: SignIn) -> None:
         self.one, self.two = one, two
         self._air = air
         self._ben = ben.user.user_id
@@ -110,7 +110,7 @@ class World:
             while server.bus.waiting:
                 server.hear(server.bus.waiting.pop(0))
             deliverer = server.context.deliverer
-            await eventually(lambda: not deliverer._work.is_set() and not deliverer._reached)  # noqa: B023 - awaited here
+            await eventually(lambda: not deliverer._work.is_set() and not deliverer._pending)  # noqa: B023 - awaited here
 
     async def write(self, chat_id: int, text: str) -> None:
         """Have Ben write on server one, which brings its own rows to its connections without the bus."""
@@ -175,7 +175,7 @@ async def eventually(is_so: Callable[[], bool]) -> None:
 async def a_long_poll(world: World, how: str) -> Answer:
     events = how == "removed"
     since = (await feed.read_feed(world.one.database, world.me.user_id, events=events)).next_since
-    question = FeedQuestion(since, 100, events=events)
+    question = FeedQuery(since, 100, events=events)
     poll = asyncio.create_task(world.one.context.polls.wait(world.me, question, 60))
     # Its first page was read, and so it waits.
     polls = world.one.context.hub.polls.by_user
@@ -201,7 +201,7 @@ async def a_socket(world: World, how: str) -> Answer:
 
 async def a_handshake(world: World, how: str) -> Answer:
     # Authenticated, and not among the connections yet.
-    await world.one.context.deliverer.learn(world.me.user_id)
+    await world.one.context.deliverer.arrivals.expect(world.me.user_id)
     wire = Wire(world.one, world.me)
 
     async def answer() -> str:

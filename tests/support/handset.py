@@ -14,7 +14,7 @@ from tests.support.inprocess import Wire
 from tests.support.replica import Replica, Row, as_client_sees, row_of_event
 
 if TYPE_CHECKING:
-    from chatserver.model import Session
+    from chatserver.model import SignIn
     from tests.support.inprocess import ChatServer, Frame
 
 HISTORY_ROWS = 200
@@ -44,7 +44,7 @@ class Handset:
         failed: what no device may be told.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SignIn) -> None:
         self.user_id = session.user.user_id
         self._principal = Principal(session.user.user_id, session.device_id)
         self.order = RowOrder()
@@ -202,7 +202,7 @@ class Handset:
 
     # --- healing
 
-    async def heal(self, server: ChatServer, chat_id: int) -> None:
+    async def recover(self, server: ChatServer, chat_id: int) -> None:
         """Fetch by REST what a chat lacks before rows that are here, as `chatcluster_client` does."""
         while self.order.is_waiting(chat_id):
             asked_about = self.order.newest_held(chat_id)

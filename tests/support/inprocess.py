@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chatserver.errors import ChatError, InternalError
-from chatserver.fanout.connection import Connection
+from chatserver.fanout.connection import ClientConnection
 from chatserver.hints import Hint
 from chatserver.metrics import Metrics
 from chatserver.settings import read_settings
@@ -121,7 +121,7 @@ class ChatServer:
         context.writer.start()
         self._loops = [
             asyncio.create_task(context.deliverer.run()),
-            asyncio.create_task(context.deliverer.run_healing(self.bus)),
+            asyncio.create_task(context.deliverer.recovery.run(self.bus)),
         ]
         self._air.servers.append(self)
 
@@ -164,7 +164,7 @@ class ChatServer:
 
     def hear(self, hint: Hint) -> None:
         """Get a hint."""
-        self.context.deliverer.hear(hint)
+        self.context.deliverer.receive(hint)
 
     def lose_bus(self) -> None:
         """Lose the connection of LISTEN, and what was on the way with it."""
@@ -175,7 +175,7 @@ class ChatServer:
         """Listen again, on a new connection that tells nothing of what was before."""
         self.bus.listening = True
         self.bus.waiting.clear()
-        self.context.deliverer.hints_were_missed()
+        self.context.deliverer.recovery.hints_were_missed()
 
 
 class PlayedSocket(Socket):
@@ -214,7 +214,7 @@ class Wire:
 
     def __init__(self, server: Parts, principal: Principal) -> None:
         self.server = server
-        self._connection = Connection(uuid.uuid4().hex[:16], principal.user_id, principal.device_id)
+        self._connection = ClientConnection(uuid.uuid4().hex[:16], principal.user_id, principal.device_id)
         self._conversation = Conversation(server.context, self._connection, "epoch")
         self._socket = PlayedSocket(self._conversation)
 
@@ -225,7 +225,7 @@ class Wire:
             ServiceUnavailable: the database is unavailable.
         """
         context = self.server.context
-        await context.deliverer.learn(self._connection.user_id)
+        await context.deliverer.arrivals.expect(self._connection.user_id)
         await context.deliverer.claims.claim(context.bus, self._connection)
         self._conversation.opened(self._socket)
 

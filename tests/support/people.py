@@ -14,7 +14,7 @@ from chatserver.accounts.sign_in import Accounts
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.receipts import Receipts
 from chatserver.messaging.writer import MessageWriter
-from chatserver.model import Principal, SendMessage, SentMessage, Session
+from chatserver.model import Principal, SendMessage, SentMessage, SignIn
 from chatserver.storage.database import Database
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def make_accounts(database: Database, secret_key: bytes = b"k" * 32, **limits: A
     return Accounts(database, secret_key=secret_key, limits=dataclasses.replace(LIMITS, **limits))
 
 
-async def sign_in(database: Database, username: str | None = None, phone_number: str | None = None) -> Session:
+async def sign_in(database: Database, username: str | None = None, phone_number: str | None = None) -> SignIn:
     """Make an account, or another device of one."""
     accounts = make_accounts(database)
     request = await accounts.request_code(phone_number or new_number(), "192.0.2.1")
     return await accounts.create_session(request.phone_number, request.code, username=username, code_id=request.code_id)
 
 
-def principal_of(session: Session) -> Principal:
+def principal_of(session: SignIn) -> Principal:
     """Return whom a sign-in lets call."""
     return Principal(session.user.user_id, session.device_id)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chatserver import loops, supervision
 from chatserver.accounts import deletion
 from chatserver.accounts.code_senders import CodeMessage
-from chatserver.fanout import bus, delivery
+from chatserver.fanout import bus, delivery, recovery
 from chatserver.fanout import presence as presence_service
 from chatserver.fleet import balancing, health, housekeeping, proxies
 from chatserver.fleet.health import Health
@@ -54,7 +54,8 @@ END = "end"
 PERIODS: dict[Any, tuple[str, ...]] = {
     supervision: ("RESTART_SECONDS", "RESTART_MAX_SECONDS"),
     bus: ("WATCH_SECONDS",),
-    delivery: ("HEAL_SECONDS", "RETRY_SECONDS"),
+    delivery: ("RETRY_SECONDS",),
+    recovery: ("RECOVER_SECONDS", "RETRY_SECONDS"),
     presence_service: ("PRESENCE_SECONDS", "COMPARE_SECONDS"),
     health: ("ROOM_SECONDS", "SCHEMA_RETRY_SECONDS"),
     upkeep: ("SWEEP_SECONDS",),
@@ -85,7 +86,7 @@ class LoopedServer:
         self.works: dict[str, Callable[[], Awaitable[None]]] = {
             "bus": self._hears,
             "delivery": self._delivers,
-            "healing": self._heals,
+            "recovery": self._recovers,
             "presence": self._writes_presence,
             "schema": self._finds_schema,
             "room": self._finds_room,
@@ -139,14 +140,14 @@ class LoopedServer:
         self._wires["ben"].submit({"type": "read", "chat_id": group.chat_id, "seq": sent.seq})
         await self._comes("ana", lambda frame: frame["type"] == "receipt" and frame.get("chat_id") == group.chat_id)
 
-    async def _heals(self) -> None:
+    async def _recovers(self) -> None:
         deliverer, text = self.context.deliverer, f"unheard {next(self._numbers)}"
-        hears, alive = self.context.bus, deliverer.hear
+        hears, alive = self.context.bus, deliverer.receive
         assert isinstance(hears, bus.PostgresBus)
         hears._on_hint = lambda _hint: None
         try:
             await self._other.send(self._ids["ana"], text, to="ben")
-            deliverer.hints_were_missed()
+            deliverer.recovery.hints_were_missed()
             await self._comes("ben", lambda frame: _text(frame) == text)
         finally:
             hears._on_hint = alive

@@ -27,7 +27,7 @@ from chatserver.accounts.device_limit import end_surplus_devices
 from chatserver.audit import audited, mask_phone_number
 from chatserver.errors import InvalidCode, RateLimited
 from chatserver.limits.addresses import address_subject
-from chatserver.model import CodeRequest, Session
+from chatserver.model import CodeRequest, SignIn
 from chatserver.storage import accounts, codes
 from chatserver.storage.audit import AuditEvent
 from chatserver.storage.outages import StatementFailed
@@ -177,7 +177,7 @@ class Accounts:
         username: str | None = None,
         code_id: str | None = None,
         address: str = "",
-    ) -> Session:
+    ) -> SignIn:
         """Exchange a code for a token; the first sign-in of a number creates its account.
 
         An invalid or taken username leaves the code valid. A given username becomes the account's.
@@ -231,7 +231,7 @@ class Accounts:
                     )
         except StatementFailed as error:
             raise accounts.username_taken(error) from error
-        return Session(token, device_id, user)
+        return SignIn(token, device_id, user)
 
     async def _check_code(self, number: str, given: bytes, code_id: str | None, address: str) -> TriedCode:
         """Count a try; returns the stored code, which is the given one.

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Seconds between signs of life asked of the listening connection.
+# Interval of probes of the listening connection.
 WATCH_SECONDS = 2.0
-# Without a sign of life for so long the bus counts as silent, and its users look for themselves: within 5 s more, so
-# that a message that the bus swallowed arrives in less than 10 s.
+# Time without a sign of life after which the bus counts as silent, and recovery reads the database: within 5 s more, so
+# that a message whose hint was lost arrives in less than 10 s.
 SILENT_SECONDS = 4.0
-# First and longest wait between tries to listen again.
+# First and longest wait before listening again.
 RETRY_SECONDS = 0.2
 RETRY_MAX_SECONDS = 5.0
 
 
 class Listening(Protocol):
-    """A connection that hears hints (``storage.database.Listener``)."""
+    """A connection that receives hints (``storage.database.Listener``)."""
 
     async def wait_closed(self) -> None:
         """Return when the connection has ended."""
 
     async def ping(self) -> None:
-        """Ask for a sign of life; raises ServiceUnavailable when none comes."""
+        """Wait for a sign of life; raises ServiceUnavailable when none comes."""
 
     def close(self) -> None:
         """Cut the connection."""
@@ -43,24 +43,24 @@ class Bus(Protocol):
     """Carries hints between servers."""
 
     def is_healthy(self) -> bool:
-        """Whether hints sent by others arrive now, as far as can be known."""
+        """Return whether hints of other servers arrive now, as far as can be known."""
 
     async def publish(self, hint: Hint) -> None:
         """Send an ephemeral hint; those of stored rows are sent by the transaction that stores them."""
 
     async def run(self) -> None:
-        """Hear hints until cancelled."""
+        """Receive hints until cancelled."""
 
 
 class PostgresBus:
-    """Hints by PostgreSQL's LISTEN and NOTIFY, on one connection of its own.
+    """Hints by PostgreSQL's LISTEN and NOTIFY, on a separate connection.
 
     Args:
         listen: opens the listening connection (``Database.listen``).
         notify: sends payloads (``Database.notify``).
         on_hint: called with each hint; must not block.
-        on_listening: called each time hints begin to be heard: what was said before has been missed.
-        on_health: told when hints can be heard and when no longer.
+        on_listening: called each time it begins to listen: hints of before were missed.
+        on_health: called with whether hints can be received, when that changes.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PostgresBus:
         self._alive_at: float | None = None
 
     def is_healthy(self) -> bool:
-        """Whether the listening connection has given a sign of life within SILENT_SECONDS."""
+        """Return whether the listening connection gave a sign of life within SILENT_SECONDS."""
         return self._alive_at is not None and time.monotonic() - self._alive_at < SILENT_SECONDS
 
     async def publish(self, hint: Hint) -> None:
@@ -92,11 +92,11 @@ class PostgresBus:
         await self._notify(hint.encode())
 
     async def run(self) -> None:
-        """Listen, watch the connection, and listen anew with back-off when it is lost; until cancelled."""
+        """Listen, probe the connection, and listen again with back-off when it is lost; until cancelled."""
         wait_seconds = RETRY_SECONDS
         while True:
             try:
-                listener = await self._listen(self._hear)
+                listener = await self._listen(self._receive)
             except ServiceUnavailable:
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, RETRY_MAX_SECONDS)
@@ -127,7 +127,7 @@ class PostgresBus:
             else:
                 return
 
-    def _hear(self, payload: str) -> None:
+    def _receive(self, payload: str) -> None:
         try:
             hint = Hint.decode(payload)
         except ValueError:

@@ -1,132 +1,23 @@
-"""One connection's place in the hub: a bounded outbox, and what it has yet to hear."""
+"""One WebSocket of a client as delivery sees it: its outbox, and which rows it does not need."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chatserver.fanout.outbox import MAX_OUTBOX_BYTES, MAX_OUTBOX_FRAMES, Outbox
 from chatserver.protocol import CLOSE_PACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-# A reader this far behind is not reading: at 100 messages a second it is 20 s late, and a sync serves it better.
-MAX_OUTBOX_FRAMES = 2048
-# Memory one slow reader may hold; 10,000 of them at once would hold 10 GB, so readers who are merely slow must be rare.
-MAX_OUTBOX_BYTES = 1024 * 1024
-# Bytes written at a time: the transport is asked after each whether the peer still reads.
-WRITE_BYTES = 32 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class CloseOrder:
-    """How a connection ends.
-
-    Attributes:
-        flush: write what is queued first; False for a reader that does not read.
-    """
-
-    code: int
-    reason: str
-    flush: bool
-
-
-class Outbox:
-    """Frames waiting to be written to one connection; refuses more than its bounds.
-
-    Args:
-        max_frames: frames that may wait.
-        max_bytes: bytes that may wait.
-
-    Attributes:
-        order: how the connection shall end; None while it goes on.
-    """
-
-    __slots__ = ("_bytes", "_frames", "_max_bytes", "_max_frames", "_room", "_wake", "order")
-
-    def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
-        self.order: CloseOrder | None = None
-        self._frames: list[bytes] = []
-        self._bytes = 0
-        self._max_frames = max_frames
-        self._max_bytes = max_bytes
-        self._room: asyncio.Event | None = None
-        self._wake: Callable[[], None] | None = None
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def attach(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called whenever there is something to take, or an order, where there was nothing before."""
-        self._wake = wake
-        if self._frames or self.order is not None:
-            wake()
-
-    def put(self, frame: bytes) -> bool:
-        """Queue a frame; False when the connection is closing or was just found too slow."""
-        if self.order is not None:
-            return False
-        if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
-            self.close(CLOSE_PACE, "too slow", flush=False)
-            return False
-        self._frames.append(frame)
-        self._bytes += len(frame)
-        if len(self._frames) == 1 and self._wake is not None:
-            self._wake()
-        return True
-
-    def close(self, code: int, reason: str, *, flush: bool = True) -> None:
-        """Order the connection to be closed behind what waits; the first order holds."""
-        if self.order is not None:
-            return
-        self.order = CloseOrder(code, reason, flush)
-        if not flush:
-            self._frames.clear()
-            self._bytes = 0
-        if self._wake is not None:
-            self._wake()
-        self._make_room()
-
-    async def room(self) -> None:
-        """Wait until the outbox is less than half full, for producers that can wait (a sync)."""
-        while self._is_half_full() and self.order is None:
-            if self._room is None:
-                self._room = asyncio.Event()
-            await self._room.wait()
-
-    def take(self) -> list[bytes]:
-        """Return the first frames, at most WRITE_BYTES (but one at least); empty: nothing waits."""
-        if self._bytes <= WRITE_BYTES:
-            taken, self._frames, self._bytes = self._frames, [], 0
-        else:
-            size = count = 0
-            for frame in self._frames:
-                if count and size + len(frame) > WRITE_BYTES:
-                    break
-                size += len(frame)
-                count += 1
-            taken, self._frames = self._frames[:count], self._frames[count:]
-            self._bytes -= size
-        if not self._is_half_full():
-            self._make_room()
-        return taken
-
-    def _is_half_full(self) -> bool:
-        return self._bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames
-
-    def _make_room(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
 class PushedRow:
-    """A row on its way to connections, encoded once.
+    """A row to deliver, encoded once for all connections.
 
     Attributes:
-        user_ids: local users who may see it.
+        user_ids: users of this server who may see it.
     """
 
     chat_id: int
@@ -138,10 +29,10 @@ class PushedRow:
 
 
 class Held:
-    """Rows that wait for the end of a connection's sync, all chats together: no more than an outbox may hold.
+    """Rows of all chats that wait for the end of a connection's sync: no more than an outbox may hold.
 
     Attributes:
-        rows: in the order in which they came.
+        rows: in the order of their arrival.
     """
 
     __slots__ = ("_bytes", "rows")
@@ -158,18 +49,18 @@ class Held:
 
 
 @dataclass(eq=False, slots=True)
-class Connection:
+class ClientConnection:
     """One WebSocket.
 
     Attributes:
         conn_id: name of the connection in ``welcome`` and the logs.
-        own_ids: client ids of this connection's sends whose rows have not come by: it gets their ack, not the rows.
-        held: rows that came during a sync; None when no sync runs.
-        ahead: how far a sync has brought it chats that the hub does not follow for its user yet.
-        watched: users whose presence it is told.
-        published: the other servers were told of it.
-        announced: this server has heard that, too: what it hears of the same device from here on is newer.
-        proxy: address of whoever opened it, a proxy's as a rule.
+        own_ids: client ids of sends of this connection whose rows have not passed yet: it gets acks instead of rows.
+        held: rows that arrived during a sync; None when no sync runs.
+        ahead: how far a sync has brought chats that the hub does not follow for its user yet.
+        watched: users whose presence it subscribed to.
+        published: its claim has been published to the other servers.
+        announced: this server has received that claim, too: later claims of the same device are newer.
+        proxy: address of the peer that opened it, usually a proxy's.
     """
 
     conn_id: str
@@ -183,3 +74,40 @@ class Connection:
     published: bool = False
     announced: bool = False
     proxy: str = ""
+
+    def offer(self, row: PushedRow, after_seq: int) -> bool:
+        """Queue a row unless the connection has it; hold it back during a sync.
+
+        Args:
+            row: a row that the user may see.
+            after_seq: the seq up to which the connection has the chat.
+
+        Returns:
+            Whether it was queued.
+        """
+        is_own = row.from_id == self.user_id and row.client_id in self.own_ids
+        if is_own:
+            self.own_ids.discard(row.client_id)
+        if row.seq <= after_seq or is_own:
+            return False
+        if self.held is not None:
+            if not self.held.add(row):
+                self.outbox.close(CLOSE_PACE, "too slow", flush=False)
+            return False
+        return self.outbox.put(row.frame)
+
+    def hold(self) -> None:
+        """Hold rows back until ``release``, so that the client gets each chat in order; those held already stay so."""
+        if self.held is None:
+            self.held = Held()
+
+    def release(self, reached: Mapping[int, int]) -> None:
+        """Queue the held rows that the sync did not bring.
+
+        Args:
+            reached: the seq to which the sync brought each chat.
+        """
+        held, self.held = self.held, None
+        for row in held.rows if held is not None else ():
+            if row.seq > reached.get(row.chat_id, 0):
+                self.outbox.put(row.frame)

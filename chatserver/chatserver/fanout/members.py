@@ -1,4 +1,4 @@
-"""Current members of the chats that are followed here, and who of them gets no signals of whom."""
+"""Current members of the chats that are followed here, and between which of them no signals go. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Known:
 
 
 class Members:
-    """What has been looked up of chats since their members, or blocks between them, last changed."""
+    """What was read of chats since their members, or blocks between them, last changed."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
@@ -38,15 +38,15 @@ class Members:
         self._known[chat_id] = _Known(frozenset(user_ids), by_user)
 
     def forget(self, chat_id: int) -> None:
-        """Look a chat's members up anew when they are needed."""
+        """Have the members of a chat read again when they are needed."""
         self._known.pop(chat_id, None)
 
     def forget_all(self) -> None:
-        """Look up all anew: news of them may have been lost."""
+        """Have all members read again: hints of changes may have been lost."""
         self._known.clear()
 
     def forget_shared(self, chat_ids: Iterable[int], user_id: int, other_id: int) -> None:
-        """Look up anew those of the chats that two users share: what may go between them has changed."""
+        """Have those of the chats read again that two users share: which signals go between them changed."""
         for chat_id in chat_ids:
             known = self._known.get(chat_id)
             if known is not None and {user_id, other_id} <= known.user_ids:

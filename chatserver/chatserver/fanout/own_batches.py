@@ -1,7 +1,7 @@
-"""Brings what this server has stored to its own connections: the rows are at hand, and need not be read again.
+"""Delivery of messages that this server stores itself: the writer has their rows, so nobody reads them again.
 
-A batch is pushed when nothing is missing before it. Where rows of other servers are, and whenever the fate of a batch
-is unknown, its hint says where to look, as for everybody else's.
+A batch is pushed when no row is missing before it. Otherwise, and whenever its outcome is unknown, its hint says which
+rows to read, as with batches of other servers.
 """
 
 from __future__ import annotations
@@ -13,62 +13,84 @@ from typing import TYPE_CHECKING
 from chatserver.fanout.connection import PushedRow
 from chatserver.messaging.rendering import frame_of_stored
 from chatserver.model import SeqRange
+from chatserver.supervision import caught
 from chatserver.times import MICROSECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from chatserver.fanout.hub import Hub
+    from chatserver.fanout.pending_rows import PendingRows
     from chatserver.metrics import Metrics
     from chatserver.model import Status
     from chatserver.storage.messages import AppendResult, NewMessage
 
 
-class Echo:
-    """Own batches on their way.
+class OwnBatches:
+    """The batches of this server's writer, whose ``CommitListener`` it is.
 
     Args:
-        hub: whose connections get the rows.
-        metrics: told how long after the commit that was.
+        hub: the connections of this server.
+        pending: gets the rows that have to be read.
+        metrics: gets the seconds from commit to delivery.
     """
 
-    def __init__(self, hub: Hub, metrics: Metrics) -> None:
+    def __init__(self, hub: Hub, pending: PendingRows, metrics: Metrics) -> None:
         self._hub = hub
+        self._pending = pending
         self._metrics = metrics
+        # The chats of batches that are being stored, and what was hinted of them meanwhile.
         self._held: dict[int, SeqRange | None] = {}
 
-    def begin(self, chat_ids: Collection[int]) -> None:
-        """Keep back the hints of these chats' batches until ``end``; no chat is in two batches at a time."""
-        self._held.update(dict.fromkeys(chat_ids))
+    # --- the writer's listener
 
-    def end(self, chat_ids: Collection[int]) -> list[SeqRange]:
-        """Return what was hinted meanwhile and is needed still: the batch failed, or could not be pushed."""
-        held = [self._held.pop(chat_id, None) for chat_id in chat_ids]
-        return [chat_range for chat_range in held if chat_range is not None and self._is_needed(chat_range)]
+    def begin(self, messages: Sequence[NewMessage]) -> None:
+        """Hold the hints of the batch back: its rows will be available without a query."""
+        self._held.update(dict.fromkeys([message.chat_id for message in messages]))
 
-    def settles(self, chat_range: SeqRange) -> bool:
-        """Take the hint of an own batch; False when somebody has to look for its rows."""
+    def committed(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
+        """Push the rows of the batch; those that others are missing before are read."""
+        try:
+            self._push_batch(messages, results)
+        except Exception as error:  # noqa: BLE001 - the rows are stored, and their hint has them read
+            caught("own_batch_not_delivered", error)
+        self._release(messages)
+
+    def failed(self, messages: Sequence[NewMessage]) -> None:
+        """Have the rows read that were hinted: the batch may have been committed."""
+        self._release(messages)
+
+    def _release(self, messages: Sequence[NewMessage]) -> None:
+        for chat_id in {message.chat_id for message in messages}:
+            held = self._held.pop(chat_id, None)
+            if held is not None and self._is_needed(held):
+                self._pending.add((held,))
+
+    # --- the hints of these batches
+
+    def receive(self, ranges: Iterable[SeqRange]) -> None:
+        """Take the rows of the hint of an own batch; those that are not pushed otherwise are read."""
+        for chat_range in ranges:
+            if chat_range.chat_id in self._held:
+                self._hold(chat_range)
+            elif self._is_needed(chat_range):
+                self._pending.add((chat_range,))
+
+    def _hold(self, chat_range: SeqRange) -> None:
         chat_id, first_seq, last_seq = chat_range.chat_id, chat_range.first_seq, chat_range.last_seq
-        if chat_id not in self._held:
-            return not self._is_needed(chat_range)
         held = self._held[chat_id]
         if held is not None:
             first_seq, last_seq = min(first_seq, held.first_seq), max(last_seq, held.last_seq)
         self._held[chat_id] = SeqRange(chat_id, first_seq, last_seq)
-        return True
 
     def _is_needed(self, chat_range: SeqRange) -> bool:
-        after_seq = self._hub.needed_after(chat_range.chat_id)
-        # A chat that nobody follows yet may be about to be: what is hinted of it says where its rows begin.
+        after_seq = self._hub.following.needed_after(chat_range.chat_id)
+        # A chat that nobody follows yet may be joined: its hint says where its rows begin.
         return after_seq is None or after_seq < chat_range.last_seq
 
-    def deliver(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> list[SeqRange]:
-        """Push the rows of a batch that has been committed.
+    # --- pushing
 
-        Returns:
-            Rows that are needed here, but not before others.
-        """
-        left = []
+    def _push_batch(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
         stored = [pair for pair in zip(messages, results, strict=True) if pair[1].outcome == "stored"]
         # Rows of a chat need not stand together in a batch.
         stored.sort(key=_chat_id)
@@ -77,20 +99,19 @@ class Echo:
             first, last = rows[0][1], rows[-1][1]
             if first.seq is None or last.seq is None:
                 continue
-            after_seq = self._hub.needed_after(chat_id)
+            after_seq = self._hub.following.needed_after(chat_id)
             if after_seq is None:
                 continue
             if after_seq < first.seq - 1:
-                left.append(SeqRange(chat_id, first.seq, last.seq))
+                self._pending.add((SeqRange(chat_id, first.seq, last.seq),))
             else:
                 self._push(chat_id, rows, first.member_ids or (), last.seq)
-        return left
 
     def _push(
         self, chat_id: int, rows: Iterable[tuple[NewMessage, AppendResult]], member_ids: Sequence[int], last_seq: int
     ) -> None:
-        readers = self._hub.followers_among(chat_id, member_ids)
-        # With nobody else there, nobody has yet to read it.
+        readers = self._hub.following.followers_among(chat_id, member_ids)
+        # In a chat with one member, no other member has yet to read it.
         status: Status = "read" if len(member_ids) == 1 else "sent"
         now_us = time.time() * MICROSECONDS
         pushed = []

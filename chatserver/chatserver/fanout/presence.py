@@ -1,7 +1,7 @@
-"""Who is online: written by the server that has the connections, and taken back when it is gone.
+"""Who is online: written by the server that has the connections, and cleared by the others when that server is gone.
 
-A user is online from their first connection to any server to the end of the last one. Each server writes this of its
-own connections only, in the order in which it happens; what a killed server leaves behind, the others take back.
+A user is online from their first connection to any server to the end of the last one. Each server writes the changes
+of its own connections in their order; the others clear what a killed server left.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Changes are collected for a second, so that a server's restart is a few hints and not thousands, and who reconnects
-# within it does not turn.
+# Changes are collected for a second, so that the restart of a server is a few hints instead of thousands, and a user
+# who reconnects meanwhile stays online.
 PRESENCE_SECONDS = 1.0
-# What is written is compared with who is here this often: after an outage, or a restart under the same name.
+# Interval of comparing what is written with the connections: they differ after an outage, or a restart under the same
+# name.
 COMPARE_SECONDS = 30.0
-# Users of one transaction, which holds their rows for some 10 ms.
+# Users of one transaction, which locks their rows for about 10 ms.
 USERS_TOGETHER = 500
 
 
@@ -40,8 +41,8 @@ class Presence:
 
     Args:
         database: where all servers write.
-        hub: this server's connections.
-        watches: which connections get to know it.
+        hub: the connections of this server.
+        watches: sends changes to the subscribed connections.
         clock: monotonic seconds.
     """
 
@@ -53,30 +54,31 @@ class Presence:
         self._watches = watches
         self._clock = clock
         self._changes: dict[int, bool] = {}
-        # Those who went before it was written that they had come: no hint says so, yet a subscriber may have been told.
+        # Users who disconnected before their connection was written: no hint says so, yet it may have been sent to a
+        # subscriber.
         self._unwritten: set[int] = set()
         self._compare_at = clock()
         self._sweep_at = clock()
-        # Servers without a heartbeat, and since when they have been seen so.
+        # Servers without a heartbeat, and since when.
         self._gone: dict[str, float] = {}
 
     def came(self, user_id: int) -> None:
-        """Tell others, soon, that a user is online."""
+        """Announce soon that a user is online."""
         self._changes[user_id] = True
 
     def went(self, user_id: int) -> None:
-        """Tell others, soon, that a user went offline, unless they are here by another connection."""
-        if not self._hub.is_here(user_id):
+        """Announce soon that a user went offline, unless they have another connection here."""
+        if not self._hub.registry.is_here(user_id):
             if self._changes.get(user_id):
                 self._unwritten.add(user_id)
             self._changes[user_id] = False
 
     async def run(self, gone_seconds: float) -> None:
-        """Write and tell, until cancelled.
+        """Write and announce changes, and clear those of servers that are gone, until cancelled.
 
         Args:
-            gone_seconds: for which a server must have no heartbeat until its users are taken for offline; long enough
-                that all have sent one after an outage of the database.
+            gone_seconds: time without a heartbeat after which the users of a server count as offline; long enough that
+                all servers have sent one after an outage of the database.
         """
         while True:
             await asyncio.sleep(PRESENCE_SECONDS)
@@ -88,27 +90,27 @@ class Presence:
                 log.debug("presence_waits_for_database", users=len(self._changes))
 
     async def flush(self) -> None:
-        """Write what has changed.
+        """Write the changes.
 
         Raises:
-            ServiceUnavailable: the database is unavailable; the rest waits.
+            ServiceUnavailable: the database is unavailable; the remaining changes wait.
         """
         while self._changes:
             chunk = list(itertools.islice(self._changes.items(), USERS_TOGETHER))
-            # What cannot be written is left to the next comparison.
+            # The next comparison repeats what could not be written.
             await apart("presence_not_written", chunk, self._write_own)
             for user_id, online in chunk:
                 if self._changes.get(user_id) is online:
                     del self._changes[user_id]
         unwritten = set(self._unwritten)
-        await self._watches.tell_changed(unwritten)
+        await self._watches.send_changed(unwritten)
         self._unwritten -= unwritten
 
     async def _compare(self) -> None:
         if self._clock() < self._compare_at:
             return
         written = set(await storage.users_at(self._database, self._database.server_name))
-        here = {user_id for user_id in self._hub.local_users() if self._hub.is_here(user_id)}
+        here = {user_id for user_id in self._hub.following.users() if self._hub.registry.is_here(user_id)}
         self._changes |= dict.fromkeys(here - written, True) | dict.fromkeys(written - here, False)
         self._watches.forget_unwatched()
         self._compare_at = self._clock() + COMPARE_SECONDS
@@ -119,7 +121,7 @@ class Presence:
         await storage.turn(self._database, self._database.server_name, came=came, went=went)
 
     async def _sweep(self, gone_seconds: float) -> None:
-        """Take back what servers have left behind that were killed."""
+        """Clear the presence that killed servers left."""
         now = self._clock()
         if now < self._sweep_at:
             return

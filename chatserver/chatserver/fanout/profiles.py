@@ -1,4 +1,4 @@
-"""Changed profiles on their way to the connections of this server: to whoever shares a chat, each as they see it."""
+"""Delivery of changed profiles to users who share a chat with their owner, as each may see them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Profiles:
-    """Users whose profile has changed.
+    """Users whose profile changed.
 
     Args:
         database: where profiles and memberships are.
-        hub: this server's connections.
+        hub: the connections of this server.
     """
 
     def __init__(self, database: Database, hub: Hub) -> None:
@@ -31,12 +31,12 @@ class Profiles:
         self._hub = hub
         self._changed: set[int] = set()
 
-    def hear(self, user_ids: Iterable[int]) -> None:
-        """Take what a hint says."""
+    def receive(self, user_ids: Iterable[int]) -> None:
+        """Take the users of a hint."""
         self._changed.update(user_ids)
 
     async def deliver(self) -> None:
-        """Send the changed profiles to those who are here; one that changes several times meanwhile is sent once.
+        """Send the changed profiles; one that changed several times meanwhile is sent once.
 
         Raises:
             ServiceUnavailable: the database is unavailable; what waits stays queued.
@@ -51,9 +51,9 @@ class Profiles:
         pairs = [
             (viewer_id, user_id)
             for user_id in user_ids
-            for viewer_id in self._hub.followers(chats[user_id])
-            # Their own devices have a row in their own chat.
-            if viewer_id != user_id and self._hub.is_here(viewer_id)
+            for viewer_id in self._hub.following.followers(chats[user_id])
+            # Their own devices get a row in the chat with themselves.
+            if viewer_id != user_id and self._hub.registry.is_here(viewer_id)
         ]
         users = {user.user_id: user for user in await accounts.users_by_id(self._database, user_ids)} if pairs else {}
         found = await relations.relations(self._database, pairs)
@@ -62,4 +62,4 @@ class Profiles:
             if user_id in users and may_see("profile_changes", relation):
                 view = view_user(users[user_id], relation)
                 frame = Profile(user_id, view["username"], view["profile_picture_url"])
-                self._hub.tell((viewer_id,), encode_frame(frame))
+                self._hub.registry.send_to((viewer_id,), encode_frame(frame))

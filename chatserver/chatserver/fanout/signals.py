@@ -1,4 +1,4 @@
-"""Receipts and typing on their way to the connections of this server: what is no row of a chat."""
+"""Delivery of receipts and typing, which are not rows, to the connections of this server."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Chats whose receipts are asked for by one query of a heal: two probes of an index for each of their members.
-HEAL_CHATS = 1000
-# Receipts raised so long before the bus was last known to be well are told again: it is looked at every 5 s, counts as
-# well for 4 s after its last sign of life, and a receipt's transaction takes 5 s at most.
+# Chats whose receipts one query of a recovery reads: two index look-ups for each of their members.
+RECOVER_CHATS = 1000
+# Receipts that were raised within this time before the bus was last known to be healthy are sent again: it is checked
+# every 5 s, counts as healthy for 4 s after its last sign of life, and a receipt's transaction takes 5 s at most.
 RECEIPTS_MARGIN_SECONDS = 20.0
-# The two go the same ways.
+# Both follow the same rule.
 SIGNALS_CROSS_BLOCKS = crosses_block("receipts") and crosses_block("typing")
-# One typing hint a chat and user in so many seconds, however fast the keys.
+# Interval of typing hints of a user in a chat, however fast the keys.
 TYPING_SECONDS = 2.0
 
 
 class Signals:
-    """What waits to be told to the members of chats.
+    """Receipts and typing that wait for delivery.
 
     Args:
         database: where members and watermarks are.
-        hub: this server's connections.
+        hub: the connections of this server.
     """
 
     def __init__(self, database: Database, hub: Hub) -> None:
         self._database = database
         self._hub = hub
-        # By chat and user: delivered and read; and who types.
+        # By chat and user: delivered and read. By chat: the users who type.
         self._receipts: dict[int, dict[int, tuple[int, int]]] = {}
         self._typing: dict[int, set[int]] = {}
         # Receipts that could not be delivered, until the next try.
-        self._put_off: list[tuple[int, int, int, int]] = []
+        self._failed: list[tuple[int, int, int, int]] = []
         self._typed_at: dict[tuple[int, int], float] = {}
-        # Until when (monotonic) all receipts are known to have been told.
-        self._receipts_until = time.monotonic()
+        # The time (monotonic) up to which all receipts are known to have been received.
+        self._received_until = time.monotonic()
 
-    def hear(self, receipts: Iterable[tuple[int, int, int, int]], typing: Iterable[tuple[int, int]] = ()) -> None:
-        """Take what a hint says: ``(chat_id, user_id, delivered_seq, read_seq)`` and ``(chat_id, user_id)``."""
+    def receive(self, receipts: Iterable[tuple[int, int, int, int]], typing: Iterable[tuple[int, int]] = ()) -> None:
+        """Take those of a hint: ``(chat_id, user_id, delivered_seq, read_seq)`` and ``(chat_id, user_id)``."""
         for chat_id, user_id, delivered_seq, read_seq in receipts:
             marks = self._receipts.get(chat_id)
             if marks is None:
-                # Of nearly all chats one member's are waiting.
+                # In nearly all chats those of one member wait.
                 self._receipts[chat_id] = {user_id: (delivered_seq, read_seq)}
                 continue
             delivered, read = marks.get(user_id, (0, 0))
@@ -68,25 +68,25 @@ class Signals:
             self._typing.setdefault(chat_id, set()).add(user_id)
 
     async def deliver(self, joining: Collection[int]) -> None:
-        """Tell the members who are here.
+        """Send what waits to the members who are here.
 
         Args:
-            joining: chats that a heal has just found; nobody here is told of them before the next round joined them.
+            joining: chats that recovery has just found; they wait until users here follow them.
 
         Raises:
-            ServiceUnavailable: the database is unavailable; what waits goes on waiting.
+            ServiceUnavailable: the database is unavailable; the rest waits.
         """
         chat_ids = {*self._receipts, *self._typing}.difference(joining)
         for chat_id in await apart("signals_not_delivered", sorted(chat_ids), self._deliver):
             # Typing would be over by the next try.
             receipts, _ = self._take(chat_id)
-            self._put_off += [(chat_id, user_id, *marks) for user_id, marks in receipts]
+            self._failed += [(chat_id, user_id, *marks) for user_id, marks in receipts]
 
-    def try_again(self) -> bool:
-        """Have receipts that could not be delivered wait again; returns whether there are any."""
-        put_off, self._put_off = self._put_off, []
-        self.hear(put_off)
-        return bool(put_off)
+    def retry(self) -> bool:
+        """Queue the receipts again that could not be delivered; returns whether there are any."""
+        failed, self._failed = self._failed, []
+        self.receive(failed)
+        return bool(failed)
 
     async def _deliver(self, chat_ids: Sequence[int]) -> None:
         unknown = self._hub.unknown_members(chat_ids)
@@ -98,18 +98,18 @@ class Signals:
         for chat_id in chat_ids:
             receipts, typing = self._take(chat_id)
             for user_id, marks in receipts:
-                self._hub.tell_members(chat_id, encode_frame(Receipt(chat_id, user_id, *marks)), from_id=user_id)
+                self._hub.send_to_members(chat_id, encode_frame(Receipt(chat_id, user_id, *marks)), from_id=user_id)
             for user_id in typing:
                 frame = encode_frame(TypingFrom(chat_id, user_id))
-                self._hub.tell_members(chat_id, frame, from_id=user_id, but_user_id=user_id)
+                self._hub.send_to_members(chat_id, frame, from_id=user_id, but_user_id=user_id)
 
     def _take(self, chat_id: int) -> tuple[Iterable[tuple[int, tuple[int, int]]], Iterable[int]]:
         return self._receipts.pop(chat_id, {}).items(), self._typing.pop(chat_id, ())
 
     async def relay_typing(self, bus: Bus, chat_id: int, user_id: int) -> None:
-        """Tell the other members of a chat that a user types; lost when the database is unavailable."""
+        """Publish that a user types in a chat; lost when the database is unavailable."""
         now = time.monotonic()
-        if not self._hub.follows(user_id, chat_id):
+        if not self._hub.following.follows(user_id, chat_id):
             return
         if now - self._typed_at.get((chat_id, user_id), -TYPING_SECONDS) < TYPING_SECONDS:
             return
@@ -120,27 +120,27 @@ class Signals:
             log.debug("typing_dropped")
 
     def forget_typed(self, now: float) -> None:
-        """Forget who typed too long ago to hold anything back."""
+        """Forget typing that is too old to suppress further hints."""
         self._typed_at = {key: at for key, at in self._typed_at.items() if now - at < TYPING_SECONDS}
 
-    def bus_was_well(self, now: float) -> None:
-        """Record that all receipts up to now have been heard."""
-        self._receipts_until = now
+    def bus_was_healthy(self, now: float) -> None:
+        """Record that all receipts up to now were received."""
+        self._received_until = now
 
-    async def heal(self, found: Iterable[int]) -> None:
-        """Tell the watermarks that were raised since the bus was last heard; those told twice do no harm.
+    async def recover(self, found: Iterable[int]) -> None:
+        """Queue the watermarks that were raised since the bus was last healthy; repeating some does no harm.
 
         Args:
-            found: chats that are not followed yet.
+            found: chats that recovery found and that are not followed yet.
 
         Raises:
             ServiceUnavailable: the database is unavailable.
         """
         now = time.monotonic()
-        within_seconds = now - self._receipts_until + RECEIPTS_MARGIN_SECONDS
+        within_seconds = now - self._received_until + RECEIPTS_MARGIN_SECONDS
         chat_ids = sorted({*self._hub.present_chats(), *found})
-        for start in range(0, len(chat_ids), HEAL_CHATS):
-            chunk = chat_ids[start : start + HEAL_CHATS]
+        for start in range(0, len(chat_ids), RECOVER_CHATS):
+            chunk = chat_ids[start : start + RECOVER_CHATS]
             raised = await sync.receipts_of(self._database, chunk, within_seconds=within_seconds)
-            self.hear((r.chat_id, r.user_id, r.delivered_seq, r.read_seq) for r in raised)
-        self._receipts_until = now
+            self.receive((r.chat_id, r.user_id, r.delivered_seq, r.read_seq) for r in raised)
+        self._received_until = now

@@ -1,4 +1,4 @@
-"""The long polls that wait on this server: who waits on which device, and what wakes them. No I/O."""
+"""The long polls that wait on this server, by user and device. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LongPoll:
     """One poll that waits.
 
     Attributes:
-        woken: set when anything arrives for its user, its device is signed out, or the server leaves.
+        woken: set when a row arrives for its user, its device is signed out, or the server drains.
     """
 
     user_id: int
@@ -58,13 +58,13 @@ class LongPolls:
         return list(self._by_device)
 
     def wake_devices(self, device_ids: Iterable[int]) -> None:
-        """Have the polls of devices that were signed out find out."""
+        """Wake the polls of devices that were signed out."""
         for device_id in device_ids:
             for poll in self._by_device.get(device_id, ()):
                 poll.woken.set()
 
     def wake_all(self) -> None:
-        """Have every poll answer with what there is: the server leaves."""
+        """Have every poll return at once: the server drains."""
         for polls in self.by_user.values():
             for poll in polls:
                 poll.woken.set()

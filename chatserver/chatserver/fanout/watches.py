@@ -1,7 +1,7 @@
-"""Whose presence is sent to this server's connections: of those they name and may see, for as long as they may.
+"""Subscriptions to presence: a connection gets that of the users it names, for as long as it may see them.
 
-Whether somebody may be seen is read with where they stand, when a connection subscribes. When a block or a membership
-changes, nothing more is sent about the users whom it concerns until they have been read again.
+The relation that decides this is read together with the presence when a connection subscribes. When a block or a
+membership changes, no presence of the users it concerns is sent until the relation has been read again.
 """
 
 from __future__ import annotations
@@ -22,67 +22,67 @@ from chatserver.visibility import may_see
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from chatserver.fanout.connection import Connection
+    from chatserver.fanout.connection import ClientConnection
     from chatserver.fanout.hub import Hub
     from chatserver.storage.database import Database
     from chatserver.storage.presence import Watched
     from chatserver.storage.relations import Pair
 
-# Subscriptions that are answered by one query, of 1,000 users each.
+# Subscriptions that one query reads, of 1,000 users each.
 SUBSCRIPTIONS_TOGETHER = 8
-# Between tries to answer one while the database is unavailable.
+# Wait before the next try while the database is unavailable.
 RETRY_SECONDS = 1.0
-# Connections and watched users that are read anew by one query: as many as subscriptions have at most.
+# Pairs of a connection and a watched user that one query reads again: as many as subscriptions have at most.
 PAIRS_TOGETHER = 8000
 
-Doubt = tuple["Connection", int]
+Doubt = tuple["ClientConnection", int]
 """A connection, and a user whom it watches."""
 
 
-class _Asking:
-    """What was heard while a subscription is being answered: it is newer than what was read."""
+class _Subscribing:
+    """What hints say while a subscription is being read: it is newer than what is read."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
         self.online: dict[int, bool] = {}
         self.doubted: set[int] = set()
 
 
 class Watches:
-    """Who watches whom on this server.
+    """The subscriptions of this server's connections.
 
     Args:
-        database: where it is read.
-        hub: this server's connections.
+        database: where presence and relations are.
+        hub: the connections of this server.
     """
 
     def __init__(self, database: Database, hub: Hub) -> None:
         self._database = database
         self._hub = hub
         self._subscriptions = Batches(self._read, most=SUBSCRIPTIONS_TOGETHER)
-        # What the watchers were told last.
-        self._told: dict[int, bool] = {}
-        self._asking: list[_Asking] = []
-        # Who has to be read anew, and what the connection was told of them; None: it could not see them.
+        # What was sent to the watchers last.
+        self._sent: dict[int, bool] = {}
+        self._subscribing: list[_Subscribing] = []
+        # What has to be read again, and what was sent to the connection; None: it could not see the user.
         self._doubts: dict[Doubt, bool | None] = {}
 
-    # --- what is heard
+    # --- hints
 
-    def hear(self, changes: Iterable[tuple[int, int]]) -> None:
-        """Take what a hint says, ``(user_id, 1 online | 0 offline)``, and tell the watchers here."""
+    def receive(self, changes: Iterable[tuple[int, int]]) -> None:
+        """Send the presence of a hint, ``(user_id, 1 online | 0 offline)``, to the watchers here."""
         for user_id, turned_online in changes:
-            online = bool(turned_online) or self._hub.is_here(user_id)
-            for asking in self._asking:
-                asking.online[user_id] = online
-            self._tell(user_id, online=online)
+            online = bool(turned_online) or self._hub.registry.is_here(user_id)
+            for subscribing in self._subscribing:
+                subscribing.online[user_id] = online
+            self._send(user_id, online=online)
 
-    def _tell(self, user_id: int, *, online: bool) -> None:
+    def _send(self, user_id: int, *, online: bool) -> None:
         if self._hub.watching.is_watched(user_id):
-            self._told[user_id] = online
-            self._hub.watching.tell(user_id, encode_frame(PresenceFrame(user_id, online, None)))
+            self._sent[user_id] = online
+            self._hub.watching.send(user_id, encode_frame(PresenceFrame(user_id, online, None)))
 
     def doubt_pairs(self, pairs: Iterable[Pair]) -> None:
-        """Hide users from each other until they are read anew: one of each two has blocked the other, or no longer."""
+        """Hide users from each other until they are read again: one of each two blocked or unblocked the other."""
         for user_id, other_id in pairs:
             self._hub.forget_members_between(user_id, other_id)
             for watched_id, watcher_id in ((user_id, other_id), (other_id, user_id)):
@@ -91,29 +91,29 @@ class Watches:
                         self._doubt(connection, watched_id)
 
     def doubt_users(self, user_ids: Iterable[int]) -> None:
-        """Hide users from their watchers, and from them whom they watch, until read anew: they joined or left."""
+        """Hide users and their watchers from each other until they are read again: they joined or left a chat."""
         for user_id in user_ids:
             for connection in self._hub.watching.watchers(user_id):
                 self._doubt(connection, user_id)
-            for connection in self._hub.connections_of(user_id):
+            for connection in self._hub.registry.by_user.get(user_id, ()):
                 for watched_id in connection.watched:
                     self._doubt(connection, watched_id)
 
-    def _doubt(self, connection: Connection, user_id: int) -> None:
-        for asking in self._asking:
-            if asking.connection is connection:
-                asking.doubted.add(user_id)
+    def _doubt(self, connection: ClientConnection, user_id: int) -> None:
+        for subscribing in self._subscribing:
+            if subscribing.connection is connection:
+                subscribing.doubted.add(user_id)
         was_visible = self._hub.watching.show(connection, user_id, visible=False)
-        told = self._told.get(user_id, False) if was_visible else None
-        self._doubts.setdefault((connection, user_id), told)
+        sent = self._sent.get(user_id, False) if was_visible else None
+        self._doubts.setdefault((connection, user_id), sent)
 
-    # --- what is read
+    # --- reads
 
     async def settle(self) -> None:
-        """Read again who is in doubt, and send what has changed by that.
+        """Read again what is in doubt, and send what changed.
 
         Raises:
-            ServiceUnavailable: the database is unavailable; they stay hidden.
+            ServiceUnavailable: the database is unavailable; the users stay hidden.
         """
         while self._doubts:
             chunk = list(itertools.islice(self._doubts, PAIRS_TOGETHER))
@@ -129,50 +129,52 @@ class Watches:
         except BaseException:
             self._doubts = {**taken, **self._doubts}
             raise
-        for (connection, user_id), told in taken.items():
+        for (connection, user_id), sent in taken.items():
             if (connection, user_id) in self._doubts:
-                # Doubted once more since: what was told before the first time counts.
-                self._doubts[connection, user_id] = told
+                # In doubt again since: what was sent before the first time counts.
+                self._doubts[connection, user_id] = sent
             elif user_id in connection.watched:
-                self._settle_one(connection, user_id, told, found.get((connection.user_id, user_id)))
+                self._settle_one(connection, user_id, found.get((connection.user_id, user_id)), sent=sent)
 
-    def _settle_one(self, connection: Connection, user_id: int, told: bool | None, watched: Watched | None) -> None:  # noqa: FBT001 - a value of three
+    def _settle_one(
+        self, connection: ClientConnection, user_id: int, watched: Watched | None, *, sent: bool | None
+    ) -> None:
         visible = watched is not None and may_see("online", watched.relation)
         self._hub.watching.show(connection, user_id, visible=visible)
         online = visible and watched is not None and self._is_online(user_id, watched)
         if visible:
-            self._told[user_id] = online
-        if online is not (told or False) or (visible and told is None):
+            self._sent[user_id] = online
+        if online is not (sent or False) or (visible and sent is None):
             connection.outbox.put(encode_frame(_frame(user_id, watched, online=online)))
 
     def _is_online(self, user_id: int, watched: Watched) -> bool:
-        return watched.state.online or self._hub.is_here(user_id)
+        return watched.state.online or self._hub.registry.is_here(user_id)
 
-    async def subscribe(self, connection: Connection, user_ids: frozenset[int]) -> None:
-        """Tell a connection once where the users stand whom it watches; changes follow by ``hear``."""
-        asking = _Asking(connection)
-        self._asking.append(asking)
+    async def subscribe(self, connection: ClientConnection, user_ids: frozenset[int]) -> None:
+        """Send the presence of the users whom a connection watches, once; changes follow by ``receive``."""
+        subscribing = _Subscribing(connection)
+        self._subscribing.append(subscribing)
         try:
             found = await self._watched(connection, user_ids)
             for user_id in sorted(user_ids & found.keys()):
                 await connection.outbox.room()
                 if connection.watched is not user_ids:
                     return
-                # Who is in doubt since is told of when that is settled.
-                if user_id in asking.doubted:
+                # In doubt since: sent when that is settled.
+                if user_id in subscribing.doubted:
                     continue
                 watched = found[user_id]
                 visible = may_see("online", watched.relation)
                 self._hub.watching.show(connection, user_id, visible=visible)
-                online = visible and asking.online.get(user_id, self._is_online(user_id, watched))
+                online = visible and subscribing.online.get(user_id, self._is_online(user_id, watched))
                 if visible:
-                    self._told[user_id] = online
+                    self._sent[user_id] = online
                 connection.outbox.put(encode_frame(_frame(user_id, watched, online=online)))
         finally:
-            self._asking = [other for other in self._asking if other is not asking]
+            self._subscribing = [other for other in self._subscribing if other is not subscribing]
 
-    async def _watched(self, connection: Connection, user_ids: frozenset[int]) -> Mapping[int, Watched]:
-        # Until another subscription has replaced this one.
+    async def _watched(self, connection: ClientConnection, user_ids: frozenset[int]) -> Mapping[int, Watched]:
+        # Until another subscription replaces this one.
         while connection.outbox.order is None and connection.watched is user_ids:
             try:
                 return await self._subscriptions.submit((connection.user_id, user_ids))
@@ -188,8 +190,8 @@ class Watches:
             for viewer_id, user_ids in subscriptions
         ]
 
-    async def heal(self) -> None:
-        """Tell what has changed since hints were lost.
+    async def recover(self) -> None:
+        """Send what changed since hints were lost.
 
         Raises:
             ServiceUnavailable: the database is unavailable.
@@ -198,24 +200,24 @@ class Watches:
             self._doubt(connection, user_id)
         await self.settle()
 
-    async def tell_changed(self, user_ids: Iterable[int]) -> None:
-        """Tell the watchers of these users where they stand, if it is not what they were told last."""
+    async def send_changed(self, user_ids: Iterable[int]) -> None:
+        """Send the presence of these users to their watchers where it differs from what was sent last."""
         watched = [user_id for user_id in user_ids if self._hub.watching.is_watched(user_id)]
         found = await storage.states(self._database, watched) if watched else {}
-        for user_id, stand in found.items():
-            online = stand.online or self._hub.is_here(user_id)
-            if self._told.get(user_id, online) is not online:
-                self._tell(user_id, online=online)
+        for user_id, state in found.items():
+            online = state.online or self._hub.registry.is_here(user_id)
+            if self._sent.get(user_id, online) is not online:
+                self._send(user_id, online=online)
 
     def forget_unwatched(self) -> None:
-        """Forget what was told of users whom nobody watches any more."""
-        self._told = {
-            user_id: online for user_id, online in self._told.items() if self._hub.watching.is_watched(user_id)
+        """Forget what was sent of users whom nobody watches any more."""
+        self._sent = {
+            user_id: online for user_id, online in self._sent.items() if self._hub.watching.is_watched(user_id)
         }
 
 
 def _frame(user_id: int, watched: Watched | None, *, online: bool) -> PresenceFrame:
-    """Return a user's presence as a viewer sees it; hidden, it is that of somebody of whom nothing is known."""
+    """Return a user's presence as a viewer sees it; a hidden one looks like that of an unknown user."""
     if watched is None or watched.state.last_seen_us is None or not may_see("last_seen", watched.relation):
         return PresenceFrame(user_id, online, None)
     return PresenceFrame(user_id, online, rfc3339(watched.state.last_seen_us))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
-    from chatserver.fanout.connection import Connection
+    from chatserver.fanout.connection import ClientConnection
     from chatserver.fanout.hub import Hub
 
 
@@ -49,7 +49,7 @@ class Mover:
         self._asked_until: dict[str, float] = {}
 
     def ask(
-        self, connections: Iterable[Connection], within_seconds: float, *, now: float, again_after_seconds: float
+        self, connections: Iterable[ClientConnection], within_seconds: float, *, now: float, again_after_seconds: float
     ) -> int:
         """Ask clients to reconnect, except those that have been asked; return how many were asked.
 

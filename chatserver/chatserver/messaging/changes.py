@@ -58,10 +58,11 @@ def check_delete(place: Place, target: Target, user_id: int) -> None:
 async def _change(
     database: Database, user_id: int, chat_id: int, seq: int
 ) -> AsyncIterator[tuple[Connection, Place, Target]]:
-    """Open a transaction in which the chat and the message stand still.
+    """Open a transaction in which the chat and the message cannot change.
 
     Raises:
-        ChatNotFound: no such chat, or a stranger asks. NotAMember: a former member asks.
+        ChatNotFound: no such chat, or the caller was never a member.
+        NotAMember: the caller is a former member.
         MessageNotFound: no message that the caller can see has this seq.
     """
     if not checks.is_id(chat_id):
@@ -104,7 +105,7 @@ async def edit_message(database: Database, user_id: int, chat_id: int, seq: int,
 
 
 async def delete_message(database: Database, user_id: int, chat_id: int, seq: int) -> Change:
-    """Take a message's text, media and reactions away for everyone; doing it again changes nothing.
+    """Delete a message's text, media and reactions for everyone; repeating it changes nothing.
 
     Raises:
         Forbidden, ChatNotFound, NotAMember, MessageNotFound.
@@ -175,7 +176,7 @@ async def put_reaction(database: Database, user_id: int, chat_id: int, seq: int,
 
 
 async def remove_reaction(database: Database, user_id: int, chat_id: int, seq: int, emoji: str) -> Change:
-    """Take the caller's reaction away, in whatever spelling; nothing changes when it is another one, or there is none.
+    """Remove the caller's reaction, in any spelling; nothing changes when it is a different one, or there is none.
 
     Raises:
         ValidationFailed: no emoji. ChatNotFound, NotAMember, MessageNotFound.

@@ -28,7 +28,7 @@ _SNAPSHOT: Final = re.compile(r"([0-9]{1,20}):([0-9]{1,20}):((?:[0-9]{1,20},?)*)
 
 
 class FeedCursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where a feed goes on.
+    """The position at which a feed continues.
 
     Attributes:
         epoch: history of the database that the snapshots belong to.
@@ -58,7 +58,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class ChatWalk(msgspec.Struct, frozen=True):
-    """Where a walk through a list of chats goes on.
+    """The position at which a walk through a list of chats continues.
 
     Attributes:
         below: microseconds of the last activity, and id, of the last chat of the page before; None: from the top.
@@ -122,19 +122,19 @@ def _check_bounds(wire: _Wire) -> None:
 
 
 def next_cursor(
-    asked: FeedCursor, rows: tuple[MessageRow, ...], *, more: bool, snapshot: str, epoch: str
+    cursor: FeedCursor, rows: tuple[MessageRow, ...], *, more: bool, snapshot: str, epoch: str
 ) -> FeedCursor:
-    """Decide where the feed goes on after a page.
+    """Return the position at which the feed continues after a page.
 
     While there are more rows, both bounds stay, and the place of the last row is kept, so that rows that are committed
     meanwhile wait for the end of the run instead of shifting it; the last page hands out what its run could see.
     """
-    upper = asked.upper or snapshot
+    upper = cursor.upper or snapshot
     if not more:
         return FeedCursor(epoch, lower=upper)
     last = rows[-1]
     after = FeedKey(last.created_at_us, last.chat_id, last.seq)
-    return FeedCursor(epoch, asked.lower, asked.from_second, upper, after)
+    return FeedCursor(epoch, cursor.lower, cursor.from_second, upper, after)
 
 
 def sees(snapshot: str, xact: int) -> bool:
@@ -224,7 +224,7 @@ def _unpack_snapshot(packed: _Snapshot | None) -> str | None:
         raise ValueError("no snapshot")
     xmin, span, *differences = packed
     open_ids = list(itertools.accumulate(differences, initial=xmin))[1:]
-    # PostgreSQL wants them rising and within [xmin, xmax).
+    # PostgreSQL requires them rising and within [xmin, xmax).
     if any(step == 0 for step in differences[1:]) or (open_ids and open_ids[-1] >= xmin + span) or xmin == 0:
         raise ValueError("no snapshot")
     return f"{xmin}:{xmin + span}:{','.join(map(str, open_ids))}"

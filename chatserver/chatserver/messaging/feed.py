@@ -1,4 +1,4 @@
-"""The user-wide feed behind ``GET /api/messages``: everything that is new in all chats of a user, exactly once."""
+"""The feed of a user behind ``GET /api/messages``: each new row of all of the user's chats, exactly once."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ PAGE_BYTES_MAX = 4 << 20
 are 250 MiB, and three times that in this process while they are answered."""
 
 SHARED_ROWS = 200
-"""Rows that questions which wait for what is new read together: few, since each of them has had nearly all there is."""
+"""Rows that polls of one user which wait for new rows read together: few, since each has nearly all rows already."""
 
 
-class FeedQuestion(msgspec.Struct, frozen=True):
-    """What a poll asks for; as of `read_feed`."""
+class FeedQuery(msgspec.Struct, frozen=True):
+    """The parameters of a poll; as of `read_feed`."""
 
     since: str | None
     limit: int
@@ -63,72 +63,72 @@ async def read_feed(
     """
     if not 1 <= limit <= PAGE_ROWS_MAX:
         raise ValidationFailed.of("limit", f"must be from 1 to {PAGE_ROWS_MAX}")
-    asked = _asked(since)
+    start = _start(since)
     found = await feed.read_rows(
         database,
         user_id,
         feed.FeedBounds(
-            lower_snapshot=asked.lower,
-            upper_snapshot=asked.upper,
-            from_time=None if asked.from_second is None else moment_of(asked.from_second * 1_000_000),
-            after=asked.after,
+            lower_snapshot=start.lower,
+            upper_snapshot=start.upper,
+            from_time=None if start.from_second is None else moment_of(start.from_second * 1_000_000),
+            after=start.after,
         ),
         limit=limit,
         most_bytes=PAGE_BYTES_MAX,
         events=events,
     )
-    if asked.epoch and asked.epoch != found.epoch:
-        # What was found compares foreign transaction ids with ours: it means nothing.
+    if start.epoch and start.epoch != found.epoch:
+        # The rows were found by comparing transaction ids of two databases: they mean nothing.
         raise CursorExpired
     rows = found.rows[: fitting([row.text for row in found.rows], PAGE_BYTES_MAX)]
     more = found.more or len(rows) < len(found.rows)
-    cursor = next_cursor(asked, rows, more=more, snapshot=found.snapshot, epoch=found.epoch)
+    cursor = next_cursor(start, rows, more=more, snapshot=found.snapshot, epoch=found.epoch)
     return Page(rows, encode_feed_cursor(cursor), more)
 
 
-async def read_feeds(database: Database, user_id: int, questions: Iterable[FeedQuestion]) -> dict[FeedQuestion, Page]:
-    """Return the pages of questions that only wait for what is new, by one query; the others are left out.
+async def read_feeds(database: Database, user_id: int, queries: Iterable[FeedQuery]) -> dict[FeedQuery, Page]:
+    """Return the pages of polls that only wait for new rows, by one statement; the others are left out.
 
-    The query begins with the earliest of their cursors, and each question gets what its own does not cover. Nothing is
+    The statement begins with the earliest of their cursors, and each poll gets what its own does not cover. Nothing is
     returned when that is too much, or the cursors are not of this history.
     """
-    asked = {question: cursor for question in questions if (cursor := _waiting_cursor(question)) is not None}
-    if not asked:
+    cursors = {query: cursor for query in queries if (cursor := _waiting_cursor(query)) is not None}
+    if not cursors:
         return {}
     found, xacts = await feed.read_shared_rows(
         database,
         user_id,
-        lower_snapshot=earliest_snapshot(cursor.lower or "" for cursor in asked.values()),
+        lower_snapshot=earliest_snapshot(cursor.lower or "" for cursor in cursors.values()),
         limit=SHARED_ROWS,
         most_bytes=PAGE_BYTES_MAX,
     )
     is_whole = fitting([row.text for row in found.rows], PAGE_BYTES_MAX) == len(found.rows)
-    if found.more or not is_whole or any(cursor.epoch != found.epoch for cursor in asked.values()):
+    if found.more or not is_whole or any(cursor.epoch != found.epoch for cursor in cursors.values()):
         return {}
     pages = {}
-    for question, cursor in asked.items():
+    for query, cursor in cursors.items():
         rows = tuple(
             row
             for row, xact in zip(found.rows, xacts, strict=True)
-            if not sees(cursor.lower or "", xact) and (question.events or row.kind == "message")
+            if not sees(cursor.lower or "", xact) and (query.events or row.kind == "message")
         )
-        page, more = rows[: question.limit], len(rows) > question.limit
+        page, more = rows[: query.limit], len(rows) > query.limit
         onward = next_cursor(cursor, page, more=more, snapshot=found.snapshot, epoch=found.epoch)
-        pages[question] = Page(page, encode_feed_cursor(onward), more)
+        pages[query] = Page(page, encode_feed_cursor(onward), more)
     return pages
 
 
-def _waiting_cursor(question: FeedQuestion) -> FeedCursor | None:
-    """Return the cursor of a question that waits for what is new; None for any other."""
+def _waiting_cursor(query: FeedQuery) -> FeedCursor | None:
+    """Return the cursor of a poll that waits for new rows; None for any other."""
     try:
-        cursor = _asked(question.since)
+        cursor = _start(query.since)
     except ValidationFailed:
         return None
     begins_with_snapshot = cursor.lower is not None and cursor.from_second is None
     return cursor if begins_with_snapshot and cursor.upper is None and cursor.after is None else None
 
 
-def _asked(since: str | None) -> FeedCursor:
+def _start(since: str | None) -> FeedCursor:
     if since is None:
         return FeedCursor(epoch="")
     decoded = decode_since(since)

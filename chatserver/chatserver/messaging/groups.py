@@ -53,7 +53,7 @@ async def create_group(
         user_id: who makes it.
         group_name: its name.
         members: usernames or E.164 numbers of the others; the caller may be among them; doubles count once.
-        client_id: the caller's UUID for the group: asked for again, the group is returned as it is now, without a seq.
+        client_id: the caller's UUID for the group; a repeated call returns the group as it is now, without a seq.
 
     Raises:
         IdempotencyConflict: the client_id was used for another name or other members.
@@ -70,9 +70,9 @@ async def create_group(
     async with audited(database) as (connection, trail):
         group_id = await groups.draw_group_id(connection)
         if key is not None:
-            asked = GroupRequest(user_id, key, _content_hash(name, named), group_id)
-            made = await claim(connection, asked)
-            if made.client_hash != asked.client_hash:
+            request = GroupRequest(user_id, key, _content_hash(name, named), group_id)
+            made = await claim(connection, request)
+            if made.client_hash != request.client_hash:
                 raise IdempotencyConflict(CONFLICT)
             if made.group_id != group_id:
                 return await _describe_to(connection, made.group_id, user_id)
@@ -113,7 +113,7 @@ async def create_group(
 
 
 def _content_hash(name: str, named: Iterable[Sequence[str]]) -> bytes:
-    """Return what tells a retry from another group under the same client_id; the order of members does not count."""
+    """Return a hash that distinguishes a retry from a different group; the order of members does not count."""
     return hashlib.sha256(msgspec.json.encode([name, sorted({forms[0] for forms in named})])).digest()
 
 
@@ -157,11 +157,12 @@ async def _describe_to(connection: Connection, group_id: int, user_id: int) -> G
 async def _change(
     database: Database, user_id: int, group_id: int, *, admin: bool = True, former: bool = False
 ) -> AsyncIterator[tuple[Connection, LockedGroup, Trail]]:
-    """Open a transaction in which the group stands still and the caller may change it, with its audit trail.
+    """Open a transaction in which the group cannot change otherwise and the caller may change it, with its audit trail.
 
     Raises:
-        ChatNotFound: no such group, or a stranger asks. NotAMember: a former member asks, who may not (`former`).
-        NotAnAdmin: a plain member asks where `admin` is needed.
+        ChatNotFound: no such group, or the caller was never a member.
+        NotAMember: the caller is a former member, and `former` does not allow that.
+        NotAnAdmin: the caller is a plain member, and `admin` is required.
     """
     if not checks.is_id(group_id):
         raise ChatNotFound
@@ -230,7 +231,7 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
         # All admins and not only the caller: else one who is blocked has a friend add whom they cannot add.
         if await groups.blocked_with(connection, member_id, await groups.admins(connection, group_id)):
             raise Blocked(BLOCKED_ADDING)
-        # The event that tells of it is the first row the new member reads.
+        # The event of this change is the first row that the new member reads.
         await groups.add_member(connection, group_id, member_id, group.last_seq)
         detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}
         seq = await _append(connection, database, group_id, user_id, "member", detail)
@@ -264,7 +265,7 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
             await trail.add(_act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
         detail: dict[str, object] = {"action": "left" if leaves else "removed", "user_ids": [member_id]}
         seq = await _append(connection, database, group_id, user_id, "member", detail)
-        # The event that tells of it is the last row they read.
+        # The event of this change is the last row that they read.
         await groups.end_membership(connection, group_id, member_id, seq)
         await groups.hint_members(connection, database.server_name, group_id, [member_id])
         action = "group_left" if leaves else "group_member_removed"

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """A message on its way; answered once.
+    """A message that waits or is being stored; answered once.
 
     Attributes:
         queued_at: of ``time.monotonic``.
-        size_bytes: memory that its text and link take; 0 of a short text, of which the queue holds a bounded number.
+        size_bytes: memory of its text and link; 0 for a short text, since the queue holds a bounded number of rows.
     """
 
     message: NewMessage
@@ -41,7 +41,7 @@ class Pending:
 
 
 def answer(pending: Pending, result: SentMessage | ChatError) -> None:
-    """Tell who waits, unless they were told already."""
+    """Give the sender the result, unless they already have one."""
     if pending.answered:
         return
     pending.answered = True
@@ -59,7 +59,7 @@ _REFUSALS: dict[str, type[ChatError]] = {
 }
 
 
-def judge(message: NewMessage, result: AppendResult) -> SentMessage | ChatError:
+def outcome_of(message: NewMessage, result: AppendResult) -> SentMessage | ChatError:
     """Return the result that the sender of a message gets."""
     if result.outcome == "reply_not_found":
         return ValidationFailed.of("reply_to", checks.NO_MESSAGE)

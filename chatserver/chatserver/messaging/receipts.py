@@ -1,7 +1,7 @@
-"""Receipts: how far each member got and read, as watermarks that only rise; stored in batches over all users.
+"""Receipts: up to which row each member received and read a chat, as watermarks; stored in batches over all users.
 
-Watermarks only rise, so that the marks of many calls can be merged and stored in any order. A batch is what came while
-the last one was stored, or within COLLECT_SECONDS of the first call.
+Watermarks only rise, so that the marks of many calls can be merged and stored in any order. A batch has the calls that
+arrived while the last one was stored, or within COLLECT_SECONDS of the first.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Receipts:
         """Raise the user's watermarks in many chats, in one statement with those of others, and hint what changed.
 
         Values beyond the chat's last row are lowered to it; a smaller one than before changes nothing; reading implies
-        having got. In a chat that the user has left they rise to the row of the leaving, and only the user's own
-        devices hear of it. Chats the user was never in are ignored.
-        Nothing is written and nobody is told when nothing changes.
+        having received. In a chat that the user has left they rise to the row of the leaving, and only the user's own
+        devices get the receipt. Chats the user was never in are ignored.
+        When nothing changes, nothing is written and no hint is sent.
 
         Returns:
             The user's watermarks in these chats that changed (and only those).
@@ -125,7 +125,7 @@ class Receipts:
         while self._calls and size < BATCH_MARKS:
             call = self._calls.popleft()
             self._marks -= len(call.raises)
-            # Whoever gave up waiting has been told that nothing is known.
+            # A caller that gave up waiting already has an answer that says so.
             if not call.done.done():
                 batch.append(call)
                 size += len(call.raises)

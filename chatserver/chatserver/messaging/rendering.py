@@ -76,14 +76,14 @@ class SentView(TypedDict):
 
 
 class ChangeView(TypedDict):
-    """The row that tells of a change, and its chat; `seq` is null when nothing changed."""
+    """The row of a change, and its chat; `seq` is null when nothing changed."""
 
     chat_id: int
     seq: int | None
 
 
 class DeviceView(TypedDict):
-    """A signed-in device; `current` is the one that asks."""
+    """A signed-in device; `current` is that of the caller."""
 
     device_id: int
     device_name: str | None
@@ -109,7 +109,7 @@ class ChatView(TypedDict):
 
 
 class SyncedChatView(TypedDict):
-    """Where a chat stands at the end of a sync; `members` is null where they are too many to tell."""
+    """The state of a chat at the end of a sync; `members` is null where they are too many."""
 
     chat_id: int
     last_seq: int
@@ -117,7 +117,7 @@ class SyncedChatView(TypedDict):
 
 
 class GroupView(TypedDict):
-    """A group; `seq` is the row that tells its members of the change, null when nothing changed."""
+    """A group; `seq` is the row of the change, null when nothing changed."""
 
     group_id: int
     chat_id: int

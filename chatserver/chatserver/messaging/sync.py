@@ -1,4 +1,4 @@
-"""What a reconnecting client missed, and what a server asks to bring rows to its connections."""
+"""Reads for clients that reconnect, and for delivery to the connections of a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Database
 
 SYNC_ROWS_MAX = 2500
-"""Rows of one answer to a sync; the client asks again for more, or fetches history by REST. A first sync of 5,000 rows
+"""Rows of one answer to a sync; the client syncs again for more, or fetches history by REST. A first sync of 5,000 rows
 is two of them, four statements; 2,500 rows are 2 MB and 30 ms of this process."""
 
 SYNC_BYTES_MAX = 2 << 20
@@ -33,7 +33,7 @@ SYNC_CHATS_MAX = 1000
 """Chats of one answer to a sync: about 200 KB with two members each; older ones are in ``GET /api/chats``."""
 
 SYNC_MEMBERS_MAX = 2000
-"""Members told by one answer to a sync, 600 KB at worst: what 1,000 direct chats have. The frame must fit into a
+"""Members in one answer to a sync, 600 KB at worst: what 1,000 direct chats have. The frame must fit into a
 connection's outbox of 1 MiB, and twelve full groups would not."""
 
 
@@ -57,10 +57,10 @@ async def sync_user(
         have: chat_id -> the seq up to which the client has everything.
         limit: rows in all.
         most_bytes: of texts in all, as they are stored and in JSON; the row that passes it is the last one.
-        most_members: members in all; chats beyond it, the largest ones, are told without theirs.
+        most_members: members in all; the largest chats, beyond it, are returned without theirs.
     """
     known = clean(have)
-    # Positions first: a row that is committed in between is then in the rows, or told by its hint.
+    # Positions first: a row that is committed in between is then among the rows, or hinted.
     stands = await storage.stands(database, user_id, most_chats=SYNC_CHATS_MAX, most_members=most_members)
     rows, more = await storage.missed_rows(database, user_id, known, most_rows=limit, most_bytes=most_bytes)
     count = fitting([row.text for row in rows], most_bytes)
@@ -156,7 +156,7 @@ async def members_of(database: Database, chat_ids: Sequence[int]) -> dict[int, t
 async def receipts_of(
     database: Database, chat_ids: Sequence[int], *, within_seconds: float | None = None
 ) -> list[Receipt]:
-    """Return the watermarks of current members of these chats, to heal after lost hints.
+    """Return the watermarks of current members of these chats, to recover after lost hints.
 
     Args:
         database: where to read.

@@ -1,9 +1,9 @@
 """The group-committing writer: collects the sends of this server and commits them in few transactions.
 
-What comes while nothing is being written is written at once; what comes meanwhile is collected until that commit is
-done, so that batches are as large as the load makes them and nobody waits for a clock. When many wait, or somebody
-waits long, further batches go beside it. No two of them hold rows of one chat: they would wait for each other's locks.
-What waits is kept by chat, so that nothing has to be looked through for what may be written next.
+A message that arrives while nothing is written is written at once; those that arrive meanwhile are collected until that
+commit is done, so that batches grow with the load and no message waits for a timer. When many wait, or one waits for
+long, further batches run beside it. No two of them have rows of one chat: they would wait for each other's locks.
+Waiting messages are kept by chat, so that finding those that may be written next needs no search.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chatserver.errors import (
     InternalError,
     ServiceUnavailable,
 )
-from chatserver.messaging.pending import Pending, answer, judge
+from chatserver.messaging.pending import Pending, answer, outcome_of
 from chatserver.storage.messages import store_messages
 from chatserver.storage.outages import Contended
 from chatserver.supervision import caught, isolated, keep
@@ -54,7 +54,7 @@ WRITE_SECONDS = 10.0
 """Seconds a send waits at most: the queue in front of it, and its own batch."""
 
 EXPIRY_SECONDS = 0.5
-"""Between two looks for sends that have waited too long: one look at all costs less than a timer for each."""
+"""Interval of answering sends that have waited too long: cheaper than a timer for each."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ class MessageWriter:
         in_flight: batches in flight at most; each takes one connection of the pool.
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
         queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
-        on_batch: told the rows and the seconds of each batch, for metrics.
+        on_batch: called with the rows and the seconds of each batch, for metrics.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class MessageWriter:
         self._queue_bytes = queue_bytes
         self._on_batch = on_batch
         self._in_flight = in_flight
-        # By chat: what can be written now, the chat that has waited for longest first; and what came for chats that are
+        # By chat: what can be written now, the chat that has waited longest first; and what arrived for chats that are
         # being written, which are the keys.
         self._ready: dict[int, deque[Pending]] = {}
         self._busy: dict[int, deque[Pending]] = {}
@@ -158,7 +158,7 @@ class MessageWriter:
         """
         pending = Pending(message, on_result, time.monotonic())
         if self._closing or self._expiry is None:
-            raise ServiceUnavailable("This server is leaving; connect again.")
+            raise ServiceUnavailable("This server is draining; connect again.")
         if self._queued >= self._queue_rows:
             raise ServiceUnavailable("Too many messages wait to be stored.")
         text, media_url = message.text, message.media_url
@@ -183,7 +183,7 @@ class MessageWriter:
         return pending
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
-        """Take no more rows, finish the queued ones, and answer with 503 what the timeout leaves over."""
+        """Take no more rows, finish the queued ones, and answer with 503 those that remain after the timeout."""
         self._closing = True
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -214,7 +214,7 @@ class MessageWriter:
         self._look = loop.call_later(seconds, self._start_batches) if seconds else loop.call_soon(self._start_batches)
 
     def _start_batches(self) -> None:
-        """Write what waits, as far as it is time to; else look again when it is."""
+        """Write what waits as far as it is due, and look again when more is due."""
         self._look = None
         while self._ready and len(self._running) < self._in_flight:
             wait_seconds = self._seconds_to_wait()
@@ -232,7 +232,7 @@ class MessageWriter:
         return next(iter(self._ready.values()))[0].queued_at + PATIENCE_SECONDS - time.monotonic()
 
     def _take(self) -> list[Pending]:
-        """Return the rows of the first chats, as many as a batch holds; these chats are busy from here on."""
+        """Return the rows of the first chats, as many as fit into a batch; these chats are busy from now on."""
         batch: list[Pending] = []
         while self._ready and len(batch) < BATCH_ROWS:
             chat_id = next(iter(self._ready))
@@ -245,14 +245,14 @@ class MessageWriter:
         return batch
 
     def _take_of_chat(self, rows: deque[Pending], most: int) -> list[Pending]:
-        """Take the first rows of a chat; the same client_id again waits for the next batch, which knows the first."""
+        """Take the first rows of a chat; a repeated client_id waits for the next batch, when the first is stored."""
         taken: list[Pending] = []
         keys: set[tuple[int, str]] = set()
         while rows and len(taken) < most:
             message = rows[0].message
             key = (message.sender_id, message.client_id)
             if rows[0].answered:
-                # Whoever gave up waiting has been told that nothing is known: the row need not be written any more.
+                # The sender has an answer already, that the outcome is unknown: the row need not be written.
                 self._finish([(rows.popleft(), ServiceUnavailable())])
             elif key in keys:
                 break
@@ -280,7 +280,7 @@ class MessageWriter:
                 self._look_in(0.0)
 
     async def _expire(self) -> None:
-        """Answer who has waited too long; their rows still count as queued until their turn comes."""
+        """Answer sends that have waited too long; their rows still count as queued until a batch takes them."""
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             queued_before = time.monotonic() - WRITE_SECONDS
@@ -307,11 +307,11 @@ class MessageWriter:
             if self._on_batch is not None:
                 self._on_batch(len(batch), time.monotonic() - started)
             self._finish(
-                [(pending, judge(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
+                [(pending, outcome_of(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
             )
 
     async def _store(self, messages: Sequence[NewMessage]) -> Sequence[AppendResult]:
-        """Store a batch and tell the listener of its outcome; raises as of ``store_messages``."""
+        """Store a batch and call the listener with its outcome; raises as of ``store_messages``."""
         if self._listener is None:
             return await store_messages(self._database, messages)
         self._listener.begin(messages)
@@ -324,7 +324,7 @@ class MessageWriter:
         return results
 
     async def _divide(self, batch: Sequence[Pending], error: ChatError) -> None:
-        """Try a failed batch again in parts: chat by chat, then row by row; what fails alone gets the error."""
+        """Store a failed batch again in parts: chat by chat, then row by row; a row that fails alone gets the error."""
         chats: dict[int, list[Pending]] = {}
         for pending in batch:
             chats.setdefault(pending.message.chat_id, []).append(pending)

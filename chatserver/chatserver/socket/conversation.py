@@ -1,4 +1,4 @@
-"""One WebSocket's conversation: what its frames lead to, and what is written to it."""
+"""One WebSocket's conversation: carries out what its frames lead to, and writes its outbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatserver.socket.session import (
     RelayTyping,
     Reply,
     RunSync,
-    Session,
+    SocketSession,
     State,
     SubmitMessage,
     WatchPresence,
@@ -31,18 +31,18 @@ from chatserver.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from chatserver.fanout.connection import Connection
+    from chatserver.fanout.connection import ClientConnection
     from chatserver.http.context import Context
     from chatserver.model import SentMessage
     from chatserver.transport.websocket import Socket
 
 log = structlog.get_logger()
 
-# Rows that one sync brings over the socket; larger holes go by REST.
+# Rows of one sync over the socket; clients fetch more by REST.
 SYNC_ROWS = 5000
-# Answers of the database that one sync brings, of 2 MiB each at most.
+# Reads of the database of one sync, of 2 MiB each at most.
 SYNC_ANSWERS = 8
-# Between tries to store watermarks while the database is unavailable.
+# Wait before storing watermarks again while the database is unavailable.
 MARK_RETRY_SECONDS = 1.0
 # Chats whose watermarks may wait for the database; a client with more sends them again after a sync.
 MAX_WAITING_MARKS = 5000
@@ -54,7 +54,7 @@ class Conversation:
     Args:
         epoch: of the database, for the welcome.
 
-    Nothing here that a frame leads to waits for the database: what has to is a task of its own.
+    No frame waits for the database here: work that does is a separate task.
     """
 
     __slots__ = (
@@ -70,12 +70,12 @@ class Conversation:
         "_typing",
     )
 
-    def __init__(self, context: Context, connection: Connection, epoch: str) -> None:
+    def __init__(self, context: Context, connection: ClientConnection, epoch: str) -> None:
         self._context = context
         self._connection = connection
         self._epoch = epoch
         self._socket: Socket | None = None
-        self._session = Session()
+        self._session = SocketSession()
         self._marks: dict[int, ReceiptMark] = {}
         self._marking = False
         self._syncs: Newest[dict[int, int]] | None = None
@@ -84,7 +84,7 @@ class Conversation:
 
     @property
     def user_id(self) -> int:
-        """Whose conversation it is."""
+        """The user of the connection."""
         return self._connection.user_id
 
     def opened(self, socket: Socket) -> None:
@@ -94,19 +94,19 @@ class Conversation:
         context.hub.add(connection)
         context.deliverer.presence.came(connection.user_id)
         connection.outbox.put(encode_frame(self._welcome()))
-        # Later, so that all that one commit or one query brings is written at once.
+        # In the next turn of the event loop, so that all frames of one commit or one query are written at once.
         connection.outbox.attach(functools.partial(context.turn.add, self.flush))
         log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
     def receive(self, data: str | bytes) -> None:
-        """Act on a frame of the client; none is heard once the connection shall end."""
+        """Carry out a frame of the client; ignored when the connection is to be closed."""
         if self._connection.outbox.order is not None:
             return
         for action in self._session.receive(data, time.monotonic()):
             self._act(action)
 
     def counts(self) -> bool:
-        """Count a frame that brings no message; False: they are too many."""
+        """Count a frame without a message; returns False when there are too many."""
         for action in self._session.count(time.monotonic()):
             self._act(action)
         return self._session.state is State.OPEN
@@ -122,7 +122,7 @@ class Conversation:
             socket.close(outbox.order.code, outbox.order.reason)
 
     def stuck(self) -> None:
-        """Close the connection of a client that reads nothing."""
+        """Close the connection of a client that does not read."""
         self._connection.outbox.close(protocol.CLOSE_PACE, "too slow", flush=False)
         self.flush()
 
@@ -162,16 +162,16 @@ class Conversation:
             case SubmitMessage(frame=frame):
                 self._send(frame)
             case RunSync(have_seq=have_seq):
-                # Now, and not when its task begins: what is pushed in between the sync would bring once more.
+                # Now, and not when its task begins: the sync would repeat rows that are pushed in between.
                 context.hub.begin_sync(connection)
                 self._syncs = self._syncs or Newest(self._start, self._sync)
                 if self._syncs.put(have_seq):
-                    # The one that waited is not carried out: this one brings all that it would have brought.
+                    # The one that waited is not carried out: this one includes it.
                     self._session.finished()
             case RaiseWatermarks():
                 self._mark(action)
             case RelayTyping(chat_id=chat_id):
-                # One at a time: a chat's next key tells it anew.
+                # One at a time: the next keystroke in the chat repeats it.
                 if self._typing is None or self._typing.done():
                     typing = context.deliverer.signals.relay_typing(context.bus, chat_id, connection.user_id)
                     self._typing = self._start(typing)
@@ -194,7 +194,7 @@ class Conversation:
         if frame.chat_id is None:
             self._start(self._send_to(frame, client_id))
         else:
-            # The common way has no task: its result comes with its batch.
+            # The most frequent case needs no task: its result comes with its batch.
             answer = functools.partial(self._answer_send, frame.client_id, client_id)
             self._context.messages.submit(self._connection.user_id, frame, answer)
 
@@ -204,7 +204,7 @@ class Conversation:
             result = await self._context.messages.send(self._connection.user_id, frame)
         except ChatError as error:
             result = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
             supervision.caught("send_failed", error, conn_id=self._connection.conn_id)
             result = InternalError()
         self._answer_send(frame.client_id, client_id, result)
@@ -233,7 +233,7 @@ class Conversation:
                 synced = await self._bring_rows(have_seq, reached)
             except ChatError as error:
                 frame = encode_frame(Error(error.code, error.detail, None, error.retry_after_seconds))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
                 supervision.caught("sync_failed", error, conn_id=connection.conn_id)
                 frame = encode_frame(Error("internal_error", ChatError.default_detail))
             else:
@@ -241,12 +241,12 @@ class Conversation:
             finally:
                 context.hub.end_sync(connection, reached)
                 self._session.finished()
-            # The largest of all frames: behind the rows, it needs half the outbox.
+            # The largest of all frames: after the rows, it needs half the outbox.
             await connection.outbox.room()
             connection.outbox.put(frame)
 
     async def _bring_rows(self, have_seq: dict[int, int], reached: dict[int, int]) -> Synced:
-        """Queue the missed rows as fast as they are read; notes in ``reached`` how far each chat was brought."""
+        """Queue the missed rows as fast as the client reads; ``reached`` gets the seq to which each chat was sent."""
         connection = self._connection
         brought = answers = 0
         while True:
@@ -262,7 +262,7 @@ class Conversation:
                 return Synced(answer.chats, answer.more)
 
     def _mark(self, action: RaiseWatermarks) -> None:
-        """Collect watermarks; one call at a time stores what has come meanwhile."""
+        """Collect watermarks; one task at a time stores those that arrived meanwhile."""
         known = self._marks.get(action.chat_id, ReceiptMark())
         if action.chat_id not in self._marks and len(self._marks) >= MAX_WAITING_MARKS:
             return
@@ -289,7 +289,7 @@ class Conversation:
             self._marks.clear()
             self._connection.outbox.put(encode_frame(Error(error.code, error.detail)))
         except Exception:
-            # Those that cannot be stored would hold up all that come.
+            # Marks that cannot be stored would block all later ones.
             self._marks.clear()
             raise
         finally:

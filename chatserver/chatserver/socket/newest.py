@@ -1,4 +1,4 @@
-"""Work for a connection of which one runs at a time, and of what comes meanwhile the newest waits."""
+"""Work for a connection of which one item runs at a time; of those that arrive meanwhile, only the newest waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 class Newest(Generic[Item]):
-    """Runs work for an item after the other, as long as there are any.
+    """Runs work for one item after the other.
 
     Args:
         start: begins the work beside what else runs.

@@ -1,4 +1,4 @@
-"""``GET /api/ws``: decides who gets a WebSocket, and hands it to a conversation."""
+"""``GET /api/ws``: decides which requests get a WebSocket, and gives it to a conversation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from chatserver import protocol
 from chatserver.errors import ServiceUnavailable, Unauthenticated, UpgradeRequired
-from chatserver.fanout.connection import Connection
-from chatserver.fanout.hub import SIGNED_OUT
+from chatserver.fanout.connection import ClientConnection
+from chatserver.fanout.registry import SIGNED_OUT
 from chatserver.http.call import Calls
 from chatserver.http.context import Context, Request, authenticate, bearer_token, request_id
 from chatserver.http.query import Query, Text
@@ -26,7 +26,7 @@ CALLS = Calls()
 
 _TICKET = Text("ticket", "From POST /api/ws-ticket, instead of the token.")
 
-# A server at its cap, or one that leaves: long enough that the proxy's count has changed.
+# A server that is full or draining: long enough for the proxy's count to change.
 RETRY_SECONDS = 2
 
 
@@ -121,7 +121,7 @@ async def open_web_socket(request: Request) -> None:
 
 async def _answer(request: Request) -> None:
     context = request.app.ctx
-    # All that a client can mend comes before its ticket is used up.
+    # Everything that the client can fix is checked before its ticket is used up.
     handshake = read_handshake(request)
     if not _is_own_page(request):
         _refuse(request, handshake, protocol.CLOSE_FORBIDDEN, "this page's origin is not allowed")
@@ -131,9 +131,9 @@ async def _answer(request: Request) -> None:
     if caller is None:
         _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, "sign in")
         return
-    await context.deliverer.learn(caller.user_id)
+    await context.deliverer.arrivals.expect(caller.user_id)
     epoch = await context.health.epoch()
-    connection = Connection(uuid.uuid4().hex[:16], caller.user_id, caller.device_id)
+    connection = ClientConnection(uuid.uuid4().hex[:16], caller.user_id, caller.device_id)
     # Interned: thousands of connections come from a few proxies.
     connection.proxy = sys.intern(str(request.ip))
     accepted = False
@@ -151,5 +151,5 @@ async def _answer(request: Request) -> None:
             context.hub.remove(connection, time.monotonic())
 
 
-# Sanic asks for no answer from a handler with this mark.
+# With this mark Sanic requires no response from the handler.
 open_web_socket.is_websocket = True  # type: ignore[attr-defined]

@@ -21,12 +21,12 @@ from chatserver.protocol import (
     decode_client_frame,
 )
 
-# Each 4 KiB that a frame has beyond its first count as a frame of the rate.
+# Each further 4 KiB of a frame count as one more frame of the rate.
 FRAME_BITS = 12
 
 
 class State(Enum):
-    """Where a connection stands."""
+    """Whether a connection takes frames."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -41,14 +41,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class SubmitMessage:
-    """Send a message; call ``Session.finished`` when it is answered."""
+    """Send a message; call ``SocketSession.finished`` when it is answered."""
 
     frame: Send
 
 
 @dataclass(frozen=True, slots=True)
 class RunSync:
-    """Answer a sync; call ``Session.finished`` when it is answered."""
+    """Answer a sync; call ``SocketSession.finished`` when it is answered."""
 
     have_seq: dict[int, int]
 
@@ -64,7 +64,7 @@ class RaiseWatermarks:
 
 @dataclass(frozen=True, slots=True)
 class RelayTyping:
-    """Tell the chat's other members that the user types."""
+    """Send the other members of a chat that the user types."""
 
     chat_id: int
 
@@ -90,7 +90,7 @@ Started = Send | Sync
 Action = Reply | SubmitMessage | RunSync | RaiseWatermarks | RelayTyping | WatchPresence | Close
 
 
-class Session:
+class SocketSession:
     """Decides what a connection's frames lead to.
 
     Args:

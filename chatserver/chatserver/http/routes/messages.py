@@ -13,7 +13,7 @@ from chatserver.http.context import Request, authenticate
 from chatserver.http.parsing import Body, answer, read_body
 from chatserver.http.query import Flag, Number, Query, Text
 from chatserver.messaging import feed
-from chatserver.messaging.feed import FeedQuestion
+from chatserver.messaging.feed import FeedQuery
 from chatserver.messaging.rendering import RowView, SentView, view_sent
 from chatserver.messaging.rows import views_of
 from chatserver.model import MessageType, SendMessage
@@ -99,7 +99,7 @@ async def poll_messages(request: Request) -> HTTPResponse:
     request.ctx.waited = wait_seconds > 0
     context = request.app.ctx
     if wait_seconds and not context.health.refusing:
-        page = await context.polls.wait(caller, FeedQuestion(since, limit, events), wait_seconds)
+        page = await context.polls.wait(caller, FeedQuery(since, limit, events), wait_seconds)
     else:
         page = await feed.read_feed(context.database, caller.user_id, since=since, limit=limit, events=events)
     return answer(views_of(page.rows), headers={"X-Next-Since": page.next_since, "X-More": str(page.more).lower()})

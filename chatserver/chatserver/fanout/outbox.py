@@ -1,0 +1,123 @@
+"""The bounded queue of frames that wait to be written to one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatserver.protocol import CLOSE_PACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_OUTBOX_FRAMES = 2048
+"""A client this far behind does not read: at 100 messages a second it is 20 s late, and a sync serves it better."""
+
+MAX_OUTBOX_BYTES = 1024 * 1024
+"""Memory that one slow client may use; 10,000 of them at once would use 10 GB, so they must be rare."""
+
+WRITE_BYTES = 32 * 1024
+"""Bytes of one write; after each, the transport says whether the peer still reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseOrder:
+    """How a connection is to be closed.
+
+    Attributes:
+        flush: write what is queued first; False for a client that does not read.
+    """
+
+    code: int
+    reason: str
+    flush: bool
+
+
+class Outbox:
+    """Frames waiting to be written to one connection; refuses more than its bounds.
+
+    Args:
+        max_frames: frames that may wait.
+        max_bytes: bytes that may wait.
+
+    Attributes:
+        order: how the connection is to be closed; None while it stays open.
+    """
+
+    __slots__ = ("_bytes", "_frames", "_max_bytes", "_max_frames", "_room", "_wake", "order")
+
+    def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
+        self.order: CloseOrder | None = None
+        self._frames: list[bytes] = []
+        self._bytes = 0
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._room: asyncio.Event | None = None
+        self._wake: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when a frame arrives in the empty outbox, and when the connection is to be closed."""
+        self._wake = wake
+        if self._frames or self.order is not None:
+            wake()
+
+    def put(self, frame: bytes) -> bool:
+        """Queue a frame; returns False when the connection is closing, or is closed now because it is too slow."""
+        if self.order is not None:
+            return False
+        if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
+            self.close(CLOSE_PACE, "too slow", flush=False)
+            return False
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        if len(self._frames) == 1 and self._wake is not None:
+            self._wake()
+        return True
+
+    def close(self, code: int, reason: str, *, flush: bool = True) -> None:
+        """Have the connection closed after what waits is written; the first order holds."""
+        if self.order is not None:
+            return
+        self.order = CloseOrder(code, reason, flush)
+        if not flush:
+            self._frames.clear()
+            self._bytes = 0
+        if self._wake is not None:
+            self._wake()
+        self._make_room()
+
+    async def room(self) -> None:
+        """Wait until the outbox is less than half full, for producers that can wait (a sync)."""
+        while self._is_half_full() and self.order is None:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    def take(self) -> list[bytes]:
+        """Return the first frames, at least one and at most WRITE_BYTES; empty when nothing waits."""
+        if self._bytes <= WRITE_BYTES:
+            taken, self._frames, self._bytes = self._frames, [], 0
+        else:
+            size = count = 0
+            for frame in self._frames:
+                if count and size + len(frame) > WRITE_BYTES:
+                    break
+                size += len(frame)
+                count += 1
+            taken, self._frames = self._frames[:count], self._frames[count:]
+            self._bytes -= size
+        if not self._is_half_full():
+            self._make_room()
+        return taken
+
+    def _is_half_full(self) -> bool:
+        return self._bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
