@@ -53,7 +53,7 @@ async def test_who_asks_again_too_early_can_still_use_the_code_they_have(tab: Ta
     await page.goto(f"{page_server.url}/")
     await page.get_by_label("Phone number").fill(number)
     await page.get_by_role("button", name="Send me a code").click()
-    await page.get_by_text("A code for this number was just sent").wait_for()
+    await page.get_by_text("A code was just sent to this number").wait_for()
     await page.locator("#enter-code [name=code]").fill(code)
     await page.get_by_label("Username").fill(named("ana"))
     await page.get_by_role("button", name="Sign in").click()
@@ -74,7 +74,7 @@ async def test_a_page_that_may_not_come_back_says_so_and_stays_away(tab: Tab) ->
 
     await page.route_web_socket("**/api/ws*", refuse)
     await tab.enter(named("ana"))
-    await page.get_by_text("refused: the server does not allow pages of this address").wait_for()
+    await page.get_by_text("rejected: the server does not allow pages from this origin").wait_for()
     assert len(sockets) == 1
     await page.reload()
     await page.get_by_role("button", name="Use it here").wait_for()
