@@ -1,4 +1,4 @@
-"""The operator's process: stands by, leads, watches and reconciles until it is told to stop."""
+"""The operator's process: stands by, leads, watches and reconciles until it is stopped."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ log = structlog.get_logger(__name__)
 
 
 async def run(configured: Settings) -> None:
-    """Stand by until this process holds the Lease, then reconcile ChatClusters until it is told to stop.
+    """Stand by until this process holds the Lease, then reconcile ChatClusters until it is stopped.
 
-    A process that loses the Lease ends at once: another one may already reconcile.
+    A process that loses the Lease exits at once: another one may already reconcile.
     """
     # As process 1 of a container it would not hear SIGTERM otherwise; Kopf replaces this once it runs.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cast("Any", asyncio.current_task()).cancel)
@@ -85,7 +85,7 @@ async def _lead(lease: Lease, controller: Controller, configured: Settings) -> N
 async def _operate(controller: Controller, configured: Settings) -> None:
     await kopf.operator(
         registry=handlers.registry(controller),
-        # Kopf would ask for the process's user name, and a container's user has none.
+        # Kopf would look up the user name of the process, and a container's user has none.
         identity=cast("Any", configured.pod_name),
         standalone=True,
         clusterwide=True,
@@ -94,9 +94,9 @@ async def _operate(controller: Controller, configured: Settings) -> None:
 
 async def _readable(kube: Kube, configured: Settings) -> None:
     """Wait for the CRD, which the chart may still be bringing, and for a namespace that may be read."""
-    wanted: tuple[str | None, ...] = configured.watch_namespaces or (None,)
+    namespaces: tuple[str | None, ...] = configured.watch_namespaces or (None,)
     while True:
-        for namespace in wanted:
+        for namespace in namespaces:
             try:
                 await kube.check_readable(KIND, namespace)
             except KubeError as error:

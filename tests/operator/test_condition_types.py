@@ -116,3 +116,18 @@ def test_what_another_release_wrote_into_status_is_no_error() -> None:
     assert not is_bad({"type": "FromTheFuture", "status": "False", "reason": "x"})
     made = BY_NAME["Ready"].condition(BY_NAME["Ready"].reason("Answering"), "it works")
     assert made == Condition("Ready", "True", "Answering", "it works")
+
+
+def test_events_without_a_condition_are_on_the_page() -> None:
+    files = sorted((ROOT / "operator" / "chatoperator").rglob("*.py"))
+    made = {
+        str(argument.value.value)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and any(argument.arg == "warning" for argument in node.keywords)
+        for argument in node.keywords
+        if argument.arg == "reason" and isinstance(argument.value, ast.Constant)
+    }
+    section = page.PAGE.read_text().partition("\n## Events without a condition\n")[2]
+    assert made == {"ClaimReplaced", "Removed", "SecretRestored", "WrongServerRemoved"}
+    assert [reason for reason in made if f"\n- `{reason}`" not in section] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import ConditionType, Level, Reason
-from chatoperator.parts.irreplaceable import BEGIN_ANEW_ANNOTATION
+from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,7 @@ def _message(inputs: ConditionInputs, loss: Loss) -> str:
     return (
         f"{loss.kind} {loss.name} is gone or empty. {EFFECTS[loss.subject]}. Only if that is impossible, allow "
         f"{NEW_CONTENT[loss.subject]}: kubectl annotate chatcluster {inputs.name} --overwrite "
-        f"{BEGIN_ANEW_ANNOTATION}={loss.uid}"
+        f"{NEW_CONTENT_ANNOTATION}={loss.uid}"
     )
 
 

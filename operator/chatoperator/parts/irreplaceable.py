@@ -1,4 +1,4 @@
-"""What cannot be made twice: what of it is lost, in which words the ChatCluster may allow to begin anew. Pure."""
+"""Irreplaceable objects: which of them are lost, and how a ChatCluster allows new content. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatoperator.metadata import GROUP
 if TYPE_CHECKING:
     from chatoperator.metadata import ObjectKey
 
-BEGIN_ANEW_ANNOTATION = f"{GROUP}/begin-anew"
+NEW_CONTENT_ANNOTATION = f"{GROUP}/begin-anew"
 """On the ChatCluster: uids, separated by commas, of lost objects that may be made again with new content. An empty
 database is begun only so. A uid is lost once, so that a value that was forgotten there allows nothing later."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Held:
-    """Irreplaceable content that the last reconcile had: what is lost meanwhile can be put back.
+    """Irreplaceable content that the last reconcile had: what is lost meanwhile can be restored.
 
     Attributes:
         key: The chatservers' key.
@@ -41,10 +41,10 @@ class Losses:
 
     Attributes:
         reported: Losses about which somebody has to do something.
-        restored: What is put back as it was.
-        key: The chatservers' key, to be put back; None where it is not lost or not known.
+        restored: What is restored unchanged.
+        key: The chatservers' key, to be restored; None where it is not lost or not known.
         authority: The certificate authority, likewise.
-        withheld: (kind, name) of what is not made anew.
+        withheld: (kind, name) of what is not recreated.
     """
 
     reported: tuple[Loss, ...] = ()
@@ -82,8 +82,8 @@ def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: 
         observed: Its children, as the API server itself has confirmed.
         held: What the last reconcile had; None after a start of the operator.
     """
-    wanted, may = irreplaceables(cluster, observed), allowed(body)
-    lost = [loss for loss in losses(body, observed) if loss.key in wanted and loss.uid not in may]
+    needed, may = irreplaceables(cluster, observed), allowed(body)
+    lost = [loss for loss in losses(body, observed) if loss.key in needed and loss.uid not in may]
     gone = {loss.key: loss for loss in lost if not loss.leaving}
     known = frozenset[tuple[str, str]]() if held is None else gone.keys() - held.withheld
     ca, servers = ("Secret", ca_secret_name(cluster.name)), ("Secret", chatserver_secret_name(cluster.name))

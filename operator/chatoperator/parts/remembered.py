@@ -9,7 +9,7 @@ from chatoperator.metadata import ca_secret_name, chatserver_secret_name, claim_
 from chatoperator.observed import annotation, leaving, secret_text
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.tls import self_signed
-from chatoperator.parts.irreplaceable import BEGIN_ANEW_ANNOTATION, Loss, Subject
+from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION, Loss, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -42,20 +42,20 @@ def recorded(body: Manifest) -> dict[ObjectKey, str]:
     return {(one["kind"], one["name"]): str(one["uid"]) for one in held or []}
 
 
-def record(body: Manifest, observed: Observed, wanted: Collection[ObjectKey]) -> list[Manifest]:
+def record(body: Manifest, observed: Observed, needed: Collection[ObjectKey]) -> list[Manifest]:
     """What status is to remember.
 
     Args:
         body: The ChatCluster.
         observed: What there is, as the API server itself has confirmed.
-        wanted: What the spec needs, by (kind, name); what it does not need may go and is forgotten.
+        needed: What the spec needs, by (kind, name); what it does not need may go and is forgotten.
     """
     before, made = recorded(body), dict[tuple[str, str], str]()
     for key, subject in subjects(body["metadata"]["name"]).items():
         live = observed.child(*key)
         if live is not None and _has_content(subject, live):
             made[key] = str(live["metadata"]["uid"])
-        elif key in before and subject != "credentials" and (live is not None or key in wanted):
+        elif key in before and subject != "credentials" and (live is not None or key in needed):
             made[key] = before[key]
     return [{"kind": kind, "name": name, "uid": uid} for (kind, name), uid in sorted(made.items())]
 
@@ -72,7 +72,7 @@ def losses(body: Manifest, observed: Observed) -> tuple[Loss, ...]:
     for key, uid in recorded(body).items():
         live = observed.child(*key)
         if live is not None and UNREADABLE in live:
-            # It is there, and that it cannot be read is told otherwise.
+            # It is there, and that it cannot be read is reported elsewhere.
             continue
         # PostgreSQL's agent gives the database new passwords: those can be made twice.
         if key not in held or held[key] == "credentials":
@@ -90,8 +90,8 @@ def losses(body: Manifest, observed: Observed) -> tuple[Loss, ...]:
 
 
 def allowed(body: Manifest) -> frozenset[str]:
-    """Uids of what may be made anew."""
-    words = (annotation(body, BEGIN_ANEW_ANNOTATION) or "").split(",")
+    """Uids of what may get new content."""
+    words = (annotation(body, NEW_CONTENT_ANNOTATION) or "").split(",")
     return frozenset(word.strip() for word in words) - {""}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.metadata import KIND
-from chatoperator.parts.irreplaceable import BEGIN_ANEW_ANNOTATION
+from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION
 from tests.support.many import Many, texts
 
 if TYPE_CHECKING:
@@ -175,12 +175,12 @@ async def test_content_that_is_lost_is_begun_anew_only_where_its_uid_is_named(ma
     for case in things:
         await many.delete(*case.key)
         # That of another loss allows nothing.
-        await many.patch(KIND, case.name, {"metadata": {"annotations": {BEGIN_ANEW_ANNOTATION: "1-2-3"}}})
+        await many.patch(KIND, case.name, {"metadata": {"annotations": {NEW_CONTENT_ANNOTATION: "1-2-3"}}})
     await many.reconcile(*names, times=2)
     for case in things:
         assert await many.find(*case.key) is None
         named = f"1-2-3, {before[case]['metadata']['uid']}"
-        await many.patch(KIND, case.name, {"metadata": {"annotations": {BEGIN_ANEW_ANNOTATION: named}}})
+        await many.patch(KIND, case.name, {"metadata": {"annotations": {NEW_CONTENT_ANNOTATION: named}}})
     await many.reconcile(*names, times=2)
     for case in things:
         after = await many.get(*case.key)

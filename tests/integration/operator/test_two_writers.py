@@ -85,7 +85,7 @@ def _delete(operator: Operator, _: int) -> None:
         (
             _label,
             "/services/demo-ingress",
-            "Service demo-ingress (metadata.labels.app.kubernetes.io/component; by mesh",
+            "Service demo-ingress (metadata.labels.app.kubernetes.io/component; changed by mesh",
         ),
         (_delete, "/networkpolicies/demo-postgres", "NetworkPolicy demo-postgres (deleted)"),
     ],

@@ -50,7 +50,7 @@ MIGRATE_DEADLINE_SECONDS = 1800
 """A Job that takes longer is stuck; the operator reports it and tries again."""
 
 MIGRATE_RETRIES = 8
-"""Each try waits two minutes for the database by itself."""
+"""Each try itself waits two minutes for the database."""
 
 SURGE = "25%"
 """Rounded up by Kubernetes, as api.chatserver.surge() has it."""
@@ -88,7 +88,7 @@ def deployment(
         cluster_domain: DNS domain of the Kubernetes cluster, such as `cluster.local`.
     """
     webhook_volumes, webhook_mounts = _webhook_volume(cluster.auth)
-    wanted = cluster.chatserver.pod_template
+    template = cluster.chatserver.pod_template
     container: Manifest = {
         "name": "chatserver",
         "image": image,
@@ -123,7 +123,7 @@ def deployment(
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": SURGE}},
             "selector": {"matchLabels": selector(cluster.name, "chatserver")},
             "template": {
-                "metadata": pod_metadata(cluster.name, "chatserver", wanted),
+                "metadata": pod_metadata(cluster.name, "chatserver", template),
                 "spec": {
                     **pod_spec(
                         user_id=SERVICE_USER_ID,
@@ -133,8 +133,8 @@ def deployment(
                         termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
                         spread_over=selector(cluster.name, "chatserver"),
                     ),
-                    **placement(cluster.name, "chatserver", wanted),
-                    "tolerations": tolerations(wanted.tolerations),
+                    **placement(cluster.name, "chatserver", template),
+                    "tolerations": tolerations(template.tolerations),
                 },
             },
         },

@@ -29,7 +29,7 @@ class ClaimRefusal:
         digest: Of the claim's manifest.
         message: The API server's reason.
         at: Seconds of a monotonic clock.
-        storage_class: That the claim has and keeps, where the spec asks for another one; None where it does not.
+        storage_class: That the claim has and keeps, where the spec requires another one; None where it does not.
     """
 
     digest: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chatoperator.parts.ingress.tls.keys import PrivateKey
 
 AUTHORITY_NAME = "ChatCluster self-signed authority"
-"""Tells what the operator issued from what others did; parts/ingress/certificates.lua knows it too."""
+"""Distinguishes what the operator issued from what others did; parts/ingress/certificates.lua knows it too."""
 
 AUTHORITY_DAYS = 3650
 """Clients pin it by hand, so it has to last."""

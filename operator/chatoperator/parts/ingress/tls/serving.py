@@ -55,7 +55,7 @@ class Serving:
     def digest(self) -> str | None:
         """Changes with what HAProxy is to serve; None while that is nothing.
 
-        With the key, so that one that is put right later is noticed; a hash of a key gives nothing away.
+        With the key, so that one that is corrected later is noticed; a hash of a key reveals nothing.
         """
         return digest([self.pair.certificate, self.pair.key]) if self.pair is not None else None
 
@@ -92,7 +92,7 @@ def serving(
     if cluster.ingress.issuer is not None:
         return _by_cert_manager(cluster, observed, settings, now, lost, known=certificates_known)
     if ("Secret", ca_secret_name(cluster.name)) in lost.withheld:
-        # What it has issued goes on being served: clients trust that.
+        # What it has issued is still served: clients trust that.
         return Serving(issued=_issued_before(observed.child("Secret", tls_secret_name(cluster.name)), now))
     return Serving(self_signed=_self_signed(cluster, observed, settings, now, lost))
 
@@ -103,10 +103,10 @@ def _by_cert_manager(
     name = issued_secret_name(cluster.name)
     certificate, filled = observed.child("Certificate", name), observed.child("Secret", name)
     new = _issued(filled, now)
-    # What HAProxy has outlives a Secret that somebody deleted to have it issued anew, and one that is broken.
+    # What HAProxy has outlives a Secret that somebody deleted to have it issued again, and one that is broken.
     served = new or _issued(observed.child("Secret", tls_secret_name(cluster.name)), now)
     proxies = observed.workload(cluster.name, "ingress")
-    # What people's clients accept until now is no worse than a certificate that they refuse.
+    # What clients accept until now is no worse than a certificate that they refuse.
     others = proxies is not None and tls_secret_name(cluster.name) not in mounted_secrets(proxies)
     meanwhile: Served = "issued" if served else "other" if others else "self-signed"
     return Serving(

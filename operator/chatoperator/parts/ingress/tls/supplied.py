@@ -58,7 +58,7 @@ def supplied(
         return served, None
     words = f"Secret {name} of ingress.tls.secretName: {'; '.join(fault.message for fault in faults)}"
     meanwhile = "" if adopted else _meanwhile(cluster, served, observed)
-    # Where there is nothing to serve HAProxy has what it had, if it runs: then its answers tell.
+    # Where there is nothing to serve HAProxy has what it had, if it runs: then its answers decide.
     accepted = served is None or min(before, after) < Grade.REJECTED
     return served, CertificateTrouble("CertificateInvalid", f"{words}{meanwhile}", accepted=accepted)
 
