@@ -1,4 +1,4 @@
-"""Keeps reconciles coming: wakes from watches, a sweep every 15 s, and what tells whether the operator lives."""
+"""Starts reconciles: after events of watches, in a sweep every 15 s, and after a change of reachability."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from chatoperator.reconcile import Reconciler
 
 SWEEP_SECONDS = 15
-"""What nothing in the API server tells of comes to light within this; also the autoscaler's tick."""
+"""A change that no event reports is found within this time; also the autoscaler's tick."""
 
 OLDEST_MAX_SECONDS = 90
-"""A ChatCluster that was due for so long was not tried: kubelet should start the operator anew."""
+"""A ChatCluster that was due for so long was not tried: kubelet should restart the operator."""
 
 SILENT_MAX_SECONDS = 150
-"""Each watch ends by itself every 30 s, and one that was cut is begun anew after 35 s."""
+"""Each watch ends every 30 s, and one that was cut is started again after 35 s."""
 
 PULSE_SECONDS = 4
 """Between two looks whether the chats still answer. With it Ready turns False within 10 s, a reconcile included."""
 
 PULSES_PER_SECOND = 50
-"""Chats asked at most; each costs a TLS handshake of about 2 ms, so that this is a tenth of a core."""
+"""Chats probed at most; each probe costs a TLS handshake of about 2 ms, so that this is a tenth of a core."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ class Controller:
         loops = {
             "cache": lambda: self._reconciler.cache.run(self._queue.wake),
             "sweep": self._sweep_forever,
-            # Those that do not answer take long: they are asked apart, so that the others are asked in time.
+            # Those that do not answer take long: they are probed separately, so that the others are probed in time.
             "pulse": lambda: self._pulse_forever(ready=True),
             "pulse of those that were not ready": lambda: self._pulse_forever(ready=False),
         }
@@ -75,10 +75,10 @@ class Controller:
         await self._queue.close()
 
     def check_alive(self) -> str:
-        """How this process is. A standby is alive; of the leader its sweeps, its queue and its watches tell.
+        """How this process is. A standby is alive; the leader is judged by its sweeps, its queue and its watches.
 
         Raises:
-            OperatorError: Something has not gone on for too long.
+            OperatorError: Something has not continued for too long.
         """
         if not self._tasks:
             return "standing by"

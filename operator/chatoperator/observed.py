@@ -57,7 +57,7 @@ class Answer:
 
     Attributes:
         ok: The chat works, writes included.
-        message: For people.
+        message: For admins.
         volume_full: A server answered that its database's volume is full.
     """
 
@@ -137,7 +137,7 @@ class Observed:
 
 
 def pod(raw: Manifest, *, lost: bool = False) -> Pod:
-    """Read a pod as the API server gives it; `lost` says whether that is news of a node that is lost."""
+    """Read a pod as the API server gives it; `lost` says whether its node is lost."""
     metadata, status = raw["metadata"], raw.get("status", {})
     annotations = metadata.get("annotations") or {}
     containers = status.get("containerStatuses") or []
@@ -177,7 +177,7 @@ def _lost(raw: Manifest) -> str:
 def _trouble(status: Mapping[str, Any], containers: list[Manifest], *, once: bool) -> str | None:
     """In Kubernetes' words, but for a container that ended: those would change with every new try.
 
-    One that is to run `once` has not recovered by running again: only its end tells.
+    One that is to run `once` has not recovered by running again: only its end shows it.
     """
     for container in containers:
         state = container.get("state") or {}
@@ -258,7 +258,7 @@ def job_state(job: Manifest | None) -> str | None:
 def rolling(workload: Manifest | None) -> bool:
     """Whether a Deployment or StatefulSet is on its way to another template than it had, or to its first.
 
-    A pod that died and is replaced, and a change of the number, are no rollout: Kubernetes' own account of it tells
+    A pod that died and is replaced, and a change of the number, are no rollout: the status of the workload tells
     them apart. Of a Deployment that is its condition Progressing, of a StatefulSet its two revisions.
     """
     if workload is None:

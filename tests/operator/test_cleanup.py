@@ -75,7 +75,7 @@ async def deleted(outcome: Outcome, **changed: Any) -> list[str]:
 async def test_a_deletion_becomes_an_event() -> None:
     outcome = Outcome()
     assert await deleted(outcome) == ["delete NetworkPolicy/demo-ingress"]
-    assert [one.reason for one in outcome.news] == ["Removed"]
+    assert [one.reason for one in outcome.events] == ["Removed"]
 
 
 async def test_nothing_is_deleted_before_what_takes_its_place_is_there() -> None:

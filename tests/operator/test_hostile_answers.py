@@ -115,7 +115,7 @@ GOOD_STATUS = (
 
 async def test_whatever_an_ingress_answers_is_an_answer_in_short_words(prober: Prober, tls: ssl.SSLContext) -> None:
     async with listening(tls) as servers:
-        found = await asked(servers, lambda server: prober.ask(Target(server.host, "localhost", None, server.port)))
+        found = await asked(servers, lambda server: prober.probe(Target(server.host, "localhost", None, server.port)))
     assert [name for name, answer in found.items() if not isinstance(answer, Answer) or answer.volume_full] == []
     wrong = {name: answer for name, answer in found.items() if answer.ok and not name.startswith(GOOD_STATUS)}
     assert wrong == {}
@@ -130,7 +130,7 @@ async def test_no_server_chooses_the_numbers_of_a_handshake(prober: Prober, tls:
     tls.maximum_version = ssl.TLSVersion.TLSv1_2
     tls.set_ciphers("DHE")
     async with Hostile(once(PAGE), tls=tls) as server:
-        answer = await prober.ask_once(Target(server.host, "localhost", None, server.port), 5)
+        answer = await prober.probe_once(Target(server.host, "localhost", None, server.port), 5)
     assert not answer.ok
     assert server.asked == 0
 

@@ -151,7 +151,7 @@ def test_what_there_was_no_room_for_is_listed_anew_once_there_is() -> None:
     assert store.without_room() == {"crowd": 3}
     assert not store.has_room_again(SECRETS)
     for raw in raws[:10]:
-        store.told(
+        store.apply_event(
             SECRETS, "DELETED", {**raw, "metadata": {**raw["metadata"], "resourceVersion": str(next(_versions))}}
         )
     assert store.has_room_again(SECRETS)

@@ -35,7 +35,7 @@ def test_plain_words_stay_as_they_are() -> None:
 def test_conditions_and_events_are_printable() -> None:
     made = status.merge([], [Condition("Ready", "False", "NotReady", HOSTILE)], generation=1, now="n")
     shown(made[0]["message"])
-    news = events.News(warning=True, reason="NotReady", message=HOSTILE)
+    news = events.EventContent(warning=True, reason="NotReady", message=HOSTILE)
     shown(events.event(body(), news, pod_name="p", now="n", suffix="s")["message"])
 
 

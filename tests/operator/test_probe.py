@@ -96,7 +96,7 @@ async def test_an_error_page_is_no_reading(prober: Prober, monkeypatch: pytest.M
 
 
 async def test_an_ingress_that_does_not_listen_is_no_answer_but_words(prober: Prober) -> None:
-    answer = await prober.ask(Target("127.0.0.2", "localhost", None))
+    answer = await prober.probe(Target("127.0.0.2", "localhost", None))
     assert not answer.ok
     assert answer.message.startswith("A request through the ingress failed: cannot connect: ")
     assert "object at 0x" not in answer.message
@@ -155,7 +155,7 @@ async def test_a_server_that_leaves_or_has_died_does_not_make_a_working_chat_loo
     monkeypatch.setattr(probe, "ANSWER_TIMEOUT_SECONDS", PATIENCE_SECONDS if ok else 1)
     made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
     async with _ingress(made, tmp_path, statuses) as target, asyncio.timeout(PATIENCE_SECONDS / 2):
-        told = await prober.ask(target)
+        told = await prober.probe(target)
     assert told.ok is ok, told.message
     assert not statuses, "all tries are made that are needed, and no others"
 
@@ -164,7 +164,7 @@ async def test_one_try_is_one_request(prober: Prober, tmp_path: Path) -> None:
     made = ensure(None, None, ("localhost",), dt.datetime.now(dt.UTC))
     statuses = [503, 200]
     async with _ingress(made, tmp_path, statuses) as target:
-        assert not (await prober.ask_once(target, PATIENCE_SECONDS)).ok
+        assert not (await prober.probe_once(target, PATIENCE_SECONDS)).ok
     assert statuses == [200]
 
 
@@ -172,7 +172,7 @@ async def test_a_certificate_that_has_ended_is_no_answer_but_words(prober: Probe
     now = dt.datetime.now(dt.UTC)
     made = ensure(None, None, ("localhost",), now - dt.timedelta(days=SERVER_DAYS + 1))
     async with _ingress(made, tmp_path, [200] * 3) as target:
-        told = await prober.ask(target)
+        told = await prober.probe(target)
     assert not told.ok
     assert "certificate has expired" in told.message
 

@@ -24,7 +24,7 @@ class Proxies:
         self.silent = silent
         self.asked: list[tuple[str, int]] = []
 
-    async def ask(self, target: Target) -> Answer:
+    async def probe(self, target: Target) -> Answer:
         self.asked.append((target.address, target.port))
         return Answer(ok=target.address != self.silent, message=f"{target.address} was asked")
 
@@ -71,12 +71,12 @@ class Crowd(Proxies):
 
     now = most = 0
 
-    async def ask(self, target: Target) -> Answer:
+    async def probe(self, target: Target) -> Answer:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0)
         self.now -= 1
-        return await super().ask(target)
+        return await super().probe(target)
 
 
 async def test_any_number_of_pods_like_proxies_takes_a_few_sockets_at_a_time() -> None:

@@ -62,7 +62,7 @@ def filled() -> Store:
 
 def test_a_chatcluster_sees_its_own_children_with_their_kind_and_without_who_wrote_them() -> None:
     store = filled()
-    store.told(SERVICES, "ADDED", made("other-ingress", 11, instance="other"))
+    store.apply_event(SERVICES, "ADDED", made("other-ingress", 11, instance="other"))
     assert store.owned(DEMO).keys() == {("Service", "demo-ingress"), POD}
     service = store.owned(DEMO)["Service", "demo-ingress"]
     assert service["kind"] == "Service"
@@ -77,20 +77,20 @@ def test_what_was_written_is_read_before_a_watch_tells_of_it_and_its_echo_wakes_
     store = filled()
     store.note(SERVICES, {"kind": "Service", **made("demo-ingress", 12, spec={"clusterIP": "10.0.0.2"})})
     assert store.owned(DEMO)["Service", "demo-ingress"]["spec"] == {"clusterIP": "10.0.0.2"}
-    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 12)) == set()
+    assert store.apply_event(SERVICES, "MODIFIED", made("demo-ingress", 12)) == set()
 
 
 def test_a_change_that_came_just_before_the_own_one_still_wakes() -> None:
     store = filled()
     store.note(SERVICES, made("demo-ingress", 12))
-    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 11)) == {DEMO}
+    assert store.apply_event(SERVICES, "MODIFIED", made("demo-ingress", 11)) == {DEMO}
     assert store.owned(DEMO)["Service", "demo-ingress"]["metadata"]["resourceVersion"] == "12"
 
 
 def test_an_answer_that_a_watch_has_passed_brings_nothing_back() -> None:
     store = filled()
-    store.told(SERVICES, "ADDED", made("demo-postgres", 20))
-    store.told(SERVICES, "DELETED", made("demo-postgres", 21))
+    store.apply_event(SERVICES, "ADDED", made("demo-postgres", 20))
+    store.apply_event(SERVICES, "DELETED", made("demo-postgres", 21))
     store.note(SERVICES, made("demo-postgres", 20))
     assert store.owned(DEMO).keys() == {("Service", "demo-ingress"), POD}
 
@@ -130,14 +130,14 @@ def test_an_object_that_changes_hands_wakes_both() -> None:
     store, jobs, name = Store(), ("Job", None), "demo-migrate-x-migrate-0123456789"
     store.listed(jobs, [made(name, 5)])
     other = ("chat", "demo-migrate-x")
-    assert store.told(jobs, "MODIFIED", made(name, 13, instance=other[1])) == {DEMO, other}
+    assert store.apply_event(jobs, "MODIFIED", made(name, 13, instance=other[1])) == {DEMO, other}
     assert store.owned(DEMO) == {}
     assert store.owned(other).keys() == {("Job", name)}
 
 
 def test_an_object_that_is_no_longer_a_chats_own_wakes_whose_it_was() -> None:
     store = filled()
-    assert store.told(SERVICES, "MODIFIED", made("demo-ingress", 13, instance="other")) == {DEMO}
+    assert store.apply_event(SERVICES, "MODIFIED", made("demo-ingress", 13, instance="other")) == {DEMO}
     assert store.owned(DEMO).keys() == {POD}
     assert len(store) == 1
 
@@ -150,13 +150,13 @@ def test_what_lost_its_label_is_not_kept_from_an_answer() -> None:
 
 def test_a_bookmark_is_no_object() -> None:
     store = filled()
-    assert store.told(SERVICES, "BOOKMARK", {"metadata": {"resourceVersion": "99"}}) == set()
+    assert store.apply_event(SERVICES, "BOOKMARK", {"metadata": {"resourceVersion": "99"}}) == set()
     assert len(store) == 2
 
 
 def test_chatclusters_are_no_children_of_their_own() -> None:
     store = Store()
-    assert store.told(
+    assert store.apply_event(
         CHATCLUSTERS, "ADDED", {"metadata": {"namespace": "chat", "name": "demo", "resourceVersion": "1"}}
     ) == {DEMO}
     assert store.chatclusters() == [DEMO]
@@ -164,7 +164,9 @@ def test_chatclusters_are_no_children_of_their_own() -> None:
     body = store.chatcluster(DEMO)
     assert body is not None
     assert body["kind"] == KIND
-    store.told(CHATCLUSTERS, "DELETED", {"metadata": {"namespace": "chat", "name": "demo", "resourceVersion": "2"}})
+    store.apply_event(
+        CHATCLUSTERS, "DELETED", {"metadata": {"namespace": "chat", "name": "demo", "resourceVersion": "2"}}
+    )
     assert store.chatcluster(DEMO) is None
 
 
@@ -194,7 +196,7 @@ def test_however_lists_watches_and_answers_interleave_the_end_is_what_the_api_se
     while position < len(news):
         match data.draw(st.sampled_from(("told", "told", "cut", "note", "list"))):
             case "told":
-                store.told(SERVICES, *news[position])
+                store.apply_event(SERVICES, *news[position])
                 position += 1
             case "cut":
                 position = data.draw(st.integers(0, position))

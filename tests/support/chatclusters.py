@@ -138,11 +138,11 @@ class FakeProber:
         """What the test set."""
         return self.report
 
-    async def ask(self, target: Target) -> Answer:
+    async def probe(self, target: Target) -> Answer:
         """What the test set."""
         self.asked.append(target)
         return self.answer
 
-    async def ask_once(self, target: Target, seconds: float) -> Answer:  # noqa: ARG002 - it answers at once
+    async def probe_once(self, target: Target, seconds: float) -> Answer:  # noqa: ARG002 - it answers at once
         """The same."""
-        return await self.ask(target)
+        return await self.probe(target)

@@ -42,10 +42,10 @@ class Led(Prober):
         super().__init__(session)
         self._ingresses = ingresses
 
-    async def ask_once(self, target: Target, seconds: float) -> Answer:
+    async def probe_once(self, target: Target, seconds: float) -> Answer:
         """What the ingress of this name answers."""
         address, port = self._ingresses[target.server_name.partition("-ingress.")[0]]
-        return await super().ask_once(replace(target, address=address, port=port), seconds)
+        return await super().probe_once(replace(target, address=address, port=port), seconds)
 
 
 def main() -> None:

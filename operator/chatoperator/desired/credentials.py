@@ -33,7 +33,7 @@ def decide(
         cluster: The parsed spec.
         body: The ChatCluster; an annotation requests a rotation.
         observed: Its children, and what the running parts report.
-        losses: A key that is lost is put back, or not replaced.
+        losses: A key that is lost is restored, or not replaced.
         unix_time: The time, in seconds since 1970.
         new_secret: Makes a password or key.
     """

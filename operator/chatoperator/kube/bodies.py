@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chatoperator.metadata import Manifest
 
 LINE_BYTES_MAX = 12 * 1024 * 1024
-"""Of a watch's news of one object: six bytes for each of an object's, where all have to be escaped."""
+"""Of a watch's event of one object: six bytes for each of an object's, where all have to be escaped."""
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """Of the API server's answer to one request: the largest object, with who owns which field, has a third of it."""
@@ -26,7 +26,7 @@ REASON_LENGTH_MAX = 2_000
 """Characters of a refusal, which may repeat all of a field that is wrong."""
 
 RETRY_AFTER_MAX_SECONDS = 10
-"""However long an API server asks to wait."""
+"""The longest wait that an API server can require."""
 
 _ESCAPED_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """Beside what JSON escapes: control characters, line breaks, the byte order mark, no characters."""
@@ -86,6 +86,6 @@ def reason(response: aiohttp.ClientResponse, text: bytes) -> str:
 
 
 def retry_after(response: aiohttp.ClientResponse) -> float:
-    """Seconds that the API server asks to wait; 1 where it does not say."""
-    asked = response.headers.get("Retry-After", "")
-    return min(float(asked) if asked.isdecimal() else 1.0, RETRY_AFTER_MAX_SECONDS)
+    """Seconds that the API server requires to wait; 1 where it does not say."""
+    required = response.headers.get("Retry-After", "")
+    return min(float(required) if required.isdecimal() else 1.0, RETRY_AFTER_MAX_SECONDS)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
 """Waits after a kind could not be listed or watched, several times in a row; each with up to a fifth more, so that
-the kinds do not all ask at once when the API server is back."""
+the kinds do not all send requests at once when the API server is back."""
 
 MISSING_KIND_SECONDS = 30
 """Between two looks whether the API server serves a kind by now, whose CRD somebody may have installed since."""
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class Cache:
-    """ChatClusters, their children and pods as the API server last told, without asking it again.
+    """ChatClusters, their children and pods as lists and watches delivered them, without further requests.
 
     Args:
         kube: The API server.
@@ -74,7 +74,7 @@ class Cache:
         """List and watch until cancelled.
 
         Args:
-            wake: Told each ChatCluster that something has changed of.
+            wake: Called with each ChatCluster of which something has changed.
         """
         self._started = self._monotonic()
         async with asyncio.TaskGroup() as tasks:
@@ -92,7 +92,7 @@ class Cache:
         return self._monotonic() - min(self._heard_at.get(scope, self._started) for scope in self._followed)
 
     def serves(self, kind: str) -> bool:
-        """Whether the cluster has a kind, as far as it was asked yet."""
+        """Whether the cluster has a kind, as far as a list has shown yet."""
         return kind not in self._unserved
 
     def chatcluster(self, key: Key) -> Manifest | None:
@@ -113,7 +113,7 @@ class Cache:
             self._store.note((raw["kind"], self._place(raw["metadata"]["namespace"])), raw)
 
     async def look_again(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """One object, asked of the API server; None where it does not exist.
+        """One object, requested from the API server; None where it does not exist.
 
         Raises:
             KubeError: The API server did not answer.
@@ -130,7 +130,7 @@ class Cache:
         return self._store.chatclusters()
 
     async def refill(self) -> None:
-        """List everything anew.
+        """List everything again.
 
         Raises:
             KubeError: The API server did not answer.
@@ -139,7 +139,7 @@ class Cache:
             await self._fill(scope)
 
     def _place(self, namespace: str) -> str | None:
-        """Of the lists and watches that tell of a namespace."""
+        """Of the lists and watches that contain a namespace."""
         return None if self._places == (None,) else namespace
 
     async def _follow(self, scope: Scope, wake: Callable[[Key], None]) -> None:
@@ -159,13 +159,13 @@ class Cache:
                 if error.status == FORBIDDEN and len(self._places) > 1:
                     if kind == KIND:
                         log.warning("cannot read a namespace", namespace=place, error=str(error))
-                    # A namespace that was deleted has taken its Role along; the others go on.
+                    # A namespace that was deleted has taken its Role along; the others continue.
                     self._heard(scope)
                     self._versions.pop(scope, None)
                     await asyncio.sleep(SHUT_NAMESPACE_SECONDS)
                     continue
                 if error.status in (GONE, NOT_FOUND):
-                    # It was away for so long that only a list tells what happened meanwhile; or the kind has gone.
+                    # The watch was interrupted for so long that only a list shows what happened; or the kind has gone.
                     self._versions.pop(scope, None)
                 else:
                     log.warning("watch failed", kind=kind, namespace=place, error=str(error))
@@ -222,20 +222,20 @@ class Cache:
     async def _watch(self, scope: Scope, wake: Callable[[Key], None]) -> None:
         """Follow one watch to its end."""
         kind, place = scope
-        async for news, raw in self._kube.watch(kind, place, _selector(kind), self._versions[scope]):
+        async for event, raw in self._kube.watch(kind, place, _selector(kind), self._versions[scope]):
             self._versions[scope] = raw["metadata"]["resourceVersion"]
-            for key in self._take(scope, raw, news):
+            for key in self._take(scope, raw, event):
                 wake(key)
         self._heard(scope)
 
-    def _take(self, scope: Scope, raw: Manifest, news: str | None = None) -> set[Key]:
-        """One object of a list, or of a watch's news. One that cannot be taken is left out, and no other with it.
+    def _take(self, scope: Scope, raw: Manifest, event: str | None = None) -> set[Key]:
+        """Take one object of a list, or an event of a watch. One that cannot be taken is left out, and no other one.
 
         Returns:
             The ChatClusters to look at.
         """
         try:
-            touched = self._store.listed(scope, [raw]) if news is None else self._store.told(scope, news, raw)
+            touched = self._store.listed(scope, [raw]) if event is None else self._store.apply_event(scope, event, raw)
         except Exception as error:  # noqa: BLE001 - whatever it was, the others are taken
             metadata = raw.get("metadata") or {}
             failed(f"watch {scope[0]}", error, namespace=metadata.get("namespace"), name=metadata.get("name"))

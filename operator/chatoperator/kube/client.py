@@ -1,4 +1,4 @@
-"""What the operator asks of the Kubernetes API, as plain JSON objects."""
+"""The requests of the operator to the Kubernetes API, as plain JSON objects."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ EVENTS_BYTES_MAX = 512 * 1024
 """Of these. Controllers' have 1 KB each, but anybody's may have a megabyte."""
 
 PAGE_BYTES_MAX, PAGE_VALUES_MAX = 4 * 1024 * 1024, 400_000
-"""Of a page. One that is larger is asked for again with fewer objects: a single one has 1.5 MB at most."""
+"""Of a page. One that is larger is requested again with fewer objects: a single one has 1.5 MB at most."""
 
 WATCH_SECONDS = 30
-"""A watch ends after this time and is begun anew where it ended, which costs next to nothing. One that was cut
+"""A watch ends after this time and is started again where it ended, which costs next to nothing. One that was cut
 without a word is noticed by it."""
 
 WATCH_GRACE_SECONDS = 5
-"""For the API server to end a watch by itself before it counts as cut."""
+"""For the API server to end a watch before it counts as cut."""
 
 FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
 
@@ -45,11 +45,11 @@ Page = tuple[Items, str]
 """Some of a list's objects, and the list's resourceVersion."""
 
 Event = tuple[str, "Manifest"]
-"""A watch's news: ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
+"""An event of a watch: ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
 
 
 class Kube(Transport):
-    """What the operator asks of the API server.
+    """Requests to the API server.
 
     Every method raises KubeError where the API server refuses or does not answer.
     """
@@ -104,10 +104,10 @@ class Kube(Transport):
     async def watch(
         self, kind: str, namespace: str | None, selector: str | None, resource_version: str
     ) -> AsyncIterator[Event]:
-        """What happens to the objects of a kind after a resourceVersion; ends by itself after WATCH_SECONDS.
+        """What happens to the objects of a kind after a resourceVersion; ends after WATCH_SECONDS.
 
         Raises:
-            KubeError: With status 410 where the API server no longer knows what happened since then, or tells it at
+            KubeError: With status 410 where the API server no longer knows what happened since then, or sends it at
                 such length that only a list can; with 0 where nothing was heard, not even the end.
         """
         query = {
@@ -122,11 +122,11 @@ class Kube(Transport):
             response = await self._send("GET", path, query, seconds=WATCH_SECONDS + WATCH_GRACE_SECONDS)
             async with response:
                 async for line in lines(response.content):
-                    news = decode(line)
-                    if news["type"] == "ERROR":
-                        status = news["object"]
+                    event = decode(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
                         raise KubeError(f"WATCH {path}: {status.get('message')}", status=int(status.get("code") or 0))
-                    yield news["type"], news["object"]
+                    yield event["type"], event["object"]
 
     async def apply(
         self, manifest: Manifest, *, uid: str | None = None, resource_version: str | None = None
@@ -227,8 +227,8 @@ class Kube(Transport):
         """
         metadata = about["metadata"]
         fields = {"kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
-        wanted = [f"reason={reason}", *(f"involvedObject.{name}={value}" for name, value in fields.items())]
-        query = {"fieldSelector": ",".join(wanted), "limit": str(EVENTS_MAX)}
+        selected = [f"reason={reason}", *(f"involvedObject.{name}={value}" for name, value in fields.items())]
+        query = {"fieldSelector": ",".join(selected), "limit": str(EVENTS_MAX)}
         path = path_of("Event", metadata["namespace"])
         text = await self._read("GET", path, query, bytes_max=EVENTS_BYTES_MAX)
         return [] if text is None else cast("Items", decoded("GET", path, text).get("items") or [])

@@ -146,11 +146,11 @@ def _cut(text: bytes, levels: int) -> bytes:
 
 
 def excerpt(raw: Manifest, why: str) -> Manifest:
-    """What tells which object it is and whose, and its status where that is small.
+    """The part of an object that identifies it and its owner, and its status where that is small.
 
     Args:
         raw: The object, as `decode` gave it.
-        why: What comes of its largest field, in words that follow the field's path.
+        why: What its largest field causes; it follows the field's path in a message.
     """
     metadata = {name: value for name, value in raw["metadata"].items() if name in IDENTITY}
     labels = raw["metadata"].get("labels") or {}

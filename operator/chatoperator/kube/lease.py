@@ -35,7 +35,7 @@ class Lease:
 
     def __init__(self, api: client.ApiClient, namespace: str, name: str, identity: str) -> None:
         self._lock = lock = _Lock(name, namespace, identity, api)
-        # Its run() would go on after the leader's work has ended; the two halves of it are what is needed.
+        # Its run() would continue after the leader's work has ended; the two halves of it are what is needed.
         self._election = _Election(
             Config(
                 lock=lock,
@@ -91,7 +91,7 @@ def _clock_offset() -> float:
 
 
 async def _nothing() -> None:
-    """What the election would start and stop by itself."""
+    """What the election would start and stop automatically."""
 
 
 class _Lock(LeaseLock):

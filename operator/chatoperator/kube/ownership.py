@@ -124,7 +124,7 @@ def is_pod_of(raw: Manifest, name: str, children: Mapping[ObjectKey, Manifest], 
 
     A ReplicaSet is known by its name, which is the Deployment's and the hash of the template: Kubernetes collects a pod
     whose owner reference names no object with that uid, so that a name is as good as the uid and needs no ReplicaSets
-    to be read. Of the predecessor of a workload that was made anew only what is on its way out counts.
+    to be read. Of the predecessor of a workload that was recreated only what is on its way out counts.
 
     >>> owner = {
     ...     "apiVersion": "apps/v1",

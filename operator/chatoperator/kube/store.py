@@ -1,4 +1,4 @@
-"""What lists and watches have told, by ChatCluster: the cache without its I/O. Pure."""
+"""The objects that lists and watches have delivered, by ChatCluster: the cache without its I/O. Pure."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Store:
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self._entries: dict[Name, _Entry] = {}
         self._owned: dict[Key, set[Name]] = {}
-        self._told: dict[Scope, int] = {}
+        self._seen_versions: dict[Scope, int] = {}
         self._listing: dict[Scope, set[Name]] = {}
         self._room = Room(bytes_max)
         self._large = Counter[str]()
@@ -157,7 +157,7 @@ class Store:
             for name, entry in self._entries.items()
             if name[0] == kind and within in (None, name[1]) and name not in there and entry.version <= version
         ]
-        self._told[scope] = max(version, self._told.get(scope, 0))
+        self._seen_versions[scope] = max(version, self._seen_versions.get(scope, 0))
         return {self._remove(name) for name in gone}
 
     def drop(self, scope: Scope) -> set[Key]:
@@ -167,7 +167,7 @@ class Store:
             The ChatClusters that something is gone of.
         """
         kind, within = scope
-        self._told.pop(scope, None)
+        self._seen_versions.pop(scope, None)
         gone = [name for name in self._entries if name[0] == kind and within in (None, name[1])]
         self._forget_left_out(scope, set())
         return {self._remove(name) for name in gone}
@@ -176,12 +176,12 @@ class Store:
         """A list has not come to its end."""
         self._listing.pop(scope, None)
 
-    def told(self, scope: Scope, news: str, raw: Manifest) -> set[Key]:
-        """Take a watch's news.
+    def apply_event(self, scope: Scope, event: str, raw: Manifest) -> set[Key]:
+        """Take an event of a watch.
 
         Args:
             scope: Of the watch.
-            news: ADDED, MODIFIED, DELETED or BOOKMARK.
+            event: ADDED, MODIFIED, DELETED or BOOKMARK.
             raw: The object.
 
         Returns:
@@ -189,11 +189,11 @@ class Store:
         """
         kind, _ = scope
         version = int(raw["metadata"]["resourceVersion"])
-        self._told[scope] = max(version, self._told.get(scope, 0))
-        if news == "BOOKMARK":
+        self._seen_versions[scope] = max(version, self._seen_versions.get(scope, 0))
+        if event == "BOOKMARK":
             return set()
         name = _name(kind, raw)
-        if news == "DELETED":
+        if event == "DELETED":
             self._left_out.pop(name, None)
             entry = self._entries.get(name)
             return {self._remove(name)} if entry is not None and entry.version <= version else set()
@@ -205,9 +205,9 @@ class Store:
         return touched
 
     def note(self, scope: Scope, raw: Manifest) -> None:
-        """Take the answer to a request, so that what was written is read before any watch tells of it.
+        """Take the answer to a request, so that what was written is read before any watch delivers it.
 
-        A watch that is past the answer has told it already, or of the object's end.
+        A watch that is past the answer has delivered it already, or the object's deletion.
 
         Args:
             scope: Of the watch that the object is in.
@@ -215,9 +215,9 @@ class Store:
         """
         kind, _ = scope
         labels = raw["metadata"].get("labels") or {}
-        # Of what lost its labels no watch would tell the end.
+        # No watch would deliver the deletion of an object that lost its labels.
         followed = kind == KIND or labels.get(MANAGED_BY_LABEL) == MANAGED_BY
-        if followed and int(raw["metadata"]["resourceVersion"]) > self._told.get(scope, 0):
+        if followed and int(raw["metadata"]["resourceVersion"]) > self._seen_versions.get(scope, 0):
             self._put(kind, raw)
 
     def forget(self, kind: str, namespace: str, name: str) -> set[Key]:

@@ -37,7 +37,7 @@ REQUESTS_AT_A_TIME = 16
 """More would only queue in the API server, which gives its other clients fair shares; first come, first served."""
 
 TRIES = 4
-"""A request that the API server turned away with 429 is sent again after the time it asked for, but not for ever."""
+"""A request that the API server rejects with 429 is sent again after the time that it requires, but not for ever."""
 
 GONE, TOO_MANY = 410, 429
 
@@ -96,7 +96,7 @@ class Transport:
         body: Manifest | str | None = None,
         content_type: str = "application/json",
     ) -> aiohttp.ClientResponse:
-        """An answer whose body is still to be read. What was turned away for now is sent again."""
+        """An answer whose body is still to be read. A request that was rejected for now is sent again."""
         for last in (False,) * (TRIES - 1) + (True,):
             # Without the body, which the client would copy value by value.
             verb, url, headers, _, _ = await self._api.param_serialize(
@@ -120,8 +120,8 @@ class Transport:
             async with response:
                 text = await read_at_most(response, ERROR_BYTES_MAX) or b""
             if response.status != TOO_MANY or last:
-                told = reason(response, text)
-                raise KubeError(f"{method} {path}: {told}", status=response.status, path=path, reason=told)
+                message = reason(response, text)
+                raise KubeError(f"{method} {path}: {message}", status=response.status, path=path, reason=message)
             await asyncio.sleep(retry_after(response))
         raise AssertionError("the last try returns or raises")
 
@@ -144,8 +144,8 @@ def translated(method: str, path: str) -> Iterator[None]:
     except LineTooLongError as error:
         raise KubeError(f"{method} {path}: {error}", status=GONE) from error
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        told = f"{type(error).__name__}: {error}"
-        raise KubeError(f"{method} {path}: {told}", path=path, reason=told) from error
+        message = f"{type(error).__name__}: {error}"
+        raise KubeError(f"{method} {path}: {message}", path=path, reason=message) from error
 
 
 @contextlib.asynccontextmanager

@@ -23,7 +23,7 @@ class WorkQueue:
 
     Args:
         work: What to run. An exception makes it run again after a wait.
-        report: Told how each run ended: None, or the exception.
+        report: Called after each run with None, or the exception.
     """
 
     def __init__(self, work: Callable[[Key], Awaitable[None]], report: Callable[[Key, Exception | None], None]) -> None:

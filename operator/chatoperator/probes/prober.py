@@ -1,4 +1,4 @@
-"""Asks the running parts: chatservers, PostgreSQL's agent, and over HTTPS the ingress Service for an answer."""
+"""Probes the running parts: chatservers, PostgreSQL's agent, and over HTTPS the ingress Service."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TRY_SECONDS = 1
 """A try without an answer for so long gets another one beside it: who is behind a dead server waits for nothing."""
 
 ANSWER_PATH = "/readyz?exclude=draining"
-"""A server that has begun to drain still answers people until every HAProxy has noticed. Where it is the one with the
+"""A server that has begun to drain still answers clients until every HAProxy has noticed. Where it is the one with the
 fewest connections, as at a scale-down, it gets all requests of these seconds."""
 
 SERVERS_AT_A_TIME = 16
@@ -82,7 +82,7 @@ Answered = TypeVar("Answered")
 
 @dataclass(frozen=True)
 class Target:
-    """Where and as whom to ask the ingress.
+    """Where and how to probe the ingress.
 
     Attributes:
         address: The Service's cluster address, without DNS, so that a failing DNS does not hide a working chat.
@@ -101,8 +101,8 @@ class Target:
 
 
 def session() -> aiohttp.ClientSession:
-    """What a prober works with: it keeps no connection and no cookie, and asks nobody but whom it is told to."""
-    # Whoever asks limits by itself how many it asks: in one queue for all, chats that hang would hold up the others.
+    """An HTTP session for a prober: it keeps no connection and no cookie, and follows no redirect."""
+    # Each caller limits its own requests: in one queue for all, chats that hang would delay the others.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
@@ -114,7 +114,7 @@ class Prober:
         self._session = session
 
     async def readings(self, addresses: Mapping[str, str]) -> dict[str, Reading | None]:
-        """Ask all chatservers, some at a time.
+        """Read all chatservers, some at a time.
 
         Args:
             addresses: IP addresses by pod name.
@@ -133,7 +133,7 @@ class Prober:
         return dict(zip(names, found, strict=True))
 
     async def agent(self, address: str) -> AgentReport | None:
-        """Ask the agent beside PostgreSQL; None where it gives no report."""
+        """Read the agent beside PostgreSQL; None where it gives no report."""
         return await _guarded("agent", self._agent(address), None)
 
     async def _agent(self, address: str) -> AgentReport | None:
@@ -174,26 +174,26 @@ class Prober:
                 async for part in answer.content.iter_any():
                     yield part
 
-    async def ask(self, target: Target) -> Answer:
-        """Ask through the ingress Service whether people are answered: TLS, HAProxy, a chatserver and its database.
+    async def probe(self, target: Target) -> Answer:
+        """Probe the chat through the ingress Service: TLS, HAProxy, a chatserver and its database.
 
         Returns:
             The first good answer, else the last one, after ANSWER_TIMEOUT_SECONDS at most.
         """
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-                return await self._ask_repeatedly(target)
+                return await self._probe_repeatedly(target)
         except TimeoutError as error:
             return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
 
-    async def _ask_repeatedly(self, target: Target) -> Answer:
+    async def _probe_repeatedly(self, target: Target) -> Answer:
         left = ANSWER_TRIES
         tries: set[asyncio.Task[Answer]] = set()
         try:
             while True:
                 if left:
                     left -= 1
-                    tries.add(asyncio.create_task(self.ask_once(target, ANSWER_TIMEOUT_SECONDS)))
+                    tries.add(asyncio.create_task(self.probe_once(target, ANSWER_TIMEOUT_SECONDS)))
                 ended, tries = await asyncio.wait(
                     tries, timeout=TRY_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -208,20 +208,20 @@ class Prober:
                 task.cancel()
             await asyncio.gather(*tries, return_exceptions=True)
 
-    async def ask_once(self, target: Target, seconds: float) -> Answer:
+    async def probe_once(self, target: Target, seconds: float) -> Answer:
         """The same with one try; where HAProxy expects headers of the PROXY protocol, with one and without.
 
         Args:
-            target: Where and as whom.
+            target: Where and how.
             seconds: For each of these requests.
         """
-        answer = await _guarded("ingress", self._ask_plainly(target, seconds), UNREADABLE_ANSWER)
+        answer = await _guarded("ingress", self._request(target, seconds), UNREADABLE_ANSWER)
         if answer.ok or not target.headed:
             return answer
-        headed = await _guarded("ingress", _ask_with_header(target, seconds), UNREADABLE_ANSWER)
+        headed = await _guarded("ingress", _request_with_header(target, seconds), UNREADABLE_ANSWER)
         return headed if headed.ok else answer
 
-    async def _ask_plainly(self, target: Target, seconds: float) -> Answer:
+    async def _request(self, target: Target, seconds: float) -> Answer:
         host = f"[{target.address}]" if ":" in target.address else target.address
         try:
             async with self._session.get(
@@ -237,10 +237,10 @@ class Prober:
             return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
 
 
-async def _guarded(part: str, asking: Coroutine[None, None, Answered], otherwise: Answered) -> Answered:
+async def _guarded(part: str, request: Coroutine[None, None, Answered], otherwise: Answered) -> Answered:
     """The answer of a chat's part. It may be anything, and none of it is an error of the operator's."""
     try:
-        return await asking
+        return await request
     except (aiohttp.ClientError, TimeoutError, OSError):
         return otherwise
     except Exception as error:  # noqa: BLE001 - there is no list of what parsers raise
@@ -249,7 +249,7 @@ async def _guarded(part: str, asking: Coroutine[None, None, Answered], otherwise
         return otherwise
 
 
-async def _ask_with_header(target: Target, seconds: float) -> Answer:
+async def _request_with_header(target: Target, seconds: float) -> Answer:
     """The same request by hand: aiohttp sends nothing before TLS."""
     try:
         async with asyncio.timeout(seconds):

@@ -50,7 +50,7 @@ UNREADABLE_RETRY_SECONDS = 60
 
 REMEMBERED_BYTES_MAX = 64 * 1024
 """Of a ChatCluster whose spec is remembered as objects of Python, which takes ten times as much. A larger one is
-rendered anew at each reconcile; sensible ones have a tenth."""
+rendered again at each reconcile; sensible ones have a tenth."""
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +161,7 @@ class Reconciler:
         try:
             cluster = read(body)
             check_readable(observed.children.values())
-            news = scale.wrongly_removed(observed, state)
+            event = scale.wrongly_removed(observed, state)
             observed, desired = await self._converger.converge(cluster, body, observed, state, outcome)
         except SpecError as error:
             self._claims.remove(key)
@@ -180,7 +180,7 @@ class Reconciler:
         self._claims.put(claim)
         conflict = self._claims.conflict(claim)
         await self._reporter.report(body, observed, desired, state, conflict=conflict, failures=outcome.failures)
-        for one in (*outcome.news, *([news] if news is not None else [])):
+        for one in (*outcome.events, *([event] if event is not None else [])):
             log.warning("event", namespace=namespace, name=name, reason=one.reason, message=one.message)
             await self._reporter.record_event(body, state, one)
         outcome.raise_first()

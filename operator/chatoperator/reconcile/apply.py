@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chatoperator.reconcile.digests import ObjectDigest
     from chatoperator.reconcile.outcome import Outcome
     from chatoperator.reconcile.state import State
-    from chatoperator.reporting.events import News
+    from chatoperator.reporting.events import EventContent
 
 APPLY_ALL_SECONDS = 600
 """Everything is applied this often even where nothing seems to differ: fields that others added to ours are undone."""
@@ -100,8 +100,8 @@ class Applier:
             if key not in pending or waits:
                 continue
             try:
-                news = await self._apply(desired, manifest, live, pending[key], state)
-                outcome.news += [news] if news is not None else []
+                event = await self._apply(desired, manifest, live, pending[key], state)
+                outcome.events += [event] if event is not None else []
             except KubeError as error:
                 outcome.refuse(key, pending[key].digest, error)
                 if error.status == CONFLICT:
@@ -125,7 +125,7 @@ class Applier:
 
     async def _apply(
         self, desired: Desired, manifest: Manifest, live: Manifest | None, one: ObjectDigest, state: State
-    ) -> News | None:
+    ) -> EventContent | None:
         """Apply one object and remember it.
 
         Returns:

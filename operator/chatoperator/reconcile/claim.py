@@ -1,4 +1,4 @@
-"""A claim that the API server does not change: keep what it has and apply the rest, or make an unbound one anew."""
+"""A claim that the API server does not change: keep what it has and apply the rest, or recreate an unbound one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatoperator.api.quantity import number
 from chatoperator.metadata import digest
 from chatoperator.parts.database.trouble import ClaimRefusal
 from chatoperator.parts.remembered import is_bound
-from chatoperator.reporting.events import News
+from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:
     from chatoperator.errors import KubeError
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 async def keep_claim(
     kube: Kube, cache: Cache, claim: Manifest, live: Manifest, error: KubeError, now: float
-) -> ClaimRefusal | News:
+) -> ClaimRefusal | EventContent:
     """After a refusal to change a claim's class or size: apply all else of it.
 
     Args:
@@ -38,8 +38,8 @@ async def keep_claim(
         now: Seconds of a monotonic clock.
 
     Returns:
-        What is to be remembered, so that the same is not asked again at once; or, where the claim had no volume, the
-        news that it was deleted, so that the next round makes it as the spec asks.
+        What is to be remembered, so that the same is not sent again at once; or, where the claim had no volume, the
+        Event that it was deleted: the next round creates it as the spec requires.
 
     Raises:
         KubeError: The refusal was about something else, or this was refused too.
@@ -53,7 +53,7 @@ async def keep_claim(
         # Refused where it has been bound meanwhile.
         await kube.delete("PersistentVolumeClaim", live, unchanged=True)
         log.info("claim replaced", claim=name, was=before, now=after)
-        return News(
+        return EventContent(
             warning=False,
             reason="ClaimReplaced",
             message=f"PersistentVolumeClaim {name} had no volume yet and is recreated with storage class "
@@ -74,9 +74,9 @@ def _kept(claim: Manifest, live: Manifest) -> Manifest:
 
 
 def _differs(claim: Manifest, live: Manifest) -> bool:
-    wanted, has = (one["spec"]["resources"]["requests"]["storage"] for one in (claim, live))
+    desired, has = (one["spec"]["resources"]["requests"]["storage"] for one in (claim, live))
     after = claim["spec"].get("storageClassName")
-    return number(wanted) != number(has) or after != live["spec"].get("storageClassName")
+    return number(desired) != number(has) or after != live["spec"].get("storageClassName")
 
 
 def _reason(error: KubeError) -> str:

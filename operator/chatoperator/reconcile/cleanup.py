@@ -10,7 +10,7 @@ import structlog
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.kube.ownership import is_child, is_migrate_job, own_names
 from chatoperator.observed import job_state
-from chatoperator.reporting.events import News
+from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,7 +28,7 @@ REMOVED = frozenset({"NetworkPolicy", "Service", "Ingress", ROUTE, CERTIFICATE})
 NOT_DESIRED = "deleted, because the spec no longer requires it"
 
 MIGRATE_RETRY_SECONDS = 60
-"""A failed migrate Job is kept this long for its logs, then made anew."""
+"""A failed migrate Job is kept this long for its logs, then recreated."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,7 @@ async def delete_jobs(kube: Kube, desired: Desired, observed: Observed, now: dt.
 def unneeded_jobs(desired: Desired, observed: Observed, now: dt.datetime) -> list[Manifest]:
     """Migrate Jobs of other images, and a failed one after a while: it is tried again.
 
-    The last one that succeeded stays until the desired one has, too. One that has not would go on trying, and could
+    The last one that succeeded stays until the desired one has, too. One that has not would be retried, and could
     still change the schema for an image that is not desired any more.
     """
     return [
@@ -80,7 +80,7 @@ async def delete_undesired(
         return
     for (kind, name), child in undesired(desired, observed, names).items():
         await _delete(kube, desired, kind, child)
-        outcome.news.append(News(warning=False, reason="Removed", message=f"{kind} {name}: {NOT_DESIRED}"))
+        outcome.events.append(EventContent(warning=False, reason="Removed", message=f"{kind} {name}: {NOT_DESIRED}"))
 
 
 def undesired(desired: Desired, observed: Observed, names: Collection[ObjectKey]) -> dict[ObjectKey, Manifest]:

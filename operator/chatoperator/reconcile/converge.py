@@ -158,7 +158,7 @@ class Converger:
     async def _check_current(self, body: Manifest) -> None:
         """Look up the ChatCluster itself before anything is written in its name: the cache may lag behind.
 
-        Children of a ChatCluster that was deleted and made anew would get an owner that is gone, and go with it.
+        Children of a ChatCluster that was deleted and recreated would get an owner that is gone, and go with it.
 
         Raises:
             OutdatedError: It has changed or is gone.

@@ -74,8 +74,8 @@ async def keep_owners(kube: Kube, cache: Cache, body: Manifest, observed: Observ
         held = (body.get("status") or {}).get("deletionPolicy")
         if held not in (None, policy(body, observed)) and "deletionTimestamp" not in metadata:
             # Not with the rest of status: that may never be written where a later step fails.
-            told = {"deletionPolicy": policy(body, observed)}
-            cache.note(await kube.patch_status(metadata["namespace"], metadata["name"], told, uid=uid))
+            changed_policy = {"deletionPolicy": policy(body, observed)}
+            cache.note(await kube.patch_status(metadata["namespace"], metadata["name"], changed_policy, uid=uid))
     return observed, outcome
 
 

@@ -80,7 +80,7 @@ async def confirmed(cache: Cache, body: Manifest, observed: Observed, keys: Iter
     """The same, but that these objects are absent only where the API server itself says so.
 
     A watch may be late, and an object whose labels were lost is in no watch at all; what is taken for absent would be
-    made anew, or written into somebody else's object.
+    recreated, or written into somebody else's object.
 
     Args:
         cache: Looks up those that are missing.

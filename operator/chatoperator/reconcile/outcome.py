@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chatoperator.errors import KubeError
-from chatoperator.reporting.events import News
+from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -23,12 +23,12 @@ class Outcome:
     Attributes:
         failures: All refusals, in their order.
         refused: Digests of the manifests that were refused, by (kind, name): they are not sent twice in one reconcile.
-        news: What deserves an Event.
+        events: To create.
     """
 
     failures: list[KubeError] = field(default_factory=list)
     refused: dict[ObjectKey, str] = field(default_factory=dict)
-    news: list[News] = field(default_factory=list)
+    events: list[EventContent] = field(default_factory=list)
 
     def refuse(self, key: ObjectKey, digest: str, error: KubeError) -> None:
         """Note that the API server refused an object."""
@@ -41,20 +41,20 @@ class Outcome:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Note what the API server refuses inside, and go on after it."""
+        """Note what the API server refuses inside, and continue after it."""
         try:
             yield
         except KubeError as error:
             self.failures.append(error)
 
     def restored(self, losses: Sequence[Loss]) -> None:
-        """Note what is put back, once."""
+        """Note what is restored, once."""
         for loss in losses:
             if loss.key in self.refused:
                 continue
             message = f"{loss.kind} {loss.name} was deleted or emptied; the operator restored its content"
-            news = News(warning=True, reason="SecretRestored", message=message)
-            self.news += [] if news in self.news else [news]
+            event = EventContent(warning=True, reason="SecretRestored", message=message)
+            self.events += [] if event in self.events else [event]
 
     def raise_first(self) -> None:
         """Have the reconcile tried again, where anything was refused.

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 GLANCE_SECONDS = 2
-"""For the pulse's request: one that takes longer is worth a reconcile, which asks more patiently."""
+"""For the pulse's request: one that takes longer is worth a reconcile, which waits longer."""
 
 GLANCES_AT_A_TIME = 128
 """Of a pulse. Where all hang, a thousand of them take a quarter of a minute."""
 
 PROXIES_MAX, PROXIES_AT_A_TIME = 64, 32
-"""Of one chat that are asked, and at once. There are at most 20, and as many again in a rollout; whoever may create
+"""Of one chat that are probed, and at once. There are at most 20, and as many again in a rollout; whoever may create
 pods can make any number that look like them, and each takes sockets and a TLS handshake of the operator."""
 
 SWAP_SECONDS = 90
@@ -75,7 +75,7 @@ def _authority(name: str, observed: Observed) -> str | None:
         return None
     held = secret_text(observed.child("Secret", tls_secret_name(name)), "ca.crt")
     own = secret_text(observed.child("Secret", ca_secret_name(name)), "ca.crt")
-    # The operator's own is short; each request would read it anew.
+    # The operator's own is short; each request would read it again.
     if own is None or own != held or len(own) > CERTIFICATE_BYTES_MAX:
         return None
     return own if tls_secret_name(name) in mounted_secrets(proxies) else None
@@ -93,7 +93,7 @@ async def reach(prober: Prober, targets: Sequence[Target]) -> Answer:
 
     async def answer(target: Target) -> Answer:
         async with turn:
-            return await prober.ask(target)
+            return await prober.probe(target)
 
     answers = await asyncio.gather(*map(answer, targets))
     return next((one for one in answers if not one.ok), answers[0])
@@ -110,10 +110,10 @@ async def report_of_agent(prober: Prober, observed: Observed) -> AgentReport | N
 async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -> list[Key]:
     """The ChatClusters whose Ready may have turned since their last reconcile: one request each, to the Service.
 
-    And those that wait for what no event tells of.
+    And those that wait for a change that no event reports.
 
     Args:
-        prober: Asks.
+        prober: Sends the requests.
         states: What the last reconciles left behind.
         now: The time with its zone.
     """
@@ -122,7 +122,7 @@ async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -
 
     async def glance(target: Target) -> Answer:
         async with turn:
-            return await prober.ask_once(target, GLANCE_SECONDS)
+            return await prober.probe_once(target, GLANCE_SECONDS)
 
     answers = await asyncio.gather(*(glance(state.targets[0]) for state in held.values()))
     turned = [key for key, state in states.items() if state.waiting]

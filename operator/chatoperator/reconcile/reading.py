@@ -1,4 +1,4 @@
-"""Reads a ChatCluster whatever it is: what cannot be read is told of it, and ends nothing else. Pure."""
+"""Reads a ChatCluster whatever it contains: what cannot be read is reported, and stops nothing else. Pure."""
 
 from __future__ import annotations
 

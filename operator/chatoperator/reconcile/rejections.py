@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REASON = "FailedCreate"
 
 FRESH_SECONDS = 60
-"""How long after its creation a workload without a pod is looked at anew by each pulse: its controller's first Event
+"""How long after its creation a workload without a pod is looked at again by each pulse: its controller's first Event
 comes a moment after the reconcile that made it, and wakes nobody. Later ones are found by the sweep."""
 
 WORDS_MAX = 2_000
@@ -54,25 +54,25 @@ def fresh(workloads: Iterable[Manifest], now: dt.datetime) -> bool:
 async def rejections(kube: Kube, workloads: Mapping[Part, Manifest]) -> dict[Part, str]:
     """Kubernetes' own words on why pods cannot be created, by part; nothing of a part of which it says nothing.
 
-    Asks only about these workloads, so that a healthy ChatCluster costs no request. Without an answer nothing is
-    known: status goes on without it.
+    Reads only the Events of these workloads, so that a healthy ChatCluster costs no request. Without an answer
+    nothing is known: status continues without it.
     """
-    asked = await asyncio.gather(*(_last(kube, part, workload) for part, workload in workloads.items()))
-    return {part: words for part, words in zip(workloads, asked, strict=True) if words is not None}
+    messages = await asyncio.gather(*(_last(kube, part, workload) for part, workload in workloads.items()))
+    return {part: words for part, words in zip(workloads, messages, strict=True) if words is not None}
 
 
 async def _last(kube: Kube, part: Part, workload: Manifest) -> str | None:
     kind = "StatefulSet" if part == "postgres" else "Job"
     try:
-        told = await kube.events(kind, workload, REASON)
+        events = await kube.events(kind, workload, REASON)
     except KubeError as error:
         log.warning("cannot read Events", kind=kind, child=workload["metadata"]["name"], error=str(error))
         return None
-    newest = max(told, key=_told_at, default=None)
+    newest = max(events, key=_last_seen, default=None)
     return None if newest is None else _ABOUT_THE_POD.sub("", str(newest.get("message") or "")[:WORDS_MAX]).rstrip(".")
 
 
-def _told_at(event: Mapping[str, Any]) -> str:
+def _last_seen(event: Mapping[str, Any]) -> str:
     """RFC 3339; of an Event that was repeated, the last time."""
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from chatoperator.parts.irreplaceable import Loss
     from chatoperator.probes.prober import Prober
     from chatoperator.reconcile.state import State
-    from chatoperator.reporting.events import News
+    from chatoperator.reporting.events import EventContent
     from chatoperator.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -139,7 +139,7 @@ class Reporter:
     def _own_for(self, state: State) -> float | None:
         return None if state.own_since is None else self._monotonic() - state.own_since
 
-    async def record_event(self, body: Manifest, state: State, news: News) -> None:
+    async def record_event(self, body: Manifest, state: State, content: EventContent) -> None:
         """Create an Event, unless there were too many of late; the log has all of them.
 
         Raises:
@@ -150,7 +150,7 @@ class Reporter:
             return
         state.events = allowance
         made = event(
-            body, news, pod_name=self._settings.pod_name, now=rfc3339(self._now()), suffix=secrets.token_hex(8)
+            body, content, pod_name=self._settings.pod_name, now=rfc3339(self._now()), suffix=secrets.token_hex(8)
         )
         await self._kube.create_event(made)
 

@@ -1,7 +1,7 @@
-"""Several operators that serve one ChatCluster: one leads, the others stand back. Pure.
+"""Several operators that serve one ChatCluster: one leads, the others stand by. Pure.
 
 The leader's name is in status. Another operator that finds it there puts a challenge beside it; a leader that lives
-answers it at its next reconcile, and the other stands back. One that does not answer is gone, and is replaced.
+answers it at its next reconcile, and the other stands by. One that does not answer is gone, and is replaced.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Stand:
     Attributes:
         leads: Whether to reconcile.
         patch: What to merge into status first; empty for nothing.
-        rival: The other operator, for people; None where there is none.
+        rival: The other operator, for admins; None where there is none.
         standing: To remember.
     """
 

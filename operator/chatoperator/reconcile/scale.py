@@ -1,4 +1,4 @@
-"""The number of chatservers: reads their connections, asks the autoscaler, and marks those to remove."""
+"""The number of chatservers: reads their connections, calls the autoscaler, and marks those to remove."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatoperator.autoscaling import autoscaler
 from chatoperator.metadata import part_name
 from chatoperator.observed import DELETION_COST_ANNOTATION, ready_replicas, rolling
 from chatoperator.reconcile.state import Removal
-from chatoperator.reporting.events import News
+from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,7 +166,7 @@ async def mark_victims(kube: Kube, cache: Cache, desired: Desired, observed: Obs
     log.info("removing chatservers", namespace=cluster.namespace, name=cluster.name, servers=list(chosen))
 
 
-def wrongly_removed(observed: Observed, state: State) -> News | None:
+def wrongly_removed(observed: Observed, state: State) -> EventContent | None:
     """Once as many servers have gone as were marked: whether others went than those with the fewest connections."""
     removal = state.removal
     if removal is None:
@@ -179,7 +179,7 @@ def wrongly_removed(observed: Observed, state: State) -> News | None:
     stayed = removal.chosen - gone
     if not stayed:
         return None
-    return News(
+    return EventContent(
         warning=True,
         reason="WrongServerRemoved",
         message=f"{', '.join(sorted(gone - removal.chosen))} was removed although {', '.join(sorted(stayed))} "

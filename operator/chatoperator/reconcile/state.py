@@ -115,7 +115,7 @@ class State:
         """Free memory at the end of a reconcile.
 
         Args:
-            everything: Also the parsed spec and the digests, which the next reconcile makes anew.
+            everything: Also the parsed spec and the digests, which the next reconcile makes again.
         """
         if everything:
             self.rendering = None

@@ -38,9 +38,9 @@ async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manife
         secret = await kube.get("Secret", cluster.namespace, name)
         return None if secret is None else reduced(secret, keys)
 
-    wanted = needed(cluster)
-    found = await asyncio.gather(*(read(name, keys) for name, keys in wanted.items()))
-    return dict(zip(wanted, found, strict=True))
+    keys = needed(cluster)
+    found = await asyncio.gather(*(read(name, bounds) for name, bounds in keys.items()))
+    return dict(zip(keys, found, strict=True))
 
 
 def needed(cluster: ChatCluster) -> Mapping[str, Mapping[str, int]]:

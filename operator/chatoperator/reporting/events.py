@@ -24,7 +24,7 @@ SECONDS_PER_EVENT = 400
 
 
 @dataclass(frozen=True)
-class News:
+class EventContent:
     """What an Event says.
 
     Attributes:
@@ -57,21 +57,21 @@ class Allowance:
         return Allowance(left - 1, now) if left >= 1 else None
 
 
-def turned(condition: Mapping[str, str]) -> News:
-    """The news of a condition, as status holds it, that turned."""
-    return News(
+def turned(condition: Mapping[str, str]) -> EventContent:
+    """The Event for a condition, as status holds it, that changed."""
+    return EventContent(
         is_warning(condition),
         condition["reason"],
         f"{condition['type']} is {condition['status']}: {condition['message']}",
     )
 
 
-def event(body: Manifest, news: News, *, pod_name: str, now: str, suffix: str) -> Manifest:
+def event(body: Manifest, content: EventContent, *, pod_name: str, now: str, suffix: str) -> Manifest:
     """An Event.
 
     Args:
         body: The ChatCluster.
-        news: What to say.
+        content: What to say.
         pod_name: The operator's pod.
         now: RFC 3339.
         suffix: Makes the Event's name unique.
@@ -88,9 +88,9 @@ def event(body: Manifest, news: News, *, pod_name: str, now: str, suffix: str) -
             "name": metadata["name"],
             "uid": metadata["uid"],
         },
-        "type": "Warning" if news.warning else "Normal",
-        "reason": news.reason,
-        "message": printable(news.message)[:MESSAGE_LENGTH_MAX],
+        "type": "Warning" if content.warning else "Normal",
+        "reason": content.reason,
+        "message": printable(content.message)[:MESSAGE_LENGTH_MAX],
         "source": {"component": "chatcluster-operator", "host": pod_name},
         "reportingComponent": "chatcluster-operator",
         "reportingInstance": pod_name,

@@ -315,11 +315,11 @@ async def test_the_operator_asks_with_a_proxy_header_where_one_is_expected_of_it
         prober = Prober(session)
 
         async def well() -> bool:
-            return (await prober.ask_once(target, PATIENCE_SECONDS)).ok
+            return (await prober.probe_once(target, PATIENCE_SECONDS)).ok
 
         await until(well, "the operator is answered", PATIENCE_SECONDS)
         stranger = ensure(None, None, NAMES, dt.datetime.now(dt.UTC)).authority.certificate
-        assert not (await prober.ask_once(replace(target, authority=stranger), PATIENCE_SECONDS)).ok
+        assert not (await prober.probe_once(replace(target, authority=stranger), PATIENCE_SECONDS)).ok
         front.ready = False
         await until(lambda: _not(well), "the operator is told of an outage", PATIENCE_SECONDS)
 
