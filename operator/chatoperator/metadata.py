@@ -37,6 +37,9 @@ CREDENTIALS_HASH_ANNOTATION = f"{GROUP}/credentials-hash"
 """On running pods, never in their templates: each change makes kubelet refresh at once what is mounted there and
 re-read in place. On chatservers it is the DSN's, on PostgreSQL that of its passwords and parameters."""
 
+DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+"""Kubernetes removes the pods of a Deployment with the lowest cost first."""
+
 CERTIFICATE_HASH_ANNOTATION = f"{GROUP}/certificate-hash"
 """On running HAProxy pods: makes kubelet refresh the mounted certificate at once, which HAProxy re-reads."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from chatoperator.observed import secret_text
+from chatoperator.kube.objects import secret_text
 from chatoperator.parts.credentials import Credentials, database_secret
 from chatoperator.parts.database.logins import Logins
 from chatoperator.parts.database.parameters import AT_START_ONLY

@@ -10,10 +10,10 @@ import pytest
 from chatoperator.kube.decoding import BYTES_MAX, UNREADABLE, decode, encode
 from chatoperator.kube.kept import kept, stranger
 from chatoperator.kube.memory import CHATCLUSTER_BYTES_MAX, ENTRY_BYTES
+from chatoperator.kube.objects import pod as read_pod
 from chatoperator.kube.ownership import own_names
 from chatoperator.kube.store import LEFT_OUT_MAX, Store
 from chatoperator.metadata import COMPONENT_LABEL, INSTANCE_LABEL, KIND, MANAGED_BY, MANAGED_BY_LABEL
-from chatoperator.observed import pod as read_pod
 
 SECRETS, CONFIG_MAPS, JOBS, CHATCLUSTERS = (("Secret", None), ("ConfigMap", None), ("Job", None), (KIND, None))
 MIB = 1024 * 1024

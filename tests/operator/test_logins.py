@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatoperator.observed import secret_text
+from chatoperator.kube.objects import secret_text
 from chatoperator.parts.credentials import Credentials, database_secret
 from chatoperator.parts.database.logins import FOLLOW_SECONDS, OWNER, REQUEST_ANNOTATION, Logins, Signs, advance, read
 from tests.support.chatclusters import cluster

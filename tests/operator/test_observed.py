@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatoperator.observed import pod, rolling
+from chatoperator.kube.objects import pod, rolling
 from chatoperator.reconcile.observe import LOST_AFTER_SECONDS, is_lost
 
 GRACE_ENDS = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)

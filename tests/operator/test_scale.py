@@ -10,8 +10,8 @@ import pytest
 
 from chatoperator.desired.manifests import render
 from chatoperator.errors import KubeError
-from chatoperator.metadata import digest
-from chatoperator.observed import DELETION_COST_ANNOTATION, Observed, Pod, Reading
+from chatoperator.metadata import DELETION_COST_ANNOTATION, digest
+from chatoperator.observed import Observed, Pod, Reading
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.state import Applied, Removal, State
 from tests.support.chatclusters import FakeProber, body, cluster, desired

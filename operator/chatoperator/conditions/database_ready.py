@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from chatoperator.conditions import workloads
 from chatoperator.conditions.declared import ConditionType, Level, Reason
+from chatoperator.kube.objects import leaving
 from chatoperator.metadata import claim_name
-from chatoperator.observed import leaving
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition

@@ -8,7 +8,7 @@ from chatoperator.conditions import database_ready
 from chatoperator.conditions.declared import Level, Reason
 from chatoperator.conditions.rollout import ROLLOUT_FAILING, remedy
 from chatoperator.conditions.workloads import rejection, troubles
-from chatoperator.observed import job_state
+from chatoperator.kube.objects import job_state
 
 if TYPE_CHECKING:
     from chatoperator.conditions.inputs import ConditionInputs

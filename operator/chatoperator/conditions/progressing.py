@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator.conditions import address, changes, data_safe, database_ready, migration, names, rollout
 from chatoperator.conditions.declared import ConditionType, Level, Reason
-from chatoperator.observed import job_state
+from chatoperator.kube.objects import job_state
 from chatoperator.parts.chatserver.webhook_key import webhook_fault
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import Level, Reason
 from chatoperator.conditions.workloads import SHOWN, troubles
+from chatoperator.kube.objects import ready_replicas, rolling
 from chatoperator.metadata import part_name
-from chatoperator.observed import ready_replicas, rolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import Level, Reason
+from chatoperator.kube.objects import ready_replicas, refusal
 from chatoperator.metadata import part_name
-from chatoperator.observed import ready_replicas, refusal
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition, ConditionType

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.kube.objects import annotation, secret_text
 from chatoperator.metadata import chatserver_secret_name, database_secret_name
-from chatoperator.observed import annotation, secret_text
 from chatoperator.parts.credentials import Credentials
 from chatoperator.parts.database import logins
 

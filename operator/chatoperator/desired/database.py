@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatoperator.kube.objects import condemned, leaving
 from chatoperator.metadata import claim_name, part_name
-from chatoperator.observed import condemned, leaving
 from chatoperator.parts.database.configuration import digest_of, revision_of
 from chatoperator.parts.database.external import judge
 from chatoperator.parts.networkpolicy import live_database_ports

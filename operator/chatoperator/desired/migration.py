@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatoperator.kube.objects import annotation, job_state, schema_of
 from chatoperator.metadata import OUTLIVED_ANNOTATION
-from chatoperator.observed import annotation, job_state, schema_of
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database.configuration import image_of
 

@@ -13,6 +13,7 @@ from chatoperator.kube.ownership import controller, is_migrate_job, own_names, w
 from chatoperator.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
     CREDENTIALS_HASH_ANNOTATION,
+    DELETION_COST_ANNOTATION,
     GROUP,
     INSTANCE_LABEL,
     KIND,
@@ -20,7 +21,6 @@ from chatoperator.metadata import (
     SAFE_TO_EVICT_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
 )
-from chatoperator.observed import DELETION_COST_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

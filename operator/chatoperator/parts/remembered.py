@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.kube.decoding import UNREADABLE
+from chatoperator.kube.objects import annotation, leaving, secret_text
 from chatoperator.metadata import ca_secret_name, chatserver_secret_name, claim_name, database_secret_name
-from chatoperator.observed import annotation, leaving, secret_text
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.tls import self_signed
 from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION, Loss, Subject

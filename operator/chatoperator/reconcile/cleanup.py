@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
+from chatoperator.kube.objects import job_state
 from chatoperator.kube.ownership import is_child, is_migrate_job, own_names
-from chatoperator.observed import job_state
 from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:

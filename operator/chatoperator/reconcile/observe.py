@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from chatoperator.kube.kept import stranger
 from chatoperator.kube.kinds import CERTIFICATE
+from chatoperator.kube.objects import pod
 from chatoperator.kube.ownership import is_migrate_job, is_ours, is_pod_of, own_names
 from chatoperator.metadata import database_secret_name, tls_secret_name
-from chatoperator.observed import Observed, pod
+from chatoperator.observed import Observed
 from chatoperator.parts.losses import irreplaceables
 from chatoperator.parts.remembered import recorded
 

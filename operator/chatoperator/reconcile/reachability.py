@@ -6,8 +6,9 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from chatoperator.kube.objects import mounted_secrets, rolling, secret_text
 from chatoperator.metadata import ca_secret_name, part_name, tls_secret_name
-from chatoperator.observed import Answer, mounted_secrets, rolling, secret_text
+from chatoperator.observed import Answer
 from chatoperator.parts.ingress.clients import expects_header
 from chatoperator.parts.ingress.haproxy import HTTPS_PORT
 from chatoperator.parts.ingress.tls.faults import CERTIFICATE_BYTES_MAX

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from chatoperator.errors import KubeError
-from chatoperator.observed import job_state
+from chatoperator.kube.objects import job_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,8 +12,8 @@ from chatoperator.conditions import conditions
 from chatoperator.conditions.inputs import ConditionInputs
 from chatoperator.errors import OutdatedError
 from chatoperator.kube.contest import contested
+from chatoperator.kube.objects import ready_replicas
 from chatoperator.metadata import selector, selector_text
-from chatoperator.observed import ready_replicas
 from chatoperator.parts.ingress.tls.expiry import rfc3339
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.keep import policy

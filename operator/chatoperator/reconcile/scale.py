@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator.autoscaling import autoscaler
-from chatoperator.metadata import part_name
-from chatoperator.observed import DELETION_COST_ANNOTATION, ready_replicas, rolling
+from chatoperator.kube.objects import ready_replicas, rolling
+from chatoperator.metadata import DELETION_COST_ANNOTATION, part_name
 from chatoperator.reconcile.state import Removal
 from chatoperator.reporting.events import EventContent
 

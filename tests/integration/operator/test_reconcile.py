@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from chatoperator.metadata import KIND, SCHEMA_ANNOTATION
-from chatoperator.observed import DELETION_COST_ANNOTATION, AgentReport, Answer, Reading
+from chatoperator.metadata import DELETION_COST_ANNOTATION, KIND, SCHEMA_ANNOTATION
+from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.parts.database.statefulset import REVISION_KEY
 from chatoperator.reconcile.observe import LOST_AFTER_SECONDS
 from tests.support.chatclusters import SETTINGS

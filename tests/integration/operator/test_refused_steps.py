@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.errors import KubeError
-from chatoperator.observed import DELETION_COST_ANNOTATION
+from chatoperator.metadata import DELETION_COST_ANNOTATION
 from tests.support.admission import forbidden
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.errors import SpecError
+from chatoperator.kube.objects import annotation
 from chatoperator.metadata import CONFIG_HASH_ANNOTATION
-from chatoperator.observed import annotation
 from chatoperator.parts.database import statefulset
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.api import dsn
+from chatoperator.kube.objects import secret_text
 from chatoperator.metadata import digest
-from chatoperator.observed import secret_text
 from chatoperator.parts.chatserver.database_access import AUTHORITY_KEY, ROOT_CERTIFICATE_VARIABLE
 from chatoperator.parts.database.trouble import DatabaseTrouble
 from chatoperator.parts.ingress.tls.self_signed import holds_certificates

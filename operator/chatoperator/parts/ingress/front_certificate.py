@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.observed import secret_text
+from chatoperator.kube.objects import secret_text
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.routing import RouteTrouble
 from chatoperator.parts.ingress.tls.faults import Grade, certificate_faults

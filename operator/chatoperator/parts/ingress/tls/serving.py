@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatoperator.kube.objects import mounted_secrets, secret_text
 from chatoperator.metadata import ca_secret_name, digest, issued_secret_name, service_host, tls_secret_name
-from chatoperator.observed import mounted_secrets, secret_text
 from chatoperator.parts.credentials import Certificate, Issued, SelfSigned
 from chatoperator.parts.ingress.tls import self_signed
 from chatoperator.parts.ingress.tls.issuance import issuance

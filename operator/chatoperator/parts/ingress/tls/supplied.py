@@ -6,8 +6,8 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
+from chatoperator.kube.objects import mounted_secrets, secret_text
 from chatoperator.metadata import part_name, tls_secret_name
-from chatoperator.observed import mounted_secrets, secret_text
 from chatoperator.parts.credentials import Certificate, Issued
 from chatoperator.parts.ingress.tls import self_signed
 from chatoperator.parts.ingress.tls.faults import CERTIFICATE_BYTES_MAX, Fault, Grade, certificate_faults, grade
