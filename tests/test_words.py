@@ -60,7 +60,6 @@ NOT_YET: tuple[str, ...] = (
     "chatserver/chatserver/settings.py",
     "chatserver/chatserver/transport/",
     "crds/",
-    "operator/",
 )
 """Folders of code that still have such terms. It only ever gets shorter, and ends empty."""
 

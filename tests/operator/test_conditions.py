@@ -13,7 +13,7 @@ from chatoperator.conditions import TYPES, conditions
 from chatoperator.conditions.declared import Condition
 from chatoperator.conditions.inputs import ConditionInputs
 from chatoperator.desired import Desired
-from chatoperator.desired.migration import Migration
+from chatoperator.desired.migration import SchemaMigration
 from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.parts.ingress.tls.expiry import CERTIFICATE_SOON_DAYS
 from chatoperator.parts.ingress.tls.issuance import CertificateTrouble
@@ -41,7 +41,7 @@ def running(*, postgres: int = 1, servers: int = 2, ingress: int = 2) -> Observe
 
 
 FRONT = {"kind": "HTTPRoute", "parentRefs": [{"name": "public"}]}
-MIGRATED = Migration(job_name="demo-migrate-1", done=True)
+MIGRATED = SchemaMigration(job_name="demo-migrate-1", done=True)
 MIGRATING = replace(MIGRATED, done=False)
 
 

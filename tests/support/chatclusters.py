@@ -8,7 +8,7 @@ from chatoperator.api.parse import parse
 from chatoperator.api.spec import ChatCluster
 from chatoperator.desired import Desired
 from chatoperator.desired.database import DesiredDatabase, Volume
-from chatoperator.desired.migration import Migration, ServerTemplate
+from chatoperator.desired.migration import SchemaMigration, ServerTemplate
 from chatoperator.desired.release import Release
 from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.parts.chatserver import deployment as chatserver
@@ -111,7 +111,7 @@ def desired(chatcluster: ChatCluster, **changed: Any) -> Desired:
             ports=made.pop("ports"),
             config_digest=made.pop("config_digest"),
         ),
-        migration=Migration(
+        migration=SchemaMigration(
             job_name=job["metadata"]["name"] if identity else None,
             done=template is not None,
             job=(chatserver.suspended(job) if outlived else job) if identity else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chatoperator.desired.database import DesiredDatabase, Volume
-from chatoperator.desired.migration import Migration
+from chatoperator.desired.migration import SchemaMigration
 from chatoperator.parts.ingress.tls.expiry import expiry
 from chatoperator.parts.ingress.tls.serving import Serving
 
@@ -42,7 +42,7 @@ class ConditionInputs:
         contested: Who else writes what the operator writes; None where nobody does.
         conflict: The older ChatCluster with one of the hostnames; None where there is none.
         claim_refusal: Why the API server rejected another size or class of the volume; None where it did not.
-        rejections: Why Kubernetes rejects the pods of a StatefulSet or Job, in its words, by part.
+        rejections: The error with which Kubernetes rejects the pods of a StatefulSet or Job, by part.
     """
 
     body: Manifest
@@ -85,9 +85,9 @@ class ConditionInputs:
         return self.desired.database if self.desired is not None else DesiredDatabase(Volume(), None)
 
     @property
-    def migration(self) -> Migration:
+    def migration(self) -> SchemaMigration:
         """Of the desired state; nothing is known of it where the spec is invalid."""
-        return self.desired.migration if self.desired is not None else Migration()
+        return self.desired.migration if self.desired is not None else SchemaMigration()
 
     @property
     def serving(self) -> Serving:

@@ -13,7 +13,7 @@ from chatoperator.kube.kinds import CERTIFICATE
 from chatoperator.parts.database.configuration import keeps_database
 from chatoperator.parts.ingress.address import desired_port
 from chatoperator.parts.ingress.tls.serving import serving
-from chatoperator.parts.losses import Held, find_losses
+from chatoperator.parts.losses import HeldContent, find_losses
 from chatoperator.parts.needs import unbegun
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from chatoperator.api.spec import ChatCluster
     from chatoperator.desired.database import DesiredDatabase
-    from chatoperator.desired.migration import Migration
+    from chatoperator.desired.migration import SchemaMigration
     from chatoperator.desired.release import Release
     from chatoperator.metadata import Manifest, ObjectKey
     from chatoperator.observed import Observed
@@ -61,7 +61,7 @@ class Desired:
     losses: Losses
     credentials: Credentials
     database: DesiredDatabase
-    migration: Migration
+    migration: SchemaMigration
     serving: Serving
     https_port: int | None
     replicas: int
@@ -78,10 +78,10 @@ class Desired:
         return not self.database.parameters_checked or self.rotating
 
     @property
-    def held(self) -> Held:
+    def held(self) -> HeldContent:
         """The irreplaceable content, for the case that an object with it is lost before the next reconcile."""
         own = self.serving.self_signed
-        return Held(self.credentials.chatserver_key, own.authority if own else None, self.withheld)
+        return HeldContent(self.credentials.chatserver_key, own.authority if own else None, self.withheld)
 
     def withholding(self, taken: Collection[ObjectKey], observed: Observed) -> Desired:
         """The same without what would be written into somebody else's object, or made on one.
@@ -105,7 +105,7 @@ def decide(
     *,
     settings: Settings,
     now: dt.datetime,
-    held: Held | None,
+    held: HeldContent | None,
     replicas: int,
     new_secret: Callable[[], str],
 ) -> Desired:

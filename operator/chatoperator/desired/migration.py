@@ -25,7 +25,7 @@ class ServerTemplate:
 
 
 @dataclass(frozen=True)
-class Migration:
+class SchemaMigration:
     """The migration that the desired image needs on the present database.
 
     Attributes:
@@ -43,7 +43,7 @@ class Migration:
 
 def decide(
     cluster: ChatCluster, observed: Observed, *, image: str, pull_policy: str, database_identity: str | None
-) -> Migration:
+) -> SchemaMigration:
     """Decide which Job has to run, and what the chatservers may run meanwhile.
 
     Args:
@@ -57,7 +57,7 @@ def decide(
     # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
     running = ServerTemplate(image_of(live), schema_of(live) or "") if live is not None else None
     if database_identity is None:
-        return Migration(template=running)
+        return SchemaMigration(template=running)
     job = chatserver.migrate_job(cluster, image=image, pull_policy=pull_policy, database_identity=database_identity)
     name = str(job["metadata"]["name"])
     outlived = _is_outlived(observed, name)
@@ -65,7 +65,7 @@ def decide(
     template = ServerTemplate(image, name) if done else running
     # One that has succeeded is not made again when somebody removes it.
     needed = outlived or template is None or template.schema != name
-    return Migration(
+    return SchemaMigration(
         job_name=name,
         done=done,
         job=(chatserver.suspended(job) if outlived else job) if needed else None,

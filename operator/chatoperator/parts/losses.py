@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldContent:
     """Irreplaceable content that the last reconcile had: what is lost meanwhile can be restored.
 
     Attributes:
@@ -32,7 +32,7 @@ class Held:
 
     def __repr__(self) -> str:
         """Show nothing: secrets never reach logs."""
-        return "Held(...)"
+        return "HeldContent(...)"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def irreplaceables(cluster: ChatCluster, observed: Observed) -> frozenset[Object
     return frozenset(names)
 
 
-def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: Held | None) -> Losses:
+def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: HeldContent | None) -> Losses:
     """Decide it.
 
     Args:

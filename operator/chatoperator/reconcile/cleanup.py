@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from chatoperator.desired import Desired
-    from chatoperator.desired.migration import Migration
+    from chatoperator.desired.migration import SchemaMigration
     from chatoperator.kube.client import Kube
     from chatoperator.metadata import Manifest, ObjectKey
     from chatoperator.observed import Observed
@@ -99,7 +99,7 @@ async def _delete(kube: Kube, desired: Desired, kind: str, child: Manifest) -> N
     log.info("deleted", namespace=cluster.namespace, name=cluster.name, kind=kind, child=child["metadata"]["name"])
 
 
-def _is_stale(job: Manifest, migration: Migration) -> bool:
+def _is_stale(job: Manifest, migration: SchemaMigration) -> bool:
     other = migration.job_name is not None and job["metadata"]["name"] != migration.job_name
     return other and (migration.done or job_state(job) != "Complete")
 

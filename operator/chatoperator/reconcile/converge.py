@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chatoperator.kube.client import Kube
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
-    from chatoperator.parts.losses import Held
+    from chatoperator.parts.losses import HeldContent
     from chatoperator.probes.prober import Prober
     from chatoperator.reconcile.outcome import Outcome
     from chatoperator.reconcile.state import State
@@ -105,7 +105,7 @@ class Converger:
         return observed, desired
 
     async def _decide(
-        self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, held: Held | None
+        self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, held: HeldContent | None
     ) -> tuple[Observed, Desired]:
         """Decide on what there really is: an object that seems missing is looked up before anything takes its name.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chatoperator.kube.contest import Contest
     from chatoperator.observed import Reading
     from chatoperator.parts.database.trouble import ClaimRefusal
-    from chatoperator.parts.losses import Held
+    from chatoperator.parts.losses import HeldContent
     from chatoperator.probes.prober import Target
 
 
@@ -122,7 +122,7 @@ class State:
         elif self.rendering is not None:
             self.rendering.drop_manifests()
 
-    def held(self, uid: str) -> Held | None:
+    def held(self, uid: str) -> HeldContent | None:
         """Irreplaceable content that the last reconcile of this very ChatCluster had; None after a start."""
         last = self.rendering.desired if self.rendering is not None else None
         return last.held if last is not None and last.cluster.uid == uid else None

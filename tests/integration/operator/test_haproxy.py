@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 import pytest
 
-from chatoperator.parts.ingress.clients import Limits
+from chatoperator.parts.ingress.clients import ClientLimits
 from chatoperator.parts.ingress.haproxy import Route, render
 from chatoperator.parts.ingress.tls.self_signed import ensure
 from chatoperator.probes.prober import Prober, Target
@@ -48,8 +48,8 @@ pytestmark = pytest.mark.integration
         ROUTE,
         replace(ROUTE, https_port=443),
         replace(ROUTE, fronted=True, proxy_protocol_from=("10.0.0.0/8",)),
-        replace(ROUTE, limits=Limits(100, None), proxy_protocol_from=("10.0.0.0/8", "2001:db8::1")),
-        replace(ROUTE, limits=Limits(None, 5), trusted_proxies=("10.0.0.0/8", "2001:db8::/32")),
+        replace(ROUTE, limits=ClientLimits(100, None), proxy_protocol_from=("10.0.0.0/8", "2001:db8::1")),
+        replace(ROUTE, limits=ClientLimits(None, 5), trusted_proxies=("10.0.0.0/8", "2001:db8::/32")),
     ],
 )
 def test_haproxy_accepts_the_configuration_as_it_is(tmp_path: Path, route: Route) -> None:
@@ -145,7 +145,7 @@ async def _connects(host: str, port: int) -> bool:
 
 
 async def test_every_answer_promises_https_where_the_certificate_is_another_authoritys(tmp_path: Path) -> None:
-    route = replace(ROUTE, limits=Limits(requests_per_second=1))
+    route = replace(ROUTE, limits=ClientLimits(requests_per_second=1))
     async with in_front(tmp_path, route, made=of_a_user()) as front:
         await _promises(front)
         answers = [await front.client.get(f"{front.https}{path}") for path in ("/x", "/metrics")]
@@ -286,7 +286,7 @@ VERSION_2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes([203, 0, 113, 8, 1
 
 
 async def test_a_named_load_balancer_names_the_client_by_a_proxy_header(tmp_path: Path) -> None:
-    async with in_front(tmp_path, replace(HEADED, limits=Limits(requests_per_second=1))) as front:
+    async with in_front(tmp_path, replace(HEADED, limits=ClientLimits(requests_per_second=1))) as front:
         for header in (VERSION_1, VERSION_2):
             assert await _status(front, BALANCER, header) == httpx.codes.OK
         statuses = [await _status(front, BALANCER, VERSION_1) for _ in range(12)]
@@ -347,7 +347,7 @@ async def _status(front: Front, source: str, header: bytes, *, tls: bool = True)
 
 
 async def test_too_many_requests_of_one_address_are_refused_and_others_pass(tmp_path: Path) -> None:
-    async with in_front(tmp_path, replace(TRUSTING, limits=Limits(requests_per_second=2))) as front:
+    async with in_front(tmp_path, replace(TRUSTING, limits=ClientLimits(requests_per_second=2))) as front:
         answers = [await front.client.get(f"{front.https}/x", headers=_from("203.0.113.1")) for _ in range(25)]
         other = await front.client.get(f"{front.https}/x", headers=_from("203.0.113.2"))
     statuses = [answer.status_code for answer in answers]
@@ -364,7 +364,7 @@ async def test_too_many_requests_of_one_address_are_refused_and_others_pass(tmp_
 
 
 async def test_open_sockets_of_one_address_are_counted_until_they_end(tmp_path: Path) -> None:
-    async with in_front(tmp_path, replace(ROUTE, limits=Limits(connections=3))) as front:
+    async with in_front(tmp_path, replace(ROUTE, limits=ClientLimits(connections=3))) as front:
         sockets = [await open_websocket(front) for _ in range(3)]
         answer = await front.client.get(f"{front.https}/x")
         assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")

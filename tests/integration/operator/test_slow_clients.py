@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from chatoperator.parts.ingress.clients import IDLE_CONNECTIONS, Limits
+from chatoperator.parts.ingress.clients import IDLE_CONNECTIONS, ClientLimits
 from tests.support.cluster import until
 from tests.support.front import PATIENCE_SECONDS, ROUTE, echo, in_front, open_websocket
 from tests.support.trickle import Slow, all_end
@@ -172,7 +172,7 @@ async def test_odd_framing_ends_at_haproxy(hasty: Front) -> None:
 
 
 async def test_an_address_may_have_so_many_connections_before_it_says_anything(tmp_path: Path) -> None:
-    async with in_front(tmp_path, replace(ROUTE, limits=Limits(connections=2))) as front:
+    async with in_front(tmp_path, replace(ROUTE, limits=ClientLimits(connections=2))) as front:
         most = 2 + IDLE_CONNECTIONS
         silent = [asyncio.create_task(_stay_silent(front.https_port)) for _ in range(most + 5)]
 
@@ -198,7 +198,7 @@ async def _stay_silent(port: int) -> None:
 
 
 async def test_connections_through_a_trusted_proxy_are_not_counted_as_its_own(tmp_path: Path) -> None:
-    route = replace(ROUTE, limits=Limits(connections=1), trusted_proxies=("127.0.0.0/8",))
+    route = replace(ROUTE, limits=ClientLimits(connections=1), trusted_proxies=("127.0.0.0/8",))
     async with in_front(tmp_path, route) as front:
         opened = [await asyncio.open_connection("127.0.0.1", front.https_port) for _ in range(1 + IDLE_CONNECTIONS + 5)]
         await front.status_is(200)

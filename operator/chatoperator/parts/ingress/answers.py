@@ -10,7 +10,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Problem:
+class ErrorAnswer:
     """One of HAProxy's own answers, as RFC 9457 problem+json."""
 
     status: int
@@ -21,20 +21,20 @@ class Problem:
 
 
 PROBLEMS = (
-    Problem(400, "bad_request", "Bad Request", "The request could not be understood."),
-    Problem(408, "request_timeout", "Request Timeout", "The request took too long to arrive.", retry=True),
-    Problem(429, "rate_limited", "Too Many Requests", "Slow down.", retry=True),
-    Problem(500, "internal_error", "Internal Server Error", "The load balancer failed."),
-    Problem(502, "bad_gateway", "Bad Gateway", "A chat server answered nothing usable.", retry=True),
-    Problem(503, "unavailable", "Service Unavailable", "No chat server can answer at the moment.", retry=True),
-    Problem(504, "gateway_timeout", "Gateway Timeout", "A chat server took too long to answer.", retry=True),
+    ErrorAnswer(400, "bad_request", "Bad Request", "The request could not be understood."),
+    ErrorAnswer(408, "request_timeout", "Request Timeout", "The request took too long to arrive.", retry=True),
+    ErrorAnswer(429, "rate_limited", "Too Many Requests", "Slow down.", retry=True),
+    ErrorAnswer(500, "internal_error", "Internal Server Error", "The load balancer failed."),
+    ErrorAnswer(502, "bad_gateway", "Bad Gateway", "A chat server answered nothing usable.", retry=True),
+    ErrorAnswer(503, "unavailable", "Service Unavailable", "No chat server can answer at the moment.", retry=True),
+    ErrorAnswer(504, "gateway_timeout", "Gateway Timeout", "A chat server took too long to answer.", retry=True),
 )
 """Every status that HAProxy itself can answer here."""
 
-NOT_FOUND = Problem(404, "not_found", "Not Found", "There is nothing at this address.")
+NOT_FOUND = ErrorAnswer(404, "not_found", "Not Found", "There is nothing at this address.")
 
 
-def problem_body(problem: Problem) -> str:
+def problem_body(problem: ErrorAnswer) -> str:
     """The JSON of a problem, in one line without single quotes."""
     return json.dumps(
         {
@@ -53,7 +53,7 @@ def http_errors() -> str:
     return "\n".join(_http_error(problem) for problem in PROBLEMS)
 
 
-def _http_error(problem: Problem) -> str:
+def _http_error(problem: ErrorAnswer) -> str:
     retry = f" hdr Retry-After {RETRY_AFTER_SECONDS}" if problem.retry else ""
     return (
         f"    http-error status {problem.status} content-type application/problem+json "

@@ -18,7 +18,7 @@ FRONT_NAME = "front"
 
 
 @dataclass(frozen=True)
-class Limits:
+class ClientLimits:
     """What one client address may do at this proxy; None is no limit.
 
     Attributes:
@@ -55,10 +55,10 @@ def expect_header(networks: tuple[str, ...]) -> str:
     return f"    {_EXPECT_HEADER} if {{ src {' '.join(networks)} }}\n" if networks else ""
 
 
-def counters(limits: Limits) -> str:
+def counters(limits: ClientLimits) -> str:
     """Tables of client addresses: their requests of late, and what they have open at this moment."""
     tables = []
-    if limits != Limits():
+    if limits != ClientLimits():
         tables.append(("clients", f"http_req_rate({LIMIT_WINDOW_SECONDS}s),conn_cur"))
     if limits.connections is not None:
         tables.append(("connections", "conn_cur"))
@@ -68,7 +68,7 @@ def counters(limits: Limits) -> str:
     )
 
 
-def limit_connections(limits: Limits, *, trusted_proxies: tuple[str, ...], headers_from: tuple[str, ...]) -> str:
+def limit_connections(limits: ClientLimits, *, trusted_proxies: tuple[str, ...], headers_from: tuple[str, ...]) -> str:
     """Refuse what is over the limit when it connects: before its TLS handshake, which costs both sides memory and time.
 
     Behind a load balancer with the PROXY protocol it is refused after the handshake: only then the client is known. A
@@ -85,9 +85,9 @@ def limit_connections(limits: Limits, *, trusted_proxies: tuple[str, ...], heade
     )
 
 
-def enforce(limits: Limits) -> str:
+def enforce(limits: ClientLimits) -> str:
     """Refuse with 429 what is over a limit. A request is open until it is answered, a WebSocket until it ends."""
-    if limits == Limits():
+    if limits == ClientLimits():
         return ""
     lines = ["    http-request track-sc0 src table clients"]
     if limits.requests_per_second is not None:

@@ -17,7 +17,7 @@ from chatoperator.metadata import (
 )
 from chatoperator.parts.chatserver.deployment import HTTP_PORT
 from chatoperator.parts.ingress import haproxy
-from chatoperator.parts.ingress.clients import Limits
+from chatoperator.parts.ingress.clients import ClientLimits
 from chatoperator.parts.placement import placement, pod_metadata, tolerations
 from chatoperator.parts.pod import (
     SECRET_FILE_MODE,
@@ -131,9 +131,9 @@ def _max_connections(spec: Ingress) -> int:
     return max(LEAST_CONNECTIONS, int(memory * 7 / 8 - OWN_BYTES) // CONNECTION_BYTES)
 
 
-def _limits(spec: Ingress) -> Limits:
+def _limits(spec: Ingress) -> ClientLimits:
     """Each proxy's share of the limits: Kubernetes spreads a client's connections over all of them."""
-    return Limits(
+    return ClientLimits(
         requests_per_second=_share(spec.limits.requests_per_second_per_address, spec.replicas),
         connections=_share(spec.limits.connections_per_address, spec.replicas),
     )

@@ -8,7 +8,7 @@ from importlib import resources
 from chatoperator.parts.ingress.answers import NOT_FOUND, http_errors, problem_body
 from chatoperator.parts.ingress.clients import (
     FRONT_NAME,
-    Limits,
+    ClientLimits,
     client_address,
     counters,
     enforce,
@@ -98,7 +98,7 @@ class Route:
     servers_port: int
     server_connections: int
     https_port: int
-    limits: Limits = field(default_factory=Limits)
+    limits: ClientLimits = field(default_factory=ClientLimits)
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol_from: tuple[str, ...] = ()
     fronted: bool = False
