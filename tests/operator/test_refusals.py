@@ -109,13 +109,13 @@ TOO_LARGE = (
         ),
         (
             "services/demo-chatserver",
-            denied("services", "Services of a chat have neither externalIPs nor an externalName"),
+            denied("services", "a Service of a chat must not have externalIPs or an externalName"),
             422,
             "Another user or program has set that in Service demo-chatserver: delete it, and the operator recreates it",
         ),
         (
             "deployments/demo-chatserver",
-            denied("workloads", "pods of a chat share neither network, processes nor IPC with their node"),
+            denied("workloads", "pods of a chat must not share network, processes or IPC with their node"),
             422,
             "Remove what another user or program has set in Deployment demo-chatserver, or correct the spec",
         ),
