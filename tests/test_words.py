@@ -15,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 
 ALLOWED: dict[str, dict[str, str]] = {
     "clients/python/chatcluster_client/live.py": {"reconnects_asked": "an attribute that applications read"},
+    "crds/chatcluster.yaml": {"chatcluster.io/begin-anew": "an annotation, whose name stays"},
+    "docs/reference/chatcluster.md": {"chatcluster.io/begin-anew": "an annotation, whose name stays"},
     "localcluster/node/Dockerfile": {"sysinit.target.wants": "a folder of systemd"},
     "localcluster/node/rootfs/etc/systemd/system/kubelet.service": {"Wants=": "a setting of systemd"},
     "chatserver/chatserver/users/names.py": {"news": "a reserved username"},
@@ -25,8 +27,6 @@ NOT_COVERED = (
     "CHANGELOG.md",
     # Written by `make bench`.
     "docs/benchmarks/latest.md",
-    # Made from the descriptions in the CRD.
-    "docs/reference/",
     # Applied migrations never change: databases have their checksums.
     "chatserver/chatserver/storage/migrations/",
 )
@@ -57,9 +57,7 @@ NOT_YET: tuple[str, ...] = (
     "chatserver/chatserver/fleet/",
     "chatserver/chatserver/http/",
     "chatserver/chatserver/loops.py",
-    "chatserver/chatserver/settings.py",
     "chatserver/chatserver/transport/",
-    "crds/",
 )
 """Folders of code that still have such terms. It only ever gets shorter, and ends empty."""
 

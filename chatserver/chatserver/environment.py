@@ -1,4 +1,4 @@
-"""Reading the environment: typed values, and complaints that name the variable."""
+"""Reading the environment: typed values, and errors that name the variable."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PREFIX = "CHAT_"
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; the text names the variable and the remedy."""
+    """A setting is missing or invalid; the text names the variable and the remedy."""
 
 
 class Reader:
     """Reads variables.
 
     Args:
-        environ: the process's environment.
-        defaults: what a variable that is missing or empty stands for, by its name in lower case.
+        environ: environment of the process.
+        defaults: values of variables that are missing or empty, by their names in lower case.
     """
 
     def __init__(self, environ: Mapping[str, str], defaults: Mapping[str, Any]) -> None:
@@ -27,7 +27,7 @@ class Reader:
         self._defaults = defaults
 
     def optional(self, name: str) -> str | None:
-        """Return a text; None: it is missing."""
+        """Return a text; None if the variable is missing or empty."""
         return self._environ.get(PREFIX + name, "").strip() or None
 
     def text(self, name: str) -> str:
@@ -38,7 +38,7 @@ class Reader:
         """Return a number.
 
         Raises:
-            SettingsError: it is none, or out of its bounds.
+            SettingsError: the value is no number, or outside its bounds.
         """
         raw = self.text(name)
         try:
@@ -46,11 +46,11 @@ class Reader:
         except ValueError:
             raise SettingsError(f"{PREFIX}{name} must be a number, not {raw!r}") from None
         if not least <= value <= most:
-            raise SettingsError(f"{PREFIX}{name} must be from {least:g} to {most:g}, not {raw}")
+            raise SettingsError(f"{PREFIX}{name} must be from {least:,} to {most:,}, not {raw}")
         return value
 
     def integer(self, name: str, *, least: int, most: int) -> int:
-        """Return a whole number; raises as of `number`."""
+        """Return a whole number; raises like `number`."""
         value = self.number(name, least=least, most=most)
         if not value.is_integer():
             raise SettingsError(f"{PREFIX}{name} must be a whole number, not {value:g}")
@@ -60,7 +60,7 @@ class Reader:
         """Return one of the choices.
 
         Raises:
-            SettingsError: it is none of them.
+            SettingsError: the value is none of them.
         """
         value = self.text(name)
         if value not in choices:

@@ -1,4 +1,4 @@
-"""The chatserver's settings: one frozen object, read once from the environment."""
+"""Settings of the chatserver: one frozen object, read once from the environment."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ MIN_SECRET_KEY_BYTES = 16
 
 _CALLING_CODE = re.compile(r"[1-9][0-9]{0,6}")
 OTP_SENDERS = ("Log", "Webhook")
-# "localhost" may be made to mean something else, but only by who owns the machine.
+# Only the owner of the machine can make "localhost" resolve to something else.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where sign-in codes are posted to.
+    """The service that delivers sign-in codes.
 
     Attributes:
         url: https, or http to this machine.
-        secret: key of the signature, or None when ``secret_file`` holds it.
+        secret: key of the signature; None: it is in ``secret_file``.
         secret_file: file with the key, read again for each request.
     """
 
@@ -46,11 +46,11 @@ class Webhook:
     secret_file: Path | None
 
     def read_secret(self) -> bytes:
-        """Return the key to sign with now.
+        """Return the key that signs requests now.
 
         Raises:
             OSError: the file cannot be read at this moment.
-            ValueError: it holds too short a key.
+            ValueError: the key is too short.
         """
         secret = self.secret if self.secret_file is None else self.secret_file.read_bytes().strip()
         if secret is None or len(secret) < MIN_SECRET_KEY_BYTES:
@@ -60,48 +60,47 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says, checked.
+    """The settings, validated.
 
     Attributes:
-        database_dsn: PostgreSQL DSN, or None when ``database_dsn_file`` holds it.
+        database_dsn: DSN of PostgreSQL; None: it is in ``database_dsn_file``.
         database_dsn_file: file with the DSN, read again at each new connection.
-        database_listen_dsn: DSN of PostgreSQL itself, for LISTEN and migrations; None: in a file, or the same.
+        database_listen_dsn: DSN without a pooler, for LISTEN and migrations; None: in a file, or the same.
         database_listen_dsn_file: file with that DSN.
-        database_pooler: what the DSN leads to: ``none``, PostgreSQL itself; ``transaction``, a pooler such as PgBouncer
-            that gives a connection for the length of a transaction.
-        secret_key: HMAC key for sign-in codes, the same on all servers.
-        database_pool_size: connections kept for queries, beside one for LISTEN.
-        http_host: address that the API and the metrics listen on; empty: all, of IPv4 and of IPv6 if there is any.
+        database_pooler: ``none``: the DSN connects to PostgreSQL; ``transaction``: to a pooler such as PgBouncer, which
+            assigns a connection for the duration of a transaction.
+        secret_key: HMAC key for sign-in codes; all servers need the same.
+        database_pool_size: connections for queries, in addition to one for LISTEN.
+        http_host: address on which API and metrics listen; empty: all addresses of IPv4, and of IPv6 if there is any.
         http_port: port of the API, the WebSocket and the page; 0 picks a free one.
         metrics_port: port of ``/metrics``; 0 picks a free one.
-        request_seconds: in which a request has to arrive, and a second more for each 8 KiB of it that are here.
+        request_seconds: time in which a request has to arrive; each received 8 KiB extend it by a second.
         server_name: name in ``X-Chat-Server`` and ``welcome``.
-        drain_seconds: time from SIGTERM's notice to the last closed socket.
-        readiness_notice_seconds: time after ``/readyz`` turns 503 until the proxy has noticed.
-        heartbeat_seconds: between two tellings of the other servers how many connections this one has.
-        shed_percent_per_second: of its connections, which a server with more than its share asks to leave in a second;
-            0: it never does.
-        proxies_host: DNS name that has the addresses of all proxies; None: nobody looks when one leaves.
-        proxy_stay_seconds: how long a proxy keeps its connections after its address has gone from DNS.
-        otp_sender: how codes reach people: ``Log`` (development: shown to whoever asks) or ``Webhook``.
-        otp_webhook: where the sender ``Webhook`` posts them to; None with ``Log``.
-        codes_per_address_per_hour: sign-in codes one client address may ask for.
-        codes_per_number_per_hour: sign-in codes one client address may ask for one phone number that nobody uses.
-        codes_per_hour: sign-in codes that all together may ask for.
-        calling_codes: what phone numbers may begin with, after the +; empty: anything.
+        drain_seconds: seconds over which a server that stops moves its clients to others.
+        readiness_notice_seconds: seconds from the first 503 of ``/readyz`` until proxies have noticed it.
+        heartbeat_seconds: seconds between two reports of the number of connections to the other servers.
+        shed_percent_per_second: percentage of its connections that a server with more than its share moves per second;
+            0: none.
+        proxies_host: DNS name with the addresses of all proxies; None: clients of a proxy that stops are not moved.
+        proxy_stay_seconds: seconds for which a proxy keeps its connections after its address is removed from DNS.
+        otp_sender: how users receive codes: ``Log`` (for development: in the response itself) or ``Webhook``.
+        otp_webhook: service to which ``Webhook`` posts codes; None with ``Log``.
+        codes_per_address_per_hour: sign-in codes that one client address may request.
+        codes_per_number_per_hour: the same for one phone number, as long as none of them is used.
+        codes_per_hour: sign-in codes that all clients together may request.
+        calling_codes: allowed first digits of phone numbers, after the +; empty: any.
         messages_per_user_per_minute: sends and other changes by one user on this server; 0: no limit.
-        stored_bytes_per_user_per_hour: what one user may have this server store, rows' overhead included; 0: no limit.
-        requests_per_device_per_minute: REST calls of one device on this server; 0: no limit.
-        requests_per_address_per_minute: the same of one client address; 0: no limit, since behind SNAT all clients
-            share one.
-        session_days: life of a device's token.
-        audit_days: life of an event of the audit log.
-        max_connections: hard cap of WebSockets on this server.
-        allowed_origins: browser origins allowed beside ``Origin == Host``.
-        trusted_proxy_hops: X-Forwarded-For entries from the right that our own proxies wrote.
-        web_root: folder with ``index.html`` served at ``/``; None: no page.
-        log_level: least level that is logged.
-        migrate_wait_seconds: how long ``migrate`` waits for the database.
+        stored_bytes_per_user_per_hour: bytes that one user may store by this server, 300 for each row; 0: no limit.
+        requests_per_device_per_minute: REST calls of one device to this server; 0: no limit.
+        requests_per_address_per_minute: REST calls and handshakes of one client address; 0: no limit.
+        session_days: days for which the token of a device is valid.
+        audit_days: days for which events of the audit log are kept.
+        max_connections: highest number of WebSockets on this server.
+        allowed_origins: origins of browsers that may open WebSockets, besides one that equals the Host header.
+        trusted_proxy_hops: number of proxies in front; so many last entries of X-Forwarded-For are trusted.
+        web_root: folder with the ``index.html`` that is served at ``/``; None: no page.
+        log_level: lowest level that is logged.
+        migrate_wait_seconds: seconds for which ``migrate`` waits for the database.
     """
 
     database_dsn: str | None = field(repr=False)
@@ -142,7 +141,7 @@ class Settings:
     migrate_wait_seconds: int = 120
 
     def read_database_dsn(self) -> str:
-        """Return the DSN to connect with now.
+        """Return the DSN for new connections.
 
         Raises:
             OSError: the DSN file cannot be read at this moment.
@@ -152,14 +151,14 @@ class Settings:
         return self.database_dsn or ""
 
     def database_role(self) -> str:
-        """Return the role that the DSN names now, of a URL; empty where it cannot be told."""
+        """Return the role in the DSN if it is a URL; otherwise an empty text."""
         try:
             return urlsplit(self.read_database_dsn()).username or ""
         except (OSError, ValueError):
             return ""
 
     def read_listen_dsn(self) -> str:
-        """Return the DSN for what needs a session of its own: LISTEN, and the lock of migrations.
+        """Return the DSN for uses that need a session: LISTEN, and the lock of migrations.
 
         Raises:
             OSError: as of `read_database_dsn`.
@@ -172,7 +171,7 @@ class Settings:
 def _read_dsn(reader: Reader) -> tuple[str | None, Path | None]:
     dsn, path = _read_dsn_or_file(reader, "DATABASE_DSN")
     if (dsn is None) == (path is None):
-        raise SettingsError(f"set exactly one of {PREFIX}DATABASE_DSN and {PREFIX}DATABASE_DSN_FILE")
+        raise SettingsError(f"set the database by exactly one of {PREFIX}DATABASE_DSN and {PREFIX}DATABASE_DSN_FILE")
     return dsn, path
 
 
@@ -182,8 +181,8 @@ def _read_listen_dsn(reader: Reader, pooler: str) -> tuple[str | None, Path | No
         raise SettingsError(f"set at most one of {PREFIX}DATABASE_LISTEN_DSN and {PREFIX}DATABASE_LISTEN_DSN_FILE")
     if pooler != "none" and dsn is None and path is None:
         raise SettingsError(
-            f"{PREFIX}DATABASE_POOLER={pooler} needs {PREFIX}DATABASE_LISTEN_DSN(_FILE): the DSN of PostgreSQL itself, "
-            "since LISTEN does not work through the pooler"
+            f"{PREFIX}DATABASE_POOLER={pooler} needs {PREFIX}DATABASE_LISTEN_DSN(_FILE), the DSN of PostgreSQL without "
+            "the pooler, because LISTEN does not work through the pooler"
         )
     return dsn, path
 
@@ -191,7 +190,7 @@ def _read_listen_dsn(reader: Reader, pooler: str) -> tuple[str | None, Path | No
 def _read_dsn_or_file(reader: Reader, name: str) -> tuple[str | None, Path | None]:
     path = reader.optional(f"{name}_FILE")
     if path is not None and not Path(path).is_file():
-        raise SettingsError(f"{PREFIX}{name}_FILE names {path}, which is not a readable file")
+        raise SettingsError(f"{PREFIX}{name}_FILE is {path}, which is no file: set it to a file that contains the DSN")
     return reader.optional(name), None if path is None else Path(path)
 
 
@@ -200,12 +199,14 @@ def _read_secret_key(reader: Reader, *, required: bool) -> bytes:
     if key is None and path is None and not required:
         return b""
     if (key is None) == (path is None):
-        raise SettingsError(f"set exactly one of {PREFIX}SECRET_KEY and {PREFIX}SECRET_KEY_FILE")
+        raise SettingsError(
+            f"set the key for sign-in codes by exactly one of {PREFIX}SECRET_KEY and {PREFIX}SECRET_KEY_FILE"
+        )
     if path is not None:
         try:
             secret = Path(path).read_bytes().strip()
         except OSError as e:
-            raise SettingsError(f"{PREFIX}SECRET_KEY_FILE cannot be read: {e.strerror}") from e
+            raise SettingsError(f"{PREFIX}SECRET_KEY_FILE cannot be read ({e.strerror}): name a readable file") from e
     else:
         secret = (key or "").encode()
     if len(secret) < MIN_SECRET_KEY_BYTES:
@@ -216,12 +217,14 @@ def _read_secret_key(reader: Reader, *, required: bool) -> bytes:
 def _read_webhook(reader: Reader) -> Webhook:
     url = reader.optional("OTP_WEBHOOK_URL")
     if url is None:
-        raise SettingsError(f"{PREFIX}OTP_SENDER=Webhook needs {PREFIX}OTP_WEBHOOK_URL: where codes are posted to")
+        raise SettingsError(
+            f"{PREFIX}OTP_SENDER=Webhook needs {PREFIX}OTP_WEBHOOK_URL: the URL to which codes are posted"
+        )
     secret, path = reader.optional("OTP_WEBHOOK_SECRET"), reader.optional("OTP_WEBHOOK_SECRET_FILE")
     if (secret is None) == (path is None):
         raise SettingsError(
             f"{PREFIX}OTP_SENDER=Webhook needs exactly one of {PREFIX}OTP_WEBHOOK_SECRET and "
-            f"{PREFIX}OTP_WEBHOOK_SECRET_FILE: the key that signs what is posted"
+            f"{PREFIX}OTP_WEBHOOK_SECRET_FILE: the key that signs requests to the webhook"
         )
     webhook = Webhook(
         _check_webhook_url(url),
@@ -231,14 +234,16 @@ def _read_webhook(reader: Reader) -> Webhook:
     try:
         webhook.read_secret()
     except OSError as e:
-        raise SettingsError(f"{PREFIX}OTP_WEBHOOK_SECRET_FILE cannot be read: {e.strerror}") from e
+        raise SettingsError(
+            f"{PREFIX}OTP_WEBHOOK_SECRET_FILE cannot be read ({e.strerror}): name a readable file"
+        ) from e
     except ValueError as e:
         raise SettingsError(f"{PREFIX}OTP_WEBHOOK_SECRET(_FILE): {e}") from e
     return webhook
 
 
 def _check_webhook_url(url: str) -> str:
-    """Return the URL; the complaint does not quote it, since gateways put secrets into it."""
+    """Return the URL; errors do not quote it, because gateways put secrets into it."""
     name = f"{PREFIX}OTP_WEBHOOK_URL"
     try:
         parts = urlsplit(url)
@@ -248,9 +253,11 @@ def _check_webhook_url(url: str) -> str:
     if not host or not url.isascii() or not url.isprintable() or " " in url:
         raise SettingsError(f"{name} must be an absolute URL, such as https://gateway.example.com/codes")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK_HOSTS):
-        raise SettingsError(f"{name} must begin with https:// (http:// only to this machine): codes are secrets")
+        raise SettingsError(f"{name} must begin with https:// (http:// only to this machine), because codes are secret")
     if parts.username is not None or parts.fragment:
-        raise SettingsError(f"{name} must have neither a user name nor a fragment: requests are signed instead")
+        raise SettingsError(
+            f"{name} must have neither a user name nor a fragment: requests are authenticated by their signature"
+        )
     return url
 
 
@@ -259,7 +266,7 @@ def _read_web_root(reader: Reader) -> Path | None:
     if raw is None:
         return None
     if not (Path(raw) / "index.html").is_file():
-        raise SettingsError(f"{PREFIX}WEB_ROOT must be a folder with an index.html, not {raw}")
+        raise SettingsError(f"{PREFIX}WEB_ROOT must be a folder with an index.html; {raw} is none")
     return Path(raw).resolve()
 
 
@@ -282,14 +289,14 @@ def _read_origins(reader: Reader) -> frozenset[str]:
 
 
 def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) -> Settings:
-    """Read and check the settings.
+    """Read and validate the settings.
 
     Args:
-        environ: the process's environment.
-        needs_secret_key: False for ``migrate``, which signs nobody in.
+        environ: environment of the process.
+        needs_secret_key: False for ``migrate``, which needs no key for sign-in codes.
 
     Raises:
-        SettingsError: a value is missing or wrong; the text names the variable.
+        SettingsError: a value is missing or invalid; the text names the variable.
     """
     reader = Reader(environ, {each.name: each.default for each in dataclasses.fields(Settings)})
     dsn, dsn_file = _read_dsn(reader)
@@ -317,7 +324,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         proxies_host=reader.optional("PROXIES_HOST"),
         proxy_stay_seconds=reader.number("PROXY_STAY_SECONDS", least=0, most=3600),
         otp_sender=otp_sender,
-        # Migrations send no codes, and their Job has no key to sign with.
+        # Migrations send no codes, and their Job does not have the key.
         otp_webhook=_read_webhook(reader) if otp_sender == "Webhook" and needs_secret_key else None,
         codes_per_address_per_hour=reader.integer("CODES_PER_ADDRESS_PER_HOUR", least=1, most=10**9),
         codes_per_hour=reader.integer("CODES_PER_HOUR", least=1, most=10**9),

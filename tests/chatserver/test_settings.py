@@ -122,7 +122,7 @@ def test_a_webhook_on_this_machine_may_do_without_tls(url: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"CHAT_OTP_WEBHOOK_URL": ""}, "needs CHAT_OTP_WEBHOOK_URL: where codes are posted to"),
+        ({"CHAT_OTP_WEBHOOK_URL": ""}, "needs CHAT_OTP_WEBHOOK_URL: the URL to which codes are posted"),
         ({"CHAT_OTP_WEBHOOK_URL": "http://gateway.example.com/"}, "must begin with https://"),
         ({"CHAT_OTP_WEBHOOK_URL": "http://127.0.0.1.example.com/"}, "must begin with https://"),
         ({"CHAT_OTP_WEBHOOK_URL": "ftp://gateway.example.com/"}, "must begin with https://"),
@@ -135,7 +135,7 @@ def test_a_webhook_on_this_machine_may_do_without_tls(url: str) -> None:
         ({"CHAT_OTP_WEBHOOK_SECRET": "short"}, "must have at least 16 bytes"),
         (
             {"CHAT_OTP_WEBHOOK_SECRET": "", "CHAT_OTP_WEBHOOK_SECRET_FILE": "/nowhere"},
-            "CHAT_OTP_WEBHOOK_SECRET_FILE cannot be read: No such file",
+            "CHAT_OTP_WEBHOOK_SECRET_FILE cannot be read (No such file",
         ),
     ],
 )

@@ -107,10 +107,27 @@ def test_a_change_restarts_what_the_page_says(field: str) -> None:
     assert {name for name in before if before[name] != after[name]} == documented()[field]
 
 
+OF_IMAGES = {"version", "images.registry", "chatserver.image", "ingress.image", "database.image"}
+"""Fields that choose images, which are an input here."""
+
+PROMISED = {"restarts the chatservers": "demo-chatserver", "replaces the HAProxy pods": "demo-ingress"}
+"""What descriptions of the CRD say of a change, with the workload."""
+
+
 def test_every_field_of_the_page_is_tried() -> None:
-    """But for those that choose images, which are an input here."""
-    of_images = {"version", "images.registry", "chatserver.image", "ingress.image", "database.image"}
-    assert documented().keys() - of_images == EXAMPLES.keys()
+    assert documented().keys() - OF_IMAGES == EXAMPLES.keys()
+
+
+def test_a_description_announces_the_restarts_that_the_page_lists() -> None:
+    wrong = {}
+    for field in leaves(SPEC):
+        schema, page = SPEC, [known for known in documented() if f"{field}.".startswith(f"{known}.")]
+        for name in field.split("."):
+            schema = schema.get("items", schema)["properties"][name]
+        announced = {PROMISED[text] for text in PROMISED if text in schema["description"]}
+        if field not in OF_IMAGES and not announced <= set().union(*(documented()[known] for known in page)):
+            wrong[field] = announced
+    assert wrong == {}
 
 
 def test_every_field_of_the_crd_is_on_the_page() -> None:

@@ -28,7 +28,7 @@ class Webhook(Fields, frozen=True):
 
 
 def _can_be_posted_to(url: str) -> bool:
-    """Whether the chatservers start with this URL."""
+    """Whether chatservers start with this URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -56,7 +56,7 @@ class Otp(Fields, frozen=True):
         if (self.sender == "Webhook") != (self.webhook is not None):
             raise RuleBroken("webhook", "it belongs to sender Webhook: set both, or neither")
         if self.sender == "Log" and not self.allow_development_codes:
-            remedy = "sender Log hands codes to anybody: set it to true to accept that"
+            remedy = "sender Log returns codes to every client: set it to true to accept that, never for real users"
             raise RuleBroken("allowDevelopmentCodes", remedy)
 
 

@@ -153,9 +153,14 @@ class Ingress(Fields, frozen=True):
         if self.hostnames:
             return
         if self.tls.mode == "CertManager":
-            raise RuleBroken("hostnames", "mode CertManager needs at least one: the certificate is made out to them")
+            raise RuleBroken(
+                "hostnames", "mode CertManager needs at least one: the certificate is issued for these names"
+            )
         if self.front is not None:
-            raise RuleBroken("hostnames", "ingress.front needs one: without it the chat would get all that comes")
+            raise RuleBroken(
+                "hostnames",
+                "ingress.front needs at least one: without it the chat would receive the requests of all hosts",
+            )
 
     @property
     def tls_secret_name(self) -> str | None:
