@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 ALLOWED: dict[str, dict[str, str]] = {
     "clients/python/chatcluster_client/live.py": {"reconnects_asked": "an attribute that applications read"},
+    "charts/chatcluster-operator/templates/crd.yaml": {"chatcluster.io/begin-anew": "an annotation, whose name stays"},
     "crds/chatcluster.yaml": {"chatcluster.io/begin-anew": "an annotation, whose name stays"},
     "docs/reference/chatcluster.md": {"chatcluster.io/begin-anew": "an annotation, whose name stays"},
     "localcluster/node/Dockerfile": {"sysinit.target.wants": "a folder of systemd"},
@@ -51,7 +52,6 @@ CODE = (
 KINDS = (".py", ".yaml", ".sh", ".js", ".html", ".conf", ".service", "Dockerfile", ".tpl", ".txt", ".toml")
 
 NOT_YET: tuple[str, ...] = (
-    "charts/chatcluster-operator/templates/crd.yaml",
     "chatserver/chatserver/apidocs/",
     "chatserver/chatserver/app.py",
     "chatserver/chatserver/fleet/",

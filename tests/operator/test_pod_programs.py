@@ -1,0 +1,110 @@
+"""What the operator and the programs in its pods have to agree on: ports, paths, files, keys, metrics, users."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from prometheus_client import generate_latest
+
+from chatoperator.desired.manifests import render
+from chatoperator.observed import Reading
+from chatoperator.parts.chatserver import deployment
+from chatoperator.parts.database import logins, statefulset
+from chatoperator.parts.pod import POSTGRES_USER_ID, SERVICE_USER_ID
+from chatoperator.probes import prober
+from chatserver.apidocs.openapi import make_openapi
+from chatserver.metrics import METRICS_PATH, Metrics
+from chatserver.routes import CALLS
+from postgresagent import __main__ as agent
+from postgresagent import configuration, report, roles
+from tests.support.chatclusters import cluster, desired
+from tests.support.cluster import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MANIFESTS = render(desired(cluster()))
+
+PATHS = msgspec.json.decode(msgspec.json.encode(make_openapi(CALLS)))["paths"]
+
+
+def manifest(kind: str, name: str) -> dict[str, Any]:
+    (found,) = [one for one in MANIFESTS if (one["kind"], one["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def containers(kind: str, name: str) -> dict[str, Any]:
+    pod = manifest(kind, name)["spec"]["template"]["spec"]
+    return {one["name"]: one for one in pod["containers"]}
+
+
+def probed() -> Iterator[str]:
+    """Paths that kubelet and the operator request of a chatserver."""
+    server = containers("Deployment", "demo-chatserver")["chatserver"]
+    yield from (server[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe"))
+    yield prober.ANSWER_PATH
+
+
+@pytest.mark.parametrize("target", sorted(set(probed())))
+def test_a_chatserver_has_each_path_that_is_probed(target: str) -> None:
+    path, _, query = target.partition("?")
+    if query:
+        name, _, value = query.partition("=")
+        (parameter,) = [one for one in PATHS[path]["get"]["parameters"] if one["name"] == name]
+        assert value in parameter["schema"]["enum"]
+    assert "get" in PATHS[path]
+
+
+def test_the_metrics_of_a_chatserver_are_a_reading() -> None:
+    made = Metrics()
+    made.connections.set(3)
+    assert prober.parse_reading(generate_latest(made.registry).decode()) == Reading(3, draining=False, login=None)
+    assert METRICS_PATH in (ROOT / "operator" / "chatoperator" / "probes" / "prober.py").read_text(encoding="utf-8")
+
+
+def test_the_status_of_the_postgresql_agent_is_a_report(tmp_path: Path) -> None:
+    status = agent.make({"PGDATA": str(tmp_path)}).status()
+    assert prober.parse_report(json.dumps(status)) is not None
+    assert prober.parse_report(json.dumps({})) is None
+    assert (statefulset.AGENT_PORT, statefulset.AGENT_STATUS_PATH) == (agent.PORT, report.PATH)
+
+
+def test_the_postgresql_agent_reads_the_files_that_are_mounted(tmp_path: Path) -> None:
+    made = agent.make({"PGDATA": str(tmp_path)})
+    mounted = {
+        mount["mountPath"]
+        for one in containers("StatefulSet", "demo-postgres").values()
+        for mount in one["volumeMounts"]
+    }
+    assert {str(made._secret), str(made._places.candidate), str(agent.SOCKETS)} <= mounted
+    assert (statefulset.CONFIG_FILE, statefulset.REVISION_KEY) == (configuration.FILE, configuration.REVISION_KEY)
+    assert manifest("ConfigMap", "demo-postgres")["data"].keys() == {configuration.FILE, configuration.REVISION_KEY}
+
+
+def test_the_postgresql_agent_understands_the_secret_of_the_database(tmp_path: Path) -> None:
+    data = manifest("Secret", "demo-database")["data"]
+    for key, value in data.items():
+        (tmp_path / key).write_bytes(base64.b64decode(value))
+    read = roles.desired(tmp_path)
+    assert (read.owner, set(read.passwords)) == (logins.OWNER, {"chat_a", "chat_b"})
+    assert read.revision == base64.b64decode(data["revision"]).decode()
+
+
+def test_images_run_as_the_users_of_the_pods() -> None:
+    users = set(re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert users == {(str(user), str(user)) for user in (SERVICE_USER_ID, POSTGRES_USER_ID)}
+
+
+def test_images_expose_the_ports_of_the_containers() -> None:
+    exposed = {
+        int(port)
+        for line in re.findall(r"^EXPOSE (.*)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+        for port in line.split()
+    }
+    assert {deployment.HTTP_PORT, deployment.METRICS_PORT, statefulset.PORT} <= exposed
