@@ -131,6 +131,18 @@ def test_each_rule_for_code_finds_its_example(rule: Rule) -> None:
     assert any(rule.instead in complaint for complaint in complaints(rule.example, CODE_RULES))
 
 
+def glossary() -> list[tuple[str, str]]:
+    """Return (term, a term to avoid) of each row of the glossary."""
+    rows = [line.split("|") for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| ")]
+    table = rows[rows.index(next(row for row in rows if "do not write" in row[3])) + 2 :]
+    return [(row[1].strip(), avoided) for row in table for avoided in re.findall(r"`([^`]+)`", row[3])]
+
+
+@pytest.mark.parametrize(("term", "avoided"), glossary())
+def test_what_the_glossary_avoids_is_on_the_word_list(term: str, avoided: str) -> None:
+    assert complaints(avoided, CODE_RULES) or name_complaints(avoided, 1), f"{term}: nothing rejects {avoided!r}"
+
+
 def test_code_is_not_prose() -> None:
     assert complaints("`told` [x](../away.md)\n```\npeople\n```\n  ```sh\n  asked\n  ```\n") == []
     assert complaints("`told\ntold`\nthe people") == ["3: 'people': write users, clients, members"]

@@ -185,10 +185,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A current member of a chat and how far they have got and read.
+    """A current member of a chat with their watermarks.
 
     Attributes:
-        blocks: members of the same chat between whom and this one a block stands, each pair named by one of the two.
+        blocks: members of the same chat who are blocked from this one; each pair is listed with one of the two.
     """
 
     user_id: int

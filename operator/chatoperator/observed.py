@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one chatserver says of itself; `login` is the role that its DSN names, None where it does not say."""
+    """The metrics of one chatserver; `login` is the role in its DSN, None if it reports none."""
 
     connections: int
     draining: bool

@@ -52,6 +52,9 @@ RULES = (
     Rule(r"\b(have|has|had) (got )?taken it on\b", "accepted", "no Gateway has taken it on"),
     Rule(r"\bhow (it|they) stands?\b", "its status", "how it stands with that"),
     Rule(r"\bever (more|less) (seldom|often)\b", "with growing delays", "ever more seldom"),
+    Rule(r"\bhow far \w+ (have|has|had) (got|read|come)\b", "the watermark, the position", "how far they have got"),
+    Rule(r"\bsays? of (itself|themselves)\b", "reports", "what it says of itself"),
+    Rule(r"\bwhoever may\b", "a tenant, a user with the right to", "whoever may create them"),
     Rule(r"\b(thief|thieves)\b", "attacker", "left to a thief"),
 )
 """The list for pages, and for comments and texts of the code."""

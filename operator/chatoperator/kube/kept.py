@@ -1,6 +1,6 @@
 """What the cache keeps of an object: nothing of what can be no ChatCluster's, and of the others what is read. Pure.
 
-Whoever may write objects may give them the operator's labels. Names and controllers show which it can have made.
+Tenants can give any object the operator's labels. Names and controllers show which objects it can have created.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ GLANCES_AT_A_TIME = 128
 """Of a pulse. Where all hang, a thousand of them take a quarter of a minute."""
 
 PROXIES_MAX, PROXIES_AT_A_TIME = 64, 32
-"""Of one chat that are probed, and at once. There are at most 20, and as many again in a rollout; whoever may create
-pods can make any number that look like them, and each takes sockets and a TLS handshake of the operator."""
+"""Of one chat that are probed, and at once. There are at most 20, and as many again in a rollout; a tenant can
+create any number of pods that look like them, and each costs the operator sockets and a TLS handshake."""
 
 SWAP_SECONDS = 90
 """Until every proxy serves what its Secret holds: kubelet refreshes a mount within it, touched or not."""
