@@ -20,7 +20,8 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
 
     @kopf.on.startup(registry=made)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
-        tune(settings)
+        # Of all settings the only one that matters without a watch: Kopf would watch CRDs, which takes another right.
+        settings.scanning.disabled = True
         controller.start()
 
     @kopf.on.login(registry=made)
@@ -32,13 +33,3 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
         await controller.stop()
 
     return made
-
-
-def tune(settings: kopf.OperatorSettings) -> None:
-    """Kopf's settings for a process in which it watches nothing and writes nothing."""
-    # The reconcile writes its own Events.
-    settings.posting.enabled = False
-    settings.posting.loggers = False
-    settings.peering.standalone = True
-    # Watching CRDs and namespaces would need rights, and there is nothing to find.
-    settings.scanning.disabled = True

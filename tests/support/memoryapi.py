@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.errors import KubeError
+from chatoperator.kube.kinds import CERTIFICATE, ROUTE
+from chatoperator.metadata import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +47,14 @@ class MemoryApi:
     async def look_again(self, kind: str, _namespace: str, name: str) -> Manifest | None:
         """As of `Cache.look_again`."""
         return self.objects.get((kind, name))
+
+    def owned(self, _key: tuple[str, str]) -> dict[ObjectKey, Manifest]:
+        """As of `Cache.owned`."""
+        return {key: raw for key, raw in self.objects.items() if key[0] != KIND}
+
+    def serves(self, kind: str) -> bool:
+        """As of `Cache.serves`: it has neither cert-manager nor the Gateway API."""
+        return kind not in (CERTIFICATE, ROUTE)
 
     def note(self, raw: Manifest | None) -> None:
         """As of `Cache.note`: it knows what it answered."""
