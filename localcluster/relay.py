@@ -113,11 +113,12 @@ class Entry(Half):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hold the client's bytes until there is somebody to take them."""
         super().connection_made(transport)
-        if self.transport is not None:
-            self.transport.pause_reading()
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
+        # Not in connection_made: Python 3.11.2, which Debian 12 has, would start to read after it all the same.
+        if self.transport is not None:
+            self.transport.pause_reading()
         inner = Half()
         inner.peer = self
         loop = asyncio.get_running_loop()
