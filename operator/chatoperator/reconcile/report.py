@@ -193,7 +193,7 @@ class Reporter:
                 await self.record_event(body, state, turned(condition))
         if patched is not None and patched["metadata"]["generation"] != metadata["generation"]:
             # The cache holds the new spec already, so that no watch will wake anybody for it.
-            raise OutdatedError(f"ChatCluster {name} changed meanwhile")
+            raise OutdatedError(f"ChatCluster {name} changed during this reconcile; the next one uses its new state")
 
 
 def _show(namespace: str, name: str, status: Mapping[str, Any]) -> None:
