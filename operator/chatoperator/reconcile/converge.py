@@ -168,4 +168,6 @@ class Converger:
         live = await self._cache.look_again(KIND, metadata["namespace"], metadata["name"])
         seen = None if live is None else (live["metadata"]["uid"], live["metadata"]["generation"])
         if seen != (metadata["uid"], metadata["generation"]):
-            raise OutdatedError(f"ChatCluster {metadata['name']} changed during this reconcile; the next one uses its new state")
+            raise OutdatedError(
+                f"ChatCluster {metadata['name']} changed during this reconcile; the next one uses its new state"
+            )
