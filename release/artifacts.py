@@ -22,6 +22,9 @@ BUILD_SECONDS = 300
 
 SAVE_SECONDS = 600
 
+LIST_SECONDS = 120
+"""Seconds to list an image's packages; 2 s is usual."""
+
 SUMS = "SHA256SUMS"
 
 EXTRAS = ("server", "operator")
@@ -93,6 +96,8 @@ def make_images(paths: ClusterPaths, target: Path, version: str, seconds: int) -
             stage.detail = f"saving {name}"
             archive = target / f"{name}-{version}.tar"
             builder.docker("save", "--output", archive, f"{name}:{version}", log=log, timeout_seconds=SAVE_SECONDS)
+            # `docker save` keeps it from everybody but root.
+            archive.chmod(0o644)
             packages = sbom.parse(_listing(builder, f"{name}:{version}"))
             bill = sbom.of_image(name, version, packages, _time(seconds))
             (target / f"{archive.name}.cdx.json").write_text(bill)
@@ -108,7 +113,9 @@ def write_sums(target: Path) -> None:
 
 
 def _listing(builder: Engine, image: str) -> str:
-    listing = builder.query("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", sbom.LIST_PACKAGES)
+    # As root: folders that the image's own user cannot read may contain packages too, and make `find` fail.
+    isolated = ("run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "sh")
+    listing = builder.query(*isolated, image, "-c", sbom.LIST_PACKAGES, timeout_seconds=LIST_SECONDS)
     if not listing:
         raise LocalClusterError(f"the packages in {image} cannot be listed", remedy="try `docker run` with it by hand")
     return listing
