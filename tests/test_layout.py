@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+LINES_MAX = 350
 
 
 def tracked() -> list[Path]:
@@ -96,3 +97,10 @@ def test_each_decision_has_a_number_of_its_own() -> None:
     numbers = [int(page.name[:4]) for page in pages]
     assert len(set(numbers)) == len(numbers)
     assert all(page.read_text().startswith(f"# {number}. ") for number, page in zip(numbers, pages, strict=True))
+
+
+def test_no_file_of_production_is_too_long_to_read_at_once() -> None:
+    folders = {"operator", "chatserver", "clients", "kubectl-chatcluster", "images", "localcluster", "release", "crds"}
+    sources = [path for path in tracked() if path.suffix == ".py" and path.parts[0] in folders]
+    lines = {str(path): len((ROOT / path).read_text().splitlines()) for path in sources if (ROOT / path).exists()}
+    assert not {path: count for path, count in lines.items() if count > LINES_MAX}
