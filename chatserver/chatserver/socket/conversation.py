@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from typing import TYPE_CHECKING
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver import protocol, supervision
-from chatserver.errors import ChatError, InternalError, ServiceUnavailable
-from chatserver.model import ReceiptMark
+from chatserver.errors import ChatError, InternalError
 from chatserver.protocol import Ack, Error, Synced, Welcome, encode_frame
 from chatserver.socket.newest import Newest
 from chatserver.socket.session import (
@@ -26,9 +24,11 @@ from chatserver.socket.session import (
     SubmitMessage,
     WatchPresence,
 )
+from chatserver.socket.watermarks import Watermarks
 from chatserver.times import rfc3339
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine
 
     from chatserver.fanout.connection import ClientConnection
@@ -42,10 +42,6 @@ log = structlog.get_logger()
 SYNC_ROWS = 5000
 # Reads of the database of one sync, of 2 MiB each at most.
 SYNC_ANSWERS = 8
-# Wait before storing watermarks again while the database is unavailable.
-MARK_RETRY_SECONDS = 1.0
-# Chats whose watermarks may wait for the database; a client with more sends them again after a sync.
-MAX_WAITING_MARKS = 5000
 
 
 class Conversation:
@@ -61,13 +57,12 @@ class Conversation:
         "_connection",
         "_context",
         "_epoch",
-        "_marking",
-        "_marks",
         "_session",
         "_socket",
         "_subscriptions",
         "_syncs",
         "_typing",
+        "_watermarks",
     )
 
     def __init__(self, context: Context, connection: ClientConnection, epoch: str) -> None:
@@ -76,11 +71,10 @@ class Conversation:
         self._epoch = epoch
         self._socket: Socket | None = None
         self._session = SocketSession()
-        self._marks: dict[int, ReceiptMark] = {}
-        self._marking = False
         self._syncs: Newest[dict[int, int]] | None = None
         self._subscriptions: Newest[frozenset[int]] | None = None
         self._typing: asyncio.Task[None] | None = None
+        self._watermarks: Watermarks | None = None
 
     @property
     def user_id(self) -> int:
@@ -168,8 +162,9 @@ class Conversation:
                 if self._syncs.put(have_seq):
                     # The one that waited is not carried out: this one includes it.
                     self._session.finished()
-            case RaiseWatermarks():
-                self._mark(action)
+            case RaiseWatermarks(chat_id=chat_id, delivered_seq=delivered_seq, read_seq=read_seq):
+                self._watermarks = self._watermarks or Watermarks(connection, context.receipts, self._start)
+                self._watermarks.raise_to(chat_id, delivered_seq, read_seq)
             case RelayTyping(chat_id=chat_id):
                 # One at a time: the next keystroke in the chat repeats it.
                 if self._typing is None or self._typing.done():
@@ -260,41 +255,3 @@ class Conversation:
             is_over = not answer.more or not answer.rows or connection.outbox.order is not None
             if is_over or brought >= SYNC_ROWS or answers >= SYNC_ANSWERS:
                 return Synced(answer.chats, answer.more)
-
-    def _mark(self, action: RaiseWatermarks) -> None:
-        """Collect watermarks; one task at a time stores those that arrived meanwhile."""
-        known = self._marks.get(action.chat_id, ReceiptMark())
-        if action.chat_id not in self._marks and len(self._marks) >= MAX_WAITING_MARKS:
-            return
-        self._marks[action.chat_id] = ReceiptMark(
-            _highest(known.delivered_seq, action.delivered_seq), _highest(known.read_seq, action.read_seq)
-        )
-        if not self._marking:
-            self._marking = True
-            self._start(self._store_marks())
-
-    async def _store_marks(self) -> None:
-        try:
-            while self._marks:
-                marks = dict(self._marks)
-                try:
-                    await self._context.receipts.mark(self._connection.user_id, marks)
-                except ServiceUnavailable:
-                    if self._connection.outbox.order is not None:
-                        return
-                    await asyncio.sleep(MARK_RETRY_SECONDS)
-                    continue
-                self._marks = {chat_id: mark for chat_id, mark in self._marks.items() if marks.get(chat_id) != mark}
-        except ChatError as error:
-            self._marks.clear()
-            self._connection.outbox.put(encode_frame(Error(error.code, error.detail)))
-        except Exception:
-            # Marks that cannot be stored would block all later ones.
-            self._marks.clear()
-            raise
-        finally:
-            self._marking = False
-
-
-def _highest(first: int | None, second: int | None) -> int | None:
-    return max((seq for seq in (first, second) if seq is not None), default=None)
