@@ -19,7 +19,7 @@ from chatserver.fanout.own_batches import OwnBatches
 from chatserver.fanout.pending_rows import PendingRows
 from chatserver.fanout.presence import Presence
 from chatserver.fanout.profiles import Profiles
-from chatserver.fanout.recovery import Recovery
+from chatserver.fanout.recovery import RETRY_SECONDS, Recovery
 from chatserver.fanout.rows import RowDelivery
 from chatserver.fanout.signals import Signals
 from chatserver.fanout.watches import Watches
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Database
 
 log = structlog.get_logger()
-
-RETRY_SECONDS = 0.5
-"""Wait after a failed query; the database's own calls have their own time-outs."""
 
 
 class Deliverer:
