@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -168,3 +169,13 @@ def test_comments_docstrings_texts_and_names_of_code_are_found() -> None:
 @pytest.mark.parametrize("path", ["chatserver/chatserver/errors.py"])
 def test_sources_are_found(path: str) -> None:
     assert path in sources()
+
+
+@pytest.mark.parametrize("component", ["chatserver/chatserver", "operator/chatoperator"])
+def test_a_class_name_means_one_thing(component: str) -> None:
+    found: dict[str, list[str]] = {}
+    for path in listed(f"{component}/*.py"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}

@@ -204,7 +204,7 @@ class Accounts:
         given = self._code_hmac(number, code if bounds.CODE.fullmatch(code) else "")
         tried = await self._check_code(number, given, code_id, address)
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        sign_in = accounts.SignIn(
+        sign_in = accounts.NewSignIn(
             phone_number=number,
             sites=sites_of(tried.address, address),
             request_id=tried.request_id,

@@ -17,7 +17,7 @@ from chatserver.fanout.device_claims import DeviceClaims
 from chatserver.fanout.joining import Joining
 from chatserver.fanout.own_batches import OwnBatches
 from chatserver.fanout.pending_rows import PendingRows
-from chatserver.fanout.presence import Presence
+from chatserver.fanout.presence import PresenceWriter
 from chatserver.fanout.profiles import Profiles
 from chatserver.fanout.recovery import RETRY_SECONDS, Recovery
 from chatserver.fanout.rows import RowDelivery
@@ -61,7 +61,7 @@ class Deliverer:
         self.claims = DeviceClaims(self._server_name, hub)
         self.signals = Signals(database, hub)
         self.watches = Watches(database, hub)
-        self.presence = Presence(database, hub, self.watches)
+        self.presence = PresenceWriter(database, hub, self.watches)
         self.recovery = Recovery(
             database,
             hub,

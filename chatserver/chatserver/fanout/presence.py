@@ -36,8 +36,8 @@ COMPARE_SECONDS = 30.0
 USERS_TOGETHER = 500
 
 
-class Presence:
-    """The presence of this server's users.
+class PresenceWriter:
+    """Writes the presence of this server's users.
 
     Args:
         database: where all servers write.

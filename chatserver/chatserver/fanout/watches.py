@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from chatserver.batches import Batches
 from chatserver.errors import ServiceUnavailable
-from chatserver.protocol import Presence as PresenceFrame
-from chatserver.protocol import encode_frame
+from chatserver.protocol import Presence, encode_frame
 from chatserver.storage import presence as storage
 from chatserver.supervision import apart
 from chatserver.times import rfc3339
@@ -79,7 +78,7 @@ class Watches:
     def _send(self, user_id: int, *, online: bool) -> None:
         if self._hub.watching.is_watched(user_id):
             self._sent[user_id] = online
-            self._hub.watching.send(user_id, encode_frame(PresenceFrame(user_id, online, None)))
+            self._hub.watching.send(user_id, encode_frame(Presence(user_id, online, None)))
 
     def doubt_pairs(self, pairs: Iterable[Pair]) -> None:
         """Hide users from each other until they are read again: one of each two blocked or unblocked the other."""
@@ -216,8 +215,8 @@ class Watches:
         }
 
 
-def _frame(user_id: int, watched: Watched | None, *, online: bool) -> PresenceFrame:
+def _frame(user_id: int, watched: Watched | None, *, online: bool) -> Presence:
     """Return a user's presence as a viewer sees it; a hidden one looks like that of an unknown user."""
     if watched is None or watched.state.last_seen_us is None or not may_see("last_seen", watched.relation):
-        return PresenceFrame(user_id, online, None)
-    return PresenceFrame(user_id, online, rfc3339(watched.state.last_seen_us))
+        return Presence(user_id, online, None)
+    return Presence(user_id, online, rfc3339(watched.state.last_seen_us))

@@ -23,7 +23,7 @@ _USER_COLUMNS: Final[LiteralString] = (
 )
 
 
-class SignIn(msgspec.Struct, frozen=True, kw_only=True):
+class NewSignIn(msgspec.Struct, frozen=True, kw_only=True):
     """What a sign-in stores.
 
     Attributes:
@@ -153,7 +153,7 @@ def username_taken(error: StatementFailed) -> Exception:
     return error
 
 
-async def sign_in(connection: Connection, sign_in: SignIn, username: Username | None) -> tuple[User, int] | None:
+async def sign_in(connection: Connection, sign_in: NewSignIn, username: Username | None) -> tuple[User, int] | None:
     """Use up the code, create the account if needed, and add the device: steps of one transaction.
 
     Args:

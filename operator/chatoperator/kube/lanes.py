@@ -42,7 +42,7 @@ class _Stage(Enum):
 
 
 @dataclass
-class _Entry:
+class _Queued:
     """One key that is to run, or runs.
 
     Attributes:
@@ -87,7 +87,7 @@ class Lanes:
     """Keys that wait, and those that run. Times are seconds of any clock that never goes back."""
 
     def __init__(self) -> None:
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: dict[Key, _Queued] = {}
         self._slow: set[Key] = set()
         self._waiting: list[tuple[float, int, Key]] = []
         self._numbers = itertools.count()
@@ -110,7 +110,7 @@ class Lanes:
         """
         entry = self._entries.get(key)
         if entry is None:
-            self._wait(key, _Entry(urgent, now), now + COALESCE_SECONDS)
+            self._wait(key, _Queued(urgent, now), now + COALESCE_SECONDS)
         elif entry.stage is _Stage.RUNNING:
             entry.woken = True
             entry.urgent |= urgent
@@ -186,7 +186,7 @@ class Lanes:
         ]
         return max(0.0, now - min(since, default=now))
 
-    def _wait(self, key: Key, entry: _Entry, until: float) -> None:
+    def _wait(self, key: Key, entry: _Queued, until: float) -> None:
         entry.stage, entry.due_at = _Stage.WAITING, until
         self._entries[key] = entry
         heapq.heappush(self._waiting, (until, next(self._numbers), key))

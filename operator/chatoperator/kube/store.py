@@ -34,7 +34,7 @@ LEFT_OUT_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _Stored:
     """One object.
 
     Attributes:
@@ -61,7 +61,7 @@ class Store:
     """
 
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
-        self._entries: dict[Name, _Entry] = {}
+        self._entries: dict[Name, _Stored] = {}
         self._owned: dict[Key, set[Name]] = {}
         self._seen_versions: dict[Scope, int] = {}
         self._listing: dict[Scope, set[Name]] = {}
@@ -235,7 +235,7 @@ class Store:
         made = kept(kind, raw)
         if made is None:
             return touched
-        self._insert(name, _Entry(version, owner, encode(made)))
+        self._insert(name, _Stored(version, owner, encode(made)))
         self._make_room(name, owner)
         return touched | {owner}
 
@@ -268,7 +268,7 @@ class Store:
             if is_whole(parsed):
                 text = encode(excerpt(parsed, why))
                 self._remove(name)
-                self._insert(name, _Entry(entry.version, entry.owner, text, max(1, length - len(text))))
+                self._insert(name, _Stored(entry.version, entry.owner, text, max(1, length - len(text))))
                 excess -= length - len(text)
 
     def _forget_left_out(self, scope: Scope, there: set[Name]) -> None:
@@ -278,7 +278,7 @@ class Store:
         for name in gone:
             del self._left_out[name]
 
-    def _insert(self, name: Name, entry: _Entry) -> None:
+    def _insert(self, name: Name, entry: _Stored) -> None:
         self._entries[name] = entry
         if name[0] != KIND:
             self._owned.setdefault(entry.owner, set()).add(name)
