@@ -2,8 +2,8 @@
 
 Run as `python -m tests.support.operator_process` with the operator's environment and KUBECONFIG. CHAT_TEST_ANSWERS=1
 has every chat answer and every server tell of its connections, and CHAT_TEST_CONSTANTS, JSON like
-{"kube": {"WATCH_SECONDS": 3}}, shortens waits. CHAT_TEST_INGRESSES, JSON like {"demo": ["127.0.0.2", 8443]}, has it
-ask the real parts: pods at their addresses, and the ingress of each ChatCluster at this one.
+{"kube.client": {"WATCH_SECONDS": 3}}, shortens waits. CHAT_TEST_INGRESSES, JSON like {"demo": ["127.0.0.2", 8443]},
+has it probe the real parts: pods at their addresses, and the ingress of each ChatCluster at this one.
 """
 
 import asyncio

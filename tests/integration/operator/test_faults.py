@@ -30,12 +30,12 @@ WATCH_SECONDS, WATCH_GRACE_SECONDS, SWEEP_SECONDS, REQUEST_SECONDS = 2, 1, 2, 2
 """Shortened, as are a list's pages: what the operator gives up waiting for."""
 
 CONSTANTS = {
-    "kube": {
+    "kube.client": {
         "WATCH_SECONDS": WATCH_SECONDS,
         "WATCH_GRACE_SECONDS": WATCH_GRACE_SECONDS,
         "PAGE_OBJECTS": 2,
     },
-    "transport": {"REQUEST_TIMEOUT_SECONDS": REQUEST_SECONDS},
+    "kube.transport": {"REQUEST_TIMEOUT_SECONDS": REQUEST_SECONDS},
     "controller": {"SWEEP_SECONDS": SWEEP_SECONDS},
 }
 
