@@ -73,7 +73,7 @@ async def _lead(lease: Lease, controller: Controller, configured: Settings) -> N
     await asyncio.wait({operating, keeping}, return_when=asyncio.FIRST_COMPLETED)
     if not operating.done():
         error = None if keeping.cancelled() else keeping.exception()
-        log.error("lost the lease, exiting", lease=configured.lease_name, exc_info=error)
+        log.error("lost the lease", lease=configured.lease_name, exc_info=error)
         # Not by way of cancelling what runs, which could take its time.
         os._exit(EXIT_LEASE_LOST)
     keeping.cancel()
