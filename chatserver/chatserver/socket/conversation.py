@@ -24,7 +24,7 @@ from chatserver.socket.session import (
     SubmitMessage,
     WatchPresence,
 )
-from chatserver.socket.watermarks import Watermarks
+from chatserver.socket.watermarks import RaisedWatermarks
 from chatserver.times import rfc3339
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Conversation:
         self._syncs: Newest[dict[int, int]] | None = None
         self._subscriptions: Newest[frozenset[int]] | None = None
         self._typing: asyncio.Task[None] | None = None
-        self._watermarks: Watermarks | None = None
+        self._watermarks: RaisedWatermarks | None = None
 
     @property
     def user_id(self) -> int:
@@ -163,7 +163,7 @@ class Conversation:
                     # The one that waited is not carried out: this one includes it.
                     self._session.finished()
             case RaiseWatermarks(chat_id=chat_id, delivered_seq=delivered_seq, read_seq=read_seq):
-                self._watermarks = self._watermarks or Watermarks(connection, context.receipts, self._start)
+                self._watermarks = self._watermarks or RaisedWatermarks(connection, context.receipts, self._start)
                 self._watermarks.raise_to(chat_id, delivered_seq, read_seq)
             case RelayTyping(chat_id=chat_id):
                 # One at a time: the next keystroke in the chat repeats it.

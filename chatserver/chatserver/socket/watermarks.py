@@ -22,7 +22,7 @@ MAX_WAITING_CHATS = 5000
 """Chats whose watermarks may wait for the database; a client with more sends them again after a sync."""
 
 
-class Watermarks:
+class RaisedWatermarks:
     """The watermarks of one connection that wait to be stored.
 
     Args:
