@@ -270,7 +270,7 @@ class ReceiptMark(msgspec.Struct, frozen=True):
     read_seq: int | None = None
 
 
-class Watermarks(msgspec.Struct, frozen=True):
+class MemberWatermarks(msgspec.Struct, frozen=True):
     """The watermarks of one member of a chat."""
 
     chat_id: int

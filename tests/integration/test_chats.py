@@ -11,7 +11,7 @@ from chatserver.errors import ChatNotFound, NotAMember, NotAnAdmin, UserNotFound
 from chatserver.hints import Hint
 from chatserver.messaging import chats, feed, groups, sync
 from chatserver.messaging.receipts import Receipts
-from chatserver.model import ReceiptMark, Watermarks
+from chatserver.model import MemberWatermarks, ReceiptMark
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -152,15 +152,15 @@ async def test_receipts_only_rise_and_tell_only_changes(server: Server) -> None:
         chat_id = (await server.send(ada.user.user_id, str(number), to="Bob")).chat_id
     me, database = bob.user.user_id, server.database
 
-    async def mark(**seqs: int) -> list[Watermarks]:
+    async def mark(**seqs: int) -> list[MemberWatermarks]:
         return await Receipts(database).mark(me, {chat_id: ReceiptMark(**seqs), 987654: ReceiptMark(read_seq=1)})
 
-    assert await mark(delivered_seq=3) == [Watermarks(chat_id, me, 3, 0)]
+    assert await mark(delivered_seq=3) == [MemberWatermarks(chat_id, me, 3, 0)]
     assert await mark(delivered_seq=2) == []
-    assert await mark(read_seq=2) == [Watermarks(chat_id, me, 3, 2)]
-    assert await mark(read_seq=4) == [Watermarks(chat_id, me, 4, 4)]
+    assert await mark(read_seq=2) == [MemberWatermarks(chat_id, me, 3, 2)]
+    assert await mark(read_seq=4) == [MemberWatermarks(chat_id, me, 4, 4)]
     assert await mark(read_seq=3, delivered_seq=3) == []
-    assert await mark(read_seq=99) == [Watermarks(chat_id, me, 5, 5)]
+    assert await mark(read_seq=99) == [MemberWatermarks(chat_id, me, 5, 5)]
     with pytest.raises(ValidationFailed):
         await mark(read_seq=-1)
     await database.notify(Hint("end", revoked=(1,)).encode())
@@ -212,7 +212,7 @@ async def test_receipt_that_waited_for_a_higher_one_does_not_lower_it(server: Se
         marking = asyncio.create_task(server.receipts.mark(bob.user.user_id, marks))
         while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)
-    assert await marking == [Watermarks(chat_id, bob.user.user_id, 9, 8)]
+    assert await marking == [MemberWatermarks(chat_id, bob.user.user_id, 9, 8)]
 
 
 async def test_concurrent_receipts_never_fall_and_never_deadlock(read_dsn: Callable[[], str]) -> None:
@@ -225,8 +225,8 @@ async def test_concurrent_receipts_never_fall_and_never_deadlock(read_dsn: Calla
             for count in range(30):
                 await one.send(ada.user.user_id, str(count), chat_id=group.chat_id)
 
-        async def raise_in(server: Server, order: list[int]) -> list[Watermarks]:
-            told: list[Watermarks] = []
+        async def raise_in(server: Server, order: list[int]) -> list[MemberWatermarks]:
+            told: list[MemberWatermarks] = []
             for seq in range(1, 32):
                 marks = {chat_id: ReceiptMark(delivered_seq=seq, read_seq=seq - 1) for chat_id in order}
                 told += await server.receipts.mark(bob.user.user_id, marks)
@@ -235,7 +235,7 @@ async def test_concurrent_receipts_never_fall_and_never_deadlock(read_dsn: Calla
         await asyncio.gather(raise_in(one, chat_ids), raise_in(two, chat_ids[::-1]), raise_in(two, chat_ids))
         for chat_id in chat_ids:
             marks = {item.user_id: item for item in await sync.receipts_of(one.database, [chat_id])}
-            assert marks[bob.user.user_id] == Watermarks(chat_id, bob.user.user_id, 31, 30)
+            assert marks[bob.user.user_id] == MemberWatermarks(chat_id, bob.user.user_id, 31, 30)
             log = await one.database.fetch(
                 "SELECT up_to_seq FROM receipts WHERE chat_id = $1 AND kind = 'read' ORDER BY at", chat_id
             )

@@ -9,7 +9,7 @@ import pytest
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.messaging import receipts, sync
-from chatserver.model import ReceiptMark, Watermarks
+from chatserver.model import MemberWatermarks, ReceiptMark
 from tests.support.filling import fill_chats
 from tests.support.findings import tell
 from tests.support.people import running_server, sign_in
@@ -58,7 +58,7 @@ async def test_receipts_of_many_users_are_few_statements(
             assert {(item.user_id, item.chat_id) for item in answer} <= {(user_id, chat_id)}
         stands = await sync.receipts_of(server.database, [chat_id for _, chat_id in members])
         for user_id, chat_id in members:
-            assert Watermarks(chat_id, user_id, 5, 4) in stands
+            assert MemberWatermarks(chat_id, user_id, 5, 4) in stands
 
 
 async def test_full_queue_is_told_and_what_waits_is_stored(
@@ -72,11 +72,11 @@ async def test_full_queue_is_told_and_what_waits_is_stored(
     )
     refused = [answer for answer in answers if isinstance(answer, ServiceUnavailable)]
     assert len(refused) == PEOPLE - 10
-    assert sorted(map(str, answers[:10])) == sorted(str([Watermarks(c, u, 1, 0)]) for u, c in members[:10])
+    assert sorted(map(str, answers[:10])) == sorted(str([MemberWatermarks(c, u, 1, 0)]) for u, c in members[:10])
     # A single call may be larger than the queue: it is one statement all the same.
     user_id = members[0][0]
     many = {chat_id: ReceiptMark(2) for _, chat_id in members}
-    assert await server.receipts.mark(user_id, many) == [Watermarks(members[0][1], user_id, 2, 0)]
+    assert await server.receipts.mark(user_id, many) == [MemberWatermarks(members[0][1], user_id, 2, 0)]
 
 
 async def test_one_who_waits_for_a_lock_does_not_hold_the_others(server: Server, read_dsn: Callable[[], str]) -> None:
@@ -89,6 +89,8 @@ async def test_one_who_waits_for_a_lock_does_not_hold_the_others(server: Server,
         waiting = asyncio.create_task(server.receipts.mark(held_user, {held_chat: ReceiptMark(3)}))
         while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)
-        assert await server.receipts.mark(user_id, {chat_id: ReceiptMark(3)}) == [Watermarks(chat_id, user_id, 3, 0)]
+        assert await server.receipts.mark(user_id, {chat_id: ReceiptMark(3)}) == [
+            MemberWatermarks(chat_id, user_id, 3, 0)
+        ]
         assert not waiting.done()
-    assert await waiting == [Watermarks(held_chat, held_user, 3, 0)]
+    assert await waiting == [MemberWatermarks(held_chat, held_user, 3, 0)]

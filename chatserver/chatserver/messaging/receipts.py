@@ -1,6 +1,6 @@
 """Receipts: up to which row each member received and read a chat, as watermarks; stored in batches over all users.
 
-Watermarks only rise, so that the marks of many calls can be merged and stored in any order. A batch has the calls that
+MemberWatermarks only rise, so that the marks of many calls can be merged and stored in any order. A batch has the calls that
 arrived while the last one was stored, or within COLLECT_SECONDS of the first.
 """
 
@@ -20,7 +20,7 @@ from chatserver.supervision import caught, is_cancelled, isolated
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatserver.model import ReceiptMark, Watermarks
+    from chatserver.model import MemberWatermarks, ReceiptMark
     from chatserver.storage.database import Database
 
 COLLECT_SECONDS = 0.002
@@ -42,7 +42,7 @@ STORE_SECONDS = 10.0
 @dataclass(slots=True)
 class _Call:
     raises: Sequence[WatermarkRaise]
-    done: asyncio.Future[list[Watermarks]]
+    done: asyncio.Future[list[MemberWatermarks]]
 
 
 class Receipts:
@@ -59,7 +59,7 @@ class Receipts:
         self._collecting = False
         self._batches: set[asyncio.Task[None]] = set()
 
-    async def mark(self, user_id: int, marks: Mapping[int, ReceiptMark]) -> list[Watermarks]:
+    async def mark(self, user_id: int, marks: Mapping[int, ReceiptMark]) -> list[MemberWatermarks]:
         """Raise the user's watermarks in many chats, in one statement with those of others, and hint what changed.
 
         Values beyond the chat's last row are lowered to it; a smaller one than before changes nothing; reading implies
@@ -86,7 +86,7 @@ class Receipts:
         changed = await self._store(raises)
         return [receipt for receipt in changed if receipt.user_id == user_id and receipt.chat_id in marks]
 
-    async def _store(self, raises: Sequence[WatermarkRaise]) -> list[Watermarks]:
+    async def _store(self, raises: Sequence[WatermarkRaise]) -> list[MemberWatermarks]:
         """Wait until the marks are stored; returns what the batch changed."""
         if self._marks and self._marks + len(raises) > QUEUE_MARKS:
             raise ServiceUnavailable("Too many receipts wait to be stored.")

@@ -13,7 +13,7 @@ from chatserver.storage import sync as storage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatserver.model import Delivery, Watermarks
+    from chatserver.model import Delivery, MemberWatermarks
     from chatserver.storage.database import Database
 
 SYNC_ROWS_MAX = 2500
@@ -155,7 +155,7 @@ async def members_of(database: Database, chat_ids: Sequence[int]) -> dict[int, t
 
 async def receipts_of(
     database: Database, chat_ids: Sequence[int], *, within_seconds: float | None = None
-) -> list[Watermarks]:
+) -> list[MemberWatermarks]:
     """Return the watermarks of current members of these chats, to recover after lost hints.
 
     Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.model import Watermarks
+from chatserver.model import MemberWatermarks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ ORDER BY chat_id, user_id
 """
 
 
-async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[Watermarks]:
+async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[MemberWatermarks]:
     """Raise watermarks, record when, and notify the servers; returns only those that changed."""
     records = await database.fetch(
         _RAISE,
@@ -95,17 +95,17 @@ async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise])
         [item.delivered_seq for item in raises],
         [item.read_seq for item in raises],
     )
-    return [Watermarks(*record) for record in records]
+    return [MemberWatermarks(*record) for record in records]
 
 
-async def watermarks(database: Database, chat_ids: Sequence[int]) -> list[Watermarks]:
+async def watermarks(database: Database, chat_ids: Sequence[int]) -> list[MemberWatermarks]:
     """Return the watermarks of all current members of these chats."""
     records = await database.fetch(
         "SELECT chat_id, user_id, delivered_seq, read_seq FROM chat_members "
         "WHERE chat_id = ANY ($1::bigint[]) AND left_seq IS NULL ORDER BY chat_id, user_id",
         list(chat_ids),
     )
-    return [Watermarks(*record) for record in records]
+    return [MemberWatermarks(*record) for record in records]
 
 
 _RAISED = """
@@ -119,7 +119,9 @@ ORDER BY cm.chat_id, cm.user_id
 """
 
 
-async def raised_watermarks(database: Database, chat_ids: Sequence[int], within_seconds: float) -> list[Watermarks]:
+async def raised_watermarks(
+    database: Database, chat_ids: Sequence[int], within_seconds: float
+) -> list[MemberWatermarks]:
     """Return the watermarks of these chats that were raised within so many seconds, former members' too."""
     records = await database.fetch(_RAISED, list(chat_ids), within_seconds)
-    return [Watermarks(*record) for record in records]
+    return [MemberWatermarks(*record) for record in records]
