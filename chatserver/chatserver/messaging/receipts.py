@@ -1,6 +1,6 @@
 """Receipts: up to which row each member received and read a chat, as watermarks; stored in batches over all users.
 
-MemberWatermarks only rise, so that the marks of many calls can be merged and stored in any order. A batch has the calls that
+Watermarks only rise, so that the marks of many calls can be merged and stored in any order. A batch has the calls that
 arrived while the last one was stored, or within COLLECT_SECONDS of the first.
 """
 
