@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sanic.response import HTTPResponse
 
-from chatserver.http.answers import Answer
+from chatserver.http.sanic_server import Answer
 
 
 @pytest.mark.parametrize("value", ["", "nosniff", "a\r\nSet-Cookie: b", "\x00", "tab\there", "é", "\x85", "\udc80"])

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sanic.http.constants import Stage
-
-from chatserver.http.lingering import LingeringHttpProtocol
+from chatserver.http.lingering import LingeringConnection
 from chatserver.transport.kept import LARGE_REQUEST_BYTES
 
 if TYPE_CHECKING:
@@ -86,7 +84,7 @@ class Admission:
             self._on_let_in(loop.time() - since)
 
 
-class AdmittingHttpProtocol(LingeringHttpProtocol):
+class AdmittingConnection(LingeringConnection):
     """An HTTP connection that reads the handshake of a WebSocket when there is a place for it."""
 
     __slots__ = ("_unread",)
@@ -102,8 +100,7 @@ class AdmittingHttpProtocol(LingeringHttpProtocol):
             if len(self._unread) > LARGE_REQUEST_BYTES and self.transport is not None:
                 self.transport.pause_reading()
             return
-        is_first = self.http is None or (self.http.stage is Stage.IDLE and not self.recv_buffer)
-        if is_first and data.startswith(_HANDSHAKE) and not self.app.ctx.admission.enter(self):
+        if self.is_idle and data.startswith(_HANDSHAKE) and not self.app.ctx.admission.enter(self):
             self._unread = bytearray(data)
             return
         super().data_received(data)

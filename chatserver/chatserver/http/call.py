@@ -6,7 +6,10 @@ import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from chatserver.http.sanic_server import leaves_answer_to_handler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,6 +128,8 @@ def add_routes(app: App, calls: Iterable[Call]) -> None:
     """Route calls; the request's route carries its call, for `call_of`."""
     for call in calls:
         path = re.sub(r"\{(\w+)\}", r"<\1:str>", call.path)
+        if call.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            leaves_answer_to_handler(call.handler)
         app.add_route(call.handler, path, {call.method}, name=call.operation, unquote=bool(call.texts), ctx_call=call)
 
 

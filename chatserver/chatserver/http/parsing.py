@@ -10,7 +10,7 @@ import msgspec
 from chatserver import surrogates
 from chatserver.bounds import MAX_ID
 from chatserver.errors import BadRequest, ValidationFailed
-from chatserver.http.answers import Answer
+from chatserver.http.sanic_server import Answer
 
 if TYPE_CHECKING:
     from chatserver.http.context import Request

@@ -11,7 +11,6 @@ import msgspec
 import structlog
 from sanic import exceptions
 from sanic.handlers import ErrorHandler
-from sanic.http import Http
 from sanic.response import HTTPResponse
 
 from chatserver.errors import (
@@ -27,9 +26,8 @@ from chatserver.errors import (
     Unauthenticated,
     UpgradeRequired,
 )
-from chatserver.http.answers import Answer
 from chatserver.http.context import client_address, request_id
-from chatserver.http.lingering import LingeringHttpProtocol
+from chatserver.http.sanic_server import Answer, close_after, connection_of, is_head, is_unread
 from chatserver.http.upgrade import VERSION
 
 if TYPE_CHECKING:
@@ -163,7 +161,7 @@ def _route_of(request: Request) -> str:
 
 
 def _method_of(request: Request) -> str:
-    if isinstance(request.stream, Http) and request.stream.head_only:
+    if is_head(request):
         return "HEAD"
     return request.method if request.method in _METHODS else "other"
 
@@ -186,13 +184,13 @@ def _finish(request: Request, response: HTTPResponse) -> None:
     response.headers["X-Chat-Server"] = context.settings.server_name
     for name, value in _SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
-    if context.health.draining and isinstance(request.stream, Http):
+    if context.health.draining:
         # A proxy that keeps this connection would send its next request to a server that is gone.
-        request.stream.keep_alive = False
-    if isinstance(request.stream, Http) and request.stream.request_body:
-        connection = request.stream.protocol
-        if isinstance(connection, LingeringHttpProtocol):
-            connection.answer_early(request.stream)
+        close_after(request)
+    if is_unread(request):
+        connection = connection_of(request)
+        if connection is not None:
+            connection.answer_early()
     route = _route_of(request)
     method = _method_of(request)
     context.metrics.http_requests.labels(route, method, str(response.status)).inc()

@@ -34,6 +34,11 @@ _LONE_LF: Final = re.compile(rb"(?<!\r)\n")
 _CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
 
 # Those that decide about the connection and the body, of which there may be several lines.
+_CRLF: Final = b"\r\n"
+_END: Final = b"\r\n\r\n"
+CHUNK_LINE_MAX_BYTES: Final = 1024
+"""Of the line before a chunk, with its extensions, which nobody uses."""
+
 _DECIDING: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"},
 )
@@ -61,6 +66,31 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     keep_alive: bool
     expects_continue: bool
     upgrades: bool
+
+
+def find_head_end(received: bytearray, searched: int, most_bytes: int) -> int:
+    """Return where the first head ends; -1 when it has not arrived yet.
+
+    Empty lines before it are deleted: they do not count (RFC 9112, section 2.2).
+
+    Args:
+        received: so far.
+        searched: bytes in which the end was not found before.
+        most_bytes: allowed for a head.
+
+    Raises:
+        BadRequest: a line ends with LF alone.
+        TooLarge: the head is too long.
+    """
+    while received.startswith(_CRLF):
+        del received[:2]
+        searched = 0
+    end = received.find(_END, max(0, searched - 3))
+    if (len(received) if end < 0 else end) >= most_bytes:
+        raise TooLarge
+    if end < 0 and is_cut_short(received):
+        raise BadRequest("A line ends with LF alone; each ends with CRLF.")
+    return end
 
 
 def is_cut_short(received: bytes | bytearray) -> bool:
@@ -136,9 +166,41 @@ def read_chunk(line: bytes | bytearray) -> int:
     return int(found[1], 16)
 
 
-def are_fields(lines: bytes | bytearray) -> bool:
-    """Return whether these are header lines, each with CRLF in front of it: the trailers of a body."""
-    return _TRAILERS.fullmatch(lines) is not None
+def check_chunk(received: bytearray, trailers_max_bytes: int) -> bool:
+    """Leave nothing of what comes before a chunk's bytes but their number, and nothing of trailers.
+
+    Args:
+        received: from the CRLF that ends what was before the chunk.
+        trailers_max_bytes: allowed for trailers.
+
+    Returns:
+        False when more has to arrive first.
+
+    Raises:
+        TooLarge: the line before the chunk, or the trailers.
+        ValueError: this is not a chunk, or its trailers are not header lines.
+    """
+    line_end = _find(received, _CRLF, 2, CHUNK_LINE_MAX_BYTES)
+    if line_end < 0:
+        return False
+    size = read_chunk(received[: line_end + 2])
+    if size == 0:
+        end = _find(received, _END, line_end, line_end + trailers_max_bytes)
+        if end < 0:
+            return False
+        if not _TRAILERS.fullmatch(received[line_end:end]):
+            raise ValueError("not trailers")
+        # Nothing here reads them, and they may be dropped (RFC 9110, section 6.5.1).
+        del received[line_end:end]
+    received[:line_end] = b"\r\n%x" % size
+    return True
+
+
+def _find(received: bytearray, end: bytes, start: int, most_bytes: int) -> int:
+    found = received.find(end, start)
+    if (len(received) if found < 0 else found) > most_bytes:
+        raise TooLarge
+    return found
 
 
 def _origin_form(method: str, target: str) -> tuple[str | None, str]:

@@ -6,23 +6,19 @@ One port serves all, and routing, tokens and the answers to bad handshakes are t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from sanic.exceptions import SanicException
-from sanic.http import Http
-from sanic.server.protocols.http_protocol import HttpProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request as WebSocketRequest
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from chatserver.errors import BadRequest, UpgradeRequired
+from chatserver.http.sanic_server import is_upgrade, release
 from chatserver.protocol import SUBPROTOCOL
 from chatserver.transport.websocket import Socket, feed, make_protocol
 
 if TYPE_CHECKING:
-    import asyncio
-
     from chatserver.http.context import Request
     from chatserver.transport.upkeep import Sockets
     from chatserver.transport.websocket import Owner
@@ -51,8 +47,7 @@ def read_handshake(request: Request) -> Handshake:
         UpgradeRequired: the request is no WebSocket handshake.
         BadRequest: it is a malformed one.
     """
-    http = request.stream
-    if not isinstance(http, Http) or not http.upgrade_websocket:
+    if not is_upgrade(request):
         raise UpgradeRequired
     if request.headers.getall("sec-websocket-version", [VERSION]) != [VERSION]:
         raise UpgradeRequired(f"The WebSocket is of another version than {VERSION}.")
@@ -79,19 +74,12 @@ def accept(
         owner: who talks from now on; hears that the socket is open before this returns.
         open_sockets: what looks after it.
     """
-    transport = cast("asyncio.Transport", request.transport)
-    http = transport.get_protocol()
-    if not isinstance(http, HttpProtocol):
-        raise SanicException("the connection is no longer HTTP")
-    if transport.is_closing():
+    if request.transport.is_closing():
         return False
     if handshake.subprotocol is not None:
         headers = headers | {"Sec-WebSocket-Protocol": handshake.subprotocol}
     machine = make_protocol(Socket(owner, open_sockets), headers)
-    early = bytes(http.recv_buffer)
-    # Sanic's task for the connection ends with this request; without a transport it closes nothing.
-    http.connections.discard(http)
-    http.transport = None
+    transport, early = release(request)
     # A transport chooses how it reads when reading starts: into Sanic's buffer or into picows's.
     transport.pause_reading()
     transport.set_protocol(machine)

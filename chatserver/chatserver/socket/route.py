@@ -14,11 +14,12 @@ from chatserver.fanout.registry import SIGNED_OUT
 from chatserver.http.call import Calls
 from chatserver.http.context import Context, Request, authenticate, bearer_token, request_id
 from chatserver.http.query import Query, Text
+from chatserver.http.sanic_server import connection_of
 from chatserver.http.upgrade import Handshake, accept, read_handshake
 from chatserver.socket.conversation import Conversation
 
 if TYPE_CHECKING:
-    from chatserver.http.admission import AdmittingHttpProtocol
+    from chatserver.http.admission import AdmittingConnection
     from chatserver.model import Principal
     from chatserver.transport.websocket import Socket
 
@@ -112,11 +113,11 @@ def _headers(request: Request) -> dict[str, str]:
 async def open_web_socket(request: Request) -> None:
     """Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes the token or a ticket."""
     # Before the connection is picows's.
-    http = cast("AdmittingHttpProtocol", request.transport.get_protocol())
+    connection = cast("AdmittingConnection", connection_of(request))
     try:
         await _answer(request)
     finally:
-        request.app.ctx.admission.leave(http)
+        request.app.ctx.admission.leave(connection)
 
 
 async def _answer(request: Request) -> None:
@@ -149,7 +150,3 @@ async def _answer(request: Request) -> None:
     finally:
         if not accepted:
             context.hub.remove(connection, time.monotonic())
-
-
-# With this mark Sanic requires no response from the handler.
-open_web_socket.is_websocket = True  # type: ignore[attr-defined]
