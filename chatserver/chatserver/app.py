@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# New objects between two looks for cycles, and such looks until older objects are looked at too. Messages make no
-# cycles, but Python would walk through all that 10,000 connections have again and again (at 700, 10 and 10).
+# New objects between two searches for cycles, and such searches until older objects are searched too. Messages make no
+# cycles, but Python would search everything that 10,000 connections have again and again (at 700, 10 and 10).
 GC_THRESHOLDS = (50_000, 20, 20)
 
 
@@ -33,7 +33,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
 
     Args:
         settings: this server's.
-        on_serving: told the API's port once it is open.
+        on_serving: called with the API's port once it is open.
 
     Raises:
         OSError: a port is taken.
@@ -73,7 +73,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
 
 
 def _settle_memory() -> None:
-    """Look for cycles rarely, and never among what there is by now: it stays to the end."""
+    """Search for cycles rarely, and never among the objects of now, which stay to the end."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -1,4 +1,4 @@
-"""The loops of a server, each of which goes on whatever one of its rounds runs into."""
+"""The loops of a server, each of which continues after a round that fails."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     Loop = Callable[[], Awaitable[None]]
 
 GAUGE_SECONDS = 1.0
-# Codes that wait when the server leaves; what is not sent by then is asked for again.
+# For codes that wait when the server stops; users request again what is not sent by then.
 SEND_CODES_SECONDS = 5.0
-# For what a server writes of its users when all of them have left.
-LAST_WORD_SECONDS = 2.0
+# For writing the presence of the users whose connections have just closed.
+LAST_PRESENCE_SECONDS = 2.0
 
 
 def loops_of(context: Context) -> dict[str, Loop]:
-    """Return the loops by name; each is begun by calling it, as often as it fails."""
+    """Return the loops by name; each is started by calling it, again whenever it fails."""
     deliverer, health, bus = context.deliverer, context.health, context.bus
     settings = context.settings
     return {
@@ -69,7 +69,7 @@ async def running(context: Context) -> AsyncIterator[None]:
         with _step("loops"):
             await asyncio.gather(*tasks, return_exceptions=True)
         with _step("presence"):
-            await _say_who_went(context)
+            await _write_presence(context)
         with _step("writer"):
             await context.writer.close(timeout_seconds=1)
         with _step("database"):
@@ -78,20 +78,20 @@ async def running(context: Context) -> AsyncIterator[None]:
 
 @contextlib.contextmanager
 def _step(name: str) -> Iterator[None]:
-    """Let the end of the server go on with the next step whatever becomes of this one."""
+    """Let the server stop with the next step even if this one fails."""
     with contextlib.suppress(ServiceUnavailable), supervision.isolated("end_failed", step=name):
         yield
 
 
-async def _say_who_went(context: Context) -> None:
-    """Write that the users of the sockets that were just closed are offline; others would find out by and by."""
+async def _write_presence(context: Context) -> None:
+    """Write that the users of the sockets that were just closed are offline; other servers would notice only later."""
     with contextlib.suppress(ServiceUnavailable, TimeoutError):
-        async with asyncio.timeout(LAST_WORD_SECONDS):
+        async with asyncio.timeout(LAST_PRESENCE_SECONDS):
             await context.deliverer.presence.flush()
 
 
 def _once_migrated(context: Context, loop: Loop) -> Loop:
-    """Have a loop that reads tables without being asked to wait: before the first migration there are none."""
+    """Have a loop that reads tables start after the first migration: before it there are no tables."""
 
     async def wait_and_run() -> None:
         await context.health.schema_ready.wait()
@@ -110,7 +110,7 @@ async def _watch_proxies(context: Context) -> None:
         context.mover,
         lookup=lambda: resolve(host),
         stay_seconds=context.settings.proxy_stay_seconds,
-        on_asked=context.metrics.proxy_moves.inc,
+        on_moved=context.metrics.proxy_moves.inc,
     )
     await watch.run()
 

@@ -7,7 +7,7 @@ import asyncio
 from chatserver.http.admission import Admission
 
 
-class Comer:
+class Waiter:
     def __init__(self) -> None:
         self.is_inside = False
 
@@ -16,14 +16,14 @@ class Comer:
         self.is_inside = True
 
 
-def arrive(admission: Admission, count: int) -> list[Comer]:
-    comers = [Comer() for _ in range(count)]
+def arrive(admission: Admission, count: int) -> list[Waiter]:
+    comers = [Waiter() for _ in range(count)]
     for comer in comers:
         comer.is_inside = admission.enter(comer)
     return comers
 
 
-def inside(comers: list[Comer]) -> list[int]:
+def inside(comers: list[Waiter]) -> list[int]:
     return [number for number, comer in enumerate(comers) if comer.is_inside]
 
 
@@ -67,7 +67,7 @@ async def test_leaving_twice_makes_one_place() -> None:
     assert inside(comers) == [0, 1]
     for comer in comers:
         admission.leave(comer)
-    assert admission.enter(Comer()), "all places are free again"
+    assert admission.enter(Waiter()), "all places are free again"
 
 
 async def test_a_handshake_that_waits_for_something_else_keeps_nobody_out() -> None:

@@ -63,7 +63,7 @@ class _Watched:
             Mover(self.hub, random.Random(1)),  # noqa: S311 - when each leaves is no secret
             lookup=self._lookup,
             stay_seconds=STAY_SECONDS,
-            on_asked=self._count,
+            on_moved=self._count,
         )
 
     async def _lookup(self) -> set[str]:

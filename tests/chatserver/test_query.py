@@ -10,18 +10,25 @@ import pytest
 
 from chatserver.errors import ValidationFailed
 from chatserver.http.call import Call
-from chatserver.http.query import Choice, Flag, Number, OptionalNumber, Query, Text
+from chatserver.http.query import (
+    ChoiceParameter,
+    FlagParameter,
+    NumberParameter,
+    OptionalNumberParameter,
+    Query,
+    TextParameter,
+)
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
     from chatserver.http.context import Request
 
-NAME = Text("name", "A name.")
-LIMIT = Number("limit", "Rows at most.", least=1, most=100, default=50)
-AFTER = OptionalNumber("after", "Rows above this seq.", most=9)
-EVENTS = Flag("events", "Whether to return events.")
-WHOM = Choice("for", "For whom.", ("everyone", "me"), default="everyone")
+NAME = TextParameter("name", "A name.")
+LIMIT = NumberParameter("limit", "Rows at most.", least=1, most=100, default=50)
+AFTER = OptionalNumberParameter("after", "Rows above this seq.", most=9)
+EVENTS = FlagParameter("events", "Whether to return events.")
+WHOM = ChoiceParameter("for", "For whom.", ("everyone", "me"), default="everyone")
 
 
 async def handler(_request: Request) -> HTTPResponse:
@@ -81,4 +88,4 @@ def test_what_a_parameter_does_not_take_is_rejected_by_its_name(text: str, param
 
 def test_a_handler_reads_only_what_its_call_declares() -> None:
     with pytest.raises(KeyError):
-        _ = query("")[Text("other", "Not declared.")]
+        _ = query("")[TextParameter("other", "Not declared.")]

@@ -35,7 +35,7 @@ def test_who_is_asked(
     connections: int, leaving: int, others: list[int], before: Shedding, ask: int, *, active: bool
 ) -> None:
     found = decide(Load(connections, leaving, others, is_current=True), before, 1)
-    assert (found.ask, found.active) == (ask, active)
+    assert (found.count, found.active) == (ask, active)
 
 
 def test_what_was_heard_too_long_ago_decides_nothing() -> None:
@@ -50,7 +50,9 @@ loads = st.builds(
     others=st.lists(counts, max_size=12),
     is_current=st.booleans(),
 )
-befores = st.builds(Shedding, ask=st.integers(0, 200), active=st.booleans(), carried=st.floats(0, 1, exclude_max=True))
+befores = st.builds(
+    Shedding, count=st.integers(0, 200), active=st.booleans(), carried=st.floats(0, 1, exclude_max=True)
+)
 percents = st.floats(0.1, 100)
 
 
@@ -58,11 +60,11 @@ percents = st.floats(0.1, 100)
 def test_never_below_the_mean_nor_beyond_the_allowance(load: Load, before: Shedding, percent: float) -> None:
     load = Load(load.connections, min(load.leaving, load.connections), load.others, load.is_current)
     found = decide(load, before, percent)
-    assert 0 <= found.ask <= before.carried + load.connections * percent / 100
+    assert 0 <= found.count <= before.carried + load.connections * percent / 100
     assert 0 <= found.carried < 1
-    if found.ask:
+    if found.count:
         mean = (load.connections + sum(load.others)) / (len(load.others) + 1)
-        assert load.connections - load.leaving - found.ask >= mean
+        assert load.connections - load.leaving - found.count >= mean
 
 
 @given(loads, befores, percents)
@@ -88,9 +90,9 @@ def test_load_spreads_and_rests_whatever_the_start(counts: list[int], beat_ticks
         for place, count in enumerate(servers):
             others = told[:place] + told[place + 1 :]
             decisions[place] = decide(Load(count, 0, others, is_current=True), decisions[place], 1)
-            asked[place].append(decisions[place].ask)
+            asked[place].append(decisions[place].count)
             # As the proxies do: least connections.
-            for _ in range(decisions[place].ask):
+            for _ in range(decisions[place].count):
                 servers[place] -= 1
                 servers[servers.index(min(servers))] += 1
         if tick % beat_ticks == chance.randrange(beat_ticks):  # type: ignore[attr-defined]
@@ -103,5 +105,5 @@ def test_load_spreads_and_rests_whatever_the_start(counts: list[int], beat_ticks
     settled = [
         decide(Load(count, 0, told[:n] + told[n + 1 :], is_current=True), IDLE, 1) for n, count in enumerate(told)
     ]
-    assert not any(decision.ask for decision in settled), (counts, servers)
+    assert not any(decision.count for decision in settled), (counts, servers)
     assert max(servers) <= max(1.25 * mean, LEAST_CONNECTIONS)

@@ -6,11 +6,11 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from chatserver.transport.write_coalescing import Turn
+from chatserver.transport.write_coalescing import WriteCoalescer
 
 
 async def test_a_call_that_fails_is_logged_and_the_others_are_made() -> None:
-    turn, made = Turn(), []
+    turn, made = WriteCoalescer(), []
     turn.add(lambda: made.append(1))
     turn.add(lambda: made.append(1 // 0))
     turn.add(lambda: made.append(2))
@@ -21,7 +21,7 @@ async def test_a_call_that_fails_is_logged_and_the_others_are_made() -> None:
 
 
 async def test_what_a_call_adds_waits_for_the_next_turn() -> None:
-    turn, made = Turn(), []
+    turn, made = WriteCoalescer(), []
     turn.add(lambda: turn.add(lambda: made.append("added")))
     turn.add(lambda: made.append("first"))
     await asyncio.sleep(0)

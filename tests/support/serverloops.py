@@ -220,8 +220,8 @@ class LoopedServer:
 
     async def _forgets_who_left(self) -> None:
         mover = self.context.mover
-        mover._asked_until = {"gone": 0.0}
-        await _until(lambda: not mover._asked_until)
+        mover._moving_until = {"gone": 0.0}
+        await _until(lambda: not mover._moving_until)
 
     async def _looks_for_proxies(self) -> None:
         before = self._looked

@@ -35,7 +35,7 @@ DESCRIPTION = (
     "Ids and seq are whole numbers up to 2^63-1, times RFC 3339 in UTC unless they are Unix seconds. New fields, kinds "
     "and codes may come: ignore what you do not know. docs/protocol.md explains how the calls work together."
 )
-# Whatever is asked: no valid HTTP, bytes that stop coming, a body over the limit, a defect.
+# Of any request: not valid HTTP, bytes that stop arriving, a body over the limit, a defect.
 _OF_EVERY_CALL = (BadRequest, RequestTimedOut, TooLarge, InternalError)
 _HEADERS: dict[str, Schema] = {
     "X-Request-Id": {"description": "Names this request in the logs: yours, if you sent a short sane one."},

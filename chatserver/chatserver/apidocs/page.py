@@ -1,4 +1,4 @@
-"""``/docs``: the API as a page for people, made from the OpenAPI and the AsyncAPI document; it needs no script."""
+"""``/docs``: the API as a page to read, made from the OpenAPI and the AsyncAPI document; it needs no script."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 BEATS_UNTIL_GONE = 3
 # Between two decisions; the allowance is per second.
 TICK_SECONDS = 1.0
-# Clients that are asked in one second reconnect within so long: not all at once, and soon, since they are few.
+# Clients that are shed in one second reconnect within so long: not all at once, and soon, since they are few.
 LEAVE_WITHIN_SECONDS = 5.0
 # For the closing handshake: after it, a client that is still here counts as one that ignored the frame.
 GRACE_SECONDS = 5.0
@@ -39,10 +39,10 @@ class Balancer:
 
     Args:
         heartbeat_seconds: between two heartbeats.
-        mover: asks clients to reconnect.
-        percent_per_second: of its connections, which a server that sheds asks to reconnect in a second; 0: never any.
-        on_shed: called with the number of clients that were asked.
-        chance: chooses whom to ask.
+        mover: moves the clients that are shed.
+        percent_per_second: of its connections, which a server that sheds moves in a second; 0: never any.
+        on_shed: called with the number of clients that are moved.
+        chance: chooses the clients.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Balancer:
         self._read_at = now
 
     def tick(self, now: float) -> None:
-        """Ask as many clients to reconnect as this second allows.
+        """Move as many clients as this second allows.
 
         Args:
             now: of ``time.monotonic``, a second after the last.
@@ -121,11 +121,11 @@ class Balancer:
         if self._decision.active != before.active:
             event = "shedding_begins" if self._decision.active else "shedding_ends"
             log.info(event, connections=load.connections, others=load.others)
-        if not self._decision.ask:
+        if not self._decision.count:
             return
         staying = [c for c in self._hub.connections.values() if c.conn_id not in leaving]
-        chosen = self._chance.sample(staying, min(self._decision.ask, len(staying)))
-        self._on_shed(self._mover.ask(chosen, LEAVE_WITHIN_SECONDS, now=now, again_after_seconds=GRACE_SECONDS))
+        chosen = self._chance.sample(staying, min(self._decision.count, len(staying)))
+        self._on_shed(self._mover.move(chosen, LEAVE_WITHIN_SECONDS, now=now, again_after_seconds=GRACE_SECONDS))
 
     @property
     def _gone_seconds(self) -> float:

@@ -34,7 +34,7 @@ class Drain:
     """Carries out one drain.
 
     Args:
-        mover: asks clients to reconnect.
+        mover: moves the clients.
         answers: work under way whose result goes to a socket.
         hurry: set by a second SIGTERM: close at once, still in order.
     """
@@ -59,7 +59,7 @@ class Drain:
         self._hurry = hurry
 
     async def run(self) -> None:
-        """Turn unready, wait for the proxies to notice, ask all clients to reconnect, finish writes, close the rest."""
+        """Turn unready, wait for the proxies to notice, move all clients, finish writes, close the rest."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.drain_seconds
         self._health.begin_drain()
@@ -72,14 +72,14 @@ class Drain:
         closing_seconds = min(CLOSING_SECONDS, self._settings.drain_seconds / 2)
         window_seconds = max(0.0, deadline - closing_seconds - loop.time())
         leave_by = loop.time() + window_seconds
-        # Whoever was asked before may have been given more time than there is now.
+        # Clients that were moved before may have been given more time than there is now.
         self._mover.forget()
-        self._ask_all(window_seconds)
+        self._move_all(window_seconds)
         stay_until = leave_by + closing_seconds * LATE_SHARE
         while self._hub.connections and loop.time() < stay_until and not self._hurry.is_set():
             await asyncio.sleep(POLL_SECONDS)
             # A handshake that had begun before may end after the first pass.
-            self._ask_all(leave_by - loop.time())
+            self._move_all(leave_by - loop.time())
         await self._writer.close(timeout_seconds=max(1.0, deadline - 2 - loop.time()))
         if self._answers:
             # The acks of what was just written go out ahead of the closes.
@@ -87,8 +87,8 @@ class Drain:
         await self._close_rest(max(1.0, deadline - loop.time()))
         log.info("drain_ends")
 
-    def _ask_all(self, within_seconds: float) -> None:
-        self._mover.ask(
+    def _move_all(self, within_seconds: float) -> None:
+        self._mover.move(
             self._hub.connections.values(), within_seconds, now=time.monotonic(), again_after_seconds=math.inf
         )
 

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Probes of many proxies share one look at the database.
+# Probes of many proxies share one check of the database.
 PROBE_SECONDS = 1.0
 # A frozen database must turn the probe to 503 before the prober gives up on the answer.
 PROBE_TIMEOUT_SECONDS = 1.5
-# Between looks for room on the database's volume, each a few milliseconds of its processor. HAProxy and the operator
-# look every few seconds too, and Ready has to turn within ten.
+# Between checks for room on the database's volume, each a few milliseconds of its CPU. HAProxy and the operator probe
+# every few seconds too, and Ready has to change within ten.
 ROOM_SECONDS = 3.0
-# A failover that gives the database another epoch cuts connections anyway; until then one look serves many.
+# A failover that gives the database another epoch cuts connections anyway; until then one read serves many.
 EPOCH_SECONDS = 5.0
 # Connections that wait for the epoch together: all that there can be.
-ASKED_TOGETHER = 100_000
-# Between looks at a schema that is not there yet.
+WAITING_TOGETHER = 100_000
+# Between checks of a schema that is not there yet.
 SCHEMA_RETRY_SECONDS = 1.0
 
 
@@ -44,8 +44,8 @@ class Health:
 
     Attributes:
         started: the API's port is open.
-        draining: SIGTERM has come.
-        refusing: the proxies no longer send anybody: the drain asks its clients to leave, and new ones go elsewhere.
+        draining: SIGTERM has arrived.
+        refusing: the proxies send no more clients: the drain moves those that are here, and new ones are rejected.
         schema_ready: set once the database has been seen to have this code's schema.
         volume_full: the database answers, but its volume has no room: nothing can be stored.
     """
@@ -63,7 +63,7 @@ class Health:
         self._lock = asyncio.Lock()
         self._epoch = ""
         self._epoch_at = -EPOCH_SECONDS
-        self._epochs = Batches(self._read_epoch, most=ASKED_TOGETHER)
+        self._epochs = Batches(self._read_epoch, most=WAITING_TOGETHER)
 
     def begin_drain(self) -> None:
         """Turn unready."""
@@ -97,10 +97,10 @@ class Health:
             return self._database_ok
 
     async def watch_room(self) -> None:
-        """Keep looking whether the database's volume has room; runs until cancelled.
+        """Keep checking whether the database's volume has room; runs until cancelled.
 
         Beside the probe, which must be quick. Servers with a full volume stay ready, since they serve what needs no
-        room; but they say so.
+        room; but they report it.
         """
         while True:
             with contextlib.suppress(ServiceUnavailable):
@@ -125,20 +125,20 @@ class Health:
             await self._epochs.submit(None)
         return self._epoch
 
-    async def _read_epoch(self, asked: Sequence[None]) -> Sequence[None]:
+    async def _read_epoch(self, requests: Sequence[None]) -> Sequence[None]:
         self._epoch = await read_epoch(self._database)
         self._epoch_at = time.monotonic()
-        return asked
+        return requests
 
     async def watch_schema(self) -> None:
-        """Return when the database has the schema that this code needs; log once why it has not."""
+        """Return when the database has the schema that this code needs; log each reason why it has not once."""
         said = ""
         while not self.schema_ready.is_set():
             try:
                 await check_schema(self._database)
                 self.schema_ready.set()
             except ServiceUnavailable:
-                reason = "The database is away."
+                reason = "The database is unavailable."
             except SchemaRefused as error:
                 reason = str(error)
             if not self.schema_ready.is_set():

@@ -1,4 +1,4 @@
-"""What every server does now and then: deletes what is over, ends expired sessions, writes when devices were used."""
+"""Periodic work of every server: deletes expired rows, ends expired sessions, writes when devices were used."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def run(database: Database, devices: Devices, hub: Hub, *, audit_days: int
         await asyncio.sleep(PERIOD_SECONDS)
         try:
             await devices.flush_used()
-            # Nobody tells of a session that expires while its socket is open.
+            # No notification arrives for a session that expires while its socket is open.
             await devices.end_revoked(hub.devices())
             await delete_old_events(database, audit_days)
             await delete_expired(database)
@@ -62,7 +62,7 @@ async def delete_old_events(database: Database, audit_days: int) -> int:
 
 
 async def delete_expired(database: Database) -> None:
-    """Delete sign-in codes, their counters and tickets that are over, a bounded number of each.
+    """Delete expired sign-in codes, their counters and tickets, a bounded number of each.
 
     Raises:
         ServiceUnavailable: the database is unavailable.

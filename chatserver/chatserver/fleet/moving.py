@@ -1,4 +1,4 @@
-"""Asks clients to reconnect elsewhere, each once and at its own moment; the only sender of ``reconnect`` frames."""
+"""Moves clients to other servers, each once and at its own moment; the only sender of ``reconnect`` frames."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def reconnect_delays_ms(count: int, window_seconds: float, random_values: Sequen
 
 
 class Mover:
-    """Sends ``reconnect`` to clients of this server, and remembers to whom.
+    """Sends ``reconnect`` to clients of this server, and remembers to which.
 
-    Drain, shedding and the watch over proxies share one, so that no client is asked by two of them.
+    Drain, shedding and the watch over proxies share one, so that no two of them move the same client.
 
     Args:
         hub: has the connections of this server.
@@ -45,44 +45,44 @@ class Mover:
     def __init__(self, hub: Hub, chance: random.Random) -> None:
         self._hub = hub
         self._chance = chance
-        # Of each connection that was asked: until when, by time.monotonic, it is not asked again.
-        self._asked_until: dict[str, float] = {}
+        # Of each connection that got the frame: until when, by time.monotonic, it gets no other.
+        self._moving_until: dict[str, float] = {}
 
-    def ask(
+    def move(
         self, connections: Iterable[ClientConnection], within_seconds: float, *, now: float, again_after_seconds: float
     ) -> int:
-        """Ask clients to reconnect, except those that have been asked; return how many were asked.
+        """Send ``reconnect`` to clients that have not got it yet; return to how many.
 
         Args:
-            connections: theirs.
+            connections: of the clients.
             within_seconds: time in which they reconnect.
             now: of ``time.monotonic``.
-            again_after_seconds: a client that is still here so long after its moment may be asked again.
+            again_after_seconds: a client that is still here so long after its moment may get it again.
         """
         leaving = self.leaving(now)
-        asked = [connection for connection in connections if connection.conn_id not in leaving]
+        moved = [connection for connection in connections if connection.conn_id not in leaving]
         # Neighbours in the list came at the same time, mostly from the same place.
-        self._chance.shuffle(asked)
-        values = [self._chance.random() for _ in asked]
-        delays_ms = reconnect_delays_ms(len(asked), max(0.0, within_seconds), values)
-        for connection, after_ms in zip(asked, delays_ms, strict=True):
+        self._chance.shuffle(moved)
+        values = [self._chance.random() for _ in moved]
+        delays_ms = reconnect_delays_ms(len(moved), max(0.0, within_seconds), values)
+        for connection, after_ms in zip(moved, delays_ms, strict=True):
             connection.outbox.put(encode_frame(Reconnect(after_ms)))
-            self._asked_until[connection.conn_id] = now + after_ms / 1000 + again_after_seconds
-        return len(asked)
+            self._moving_until[connection.conn_id] = now + after_ms / 1000 + again_after_seconds
+        return len(moved)
 
     def leaving(self, now: float) -> frozenset[str]:
-        """Return the connections of clients that have been asked and are still here.
+        """Return the connections of clients that got ``reconnect`` and are still here.
 
         Args:
             now: of ``time.monotonic``.
         """
-        self._asked_until = {
+        self._moving_until = {
             conn_id: until
-            for conn_id, until in self._asked_until.items()
+            for conn_id, until in self._moving_until.items()
             if until > now and conn_id in self._hub.connections
         }
-        return frozenset(self._asked_until)
+        return frozenset(self._moving_until)
 
     def forget(self) -> None:
-        """Let every client be asked again: what was asked before no longer counts."""
-        self._asked_until.clear()
+        """Let every client be moved again: frames that were sent before no longer count."""
+        self._moving_until.clear()

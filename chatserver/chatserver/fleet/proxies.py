@@ -21,9 +21,9 @@ log = structlog.get_logger()
 
 # Between two looks; cluster DNS answers from its cache for 5 s anyhow.
 LOOK_SECONDS = 2.0
-# Answers in a row that do not name a proxy, after which it leaves: one may come from a DNS server that lags behind.
+# Answers in a row without a proxy, after which it counts as draining: one may come from a DNS server that lags behind.
 LOOKS_UNTIL_LEAVING = 2
-# A proxy that is not named for so long has ended; its address may come back as somebody else's.
+# A proxy that is not named for so long has stopped; another pod may get its address.
 FORGET_SECONDS = 120.0
 
 
@@ -44,7 +44,7 @@ def look(named: Collection[str], before: Mapping[str, Seen], now: float) -> dict
     """Return what is known of the proxies after an answer of DNS.
 
     Args:
-        named: the addresses in the answer; none at all says nothing: nobody could go anywhere else.
+        named: the addresses in the answer; an empty one changes nothing: clients could go nowhere else.
         before: what was known.
         now: of ``time.monotonic``.
 
@@ -62,7 +62,7 @@ def look(named: Collection[str], before: Mapping[str, Seen], now: float) -> dict
 
 
 def leaving(proxies: Mapping[str, Seen]) -> dict[str, float]:
-    """Return the proxies that leave, each with when it was last named."""
+    """Return the proxies that drain, each with the time when it was last named."""
     return {address: seen.at for address, seen in proxies.items() if seen.missed >= LOOKS_UNTIL_LEAVING}
 
 
@@ -79,10 +79,10 @@ class ProxyWatch:
     """This server's view of the proxies; moves the clients of those that drain.
 
     Args:
-        mover: asks clients to reconnect.
+        mover: moves the clients.
         lookup: the proxies' addresses as DNS has them.
         stay_seconds: how long after its address has gone from DNS a proxy keeps its connections.
-        on_asked: called with the number of clients that were asked.
+        on_moved: called with the number of clients that are moved.
     """
 
     def __init__(
@@ -93,24 +93,24 @@ class ProxyWatch:
         *,
         lookup: Callable[[], Awaitable[Collection[str]]],
         stay_seconds: float,
-        on_asked: Callable[[int], None],
+        on_moved: Callable[[int], None],
     ) -> None:
         self._hub = hub
         self._health = health
         self._mover = mover
         self._lookup = lookup
         self._stay_seconds = stay_seconds
-        self._on_asked = on_asked
+        self._on_moved = on_moved
         self._proxies: dict[str, Seen] = {}
 
     async def run(self) -> None:
-        """Look, until cancelled."""
+        """Look up the proxies, until cancelled."""
         while True:
             await self.look(time.monotonic())
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self, now: float) -> None:
-        """Ask whoever is connected through a proxy that leaves, once.
+        """Move the clients that are connected through a proxy that drains.
 
         Again and again until it has gone: a handshake that had begun before may end later.
 
@@ -121,13 +121,13 @@ class ProxyWatch:
         self._proxies = look(await self._lookup(), self._proxies, now)
         gone = leaving(self._proxies)
         if self._health.draining or not gone:
-            # A draining server asks all its clients anyhow.
+            # A draining server moves all its clients anyhow.
             return
         here = [c for c in self._hub.connections.values() if c.proxy in gone]
         for address in gone.keys() - before.keys():
             log.info("proxy_leaves", proxy=address, connections=sum(c.proxy == address for c in here))
-        asked = sum(
-            self._mover.ask(
+        moved = sum(
+            self._mover.move(
                 [connection for connection in here if connection.proxy == address],
                 last_named_at + self._stay_seconds - now,
                 now=now,
@@ -135,5 +135,5 @@ class ProxyWatch:
             )
             for address, last_named_at in gone.items()
         )
-        if asked:
-            self._on_asked(asked)
+        if moved:
+            self._on_moved(moved)

@@ -1,8 +1,8 @@
-"""Lets a crowd in a few at a time: handshakes of WebSockets wait unread, so that whoever is here is served meanwhile.
+"""Reconnect storms: handshakes of WebSockets are read a few at a time, so that connected clients are served meanwhile.
 
-When a server ends, its clients come to the others within a second or two. Each handshake and the sync behind it cost
-about a millisecond; read as they come, thousands of them fill turn after turn of the loop, and a message that comes
-then waits for all of them. What waits here costs nothing but its bytes, and is forgotten when the client gives up.
+When a server stops, its clients reconnect to the others within a second or two. Each handshake and the sync behind it
+cost about a millisecond; read as they arrive, thousands of them fill turn after turn of the loop, and a message that
+arrives then waits for all of them. A waiting handshake costs only its bytes, and is dropped when the client gives up.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HANDSHAKES_AT_ONCE = 16
-"""In one turn of the loop they take some 5 ms at most; one takes about 10 ms, most of it PostgreSQL's."""
+"""In one turn of the loop they take some 5 ms at most; one takes about 10 ms, most of it in PostgreSQL."""
 
 PLACE_SECONDS = 0.05
-"""A handshake that takes longer waits for something else than this process: it goes on, and the next one begins."""
+"""A handshake that takes longer waits for something else than this process: it continues, and the next one begins."""
 
 _HANDSHAKE = (b"GET /api/ws ", b"GET /api/ws?")
 
 
-class Comer(Protocol):
-    """Whoever waits to be let in."""
+class Waiter(Protocol):
+    """A connection that waits for a place."""
 
     def admitted(self) -> None:
-        """Hear that it is their turn."""
+        """Hear that there is a place now."""
 
 
 class Admission:
-    """Places for handshakes, given in the order in which they are asked for.
+    """Places for handshakes, given in the order of the requests for them.
 
     Args:
         at_once: places.
-        place_seconds: after which a place is given to the next, whatever becomes of the handshake that had it.
-        on_let_in: told the seconds that each has waited, for metrics.
+        place_seconds: after which a place is given to the next handshake, even if the first has not finished.
+        on_let_in: called with the seconds that each has waited, for metrics.
     """
 
     def __init__(
@@ -51,35 +51,35 @@ class Admission:
         self._at_once = at_once
         self._place_seconds = place_seconds
         self._on_let_in = on_let_in
-        self._inside: dict[Comer, asyncio.TimerHandle] = {}
+        self._inside: dict[Waiter, asyncio.TimerHandle] = {}
         # Since when, of the loop's clock.
-        self._waiting: dict[Comer, float] = {}
+        self._waiting: dict[Waiter, float] = {}
 
-    def enter(self, comer: Comer) -> bool:
-        """Ask for a place: True if there is one, else ``comer.admitted`` is called when there is."""
+    def enter(self, waiter: Waiter) -> bool:
+        """Request a place: True if there is one, else ``waiter.admitted`` is called when there is."""
         now = asyncio.get_running_loop().time()
         if len(self._inside) < self._at_once:
-            self._let_in(comer, now)
+            self._let_in(waiter, now)
             return True
-        self._waiting[comer] = now
+        self._waiting[waiter] = now
         return False
 
-    def leave(self, comer: Comer) -> None:
-        """Give the place up, or stop waiting for one; nothing happens to whoever has neither."""
-        self._waiting.pop(comer, None)
-        place = self._inside.pop(comer, None)
+    def leave(self, waiter: Waiter) -> None:
+        """Give the place up, or stop waiting for one; does nothing for a connection that has neither."""
+        self._waiting.pop(waiter, None)
+        place = self._inside.pop(waiter, None)
         if place is None:
             return
         place.cancel()
         if self._waiting:
             following = next(iter(self._waiting))
             self._let_in(following, self._waiting.pop(following))
-            # In the next turn of the loop: what else has come is served before.
+            # In the next turn of the loop: what else has arrived is served before.
             asyncio.get_running_loop().call_soon(following.admitted)
 
-    def _let_in(self, comer: Comer, since: float) -> None:
+    def _let_in(self, waiter: Waiter, since: float) -> None:
         loop = asyncio.get_running_loop()
-        self._inside[comer] = loop.call_later(self._place_seconds, self.leave, comer)
+        self._inside[waiter] = loop.call_later(self._place_seconds, self.leave, waiter)
         if self._on_let_in is not None:
             self._on_let_in(loop.time() - since)
 
@@ -94,7 +94,7 @@ class AdmittingConnection(LingeringConnection):
         self._unread: bytearray | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Hand over what comes, or keep it until there is a place."""
+        """Hand over what arrives, or keep it until there is a place."""
         if self._unread is not None:
             self._unread += data
             if len(self._unread) > LARGE_REQUEST_BYTES and self.transport is not None:
@@ -113,6 +113,6 @@ class AdmittingConnection(LingeringConnection):
             super().data_received(bytes(kept))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Make room for the next one."""
+        """Free the place."""
         self.app.ctx.admission.leave(self)
         super().connection_lost(exc)

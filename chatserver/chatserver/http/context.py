@@ -1,4 +1,4 @@
-"""What every handler can reach, and who is calling."""
+"""The parts that every handler can use, and the identity of the caller."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatserver.errors import BadRequest, Unauthenticated
 from chatserver.limits.rates import stored_bytes
 from chatserver.transport.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
 from chatserver.transport.upkeep import Sockets
-from chatserver.transport.write_coalescing import Turn
+from chatserver.transport.write_coalescing import WriteCoalescer
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
 
-# Letters that are safe in logs and headers; longer ones are somebody's payload.
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
+# Letters that are safe in logs and headers; longer ids are rather payload.
+_SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 
 
 @dataclass(slots=True)
 class Context:
-    """The parts that handlers use, wired by app.py.
+    """The parts that handlers use, wired by wiring.py.
 
     Attributes:
         admission: places for the handshakes of new WebSockets.
         sockets: the open ones, which one loop pings.
-        unread: answers that their clients do not read.
+        unread: answers that their clients have not read.
         arriving: large requests that are arriving or being answered.
-        turn: what is done when the loop comes round, such as writing to connections.
-        tasks: work that outlives the frame that asked for it (sends, receipts).
+        coalescer: does in the next turn of the event loop what is due for connections, such as writing.
+        tasks: work that outlives the frame that started it (sends, receipts).
     """
 
     settings: Settings
@@ -82,7 +82,7 @@ class Context:
     balancer: Balancer
     admission: Admission
     sockets: Sockets = field(default_factory=Sockets)
-    turn: Turn = field(default_factory=Turn)
+    coalescer: WriteCoalescer = field(default_factory=WriteCoalescer)
     unread: Kept = field(default_factory=lambda: Kept(UNREAD_BYTES, "answer_not_read"))
     arriving: Kept = field(default_factory=lambda: Kept(ARRIVING_BYTES, "requests_given_up"))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -93,11 +93,11 @@ Request = SanicRequest[App, SimpleNamespace]
 
 
 def request_id(request: Request) -> str:
-    """Return the request's id: the caller's if it is sane, else a new one."""
+    """Return the request's id: the caller's if it is safe, else a new one."""
     known: str | None = getattr(request.ctx, "request_id", None)
     if known is None:
         given: str = request.headers.get("x-request-id", "")
-        known = given if _SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        known = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         request.ctx.request_id = known
     return known
 

@@ -1,7 +1,7 @@
 """HTTP connections whose requests have to arrive in time, and whose answers wait for the rest of their request.
 
-What stands in front keeps a client's connection for as long as the rest of an answered request trickles in, without an
-end, and reuses ours for somebody else's request as soon as an answer is complete. So an answer that comes before its
+A proxy in front keeps a client's connection for as long as the rest of an answered request trickles in, without a
+limit, and reuses ours for another client's request as soon as an answer is complete. So an answer that comes before its
 request has been read says `Connection: close`, and keeps back its last byte until the rest is here. Where that does not
 come in time the answer stays incomplete, and the proxy ends the client's connection with ours.
 """
@@ -21,10 +21,10 @@ LEAST_BYTES_PER_SECOND = 8 * 1024
 """A request that is still arriving after its time must have come this fast: 64 kbit/s."""
 
 LINGER_SECONDS = 5.0
-"""What is left of an answered request has to arrive in this time."""
+"""The rest of an answered request has to arrive in this time."""
 
 LINGER_BYTES = 16 * 1024 * 1024
-"""What is read of it at the most."""
+"""Bytes of it that are read at most."""
 
 
 def is_late(seconds: float, received_bytes: int, patience_seconds: float) -> bool:

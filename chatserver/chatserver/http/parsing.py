@@ -10,7 +10,7 @@ import msgspec
 from chatserver import surrogates
 from chatserver.bounds import MAX_ID
 from chatserver.errors import BadRequest, ValidationFailed
-from chatserver.http.sanic_server import Answer
+from chatserver.http.sanic_server import ApiResponse
 
 if TYPE_CHECKING:
     from chatserver.http.context import Request
@@ -78,11 +78,11 @@ def path_id(raw: str, name: str) -> int:
     return value
 
 
-def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> ApiResponse:
     """Return a JSON answer."""
-    return Answer(msgspec.json.encode(value), status, headers, "application/json")
+    return ApiResponse(msgspec.json.encode(value), status, headers, "application/json")
 
 
-def no_content() -> Answer:
+def no_content() -> ApiResponse:
     """Return 204."""
-    return Answer(None, 204)
+    return ApiResponse(None, 204)

@@ -27,7 +27,7 @@ from chatserver.errors import (
     UpgradeRequired,
 )
 from chatserver.http.context import client_address, request_id
-from chatserver.http.sanic_server import Answer, close_after, connection_of, is_head, is_unread
+from chatserver.http.sanic_server import ApiResponse, close_after, connection_of, is_head, is_unread
 from chatserver.http.upgrade import VERSION
 
 if TYPE_CHECKING:
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Sanic's, of a request that was refused before it was routed.
+# Sanic's, of a request that was rejected before it was routed.
 NO_ADDRESS = "*"
 PROBLEM_JSON = "application/problem+json"
 # Everything else would let a client make up metric series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Probes come every few seconds from every proxy and say nothing.
+# Probes arrive every few seconds from every proxy and mean nothing.
 _SILENT_ROUTES = frozenset({"/livez", "/readyz"})
 
 
-# Of every answer that does not say otherwise, as the page does: it is data, for the client alone that asked, and
-# nothing that a browser should show, keep, guess about or tell others of.
+# Of every answer without values of its own, which the page has: an answer is data for the client that requested it, and
+# no browser should show it, store it, guess its type or reveal it to other pages.
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -85,7 +85,7 @@ def _translate(error: Exception) -> ChatError:
     return next((ours() for theirs, ours in _TRANSLATIONS if isinstance(error, theirs)), InternalError())
 
 
-def problem(error: ChatError, request: Request) -> Answer:
+def problem(error: ChatError, request: Request) -> ApiResponse:
     """Render an error."""
     body: Problem = {
         "type": "about:blank",
@@ -104,23 +104,25 @@ def problem(error: ChatError, request: Request) -> Answer:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpgradeRequired):
         headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}
-    return Answer(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
+    return ApiResponse(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)
 
 
-# nginx's number for it; nobody is there to read the answer, but metrics and logs should not call it a failure of ours.
+# nginx's status for it: nobody reads the answer, but metrics and logs should not count it as a failure of this server.
 CLIENT_GONE_STATUS = 499
 
 
 def _allowed_methods(request: Request) -> set[str]:
-    """Return the methods that an address takes: Sanic's router forgets those of addresses with parameters."""
+    """Return the methods of a path: Sanic's router does not know those of paths with parameters."""
     if request.path == NO_ADDRESS:
         return {"HEAD"}.union(*(route.methods for route in request.app.router.routes))
-    asked = request.path.strip("/").split("/")
+    requested = request.path.strip("/").split("/")
     found: dict[int, set[str]] = {}
     for route in request.app.router.routes:
         parts = route.path.split("/")
         variable = [part.startswith("<") for part in parts]
-        if len(parts) == len(asked) and all(v or p == a for v, p, a in zip(variable, parts, asked, strict=True)):
+        if len(parts) == len(requested) and all(
+            v or p == r for v, p, r in zip(variable, parts, requested, strict=True)
+        ):
             found.setdefault(sum(variable), set()).update(route.methods)
     methods = found[min(found)] if found else set()
     return methods | ({"HEAD"} if "GET" in methods else set())
@@ -130,7 +132,7 @@ class ProblemHandler(ErrorHandler):
     """Sanic's last resort for every exception of a request."""
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:  # type: ignore[override] # our context
-        """Answer with a problem; what nobody expected is logged once, and the caller learns only the request's id."""
+        """Answer with a problem; an unexpected exception is logged once, and the caller gets only the request's id."""
         if isinstance(exception, exceptions.RequestCancelled):
             return HTTPResponse(None, CLIENT_GONE_STATUS)
         error = _translate(exception)
@@ -143,14 +145,14 @@ class ProblemHandler(ErrorHandler):
 
     @staticmethod
     def log(request: Request, exception: Exception) -> None:  # type: ignore[override] # our context
-        """Say nothing: ``default`` logs what is worth it."""
+        """Log nothing: ``default`` does where it is needed."""
 
 
 def _begin(request: Request) -> None:
     request.ctx.started = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id(request))
-    # Not the probes, nor the page's files: nobody who is refused should look like a dead server.
+    # Not the probes, nor the page's files: a client over its limit should not look like a dead server.
     if request.path.startswith("/api/"):
         request.app.ctx.limits.check_address(client_address(request), time.monotonic())
 

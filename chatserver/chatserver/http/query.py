@@ -44,7 +44,7 @@ class Parameter(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Text(Parameter[str | None]):
+class TextParameter(Parameter[str | None]):
     """A text, of which only the documents state the bounds: what reads it checks them."""
 
     kind: Any = str
@@ -60,7 +60,7 @@ class Text(Parameter[str | None]):
 
 
 @dataclass(frozen=True)
-class OptionalNumber(Parameter[int | None]):
+class OptionalNumberParameter(Parameter[int | None]):
     """A whole number within bounds, or None."""
 
     _: KW_ONLY
@@ -84,7 +84,7 @@ class OptionalNumber(Parameter[int | None]):
 
 
 @dataclass(frozen=True)
-class Number(Parameter[int]):
+class NumberParameter(Parameter[int]):
     """A whole number within bounds, with a default."""
 
     _: KW_ONLY
@@ -103,12 +103,12 @@ class Number(Parameter[int]):
         return self.default if found is None else found
 
     @property
-    def _given(self) -> OptionalNumber:
-        return OptionalNumber(self.name, self.description, least=self.least, most=self.most)
+    def _given(self) -> OptionalNumberParameter:
+        return OptionalNumberParameter(self.name, self.description, least=self.least, most=self.most)
 
 
 @dataclass(frozen=True)
-class Flag(Parameter[bool]):
+class FlagParameter(Parameter[bool]):
     """True or false; false when it is missing."""
 
     @property
@@ -124,7 +124,7 @@ class Flag(Parameter[bool]):
 
 
 @dataclass(frozen=True)
-class Choice(Parameter[str | None]):
+class ChoiceParameter(Parameter[str | None]):
     """One of some values."""
 
     values: tuple[str, ...]

@@ -1,7 +1,7 @@
 """The head of an HTTP/1 request: what RFC 9112 allows and nothing else, without I/O.
 
 Two readers that disagree about where a request ends, or for whom it is, are how one client's request becomes another's
-(request smuggling). So whatever can be read in two ways is refused, not repaired.
+(request smuggling). So whatever can be read in two ways is rejected, not repaired.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _LONE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 _CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
 
-# Those that decide about the connection and the body, of which there may be several lines.
 _CRLF: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
 CHUNK_LINE_MAX_BYTES: Final = 1024
 """Of the line before a chunk, with its extensions, which nobody uses."""
 
+# Those that decide about the connection and the body, of which there may be several lines.
 _DECIDING: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"},
 )
@@ -55,7 +55,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
         length: bytes of the body; None: it comes in chunks.
         keep_alive: whether the client would use the connection for another request.
         expects_continue: whether it waits for 100 before it sends the body.
-        upgrades: whether it asks for a WebSocket.
+        upgrades: whether it requests a WebSocket.
     """
 
     method: str

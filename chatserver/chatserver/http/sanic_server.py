@@ -1,8 +1,8 @@
-"""All that the chatserver uses of Sanic's inside: what Sanic does not document, and may change in any release.
+"""All that the chatserver uses of Sanic's internals: what Sanic does not document, and may change in any release.
 
 This relies on Sanic 25.12.1. Before another version is taken, compare these of its files: ``http/http1.py``,
 ``server/protocols/base_protocol.py``, ``server/protocols/http_protocol.py`` and ``server/async_server.py``.
-``tests/test_layout.py`` checks the version, and that no other file uses what is inside.
+``tests/test_layout.py`` checks the version, and that no other file uses internals.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LEAST_CHECK_SECONDS = 0.1
 """Between two checks of a request that is arriving; Sanic's own minimum."""
 
 
-class Answer(HTTPResponse):
+class ApiResponse(HTTPResponse):
     """An answer whose headers cost less to write than Sanic's own."""
 
     __slots__ = ()
@@ -73,7 +73,7 @@ class CheckedHttp(Http):
         # As Sanic has it: "chunked", True, or None when there is nothing to read.
         self.request_body = "chunked" if head.length is None else bool(head.length) or None  # type: ignore[assignment]
         self.expecting_continue = head.expects_continue and self.request_body is not None
-        # Sanic's reader of chunks wants the CRLF in front of each.
+        # Sanic's reader of chunks expects the CRLF in front of each.
         del self.recv_buffer[: len(raw) + (2 if head.length is None else 4)]
 
     async def _receive_head(self) -> bytes:
@@ -302,7 +302,7 @@ async def finish_requests(server: AsyncioServer, seconds: float) -> None:
 
 
 def leaves_answer_to_handler(handler: Handler) -> None:
-    """Have Sanic await no answer from a handler that answers by itself."""
+    """Have Sanic await no answer from a handler, which sends it without Sanic."""
     handler.is_websocket = True  # type: ignore[attr-defined]
 
 
@@ -313,7 +313,7 @@ def connection_of(request: Request) -> HttpConnection | None:
 
 
 def is_upgrade(request: Request) -> bool:
-    """Return whether a request asks for a WebSocket."""
+    """Return whether a request is for a WebSocket."""
     return isinstance(request.stream, Http) and request.stream.upgrade_websocket
 
 
@@ -334,7 +334,7 @@ def is_unread(request: Request) -> bool:
 
 
 def release(request: Request) -> tuple[asyncio.Transport, bytes]:
-    """Take the connection of a request away from Sanic, which then neither reads nor closes it.
+    """Take over the connection of a request from Sanic, which then neither reads nor closes it.
 
     Returns:
         The transport, and the bytes behind the request that have arrived.

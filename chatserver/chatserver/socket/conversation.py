@@ -89,7 +89,7 @@ class Conversation:
         context.deliverer.presence.came(connection.user_id)
         connection.outbox.put(encode_frame(self._welcome()))
         # In the next turn of the event loop, so that all frames of one commit or one query are written at once.
-        connection.outbox.attach(functools.partial(context.turn.add, self.flush))
+        connection.outbox.attach(functools.partial(context.coalescer.add, self.flush))
         log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
     def receive(self, data: str | bytes) -> None:

@@ -13,7 +13,7 @@ from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.registry import SIGNED_OUT
 from chatserver.http.call import Calls
 from chatserver.http.context import Context, Request, authenticate, bearer_token, request_id
-from chatserver.http.query import Query, Text
+from chatserver.http.query import Query, TextParameter
 from chatserver.http.sanic_server import connection_of
 from chatserver.http.upgrade import Handshake, accept, read_handshake
 from chatserver.socket.conversation import Conversation
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CALLS = Calls()
 
-_TICKET = Text("ticket", "From POST /api/ws-ticket, instead of the token.")
+_TICKET = TextParameter("ticket", "From POST /api/ws-ticket, instead of the token.")
 
 # A server that is full or draining: long enough for the proxy's count to change.
 RETRY_SECONDS = 2

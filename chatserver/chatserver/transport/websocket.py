@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chatserver.transport.upkeep import Sockets
 
 
-# A reader that takes nothing for so long is gone or stuck; its frames would only age.
+# A peer that reads nothing for so long is gone or stuck; its frames would only age.
 WRITE_SECONDS = 20.0
 # The peer's part of the closing handshake, and what the transport still holds.
 CLOSE_SECONDS = 5.0
@@ -90,7 +90,7 @@ class Socket(WSListener):
         open_sockets: has it from the handshake to its end.
 
     Attributes:
-        paused: the peer reads too slowly; ``Owner.flush`` tells when to go on.
+        paused: the peer reads too slowly; ``Owner.flush`` is called when writing may continue.
     """
 
     __slots__ = (
@@ -167,7 +167,7 @@ class Socket(WSListener):
     # --- called by picows
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Tell the owner."""
+        """Hand the socket to the owner."""
         self._transport = transport
         self._open_sockets.add(self)
         self._owner.opened(self)
@@ -204,7 +204,7 @@ class Socket(WSListener):
             self._collect(kind, frame)
 
     def _ignore(self, transport: WSTransport) -> None:
-        """Drop a frame that comes too late or too soon; from somebody who sends many of them nothing more is read."""
+        """Drop a frame that arrives too late or too soon; from a peer that sends many of them nothing more is read."""
         self._ignored += 1
         if self._ignored == MOST_IGNORED:
             transport.underlying_transport.pause_reading()
@@ -255,7 +255,7 @@ class Socket(WSListener):
         self.close(CLOSE_PACE, "too many large frames")
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """Tell the owner."""
+        """End the owner's work."""
         self._transport = None
         self._open_sockets.discard(self)
         closing: WSCloseHandshake | None = transport.close_handshake
@@ -263,12 +263,12 @@ class Socket(WSListener):
         self._owner.ended(0 if sent is None else int(sent.code))  # type: ignore[call-overload] # an int at run time
 
     def pause_writing(self) -> None:
-        """Hold back until the peer has read what the transport holds."""
+        """Write nothing until the peer has read what the transport holds."""
         self.paused = True
         self._paused_since = time.monotonic()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue to write."""
         self.paused = False
         owed, self._owed_pong = self._owed_pong, None
         if owed is not None and not self._closing_since:
@@ -282,7 +282,7 @@ def _brings_no_message(frame: WSFrame) -> bool:
 
 
 class _Machine(WSProtocol):  # type: ignore[misc] # picows's, of no type
-    """picows's protocol; it reads no more at a time than it needs, and tells when its buffer has grown large."""
+    """picows's protocol; it reads no more at a time than it needs, and reports when its buffer has grown large."""
 
     __slots__ = ("_large_bytes", "_socket")
 
@@ -324,7 +324,7 @@ def make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
         logger=_LOG,
         disconnect_on_exception=True,
         websocket_handshake_timeout=None,
-        # One loop pings for all.
+        # One loop pings all.
         enable_auto_ping=False,
         auto_ping_idle_timeout=PING_SECONDS,
         auto_ping_reply_timeout=PING_SECONDS,
@@ -338,7 +338,7 @@ def make_protocol(socket: Socket, headers: dict[str, str]) -> WSProtocol:
 
 
 def feed(machine: WSProtocol, data: bytes) -> None:
-    """Give a protocol bytes that were read by somebody else."""
+    """Give a protocol bytes that were read before it had the connection."""
     while data:
         buffer = machine.get_buffer(-1)
         taken = min(len(buffer), len(data))

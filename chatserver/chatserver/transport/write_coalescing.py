@@ -1,4 +1,4 @@
-"""What is done once when the event loop comes round, for all connections in one call."""
+"""Write coalescing: one call in the next turn of the event loop for all connections that have something to write."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Turn:
-    """Calls that wait for the loop to come round, in their order.
+class WriteCoalescer:
+    """Calls that are made in the next turn of the event loop, in their order.
 
-    One batch of messages wakes hundreds of connections: a handle of the loop for each costs more than what it writes.
+    One batch of messages wakes hundreds of connections: a handle of the loop for each costs more than its write.
 
     Example:
         >>> async def twice() -> list[str]:
-        ...     said, turn = [], Turn()
+        ...     made, coalescer = [], WriteCoalescer()
         ...     for word in ("one", "two"):
-        ...         turn.add(lambda word=word: said.append(word))
-        ...     assert not said
+        ...         coalescer.add(lambda word=word: made.append(word))
+        ...     assert not made
         ...     await asyncio.sleep(0)
-        ...     return said
+        ...     return made
         >>> asyncio.run(twice())
         ['one', 'two']
     """
@@ -32,13 +32,13 @@ class Turn:
         self._calls: list[Callable[[], None]] = []
 
     def add(self, call: Callable[[], None]) -> None:
-        """Have something called when the loop comes round; it is logged when it fails."""
+        """Have something called in the next turn of the loop; a failure is logged."""
         if not self._calls:
             asyncio.get_running_loop().call_soon(self._run)
         self._calls.append(call)
 
     def _run(self) -> None:
-        # What they add is for the next turn, like what is given to the loop.
+        # What they add is for the turn after, like what is given to the loop.
         calls, self._calls = self._calls, []
         for call in calls:
             try:

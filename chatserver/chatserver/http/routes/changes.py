@@ -9,7 +9,7 @@ from chatserver.errors import Blocked, ChatNotFound, EditTooLate, Forbidden, Mes
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
-from chatserver.http.query import Choice, Query
+from chatserver.http.query import ChoiceParameter, Query
 from chatserver.messaging import changes
 from chatserver.messaging.rendering import ChangeView, view_change
 
@@ -22,7 +22,7 @@ _MESSAGE = "/api/chats/{chat_id}/messages/{seq}"
 _REACTION = f"{_MESSAGE}/reactions/{{emoji}}"
 _ERRORS = (ChatNotFound, NotAMember, MessageNotFound)
 _EMOJI = {"emoji": bounds.Emoji}
-_FOR = Choice("for", "For whom it is deleted.", ("everyone", "me"), default="everyone")
+_FOR = ChoiceParameter("for", "For whom it is deleted.", ("everyone", "me"), default="everyone")
 
 
 class EditBody(Body, frozen=True):

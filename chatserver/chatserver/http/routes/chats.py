@@ -9,7 +9,7 @@ from chatserver.errors import ChatNotFound
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate
 from chatserver.http.parsing import answer, path_id
-from chatserver.http.query import Number, OptionalNumber, Query, Text
+from chatserver.http.query import NumberParameter, OptionalNumberParameter, Query, TextParameter
 from chatserver.messaging import chats
 from chatserver.messaging.rendering import ChatView, RowView, view_chat
 from chatserver.messaging.rows import views_of
@@ -21,11 +21,11 @@ CALLS = Calls()
 
 DEFAULT_LIMIT = 50
 
-_CHATS_LIMIT = Number("limit", "Chats at most.", least=1, most=chats.LIST_MAX, default=DEFAULT_LIMIT)
-_CURSOR = Text("cursor", "The last answer's next_cursor.", bounds.Cursor)
-_BEFORE = OptionalNumber("before", "The newest rows below this seq.")
-_AFTER = OptionalNumber("after", "The oldest rows above this seq.")
-_ROWS_LIMIT = Number("limit", "Rows at most.", least=1, most=chats.HISTORY_MAX, default=DEFAULT_LIMIT)
+_CHATS_LIMIT = NumberParameter("limit", "Chats at most.", least=1, most=chats.LIST_MAX, default=DEFAULT_LIMIT)
+_CURSOR = TextParameter("cursor", "The last answer's next_cursor.", bounds.Cursor)
+_BEFORE = OptionalNumberParameter("before", "The newest rows below this seq.")
+_AFTER = OptionalNumberParameter("after", "The oldest rows above this seq.")
+_ROWS_LIMIT = NumberParameter("limit", "Rows at most.", least=1, most=chats.HISTORY_MAX, default=DEFAULT_LIMIT)
 
 
 class ChatsAnswer(TypedDict):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from chatserver.errors import ServiceUnavailable
 from chatserver.http.call import Calls
 from chatserver.http.parsing import answer
-from chatserver.http.query import Choice, Query
+from chatserver.http.query import ChoiceParameter, Query
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CALLS = Calls()
 
-_EXCLUDE = Choice(
+_EXCLUDE = ChoiceParameter(
     "exclude",
     "`database`: answer whatever the database does. `draining`: also while the proxies have not noticed yet that the "
     "server leaves.",
@@ -47,10 +47,10 @@ async def livez(_request: Request) -> HTTPResponse:
 async def readyz(request: Request) -> HTTPResponse:
     """Answer 200 when the server and its database can serve; `writes` says whether anything can be stored.
 
-    With ``exclude=draining`` a server that has begun to leave says so only when it no longer answers everybody: whoever
-    was sent here by a proxy that has not noticed yet is served, too.
+    With ``exclude=draining`` a server that drains is ready until it rejects new clients: proxies that have not noticed
+    the drain yet still send some, who are served.
 
-    A full volume is no reason to turn away who only reads: it is told in the body.
+    A full volume is reported in the body only: clients that only read are still served.
     """
     excluded = Query(request)[_EXCLUDE]
     health = request.app.ctx.health

@@ -11,7 +11,7 @@ from chatserver.errors import Blocked, ChatNotFound, CursorExpired, IdempotencyC
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate
 from chatserver.http.parsing import Body, answer, read_body
-from chatserver.http.query import Flag, Number, Query, Text
+from chatserver.http.query import FlagParameter, NumberParameter, Query, TextParameter
 from chatserver.messaging import feed
 from chatserver.messaging.feed import FeedQuery
 from chatserver.messaging.rendering import RowView, SentView, view_sent
@@ -27,20 +27,20 @@ CALLS = Calls()
 MAX_WAIT_SECONDS = 60
 DEFAULT_LIMIT = 100
 
-_SINCE = Text(
+_SINCE = TextParameter(
     "since",
     "The last answer's X-Next-Since (exact), or 1 to 12 digits of Unix seconds (may repeat).",
     bounds.Cursor,
 )
-_LIMIT = Number("limit", "Rows at most.", least=1, most=feed.PAGE_ROWS_MAX, default=DEFAULT_LIMIT)
-_WAIT = Number(
+_LIMIT = NumberParameter("limit", "Rows at most.", least=1, most=feed.PAGE_ROWS_MAX, default=DEFAULT_LIMIT)
+_WAIT = NumberParameter(
     "wait",
     "Seconds to wait for something new; it may be answered earlier.",
     least=0,
     most=MAX_WAIT_SECONDS,
     default=0,
 )
-_EVENTS = Flag("events", "Whether to return rows of other kinds than message too.")
+_EVENTS = FlagParameter("events", "Whether to return rows of other kinds than message too.")
 
 
 class MessageBody(Body, SendMessage, frozen=True):

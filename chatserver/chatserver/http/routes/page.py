@@ -23,7 +23,7 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    # Asked again each time: a rollout's page must match its server.
+    # Checked again each time: a rollout's page must match its server.
     "Cache-Control": "no-cache",
 }
 # Python's table differs from version to version and machine to machine.

@@ -11,7 +11,7 @@ from chatserver.errors import UsernameTaken, UserNotFound
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, count_change
 from chatserver.http.parsing import Body, answer, no_content, path_id, read_body
-from chatserver.http.query import Query, Text
+from chatserver.http.query import Query, TextParameter
 from chatserver.users import users
 from chatserver.users.viewers import UserView, view_user
 from chatserver.visibility import SELF
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 CALLS = Calls()
 
-_PHONE_NUMBER = Text("phone_number", "In E.164 form, the + written as %2B.", bounds.PhoneNumber)
-_USERNAME = Text("username", "Case does not count.", bounds.UserName)
+_PHONE_NUMBER = TextParameter("phone_number", "In E.164 form, the + written as %2B.", bounds.PhoneNumber)
+_USERNAME = TextParameter("username", "Case does not count.", bounds.UserName)
 
 
 class ProfileBody(Body, frozen=True):
