@@ -99,7 +99,7 @@ class Subscribe(Frame, frozen=True, tag="subscribe"):
 
 
 class Ping(Frame, frozen=True, tag="ping"):
-    """For pages, which cannot send WebSocket pings."""
+    """For web pages, which cannot send WebSocket pings."""
 
 
 ClientFrame = Send | Delivered | Read | Typing | Sync | Subscribe | Ping
@@ -151,14 +151,14 @@ class Synced(Frame, frozen=True, tag="synced"):
 
 
 class TypingFrom(Frame, frozen=True, tag="typing"):
-    """Somebody is typing."""
+    """A user is typing."""
 
     chat_id: int
     user_id: int
 
 
 class Presence(Frame, frozen=True, tag="presence"):
-    """A user came or went."""
+    """A user came online or went offline."""
 
     user_id: int
     online: bool
@@ -166,7 +166,7 @@ class Presence(Frame, frozen=True, tag="presence"):
 
 
 class Profile(Frame, frozen=True, tag="profile"):
-    """Somebody with whom the user shares a chat has another name or picture."""
+    """A user who shares a chat with this user has changed their name or picture."""
 
     user_id: int
     username: str | None
@@ -174,7 +174,7 @@ class Profile(Frame, frozen=True, tag="profile"):
 
 
 class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_defaults=True):
-    """A frame was not carried out; ``id`` names the send it answers."""
+    """A frame was rejected or failed; ``id`` is that of the send it answers."""
 
     code: str
     detail: str
@@ -183,7 +183,7 @@ class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_def
 
 
 class Reconnect(Frame, frozen=True, tag="reconnect"):
-    """The server leaves or has too many connections: reconnect after this many milliseconds."""
+    """The server or proxy drains, or has too many connections: reconnect after this many milliseconds."""
 
     after_ms: int
 

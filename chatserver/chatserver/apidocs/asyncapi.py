@@ -48,7 +48,7 @@ def make_asyncapi() -> dict[str, Any]:
     operations["sendFrames"] = {
         "action": "send",
         "channel": {"$ref": f"#/channels/{CHANNEL}"},
-        "summary": "Tell what happens.",
+        "summary": "Frames of the server.",
         "messages": [_of_channel(kind) for kind in SERVER_FRAMES],
     }
     return {
@@ -64,7 +64,7 @@ def make_asyncapi() -> dict[str, Any]:
             "ingress": {
                 "host": "{host}",
                 "protocol": "wss",
-                "variables": {"host": {"description": "Where this document comes from.", "default": "localhost"}},
+                "variables": {"host": {"description": "The host that served this document.", "default": "localhost"}},
                 "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("token", "ticket")],
             }
         },
@@ -100,7 +100,7 @@ def make_asyncapi() -> dict[str, Any]:
                     "type": "httpApiKey",
                     "in": "query",
                     "name": "ticket",
-                    "description": "The ticket of POST /api/ws-ticket, for pages.",
+                    "description": "The ticket of POST /api/ws-ticket, for web pages.",
                 },
             },
         },

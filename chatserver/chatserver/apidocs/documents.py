@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _JSON: Schema = {"type": "object"}
 _HTML: Schema = {"type": "string"}
-_ETAG = (("ETag", "Send it as If-None-Match to be answered 304 while the document is the same."),)
+_ETAG = (("ETag", "Send it as If-None-Match to get 304 while the document is unchanged."),)
 
 
 def document_calls(described: Iterable[Call]) -> Calls:
@@ -48,7 +48,7 @@ def document_calls(described: Iterable[Call]) -> Calls:
         database=False,
     )
     async def get_docs(request: Request) -> HTTPResponse:
-        """Return this document and the WebSocket's as a page for people."""
+        """Return this document and that of the WebSocket as a web page."""
         return await page.answer(request)
 
     openapi, asyncapi = make_openapi((*described, *calls)), make_asyncapi()

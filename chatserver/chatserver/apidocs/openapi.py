@@ -32,18 +32,20 @@ if TYPE_CHECKING:
 API_VERSION = "1"
 SCHEMAS = "#/components/schemas/{name}"
 DESCRIPTION = (
-    "Ids and seq are whole numbers up to 2^63-1, times RFC 3339 in UTC unless they are Unix seconds. New fields, kinds "
-    "and codes may come: ignore what you do not know. docs/protocol.md explains how the calls work together."
+    "Ids and seq are whole numbers up to 2^63-1. Times are RFC 3339 in UTC, or Unix seconds. Later versions may add "
+    "fields, kinds and codes: ignore unknown ones. docs/protocol.md explains how the calls work together."
 )
 # Of any request: not valid HTTP, bytes that stop arriving, a body over the limit, a defect.
 _OF_EVERY_CALL = (BadRequest, RequestTimedOut, TooLarge, InternalError)
 _HEADERS: dict[str, Schema] = {
-    "X-Request-Id": {"description": "Names this request in the logs: yours, if you sent a short sane one."},
+    "X-Request-Id": {
+        "description": "Id of this request in the logs: yours, if it has at most 64 letters, digits and ._:/+=-."
+    },
     "X-Chat-Server": {"description": "The chatserver that answered."},
 }
 _RETRY_AFTER = ("Retry-After", "Seconds to wait before trying again.")
 _PROBLEM_HEADERS: dict[type[ChatError], tuple[str, str]] = {
-    Unauthenticated: ("WWW-Authenticate", "Bearer, for want of a token."),
+    Unauthenticated: ("WWW-Authenticate", "Bearer: a token is missing or invalid."),
     UpgradeRequired: ("Upgrade", "websocket"),
     RateLimited: _RETRY_AFTER,
     ServiceUnavailable: _RETRY_AFTER,
@@ -104,13 +106,13 @@ def make_openapi(calls: Iterable[Call]) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token of POST /api/auth/session; it stands for one device of one user.",
+                    "description": "The token of POST /api/auth/session; it belongs to one device of one user.",
                 },
                 "ticket": {
                     "type": "apiKey",
                     "in": "query",
                     "name": "ticket",
-                    "description": "The ticket of POST /api/ws-ticket, good for one WebSocket.",
+                    "description": "The ticket of POST /api/ws-ticket, valid for one WebSocket.",
                 },
             },
         },

@@ -67,7 +67,7 @@ _TRANSLATIONS: tuple[tuple[type[exceptions.SanicException], type[ChatError]], ..
 
 
 class Problem(TypedDict):
-    """Why a request was not carried out (RFC 9457); decide by `code`, `detail` is for people and may change."""
+    """Why a request failed (RFC 9457); decide by `code`: `detail` is for developers and may change."""
 
     type: Literal["about:blank"]
     title: str

@@ -40,9 +40,9 @@ class SessionBody(Body, frozen=True):
 
 
 class CodeAnswer(TypedDict):
-    """For how many seconds the code is good, and what to sign in with beside it.
+    """How many seconds the code is valid, and the code_id to sign in with.
 
-    `dev_code` is there only with the development sender Log.
+    `dev_code` is set only by the development sender Log.
     """
 
     expires_in: int
@@ -51,7 +51,7 @@ class CodeAnswer(TypedDict):
 
 
 class SessionAnswer(TypedDict):
-    """A device's token: it is shown this once."""
+    """The token of a device, which only this answer contains."""
 
     token: str
     device_id: int
@@ -60,7 +60,7 @@ class SessionAnswer(TypedDict):
 
 @CALLS.add("POST /api/auth/code", body=CodeBody, status=202, answer=CodeAnswer, signed_in=False)
 async def request_code(request: Request) -> HTTPResponse:
-    """Ask for a sign-in code."""
+    """Request a sign-in code."""
     body = read_body(request, CodeBody)
     code = await request.app.ctx.accounts.request_code(body.phone_number, client_address(request))
     log.info("code_made", phone_number=mask_phone_number(code.phone_number))
@@ -79,7 +79,7 @@ async def request_code(request: Request) -> HTTPResponse:
     signed_in=False,
 )
 async def create_session(request: Request) -> HTTPResponse:
-    """Trade a code for a token; the first sign-in makes the account."""
+    """Exchange a code for a token; the first sign-in creates the account."""
     body = read_body(request, SessionBody)
     session = await request.app.ctx.accounts.create_session(
         body.phone_number,

@@ -18,14 +18,14 @@ CALLS = Calls()
 
 
 class BlocksAnswer(TypedDict):
-    """Whom the caller has blocked, ascending."""
+    """The users that the caller has blocked, ascending."""
 
     user_ids: list[int]
 
 
 @CALLS.add("GET /api/blocks", answer=BlocksAnswer)
 async def list_blocks(request: Request) -> HTTPResponse:
-    """List whom the caller has blocked."""
+    """List the users that the caller has blocked."""
     caller = await authenticate(request)
     return answer(BlocksAnswer(user_ids=await blocks.list_blocked(request.app.ctx.database, caller.user_id)))
 
@@ -41,7 +41,7 @@ async def put_block(request: Request, user_id: str) -> HTTPResponse:
 
 @CALLS.add("DELETE /api/blocks/{user_id}", answer=ChangeView, errors=(UserNotFound,))
 async def remove_block(request: Request, user_id: str) -> HTTPResponse:
-    """End a block."""
+    """Unblock a user."""
     caller = await authenticate(request)
     other_id = path_id(user_id, "user_id")
     count_change(request, caller)

@@ -37,7 +37,7 @@ def _place(chat_id: str, seq: str) -> tuple[int, int]:
 
 @CALLS.add(f"PATCH {_MESSAGE}", body=EditBody, answer=ChangeView, errors=(*_ERRORS, Forbidden, EditTooLate, Blocked))
 async def edit_message(request: Request, chat_id: str, seq: str) -> HTTPResponse:
-    """Give a message of the caller another text."""
+    """Change the text of a message of the caller."""
     caller = await authenticate(request)
     body = read_body(request, EditBody)
     place = _place(chat_id, seq)
@@ -58,7 +58,7 @@ async def delete_message(request: Request, chat_id: str, seq: str) -> HTTPRespon
 
 @CALLS.add(f"PUT {_REACTION}", texts=_EMOJI, answer=ChangeView, errors=(*_ERRORS, Blocked))
 async def put_reaction(request: Request, chat_id: str, seq: str, emoji: str) -> HTTPResponse:
-    """React to a message; another reaction of the caller is replaced."""
+    """React to a message; this replaces another reaction of the caller."""
     caller = await authenticate(request)
     place = _place(chat_id, seq)
     count_change(request, caller, emoji)
@@ -67,7 +67,7 @@ async def put_reaction(request: Request, chat_id: str, seq: str, emoji: str) -> 
 
 @CALLS.add(f"DELETE {_REACTION}", texts=_EMOJI, answer=ChangeView, errors=_ERRORS)
 async def remove_reaction(request: Request, chat_id: str, seq: str, emoji: str) -> HTTPResponse:
-    """Take a reaction away."""
+    """Remove a reaction."""
     caller = await authenticate(request)
     place = _place(chat_id, seq)
     count_change(request, caller, emoji)

@@ -21,11 +21,13 @@ CALLS = Calls()
 
 DEFAULT_LIMIT = 50
 
-_CHATS_LIMIT = NumberParameter("limit", "Chats at most.", least=1, most=chats.LIST_MAX, default=DEFAULT_LIMIT)
+_CHATS_LIMIT = NumberParameter("limit", "Maximum number of chats.", least=1, most=chats.LIST_MAX, default=DEFAULT_LIMIT)
 _CURSOR = TextParameter("cursor", "The last answer's next_cursor.", bounds.Cursor)
 _BEFORE = OptionalNumberParameter("before", "The newest rows below this seq.")
 _AFTER = OptionalNumberParameter("after", "The oldest rows above this seq.")
-_ROWS_LIMIT = NumberParameter("limit", "Rows at most.", least=1, most=chats.HISTORY_MAX, default=DEFAULT_LIMIT)
+_ROWS_LIMIT = NumberParameter(
+    "limit", "Maximum number of rows.", least=1, most=chats.HISTORY_MAX, default=DEFAULT_LIMIT
+)
 
 
 class ChatsAnswer(TypedDict):
@@ -61,7 +63,7 @@ async def get_chat(request: Request, chat_id: str) -> HTTPResponse:
     query=(_BEFORE, _AFTER, _ROWS_LIMIT),
     answer=list[RowView],
     errors=(ChatNotFound,),
-    headers=(("X-More", "Whether rows remain in the asked direction: true or false."),),
+    headers=(("X-More", "Whether more rows remain in the requested direction: true or false."),),
 )
 async def get_history(request: Request, chat_id: str) -> HTTPResponse:
     """Return rows of all kinds of one chat, oldest first."""

@@ -35,7 +35,7 @@ async def list_devices(request: Request) -> HTTPResponse:
 
 @CALLS.add("DELETE /api/devices/{device_id}", status=204, errors=(DeviceNotFound,))
 async def revoke_device(request: Request, device_id: str) -> HTTPResponse:
-    """Sign a device of the caller out, on every server."""
+    """Sign out a device of the caller, on every server."""
     caller = await authenticate(request)
     number = path_id(device_id, "device_id")
     await request.app.ctx.devices.revoke(caller.user_id, number, by_device_id=caller.device_id)
@@ -44,7 +44,7 @@ async def revoke_device(request: Request, device_id: str) -> HTTPResponse:
 
 @CALLS.add("POST /api/ws-ticket", status=201, answer=TicketAnswer)
 async def issue_ticket(request: Request) -> HTTPResponse:
-    """Make a ticket for one WebSocket, for pages, which cannot set its headers."""
+    """Create a ticket for one WebSocket, for web pages, which cannot set its headers."""
     caller = await authenticate(request)
     ticket = await request.app.ctx.devices.issue_ticket(caller)
     return answer(TicketAnswer(ticket=ticket, expires_in=TICKET_SECONDS), 201)

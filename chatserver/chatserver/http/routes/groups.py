@@ -52,7 +52,7 @@ class RoleBody(Body, frozen=True):
     errors=(UserNotFound, Blocked, IdempotencyConflict),
 )
 async def create_group(request: Request) -> HTTPResponse:
-    """Make a group with the caller as its admin. Retry with the same client_id."""
+    """Create a group with the caller as its admin. Retry with the same client_id."""
     caller = await authenticate(request)
     body = read_body(request, GroupBody)
     members = len(body.members)
@@ -99,7 +99,7 @@ async def remove_member(request: Request, group_id: str, user_id: str) -> HTTPRe
 
 @CALLS.add(f"PUT {_MEMBER}/role", body=RoleBody, answer=GroupView, errors=(UserNotFound, *_ERRORS, Blocked))
 async def put_role(request: Request, group_id: str, user_id: str) -> HTTPResponse:
-    """Make a member an admin, or an admin a member."""
+    """Change the role of a member: admin or member."""
     caller = await authenticate(request)
     body = read_body(request, RoleBody)
     ids = path_id(group_id, "group_id"), path_id(user_id, "user_id")

@@ -18,20 +18,20 @@ CALLS = Calls()
 
 _EXCLUDE = ChoiceParameter(
     "exclude",
-    "`database`: answer whatever the database does. `draining`: also while the proxies have not noticed yet that the "
-    "server leaves.",
+    "`database`: ignore the state of the database. `draining`: stay ready while the proxies have not noticed the drain "
+    "of the server yet.",
     ("database", "draining"),
 )
 
 
 class HealthAnswer(TypedDict):
-    """The server is well."""
+    """The process runs."""
 
     status: Literal["ok"]
 
 
 class ReadyAnswer(TypedDict):
-    """The server serves; whether it can store anything is in `writes`."""
+    """The server is ready; `writes` says whether it can store anything."""
 
     status: Literal["ok"]
     writes: Literal["ok", "volume_full"]
@@ -63,5 +63,5 @@ async def readyz(request: Request) -> HTTPResponse:
     if ready:
         return answer(ReadyAnswer(status="ok", writes="volume_full" if health.volume_full else "ok"))
     raise ServiceUnavailable(
-        "The server is draining." if health.draining else "The server is starting, or its database is away."
+        "The server is draining." if health.draining else "The server is starting, or its database is unavailable."
     )

@@ -32,15 +32,15 @@ _SINCE = TextParameter(
     "The last answer's X-Next-Since (exact), or 1 to 12 digits of Unix seconds (may repeat).",
     bounds.Cursor,
 )
-_LIMIT = NumberParameter("limit", "Rows at most.", least=1, most=feed.PAGE_ROWS_MAX, default=DEFAULT_LIMIT)
+_LIMIT = NumberParameter("limit", "Maximum number of rows.", least=1, most=feed.PAGE_ROWS_MAX, default=DEFAULT_LIMIT)
 _WAIT = NumberParameter(
     "wait",
-    "Seconds to wait for something new; it may be answered earlier.",
+    "Seconds to wait for new rows; the answer may come earlier.",
     least=0,
     most=MAX_WAIT_SECONDS,
     default=0,
 )
-_EVENTS = FlagParameter("events", "Whether to return rows of other kinds than message too.")
+_EVENTS = FlagParameter("events", "Whether to return rows of other kinds than message as well.")
 
 
 class MessageBody(Body, SendMessage, frozen=True):
@@ -74,7 +74,7 @@ class MessageBody(Body, SendMessage, frozen=True):
     errors=(UserNotFound, ChatNotFound, NotAMember, Blocked, IdempotencyConflict),
 )
 async def send_message(request: Request) -> HTTPResponse:
-    """Send a message; answered when it is committed. Retry with the same client_id."""
+    """Send a message; the answer means that it is committed. Retry with the same client_id."""
     caller = await authenticate(request)
     body = read_body(request, MessageBody)
     sent = await request.app.ctx.messages.send(caller.user_id, body)
@@ -88,11 +88,11 @@ async def send_message(request: Request) -> HTTPResponse:
     errors=(CursorExpired,),
     headers=(
         ("X-Next-Since", "The exact cursor: the value of the next call's since."),
-        ("X-More", "Whether more rows are there at once: true or false."),
+        ("X-More", "Whether more rows are available now: true or false."),
     ),
 )
 async def poll_messages(request: Request) -> HTTPResponse:
-    """Return what is new in all chats of the caller, oldest first."""
+    """Return new rows of all chats of the caller, oldest first."""
     caller = await authenticate(request)
     query = Query(request)
     since, events, limit, wait_seconds = query[_SINCE], query[_EVENTS], query[_LIMIT], query[_WAIT]

@@ -21,7 +21,7 @@ MAX_CHATS = 5000
 
 
 class MarkBody(Body, frozen=True):
-    """How far one chat was received and read."""
+    """Watermarks of one chat."""
 
     delivered_seq: Seq | None = None
     read_seq: Seq | None = None

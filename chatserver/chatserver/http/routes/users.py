@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 CALLS = Calls()
 
 _PHONE_NUMBER = TextParameter("phone_number", "In E.164 form, the + written as %2B.", bounds.PhoneNumber)
-_USERNAME = TextParameter("username", "Case does not count.", bounds.UserName)
+_USERNAME = TextParameter("username", "Case is ignored.", bounds.UserName)
 
 
 class ProfileBody(Body, frozen=True):
-    """``PATCH /api/users/me``; a missing field stays as it is, null clears the picture."""
+    """``PATCH /api/users/me``; a missing field is kept, null removes the picture."""
 
     username: bounds.Username | msgspec.UnsetType = msgspec.UNSET
     profile_picture_url: bounds.Url | msgspec.UnsetType | None = msgspec.UNSET
@@ -42,7 +42,7 @@ async def get_me(request: Request) -> HTTPResponse:
 
 @CALLS.add("PATCH /api/users/me", body=ProfileBody, answer=UserView, errors=(UsernameTaken, UserNotFound))
 async def patch_me(request: Request) -> HTTPResponse:
-    """Change the caller's profile; a missing field stays as it is, null clears the picture."""
+    """Change the caller's profile; a missing field is kept, null removes the picture."""
     caller = await authenticate(request)
     body = read_body(request, ProfileBody)
     count_change(request, caller, body.username or None, body.profile_picture_url or None)
@@ -53,7 +53,7 @@ async def patch_me(request: Request) -> HTTPResponse:
 
 @CALLS.add("DELETE /api/users/me", status=204)
 async def delete_me(request: Request) -> HTTPResponse:
-    """Delete the caller's account, for good."""
+    """Delete the caller's account permanently."""
     caller = await authenticate(request)
     await request.app.ctx.deletions.delete_account(caller)
     return no_content()
@@ -61,7 +61,7 @@ async def delete_me(request: Request) -> HTTPResponse:
 
 @CALLS.add("GET /api/users", query=(_PHONE_NUMBER, _USERNAME), answer=UserView, errors=(UserNotFound,))
 async def find_user(request: Request) -> HTTPResponse:
-    """Return the profile with a phone number or a username: exactly one of the two."""
+    """Return the profile with a phone number or a username; pass exactly one of them."""
     caller = await authenticate(request)
     query = Query(request)
     found = await users.find_profile(
