@@ -235,6 +235,6 @@ async def test_a_webhook_without_a_url_ends_the_start_with_a_sentence(read_dsn: 
     server.spawn()
     try:
         assert await asyncio.to_thread(server.wait, 30) == 2
-        assert "CHAT_OTP_WEBHOOK_URL: where codes are posted to" in server.log_text()
+        assert "CHAT_OTP_WEBHOOK_URL: the URL to which codes are posted" in server.log_text()
     finally:
         server.__exit__()
