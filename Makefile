@@ -18,7 +18,7 @@ UNIT = pytest -q tests -m "not integration and not e2e and not soak" --ignore=te
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit check-oldest tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine checked-chatserver yielding-operator machine-after-integration soak bench bench-regress test purge release changelog
+.PHONY: help up status url logs down check docs fix format lint types unit check-oldest tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine e2e-chat-and-oldest checked-chatserver yielding-operator machine-after-all soak bench bench-regress test purge release changelog
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,20 +100,23 @@ bench: | $(UV) ## our chat beside its peers and what the machine can do at all, 
 bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside what was accepted (ACCEPT=1 accepts it)
 	@$(RUN) python -m bench.regress $(if $(ACCEPT),--accept)
 
-# All of them mostly wait; the end-to-end lane is the longest, and goes first where it does not.
+# Three lanes side by side, since all of them mostly wait; each goes on after a failure, so that one run shows them all.
 # What is left on the machine is looked at when no API server of the tests is.
 test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 	@rm -rf .local/lanes; code=0; \
-	{ $(MAKE) tools && $(MAKE) -j3 e2e-chat machine-after-integration; } || code=$$?; \
+	{ $(MAKE) tools && $(MAKE) -k -j3 machine-after-all; } || code=$$?; \
 	$(RUN) python -m tests.support.lanes $$SECONDS || code=$$?; exit $$code
 
+e2e-chat-and-oldest:
+	@$(MAKE) -k -j1 e2e-chat check-oldest
+
 checked-chatserver:
-	@nice -n 5 $(MAKE) -j1 check check-oldest integration-chatserver
+	@nice -n 5 $(MAKE) -k -j1 check integration-chatserver
 
 yielding-operator:
 	@nice -n 5 $(MAKE) integration-operator
 
-machine-after-integration: checked-chatserver yielding-operator
+machine-after-all: e2e-chat-and-oldest checked-chatserver yielding-operator
 	@$(MAKE) e2e-machine
 
 $(CACHE)/uv/bin/uv:
