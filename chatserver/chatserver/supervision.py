@@ -48,7 +48,7 @@ def caught(event: str, error: BaseException, **fields: object) -> None:
     theirs, and values are messages.
 
     Args:
-        event: names the work that is lost, such as ``delivery_failed``.
+        event: names the work that is lost, such as ``batch_failed``.
         error: what was caught.
         fields: ids for the log line.
     """

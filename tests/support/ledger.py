@@ -19,7 +19,7 @@ SIGN_IN_TRIES = 30
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a ledger found; `clean` is the promise of DESIGN.md section 5."""
+    """What a ledger found; `clean`: what was acknowledged arrived once and in order, and the history has the same."""
 
     acknowledged: int
     lost: int

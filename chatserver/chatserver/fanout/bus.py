@@ -27,7 +27,7 @@ RETRY_MAX_SECONDS = 5.0
 
 
 class Listening(Protocol):
-    """A connection that receives hints (``storage.database.Listener``)."""
+    """A connection that receives hints (``storage.listener.Listener``)."""
 
     async def wait_closed(self) -> None:
         """Return when the connection has ended."""

@@ -2,7 +2,7 @@
 
 This relies on Sanic 25.12.1. Before another version is taken, compare these of its files: ``http/http1.py``,
 ``server/protocols/base_protocol.py``, ``server/protocols/http_protocol.py`` and ``server/async_server.py``.
-``tests/test_layout.py`` checks the version, and that no other file uses internals.
+``tests/chatserver/test_sanic_server.py`` checks the version, and that no other file uses internals.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pool of PostgreSQL connections with bounded waits, and the connection that listens for hints.
+"""The pool of PostgreSQL connections with bounded waits; opens the connection that listens for hints, too.
 
 The only importer of asyncpg: any failure between here and PostgreSQL becomes ServiceUnavailable within CALL_SECONDS,
 and the next call tries again, so that nothing has to be restarted after an outage.

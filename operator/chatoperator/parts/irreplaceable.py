@@ -1,4 +1,4 @@
-"""Irreplaceable objects: which of them are lost, and how a ChatCluster allows new content. Pure."""
+"""An irreplaceable object that is lost, as a record, and the annotation that allows new content. Pure."""
 
 from __future__ import annotations
 

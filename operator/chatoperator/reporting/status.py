@@ -1,4 +1,4 @@
-"""What the ChatCluster's status says beside its conditions, and when conditions count as changed. Pure."""
+"""Conditions as status holds them, which of their changes become Events, and the URL of the chat. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chatservers: Service, Deployment, disruption budget, and the Job that migrates their schema."""
+"""The chatservers: Service, Deployment, and the Job that migrates their schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HAProxy's Kubernetes side: Service, ConfigMap, Deployment, disruption budget."""
+"""HAProxy's Kubernetes side: Services, ConfigMap, Deployment."""
 
 from __future__ import annotations
 
