@@ -50,7 +50,6 @@ class WebSocket(WSListener):
 
     def __init__(self, account: Account, person: Person) -> None:
         self._account = account
-        self._person = person
         self._transport: WSTransport | None = None
         self._suffix = b'","text":%s,"chat_id":%s}' % (
             msgspec.json.encode(account.order.text),

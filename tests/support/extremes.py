@@ -62,8 +62,6 @@ QUANTITIES = (
     *("9223372036854775807Ei", ".5", "+1", "-5m", "1E", "\u0661"),
 )
 
-LABEL_KEYS = ("a" * 200 + ".example.com/" + "k" * 50, "a")
-
 
 def extremes(schema: Schema, path: str = "") -> Iterator[Case]:
     """Each extreme value at and below a schema, inside the least that holds it."""

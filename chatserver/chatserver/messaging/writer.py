@@ -84,7 +84,6 @@ class MessageWriter:
         in_flight: batches in flight at most; each takes one connection of the pool.
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
         queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
-        on_batch: called with the rows and the seconds of each batch, for metrics.
     """
 
     def __init__(
@@ -95,13 +94,11 @@ class MessageWriter:
         in_flight: int = 4,
         queue_rows: int = 10_000,
         queue_bytes: int = QUEUE_BYTES,
-        on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._database = database
         self._listener = listener
         self._queue_rows = queue_rows
         self._queue_bytes = queue_bytes
-        self._on_batch = on_batch
         self._in_flight = in_flight
         # By chat: what can be written now, the chat that has waited longest first; and what arrived for chats that are
         # being written, which are the keys.
@@ -293,7 +290,6 @@ class MessageWriter:
     async def _write_batch(self, batch: Sequence[Pending]) -> None:
         if not batch:
             return
-        started = time.monotonic()
         try:
             results = await self._store([pending.message for pending in batch])
         except Contended as error:
@@ -304,8 +300,6 @@ class MessageWriter:
             caught("batch_refused", error, rows=len(batch))
             await self._divide(batch, InternalError())
         else:
-            if self._on_batch is not None:
-                self._on_batch(len(batch), time.monotonic() - started)
             self._finish(
                 [(pending, outcome_of(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
             )

@@ -8,7 +8,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
 
 from chatoperator.metadata import DELETION_COST_ANNOTATION, KIND, SCHEMA_ANNOTATION
 from chatoperator.observed import AgentReport, Answer, Reading
@@ -458,8 +457,3 @@ async def _image(operator: Operator) -> str:
 async def _password(operator: Operator) -> str:
     secret = await operator.get("Secret", "demo-database")
     return base64.b64decode(secret["data"]["password"]).decode()
-
-
-async def _certificate(operator: Operator) -> x509.Certificate:
-    secret = await operator.get("Secret", "demo-ingress-tls")
-    return x509.load_pem_x509_certificate(base64.b64decode(secret["data"]["tls.crt"]))
