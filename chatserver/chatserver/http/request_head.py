@@ -113,7 +113,7 @@ def read_head(head: bytes) -> RequestHead:
     text = head.decode("latin-1")
     line = _REQUEST_LINE.match(text)
     if line is None:
-        raise BadRequest("The request's first line is not a method, an address and HTTP/1.1, one space between them.")
+        raise BadRequest("The first line is not a method, an address and HTTP/1.1 with one space between them.")
     lines = _FIELD_LINE.findall(text, line.end())
     # Each line end begins a header, and nothing is between a value and the next line end.
     if not len(lines) == text.count("\n") == text.count("\r") or _CONTROL.search(text):
@@ -213,7 +213,7 @@ def _origin_form(method: str, target: str) -> tuple[str | None, str]:
     if target == "*" and method == "OPTIONS":
         raise MethodNotAllowed
     if not target.startswith("/") or target.startswith("//"):
-        raise BadRequest("The address does not begin with one slash. This server is no proxy.")
+        raise BadRequest("The address does not begin with one slash. This server is not a proxy.")
     if "#" in target:
         raise BadRequest("The address has a fragment, which is for the client alone.")
     if "%" in target:
@@ -223,7 +223,7 @@ def _origin_form(method: str, target: str) -> tuple[str | None, str]:
 
 def _check_escapes(target: str) -> None:
     if _BAD_ESCAPE.search(target):
-        raise BadRequest("The address has a % that two hexadecimal digits do not follow. Write % as %25.")
+        raise BadRequest("The address has a % without two hexadecimal digits after it. Write % as %25.")
     path, _, query = target.partition("?")
     if "%00" in path:
         raise BadRequest("The address has a NUL in its path.")
@@ -231,7 +231,7 @@ def _check_escapes(target: str) -> None:
         unquote_to_bytes(path).decode()
         unquote_to_bytes(query).decode()
     except UnicodeDecodeError:
-        raise BadRequest("The address has percent-encoded bytes that are no UTF-8.") from None
+        raise BadRequest("The address has percent-encoded bytes that are not UTF-8.") from None
 
 
 def _host(hosts: Sequence[str], version: str, authority: str | None) -> str | None:
@@ -244,9 +244,9 @@ def _host(hosts: Sequence[str], version: str, authority: str | None) -> str | No
     if host is None:
         return None
     if not _HOST.fullmatch(host):
-        raise BadRequest("The Host header is no name or address of a host, with or without a port.")
+        raise BadRequest("The Host header is not a host name or address, with or without a port.")
     if authority is not None and authority.lower() != host.lower():
-        raise BadRequest("The address is of another host than the Host header.")
+        raise BadRequest("The address names another host than the Host header.")
     return host
 
 
@@ -256,7 +256,7 @@ def _length(lengths: Sequence[str], codings: Sequence[str], version: str) -> int
         if lengths:
             raise BadRequest("There are both Content-Length and Transfer-Encoding.")
         if len(codings) > 1 or codings[0].lower() != "chunked" or version == "1.0":
-            raise BadRequest("Transfer-Encoding is another than chunked.")
+            raise BadRequest("The only supported Transfer-Encoding is chunked, in HTTP/1.1.")
         return None
     if not lengths:
         return 0
@@ -270,5 +270,5 @@ def _length(lengths: Sequence[str], codings: Sequence[str], version: str) -> int
 def _expects_continue(expectations: Sequence[str]) -> bool:
     members = set(tokens(expectations))
     if not members <= {"100-continue"}:
-        raise BadRequest("Expect is another than 100-continue.")
+        raise BadRequest("The only supported Expect is 100-continue.")
     return bool(members)

@@ -50,7 +50,7 @@ def read_handshake(request: Request) -> Handshake:
     if not is_upgrade(request):
         raise UpgradeRequired
     if request.headers.getall("sec-websocket-version", [VERSION]) != [VERSION]:
-        raise UpgradeRequired(f"The WebSocket is of another version than {VERSION}.")
+        raise UpgradeRequired(f"Only version {VERSION} of WebSocket is supported.")
     if request.body or request.version != "1.1":
         raise BadRequest("A WebSocket handshake is HTTP/1.1 and has no body.")
     # A client that offers no subprotocol gets the only one there is; one that offers others is refused.

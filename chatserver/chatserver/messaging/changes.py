@@ -37,7 +37,7 @@ def check_edit(place: Place, target: Target, user_id: int) -> None:
         Forbidden: somebody else's. EditTooLate: it is too old. Blocked: a direct chat with a block.
     """
     if target.sender_id != user_id:
-        raise Forbidden("Only who sent a message may edit it.")
+        raise Forbidden("Only the sender of a message may edit it.")
     if place.blocked:
         raise Blocked
     if place.now_us - target.created_at_us > EDIT_SECONDS * 1_000_000:
@@ -51,7 +51,7 @@ def check_delete(place: Place, target: Target, user_id: int) -> None:
         Forbidden: somebody else's, and the caller is no admin of the group.
     """
     if target.sender_id != user_id and not (place.kind == "group" and place.role == "admin"):
-        raise Forbidden("Only who sent a message, or an admin of the group, may delete it for everyone.")
+        raise Forbidden("Only the sender of a message, or an admin of the group, may delete it for everyone.")
 
 
 @asynccontextmanager

@@ -104,7 +104,7 @@ async def read_history(
     checks.check_limit(limit, HISTORY_MAX)
     for path, bound in (("before", before), ("after", after)):
         if bound is not None and not 0 <= bound < 2**63:
-            raise ValidationFailed.of(path, "must be a seq")
+            raise ValidationFailed.of(path, "must be a seq: a whole number from 0 to 2^63-1")
     if not checks.is_id(chat_id) or await chats.access(database, user_id, chat_id) is None:
         raise ChatNotFound
     newest = after is None

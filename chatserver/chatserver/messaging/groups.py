@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 NOT_IN_GROUP: Final = "This user is not a member of this group."
 CONFLICT: Final = "This client_id already belongs to a different group. Use a new UUID per group."
 BLOCKED_MEMBERS: Final = "You cannot make a group with somebody while one of you blocks the other."
-BLOCKED_ADDING: Final = "This user cannot be added: a block stands between them and an admin of the group."
+BLOCKED_ADDING: Final = "This user cannot be added: they or an admin of the group have blocked the other."
 BLOCKED_ROLE: Final = "You cannot make somebody an admin while one of you blocks the other."
 
 

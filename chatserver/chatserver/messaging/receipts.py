@@ -78,7 +78,9 @@ class Receipts:
         for chat_id, item in marks.items():
             for field_name, seq in (("delivered_seq", item.delivered_seq), ("read_seq", item.read_seq)):
                 if seq is not None and not 0 <= seq < 2**63:
-                    raise ValidationFailed.of(f"chats.{chat_id}.{field_name}", "must be a seq")
+                    raise ValidationFailed.of(
+                        f"chats.{chat_id}.{field_name}", "must be a seq: a whole number from 0 to 2^63-1"
+                    )
             if checks.is_id(chat_id):
                 raises.append(WatermarkRaise(user_id, chat_id, item.delivered_seq or 0, item.read_seq or 0))
         if not raises:
