@@ -69,7 +69,10 @@ class Metrics:
         for result in ("stored", "duplicate", "rejected", "limited", "unavailable"):
             self.messages.labels(result)
         self.codes = Counter(
-            "chatserver_codes", "Sign-in codes by whether the sender sent them", ["result"], registry=self.registry
+            "chatserver_codes",
+            "Sign-in codes by result: sent, failed (the server gave up), refused (503, because too many codes waited)",
+            ["result"],
+            registry=self.registry,
         )
         for result in ("sent", "failed", "refused"):
             self.codes.labels(result)
@@ -153,7 +156,10 @@ class Metrics:
             "chatserver_database_volume_full", "1 while the database's volume is full", registry=self.registry
         )
         self.database_login = Gauge(
-            "chatserver_database_login", "1 for the role in the current DSN", ["role"], registry=self.registry
+            "chatserver_database_login",
+            "1 for the database role with which the server opens new connections",
+            ["role"],
+            registry=self.registry,
         )
         self._login: str | None = None
         self.database_up = Gauge("chatserver_database_up", "1 while the database answers", registry=self.registry)

@@ -294,7 +294,7 @@ def _blocked(migration: Migration, sessions: Sequence[str]) -> str:
     return (
         f"Migration {migration.name} needs a lock that another session holds; the schema stays as it was before it. "
         f"Oldest open transactions: {whose}. End the one that holds the lock (SELECT pg_terminate_backend(pid)), "
-        "and run `chatserver migrate` again."
+        "and run `chatserver migrate` again; on Kubernetes the Job retries automatically."
     )
 
 
@@ -317,4 +317,7 @@ async def check_schema(database: Database) -> None:
             applied = await _read_applied(connection)
     missing = plan(read_migrations(), applied)
     if missing:
-        raise SchemaRefused(f"The database lacks migration {missing[0].name}. Run `chatserver migrate`.")
+        raise SchemaRefused(
+            f"The database lacks migration {missing[0].name}. Run `chatserver migrate`; on Kubernetes the Job of the "
+            "migration does that (see the condition Progressing)."
+        )

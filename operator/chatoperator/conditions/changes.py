@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import Level, Reason
-from chatoperator.metadata import claim_name
+from chatoperator.metadata import claim_name, part_name
 
 if TYPE_CHECKING:
     from chatoperator.conditions.inputs import ConditionInputs
-    from chatoperator.metadata import Manifest
 
 APPLYING_PARAMETERS = Reason("ApplyingParameters", ("True",), "PostgreSQL is validating changed parameters")
 VOLUME_RESIZING = Reason(
@@ -46,7 +45,7 @@ REJECTED = (PARAMETERS_REFUSED, STORAGE_CLASS_KEPT, VOLUME_NOT_EXPANDABLE)
 
 def under_way(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The first such change that is in progress, with its message; None where none is."""
-    growing = _growing(inputs.observed.child("PersistentVolumeClaim", claim_name(inputs.name)))
+    growing = _growing(inputs)
     if not inputs.database.parameters_checked:
         return APPLYING_PARAMETERS, "Waiting for PostgreSQL to validate spec.database.parameters"
     if growing is not None:
@@ -95,18 +94,20 @@ def _class_message(inputs: ConditionInputs, kept: str) -> str:
     )
 
 
-def _growing(claim: Manifest | None) -> str | None:
+def _growing(inputs: ConditionInputs) -> str | None:
     """What a volume that grows waits for; None where none does."""
+    claim = inputs.observed.child("PersistentVolumeClaim", claim_name(inputs.name))
     if claim is None:
         return None
     status = claim.get("status") or {}
     desired = claim["spec"]["resources"]["requests"]["storage"]
     holding = {condition["type"] for condition in status.get("conditions") or [] if condition["status"] == "True"}
     if "FileSystemResizePending" in holding:
+        pod = part_name(inputs.name, "postgres") + "-0"
         return (
-            f"The volume has grown to {desired}; kubelet has not expanded its file system yet. With some "
-            f"storage drivers "
-            "it does so only when the database pod restarts"
+            f"The volume has grown to {desired}; kubelet has not expanded its file system yet. With some storage "
+            f"drivers it does so only when the pod of the database restarts: if this message stays, delete pod {pod}; "
+            "the database is then unavailable for some seconds"
         )
     if "Resizing" in holding:
         return f"The storage driver is expanding the volume to {desired}"

@@ -39,8 +39,8 @@ def condition(cluster: ChatCluster) -> Condition:
     """ClientAddressesShared."""
     ingress, limits = cluster.ingress, cluster.auth.limits
     effect = (
-        "One per-address limit therefore covers many clients together: auth.limits.codesPerAddressPerHour "
-        f"({limits.codes_per_address_per_hour}), requestsPerAddressPerMinute, ingress.limits"
+        "Many clients together therefore share one of each limit per address: auth.limits.codesPerAddressPerHour "
+        f"({limits.codes_per_address_per_hour}), auth.limits.requestsPerAddressPerMinute and those of ingress.limits"
     )
     if ingress.front is not None and not ingress.limits.trusted_proxies:
         message = (

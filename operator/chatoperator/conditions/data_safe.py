@@ -56,6 +56,8 @@ TYPE = ConditionType(
 
 REASONS: Mapping[Subject, Reason] = {"volume": VOLUME_LOST, "key": KEY_LOST, "authority": AUTHORITY_LOST}
 
+STATES = {"volume": "or its volume is gone", "key": "is gone or empty", "authority": "is gone or empty"}
+
 EFFECTS = {
     "volume": "The database was on this volume, and the operator does not create an empty one in its place. Recreate "
     "the claim under the same name from a snapshot or on the old PersistentVolume "
@@ -92,7 +94,7 @@ def _message(inputs: ConditionInputs, loss: Loss) -> str:
     if loss.leaving:
         return _leaving_message(inputs, loss)
     return (
-        f"{loss.kind} {loss.name} is gone or empty. {EFFECTS[loss.subject]}. Only if that is impossible, allow "
+        f"{loss.kind} {loss.name} {STATES[loss.subject]}. {EFFECTS[loss.subject]}. Only if that is impossible, allow "
         f"{NEW_CONTENT[loss.subject]}: kubectl annotate chatcluster {inputs.name} --overwrite "
         f"{NEW_CONTENT_ANNOTATION}={loss.uid}"
     )

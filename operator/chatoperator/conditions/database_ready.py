@@ -42,7 +42,8 @@ INVALID_DSN = Reason(
 CERTIFICATE_INVALID = Reason(
     "CertificateInvalid",
     ("False",),
-    "`ca.crt` in the Secret of `database.external.caSecretName` contains no certificates",
+    "`ca.crt` in the Secret of `database.external.caSecretName` contains no certificates. Store the PEM certificate of "
+    "the authority that issued the certificate of the database",
 )
 EXTERNAL_TROUBLES = (SECRET_MISSING, INVALID_DSN, CERTIFICATE_INVALID)
 """Faults of the Secrets of an external database: Progressing has them, too."""
@@ -50,7 +51,8 @@ REACHABLE = Reason("Reachable", ("True",), "The chatservers reach the external d
 UNKNOWN = Reason(
     "Unknown",
     ("Unknown",),
-    "No chatserver reports the state of the external database, and the operator does not connect to it itself",
+    "No chatserver reports the state of the external database, and the operator does not connect to it itself. See "
+    "`ChatserverReady`",
 )
 UNVERIFIED = Reason(
     "Unverified",
@@ -86,7 +88,9 @@ def condition(inputs: ConditionInputs) -> Condition:
     claim = inputs.observed.child("PersistentVolumeClaim", claim_name(inputs.name))
     if leaving(claim, inputs.uid):
         message = (
-            f"PersistentVolumeClaim {claim_name(inputs.name)} is being deleted; the operator waits until it is gone"
+            f"PersistentVolumeClaim {claim_name(inputs.name)} is being deleted. If it holds the database of this "
+            "ChatCluster, the message of DataSafe has the commands that keep the data. If it belongs to an earlier "
+            "ChatCluster, the operator waits until it is gone and then creates its own"
         )
         return TYPE.condition(VOLUME_LEAVING, message)
     return workloads.part_condition(inputs, "postgres", TYPE)
@@ -98,7 +102,10 @@ def _external(inputs: ConditionInputs) -> Condition:
         return TYPE.condition(UNVERIFIED, unverified)
     if inputs.answer.ok:
         return TYPE.condition(REACHABLE, "The chatservers reach the external database")
-    message = "The operator cannot check an external database itself; waiting for a chatserver to report that it works"
+    message = (
+        "No chatserver has reported that the external database works, and the operator cannot check it itself. See "
+        "ChatserverReady"
+    )
     return TYPE.condition(UNKNOWN, message)
 
 

@@ -57,7 +57,8 @@ CERTIFICATE_NOT_ISSUED = Reason(
 CERTIFICATE_FAILED = Reason(
     "CertificateFailed",
     ("False", "True"),
-    "cert-manager could not get a certificate; the message quotes its error. `Ready` as for `CertManagerMissing`",
+    "cert-manager could not get a certificate; the message quotes its error. Correct the issuer or the names that the "
+    "error is about. `Ready` as for `CertManagerMissing`",
     Level.WARNING,
 )
 GATEWAY_API_MISSING = Reason(
@@ -70,7 +71,9 @@ GATEWAY_API_MISSING = Reason(
 ROUTE_NOT_ACCEPTED = Reason(
     "RouteNotAccepted",
     ("False",),
-    "A Gateway rejects the HTTPRoute (the message quotes it), or no Gateway has accepted it yet",
+    "A Gateway rejects the HTTPRoute (the message quotes it), or no Gateway has accepted it yet. Check that the "
+    "Gateways of `ingress.front.parentRefs` exist, that they allow routes from this namespace, and that their "
+    "controller runs",
 )
 FRONT_CERTIFICATE_MISSING = Reason(
     "FrontCertificateMissing",

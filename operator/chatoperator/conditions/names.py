@@ -14,8 +14,8 @@ NAME_TAKEN = Reason(
     "NameTaken",
     ("False",),
     "Objects that do not belong to this ChatCluster have names that the operator needs. The message lists them. The "
-    "operator leaves them unchanged and does not create what depends on them. Delete or rename them, or rename the "
-    "ChatCluster",
+    "operator leaves them unchanged and does not create what depends on them. Delete them if nobody needs them, or "
+    "create the ChatCluster under another name",
     Level.WARNING,
 )
 
@@ -28,8 +28,9 @@ def taken(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     message = (
         f"Objects that do not belong to ChatCluster {inputs.name} have names that it needs: {'; '.join(names)}. "
         "The operator leaves them unchanged and does not create its own objects of these names, nor what depends on "
-        "them. Delete or rename them, or give the ChatCluster another name. If they are from an earlier ChatCluster of "
-        "this name, restore their labels, and the operator adopts them (docs/operations/uninstall.md)"
+        "them. If they are from an earlier ChatCluster of this name, restore their labels, and the operator adopts "
+        "them (docs/operations/uninstall.md). Otherwise delete them if nobody needs them, or create the ChatCluster "
+        "under another name"
     )
     return NAME_TAKEN, message
 

@@ -23,8 +23,8 @@ NOT_ANSWERING = Reason(
 ADDRESS_MISSING = Reason(
     "AddressMissing",
     ("False",),
-    "As for `IngressReady`. `Ready` is False for this reason only when `hostnames` is empty too, because `status.url` "
-    "is then empty",
+    "As for `IngressReady`. `Ready` is False for this reason only when `ingress.hostnames` is empty too, because "
+    "`status.url` is then empty",
     Level.STEP,
 )
 

@@ -86,7 +86,7 @@ async def test_each_wait_of_the_page_ends_when_it_is_so_and_not_before(operator:
     await after(lambda: _rotates(operator), "a password rotation has begun; it is complete with `Progressing=False`")
     await after(
         lambda: _certified(operator),
-        "a replaced certificate is the one to serve (`openssl x509 -noout -fingerprint -sha256`)",
+        "the operator has a replaced certificate (its fingerprint: `openssl x509 -noout -fingerprint -sha256`)",
     )
     operator.restart(version="2")
     await after(operator.reconcile, "a newer release is available")
