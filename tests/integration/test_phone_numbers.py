@@ -108,6 +108,6 @@ async def test_a_plus_that_became_a_space_is_explained(process: ServerProcess, q
         answer = await http.get(f"/api/users?phone_number={query.format(ana.phone_number[5:])}")
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["path"] == "phone_number"
-        assert "write + as %2B" in answer.json()["detail"]
+        assert "write it as %2B" in answer.json()["detail"]
         right = await http.get(f"/api/users?phone_number=%2B{ana.phone_number[1:]}")
         assert right.json()["user_id"] == ana.user_id

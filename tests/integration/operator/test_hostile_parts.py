@@ -74,7 +74,7 @@ class Parts:
 
     def environment(self) -> dict[str, str]:
         """What leads an operator process there."""
-        constants = {"probe": {"METRICS_PORT": self.ports["metrics"], "AGENT_PORT": self.ports["agent"]}}
+        constants = {"probes.prober": {"METRICS_PORT": self.ports["metrics"], "AGENT_PORT": self.ports["agent"]}}
         ingresses = {name: (address, self.ports["ingress"]) for name, address in self.addresses.items()}
         return {"CHAT_TEST_CONSTANTS": json.dumps(constants), "CHAT_TEST_INGRESSES": json.dumps(ingresses)}
 
