@@ -7,6 +7,7 @@ is the promise; a call that is not in it fails.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import time
@@ -30,7 +31,7 @@ from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from chatserver.http.call import Call
 
@@ -201,24 +202,27 @@ async def cost_of_one(
     return await owner.meter.end(began, sent=sent, received=len(answer.content))
 
 
+async def least(name: str, measure: Callable[[], Awaitable[Cost]]) -> Cost:
+    """Return what is measured; above its bound it is measured again, since the server works by the clock too."""
+    cost = await measure()
+    return cost if cost.is_within(BOUNDS.get(name, NOTHING)) else cost.or_less(await measure())
+
+
 async def cost_of(owner: Owner, http: httpx.AsyncClient, call: Call) -> Cost:
     """Return the greatest cost of a call, over all that can be asked of it."""
     found = NOTHING
     bodies = owner.bodies(call)
     assert bodies, f"{call.route} needs its largest body here"
     for path, query, body in itertools.product(await owner.paths(call), owner.queries(call), bodies):
-        cost = await cost_of_one(owner, http, call, path, query, body)
-        if not cost.is_within(BOUNDS.get(call.route, NOTHING)):
-            # What the server does by the clock may have come between.
-            cost = cost.or_less(await cost_of_one(owner, http, call, path, query, body))
-        found = found.or_more(cost)
+        measure = functools.partial(cost_of_one, owner, http, call, path, query, body)
+        found = found.or_more(await least(call.route, measure))
     return found
 
 
 def frames(owner: Owner) -> dict[str, dict[str, Any]]:
     """Return the most expensive frame of each kind."""
     return {
-        "frame send": {"id": str(uuid.uuid4()), "chat_id": GROUP, "text": "\x01" * TEXT_MAX_CHARS},
+        "frame send": {"chat_id": GROUP, "text": "\x01" * TEXT_MAX_CHARS},
         "frame delivered": {"chat_id": GROUP, "seq": 1},
         "frame read": {"chat_id": GROUP, "seq": 1},
         "frame typing": {"chat_id": GROUP},
@@ -229,22 +233,13 @@ def frames(owner: Owner) -> dict[str, dict[str, Any]]:
 
 
 async def cost_of_frame(owner: Owner, socket: Socket, name: str, fields: dict[str, Any]) -> Cost:
-    """Return the cost of a frame."""
-    cost = await cost_of_one_frame(owner, socket, name, fields)
-    if not cost.is_within(BOUNDS.get(name, NOTHING)):
-        # What the server does by the clock may have come between.
-        again = {**fields, "id": str(uuid.uuid4())} if "id" in fields else fields
-        cost = cost.or_less(await cost_of_one_frame(owner, socket, name, again))
-    return cost
-
-
-async def cost_of_one_frame(owner: Owner, socket: Socket, name: str, fields: dict[str, Any]) -> Cost:
     """Return the cost of a frame, up to the answer that ends what it has begun."""
     kind = name.removeprefix("frame ")
     ends = {"send": {"ack", "error"}, "sync": {"synced"}, "subscribe": {"presence"}, "read": {"receipt"}}
     ends["delivered"] = {"receipt"}
     socket.frames.clear()
-    data = json.dumps({"type": kind, **fields})
+    own = {"id": str(uuid.uuid4())} if kind == "send" else {}
+    data = json.dumps({"type": kind, **own, **fields})
     began = await owner.meter.begin()
     await socket.connection.send(data)
     for count in range(1, len(fields.get("user_ids", [0])) + 1):
@@ -305,7 +300,9 @@ async def test_the_most_expensive_request_of_each_kind_is_bounded(owner: Owner) 
     ordered = sorted(CALLS, key=lambda call: LAST.index(call.route) + 1 if call.route in LAST else 0)
     async with owner.device.socket(owner.process, max_size=None) as socket:
         for name, fields in frames(owner).items():
-            costs[name] = await cost_of_frame(owner, socket, name, fields)
+            measure = functools.partial(cost_of_frame, owner, socket, name, fields)
+            # The others cost less the second time: a watermark rises once, and a chat's members are known by then.
+            costs[name] = await (least(name, measure) if name in {"frame subscribe", "frame ping"} else measure())
     async with owner.device.http(owner.process) as http, spare.http(owner.process) as other:
         for call in ordered:
             costs[call.route] = await cost_of(owner, other if call.route == "DELETE /api/auth/session" else http, call)
