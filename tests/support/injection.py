@@ -12,31 +12,20 @@ import ast
 import asyncio
 import contextlib
 import gc
-import inspect
 import sys
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterator
 
 Place = tuple[str, ...]
 """The project's calls, outermost first, as ``bus.py:94 run``."""
 
 POINT = "__injection_point__"
-
-
-async def _no_steps() -> AsyncIterator[None]:
-    return
-    yield
-
-
-_first_step: Any = anext(_no_steps())
-STEP: type[Any] = type(_first_step)
-"""What `anext` of an asynchronous generator makes: since Python 3.12 it must be awaited or closed, as a coroutine."""
-_first_step.close()
 
 _loop: ContextVar[str] = ContextVar("loop", default="")
 
@@ -131,7 +120,8 @@ class Injector:
         self.thrown.append(place)
         if place[-1].split()[-1] in self._late:
             return _done_and_then(awaited, fault())
-        if inspect.iscoroutine(awaited) or isinstance(awaited, STEP):
+        # Also the step of an asynchronous generator, which is one in all but its type.
+        if isinstance(awaited, Coroutine):
             awaited.close()
         elif isinstance(awaited, asyncio.Future):
             awaited.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
