@@ -92,3 +92,6 @@ class OutdatedError(OperatorError):
     """What a reconcile began with is not so any more; the next one begins with what is."""
 
     code = "Outdated"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"ChatCluster {name} changed during this reconcile; the next one uses its new state")

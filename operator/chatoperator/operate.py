@@ -20,6 +20,7 @@ from chatoperator.kube.client import FORBIDDEN, connect
 from chatoperator.metadata import KIND
 from chatoperator.probes.prober import Prober, session
 from chatoperator.reconcile import Reconciler
+from chatoperator.reconcile.context import Context
 
 if TYPE_CHECKING:
     from chatoperator.kube.client import Kube
@@ -43,17 +44,19 @@ async def run(configured: Settings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cast("Any", asyncio.current_task()).cancel)
     async with connect(os.environ.get("KUBECONFIG")) as kube, session() as probing:
         reconciler = Reconciler(
-            kube,
-            Cache(
+            Context(
                 kube,
-                configured.watch_namespaces,
+                Cache(
+                    kube,
+                    configured.watch_namespaces,
+                    monotonic=time.monotonic,
+                    bytes_max=configured.cache_bytes_max,
+                ),
+                Prober(probing),
+                configured,
                 monotonic=time.monotonic,
-                bytes_max=configured.cache_bytes_max,
-            ),
-            Prober(probing),
-            configured,
-            monotonic=time.monotonic,
-            now=lambda: dt.datetime.now(dt.UTC),
+                now=lambda: dt.datetime.now(dt.UTC),
+            )
         )
         controller = Controller(reconciler, monotonic=time.monotonic, unix_time=time.time)
         async with health.serving(configured.health_port, controller.check_alive):

@@ -10,6 +10,7 @@ from chatoperator.api.parse import parse
 from chatoperator.errors import OutdatedError
 from chatoperator.metadata import KIND
 from chatoperator.observed import Observed
+from chatoperator.reconcile.context import Context
 from chatoperator.reconcile.converge import Converger
 from chatoperator.reconcile.outcome import Outcome
 from chatoperator.reconcile.state import State
@@ -31,12 +32,14 @@ class Converging:
         self.state = State()
         self.outcome = Outcome()
         self._converger = Converger(
-            cast("Any", self.api),
-            cast("Any", self.api),
-            cast("Any", FakeProber()),
-            SETTINGS,
-            monotonic=lambda: 0,
-            now=lambda: NOW,
+            Context(
+                cast("Any", self.api),
+                cast("Any", self.api),
+                cast("Any", FakeProber()),
+                SETTINGS,
+                monotonic=lambda: 0,
+                now=lambda: NOW,
+            )
         )
 
     async def converge(self) -> list[str]:

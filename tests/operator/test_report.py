@@ -8,6 +8,7 @@ import pytest
 
 from chatoperator.errors import KubeError, OutdatedError
 from chatoperator.observed import Answer, Observed
+from chatoperator.reconcile.context import Context
 from chatoperator.reconcile.report import Reporter
 from chatoperator.reconcile.state import State
 from chatoperator.reporting.events import BURST, EventContent
@@ -26,12 +27,14 @@ class Reporting:
         self.body = body()
         self.state = State()
         self.reporter = Reporter(
-            cast("Any", self.api),
-            cast("Any", self.api),
-            cast("Any", self.prober),
-            SETTINGS,
-            monotonic=lambda: 0,
-            now=lambda: NOW,
+            Context(
+                cast("Any", self.api),
+                cast("Any", self.api),
+                cast("Any", self.prober),
+                SETTINGS,
+                monotonic=lambda: 0,
+                now=lambda: NOW,
+            )
         )
 
     async def report(self, *failures: KubeError) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from chatoperator.kube.cache import Cache
 from chatoperator.kube.kinds import path_of
 from chatoperator.metadata import KIND
 from chatoperator.reconcile import Reconciler
+from chatoperator.reconcile.context import Context
 from tests.support.chatclusters import SETTINGS, FakeProber
 from tests.support.standins import _complete, create
 
@@ -43,12 +44,14 @@ class Many:
         """What a new operator process knows: nothing."""
         self.cache = Cache(self.own, [self.namespace], monotonic=lambda: self.seconds)
         self.reconciler = Reconciler(
-            self.own,
-            self.cache,
-            self.prober,  # type: ignore[arg-type]
-            SETTINGS,
-            monotonic=lambda: self.seconds,
-            now=lambda: dt.datetime.now(dt.UTC),
+            Context(
+                self.own,
+                self.cache,
+                self.prober,  # type: ignore[arg-type]
+                SETTINGS,
+                monotonic=lambda: self.seconds,
+                now=lambda: dt.datetime.now(dt.UTC),
+            )
         )
 
     async def reconcile(self, *names: str, times: int = 1) -> dict[str, BaseException | None]:

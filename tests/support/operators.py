@@ -12,6 +12,7 @@ from chatoperator.kube.kinds import CERTIFICATE, CHILDREN, ROUTE
 from chatoperator.metadata import KIND
 from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
+from chatoperator.reconcile.context import Context
 from tests.support.chatclusters import SETTINGS, FakeProber
 
 if TYPE_CHECKING:
@@ -59,12 +60,14 @@ class Operator:
         changed = type(SETTINGS)(**{**SETTINGS.__dict__, **settings})
         self.cache = Cache(self.own, [self.namespace], monotonic=lambda: self.seconds)
         self.reconciler = Reconciler(
-            self.own,
-            self.cache,
-            self.prober,  # type: ignore[arg-type]
-            changed,
-            monotonic=lambda: self.seconds,
-            now=lambda: dt.datetime.now(dt.UTC) + self.later,
+            Context(
+                self.own,
+                self.cache,
+                self.prober,  # type: ignore[arg-type]
+                changed,
+                monotonic=lambda: self.seconds,
+                now=lambda: dt.datetime.now(dt.UTC) + self.later,
+            )
         )
 
     async def reconcile(self, times: int = 1, *, name: str = "demo", seconds: float = 15) -> None:

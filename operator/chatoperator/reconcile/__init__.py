@@ -27,16 +27,12 @@ from chatoperator.reporting import hostnames
 from chatoperator.reporting.hostnames import Claims
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable
-
     from chatoperator.kube.cache import Cache
-    from chatoperator.kube.client import Kube
     from chatoperator.kube.lanes import Key
     from chatoperator.metadata import Manifest
-    from chatoperator.probes.prober import Prober
+    from chatoperator.observed import Observed
+    from chatoperator.reconcile.context import Context
     from chatoperator.reconcile.outcome import Outcome
-    from chatoperator.settings import Settings
 
 CONFLICTS_REPORTED = 3
 """Conflicts in a row until status reports them: then something else writes all the time, or blocks a deletion."""
@@ -59,32 +55,13 @@ class Reconciler:
     """Brings ChatClusters to their desired state.
 
     Args:
-        kube: The API server.
-        cache: What lists and watches have delivered.
-        prober: Probes the running parts.
-        settings: The operator's settings.
-        monotonic: Seconds that never go back, for intervals.
-        now: The time with its zone, to compare with that of certificates, deletions and status.
+        context: What all reconciles work with.
     """
 
-    def __init__(
-        self,
-        kube: Kube,
-        cache: Cache,
-        prober: Prober,
-        settings: Settings,
-        *,
-        monotonic: Callable[[], float],
-        now: Callable[[], dt.datetime],
-    ) -> None:
-        self._kube = kube
-        self._prober = prober
-        self._settings = settings
-        self._monotonic = monotonic
-        self._now = now
-        self._cache = cache
-        self._converger = Converger(kube, cache, prober, settings, monotonic=monotonic, now=now)
-        self._reporter = Reporter(kube, cache, prober, settings, monotonic=monotonic, now=now)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._converger = Converger(context)
+        self._reporter = Reporter(context)
         self._states: dict[Key, State] = {}
         self._claims = Claims()
         # One at a time: together, none of them would be written before its request's time is up.
@@ -93,17 +70,17 @@ class Reconciler:
     @property
     def cache(self) -> Cache:
         """What reconciles observe."""
-        return self._cache
+        return self._context.cache
 
     def chatclusters(self) -> list[Key]:
         """All ChatClusters there are, for the sweep."""
-        keys = self._cache.chatclusters()
+        keys = self._context.cache.chatclusters()
         for key in self._states.keys() - set(keys):
             self._forget(key)
         self._claims.keep(keys)
         for key in keys:
             if key not in self._claims:
-                self._claim(self._cache.chatcluster(key))
+                self._claim(self._context.cache.chatcluster(key))
         return keys
 
     @property
@@ -118,7 +95,7 @@ class Reconciler:
             ready: Only those that were ready, or only those that were not; None for all.
         """
         states = {key: state for key, state in self._states.items() if ready in (None, bool(state.ready))}
-        return await pulse(self._prober, states, self._now())
+        return await pulse(self._context.prober, states, self._context.now())
 
     async def reconcile(self, key: Key) -> None:
         """Bring one ChatCluster to its desired state, as far as it can be done now.
@@ -130,19 +107,19 @@ class Reconciler:
             await self._reconcile(key)
         finally:
             if key in self._states:
-                self._states[key].free(everything=self._cache.size(key) > REMEMBERED_BYTES_MAX)
+                self._states[key].free(everything=self._context.cache.size(key) > REMEMBERED_BYTES_MAX)
 
     async def _reconcile(self, key: Key) -> None:
         namespace, name = key
-        await self._cache.filled(namespace)
-        body = self._cache.chatcluster(key)
+        await self._context.cache.filled(namespace)
+        body = self._context.cache.chatcluster(key)
         if body is None:
             self._forget(key)
             return
-        observed = observe(self._cache, body, self._now())
+        observed = observe(self._context.cache, body, self._context.now())
         # First, and whatever comes of the rest: what a deletion takes along must not depend on it.
-        observed = await confirmed(self._cache, body, observed, recorded(body))
-        observed, outcome = await keep_owners(self._kube, self._cache, body, observed)
+        observed = await confirmed(self._context.cache, body, observed, recorded(body))
+        observed, outcome = await keep_owners(self._context.kube, self._context.cache, body, observed)
         if "deletionTimestamp" in body["metadata"]:
             # Its children follow by garbage collection.
             self._forget(key)
@@ -153,11 +130,11 @@ class Reconciler:
             if led is None:
                 return
             body = led
-        elif self._monotonic() < state.unreadable_until:
+        elif self._context.monotonic() < state.unreadable_until:
             return
         else:
             # Also where the API server does not take the report in time.
-            state.unreadable_until = self._monotonic() + UNREADABLE_RETRY_SECONDS
+            state.unreadable_until = self._context.monotonic() + UNREADABLE_RETRY_SECONDS
         try:
             cluster = read(body)
             check_readable(observed.children.values())
@@ -165,14 +142,7 @@ class Reconciler:
             observed, desired = await self._converger.converge(cluster, body, observed, state, outcome)
         except SpecError as error:
             self._claims.remove(key)
-            readable = {place: raw for place, raw in observed.children.items() if is_readable(raw)}
-            lost, observed = losses(body, observed), replace(observed, children=readable)
-            if is_readable(body):
-                await self._reporter.refuse(body, observed, state, spec_error=str(error), lost=lost)
-            else:
-                async with self._unreadable:
-                    await self._reporter.refuse(body, observed, state, spec_error=str(error), lost=lost)
-                state.unreadable_until = self._monotonic() + UNREADABLE_SECONDS
+            await self._refuse(body, observed, state, error)
             outcome.raise_first()
             return
         self._report_only_lasting_conflicts(state, outcome)
@@ -185,6 +155,21 @@ class Reconciler:
             await self._reporter.record_event(body, state, one)
         outcome.raise_first()
 
+    async def _refuse(self, body: Manifest, observed: Observed, state: State, error: SpecError) -> None:
+        """Report what is wrong with the spec; on a ChatCluster that cannot be read, one at a time.
+
+        Raises:
+            KubeError: The API server refused the status or an Event.
+        """
+        children = {place: raw for place, raw in observed.children.items() if is_readable(raw)}
+        lost, readable = losses(body, observed), is_readable(body)
+        async with contextlib.nullcontext() if readable else self._unreadable:
+            await self._reporter.refuse(
+                body, replace(observed, children=children), state, spec_error=str(error), lost=lost
+            )
+        if not readable:
+            state.unreadable_until = self._context.monotonic() + UNREADABLE_SECONDS
+
     async def _lead(self, body: Manifest, state: State) -> Manifest | None:
         """Make sure that no other operator serves the ChatCluster.
 
@@ -194,20 +179,20 @@ class Reconciler:
         Raises:
             KubeError: The API server did not take the claim.
         """
-        metadata, settings = body["metadata"], self._settings
+        metadata, settings = body["metadata"], self._context.settings
         made = stand(
             body.get("status") or {},
             f"{settings.namespace}/{settings.lease_name}",
             settings.version,
             state.standing,
-            self._monotonic(),
+            self._context.monotonic(),
             lambda: secrets.token_hex(8),
         )
         if made.patch:
-            patched = await self._kube.patch_status(
+            patched = await self._context.kube.patch_status(
                 metadata["namespace"], metadata["name"], dict(made.patch), uid=metadata["uid"]
             )
-            self._cache.note(patched)
+            self._context.cache.note(patched)
             body = {**body, "status": (patched or {}).get("status") or {}}
         if made.rival != state.rival and made.rival is not None:
             log.warning(

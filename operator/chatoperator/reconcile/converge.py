@@ -18,20 +18,14 @@ from chatoperator.reconcile.touch import touch
 from chatoperator.reconcile.usersecrets import named_secrets
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable
-
     from chatoperator.api.spec import ChatCluster
     from chatoperator.desired import Desired
-    from chatoperator.kube.cache import Cache
-    from chatoperator.kube.client import Kube
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.parts.losses import HeldContent
-    from chatoperator.probes.prober import Prober
+    from chatoperator.reconcile.context import Context
     from chatoperator.reconcile.outcome import Outcome
     from chatoperator.reconcile.state import State
-    from chatoperator.settings import Settings
 
 ROUNDS_MAX = 4
 """Of one reconcile. A bring-up needs three: the migrate Job is named after the claim's uid, and the last one finds
@@ -45,31 +39,12 @@ class Converger:
     """Brings the children of a ChatCluster to their desired state.
 
     Args:
-        kube: The API server.
-        cache: What is observed; gets the answers of the API server.
-        prober: Reads the running parts.
-        settings: The operator's own.
-        monotonic: Seconds that never go back, for intervals.
-        now: The time with its zone, to compare with the API server's.
+        context: What all reconciles work with.
     """
 
-    def __init__(
-        self,
-        kube: Kube,
-        cache: Cache,
-        prober: Prober,
-        settings: Settings,
-        *,
-        monotonic: Callable[[], float],
-        now: Callable[[], dt.datetime],
-    ) -> None:
-        self._kube = kube
-        self._cache = cache
-        self._prober = prober
-        self._settings = settings
-        self._monotonic = monotonic
-        self._now = now
-        self._applier = Applier(kube, cache, monotonic=monotonic)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._applier = Applier(context.kube, context.cache, monotonic=context.monotonic)
 
     async def converge(
         self, cluster: ChatCluster, body: Manifest, observed: Observed, state: State, outcome: Outcome
@@ -99,7 +74,7 @@ class Converger:
                 break
             before = observed
             # A change that has just been written is on its way: status must not call the spec applied before it is.
-            observed = with_writes(self._cache, body, observed)
+            observed = with_writes(self._context.cache, body, observed)
             if observed.children == before.children:
                 break
         return observed, desired
@@ -116,44 +91,44 @@ class Converger:
             SpecError: The spec cannot work on what there is.
             KubeError: The API server did not answer.
         """
-        observed = await confirmed(self._cache, body, observed, credentials_of(cluster, observed))
+        observed = await confirmed(self._context.cache, body, observed, credentials_of(cluster, observed))
         observed = replace(
             observed,
-            user_secrets=await named_secrets(self._kube, cluster),
-            agent=await report_of_agent(self._prober, observed),
+            user_secrets=await named_secrets(self._context.kube, cluster),
+            agent=await report_of_agent(self._context.prober, observed),
             readings=state.readings,
-            served=frozenset(kind for kind in (CERTIFICATE, ROUTE) if self._cache.serves(kind)),
+            served=frozenset(kind for kind in (CERTIFICATE, ROUTE) if self._context.cache.serves(kind)),
         )
         while True:
             desired = decide(
                 cluster,
                 body,
                 observed,
-                settings=self._settings,
-                now=self._now(),
+                settings=self._context.settings,
+                now=self._context.now(),
                 held=held,
                 replicas=scale.present_number(cluster, body, observed, state),
                 new_secret=lambda: secrets.token_urlsafe(SECRET_BYTES),
             )
             names = names_of(state.rendered(desired).digests, observed)
-            seen = observed if cluster.paused else await confirmed(self._cache, body, observed, names)
+            seen = observed if cluster.paused else await confirmed(self._context.cache, body, observed, names)
             if seen.children.keys() == observed.children.keys():
                 break
             # One that had lost its labels: it may change what there is to do.
             observed = seen
         desired = desired.withholding(taken(cluster, seen), seen)
-        replicas = await scale.decide(self._prober, desired, body, seen, state, now=self._monotonic())
+        replicas = await scale.decide(self._context.prober, desired, body, seen, state, now=self._context.monotonic())
         return seen, replace(desired, replicas=replicas)
 
     async def _write(self, desired: Desired, observed: Observed, state: State, outcome: Outcome) -> None:
         """Write what differs. A refused step does not keep the others from their work; the outcome gets the refusal."""
         applied = await self._applier.apply_all(desired, observed, state, outcome)
-        await touch(self._kube, self._cache, applied, observed, outcome)
+        await touch(self._context.kube, self._context.cache, applied, observed, outcome)
         with outcome.collecting():
-            await cleanup.delete_jobs(self._kube, applied, observed, self._now())
+            await cleanup.delete_jobs(self._context.kube, applied, observed, self._context.now())
         with outcome.collecting():
             names = {one.key for one in state.rendered(applied).digests}
-            await cleanup.delete_undesired(self._kube, applied, observed, names, outcome)
+            await cleanup.delete_undesired(self._context.kube, applied, observed, names, outcome)
 
     async def _check_current(self, body: Manifest) -> None:
         """Look up the ChatCluster itself before anything is written in its name: the cache may lag behind.
@@ -165,9 +140,7 @@ class Converger:
             KubeError: The API server did not answer.
         """
         metadata = body["metadata"]
-        live = await self._cache.look_again(KIND, metadata["namespace"], metadata["name"])
+        live = await self._context.cache.look_again(KIND, metadata["namespace"], metadata["name"])
         seen = None if live is None else (live["metadata"]["uid"], live["metadata"]["generation"])
         if seen != (metadata["uid"], metadata["generation"]):
-            raise OutdatedError(
-                f"ChatCluster {metadata['name']} changed during this reconcile; the next one uses its new state"
-            )
+            raise OutdatedError(metadata["name"])

@@ -23,20 +23,16 @@ from chatoperator.reporting import refusals, status
 from chatoperator.reporting.events import event, turned
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from chatoperator.desired import Desired
     from chatoperator.errors import KubeError
-    from chatoperator.kube.cache import Cache
-    from chatoperator.kube.client import Kube
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.parts.irreplaceable import Loss
-    from chatoperator.probes.prober import Prober
+    from chatoperator.reconcile.context import Context
     from chatoperator.reconcile.state import State
     from chatoperator.reporting.events import EventContent
-    from chatoperator.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -45,30 +41,11 @@ class Reporter:
     """Writes the status of ChatClusters.
 
     Args:
-        kube: The API server.
-        cache: Gets the answers of the API server.
-        prober: The running parts.
-        settings: The operator's settings.
-        monotonic: Seconds that never go back, for the number of Events.
-        now: The time with its zone.
+        context: What all reconciles work with.
     """
 
-    def __init__(
-        self,
-        kube: Kube,
-        cache: Cache,
-        prober: Prober,
-        settings: Settings,
-        *,
-        monotonic: Callable[[], float],
-        now: Callable[[], dt.datetime],
-    ) -> None:
-        self._kube = kube
-        self._cache = cache
-        self._prober = prober
-        self._settings = settings
-        self._monotonic = monotonic
-        self._now = now
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     async def refuse(
         self, body: Manifest, observed: Observed, state: State, *, spec_error: str, lost: tuple[Loss, ...]
@@ -82,8 +59,8 @@ class Reporter:
         inputs = ConditionInputs(
             body=body,
             observed=observed,
-            answer=await reach(self._prober, state.targets),
-            now=self._now(),
+            answer=await reach(self._context.prober, state.targets),
+            now=self._context.now(),
             spec_error=spec_error,
             lost=lost,
         )
@@ -105,11 +82,11 @@ class Reporter:
             KubeError: The API server refused the status or an Event.
             OutdatedError: The spec has changed meanwhile.
         """
-        now = self._now()
+        now = self._context.now()
         self._remember(desired, state)
         state.targets = targets(body, observed, own_for=self._own_for(state))
         without_pods = podless(desired.cluster.name, observed, desired.migration.job_name)
-        answer = await reach(self._prober, state.targets)
+        answer = await reach(self._context.prober, state.targets)
         state.waiting |= not answer.ok and fresh(without_pods.values(), now)
         inputs = ConditionInputs(
             body=body,
@@ -119,10 +96,10 @@ class Reporter:
             desired=desired,
             decision=state.decision,
             failure=refusals.words(failures) if failures else None,
-            contested=contested(state.contests, state.overruled, state.rival, self._monotonic()),
+            contested=contested(state.contests, state.overruled, state.rival, self._context.monotonic()),
             conflict=conflict,
             claim_refusal=state.claim_refusal,
-            rejections=await rejections(self._kube, without_pods),
+            rejections=await rejections(self._context.kube, without_pods),
         )
         await self._write(state, inputs, figures(body, observed, desired))
 
@@ -134,10 +111,10 @@ class Reporter:
         if served.self_signed is None:
             state.own_since = None
         elif state.own_since is None:
-            state.own_since = self._monotonic()
+            state.own_since = self._context.monotonic()
 
     def _own_for(self, state: State) -> float | None:
-        return None if state.own_since is None else self._monotonic() - state.own_since
+        return None if state.own_since is None else self._context.monotonic() - state.own_since
 
     async def record_event(self, body: Manifest, state: State, content: EventContent) -> None:
         """Create an Event, unless there were too many of late; the log has all of them.
@@ -145,20 +122,24 @@ class Reporter:
         Raises:
             KubeError: The API server refused it.
         """
-        allowance = state.events.spend(self._monotonic())
+        allowance = state.events.spend(self._context.monotonic())
         if allowance is None:
             return
         state.events = allowance
         made = event(
-            body, content, pod_name=self._settings.pod_name, now=rfc3339(self._now()), suffix=secrets.token_hex(8)
+            body,
+            content,
+            pod_name=self._context.settings.pod_name,
+            now=rfc3339(self._context.now()),
+            suffix=secrets.token_hex(8),
         )
-        await self._kube.create_event(made)
+        await self._context.kube.create_event(made)
 
     async def _write(self, state: State, inputs: ConditionInputs, figures: Mapping[str, Any]) -> None:
         """One status patch if anything changed, and Events for the conditions that changed."""
         body, name = inputs.body, inputs.name
         metadata, held = body["metadata"], body.get("status") or {}
-        now = rfc3339(self._now())
+        now = rfc3339(self._context.now())
         made = status.merge(
             held.get("conditions") or [], conditions(inputs), generation=metadata["generation"], now=now
         )
@@ -177,8 +158,8 @@ class Reporter:
         changed = {key: value for key, value in desired.items() if held.get(key) != value}
         if not changed:
             return
-        patched = await self._kube.patch_status(metadata["namespace"], name, changed, uid=metadata["uid"])
-        self._cache.note(patched)
+        patched = await self._context.kube.patch_status(metadata["namespace"], name, changed, uid=metadata["uid"])
+        self._context.cache.note(patched)
         for condition in status.transitions(held.get("conditions") or [], made):
             log.info(
                 "condition",
@@ -193,7 +174,7 @@ class Reporter:
                 await self.record_event(body, state, turned(condition))
         if patched is not None and patched["metadata"]["generation"] != metadata["generation"]:
             # The cache holds the new spec already, so that no watch will wake anybody for it.
-            raise OutdatedError(f"ChatCluster {name} changed during this reconcile; the next one uses its new state")
+            raise OutdatedError(name)
 
 
 def _show(namespace: str, name: str, status: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from chatoperator.kube.cache import Cache
 from chatoperator.kube.client import connect
 from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
+from chatoperator.reconcile.context import Context
 from tests.support import crds
 from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER
 from tests.support.chart import render
@@ -141,12 +142,14 @@ async def prober(
     fake = FakeProber()
     async with connect(str(kubeconfig)) as kube:
         reconciler = Reconciler(
-            kube,
-            Cache(kube, (), monotonic=time.monotonic),
-            fake,  # type: ignore[arg-type]
-            SETTINGS,
-            monotonic=time.monotonic,
-            now=lambda: dt.datetime.now(dt.UTC),
+            Context(
+                kube,
+                Cache(kube, (), monotonic=time.monotonic),
+                fake,  # type: ignore[arg-type]
+                SETTINGS,
+                monotonic=time.monotonic,
+                now=lambda: dt.datetime.now(dt.UTC),
+            )
         )
         controller = Controller(reconciler, monotonic=time.monotonic, unix_time=time.time)
         running = asyncio.create_task(
