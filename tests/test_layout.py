@@ -14,6 +14,10 @@ def tracked() -> list[Path]:
     return [Path(line) for line in listed.stdout.splitlines()]
 
 
+def sources(folders: set[str]) -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".py" and path.parts[0] in folders]
+
+
 def test_the_operator_folder_never_hides_the_standard_library() -> None:
     assert not (ROOT / "operator" / "__init__.py").exists()
 
@@ -27,13 +31,11 @@ def test_each_third_party_client_has_one_importer() -> None:
         "phonenumbers": {"chatserver/chatserver/users/phone_numbers.py"},
         "precis_i18n": {"chatserver/chatserver/users/names.py"},
     }
-    sources = [
-        path for path in tracked() if path.suffix == ".py" and path.parts[0] in {"operator", "chatserver", "clients"}
-    ]
+    searched = sources({"operator", "chatserver", "clients"})
     for module, allowed in importers.items():
         found = {
             str(path)
-            for path in sources
+            for path in searched
             for line in (ROOT / path).read_text().splitlines()
             if line.lstrip().startswith((f"import {module}", f"from {module}"))
         }
@@ -101,6 +103,7 @@ def test_each_decision_has_a_number_of_its_own() -> None:
 
 def test_no_file_of_production_is_too_long_to_read_at_once() -> None:
     folders = {"operator", "chatserver", "clients", "kubectl-chatcluster", "images", "localcluster", "release", "crds"}
-    sources = [path for path in tracked() if path.suffix == ".py" and path.parts[0] in folders]
-    lines = {str(path): len((ROOT / path).read_text().splitlines()) for path in sources if (ROOT / path).exists()}
+    lines = {
+        str(path): len((ROOT / path).read_text().splitlines()) for path in sources(folders) if (ROOT / path).exists()
+    }
     assert not {path: count for path, count in lines.items() if count > LINES_MAX}

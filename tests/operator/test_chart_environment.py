@@ -12,6 +12,7 @@ from chatoperator import settings
 from chatoperator.api.quantity import number
 from chatoperator.errors import SettingsError
 from tests.support.cluster import ROOT
+from tests.support.recorded import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,18 +35,8 @@ FIXED_IN_THE_CHART = {"CHATOPERATOR_HEALTH_PORT", "CHATOPERATOR_METRICS_PORT"}
 """Variables that only tests set: the chart has the default ports."""
 
 
-class _Recorded(dict[str, str]):
-    def __init__(self, values: Mapping[str, str]) -> None:
-        super().__init__(values)
-        self.read: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.read.add(name)
-        return super().get(name, default)
-
-
 def test_the_operator_reads_each_variable_that_the_chart_sets_and_no_other() -> None:
-    given = _Recorded(LEAST)
+    given = Recorded(LEAST)
     settings.read(given)
     assert set(re.findall(r"- name: ([A-Z_]+)$", TEMPLATE, re.MULTILINE)) == given.read - FIXED_IN_THE_CHART
 

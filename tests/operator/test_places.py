@@ -25,6 +25,7 @@ from tests.support.chatclusters import body, desired
 from tests.support.cluster import ROOT
 from tests.support.extremes import merged
 from tests.support.places import ENVIRONMENT, PLACES, POSTED, RENAMED, USED_ELSEWHERE
+from tests.support.recorded import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -156,18 +157,6 @@ def test_each_variable_is_the_setting_that_is_named(field: str, tmp_path: Path) 
     assert different <= {PLACES[field].setting, "otp_webhook"}
 
 
-class _Recorded(dict[str, str]):
-    """An environment that knows which of its variables were read."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        super().__init__(values)
-        self.read: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.read.add(name)
-        return super().get(name, default)
-
-
 def owned() -> set[str]:
     """The variables that the operator sets itself, with whatever a spec has."""
     spec = merged(merged(body()["spec"], POSTED), {"auth": {"callingCodes": ["49"]}})
@@ -180,7 +169,7 @@ def owned() -> set[str]:
 
 def test_servers_read_each_variable_that_the_operator_sets(tmp_path: Path) -> None:
     spec = merged(merged(body()["spec"], POSTED), {"auth": {"callingCodes": ["49"]}})
-    given = _Recorded(environment(rendered(spec), tmp_path))
+    given = Recorded(environment(rendered(spec), tmp_path))
     read_settings(given)
     assert owned() - given.read == set()
 

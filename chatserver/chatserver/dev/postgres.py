@@ -16,12 +16,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from chatserver.dev.programs import EmbeddedPostgresError, choose_user, find_binaries, reachable, wheel_binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 START_SECONDS = 60
 """Seconds initdb or a start may take: a start after a crash replays the log first."""
@@ -201,19 +201,10 @@ class PrivatePostgres:
         tied = threading.current_thread() is threading.main_thread()
         with self.log.open("ab") as log:
             already_logged = log.tell()
-            process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
-                [str(self.binaries / "postgres"), "-D", str(self.data), "-k", str(self.folder)],
-                user=self._uid,
-                group=self._gid,
-                extra_groups=self._groups,
-                cwd=self.folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Its own process group, so that Ctrl-C reaches only the server, which needs the database to stop.
-                start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()) if tied else None,  # noqa: PLW1509 - takes no locks
+            process = self._spawn(
+                ["postgres", "-D", str(self.data), "-k", str(self.folder)],
+                output=log,
+                preexec=_die_with_parent(os.getpid()) if tied else None,
             )
         self._process = process
         try:
@@ -221,6 +212,25 @@ class PrivatePostgres:
         except BaseException:
             self.stop()
             raise
+
+    def _spawn(
+        self, command: Sequence[str], *, output: IO[Any], preexec: Callable[[], None] | None = None
+    ) -> subprocess.Popen[bytes]:
+        program, *arguments = command
+        return subprocess.Popen(  # noqa: S603 - a fixed program, no shell
+            [str(self.binaries / program), *arguments],
+            user=self._uid,
+            group=self._gid,
+            extra_groups=self._groups,
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Its own process group, so that Ctrl-C reaches only the server, which needs the database to stop.
+            start_new_session=True,
+            preexec_fn=preexec,  # noqa: PLW1509 - takes no locks
+        )
 
     def _wait_ready(self, process: subprocess.Popen[bytes], already_logged: int) -> None:
         # As pg_ctl does: the last line of its pid file says so.
@@ -256,18 +266,7 @@ class PrivatePostgres:
         # Its output goes to a file: a pipe would be kept open by whatever the program leaves behind.
         with tempfile.TemporaryFile("w+", errors="replace") as output:
             try:
-                process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
-                    [str(self.binaries / program), *arguments],
-                    user=self._uid,
-                    group=self._gid,
-                    extra_groups=self._groups,
-                    cwd=self.folder,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                process = self._spawn([program, *arguments], output=output)
             except OSError as error:
                 raise EmbeddedPostgresError(f"{program} in {self.binaries} cannot run: {error.strerror}.") from error
             try:

@@ -8,6 +8,7 @@ from chatoperator.kube.objects import secret_text
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.routing import RouteTrouble
 from chatoperator.parts.ingress.tls.faults import Grade, certificate_faults
+from chatoperator.parts.ingress.tls.supplied import KEYS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
-
-KEYS = ("tls.crt", "tls.key")
 
 
 def front_certificate_trouble(
