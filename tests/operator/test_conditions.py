@@ -146,7 +146,7 @@ def test_a_migration_that_fails_again_and_again_is_told_with_how_it_ended() -> N
     )
     made = by_type(conditions(inputs(replace(running(), pods=pods), migration=MIGRATING)))["Progressing"]
     assert (made.status, made.reason) == ("True", "MigrationFailing")
-    assert "exited with code 2. Check its logs (kubectl logs job/demo-migrate-1 -c migrate)" in made.message
+    assert "exited with code 2. Check its logs (kubectl logs job/demo-migrate-1 -c migrate -n chat)" in made.message
     assert "another image" not in made.message
 
 

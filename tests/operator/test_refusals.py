@@ -93,7 +93,7 @@ TOO_LARGE = (
             "secrets/demo-database",
             'Secret "demo-database" is invalid: data: Forbidden: field is immutable when `immutable` is set',
             422,
-            "kubectl get secret demo-database -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -",
+            "kubectl get secret demo-database -n chat -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -",
         ),
         (
             "statefulsets/demo-postgres",

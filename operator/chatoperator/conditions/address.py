@@ -27,6 +27,7 @@ def missing(inputs: ConditionInputs) -> str | None:
         return None
     return (
         f"Service {name} of type LoadBalancer has no external address yet, so clients outside the cluster cannot "
-        f"connect. If it gets none within a minute, check the Events (kubectl describe service {name}); install a load "
-        "balancer controller, or set ingress.service.type to NodePort or ClusterIP"
+        f"connect. If it gets none within a minute, check the Events (kubectl describe service {name} "
+        f"-n {inputs.namespace}); install a load balancer controller, or set ingress.service.type to NodePort or "
+        "ClusterIP"
     )

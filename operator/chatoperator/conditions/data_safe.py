@@ -95,8 +95,8 @@ def _message(inputs: ConditionInputs, loss: Loss) -> str:
         return _leaving_message(inputs, loss)
     return (
         f"{loss.kind} {loss.name} {STATES[loss.subject]}. {EFFECTS[loss.subject]}. Only if that is impossible, allow "
-        f"{NEW_CONTENT[loss.subject]}: kubectl annotate chatcluster {inputs.name} --overwrite "
-        f"{NEW_CONTENT_ANNOTATION}={loss.uid}"
+        f"{NEW_CONTENT[loss.subject]}: kubectl annotate chatcluster {inputs.name} -n {inputs.namespace} "
+        f"--overwrite {NEW_CONTENT_ANNOTATION}={loss.uid}"
     )
 
 

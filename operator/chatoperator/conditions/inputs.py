@@ -65,6 +65,11 @@ class ConditionInputs:
         return str(self.body["metadata"]["name"])
 
     @property
+    def namespace(self) -> str:
+        """Of the ChatCluster."""
+        return str(self.body["metadata"]["namespace"])
+
+    @property
     def uid(self) -> str:
         """Of the ChatCluster."""
         return str(self.body["metadata"]["uid"])

@@ -51,7 +51,7 @@ def message(inputs: ConditionInputs) -> str:
         return f"The migration waits for the database: {database_ready.condition(inputs).message}"
     job = inputs.observed.child("Job", name)
     if job_state(job) == "Failed":
-        return f"Job {name} failed; the operator retries it. Check its logs ({_logs(name)}). {remedy(inputs)}"
+        return f"Job {name} failed; the operator retries it. Check its logs ({_logs(inputs, name)}). {remedy(inputs)}"
     return _failing(inputs) or _waiting(inputs, name, job)
 
 
@@ -74,12 +74,12 @@ def _failing(inputs: ConditionInputs) -> str | None:
         return None
     if not found and name in _reported_failure(inputs):
         # The Job was recreated after it failed: until it succeeds nothing has changed for an admin.
-        return f"Job {name} failed before and is retried. Check its logs ({_logs(name)}). {remedy(inputs)}"
+        return f"Job {name} failed before and is retried. Check its logs ({_logs(inputs, name)}). {remedy(inputs)}"
     if not found:
         return None
     if not inputs.observed.job_pods(name):
         return f"Job {name} has no pod: {found[0]}"
-    return f"Job {name} fails and is retried: {found[0]}. Check its logs ({_logs(name)}). {remedy(inputs)}"
+    return f"Job {name} fails and is retried: {found[0]}. Check its logs ({_logs(inputs, name)}). {remedy(inputs)}"
 
 
 def _reported_failure(inputs: ConditionInputs) -> str:
@@ -88,6 +88,6 @@ def _reported_failure(inputs: ConditionInputs) -> str:
     return next((str(one["message"]) for one in held if one["reason"] in FAILED), "")
 
 
-def _logs(job_name: str) -> str:
+def _logs(inputs: ConditionInputs, job_name: str) -> str:
     """By container: others may have been injected into the pod."""
-    return f"kubectl logs job/{job_name} -c migrate"
+    return f"kubectl logs job/{job_name} -c migrate -n {inputs.namespace}"

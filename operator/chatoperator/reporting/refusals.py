@@ -90,6 +90,11 @@ def _object(path: str) -> tuple[str | None, str]:
     return KIND_OF.get(plural), name
 
 
+def _namespace(path: str) -> str:
+    """The namespace in the path of a request; empty for an object of the whole cluster."""
+    return path.partition("/namespaces/")[2].partition("/")[0]
+
+
 def _field(kind: str, name: str, reason: str) -> str | None:
     """The field of the spec behind a refusal; None where none is known to be."""
     by_kind = {
@@ -126,7 +131,7 @@ def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
     elif refusal.status == FORBIDDEN or "admission webhook" in reason:
         made = f"Change the quota, policy or webhook that rejects it, or {correct}"
     elif IMMUTABLE.search(reason):
-        made = _recreate(kind, name)
+        made = _recreate(kind, name, _namespace(refusal.path))
     elif refusal.status == CONFLICT:
         made = f"Another program keeps changing {kind} {name}; metadata.managedFields names it. Stop that program"
     else:
@@ -143,14 +148,14 @@ def _undo(kind: str, name: str, correct: str) -> str:
     return f"Another user or program has set that in {kind} {name}: delete it, and the operator recreates it"
 
 
-def _recreate(kind: str, name: str) -> str:
+def _recreate(kind: str, name: str, namespace: str) -> str:
     """What to do about a field that never changes, so that nothing is lost by it."""
     if kind == "PersistentVolumeClaim":
         return "Restore the old value of spec.database.storage; Kubernetes cannot change it on an existing volume"
     if kind == "Secret":
         return (
             "The Secret has immutable: true, which cannot be undone. Recreate it with the same content: "
-            f"kubectl get secret {name} -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"
+            f"kubectl get secret {name} -n {namespace} -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"
         )
     if kind == "StatefulSet":
         return (

@@ -90,7 +90,8 @@ async def test_what_is_told_of_an_immutable_secret_keeps_its_content(operator: O
     operator.kubectl("patch", "secret", "demo-database", "--type=merge", "-p", json.dumps({"immutable": True}))
     operator.kubectl("annotate", "cc", "demo", f"{ROTATE_ANNOTATION}=now")
     told = await _told(operator, {})
-    assert "kubectl get secret demo-database -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -" in told
+    read = f"kubectl get secret demo-database -n {operator.namespace} -o yaml"
+    assert f"{read} | sed '/^immutable:/d' | kubectl replace --force -f -" in told
     kept = operator.kubectl("get", "secret", "demo-database", "-o", "yaml").splitlines()
     mutable = "\n".join(line for line in kept if not line.startswith("immutable:"))
     operator.kubectl("replace", "--force", "-f", "-", stdin=mutable)

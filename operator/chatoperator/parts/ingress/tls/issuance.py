@@ -73,7 +73,9 @@ def _trouble(
         return "CertificateNotIssued", f"Certificate {name} does not exist yet"
     issuing, ready = _condition(certificate, "Issuing"), _condition(certificate, "Ready")
     if issuing.get("status") == "False" and issuing.get("reason") != "Issued":
-        return "CertificateFailed", f"Certificate {name}: {_words(issuing)}. Check kubectl describe certificate {name}"
+        return "CertificateFailed", (
+            f"Certificate {name}: {_words(issuing)}. Check kubectl describe certificate {name} -n {cluster.namespace}"
+        )
     if ready.get("status") == "True" and filled:
         return None, ""
     state = _words(issuing) or _words(ready) or "cert-manager has not processed it yet; check that cert-manager runs"
