@@ -97,7 +97,8 @@ def _simulate(parsed: argparse.Namespace) -> None:
 
 def _run() -> None:
     # Here, so that the simulator needs none of the operator's libraries.
-    from chatoperator import logs, metrics, operate, settings  # noqa: PLC0415
+    from chatoperator import logs, operate, settings  # noqa: PLC0415
+    from chatoperator.metrics import prometheus  # noqa: PLC0415
 
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         # Elsewhere its requests to pods and Services would leave for addresses that belong to somebody else.
@@ -109,7 +110,7 @@ def _run() -> None:
     except SettingsError as error:
         _refuse(str(error))
     logs.configure(configured.log_level)
-    metrics.serve(configured.metrics_port)
+    prometheus.serve(configured.metrics_port)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(operate.run(configured))
 

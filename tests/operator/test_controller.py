@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from prometheus_client import REGISTRY
 
 from chatoperator import controller as controller_module
 from chatoperator.controller import Controller
 from chatoperator.errors import KubeError
 from chatoperator.kube import lanes
+from chatoperator.metrics.prometheus import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -7,10 +7,10 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import REGISTRY
 
 from chatoperator import supervision
 from chatoperator.errors import KubeError
+from chatoperator.metrics.prometheus import REGISTRY
 from chatoperator.supervision import supervised
 
 if TYPE_CHECKING:

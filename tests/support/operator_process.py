@@ -16,7 +16,8 @@ from unittest import mock
 
 import aiohttp
 
-from chatoperator import logs, metrics, operate, settings
+from chatoperator import logs, operate, settings
+from chatoperator.metrics import prometheus
 from chatoperator.observed import Answer, Reading
 from chatoperator.probes.prober import Prober, Target
 from tests.support.chatclusters import FakeProber
@@ -61,7 +62,7 @@ def main() -> None:
         prober.answer = Answer(ok=True, message="A request through the ingress was answered")
         prober.connections = Steady()
     configured = settings.read(os.environ)
-    metrics.serve(configured.metrics_port)
+    prometheus.serve(configured.metrics_port)
     ingresses = os.environ.get("CHAT_TEST_INGRESSES")
 
     def made(session: aiohttp.ClientSession) -> Prober | FakeProber:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 import structlog
-from prometheus_client.parser import text_string_to_metric_families
 
 from chatoperator import metrics
+from chatoperator.metrics.prometheus import parse
 from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.parts.chatserver.deployment import METRICS_PORT
 from chatoperator.parts.database.statefulset import AGENT_PORT, AGENT_STATUS_PATH
@@ -320,7 +320,7 @@ def parse_reading(page: str) -> Reading | None:
     values: dict[str, float] = {}
     login: str | None = None
     try:
-        for family in text_string_to_metric_families(page):
+        for family in parse(page):
             # A family can be announced without a sample: that is silence, not 0.
             if family.samples and family.name in {"chatserver_connections", "chatserver_draining"}:
                 values[family.name] = sum(sample.value for sample in family.samples)

@@ -7,12 +7,12 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from chatoperator import controller, supervision
 from chatoperator.kube import cache
 from chatoperator.kube.workqueue import WorkQueue
+from chatoperator.metrics.prometheus import REGISTRY
 from tests.support.findings import tell
 from tests.support.injection import Injector, within
 from tests.support.operatorloops import looped_operator
