@@ -54,7 +54,7 @@ def namespace(server: ApiServer) -> Iterator[str]:
     assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(manifest)).returncode == 0
     yield name
     # Otherwise operators of later tests, which serve all namespaces, would reconcile them too.
-    server.run_kubectl("delete", "cc", "--all", "-n", name)
+    server.run_kubectl("delete", "cc", "--all", "-n", name, "--wait=false")
 
 
 @pytest.fixture
