@@ -200,7 +200,9 @@ async def _slots(cluster: Cluster) -> int:
     ingress, *_ = await cluster.pods("ingress")
     try:
         metrics = await cluster.kubectl(
-            "get", "--raw", f"/api/v1/namespaces/chat/pods/{ingress['metadata']['name']}:8404/proxy/metrics"
+            "get",
+            "--raw",
+            f"/api/v1/namespaces/chat/pods/{ingress['metadata']['name']}:8404/proxy/metrics?scope=server",
         )
     except CommandFailed as failed:
         raise AssertionError("HAProxy's metrics are not to be had") from failed

@@ -113,7 +113,8 @@ class Cluster:
     async def figure(self, pod: dict[str, Any], name: str, port: int = 9090, label: str = "") -> float:
         """A metric of one pod, summed over the series with a label, such as `state="UP"`."""
         path = f"/api/v1/namespaces/chat/pods/{pod['metadata']['name']}:{port}/proxy/metrics"
-        page = await self.kubectl("get", "--raw", path)
+        # HAProxy's page has its servers only for a scrape that names them.
+        page = await self.kubectl("get", "--raw", path + ("?scope=server" if name.startswith("haproxy_server") else ""))
         lines = [line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{")) and label in line]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 

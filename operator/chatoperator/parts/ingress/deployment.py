@@ -16,7 +16,7 @@ from chatoperator.metadata import (
     tls_secret_name,
 )
 from chatoperator.parts.chatserver.deployment import HTTP_PORT
-from chatoperator.parts.ingress import haproxy
+from chatoperator.parts.ingress import haproxy, telemetry
 from chatoperator.parts.ingress.clients import ClientLimits
 from chatoperator.parts.placement import placement, pod_metadata, tolerations
 from chatoperator.parts.pod import (
@@ -204,7 +204,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
             "selector": {"matchLabels": selector(cluster.name, "ingress")},
             "template": {
                 "metadata": pod_metadata(
-                    cluster.name, "ingress", spec, {CONFIG_HASH_ANNOTATION: digest(config["data"])}
+                    cluster.name, "ingress", spec, {CONFIG_HASH_ANNOTATION: _restart_digest(config)}
                 ),
                 "spec": {
                     **pod_spec(
@@ -221,3 +221,8 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
             },
         },
     }
+
+
+def _restart_digest(config: Manifest) -> str:
+    """Changes with what HAProxy restarts for."""
+    return digest({name: telemetry.without_restart(text) for name, text in config["data"].items()})

@@ -22,6 +22,7 @@ from chatoperator.parts.ingress.requests import (
     refuse_odd_hosts,
     take_whole_bodies,
 )
+from chatoperator.parts.ingress.telemetry import LOG_FORMAT, PAGE
 
 CHECK_INTERVAL_SECONDS = 2
 """Between two active checks of a server."""
@@ -163,7 +164,7 @@ defaults
     timeout tunnel 1h
     timeout client-fin 30s
     timeout server-fin 30s
-    log-format '{_log_format()}'
+    log-format '{LOG_FORMAT}'
 {http_errors()}
 
 resolvers cluster
@@ -218,8 +219,7 @@ backend chatserver
 {counters(route.limits)}frontend statistics
 {_bind(STATISTICS_PORT)}    monitor-uri /healthz
     option dontlog-normal
-    http-request use-service prometheus-exporter if {{ path /metrics }}
-    http-request return status 404
+{PAGE}    http-request return status 404
 """
 
 
@@ -246,21 +246,3 @@ def _deny_metrics() -> str:
         "    http-request return status 404 content-type application/problem+json "
         f"string '{problem_body(NOT_FOUND)}' if {{ path_beg /metrics }}"
     )
-
-
-def _log_format() -> str:
-    """One JSON object a request. Paths without their query, which can carry tickets; no header of the client."""
-    fields = {
-        "event": '"request"',
-        "timestamp": "%Ts.%ms",
-        "client": '"%ci"',
-        "method": '"%[var(txn.method),json(utf8s)]"',
-        "path": '"%[var(txn.path),json(utf8s)]"',
-        "status": "%ST",
-        "bytes": "%B",
-        "milliseconds": "%Ta",
-        "server": '"%s"',
-        "termination": '"%ts"',
-        "request_id": '"%[var(txn.request_id),json(utf8s)]"',
-    }
-    return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
