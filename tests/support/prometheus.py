@@ -241,8 +241,10 @@ def check(command: str, text: str) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(text)
         file.flush()
+        # Metrics only come by standard input, the others only as files.
+        files, given = ([], text) if command == "metrics" else ([file.name], None)
         done = subprocess.run(
-            [program("promtool"), "check", command, file.name], capture_output=True, text=True, check=False
+            [program("promtool"), "check", command, *files], input=given, capture_output=True, text=True, check=False
         )
     return done.stdout + done.stderr if done.returncode else ""
 
