@@ -15,11 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """The metrics of one chatserver; `login` is the role in its DSN, None if it reports none."""
+    """The metrics of one chatserver.
+
+    Attributes:
+        connections: Open WebSockets.
+        draining: It has begun to drain.
+        login: The role in its DSN; None if it reports none.
+        forced_closes: Connections that it closed because its drain ended; 0 if it does not report them.
+    """
 
     connections: int
     draining: bool
     login: str | None = None
+    forced_closes: int = 0
 
 
 @dataclass(frozen=True)

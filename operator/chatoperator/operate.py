@@ -18,7 +18,8 @@ from chatoperator.errors import KubeError
 from chatoperator.kube.cache import Cache
 from chatoperator.kube.client import FORBIDDEN, connect
 from chatoperator.metadata import KIND
-from chatoperator.probes.prober import Prober, session
+from chatoperator.probes.connection import session
+from chatoperator.probes.prober import Prober
 from chatoperator.reconcile import Reconciler
 from chatoperator.reconcile.context import Context
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from chatcluster_client import Problem
-from chatoperator.probes.prober import parse_answer
+from chatoperator.probes.parsing import parse_answer
 from postgresagent.__main__ import Agent
 from postgresagent.configuration import Places
 from postgresagent.server import Server

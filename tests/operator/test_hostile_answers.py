@@ -13,7 +13,8 @@ import pytest
 from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.parts.ingress.tls.self_signed import ensure
 from chatoperator.probes import prober as probe
-from chatoperator.probes.prober import METRICS_BYTES_MAX, Prober, Target, session
+from chatoperator.probes.connection import session
+from chatoperator.probes.prober import METRICS_BYTES_MAX, Prober, Target
 from chatoperator.probes.tls import context
 from tests.support.hostile import BODIES, COUNTED, MIB, PAGE, REPORT, TRANSPORTS, Hostile, once, server_tls, whole
 
@@ -95,6 +96,28 @@ async def test_nothing_that_an_agent_answers_wrongly_is_a_report(
         monkeypatch.setattr(probe, "AGENT_PORT", good.port)
         assert await prober.agent(good.host) == AgentReport("a", "b", None)
     assert {name: told for name, told in found.items() if told is not None} == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["endless interim answers", "an endless chunk's extension", "endless chunks of a byte", "endless trailers"],
+)
+async def test_what_a_parser_skips_ends_by_its_bytes_however_long_an_answer_may_take(
+    prober: Prober, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(probe, "SCRAPE_TIMEOUT_SECONDS", 10 * DEADLINE_SECONDS)
+    async with Hostile(TRANSPORTS[name]) as server, asyncio.timeout(DEADLINE_SECONDS):
+        monkeypatch.setattr(probe, "METRICS_PORT", server.port)
+        assert await prober.readings({"a": server.host}) == {"a": None}
+
+
+@pytest.mark.parametrize("part", ["interim answers", "headers"])
+async def test_the_bytes_of_tls_are_bounded_too(prober: Prober, tls: ssl.SSLContext, part: str) -> None:
+    target_seconds = 10 * DEADLINE_SECONDS
+    async with Hostile(TRANSPORTS[f"endless {part}"], tls=tls) as server, asyncio.timeout(DEADLINE_SECONDS):
+        answer = await prober.probe_once(Target(server.host, "localhost", None, server.port), target_seconds)
+    assert not answer.ok
+    assert len(answer.message) < 400
 
 
 @pytest.fixture

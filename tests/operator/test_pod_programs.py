@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -16,10 +17,12 @@ from chatoperator.observed import Reading
 from chatoperator.parts.chatserver import deployment
 from chatoperator.parts.database import logins, statefulset
 from chatoperator.parts.pod import POSTGRES_USER_ID, SERVICE_USER_ID
-from chatoperator.probes import prober
+from chatoperator.probes import parsing, prober
+from chatoperator.probes.connection import session
 from chatserver.apidocs.openapi import make_openapi
-from chatserver.metrics import METRICS_PATH, Metrics
+from chatserver.metrics import METRICS_PATH, Metrics, MetricsServer
 from chatserver.routes import CALLS
+from crds.metrics import sample_names
 from postgresagent import __main__ as agent
 from postgresagent import configuration, report, roles
 from tests.support.chatclusters import cluster, desired
@@ -64,14 +67,56 @@ def test_a_chatserver_has_each_path_that_is_probed(target: str) -> None:
 def test_the_metrics_of_a_chatserver_are_a_reading() -> None:
     made = Metrics()
     made.connections.set(3)
-    assert prober.parse_reading(generate_latest(made.registry).decode()) == Reading(3, draining=False, login=None)
-    assert METRICS_PATH in (ROOT / "operator" / "chatoperator" / "probes" / "prober.py").read_text(encoding="utf-8")
+    assert parsing.parse_reading(generate_latest(made.registry).decode()) == Reading(3, draining=False, login=None)
+    assert prober.METRICS_TARGET.partition("?")[0] == METRICS_PATH
+
+
+async def test_only_the_metrics_that_are_read_are_requested_of_a_chatserver(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Metrics()
+    made.connections.set(3)
+    made.show_login("chat_a")
+    server = MetricsServer(made, "127.0.0.1", 0)
+    server.start()
+    monkeypatch.setattr(prober, "METRICS_PORT", server.port)
+    pages: list[str] = []
+
+    def parse(page: str) -> Reading | None:
+        pages.append(page)
+        return parsing.parse_reading(page)
+
+    monkeypatch.setattr(prober, "parse_reading", parse)
+    monkeypatch.setattr(prober, "COUNTS", re.compile(rb""))
+    try:
+        async with session() as made_session:
+            found = await prober.Prober(made_session).readings({"a": "127.0.0.1"})
+    finally:
+        await asyncio.to_thread(server.stop)
+    assert found == {"a": Reading(3, draining=False, login="chat_a")}
+    (page,) = pages
+    names = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
+    # No connection was closed yet.
+    assert names == set(parsing.READ_METRICS) - {"chatserver_connections_closed_total"}
+    assert set(parsing.READ_METRICS) <= sample_names()
+
+
+def test_connections_that_a_drain_closed_are_read_and_others_are_not() -> None:
+    page = """\
+# TYPE chatserver_connections gauge
+chatserver_connections 4.0
+# TYPE chatserver_draining gauge
+chatserver_draining 1.0
+# TYPE chatserver_connections_closed_total counter
+chatserver_connections_closed_total{code="1012",reason="restart"} 7.0
+chatserver_connections_closed_total{code="1000",reason="client"} 9.0
+"""
+    kept = "\n".join(line for line in page.splitlines() if parsing.COUNTS.match(line.encode())) + "\n"
+    assert parsing.parse_reading(kept) == Reading(4, draining=True, forced_closes=7)
 
 
 def test_the_status_of_the_postgresql_agent_is_a_report(tmp_path: Path) -> None:
     status = agent.make({"PGDATA": str(tmp_path)}).status()
-    assert prober.parse_report(json.dumps(status)) is not None
-    assert prober.parse_report(json.dumps({})) is None
+    assert parsing.parse_report(json.dumps(status)) is not None
+    assert parsing.parse_report(json.dumps({})) is None
     assert (statefulset.AGENT_PORT, statefulset.AGENT_STATUS_PATH) == (agent.PORT, report.PATH)
 
 

@@ -14,7 +14,9 @@ from aiohttp import web
 from chatoperator.observed import Reading
 from chatoperator.parts.ingress.tls.self_signed import SERVER_DAYS, ensure
 from chatoperator.probes import prober as probe
-from chatoperator.probes.prober import Prober, Target, parse_reading, session
+from chatoperator.probes.connection import session
+from chatoperator.probes.parsing import parse_reading
+from chatoperator.probes.prober import Prober, Target
 from chatoperator.probes.tls import context
 
 if TYPE_CHECKING:

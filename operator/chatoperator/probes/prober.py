@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import ssl
 from dataclasses import dataclass
@@ -13,14 +12,16 @@ import aiohttp
 import structlog
 
 from chatoperator import metrics
-from chatoperator.metrics.prometheus import parse
-from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.observed import Answer
 from chatoperator.parts.chatserver.deployment import METRICS_PORT
 from chatoperator.parts.database.statefulset import AGENT_PORT, AGENT_STATUS_PATH
 from chatoperator.probes import tls
+from chatoperator.probes.parsing import COUNTS, READ_METRICS, parse_answer, parse_reading, parse_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
+
+    from chatoperator.observed import AgentReport, Reading
 
 SCRAPE_TIMEOUT_SECONDS = 3
 """A server that cannot answer within this gives no reading; a fifth of the tick."""
@@ -44,23 +45,16 @@ SERVERS_AT_A_TIME = 16
 AGENT_BYTES_MAX = 64 * 1024
 """More is not an agent's report."""
 
-AGENT_WORDS_MAX = 500
-"""Characters of PostgreSQL's words that are passed on."""
-
 BODY_BYTES_MAX = 4096
 """Of the answer of /readyz."""
 
 METRICS_BYTES_MAX = 1024 * 1024
 """More is not a chatserver's metrics page."""
 
-COUNTS = re.compile(rb"(# TYPE )?chatserver_(connections|draining|database_login)\b")
-"""Lines of that page that are read; a page of other lines costs next to nothing."""
+METRICS_TARGET = "/metrics?" + "&".join(f"name[]={name}" for name in READ_METRICS)
 
 LINE_BYTES_MAX, LINES_MAX = 8 * 1024, 64
 """Of such lines."""
-
-CONNECTIONS_MAX = 10_000_000
-"""Of one server. More than a machine has ports and memory for is no reading."""
 
 PLAIN = {"Accept-Encoding": "identity"}
 """What is packed may be endless when it is unpacked."""
@@ -98,13 +92,6 @@ class Target:
     authority: str | None
     port: int = 443
     headed: bool = False
-
-
-def session() -> aiohttp.ClientSession:
-    """An HTTP session for a prober: it keeps no connection and no cookie, and follows no redirect."""
-    # Each caller limits its own requests: in one queue for all, chats that hang would delay the others.
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
 
 class Prober:
@@ -147,7 +134,7 @@ class Prober:
     async def _reading(self, address: str) -> Reading | None:
         """Of a page of any length, only the lines that count are kept."""
         kept, begun, length = list[bytes](), b"", 0
-        async for part in self._parts(address, METRICS_PORT, "/metrics"):
+        async for part in self._parts(address, METRICS_PORT, METRICS_TARGET):
             length += len(part)
             if length > METRICS_BYTES_MAX:
                 return None
@@ -288,49 +275,6 @@ def _answered(status: int, body: bytes) -> Answer:
     if status == OK:
         return parse_answer(body)
     return Answer(ok=False, message=f"A request through the ingress failed: HTTP status {status}")
-
-
-def parse_answer(body: bytes) -> Answer:
-    """What the good answer of a server says: it may serve and yet be unable to store anything."""
-    try:
-        writes = json.loads(body).get("writes")
-    except (ValueError, AttributeError, RecursionError):
-        writes = None
-    if writes == "volume_full":
-        message = "A request through the ingress was answered, but the volume of the database is full: nobody can send"
-        return Answer(ok=False, message=message, volume_full=True)
-    return Answer(ok=True, message="A request through the ingress was answered")
-
-
-def parse_report(page: str) -> AgentReport | None:
-    """Read what PostgreSQL's agent says; None where it is no report."""
-    try:
-        raw = json.loads(page)
-        texts = [raw[key] for key in ("credentials", "configuration", "refused")]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    if not all(text is None or isinstance(text, str) for text in texts):
-        return None
-    credentials, configuration, refused = texts
-    return AgentReport(credentials, configuration, refused[:AGENT_WORDS_MAX] if refused is not None else None)
-
-
-def parse_reading(page: str) -> Reading | None:
-    """Read a chatserver's metrics page; None where it does not hold both figures."""
-    values: dict[str, float] = {}
-    login: str | None = None
-    try:
-        for family in parse(page):
-            # A family can be announced without a sample: that is silence, not 0.
-            if family.samples and family.name in {"chatserver_connections", "chatserver_draining"}:
-                values[family.name] = sum(sample.value for sample in family.samples)
-            if family.samples and family.name == "chatserver_database_login":
-                login = family.samples[0].labels.get("role") or None
-        connections = int(values["chatserver_connections"])
-        draining = values["chatserver_draining"] > 0
-    except (KeyError, ValueError, OverflowError):
-        return None
-    return Reading(connections, draining=draining, login=login) if 0 <= connections <= CONNECTIONS_MAX else None
 
 
 def _words(error: BaseException) -> str:

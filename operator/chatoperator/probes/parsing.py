@@ -1,0 +1,76 @@
+"""Parses what a chat's parts answer: metrics of chatservers, the agent's report, `/readyz`. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from chatoperator.metrics.prometheus import parse
+from chatoperator.observed import AgentReport, Answer, Reading
+
+READ_METRICS = (
+    "chatserver_connections",
+    "chatserver_draining",
+    "chatserver_database_login",
+    "chatserver_connections_closed_total",
+)
+"""Requested of a chatserver, which makes only these: its whole page takes 11 ms of its event loop's time. An older one
+sends the whole page all the same."""
+
+COUNTS = re.compile(
+    rb"(# TYPE )?chatserver_(connections|draining|database_login)\b"
+    rb"|(# TYPE chatserver_connections_closed_total\b|chatserver_connections_closed_total\{[^}]*reason=\"restart\")"
+)
+"""Lines of that page that are read; a page of other lines costs next to nothing."""
+
+AGENT_WORDS_MAX = 500
+"""Characters of PostgreSQL's words that are passed on."""
+
+CONNECTIONS_MAX = 10_000_000
+"""Of one server. More than a machine has ports and memory for is no reading."""
+
+
+def parse_answer(body: bytes) -> Answer:
+    """What the good answer of a server says: it may serve and yet be unable to store anything."""
+    try:
+        writes = json.loads(body).get("writes")
+    except (ValueError, AttributeError, RecursionError):
+        writes = None
+    if writes == "volume_full":
+        message = "A request through the ingress was answered, but the volume of the database is full: nobody can send"
+        return Answer(ok=False, message=message, volume_full=True)
+    return Answer(ok=True, message="A request through the ingress was answered")
+
+
+def parse_report(page: str) -> AgentReport | None:
+    """Read what PostgreSQL's agent says; None where it is no report."""
+    try:
+        raw = json.loads(page)
+        texts = [raw[key] for key in ("credentials", "configuration", "refused")]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not all(text is None or isinstance(text, str) for text in texts):
+        return None
+    credentials, configuration, refused = texts
+    return AgentReport(credentials, configuration, refused[:AGENT_WORDS_MAX] if refused is not None else None)
+
+
+def parse_reading(page: str) -> Reading | None:
+    """Read a chatserver's metrics page; None where it does not hold both figures."""
+    values: dict[str, float] = {}
+    login: str | None = None
+    try:
+        for family in parse(page):
+            # A family can be announced without a sample: that is silence, not 0.
+            if family.samples:
+                values[family.name] = sum(sample.value for sample in family.samples)
+            if family.samples and family.name == "chatserver_database_login":
+                login = family.samples[0].labels.get("role") or None
+        connections = int(values["chatserver_connections"])
+        draining = values["chatserver_draining"] > 0
+        forced_closes = int(values.get("chatserver_connections_closed", 0))
+    except (KeyError, ValueError, OverflowError):
+        return None
+    if not (0 <= connections <= CONNECTIONS_MAX and 0 <= forced_closes <= CONNECTIONS_MAX):
+        return None
+    return Reading(connections, draining=draining, login=login, forced_closes=forced_closes)
