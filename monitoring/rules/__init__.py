@@ -1,0 +1,12 @@
+"""All recording rules and alerts, one file for each subject."""
+
+from __future__ import annotations
+
+from monitoring.rules import chat, chatservers, database, ingress, operator, slo
+from monitoring.rules.declared import Alert
+
+GROUPS = (*slo.GROUPS, *chat.GROUPS, *database.GROUPS, *ingress.GROUPS, *chatservers.GROUPS, *operator.GROUPS)
+"""In the order of the generated file."""
+
+ALERTS = tuple(rule for group in GROUPS for rule in group.rules if isinstance(rule, Alert))
+"""All alerts; some share a name, with different severities."""

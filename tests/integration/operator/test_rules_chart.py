@@ -1,0 +1,93 @@
+"""The chart makes the same rules of its values as Python does, and its values reach what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from monitoring.rules.rendering import Values, spec
+from tests.support.chart import CHART, helm, render
+
+pytestmark = pytest.mark.integration
+
+RULES = "monitoring.rules.enabled=true"
+DASHBOARDS = "monitoring.dashboards.enabled=true"
+
+
+def made(kind: str, *values: str) -> list[dict[str, Any]]:
+    return [document for document in render(*values) if document["kind"] == kind]
+
+
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        ((), Values()),
+        (
+            (
+                "monitoring.rules.runbookUrl=https://example.com/runbooks/",
+                "monitoring.rules.disabled={ChatLockWaits,ChatVolumeFullSoon}",
+                "monitoring.rules.alertLabels.team=chat",
+                "monitoring.rules.slo.sendsAccepted=99.95",
+                "monitoring.rules.slo.endToEnd=98",
+            ),
+            Values(
+                "https://example.com/runbooks/",
+                ("ChatLockWaits", "ChatVolumeFullSoon"),
+                {"team": "chat"},
+                {"sendsAccepted": 99.95, "endToEnd": 98},
+            ),
+        ),
+    ],
+)
+def test_helm_renders_the_rules_as_python_does(settings: tuple[str, ...], values: Values) -> None:
+    (rule,) = made("PrometheusRule", RULES, *settings)
+    assert rule["spec"] == spec(values)
+
+
+def test_rules_are_made_where_they_are_desired_or_their_kind_exists() -> None:
+    assert not made("PrometheusRule")
+    assert not made("PrometheusRule", "monitoring.rules.enabled=false")
+    arguments = ("template", "x", str(CHART), "--kube-version", "1.34.0", "--show-only")
+    served = ("templates/monitoring/rules.yaml", "--api-versions", "monitoring.coreos.com/v1/PrometheusRule")
+    done = helm(*arguments, *served)
+    assert yaml.safe_load(done.stdout)["kind"] == "PrometheusRule", done.stderr
+
+
+def test_labels_reach_the_rules_and_the_dashboards() -> None:
+    (rule,) = made("PrometheusRule", RULES, "monitoring.rules.labels.release=kps")
+    assert rule["metadata"]["labels"]["release"] == "kps"
+    chosen = ("monitoring.dashboards.labels.grafana_dashboard=yes", "monitoring.dashboards.annotations.folder=Chat")
+    for dashboard in made("ConfigMap", DASHBOARDS, *chosen):
+        assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "yes"
+        assert dashboard["metadata"]["annotations"] == {"folder": "Chat"}
+
+
+def test_each_dashboard_of_the_chart_becomes_a_config_map_that_grafana_finds() -> None:
+    assert not made("ConfigMap")
+    files = {path.name: path.read_text() for path in (CHART / "monitoring" / "dashboards").glob("*.json")}
+    found = made("ConfigMap", DASHBOARDS)
+    assert {name: text for config_map in found for name, text in config_map["data"].items()} == files
+    assert {config_map["metadata"]["labels"]["grafana_dashboard"] for config_map in found} <= {"1"}
+    assert len({config_map["metadata"]["name"] for config_map in found}) == len(files)
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("monitoring.rules.disabled={ChatUnknown}", "ChatUnknown"),
+        ("monitoring.rules.slo.sendsAccepted=100", "sendsAccepted"),
+        ("monitoring.rules.slo.unknown=99", "unknown"),
+        ("monitoring.rules.alertLabels.severity=none", "severity"),
+    ],
+)
+def test_a_wrong_value_is_rejected_by_its_name(setting: str, complaint: str) -> None:
+    done = helm("template", "x", str(CHART), "--kube-version", "1.34.0", "--set", RULES, "--set", setting)
+    assert done.returncode
+    assert complaint in done.stderr
+
+
+def test_no_value_of_monitoring_changes_a_pod() -> None:
+    settings = (RULES, DASHBOARDS, "monitoring.podMonitors.enabled=true", "monitoring.rules.slo.delivery=98")
+    assert made("Deployment", *settings) == made("Deployment")
