@@ -1,0 +1,202 @@
+"""Each alert has a runbook, and what the runbooks name exists: metrics, conditions, fields, log events, other pages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from chatoperator.conditions import TYPES
+from crds.metrics import sample_names
+from tests.support import promql
+from tests.support.cluster import ROOT
+from tests.support.runbooks import CHANGE, COMPONENTS, INDEX, QUERY, READ, Runbook, index, runbooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+BOOKS = runbooks()
+CRD = yaml.safe_load((ROOT / "crds" / "chatcluster.yaml").read_text())
+SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+VALUES = yaml.safe_load((ROOT / "charts" / "chatcluster-operator" / "values.yaml").read_text())
+
+SECTIONS = (
+    ["Meaning", "Impact", "Diagnosis", "Mitigation"],
+    ["Meaning", "Impact", "Causes", "Diagnosis", "Mitigation"],
+)
+
+COMING = re.compile(
+    r"^(chatpostgres|chatprobe|haproxy)_|^chatserver_(event_loop|push|send|write|bus|slow|code|connections|database|clock)_?"
+    r"|^chatcluster_(condition|certificate|queue|reconcile_errors)"
+)
+COMING_VALUES = {"monitoring.rules.slo"}
+"""What the components that report them bring."""
+
+OF_KUBERNETES = {"FailedCreate", "ImagePullBackOff", "NotReady", "OOMKilled"}
+"""Reasons and states that are not the operator's."""
+
+READING = re.compile(
+    r"""^(?:
+        kubectl\ (?:get|describe|logs|api-resources|auth\ can-i)\b
+        | kubectl\ chatcluster\ (?:status|connections|logs)\b
+        | kubectl\ exec\ .*--\ (?:df|du|cat)\ [^|>]*$
+        | kubectl\ exec\ .*--\ psql\ -U\ postgres\ chat\ -c\ "(?:SELECT|SHOW)\ [^;]*"$
+        | kubectl\ exec\ .*--\ pg_dump\ .*--file=/dev/null\ chat$
+        | (?:curl\ -sk|date\ -u)\b
+        | [A-Z_]+=
+    )""",
+    re.VERBOSE,
+)
+"""Commands that change nothing."""
+
+FILTERS = re.compile(r"^(?:jq|grep|tail|head|sort|uniq|sed -n|base64 -d|openssl x509|true)\b")
+"""What may follow a pipe or `||`."""
+
+
+def book(name: str) -> Runbook:
+    return next(one for one in BOOKS if one.name == name)
+
+
+def commands(block: str) -> Iterator[str]:
+    """Each command of a block in one line."""
+    return (line.strip() for line in re.sub(r"(\\|\|)\n\s*", r"\1 ", block).replace("\\ ", "").splitlines())
+
+
+def outside_quotes(command: str) -> list[str]:
+    """A command's parts between pipes and `||`, of which those in quotes are none."""
+    pieces = re.findall(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^'"|\\])+""", command)
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def names(text: str) -> set[str]:
+    """What a page has in backticks, without its blocks."""
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)))
+
+
+def fields(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Paths of all fields below a schema, such as `ingress.limits.connectionsPerIP`; of maps with `cpu`, `memory`."""
+    for name, below in schema.get("properties", {}).items():
+        yield f"{path}{name}"
+        if "additionalProperties" in below:
+            yield from (f"{path}{name}.{key}" for key in ("cpu", "memory"))
+        yield from fields(below, f"{path}{name}.")
+        yield from fields(below.get("items", {}), f"{path}{name}[].")
+
+
+def enums(schema: Mapping[str, Any]) -> Iterator[str]:
+    """All values that fields below a schema enumerate."""
+    yield from schema.get("enum", ())
+    for below in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else ())):
+        yield from enums(below)
+
+
+def chart_values(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, below in values.items():
+        yield f"{path}{name}"
+        if isinstance(below, dict):
+            yield from chart_values(below, f"{path}{name}.")
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_a_page_has_its_parts(one: Runbook) -> None:
+    assert one.text.startswith(f"# {one.name}\n")
+    assert list(one.sections()) in SECTIONS
+    assert one.component in COMPONENTS
+    assert all(one.sections().values())
+    assert READ in one.sections()["Diagnosis"] or QUERY in one.sections()["Diagnosis"]
+
+
+def test_the_index_lists_the_pages() -> None:
+    made = index(BOOKS)
+    head, _, _ = INDEX.read_text().partition(f"## {next(iter(COMPONENTS.values()))}\n")
+    assert INDEX.read_text() == head + made, f"write this below the introduction of {INDEX.name}:\n{made}"
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_the_commands_of_a_page_are_shell_and_use_the_variables_that_it_sets(one: Runbook) -> None:
+    for kind in (READ, CHANGE):
+        for script in one.scripts(kind):
+            done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            used = set(re.findall(r"\$\{?([A-Z_]+)", re.sub(r"'[^']*'", "", script)))
+            assert used <= set(re.findall(r"(?:^| )([A-Z_]+)=", script, re.MULTILINE)), script
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_diagnosis_only_reads(one: Runbook) -> None:
+    for block in one.blocks(READ):
+        for command in commands(block):
+            first, *filters = outside_quotes(command)
+            assert READING.match(first), f"marked as reading: {command}"
+            assert all(FILTERS.match(piece) for piece in filters), command
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_what_changes_something_is_preceded_by_its_risk(one: Runbook) -> None:
+    before = re.split(rf"^```{CHANGE}\n.*?^```$", one.text, flags=re.DOTALL | re.MULTILINE)[:-1]
+    for text in before:
+        if text.strip():
+            assert "Risk" in text.rpartition("\n\n1. ")[2] or "Risk" in text, text[-300:]
+
+
+def test_each_query_is_promql_and_names_known_metrics(tmp_path: Path) -> None:
+    queries = [query for one in BOOKS for query in one.blocks(QUERY)]
+    assert promql.faults(queries, tmp_path) == ""
+    known = sample_names() | promql.OTHERS
+    unknown = {name for query in queries for name in promql.metrics(query) - known if not COMING.match(name)}
+    assert unknown == set()
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_conditions_reasons_and_alerts_that_a_page_names_exist(one: Runbook) -> None:
+    known = {kind.name for kind in TYPES} | {reason.name for kind in TYPES for reason in kind.reasons}
+    known |= set(enums(SCHEMA["spec"]))
+    camel = {name for name in names(one.text) if re.fullmatch(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+", name)}
+    assert camel <= known | OF_KUBERNETES | {other.name for other in BOOKS}
+    queried = set(re.findall(r'(?:type|reason)="([A-Z]\w+)"', "\n".join(one.blocks(QUERY))))
+    assert queried <= known
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_fields_that_a_page_names_exist(one: Runbook) -> None:
+    spec = set(fields(SCHEMA["spec"]))
+    known = spec | {f"spec.{path}" for path in spec} | {f"status.{path}" for path in fields(SCHEMA["status"])}
+    known |= set(chart_values(VALUES)) | COMING_VALUES
+    roots = {path.partition(".")[0] for path in known}
+    dotted = {name for name in names(one.text) if re.fullmatch(r"[a-z]\w*(\.\w+)+", name)}
+    named = {name for name in dotted if name.partition(".")[0] in roots}
+    assert named <= known
+    paths = re.findall(r"\{\.((?:spec|status)\.[\w.]+\w)", "\n".join(c for b in one.blocks(READ) for c in chats(b)))
+    assert set(paths) <= known
+
+
+def chats(block: str) -> list[str]:
+    """Commands of a block that read the ChatCluster."""
+    return [command for command in commands(block) if command.startswith("kubectl get chatcluster ")]
+
+
+def test_log_events_that_pages_filter_by_are_logged() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "chatserver" / "chatserver").rglob("*.py"))
+    for one in BOOKS:
+        for block in one.blocks(READ):
+            for listed in re.findall(r'\.event (?:== ("\w+")|\| IN\(([^)]+)\))', block):
+                for event in re.findall(r'"\w+"', "".join(listed)):
+                    assert event in code, f"{one.name}: no server logs {event}"
+
+
+def test_a_command_that_writes_is_found() -> None:
+    for command in (
+        "kubectl delete pod x",
+        'kubectl exec x -- psql -U postgres chat -c "DELETE FROM messages"',
+        "rm x",
+    ):
+        assert not READING.match(command)
+    assert outside_quotes("""kubectl get x -o jsonpath='{a|b}' | jq -c "x | y" || true""") == [
+        "kubectl get x -o jsonpath='{a|b}'",
+        'jq -c "x | y"',
+        "true",
+    ]
