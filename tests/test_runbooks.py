@@ -11,6 +11,7 @@ import yaml
 
 from chatoperator.conditions import TYPES
 from crds.metrics import sample_names
+from monitoring.rules import ALERTS
 from tests.support import promql
 from tests.support.cluster import ROOT
 from tests.support.runbooks import CHANGE, COMPONENTS, INDEX, QUERY, READ, Runbook, index, runbooks
@@ -33,8 +34,7 @@ COMING = re.compile(
     r"^(chatpostgres|chatprobe|haproxy)_|^chatserver_(event_loop|push|send|write|bus|slow|code|connections|database|clock)_?"
     r"|^chatcluster_(condition|certificate|queue|reconcile_errors)"
 )
-COMING_VALUES = {"monitoring.rules.slo"}
-"""What the components that report them bring."""
+"""Metrics that their components do not report yet."""
 
 OF_KUBERNETES = {"FailedCreate", "ImagePullBackOff", "NotReady", "OOMKilled"}
 """Reasons and states that are not the operator's."""
@@ -101,6 +101,13 @@ def chart_values(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield from chart_values(below, f"{path}{name}.")
 
 
+def test_each_alert_has_a_page_of_its_severity_and_each_page_an_alert() -> None:
+    severities: dict[str, set[str]] = {}
+    for alert in ALERTS:
+        severities.setdefault(alert.name, set()).add(alert.severity.value)
+    assert {one.name: one.severities for one in BOOKS} == severities
+
+
 @pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
 def test_a_page_has_its_parts(one: Runbook) -> None:
     assert one.text.startswith(f"# {one.name}\n")
@@ -165,7 +172,7 @@ def test_conditions_reasons_and_alerts_that_a_page_names_exist(one: Runbook) -> 
 def test_fields_that_a_page_names_exist(one: Runbook) -> None:
     spec = set(fields(SCHEMA["spec"]))
     known = spec | {f"spec.{path}" for path in spec} | {f"status.{path}" for path in fields(SCHEMA["status"])}
-    known |= set(chart_values(VALUES)) | COMING_VALUES
+    known |= set(chart_values(VALUES))
     roots = {path.partition(".")[0] for path in known}
     dotted = {name for name in names(one.text) if re.fullmatch(r"[a-z]\w*(\.\w+)+", name)}
     named = {name for name in dotted if name.partition(".")[0] in roots}
