@@ -44,6 +44,7 @@ CODE = (
     "images",
     "kubectl-chatcluster",
     "localcluster",
+    "monitoring",
     "operator",
     "release",
     "web",

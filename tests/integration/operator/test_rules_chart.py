@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -71,6 +72,15 @@ def test_each_dashboard_of_the_chart_becomes_a_config_map_that_grafana_finds() -
     assert {name: text for config_map in found for name, text in config_map["data"].items()} == files
     assert {config_map["metadata"]["labels"]["grafana_dashboard"] for config_map in found} <= {"1"}
     assert len({config_map["metadata"]["name"] for config_map in found}) == len(files)
+
+
+def test_the_dashboards_link_the_runbooks_where_the_rules_do() -> None:
+    url = "https://example.com/runbooks/"
+    for dashboard in made("ConfigMap", DASHBOARDS, f"monitoring.rules.runbookUrl={url}"):
+        (text,) = dashboard["data"].values()
+        assert "docs/runbooks/" not in text
+        (variable,) = (one for one in json.loads(text)["templating"]["list"] if one["name"] == "runbooks")
+        assert variable["query"] == url
 
 
 @pytest.mark.parametrize(
