@@ -21,7 +21,9 @@ WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 
 FROM build AS build-chatserver
-RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-install-project
+# `chatserver probe` is built on it.
+COPY clients/ clients/
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-install-project --no-editable
 COPY operator/ operator/
 COPY chatserver/ chatserver/
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-editable && rm -f /opt/chatcluster/.lock

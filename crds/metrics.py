@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatoperator.metrics.prometheus import REGISTRY
 from chatserver.metrics import Metrics
+from chatserver.probe.metrics import ProbeMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -112,7 +113,8 @@ def _labels(metric: Metric) -> tuple[str, ...]:
 COMPONENTS = (
     Component("chatserver", "Port 9090 of each chatserver, `/metrics`.", lambda: of_registry(Metrics().registry)),
     Component("operator", "Port 9090 of the operator, `/metrics`.", lambda: of_registry(REGISTRY)),
-    Component("Every Python process", "On the pages of chatservers and of the operator.", _standard),
+    Component("probe", "Port 9090 of the probe, `/metrics`.", lambda: of_registry(ProbeMetrics().registry)),
+    Component("Every Python process", "On the pages of chatservers, of the operator and of the probe.", _standard),
 )
 
 

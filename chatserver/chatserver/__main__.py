@@ -1,6 +1,7 @@
 """The command ``chatserver``.
 
-``serve`` runs a server, ``migrate`` updates the schema of the database, ``dev`` runs a server with its own database.
+``serve`` runs a server, ``migrate`` updates the schema of the database, ``dev`` runs a server with its own database,
+``probe`` sends messages through a chat and measures what becomes of them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import uvloop
 from chatserver.environment import PREFIX, SettingsError
 from chatserver.errors import ServiceUnavailable
 from chatserver.logs import configure_logs
+from chatserver.probe.options import add_probe
 from chatserver.settings import Settings, read_settings
 from chatserver.storage.migrate import MigrationBlocked, SchemaRefused, migrate
 
@@ -61,6 +63,13 @@ def _dev(options: argparse.Namespace) -> int:
     return command.run(data=options.data, port=options.port, binaries=options.postgres)
 
 
+def _probe(options: argparse.Namespace) -> int:
+    # Imported here: as in `_serve`.
+    from chatserver.probe import command  # noqa: PLC0415
+
+    return command.run(options)
+
+
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="chatserver", description="The chatserver of ChatCluster.", epilog=f"Settings: {PREFIX}* (see docs)."
@@ -78,6 +87,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     command.add_argument(
         "--postgres", type=Path, metavar="DIR", help="folder with initdb and postgres (default: search for it)"
     )
+    add_probe(commands)
     return parser.parse_args(arguments)
 
 
@@ -87,6 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
     command: str = options.command
     if command == "dev":
         return _dev(options)
+    if command == "probe":
+        return _probe(options)
     try:
         settings = read_settings(os.environ, needs_secret_key=command == "serve")
     except SettingsError as error:

@@ -48,7 +48,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
         loop.add_signal_handler(number, on_signal)
     metrics = Metrics()
     context = make_context(settings, metrics)
-    metrics_server = MetricsServer(metrics, settings.http_host, settings.metrics_port)
+    metrics_server = MetricsServer(metrics.registry, settings.http_host, settings.metrics_port)
     metrics_server.start()
     try:
         async with running(context), listening(make_app(context), settings) as port:

@@ -215,13 +215,13 @@ class MetricsServer:
     """Serves ``/metrics`` from a thread, so that a stalled event loop can still be seen.
 
     Args:
-        metrics: what to publish.
+        registry: what to publish.
         host: address to listen on.
         port: TCP port; 0 picks a free one.
     """
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        publish: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]] = make_wsgi_app(metrics.registry)
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+        publish: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]] = make_wsgi_app(registry)
 
         def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if environ["PATH_INFO"] == METRICS_PATH:

@@ -75,7 +75,7 @@ async def test_only_the_metrics_that_are_read_are_requested_of_a_chatserver(monk
     made = Metrics()
     made.connections.set(3)
     made.show_login("chat_a")
-    server = MetricsServer(made, "127.0.0.1", 0)
+    server = MetricsServer(made.registry, "127.0.0.1", 0)
     server.start()
     monkeypatch.setattr(prober, "METRICS_PORT", server.port)
     pages: list[str] = []

@@ -47,6 +47,9 @@ from chatcluster_client.syncing import Syncer
 
 log = logging.getLogger("chatcluster_client")
 
+CLOSES_KEPT = 1000
+"""Close codes: a program that runs for a year has more connections than it should remember."""
+
 
 class LiveClient:
     """One device's live view: `send()` returns when the message is committed, `items()` yields every row once.
@@ -60,10 +63,11 @@ class LiveClient:
 
     Attributes:
         server: The chatserver of the current connection, from its `welcome`.
-        closes: Close codes of the connections that ended, in order; 1006 for one that broke without.
+        closes: Close codes of the last thousand connections that ended, in order; 1006 for one that broke without.
         positions: As given; its `epoch` is kept up to date, its `have` is the application's to count.
         reconnects_asked: How often a server moved this client.
         connected: Set while there is a connection that has requested its missed rows. `wait_connected()` waits for it.
+        connected_at: Since when it is set, in seconds of `time.monotonic()`; None while it is not.
     """
 
     def __init__(self, rest: RestClient, positions: Positions | None = None) -> None:
@@ -73,6 +77,7 @@ class LiveClient:
         self.closes: list[int] = []
         self.reconnects_asked = 0
         self.connected = asyncio.Event()
+        self.connected_at: float | None = None
         self._socket: ClientConnection | None = None
         self._outbox = Outbox()
         self._sender = Sender(self._outbox, self._transmit, self._spawn)
@@ -219,10 +224,11 @@ class LiveClient:
             log.warning("cannot connect to %s: %s: %s", self.rest.base_url, type(error).__name__, error)
         finally:
             self.connected.clear()
+            self.connected_at = None
             self._sender.end()
             self._socket = None
         if code is not None:
-            self.closes.append(int(code))
+            self.closes = [*self.closes[1 - CLOSES_KEPT :], int(code)]
         return code
 
     async def _converse(self, socket: ClientConnection) -> None:
@@ -271,6 +277,7 @@ class LiveClient:
         self._sender.begin(welcome.limits)
         for frame in self._marks.frames():
             await self._transmit(frame)
+        self.connected_at = time.monotonic()
         self.connected.set()
 
     async def _transmit(self, frame: dict[str, Any]) -> None:

@@ -81,7 +81,7 @@ def _serving(metrics: Metrics) -> Iterator[tuple[str, int]]:
         # Sends nothing: it only asks which address would be used.
         asking.connect(("198.51.100.1", 9))
         address = str(asking.getsockname()[0])
-    page = MetricsServer(metrics, address, 0)
+    page = MetricsServer(metrics.registry, address, 0)
     page.start()
     try:
         yield address, page.port
