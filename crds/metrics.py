@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chatoperator.metrics.prometheus import REGISTRY
+from chatoperator import metrics as operator_metrics
 from chatserver.metrics import Metrics
 from chatserver.probe.metrics import ProbeMetrics
 
@@ -85,17 +85,18 @@ def of_registry(registry: CollectorRegistry) -> Iterator[Family]:
 
 
 def _standard() -> Iterator[Family]:
-    registered = _registered(REGISTRY)
+    registered = _registered(operator_metrics.REGISTRY)
     return (family for family in registered if family.name.startswith(STANDARD))
 
 
 def _registered(registry: CollectorRegistry) -> Iterator[Family]:
     # No public call names the labels of a metric that has no series yet.
     for collector in vars(registry)["_collector_to_names"]:
-        labels = getattr(collector, "_labelnames", None)
         for metric in _described(collector):
             name = metric.name + "_total" if metric.type == "counter" else metric.name
-            yield Family(name, metric.type, metric.documentation, labels if labels is not None else _labels(metric))
+            declared = (getattr(one, "_labelnames", None) for one in (collector, metric))
+            labels = next((names for names in declared if names is not None), _labels(metric))
+            yield Family(name, metric.type, metric.documentation, labels)
 
 
 def _described(collector: Any) -> Iterable[Metric]:
@@ -112,7 +113,7 @@ def _labels(metric: Metric) -> tuple[str, ...]:
 
 COMPONENTS = (
     Component("chatserver", "Port 9090 of each chatserver, `/metrics`.", lambda: of_registry(Metrics().registry)),
-    Component("operator", "Port 9090 of the operator, `/metrics`.", lambda: of_registry(REGISTRY)),
+    Component("operator", "Port 9090 of the operator, `/metrics`.", lambda: of_registry(operator_metrics.REGISTRY)),
     Component("probe", "Port 9090 of the probe, `/metrics`.", lambda: of_registry(ProbeMetrics().registry)),
     Component("Every Python process", "On the pages of chatservers, of the operator and of the probe.", _standard),
 )

@@ -10,6 +10,7 @@ import structlog
 from chatoperator import metrics
 from chatoperator.errors import OperatorError
 from chatoperator.kube.workqueue import WorkQueue
+from chatoperator.metrics.chats import count_error
 from chatoperator.supervision import supervised
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ PULSE_SECONDS = 4
 
 PULSES_PER_SECOND = 50
 """Chats probed at most; each probe costs a TLS handshake of about 2 ms, so that this is a tenth of a core."""
+
+DRAIN_READ_SECONDS = 1
+"""Between two readings of a chatserver that drains: it closes the connections that are left in its last seconds, and is
+gone before Prometheus would read that."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,16 +68,22 @@ class Controller:
             # Those that do not answer take long: they are probed separately, so that the others are probed in time.
             "pulse": lambda: self._pulse_forever(ready=True),
             "pulse of those that were not ready": lambda: self._pulse_forever(ready=False),
+            "drains": self._read_drains_forever,
         }
         self._swept_at = self._monotonic()
+        clock = asyncio.get_running_loop().time
+        # At each scrape, so that it also grows while no sweep comes.
+        metrics.QUEUE_OLDEST.set_function(lambda: self._queue.oldest_seconds(clock()))
         self._tasks = [asyncio.create_task(supervised(name, loop), name=name) for name, loop in loops.items()]
 
     async def stop(self) -> None:
-        """End sweeps and reconciles."""
+        """End sweeps and reconciles, and export nothing of any ChatCluster any more."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._queue.close()
+        metrics.QUEUE_OLDEST.set_function(float)
+        self._reconciler.withdraw()
 
     def check_alive(self) -> str:
         """How this process is. A standby is alive; the leader is judged by its sweeps, its queue and its watches.
@@ -103,6 +114,11 @@ class Controller:
             for key in await self._reconciler.turned(ready=ready):
                 self._queue.wake(key)
 
+    async def _read_drains_forever(self) -> None:
+        while True:
+            await asyncio.sleep(DRAIN_READ_SECONDS)
+            await self._reconciler.read_drains()
+
     async def _sweep_forever(self) -> None:
         while True:
             for key in self._reconciler.chatclusters():
@@ -118,6 +134,7 @@ def _report(key: Key, error: Exception | None) -> None:
         metrics.RECONCILES.labels(result="ok").inc()
         return
     metrics.RECONCILES.labels(result="error").inc()
+    count_error(key)
     namespace, name = key
     if isinstance(error, OperatorError):
         log.warning("reconcile failed", namespace=namespace, name=name, code=error.code, error=str(error))

@@ -53,11 +53,13 @@ class Answer:
         ok: The chat works, writes included.
         message: For admins.
         volume_full: A server answered that its database's volume is full.
+        seconds: How long it took; None where there was no request.
     """
 
     ok: bool
     message: str
     volume_full: bool = False
+    seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ async def run(configured: Settings) -> None:
     """
     # As process 1 of a container it would not hear SIGTERM otherwise; Kopf replaces this once it runs.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cast("Any", asyncio.current_task()).cancel)
+    metrics.BUILD_INFO.labels(version=configured.version).set(1)
     async with connect(os.environ.get("KUBECONFIG")) as kube, session() as probing:
         reconciler = Reconciler(
             Context(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -50,6 +51,7 @@ class FakeReconciler:
         changed: Those whose reachability has changed, by whether they were ready.
         faults: By ChatCluster, what its next reconcile raises.
         done: Reconciles that have begun.
+        withdrawn: Whether the series of all ChatClusters were withdrawn.
     """
 
     known = 2
@@ -58,6 +60,7 @@ class FakeReconciler:
         self.cache = FakeCache()
         self.changed: dict[bool, list[Key]] = {True: [], False: []}
         self.faults: dict[Key, Exception] = {}
+        self.withdrawn = False
         self.done: asyncio.Queue[Key] = asyncio.Queue()
 
     def chatclusters(self) -> list[Key]:
@@ -68,6 +71,13 @@ class FakeReconciler:
         """Each change once."""
         found, self.changed[ready] = self.changed[ready], []
         return found
+
+    async def read_drains(self) -> None:
+        """None drains."""
+
+    def withdraw(self) -> None:
+        """Note that nothing is to be exported any more."""
+        self.withdrawn = True
 
     async def reconcile(self, key: Key) -> None:
         """Note it, and fail where the test says so."""
@@ -120,3 +130,34 @@ async def test_a_reconcile_that_fails_is_counted_and_retried_and_delays_no_other
     reconciler.faults[ONE] = fault
     assert await reconciler.next(3) == {ONE, OTHER}
     assert count("error") == failed + 1
+
+
+async def test_the_age_of_the_queue_is_that_of_the_scrape_and_nothing_is_exported_after_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the event loop hangs: the page is made in a thread of its own."""
+    monkeypatch.setattr(lanes, "COALESCE_SECONDS", 0)
+    monkeypatch.setattr(lanes, "QUICK_RUNS", 0)
+    made = FakeReconciler()
+    controller = Controller(cast("Any", made), monotonic=lambda: 0, unix_time=lambda: 0)
+    controller.start()
+
+    def oldest() -> float | None:
+        return REGISTRY.get_sample_value("chatcluster_queue_oldest_seconds")
+
+    def grows() -> bool:
+        """In a thread."""
+        first = oldest()
+        return first is not None and any((oldest() or 0) > first for _ in range(1000))
+
+    async with asyncio.timeout(20):
+        while not oldest():
+            await asyncio.sleep(0)
+    growing = threading.Thread(target=lambda: found.append(grows()))
+    found: list[bool] = []
+    growing.start()
+    growing.join()
+    await controller.stop()
+    assert found == [True]
+    assert oldest() == 0
+    assert made.withdrawn

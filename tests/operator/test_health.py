@@ -49,6 +49,12 @@ class Reconciler:
     async def turned(self, *, ready: bool) -> list[tuple[str, str]]:  # noqa: ARG002 - none has
         return []
 
+    async def read_drains(self) -> None:
+        """None drains."""
+
+    def withdraw(self) -> None:
+        """There is nothing to withdraw."""
+
     async def reconcile(self, _: tuple[str, str]) -> None:
         self.began.set()
         await self.release.wait()

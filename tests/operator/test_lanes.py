@@ -228,3 +228,23 @@ def test_namespaces_take_turns_and_within_one_the_first_is_first() -> None:
         lanes.wake(key, 0.0)
     begun = [lanes.start(1.0) for _ in range(6)]
     assert begun == [("a", "1"), ("b", "1"), ("c", "1"), ("a", "2"), ("b", "2"), ("a", "3")]
+
+
+def test_the_wait_of_a_run_is_from_when_it_was_due() -> None:
+    lanes = Lanes()
+    lanes.wake(("a", "1"), 10.0)
+    key = lanes.start(15.0)
+    assert key is not None
+    assert lanes.waited_seconds(key) == pytest.approx(5.0 - COALESCE_SECONDS)
+
+
+def test_nothing_is_kept_of_a_namespace_whose_last_key_has_run() -> None:
+    lanes = Lanes()
+    lanes.wake(("a", "1"), 0.0)
+    lanes.wake(("a", "2"), 0.0)
+    for _ in range(2):
+        key = lanes.start(1.0)
+        assert key is not None
+        assert lanes._started == {"a": 1.0}
+        lanes.end(key, 2.0, failed=False)
+    assert (lanes._started, dict(lanes._keys)) == ({}, {})

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from chatoperator import controller, metrics, supervision
 from chatoperator.controller import Controller
 from chatoperator.kube import cache, client, lanes
-from chatoperator.observed import Answer
+from chatoperator.metrics.prometheus import REGISTRY
+from chatoperator.observed import Answer, Reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 HAPPENS_SECONDS = 30.0
 """Far beyond what any of the work takes."""
 
+LEAVING = "demo-chatserver-leaving"
+"""A pod of a chatserver that drains."""
+
 TURN_SECONDS = 0.05
 """A round of a loop, or a wait before it begins again."""
 
 PERIODS: dict[Any, dict[str, Any]] = {
     supervision: {"RESTART_SECONDS": (TURN_SECONDS,)},
     cache: {"BACKOFF_SECONDS": (TURN_SECONDS,)},
-    controller: {"PULSE_SECONDS": TURN_SECONDS, "SWEEP_SECONDS": TURN_SECONDS},
+    controller: {"PULSE_SECONDS": TURN_SECONDS, "SWEEP_SECONDS": TURN_SECONDS, "DRAIN_READ_SECONDS": TURN_SECONDS},
     client: {"WATCH_SECONDS": 1},
     lanes: {"BACKOFF_SECONDS": (TURN_SECONDS,), "COALESCE_SECONDS": 0},
 }
@@ -50,6 +54,7 @@ class LoopedOperator:
             "watch ChatCluster": self._follows_watching,
             "sweep": self._sweeps,
             "pulse": self._pulses,
+            "drains": self._reads_drains,
             "reconcile": self._follows,
         }
 
@@ -110,11 +115,25 @@ class LoopedOperator:
 
         await _until(is_noticed)
 
+    async def _reads_drains(self) -> None:
+        count = next(self._numbers)
+        self._operator.prober.connections = {LEAVING: Reading(1, draining=True, forced_closes=count)}
+        labels = {"namespace": self._operator.namespace, "name": "demo"}
+
+        async def is_read() -> bool:
+            closes = REGISTRY.get_sample_value("chatcluster_drain_forced_closes_total", labels)
+            return closes is not None and closes >= count
+
+        await _until(is_read)
+
 
 @asynccontextmanager
 async def looped_operator(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LoopedOperator]:
     """Bring a ChatCluster up, then run a controller's loops, whose rounds take no time."""
     await operator.brought_up()
+    operator.pod(LEAVING, node="node-a")
+    # So long that its node does not count as lost.
+    operator.kubectl("delete", "pod", LEAVING, "--wait=false", "--grace-period=3600")
     for module, periods in PERIODS.items():
         for name, seconds in periods.items():
             monkeypatch.setattr(module, name, seconds)

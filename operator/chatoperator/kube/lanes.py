@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -51,6 +51,7 @@ class _Queued:
         woken: Whether it is to run once more after this run.
         failures: In a row.
         counted_slow: Whether its run counts as a slow one.
+        waited_seconds: How long it had been due when its last run began.
     """
 
     urgent: bool
@@ -59,6 +60,7 @@ class _Queued:
     woken: bool = False
     failures: int = 0
     counted_slow: bool = False
+    waited_seconds: float = 0
 
 
 class _Turns:
@@ -93,6 +95,7 @@ class Lanes:
         self._numbers = itertools.count()
         self._queued = {(slow, urgent): _Turns() for slow in (False, True) for urgent in (False, True)}
         self._started: dict[str, float] = {}
+        self._keys: Counter[str] = Counter()
         self._runs = {False: 0, True: 0}
         self._starts = {False: itertools.count(1), True: itertools.count(1)}
 
@@ -160,7 +163,11 @@ class Lanes:
             entry.failures = 0
             self._wait(key, entry, now + COALESCE_SECONDS)
         else:
-            del self._entries[key]
+            self._remove(key)
+
+    def waited_seconds(self, key: Key) -> float:
+        """How long a key that runs had been due when its run began."""
+        return self._entries[key].waited_seconds
 
     def next_at(self) -> float | None:
         """When the next key has waited long enough; None where none waits."""
@@ -171,25 +178,33 @@ class Lanes:
 
         One that failed or was slow the last time counts only while there is room for it: how soon each has its turn
         depends on how many of them there are, and on how long they take. Likewise a namespace's keys wait only since
-        the last turn that it had, however many it has.
+        the last turn that it had, however many it has. It changes nothing, so that another thread may call it.
 
         Example:
             1,000 ChatClusters made at once in a namespace of which one is started each second -> 1 s, not 1,000.
         """
         room = self._runs[True] < SLOW_RUNS and sum(self._runs.values()) < RUNS_MAX
-        namespaces = {namespace for namespace, _ in self._entries}
-        self._started = {name: at for name, at in self._started.items() if name in namespaces}
         since = [
             max(entry.due_at, self._started.get(key[0], entry.due_at))
-            for key, entry in self._entries.items()
+            # A copy in one step, which no change of another thread interrupts.
+            for key, entry in list(self._entries.items())
             if entry.stage is not _Stage.RUNNING and (room or key not in self._slow)
         ]
         return max(0.0, now - min(since, default=now))
 
     def _wait(self, key: Key, entry: _Queued, until: float) -> None:
         entry.stage, entry.due_at = _Stage.WAITING, until
+        if key not in self._entries:
+            self._keys[key[0]] += 1
         self._entries[key] = entry
         heapq.heappush(self._waiting, (until, next(self._numbers), key))
+
+    def _remove(self, key: Key) -> None:
+        del self._entries[key]
+        self._keys[key[0]] -= 1
+        if not self._keys[key[0]]:
+            del self._keys[key[0]]
+            self._started.pop(key[0], None)
 
     def _pop(self, *, slow: bool) -> Key | None:
         urgent, due = self._queued[slow, True], self._queued[slow, False]
@@ -205,6 +220,7 @@ class Lanes:
 
     def _begin(self, key: Key, now: float, *, slow: bool) -> None:
         entry = self._entries[key]
+        entry.waited_seconds = now - entry.due_at
         entry.stage, entry.due_at = _Stage.RUNNING, now
         self._started[key[0]] = now
         entry.woken = entry.urgent = False

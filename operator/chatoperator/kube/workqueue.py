@@ -43,9 +43,13 @@ class WorkQueue:
         self._lanes.wake(key, self._now(), urgent=urgent)
         self._fill()
 
-    def oldest_seconds(self) -> float:
-        """For how long the key that has waited longest has not been tried since it was due."""
-        return self._lanes.oldest_seconds(self._now())
+    def oldest_seconds(self, now: float | None = None) -> float:
+        """For how long the key that has waited longest has not been tried since it was due.
+
+        Args:
+            now: The event loop's time; None only where it runs. Other threads have to give it.
+        """
+        return self._lanes.oldest_seconds(self._now() if now is None else now)
 
     async def close(self) -> None:
         """Cancel what runs and wait for it."""
@@ -63,6 +67,7 @@ class WorkQueue:
 
     def _fill(self) -> None:
         while (key := self._lanes.start(self._now())) is not None:
+            metrics.QUEUE_WAIT.observe(self._lanes.waited_seconds(key))
             task = asyncio.create_task(self._run(key, self._lanes), name=f"reconcile {key[0]}/{key[1]}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

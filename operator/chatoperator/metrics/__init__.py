@@ -1,8 +1,11 @@
-"""The metrics of the operator, for Prometheus."""
+"""The metrics of the operator's process; `chats.py` has those of each ChatCluster."""
 
 from __future__ import annotations
 
-from chatoperator.metrics.prometheus import counter, gauge, histogram
+from chatoperator.metrics import chats
+from chatoperator.metrics.prometheus import REGISTRY, counter, gauge, histogram
+
+__all__ = ["REGISTRY", "chats"]
 
 RECONCILES = counter("chatcluster_reconcile_total", "Reconciles, by result: ok or error.", ["result"])
 RECONCILE_SECONDS = histogram(
@@ -33,23 +36,33 @@ LOOP_FAILURES = counter(
     "Unexpected errors in the loops of the operator, by loop; the operator restarts the loop.",
     ["loop"],
 )
+QUEUE_WAIT = histogram(
+    "chatcluster_queue_wait_seconds",
+    "Time between a ChatCluster becoming due and the start of its reconcile.",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+QUEUE_OLDEST = gauge(
+    "chatcluster_queue_oldest_seconds",
+    "Time that the ChatCluster which has waited longest has waited for its reconcile now.",
+)
 QUEUED = gauge("chatcluster_queued", "ChatClusters that wait for a reconcile.")
 OLDEST_DUE = gauge(
     "chatcluster_oldest_due_seconds", "Longest time that a ChatCluster had waited for its reconcile, at the last sweep."
 )
 APPLIES = counter("chatcluster_apply_total", "Objects that the operator applied, by kind.", ["kind"])
-DESIRED_REPLICAS = gauge("chatcluster_desired_replicas", "Desired number of chatservers.", ["namespace", "name"])
-CONNECTIONS = gauge(
-    "chatcluster_connections", "Open WebSocket connections of all chatservers together.", ["namespace", "name"]
-)
-READY = gauge("chatcluster_ready", "1 if the condition Ready is True, else 0.", ["namespace", "name"])
 LEADING = gauge("chatcluster_leading", "1 if this operator process holds the Lease, else 0.")
 LAST_SWEEP = gauge(
     "chatcluster_last_sweep_timestamp_seconds", "Unix time of the last complete sweep over all ChatClusters."
 )
-
-
-def forget(namespace: str, name: str) -> None:
-    """Drop the series of a ChatCluster that is gone."""
-    for metric in (DESIRED_REPLICAS, CONNECTIONS, READY):
-        metric.remove_by_labels({"namespace": namespace, "name": name})
+DRAIN_SECONDS = histogram(
+    "chatcluster_drain_seconds",
+    "Time between the deletion of a chatserver's pod and its end.",
+    buckets=(1, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800, 3600),
+)
+ROTATION_SECONDS = histogram(
+    "chatcluster_rotation_seconds",
+    "Duration of rotations by kind: credentials (the passwords of the database).",
+    ["kind"],
+    buckets=(5, 10, 30, 60, 120, 300, 600, 1200, 3600),
+)
+BUILD_INFO = gauge("chatcluster_build_info", "1 for the version of the operator.", ["version"])

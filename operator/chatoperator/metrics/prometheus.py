@@ -17,14 +17,16 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from prometheus_client import Metric
+    from prometheus_client.registry import Collector
 
-__all__ = ["REGISTRY", "counter", "gauge", "histogram", "parse", "serve"]
+__all__ = ["REGISTRY", "counter", "family", "gauge", "histogram", "parse", "register", "serve"]
 
 # A series more for each counter and histogram, which nothing reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -38,6 +40,24 @@ for collector in (ProcessCollector, PlatformCollector, GCCollector):
 counter = functools.partial(Counter, registry=REGISTRY)
 gauge = functools.partial(Gauge, registry=REGISTRY)
 histogram = functools.partial(Histogram, registry=REGISTRY)
+
+
+def register(collector: Collector) -> None:
+    """Export what a collector makes at each scrape, in the thread of the page."""
+    REGISTRY.register(collector)
+
+
+def family(kind: str, name: str, documentation: str, labels: Sequence[str]) -> CounterMetricFamily | GaugeMetricFamily:
+    """A metric for a collector to add series to.
+
+    Args:
+        kind: counter or gauge.
+        name: Of a counter without `_total`.
+        documentation: Its help.
+        labels: Names of its labels.
+    """
+    made = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+    return made(name, documentation, labels=labels)
 
 
 def serve(port: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
@@ -167,6 +167,9 @@ class Prober:
         Returns:
             The first good answer, else the last one, after ANSWER_TIMEOUT_SECONDS at most.
         """
+        return await _timed(self._probe_in_time(target))
+
+    async def _probe_in_time(self, target: Target) -> Answer:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
                 return await self._probe_repeatedly(target)
@@ -202,6 +205,9 @@ class Prober:
             target: Where and how.
             seconds: For each of these requests.
         """
+        return await _timed(self._try(target, seconds))
+
+    async def _try(self, target: Target, seconds: float) -> Answer:
         answer = await _guarded("ingress", self._request(target, seconds), UNREADABLE_ANSWER)
         if answer.ok or not target.headed:
             return answer
@@ -222,6 +228,13 @@ class Prober:
                 return _answered(answer.status, await answer.content.read(BODY_BYTES_MAX))
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             return Answer(ok=False, message=f"A request through the ingress failed: {_words(error)}")
+
+
+async def _timed(request: Coroutine[None, None, Answer]) -> Answer:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    answer = await request
+    return replace(answer, seconds=clock() - began)
 
 
 async def _guarded(part: str, request: Coroutine[None, None, Answered], otherwise: Answered) -> Answered:

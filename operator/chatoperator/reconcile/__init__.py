@@ -13,8 +13,9 @@ import structlog
 from chatoperator import metrics
 from chatoperator.errors import SpecError
 from chatoperator.kube.client import CONFLICT
+from chatoperator.metrics import chats
 from chatoperator.parts.remembered import losses, recorded
-from chatoperator.reconcile import scale
+from chatoperator.reconcile import drains, scale
 from chatoperator.reconcile.converge import Converger
 from chatoperator.reconcile.keep import keep_owners
 from chatoperator.reconcile.observe import confirmed, observe
@@ -97,6 +98,15 @@ class Reconciler:
         states = {key: state for key, state in self._states.items() if ready in (None, bool(state.ready))}
         return await pulse(self._context.prober, states, self._context.now())
 
+    async def read_drains(self) -> None:
+        """Read the chatservers that drain, for the metrics: nobody else can before they are gone."""
+        await drains.read(self._context.prober, list(self._states.values()))
+
+    def withdraw(self) -> None:
+        """Export nothing of any ChatCluster any more: this operator stops."""
+        for key, state in self._states.items():
+            chats.withdraw(key, state.series)
+
     async def reconcile(self, key: Key) -> None:
         """Bring one ChatCluster to its desired state, as far as it can be done now.
 
@@ -128,6 +138,7 @@ class Reconciler:
         if is_readable(body):
             led = await self._lead(body, state)
             if led is None:
+                chats.withdraw(key, state.series)
                 return
             body = led
         elif self._context.monotonic() < state.unreadable_until:
@@ -135,6 +146,7 @@ class Reconciler:
         else:
             # Also where the API server does not take the report in time.
             state.unreadable_until = self._context.monotonic() + UNREADABLE_RETRY_SECONDS
+        self._follow(key, observed, state)
         try:
             cluster = read(body)
             check_readable(observed.children.values())
@@ -154,6 +166,14 @@ class Reconciler:
             log.warning("event", namespace=namespace, name=name, reason=one.reason, message=one.message)
             await self._reporter.record_event(body, state, one)
         outcome.raise_first()
+
+    def _follow(self, key: Key, observed: Observed, state: State) -> None:
+        """Export what this reconcile finds, unless the ChatCluster was forgotten meanwhile."""
+        if self._states.get(key) is state:
+            chats.publish(key, state.series)
+        state.drains, ended = drains.follow(state.drains, observed.component("chatserver"), self._context.monotonic())
+        for seconds in ended:
+            metrics.DRAIN_SECONDS.observe(seconds)
 
     async def _refuse(self, body: Manifest, observed: Observed, state: State, error: SpecError) -> None:
         """Report what is wrong with the spec; on a ChatCluster that cannot be read, one at a time.
@@ -225,6 +245,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._claims.remove(key)
-        if self._states.pop(key, None) is not None:
-            metrics.forget(*key)
+        state = self._states.pop(key, None)
+        if state is not None:
+            chats.withdraw(key, state.series)
             log.info("forgotten", namespace=key[0], name=key[1])

@@ -6,11 +6,12 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from chatoperator import metrics
 from chatoperator.desired import decide
 from chatoperator.errors import OutdatedError
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import KIND
-from chatoperator.reconcile import cleanup, scale
+from chatoperator.reconcile import cleanup, rotations, scale
 from chatoperator.reconcile.apply import Applier
 from chatoperator.reconcile.observe import confirmed, credentials_of, names_of, taken, with_writes
 from chatoperator.reconcile.reachability import report_of_agent
@@ -116,6 +117,9 @@ class Converger:
                 break
             # One that had lost its labels: it may change what there is to do.
             observed = seen
+        state.rotation_began, rotated = rotations.follow(state.rotation_began, desired.credentials.logins)
+        if rotated is not None:
+            metrics.ROTATION_SECONDS.labels(kind="credentials").observe(rotated)
         desired = desired.withholding(taken(cluster, seen), seen)
         replicas = await scale.decide(self._context.prober, desired, body, seen, state, now=self._context.monotonic())
         return seen, replace(desired, replicas=replicas)

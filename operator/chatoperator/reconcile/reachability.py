@@ -128,6 +128,8 @@ async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -
     answers = await asyncio.gather(*(glance(state.targets[0]) for state in held.values()))
     turned = [key for key, state in states.items() if state.waiting]
     for (key, state), answer in zip(held.items(), answers, strict=True):
+        if answer.seconds is not None:
+            state.series.answered(answer.seconds, ok=answer.ok)
         over = state.unaccepted or (state.certificate_expires is not None and state.certificate_expires <= now)
         if (answer.ok and not over) != state.ready and not state.waiting:
             turned.append(key)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from chatoperator import metrics
 from chatoperator.conditions import conditions
 from chatoperator.conditions.inputs import ConditionInputs
 from chatoperator.errors import OutdatedError
@@ -15,6 +14,7 @@ from chatoperator.kube.contest import contested
 from chatoperator.kube.objects import ready_replicas
 from chatoperator.metadata import selector, selector_text
 from chatoperator.parts.ingress.tls.expiry import rfc3339
+from chatoperator.reconcile import series
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.keep import policy
 from chatoperator.reconcile.reachability import reach, targets
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chatoperator.desired import Desired
     from chatoperator.errors import KubeError
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import Observed
+    from chatoperator.observed import Answer, Observed
     from chatoperator.parts.irreplaceable import Loss
     from chatoperator.reconcile.context import Context
     from chatoperator.reconcile.state import State
@@ -59,7 +59,7 @@ class Reporter:
         inputs = ConditionInputs(
             body=body,
             observed=observed,
-            answer=await reach(self._context.prober, state.targets),
+            answer=await self._reach(state),
             now=self._context.now(),
             spec_error=spec_error,
             lost=lost,
@@ -86,7 +86,7 @@ class Reporter:
         self._remember(desired, state)
         state.targets = targets(body, observed, own_for=self._own_for(state))
         without_pods = podless(desired.cluster.name, observed, desired.migration.job_name)
-        answer = await reach(self._context.prober, state.targets)
+        answer = await self._reach(state)
         state.waiting |= not answer.ok and fresh(without_pods.values(), now)
         inputs = ConditionInputs(
             body=body,
@@ -102,6 +102,12 @@ class Reporter:
             rejections=await rejections(self._context.kube, without_pods),
         )
         await self._write(state, inputs, figures(body, observed, desired))
+
+    async def _reach(self, state: State) -> Answer:
+        answer = await reach(self._context.prober, state.targets)
+        if answer.seconds is not None:
+            state.series.answered(answer.seconds, ok=answer.ok)
+        return answer
 
     def _remember(self, desired: Desired, state: State) -> None:
         """Remember the certificate that is served from now on, for the next pulse and the probes of the proxies."""
@@ -154,7 +160,7 @@ class Reporter:
             **figures,
         }
         state.ready = made[0]["status"] == "True"
-        _show(metadata["namespace"], name, desired)
+        state.series.figures = series.figures(inputs, {**held, **desired})
         changed = {key: value for key, value in desired.items() if held.get(key) != value}
         if not changed:
             return
@@ -175,12 +181,3 @@ class Reporter:
         if patched is not None and patched["metadata"]["generation"] != metadata["generation"]:
             # The cache holds the new spec already, so that no watch will wake anybody for it.
             raise OutdatedError(name)
-
-
-def _show(namespace: str, name: str, status: Mapping[str, Any]) -> None:
-    """The figures for Prometheus."""
-    labels = {"namespace": namespace, "name": name}
-    metrics.CONNECTIONS.labels(**labels).set(status["connections"])
-    metrics.READY.labels(**labels).set(status["conditions"][0]["status"] == "True")
-    if "desiredReplicas" in status:
-        metrics.DESIRED_REPLICAS.labels(**labels).set(status["desiredReplicas"])

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chatoperator.metrics.chats import ChatSeries
 from chatoperator.reconcile.digests import Rendering
 from chatoperator.reconcile.rivals import Standing
 from chatoperator.reporting.events import Allowance
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from chatoperator.parts.database.trouble import ClaimRefusal
     from chatoperator.parts.losses import HeldContent
     from chatoperator.probes.prober import Target
+    from chatoperator.reconcile.drains import Drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ class State:
         rival: Another operator that serves the same ChatCluster; None where there is none.
         unreadable_until: Until when it is not reported again to be too large to be read, in seconds of that clock.
         waiting: Something is in progress that no event reports, so that the next pulse has to look.
+        series: What Prometheus gets.
+        drains: Servers that drain, by pod name; None before the first look.
+        rotation_began: When the rotation of passwords in progress began, in Unix seconds; None where that is not known.
     """
 
     applied: dict[tuple[str, str], Applied] = field(default_factory=dict)
@@ -104,6 +109,9 @@ class State:
     rival: str | None = None
     unreadable_until: float = -math.inf
     waiting: bool = False
+    series: ChatSeries = field(default_factory=ChatSeries)
+    drains: dict[str, Drain] | None = None
+    rotation_began: int | None = None
 
     def rendered(self, desired: Desired) -> Rendering:
         """The desired objects; those of the last time where nothing has changed."""

@@ -46,6 +46,8 @@ async def test_a_standby_lives_and_goes_on_when_the_leader_is_killed(
     assert first.health()[1].startswith("the last sweep was")
     status, words = second.health()
     assert (status, words) == (200, "standing by"), "a standby is live however long it waits"
+    named = f'namespace="{operators.namespace}"'
+    assert (named in first.metrics(), named in second.metrics()) == (True, False), "only the leader exports chats"
 
     first.send(signal.SIGKILL)
     killed = await operators.comes_back("demo-chatserver")
