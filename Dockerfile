@@ -50,13 +50,13 @@ EXPOSE 8080 9090
 ENTRYPOINT ["chatoperator"]
 CMD ["run"]
 
-# With Python, which its agent is written in: the layer is the other images' own.
+# With Python, which its agent is written in, in the layer that the other images have; its metrics use Debian's library.
 FROM python AS postgres
 # Without the first line of the RUN, Debian's package makes a cluster of its own in the image.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends postgresql-common \
  && sed -ri 's/^#?create_main_cluster .*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
- && apt-get install -y --no-install-recommends postgresql-17 \
+ && apt-get install -y --no-install-recommends postgresql-17 python3-prometheus-client \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
  && find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
  && usermod -u 999 postgres && groupmod -g 999 postgres \

@@ -49,6 +49,8 @@ format: | $(UV) ## fail on unformatted files (`make fix` formats them)
 fix: | $(UV) ## format and fix what can be fixed
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
 
+# Where the agent beside PostgreSQL is, which lists its metrics.
+docs: export PYTHONPATH = images/postgres
 docs: | $(UV) ## make docs/reference/chatcluster.md and the chart's copy from the CRD, the tables of docs/operations/conditions.md and docs/reference/metrics.md from the code, and the chart's rules and dashboards from monitoring/
 	@$(RUN) python -m crds.reference && $(RUN) python -m crds.conditions && $(RUN) python -m crds.metrics && $(RUN) python -m monitoring.rules && $(RUN) python -m monitoring.dashboards
 

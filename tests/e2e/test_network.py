@@ -58,7 +58,7 @@ ALLOWED: set[Way] = {
     # The operator's namespace, and whom the spec names.
     *((who, "ingress", 8404) for who in ("operator", "colleague", "monitor")),
     *((who, "chatserver", 9090) for who in ("operator", "colleague", "monitor")),
-    *((who, "postgres", 8010) for who in ("operator", "colleague")),
+    *((who, "postgres", 8010) for who in ("operator", "colleague", "monitor")),
     ("colleague", "operator", 9090),
     # Whom no policy selects may go where none forbids it; pods of the chat may not.
     *((who, "stranger", LISTENING) for who in ("operator", "colleague", "monitor", "impostor")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,127 +10,20 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from chatoperator.kube.objects import secret_text
-from chatoperator.parts.credentials import Credentials, database_secret
 from chatoperator.parts.database.logins import Logins
 from chatoperator.parts.database.parameters import AT_START_ONLY
 from chatoperator.parts.database.statefulset import config_map
-from postgresagent.__main__ import Agent
-from postgresagent.configuration import KILLED, Places
-from postgresagent.server import Server
+from postgresagent.configuration import KILLED
 from tests.support.chatclusters import cluster as chatcluster
 from tests.support.cluster import ROOT
 from tests.support.postgres import PostgresCluster
+from tests.support.postgrespod import FIRST, Pod, programs
 from tests.support.volume import fill, small_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.integration
-
-HBA = "local all all trust\nhost all root all trust\nhost all all all scram-sha-256\n"
-"""Tests ask as the superuser `root`; everybody else comes with a password, as in the image."""
-
-AS_POSTGRES = """#!/bin/sh
-for argument; do
-  case $argument in config_file=*) chmod -R a+rX "$(dirname "${argument#config_file=}")" ;; esac
-done
-exec setpriv --reuid=postgres --regid=postgres --clear-groups "$REAL/postgres" "$@"
-"""
-"""PostgreSQL's programs refuse to run as root, as whom tests may run; in the image nobody is root."""
-
-
-class Pod:
-    """A PostgreSQL whose configuration and roles come as in the image, and what is mounted beside it."""
-
-    def __init__(self, postgres: PostgresCluster) -> None:
-        self.postgres = postgres
-        self.secret, self.config = postgres.folder / "secret", postgres.folder / "config"
-        self.accepted, self.full = postgres.folder / "accepted.conf", postgres.folder / "full.conf"
-        base = postgres.folder / "base.conf"
-        # Not the file that the server has by now: it includes what is accepted already.
-        base.write_text(f"port = {postgres.port}\ninclude_if_exists '{self.accepted}'\n")
-        for folder in (self.secret, self.config):
-            folder.mkdir()
-        with (postgres.data / "postgresql.conf").open("a") as file:
-            file.write(f"hba_file = '{postgres.folder}/hba.conf'\n")
-            file.write(f"include_if_exists '{self.accepted}'\ninclude_if_exists '{self.full}'\n")
-        (postgres.folder / "hba.conf").write_text(HBA)
-        self.places = Places(self.config, base, self.accepted, self.full, postgres.folder / "refused", postgres.data)
-        self.clock = 0.0
-        postgres.stop()
-        postgres.start()
-        # libpq's variables and the PATH, as the image has them.
-        environment = {
-            "PATH": f"{_programs(postgres)}:{os.environ['PATH']}",
-            "REAL": str(postgres.binaries),
-            "PGHOST": str(postgres.folder),
-            "PGPORT": str(postgres.port),
-            "PGUSER": postgres.superuser,
-            "PGDATABASE": "postgres",
-        }
-        self.agent = Agent(self.secret, self.places, Server(environment))
-
-    def mount(self, folder: Path, keys: dict[str, str]) -> None:
-        for path in folder.iterdir():
-            path.unlink()
-        for name, text in keys.items():
-            (folder / name).write_text(text)
-
-    def mount_logins(self, logins: Logins) -> str:
-        """Mount the operator's own Secret; returns its revision."""
-        credentials = Credentials(logins, "key")
-        secret = database_secret(chatcluster(), credentials)
-        self.mount(self.secret, {key: secret_text(secret, key) or "" for key in secret["data"]})
-        return credentials.revision
-
-    def mount_parameters(self, **parameters: str) -> str:
-        """Mount the operator's own ConfigMap; returns its revision."""
-        made = config_map(chatcluster(database={"parameters": parameters}), volume_size="1Gi")
-        self.mount(self.config, made["data"])
-        return str(made["data"]["revision"])
-
-    def round(self) -> None:
-        self.clock += 1
-        self.agent.round(self.clock)
-
-    async def logged_in(self, role: str, password: str, statement: str = "SELECT current_user") -> object:
-        connection = await asyncpg.connect(
-            host="127.0.0.1", port=self.postgres.port, user=role, password=password, database="chat"
-        )
-        try:
-            return await connection.fetchval(statement)
-        finally:
-            await connection.close()
-
-    def remove(self) -> None:
-        """What this test made in the shared server."""
-        self.postgres.sql("DROP DATABASE IF EXISTS chat")
-        for role in ("chat_a", "chat_b", "chat"):
-            self.postgres.sql(f"DROP ROLE IF EXISTS {role}")
-        for path in (self.secret, self.config, self.postgres.folder / "bin"):
-            shutil.rmtree(path, ignore_errors=True)
-        for file in (self.accepted, self.full, self.places.refused):
-            file.unlink(missing_ok=True)
-
-    async def refused(self, role: str, password: str) -> bool:
-        try:
-            await self.logged_in(role, password)
-        except asyncpg.InvalidAuthorizationSpecificationError:
-            return True
-        return False
-
-
-def _programs(postgres: PostgresCluster) -> str:
-    if os.geteuid() != 0:
-        return str(postgres.binaries)
-    folder = postgres.folder / "bin"
-    folder.mkdir()
-    program = folder / "postgres"
-    program.write_text(AS_POSTGRES)
-    program.chmod(0o755)
-    return f"{folder}:{postgres.binaries}"
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +38,6 @@ def pod(cluster: PostgresCluster) -> Iterator[Pod]:
     made = Pod(cluster)
     yield made
     made.remove()
-
-
-FIRST = Logins("chat_a", {"chat_a": "first a", "chat_b": "first b"})
 
 
 async def test_a_new_server_gets_roles_that_act_as_the_owner_of_everything(pod: Pod) -> None:
@@ -317,7 +206,7 @@ def test_wal_needs_no_room_that_it_has_not_got_from_the_start() -> None:
         settings = "max_wal_size = 64MB\nmin_wal_size = 64MB\n"
         with PostgresCluster(settings, superuser="root", parent=volume) as postgres:
             postgres.stop()
-            environment = {"PATH": f"{_programs(postgres)}:{os.environ['PATH']}", "REAL": str(postgres.binaries)}
+            environment = {"PATH": f"{programs(postgres)}:{os.environ['PATH']}", "REAL": str(postgres.binaries)}
             config = volume / "config" / "postgresql.conf"
             config.parent.mkdir()
             config.write_text(f"include '{postgres.data}/postgresql.conf'\n")

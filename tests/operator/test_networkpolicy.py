@@ -66,7 +66,7 @@ def policies(changed: dict[str, Any] | None = None, **spec: Any) -> list[dict[st
         (IMPOSTOR, POSTGRES, 5432, False),
         (NEIGHBOUR, POSTGRES, 5432, False),
         (SERVER, POSTGRES, 22, False),
-        # The operator asks PostgreSQL's agent, and nobody else does.
+        # The operator asks PostgreSQL's agent, and where the spec names nobody, nobody else does.
         (OPERATOR, POSTGRES, 8010, True),
         (SERVER, POSTGRES, 8010, False),
         (STRANGER, POSTGRES, 8010, False),
@@ -130,7 +130,7 @@ def test_whom_the_spec_names_may_read_metrics() -> None:
     ]
     made = policies(networkPolicies={"metricsFrom": peers})
     scraper = Endpoint(namespace="monitoring", labels=PROMETHEUS, namespace_labels={"team": "sre"})
-    for target, port in ((SERVER, 9090), (INGRESS, 8404)):
+    for target, port in ((SERVER, 9090), (INGRESS, 8404), (POSTGRES, 8010)):
         assert allowed(made, scraper, target, port)
         assert allowed(made, Endpoint(address="10.1.2.3"), target, port)
         assert not allowed(made, Endpoint(address="10.1.9.3"), target, port)

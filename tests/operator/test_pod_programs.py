@@ -117,7 +117,7 @@ def test_the_status_of_the_postgresql_agent_is_a_report(tmp_path: Path) -> None:
     status = agent.make({"PGDATA": str(tmp_path)}).status()
     assert parsing.parse_report(json.dumps(status)) is not None
     assert parsing.parse_report(json.dumps({})) is None
-    assert (statefulset.AGENT_PORT, statefulset.AGENT_STATUS_PATH) == (agent.PORT, report.PATH)
+    assert (statefulset.AGENT_PORT, statefulset.AGENT_STATUS_PATH) == (agent.PORT, report.STATUS_PATH)
 
 
 def test_the_postgresql_agent_reads_the_files_that_are_mounted(tmp_path: Path) -> None:

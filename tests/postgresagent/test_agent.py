@@ -105,12 +105,15 @@ def test_postgres_words_are_told_without_files_and_times(output: str, expected: 
 
 
 def test_the_report_is_for_its_path_alone() -> None:
-    server = report.serve(0, lambda: {"credentials": "r1"})
+    page = report.Page("application/json", lambda: b'{"credentials": "r1"}')
+    server = report.serve(0, {report.STATUS_PATH: page})
     try:
         address = f"http://127.0.0.1:{server.server_port}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{address}{report.PATH}") as answer:
-            assert json.load(answer) == {"credentials": "r1"}
+        for path in (report.STATUS_PATH, f"{report.STATUS_PATH}?x=1"):
+            with opener.open(address + path) as answer:
+                assert json.load(answer) == {"credentials": "r1"}
+                assert answer.headers["Content-Type"] == "application/json"
         with pytest.raises(urllib.error.HTTPError, match="404"):
             opener.open(f"{address}/")
     finally:

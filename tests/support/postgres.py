@@ -35,10 +35,18 @@ class PostgresCluster(PrivatePostgres):
         settings: lines of postgresql.conf that outdo those for tests.
         superuser: its name.
         parent: folder to make the temporary folder in; None: the system's.
+        binaries: folder with PostgreSQL's programs; None: the machine's own.
     """
 
-    def __init__(self, settings: str = "", *, superuser: str = "chat", parent: Path | None = None) -> None:
-        binaries = find_binaries()
+    def __init__(
+        self,
+        settings: str = "",
+        *,
+        superuser: str = "chat",
+        parent: Path | None = None,
+        binaries: Path | None = None,
+    ) -> None:
+        binaries = binaries or find_binaries()
         self.port = _free_port()
         self._settings = settings
         self._numbers = itertools.count(1)

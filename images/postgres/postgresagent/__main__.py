@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postgresagent import configuration, report, roles, volume
+from postgresagent import configuration, metrics, monitor, report, roles, volume
 from postgresagent.configuration import Outcome, Places
+from postgresagent.exporter import Exporter
+from postgresagent.logs import log
+from postgresagent.report import Page
 from postgresagent.server import Server, ServerError
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ VERIFY_SECONDS = 30.0
 SOCKETS = Path("/var/run/postgresql")
 
 PORT = 8010
-"""The port on which the operator requests the status."""
+"""The port of the status, which the operator requests, and of the metrics."""
 
 
 class Agent:
@@ -47,6 +50,15 @@ class Agent:
         self._revision: str | None = None
         self._outcome: Outcome | None = None
         self._full: bool | None = None
+        self._exporter = Exporter(secret, places.data, server)
+
+    def metrics(self, now: float) -> bytes:
+        """Return the page of metrics. Safe in any thread, and beside `round`.
+
+        Args:
+            now: Seconds of a monotonic clock.
+        """
+        return self._exporter.page(now, refusing_writes=self._full)
 
     def status(self) -> dict[str, Any]:
         """Return the status for the operator: the applied revisions, and PostgreSQL's error about a configuration."""
@@ -95,11 +107,16 @@ class Agent:
             SecretIncomplete, ServerError: It cannot be done now.
         """
         desired = roles.desired(self._secret)
-        statements = roles.statements(desired, roles.found(self._server.query(roles.QUERY)))
+        found = roles.found(self._server.query(roles.QUERY))
+        self._bring_up_to_date("roles", roles.statements(desired, found))
+        self._revision = desired.revision
+        # After it: a rotation does not wait for what only metrics need.
+        self._bring_up_to_date("role of the metrics", monitor.statements(desired.database, found))
+
+    def _bring_up_to_date(self, what: str, statements: Sequence[str]) -> None:
         if statements:
             self._server.run(statements)
-            log("info", "roles brought up to date", statements=len(statements))
-        self._revision = desired.revision
+            log("info", f"{what} brought up to date", statements=len(statements))
 
     def take_configuration(self) -> None:
         """Check a changed configuration, and have the server read it.
@@ -142,12 +159,6 @@ def _contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.is_file() and file.name[0] != "."}
 
 
-def log(level: str, event: str, **fields: object) -> None:
-    """Write one line of JSON."""
-    sys.stderr.write(json.dumps({"event": event, "level": level, "logger": "postgres-agent", **fields}) + "\n")
-    sys.stderr.flush()
-
-
 def make(environment: Mapping[str, str]) -> Agent:
     """Return an agent for the image's paths; libpq's variables in the environment may name another server."""
     data = Path(environment["PGDATA"])
@@ -178,7 +189,13 @@ def main(arguments: list[str]) -> int:
         return 2
     # A container's first process ignores signals that it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    report.serve(PORT, agent.status)
+    report.serve(
+        PORT,
+        {
+            report.STATUS_PATH: Page("application/json", lambda: json.dumps(agent.status()).encode()),
+            report.METRICS_PATH: Page(metrics.CONTENT_TYPE, lambda: agent.metrics(time.monotonic())),
+        },
+    )
     log("info", "serving", port=PORT)
     while True:
         agent.round(time.monotonic())

@@ -1,17 +1,26 @@
-"""Publishes the agent's status over HTTP, for the operator. It contains no secrets."""
+"""Publishes the agent's pages over HTTP: its status for the operator, and metrics. They contain no secrets."""
 
 from __future__ import annotations
 
-import json
 import socket
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-PATH = "/status"
+STATUS_PATH, METRICS_PATH = "/status", "/metrics"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a path answers: the type of the content, and what makes it."""
+
+    content_type: str
+    content: Callable[[], bytes]
 
 
 class _Server(ThreadingHTTPServer):
@@ -24,8 +33,8 @@ class _Server(ThreadingHTTPServer):
         super().server_bind()
 
 
-def serve(port: int, status: Callable[[], Any]) -> ThreadingHTTPServer:
-    """Answer GET /status with what `status` returns, from a separate thread; port 0 picks a free one.
+def serve(port: int, pages: Mapping[str, Page]) -> ThreadingHTTPServer:
+    """Answer GET of each path with its page, each request in a thread of its own; port 0 picks a free one.
 
     Raises:
         OSError: The port is taken.
@@ -36,12 +45,13 @@ def serve(port: int, status: Callable[[], Any]) -> ThreadingHTTPServer:
         """Seconds for one request, so that an idle connection does not occupy a thread."""
 
         def do_GET(self) -> None:
-            if self.path != PATH:
+            page = pages.get(urlsplit(self.path).path)
+            if page is None:
                 self.send_error(404)
                 return
-            body = json.dumps(status()).encode()
+            body = page.content()
             self.send_response(200)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", page.content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -27,7 +27,9 @@ SELECT json_build_object(
               FROM pg_authid LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0),
     'memberships', (SELECT json_agg(json_build_array(member::regrole::text, roleid::regrole::text))
                     FROM pg_auth_members),
-    'databases', (SELECT json_agg(datname) FROM pg_database))
+    'databases', (SELECT json_agg(datname) FROM pg_database),
+    'monitored', (SELECT json_agg(datname) FROM pg_database, aclexplode(datacl)
+                  WHERE privilege_type = 'CONNECT' AND grantee = to_regrole('chat_monitor')))
 """
 """The query whose answer `found` reads."""
 
@@ -59,11 +61,19 @@ class Desired:
 
 @dataclass(frozen=True)
 class Found:
-    """The observed state of PostgreSQL: roles as QUERY returns them, (member, role) pairs, names of databases."""
+    """The observed state of PostgreSQL.
+
+    Attributes:
+        roles: As QUERY returns them.
+        memberships: Pairs of a member and its role.
+        databases: Their names.
+        monitored: Databases to which the role of `postgresagent.monitor` may connect.
+    """
 
     roles: Mapping[str, Mapping[str, Any]]
     memberships: frozenset[tuple[str, str]]
     databases: frozenset[str]
+    monitored: frozenset[str] = frozenset()
 
 
 def desired(folder: Path) -> Desired:
@@ -94,6 +104,7 @@ def found(answer: Mapping[str, Any]) -> Found:
         roles=answer["roles"],
         memberships=frozenset((member.strip('"'), role.strip('"')) for member, role in answer["memberships"] or ()),
         databases=frozenset(answer["databases"]),
+        monitored=frozenset(answer["monitored"] or ()),
     )
 
 

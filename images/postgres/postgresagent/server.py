@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 SECONDS = 10
 """Longest run of a program; it is run again in the next round."""
 
+READ_SECONDS, CONNECT_SECONDS = 7, 3
+"""Longest run of `read` and of its connecting: less than the 10 s that Prometheus waits by default."""
+
 _QUIET = """
 SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1;
 SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET default_transaction_read_only = off;
@@ -40,7 +43,16 @@ class Server:
         Raises:
             ServerError: The server does not answer.
         """
-        return json.loads(self._psql(f"{statement};"))
+        return json.loads(self._psql(f"{_QUIET}{statement};"))
+
+    def read(self, script: str, *, role: str, database: str) -> Any:
+        """Return the JSON that a script for psql selects, as a role without rights of a superuser.
+
+        Raises:
+            ServerError: The server does not answer in time, or does not let the role in.
+        """
+        libpq = {"PGUSER": role, "PGDATABASE": database, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS)}
+        return json.loads(self._psql(script, libpq, READ_SECONDS))
 
     def run(self, statements: Iterable[str]) -> None:
         """Run statements one by one until the first that fails.
@@ -48,7 +60,7 @@ class Server:
         Raises:
             ServerError: One was rejected, or the server does not answer.
         """
-        self._psql("".join(f"{statement};\n" for statement in statements))
+        self._psql(_QUIET + "".join(f"{statement};\n" for statement in statements))
 
     def check_configuration(self, config_file: Path, data: Path) -> str | None:
         """Return PostgreSQL's error about a configuration; None if it accepts it. No server is started.
@@ -59,23 +71,24 @@ class Server:
         done = self._run(["postgres", "-D", str(data), "-c", f"config_file={config_file}", "-C", "config_file"])
         return None if done.returncode == 0 else done.stderr
 
-    def _psql(self, text: str) -> str:
-        done = self._run(
-            ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"], _QUIET + text
-        )
+    def _psql(self, text: str, libpq: Mapping[str, str] | None = None, seconds: float = SECONDS) -> str:
+        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
+        done = self._run(command, text, libpq, seconds)
         if done.returncode != 0:
             raise ServerError(done.stderr.strip() or f"psql ended with {done.returncode}")
         return done.stdout
 
-    def _run(self, command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, command: list[str], text: str = "", libpq: Mapping[str, str] | None = None, seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
                 command,
                 input=text,
-                env=dict(self._environment),
+                env={**self._environment, **(libpq or {})},
                 capture_output=True,
                 text=True,
-                timeout=SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except (subprocess.TimeoutExpired, OSError) as error:

@@ -47,7 +47,11 @@ def look(path: Path) -> Space:
     return Space(size=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
 
 
+def reserve(space: Space) -> int:
+    """Return the bytes that must stay free: 10 GiB -> 205 MiB."""
+    return int(max(RESERVE_BYTES_MIN, min(space.size * RESERVE_PART, RESERVE_BYTES_MAX)))
+
+
 def is_full(space: Space, *, was_full: bool) -> bool:
     """Return whether writes must be rejected: 10 GiB with 200 MiB free -> True; with 250 MiB -> unchanged."""
-    reserve = max(RESERVE_BYTES_MIN, min(space.size * RESERVE_PART, RESERVE_BYTES_MAX))
-    return space.free < (reserve * ROOM_FACTOR if was_full else reserve)
+    return space.free < reserve(space) * (ROOM_FACTOR if was_full else 1)

@@ -40,7 +40,7 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
 
     Args:
         cluster: The ChatCluster.
-        operator_namespace: Where the operator runs, which reads the chatservers' metrics.
+        operator_namespace: Where the operator runs, which reads metrics and the status of PostgreSQL's agent.
         external_ports: Of the external database, empty where they are unknown.
     """
     if not cluster.network_policies.enabled:
@@ -73,7 +73,7 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
         clients = [_pods(cluster, "chatserver"), _pods(cluster, "migrate")]
         allowed = [
             _rule("from", clients, postgres.PORT),
-            _rule("from", [_namespace(operator_namespace)], postgres.AGENT_PORT),
+            _rule("from", scrapers, postgres.AGENT_PORT),
         ]
         made.append(_policy(cluster, "postgres", ingress=allowed, egress=[]))
     return made

@@ -35,20 +35,26 @@ def ports(template: dict[str, Any]) -> set[str]:
 
 def test_there_is_a_monitor_only_where_it_is_wanted_or_its_kind_exists() -> None:
     assert not monitors()
-    assert len(monitors(ON)) == 3
+    assert len(monitors(ON)) == 4
     assert not monitors("monitoring.podMonitors.enabled=false")
 
 
 def test_each_monitor_selects_one_workload_at_a_port_that_it_has() -> None:
     chart = render(ON)
     templates = [*pods(list(manifests.render(desired(cluster())))), *pods(chart)]
-    names = set()
+    names = {}
     for name, monitor in monitors(ON).items():
         (template,) = selected(monitor, templates)
         (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
         assert endpoint["port"] in ports(template), name
-        names.add(template["metadata"]["labels"]["app.kubernetes.io/component"])
-    assert names == {"chatserver", "ingress", "operator"}
+        fixed = [one["replacement"] for one in endpoint.get("relabelings", ()) if one["targetLabel"] == "component"]
+        names[template["metadata"]["labels"]["app.kubernetes.io/component"]] = fixed
+    assert names == {
+        "chatserver": ["chatserver"],
+        "ingress": ["ingress"],
+        "postgres": ["database"],
+        "operator": [],
+    }
 
 
 def test_a_chat_of_another_namespace_than_those_served_is_not_scraped() -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PORT = 5432
 AGENT_PORT = 8010
-"""Where the operator reads what the agent has done; nothing there is secret."""
+"""Where the operator reads what the agent has done, and Prometheus its metrics; nothing there is secret."""
 
 AGENT_STATUS_PATH = "/status"
 

@@ -1,0 +1,81 @@
+"""Collects the metrics for a scrape: from PostgreSQL by one statement that all scrapers share, from the volume anew."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from postgresagent import metrics, monitor, roles, volume
+from postgresagent.logs import log
+from postgresagent.server import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from postgresagent.server import Server
+
+SHARED_SECONDS = 14.0
+"""Age up to which scrapes share the answer of the statement: less than the usual interval of 15 s, so that a single
+Prometheus never sees the same one twice."""
+
+
+class Exporter:
+    """The metrics of one server and its volume.
+
+    Args:
+        secret: Folder of the mounted Secret, which names the chat's database.
+        data: PGDATA.
+        server: PostgreSQL's programs.
+    """
+
+    def __init__(self, secret: Path, data: Path, server: Server) -> None:
+        self._secret = secret
+        self._data = data
+        self._server = server
+        self._lock = Lock()
+        self._statistics: Mapping[str, Any] = {}
+        self._asked_at: float | None = None
+        self._failed: str | None = None
+
+    def page(self, now: float, *, refusing_writes: bool | None) -> bytes:
+        """Return the page. It has the volume's metrics also while PostgreSQL does not answer.
+
+        Args:
+            now: Seconds of a monotonic clock.
+            refusing_writes: Whether the volume counts as full; None while it is not known.
+        """
+        refusing = None if refusing_writes is None else int(refusing_writes)
+        own = {"chatpostgres_refusing_writes": refusing, **self._volume()}
+        return metrics.page({**self._shared(now), **own})
+
+    def _shared(self, now: float) -> Mapping[str, Any]:
+        # Who comes meanwhile waits for the same answer. `now` of one who waited may be before it.
+        with self._lock:
+            if self._asked_at is None or now - self._asked_at >= SHARED_SECONDS:
+                self._statistics = self._ask()
+                self._asked_at = now
+            return self._statistics
+
+    def _ask(self) -> Mapping[str, Any]:
+        try:
+            database = roles.desired(self._secret).database
+            answer = self._server.read(monitor.SCRIPT, role=monitor.ROLE, database=database)
+        except (ServerError, roles.SecretIncomplete, OSError) as error:
+            if self._failed != str(error):
+                log("warning", "no statistics for metrics", error=str(error))
+            self._failed = str(error)
+            return {"chatpostgres_up": 0}
+        self._failed = None
+        return {"chatpostgres_up": 1, **answer}
+
+    def _volume(self) -> dict[str, int]:
+        try:
+            space = volume.look(self._data)
+        except OSError:
+            return {}
+        return {
+            "chatpostgres_volume_size_bytes": space.size,
+            "chatpostgres_volume_free_bytes": space.free,
+            "chatpostgres_volume_reserve_bytes": volume.reserve(space),
+        }
