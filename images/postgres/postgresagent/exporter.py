@@ -1,4 +1,4 @@
-"""Collects the metrics for a scrape: from PostgreSQL by one statement that all scrapers share, from the volume anew."""
+"""Collects the metrics for a scrape: from PostgreSQL by one script that all scrapers share, and from the volume."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Exporter:
         self._server = server
         self._lock = Lock()
         self._statistics: Mapping[str, Any] = {}
-        self._asked_at: float | None = None
+        self._read_at: float | None = None
         self._failed: str | None = None
 
     def page(self, now: float, *, refusing_writes: bool | None) -> bytes:
@@ -52,12 +52,12 @@ class Exporter:
     def _shared(self, now: float) -> Mapping[str, Any]:
         # Who comes meanwhile waits for the same answer. `now` of one who waited may be before it.
         with self._lock:
-            if self._asked_at is None or now - self._asked_at >= SHARED_SECONDS:
-                self._statistics = self._ask()
-                self._asked_at = now
+            if self._read_at is None or now - self._read_at >= SHARED_SECONDS:
+                self._statistics = self._read()
+                self._read_at = now
             return self._statistics
 
-    def _ask(self) -> Mapping[str, Any]:
+    def _read(self) -> Mapping[str, Any]:
         try:
             database = roles.desired(self._secret).database
             answer = self._server.read(monitor.SCRIPT, role=monitor.ROLE, database=database)
