@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from chatserver import supervision
@@ -110,17 +111,20 @@ async def _watch_proxies(context: Context) -> None:
         context.mover,
         lookup=lambda: resolve(host),
         stay_seconds=context.settings.proxy_stay_seconds,
-        on_moved=context.metrics.proxy_moves.inc,
+        on_moved=context.metrics.connections.proxy_moves.inc,
     )
     await watch.run()
 
 
 async def _measure(context: Context) -> None:
     while True:
-        context.metrics.codes_waiting.set(context.sender.waiting())
-        context.metrics.write_queue.set(context.writer.queued_rows)
+        metrics = context.metrics
+        metrics.codes.waiting.set(context.sender.waiting())
+        metrics.database.write_queue.set(context.writer.queued_rows)
         size, idle = context.database.connection_counts()
-        context.metrics.pool_size.set(size)
-        context.metrics.pool_idle.set(idle)
-        context.metrics.show_login(context.settings.database_role())
+        metrics.database.pool_size.set(size)
+        metrics.database.pool_idle.set(idle)
+        metrics.database.show_login(context.settings.database_role())
+        clock = context.deliverer.clock
+        metrics.delivery.clock_offset.set(clock.ahead_seconds(wall=time.time(), monotonic=time.monotonic()))
         await asyncio.sleep(GAUGE_SECONDS)

@@ -15,6 +15,7 @@ from chatserver.fanout.bus import PostgresBus
 from chatserver.fanout.delivery import Deliverer
 from chatserver.fanout.hub import Hub
 from chatserver.fanout.polling import Polls
+from chatserver.fanout.push_times import PushTimes
 from chatserver.fanout.syncing import Syncs
 from chatserver.fleet.balancing import Balancer
 from chatserver.fleet.health import Health
@@ -24,8 +25,10 @@ from chatserver.http.context import Context
 from chatserver.limits.rates import Limits
 from chatserver.messaging.messages import MessageSender
 from chatserver.messaging.receipts import Receipts
+from chatserver.messaging.send_times import SendTimes
 from chatserver.messaging.writer import MessageWriter
 from chatserver.storage.database import Database
+from chatserver.transport.write_coalescing import WriteCoalescer
 
 if TYPE_CHECKING:
     from chatserver.accounts.code_senders import Sender
@@ -41,23 +44,32 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         pool_size=settings.database_pool_size,
         read_listen_dsn=settings.read_listen_dsn,
         pooled=settings.database_pooler != "none",
-        on_seconds=metrics.observe_database_call,
+        on_seconds=metrics.database.observe_call,
     )
     hub = Hub()
+    coalescer = WriteCoalescer()
+    send_times = SendTimes(metrics.sends, coalescer.wake)
+    push_times = PushTimes(metrics.delivery.push_seconds)
+    coalescer.follow(send_times.settle)
+    coalescer.follow(push_times.settle)
     chance = random.Random()  # noqa: S311 - which client reconnects when is no secret
     mover = Mover(hub, chance)
     health = Health(database, metrics)
     devices_service = Devices(database, on_ended=hub.sign_out)
-    deliverer = Deliverer(database, devices_service, hub, metrics)
+    deliverer = Deliverer(database, devices_service, hub, metrics.delivery)
     bus = PostgresBus(
         database.listen,
         database.notify,
         on_hint=deliverer.receive,
-        on_listening=deliverer.recovery.hints_were_missed,
-        on_health=metrics.bus_connected.set,
+        on_listening=deliverer.bus_listens,
+        on_health=metrics.delivery.bus_connected.set,
+        on_lost=metrics.delivery.bus_losses.inc,
+        on_probe=lambda seconds, sent_at, received_at: deliverer.clock.probed(
+            seconds, sent_at=sent_at, received_at=received_at
+        ),
     )
     writer = MessageWriter(database, deliverer.own_batches)
-    metrics.connections.set_function(lambda: len(hub.connections))
+    metrics.connections.open.set_function(lambda: len(hub.connections))
     sender = _make_sender(settings, metrics)
     accounts = Accounts(
         database,
@@ -70,14 +82,14 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         ),
         session_days=settings.session_days,
         sender=sender,
-        on_refused=metrics.count_rate_limited,
+        on_refused=metrics.requests.count_limited,
     )
     limits = Limits(
         messages_per_user_per_minute=settings.messages_per_user_per_minute,
         stored_bytes_per_user_per_hour=settings.stored_bytes_per_user_per_hour,
         requests_per_device_per_minute=settings.requests_per_device_per_minute,
         requests_per_address_per_minute=settings.requests_per_address_per_minute,
-        on_refused=metrics.count_rate_limited,
+        on_refused=metrics.requests.count_limited,
     )
     return Context(
         settings=settings,
@@ -89,23 +101,25 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         deletions=Deletions(database, devices_service),
         limits=limits,
         writer=writer,
-        messages=MessageSender(database, writer, limits, metrics),
+        messages=MessageSender(database, writer, limits, send_times),
         receipts=Receipts(database),
         hub=hub,
         syncs=Syncs(database, hub),
         deliverer=deliverer,
+        push_times=push_times,
+        coalescer=coalescer,
         polls=Polls(
             database,
             hub,
             devices_service,
             expect=deliverer.arrivals.expect,
             is_refusing=lambda: health.refusing,
-            on_refused=metrics.count_rate_limited,
+            on_refused=metrics.requests.count_limited,
         ),
         bus=bus,
         health=health,
         mover=mover,
-        admission=Admission(on_let_in=metrics.handshake_wait_seconds.observe),
+        admission=Admission(on_let_in=metrics.connections.handshake_wait_seconds.observe),
         balancer=Balancer(
             database,
             hub,
@@ -113,7 +127,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
             mover,
             heartbeat_seconds=settings.heartbeat_seconds,
             percent_per_second=settings.shed_percent_per_second,
-            on_shed=metrics.shed.inc,
+            on_shed=metrics.connections.shed.inc,
             chance=chance,
         ),
     )
@@ -122,5 +136,5 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
 def _make_sender(settings: Settings, metrics: Metrics) -> Sender:
     webhook = settings.otp_webhook
     if webhook is None:
-        return LogSender(metrics.count_code)
-    return WebhookSender(webhook.url, webhook.read_secret, on_result=metrics.count_code)
+        return LogSender(metrics.codes.count)
+    return WebhookSender(webhook.url, webhook.read_secret, on_result=metrics.codes.count)

@@ -39,7 +39,7 @@ class Listening:
             self.hub.following.follow(connection.user_id, CHAT, last_seq)
         self.woken = 0
         self.pending = PendingRows(lambda _: 0, self._wake)
-        self.own_batches = OwnBatches(self.hub, self.pending, Metrics())
+        self.own_batches = OwnBatches(self.hub, self.pending, Metrics().delivery)
 
     def _wake(self) -> None:
         self.woken += 1

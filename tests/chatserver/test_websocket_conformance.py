@@ -19,6 +19,8 @@ from tests.support.wsframes import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG,
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from chatserver.closing import End
+
 WAIT_SECONDS = 30
 HANDSHAKE = (
     b"GET /api/ws HTTP/1.1\r\nHost: chat\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -57,7 +59,7 @@ class Echo:
 
     def stuck(self) -> None: ...
 
-    def ended(self, code: int) -> None:  # noqa: ARG002 - as of Owner
+    def ended(self, end: End, code: int) -> None:  # noqa: ARG002 - as of Owner
         self.is_over.set()
 
 

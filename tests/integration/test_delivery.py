@@ -46,7 +46,7 @@ class SilentBus:
 @asynccontextmanager
 async def delivering(server: Server, *, healing: bool) -> AsyncIterator[tuple[Hub, Deliverer]]:
     hub = Hub()
-    deliverer = Deliverer(server.database, Devices(server.database, on_ended=hub.sign_out), hub, Metrics())
+    deliverer = Deliverer(server.database, Devices(server.database, on_ended=hub.sign_out), hub, Metrics().delivery)
     tasks = [asyncio.create_task(deliverer.run())]
     if healing:
         tasks.append(asyncio.create_task(deliverer.recovery.run(SilentBus())))

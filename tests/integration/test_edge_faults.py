@@ -254,7 +254,7 @@ async def test_a_reader_that_does_not_read_is_closed_with_4008_while_others_go_o
         # The server has given up on her though she has read nothing since.
         await eventually(lambda: two.metric("chatserver_connections") == 1)
         assert await slow.close_code(60) in {4008, None}
-        assert two.metric('chatserver_connections_closed_total{code="4008"}') == 1
+        assert two.metric('chatserver_connections_closed_total{code="4008",reason="slow_reader"}') == 1
 
 
 async def flood(socket: Socket, chat_id: int) -> None:

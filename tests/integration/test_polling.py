@@ -15,7 +15,7 @@ from chatserver.model import SendMessage
 from chatserver.storage.database import single_connection
 from tests.support.devices import sign_in as device
 from tests.support.inprocess import Air, ChatServer
-from tests.support.people import Server, principal_of, sign_in
+from tests.support.people import Server, arrival, principal_of, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -73,7 +73,7 @@ async def test_one_row_wakes_all_polls_of_a_user_and_is_read_by_one_query(
 
         one.database._on_seconds = count
         # Stored here, it is pushed at once and read by the polls alone.
-        await one.context.messages.send(ben.user.user_id, SendMessage(chat_id=chat_id, text="news"))
+        await one.context.messages.send(ben.user.user_id, SendMessage(chat_id=chat_id, text="news"), arrival())
         pages = await asyncio.gather(*polls)
         assert [[row.text for row in page.rows] for page in pages] == [["news"]] * POLLS_OF_A_USER
         # The rows, and whether the device is still signed in.

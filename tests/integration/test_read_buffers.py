@@ -21,6 +21,8 @@ from tests.support.cluster import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from chatserver.closing import End
+
 pytestmark = pytest.mark.integration
 
 GREEDY = READ_BUFFER_BYTES // MAX_FRAME_BYTES + 4
@@ -46,7 +48,7 @@ class Owner:
 
     def stuck(self) -> None: ...
 
-    def ended(self, code: int) -> None:  # noqa: ARG002 - as of Owner
+    def ended(self, end: End, code: int) -> None:  # noqa: ARG002 - as of Owner
         self.is_over = True
 
 

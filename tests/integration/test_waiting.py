@@ -23,7 +23,7 @@ from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import CLOSE_RESTART
 from chatserver.users import blocks
 from tests.support.inprocess import Air, ChatServer, Frame, Wire
-from tests.support.people import make_accounts, principal_of, sign_in
+from tests.support.people import arrival, make_accounts, principal_of, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -96,7 +96,7 @@ class World:
         self.me = principal_of(self.ana)
         self.group = (await groups.create_group(self.one.database, self._ben, "team", [name])).group_id
         hello = SendMessage(to=name, text="hello")
-        self.direct = (await self.one.context.messages.send(self._ben, hello)).chat_id
+        self.direct = (await self.one.context.messages.send(self._ben, hello, arrival())).chat_id
         await self.settle()
 
     def chat_of(self, how: str) -> int:
@@ -114,7 +114,7 @@ class World:
 
     async def write(self, chat_id: int, text: str) -> None:
         """Have Ben write on server one, which brings its own rows to its connections without the bus."""
-        await self.one.context.messages.send(self._ben, SendMessage(chat_id=chat_id, text=text))
+        await self.one.context.messages.send(self._ben, SendMessage(chat_id=chat_id, text=text), arrival())
 
     async def end(self, how: str, server: ChatServer) -> None:
         """Carry an ending out on a server; nobody has heard of it yet but by what the server itself does."""
@@ -289,7 +289,7 @@ async def a_queued_send(world: World, how: str) -> Answer:
     # Nothing is written until the ending is over.
     room, writer._in_flight = writer._in_flight, 0
     message = SendMessage(chat_id=world.chat_of(how), text="mine")
-    sending = asyncio.create_task(world.one.context.messages.send(world.me.user_id, message))
+    sending = asyncio.create_task(world.one.context.messages.send(world.me.user_id, message, arrival()))
     await eventually(lambda: writer.queued_rows > 0)
     writer._in_flight = room
 

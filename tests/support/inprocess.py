@@ -8,6 +8,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chatserver.closing import End
 from chatserver.errors import ChatError, InternalError
 from chatserver.fanout.connection import ClientConnection
 from chatserver.hints import Hint
@@ -192,9 +193,10 @@ class PlayedSocket(Socket):
         self.written: list[bytes] = []
         self.close_code: int | None = None
 
-    def write(self, frames: list[bytes]) -> None:
+    def write(self, frames: list[bytes]) -> bool:
         """Keep frames."""
         self.written += frames
+        return True
 
     def close(self, code: int, reason: str) -> None:  # noqa: ARG002 - as of Socket
         """Note the code."""
@@ -231,7 +233,8 @@ class Wire:
 
     def close(self) -> None:
         """Go away in a way that the server notices."""
-        self._conversation.ended(self.close_code or 0)
+        code = self.close_code or 0
+        self._conversation.ended(End.CLOSED_HERE if code else End.GOODBYE, code)
 
     @property
     def close_code(self) -> int | None:

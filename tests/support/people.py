@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from chatserver.accounts.code_limits import CodeLimits
 from chatserver.accounts.sign_in import Accounts
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.receipts import Receipts
+from chatserver.messaging.send_times import Arrival
 from chatserver.messaging.writer import MessageWriter
 from chatserver.model import Principal, SendMessage, SentMessage, SignIn
 from chatserver.storage.database import Database
@@ -26,6 +28,11 @@ _numbers = itertools.count(1)
 def new_number() -> str:
     """Return a phone number that no test had before."""
     return f"+1555{next(_numbers):07d}"
+
+
+def arrival() -> Arrival:
+    """Return that of a request which has just been read."""
+    return Arrival(time.monotonic(), "request_id", "of a test")
 
 
 LIMITS = CodeLimits(per_address_per_hour=100_000, per_number_per_hour=5, per_hour=1_000_000)

@@ -116,15 +116,15 @@ class LoopedServer:
         return found
 
     async def _hears(self) -> None:
-        heard, alive = self.context.metrics.bus_hints, self.context.bus
+        heard, alive = self.context.metrics.delivery.bus_hints, self.context.bus
         assert isinstance(alive, bus.PostgresBus)
         await _until(alive.is_healthy)
-        before = _value(heard)
+        before = heard.value
 
         async def is_heard(_: int) -> bool:
             # What is told while nobody listens is not heard.
             await self._other.database.notify(Hint("other", presence=((0, 1),)).encode())
-            return _value(heard) > before
+            return heard.value > before
 
         await _until_async(is_heard, 0)
         pinged_at = alive._alive_at
@@ -228,9 +228,9 @@ class LoopedServer:
         await _until(lambda: self._looked > before)
 
     async def _measures(self) -> None:
-        gauge = self.context.metrics.write_queue
+        gauge = self.context.metrics.database.write_queue
         gauge.set(-1)
-        await _until(lambda: gauge._value.get() >= 0)
+        await _until(lambda: gauge.value >= 0)
 
     async def _expires(self) -> None:
         answers: list[SentMessage | ChatError] = []
@@ -285,10 +285,6 @@ async def looped_server(
 
 def _text(frame: dict[str, Any]) -> Any:
     return (frame.get("message") or {}).get("text")
-
-
-def _value(counter: Any) -> float:
-    return float(counter._value.get())
 
 
 async def _until(happened: Callable[[], bool]) -> None:

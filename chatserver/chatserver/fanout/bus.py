@@ -32,8 +32,8 @@ class Listening(Protocol):
     async def wait_closed(self) -> None:
         """Return when the connection has ended."""
 
-    async def ping(self) -> None:
-        """Wait for a sign of life; raises ServiceUnavailable when none comes."""
+    async def ping(self) -> float:
+        """Return what the other side's clock shows, in Unix seconds; raises ServiceUnavailable without an answer."""
 
     def close(self) -> None:
         """Cut the connection."""
@@ -61,6 +61,9 @@ class PostgresBus:
         on_hint: called with each hint; must not block.
         on_listening: called each time it begins to listen: hints of before were missed.
         on_health: called with whether hints can be received, when that changes.
+        on_lost: called each time that the bus is lost while the server runs.
+        on_probe: called with each answer to a probe: what the database's clock showed, in Unix seconds, and when the
+            probe was sent and answered, of ``time.monotonic``.
     """
 
     def __init__(
@@ -71,12 +74,16 @@ class PostgresBus:
         on_hint: Callable[[Hint], None],
         on_listening: Callable[[], None],
         on_health: Callable[[bool], None],
+        on_lost: Callable[[], None],
+        on_probe: Callable[[float, float, float], None],
     ) -> None:
         self._listen = listen
         self._notify = notify
         self._on_hint = on_hint
         self._on_listening = on_listening
         self._on_health = on_health
+        self._on_lost = on_lost
+        self._on_probe = on_probe
         self._alive_at: float | None = None
 
     def is_healthy(self) -> bool:
@@ -114,18 +121,21 @@ class PostgresBus:
                 self._alive_at = None
                 self._on_health(False)  # noqa: FBT003 - a callback's only argument
                 listener.close()
+            self._on_lost()
             log.warning("bus_lost")
 
     async def _watch(self, listener: Listening) -> None:
         while True:
+            sent_at = time.monotonic()
+            database_seconds = await listener.ping()
+            self._alive_at = time.monotonic()
+            self._on_probe(database_seconds, sent_at, self._alive_at)
             try:
                 async with asyncio.timeout(WATCH_SECONDS):
                     await listener.wait_closed()
             except TimeoutError:
-                await listener.ping()
-                self._alive_at = time.monotonic()
-            else:
-                return
+                continue
+            return
 
     def _receive(self, payload: str) -> None:
         try:

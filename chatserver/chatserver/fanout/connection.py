@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chatserver.closing import TOO_SLOW
 from chatserver.fanout.outbox import MAX_OUTBOX_BYTES, MAX_OUTBOX_FRAMES, Outbox
+from chatserver.fanout.push_times import NO_COMMIT
 from chatserver.protocol import CLOSE_PACE
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ class PushedRow:
 
     Attributes:
         user_ids: users of this server who may see it.
+        committed_at: of ``time.monotonic``, as far as it is known.
     """
 
     chat_id: int
@@ -26,6 +29,7 @@ class PushedRow:
     client_id: str
     frame: bytes
     user_ids: tuple[int, ...]
+    committed_at: float = NO_COMMIT
 
 
 class Held:
@@ -60,6 +64,7 @@ class ClientConnection:
         watched: users whose presence it subscribed to.
         published: its claim has been published to the other servers.
         announced: this server has received that claim, too: later claims of the same device are newer.
+        moving: its client got a request to reconnect elsewhere.
         proxy: address of the peer that opened it, usually a proxy's.
     """
 
@@ -73,6 +78,7 @@ class ClientConnection:
     watched: frozenset[int] = frozenset()
     published: bool = False
     announced: bool = False
+    moving: bool = False
     proxy: str = ""
 
     def offer(self, row: PushedRow, after_seq: int) -> bool:
@@ -92,9 +98,9 @@ class ClientConnection:
             return False
         if self.held is not None:
             if not self.held.add(row):
-                self.outbox.close(CLOSE_PACE, "too slow", flush=False)
+                self.outbox.close(CLOSE_PACE, TOO_SLOW, flush=False)
             return False
-        return self.outbox.put(row.frame)
+        return self.outbox.put(row.frame, row.committed_at)
 
     def hold(self) -> None:
         """Hold rows back until ``release``, so that the client gets each chat in order; those held already stay so."""
@@ -110,4 +116,4 @@ class ClientConnection:
         held, self.held = self.held, None
         for row in held.rows if held is not None else ():
             if row.seq > reached.get(row.chat_id, 0):
-                self.outbox.put(row.frame)
+                self.outbox.put(row.frame, row.committed_at)

@@ -13,6 +13,7 @@ import structlog
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.fanout.arrivals import Arrivals
+from chatserver.fanout.clock import DatabaseClock
 from chatserver.fanout.device_claims import DeviceClaims
 from chatserver.fanout.joining import Joining
 from chatserver.fanout.own_batches import OwnBatches
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from chatserver.accounts.devices import Devices
     from chatserver.fanout.hub import Hub
     from chatserver.hints import Hint
-    from chatserver.metrics import Metrics
+    from chatserver.metrics.delivery import DeliveryMetrics
     from chatserver.storage.database import Database
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class Deliverer:
     """Delivers to the connections of this server what the bus and the writer announce.
 
     Attributes:
+        clock: the database's, for the times of what other servers store.
         arrivals: users who connect or poll.
         own_batches: what this server stores itself; the writer's listener.
         recovery: from lost hints.
@@ -46,7 +48,7 @@ class Deliverer:
         presence, watches: who is online, and which connections get it.
     """
 
-    def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: Metrics) -> None:
+    def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: DeliveryMetrics) -> None:
         self._server_name = database.server_name
         self._devices = devices
         self._hub = hub
@@ -54,7 +56,8 @@ class Deliverer:
         self._work = asyncio.Event()
         self._pending = PendingRows(hub.following.needed_after, self._work.set)
         self._joining = Joining(database, hub, self._pending, on_failed=self._recover)
-        self._rows = RowDelivery(database, hub, self._pending, self._joining.chats, metrics)
+        self.clock = DatabaseClock()
+        self._rows = RowDelivery(database, hub, self._pending, self.clock, self._joining.chats, metrics)
         self._profiles = Profiles(database, hub)
         self.arrivals = Arrivals(database, hub, self._pending)
         self.own_batches = OwnBatches(hub, self._pending, metrics)
@@ -72,6 +75,11 @@ class Deliverer:
             signals=self.signals,
             watches=self.watches,
         )
+
+    def bus_listens(self) -> None:
+        """Have read what was missed before the bus began to listen."""
+        self.clock.forget()
+        self.recovery.hints_were_missed()
 
     def _recover(self) -> None:
         self.recovery.hints_were_missed()

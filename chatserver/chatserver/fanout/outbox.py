@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chatserver.closing import TOO_SLOW
+from chatserver.fanout.push_times import NO_COMMIT
 from chatserver.protocol import CLOSE_PACE
 
 if TYPE_CHECKING:
@@ -43,13 +45,27 @@ class Outbox:
 
     Attributes:
         order: how the connection is to be closed; None while it stays open.
+        taken_commits: when what is in each of the frames taken last was committed, of ``time.monotonic``, or NO_COMMIT.
     """
 
-    __slots__ = ("_bytes", "_frames", "_max_bytes", "_max_frames", "_room", "_wake", "order")
+    __slots__ = (
+        "_bytes",
+        "_commits",
+        "_frames",
+        "_max_bytes",
+        "_max_frames",
+        "_room",
+        "_wake",
+        "order",
+        "taken_commits",
+    )
 
     def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
         self.order: CloseOrder | None = None
+        self.taken_commits: list[float] = []
         self._frames: list[bytes] = []
+        # One for each frame.
+        self._commits: list[float] = []
         self._bytes = 0
         self._max_frames = max_frames
         self._max_bytes = max_bytes
@@ -65,14 +81,20 @@ class Outbox:
         if self._frames or self.order is not None:
             wake()
 
-    def put(self, frame: bytes) -> bool:
-        """Queue a frame; returns False when the connection is closing, or is closed now because it is too slow."""
+    def put(self, frame: bytes, committed_at: float = NO_COMMIT) -> bool:
+        """Queue a frame; returns False when the connection is closing, or is closed now because it is too slow.
+
+        Args:
+            frame: what to write.
+            committed_at: of ``time.monotonic``, for a row whose way to the client is timed.
+        """
         if self.order is not None:
             return False
         if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
-            self.close(CLOSE_PACE, "too slow", flush=False)
+            self.close(CLOSE_PACE, TOO_SLOW, flush=False)
             return False
         self._frames.append(frame)
+        self._commits.append(committed_at)
         self._bytes += len(frame)
         if len(self._frames) == 1 and self._wake is not None:
             self._wake()
@@ -85,6 +107,7 @@ class Outbox:
         self.order = CloseOrder(code, reason, flush)
         if not flush:
             self._frames.clear()
+            self._commits.clear()
             self._bytes = 0
         if self._wake is not None:
             self._wake()
@@ -101,6 +124,7 @@ class Outbox:
         """Return the first frames, at least one and at most WRITE_BYTES; empty when nothing waits."""
         if self._bytes <= WRITE_BYTES:
             taken, self._frames, self._bytes = self._frames, [], 0
+            self.taken_commits, self._commits = self._commits, []
         else:
             size = count = 0
             for frame in self._frames:
@@ -109,6 +133,7 @@ class Outbox:
                 size += len(frame)
                 count += 1
             taken, self._frames = self._frames[:count], self._frames[count:]
+            self.taken_commits, self._commits = self._commits[:count], self._commits[count:]
             self._bytes -= size
         if not self._is_half_full():
             self._make_room()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from chatserver.fanout.hub import Hub
     from chatserver.fanout.pending_rows import PendingRows
-    from chatserver.metrics import Metrics
+    from chatserver.metrics.delivery import DeliveryMetrics
     from chatserver.model import Status
     from chatserver.storage.messages import AppendResult, NewMessage
 
@@ -32,10 +32,10 @@ class OwnBatches:
     Args:
         hub: the connections of this server.
         pending: gets the rows that have to be read.
-        metrics: gets the seconds from commit to delivery.
+        metrics: gets the seconds until rows are queued.
     """
 
-    def __init__(self, hub: Hub, pending: PendingRows, metrics: Metrics) -> None:
+    def __init__(self, hub: Hub, pending: PendingRows, metrics: DeliveryMetrics) -> None:
         self._hub = hub
         self._pending = pending
         self._metrics = metrics
@@ -50,8 +50,10 @@ class OwnBatches:
 
     def committed(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
         """Push the rows of the batch; those that others are missing before are read."""
+        # The answer of the database has just been read: the commit was a moment ago, by this server's own clock.
+        committed_at = time.monotonic()
         try:
-            self._push_batch(messages, results)
+            self._push_batch(messages, results, committed_at)
         except Exception as error:  # noqa: BLE001 - the rows are stored, and their hint has them read
             caught("own_batch_not_delivered", error)
         self._release(messages)
@@ -90,7 +92,7 @@ class OwnBatches:
 
     # --- pushing
 
-    def _push_batch(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
+    def _push_batch(self, messages: Sequence[NewMessage], results: Sequence[AppendResult], committed_at: float) -> None:
         stored = [pair for pair in zip(messages, results, strict=True) if pair[1].outcome == "stored"]
         # Rows of a chat need not stand together in a batch.
         stored.sort(key=_chat_id)
@@ -105,10 +107,15 @@ class OwnBatches:
             if after_seq < first.seq - 1:
                 self._pending.add((SeqRange(chat_id, first.seq, last.seq),))
             else:
-                self._push(chat_id, rows, first.member_ids or (), last.seq)
+                self._push(chat_id, rows, first.member_ids or (), last.seq, committed_at)
 
     def _push(
-        self, chat_id: int, rows: Iterable[tuple[NewMessage, AppendResult]], member_ids: Sequence[int], last_seq: int
+        self,
+        chat_id: int,
+        rows: Iterable[tuple[NewMessage, AppendResult]],
+        member_ids: Sequence[int],
+        last_seq: int,
+        committed_at: float,
     ) -> None:
         readers = self._hub.following.followers_among(chat_id, member_ids)
         # In a chat with one member, no other member has yet to read it.
@@ -118,8 +125,8 @@ class OwnBatches:
         for message, result in rows:
             seq, created_at_us = result.seq or 0, result.created_at_us or 0
             frame = frame_of_stored(message, result, status)
-            pushed.append(PushedRow(chat_id, seq, message.sender_id, message.client_id, frame, readers))
-            self._metrics.delivery_seconds.observe(max(0.0, (now_us - created_at_us) / MICROSECONDS))
+            pushed.append(PushedRow(chat_id, seq, message.sender_id, message.client_id, frame, readers, committed_at))
+            self._metrics.queue_seconds.observe(max(0.0, (now_us - created_at_us) / MICROSECONDS))
         self._hub.push(chat_id, pushed, last_seq)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chatserver.fanout.pending_rows import PendingRows
     from chatserver.fanout.signals import Signals
     from chatserver.fanout.watches import Watches
-    from chatserver.metrics import Metrics
+    from chatserver.metrics.delivery import DeliveryMetrics
     from chatserver.storage.database import Database
 
 log = structlog.get_logger()
@@ -59,7 +59,7 @@ class Recovery:
         database: Database,
         hub: Hub,
         devices: Devices,
-        metrics: Metrics,
+        metrics: DeliveryMetrics,
         *,
         pending: PendingRows,
         joining: Joining,

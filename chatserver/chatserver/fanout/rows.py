@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from chatserver.fanout.connection import PushedRow
+from chatserver.fanout.push_times import NO_COMMIT
 from chatserver.messaging import sync
 from chatserver.messaging.rows import frame_or_none
 from chatserver.supervision import apart
@@ -14,9 +15,10 @@ from chatserver.times import MICROSECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from chatserver.fanout.clock import DatabaseClock
     from chatserver.fanout.hub import Hub
     from chatserver.fanout.pending_rows import PendingRows
-    from chatserver.metrics import Metrics
+    from chatserver.metrics.delivery import DeliveryMetrics
     from chatserver.model import Delivery, SeqRange
     from chatserver.storage.database import Database
 
@@ -28,8 +30,9 @@ class RowDelivery:
         database: where the rows are.
         hub: the connections of this server.
         pending: the chats with rows to deliver.
+        clock: the database's.
         joining: returns the chats that users are about to join.
-        metrics: gets the seconds from commit to delivery.
+        metrics: gets the seconds until rows are queued.
     """
 
     def __init__(
@@ -37,12 +40,14 @@ class RowDelivery:
         database: Database,
         hub: Hub,
         pending: PendingRows,
+        clock: DatabaseClock,
         joining: Callable[[], Collection[int]],
-        metrics: Metrics,
+        metrics: DeliveryMetrics,
     ) -> None:
         self._database = database
         self._hub = hub
         self._pending = pending
+        self._clock = clock
         self._joining = joining
         self._metrics = metrics
 
@@ -73,8 +78,10 @@ class RowDelivery:
             frame = frame_or_none(row)
             if frame is None:
                 continue
-            pushed = PushedRow(row.chat_id, row.seq, row.from_id, row.client_id, frame, delivery.user_ids)
+            # The database dates a row just before its commit, which no server can date better for another one.
+            committed_at = self._clock.monotonic(row.created_at_us) or NO_COMMIT
+            pushed = PushedRow(row.chat_id, row.seq, row.from_id, row.client_id, frame, delivery.user_ids, committed_at)
             rows.setdefault(row.chat_id, []).append(pushed)
-            self._metrics.delivery_seconds.observe(max(0.0, (now_us - row.created_at_us) / MICROSECONDS))
+            self._metrics.queue_seconds.observe(max(0.0, (now_us - row.created_at_us) / MICROSECONDS))
         for chat_range in ranges:
             self._hub.push(chat_range.chat_id, rows.get(chat_range.chat_id, ()), chat_range.last_seq)

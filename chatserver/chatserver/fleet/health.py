@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,7 @@ class Health:
     def begin_drain(self) -> None:
         """Turn unready."""
         self.draining = True
-        self._metrics.draining.set(1)
+        self._metrics.process.draining.set(1)
 
     def is_serving(self) -> bool:
         """Whether the server has started and does not drain: readiness without the database."""
@@ -93,27 +92,34 @@ class Health:
             except (ServiceUnavailable, TimeoutError):
                 self._database_ok = False
             self._probed_at = time.monotonic()
-            self._metrics.database_up.set(self._database_ok)
             return self._database_ok
 
     async def watch_room(self) -> None:
-        """Keep checking whether the database's volume has room; runs until cancelled.
+        """Keep checking whether the database answers and its volume has room; runs until cancelled.
 
         Beside the probe, which must be quick. Servers with a full volume stay ready, since they serve what needs no
         room; but they report it.
         """
         while True:
-            with contextlib.suppress(ServiceUnavailable):
-                full = False
-                try:
-                    await find_room(self._database)
-                except VolumeFull:
-                    full = True
-                if full != self.volume_full:
-                    log.warning("volume_full" if full else "volume_has_room")
-                self.volume_full = full
-                self._metrics.volume_full.set(full)
+            try:
+                await self._database.ping()
+                await self._look_for_room()
+            except ServiceUnavailable:
+                self._metrics.database.up.set(0)
+            else:
+                self._metrics.database.up.set(1)
             await asyncio.sleep(ROOM_SECONDS)
+
+    async def _look_for_room(self) -> None:
+        full = False
+        try:
+            await find_room(self._database)
+        except VolumeFull:
+            full = True
+        if full != self.volume_full:
+            log.warning("volume_full" if full else "volume_has_room")
+        self.volume_full = full
+        self._metrics.database.volume_full.set(full)
 
     async def epoch(self) -> str:
         """Return which history of the database the cursors and numbers given out belong to.

@@ -67,6 +67,7 @@ class Mover:
         delays_ms = reconnect_delays_ms(len(moved), max(0.0, within_seconds), values)
         for connection, after_ms in zip(moved, delays_ms, strict=True):
             connection.outbox.put(encode_frame(Reconnect(after_ms)))
+            connection.moving = True
             self._moving_until[connection.conn_id] = now + after_ms / 1000 + again_after_seconds
         return len(moved)
 

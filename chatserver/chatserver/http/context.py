@@ -17,7 +17,6 @@ from chatserver.errors import BadRequest, Unauthenticated
 from chatserver.limits.rates import stored_bytes
 from chatserver.transport.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
 from chatserver.transport.upkeep import Sockets
-from chatserver.transport.write_coalescing import WriteCoalescer
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from chatserver.fanout.delivery import Deliverer
     from chatserver.fanout.hub import Hub
     from chatserver.fanout.polling import Polls
+    from chatserver.fanout.push_times import PushTimes
     from chatserver.fanout.syncing import Syncs
     from chatserver.fleet.balancing import Balancer
     from chatserver.fleet.health import Health
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from chatserver.model import Principal
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
+    from chatserver.transport.write_coalescing import WriteCoalescer
 
 # Letters that are safe in logs and headers; longer ids are rather payload.
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
@@ -58,6 +59,7 @@ class Context:
         unread: answers that their clients have not read.
         arriving: large requests that are arriving or being answered.
         coalescer: does in the next turn of the event loop what is due for connections, such as writing.
+        push_times: times the frames of rows that it writes.
         tasks: work that outlives the frame that started it (sends, receipts).
     """
 
@@ -75,14 +77,15 @@ class Context:
     hub: Hub
     syncs: Syncs
     deliverer: Deliverer
+    push_times: PushTimes
     polls: Polls
     bus: Bus
     health: Health
     mover: Mover
     balancer: Balancer
     admission: Admission
+    coalescer: WriteCoalescer
     sockets: Sockets = field(default_factory=Sockets)
-    coalescer: WriteCoalescer = field(default_factory=WriteCoalescer)
     unread: Kept = field(default_factory=lambda: Kept(UNREAD_BYTES, "answer_not_read"))
     arriving: Kept = field(default_factory=lambda: Kept(ARRIVING_BYTES, "requests_given_up"))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -100,6 +103,12 @@ def request_id(request: Request) -> str:
         known = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         request.ctx.request_id = known
     return known
+
+
+def started_at(request: Request) -> float:
+    """Return when the request was read, of ``time.monotonic``; now, if it was rejected before."""
+    started: float | None = getattr(request.ctx, "started", None)
+    return time.monotonic() if started is None else started
 
 
 def bearer_token(request: Request) -> str | None:

@@ -20,13 +20,14 @@ from chatserver.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
     RequestTimedOut,
     ServiceUnavailable,
     TooLarge,
     Unauthenticated,
     UpgradeRequired,
 )
-from chatserver.http.context import client_address, request_id
+from chatserver.http.context import client_address, request_id, started_at
 from chatserver.http.sanic_server import ApiResponse, close_after, connection_of, is_head, is_unread
 from chatserver.http.upgrade import VERSION
 
@@ -37,6 +38,7 @@ log = structlog.get_logger()
 
 # Sanic's, of a request that was rejected before it was routed.
 NO_ADDRESS = "*"
+WS_PATH = "/api/ws"
 PROBLEM_JSON = "application/problem+json"
 # Everything else would let a client make up metric series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -149,12 +151,23 @@ class ProblemHandler(ErrorHandler):
 
 
 def _begin(request: Request) -> None:
-    request.ctx.started = time.perf_counter()
+    request.ctx.started = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id(request))
     # Not the probes, nor the page's files: a client over its limit should not look like a dead server.
     if request.path.startswith("/api/"):
-        request.app.ctx.limits.check_address(client_address(request), time.monotonic())
+        _check_address(request)
+
+
+def _check_address(request: Request) -> None:
+    context = request.app.ctx
+    try:
+        context.limits.check_address(client_address(request), time.monotonic())
+    except RateLimited:
+        if request.path == WS_PATH:
+            # It comes no further, to where the others are counted.
+            context.metrics.connections.opened.labels("limited").inc()
+        raise
 
 
 def _route_of(request: Request) -> str:
@@ -195,10 +208,10 @@ def _finish(request: Request, response: HTTPResponse) -> None:
             connection.answer_early()
     route = _route_of(request)
     method = _method_of(request)
-    context.metrics.http_requests.labels(route, method, str(response.status)).inc()
-    seconds = time.perf_counter() - getattr(request.ctx, "started", time.perf_counter())
+    context.metrics.requests.answered.labels(route, method, str(response.status)).inc()
+    seconds = time.monotonic() - started_at(request)
     if not getattr(request.ctx, "waited", False):
-        context.metrics.http_seconds.labels(route).observe(seconds)
+        context.metrics.requests.seconds.labels(route, method).observe(seconds)
     if route not in _SILENT_ROUTES:
         log.info("request", route=route, method=method, status=response.status, ms=round(seconds * 1000, 1))
 

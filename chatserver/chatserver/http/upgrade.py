@@ -20,8 +20,8 @@ from chatserver.transport.websocket import Socket, feed, make_protocol
 
 if TYPE_CHECKING:
     from chatserver.http.context import Request
+    from chatserver.transport.owner import Owner
     from chatserver.transport.upkeep import Sockets
-    from chatserver.transport.websocket import Owner
 
 VERSION = "13"
 """Of RFC 6455, the only one."""

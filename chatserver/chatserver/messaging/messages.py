@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from chatserver import checks
-from chatserver.errors import Blocked, ChatError, RateLimited, UserNotFound, ValidationFailed
+from chatserver.errors import Blocked, ChatError, InternalError, UserNotFound, ValidationFailed
 from chatserver.limits.rates import stored_message_bytes
 from chatserver.messaging.validation import check_message
 from chatserver.storage import accounts
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chatserver.limits.rates import Limits
+    from chatserver.messaging.send_times import Arrival, SendTimes
     from chatserver.messaging.writer import MessageWriter
-    from chatserver.metrics import Metrics
     from chatserver.model import SendMessage, SentMessage
     from chatserver.storage.database import Database
 
@@ -39,20 +39,22 @@ class MessageSender:
         database: where direct chats are found and made.
         writer: stores the messages.
         limits: of messages and stored bytes, for each user.
-        metrics: counts the results.
+        times: counts the results and how long they took.
     """
 
-    def __init__(self, database: Database, writer: MessageWriter, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, database: Database, writer: MessageWriter, limits: Limits, times: SendTimes) -> None:
         self._database = database
         self._writer = writer
         self._limits = limits
-        counts = metrics.messages
-        self._stored, self._duplicate = counts.labels("stored"), counts.labels("duplicate")
-        self._limited, self._unavailable = counts.labels("limited"), counts.labels("unavailable")
-        self._rejected = counts.labels("rejected")
+        self._times = times
 
-    async def send(self, sender_id: int, message: SendMessage) -> SentMessage:
+    async def send(self, sender_id: int, message: SendMessage, arrival: Arrival) -> SentMessage:
         """Send a message and return when it is committed.
+
+        Args:
+            sender_id: the user who sends it.
+            message: what to send.
+            arrival: of the frame or request.
 
         Raises:
             RateLimited: the user sends too many messages or bytes, on all their devices together.
@@ -61,25 +63,30 @@ class MessageSender:
         try:
             self._check_limits(sender_id, message)
             sent = await send_message(self._database, self._writer, sender_id, message)
-        except ChatError as error:
-            self._count(error)
+        except Exception as error:
+            self._times.answered(arrival, error if isinstance(error, ChatError) else InternalError())
             raise
-        self._count(sent)
+        self._times.answered(arrival, sent)
         return sent
 
     def submit(
-        self, sender_id: int, message: SendMessage, on_result: Callable[[SentMessage | ChatError], None]
+        self,
+        sender_id: int,
+        message: SendMessage,
+        arrival: Arrival,
+        on_result: Callable[[SentMessage | ChatError], None],
     ) -> None:
         """Send a message that names its chat.
 
         Args:
             sender_id: the user who sends it.
             message: has a ``chat_id``.
+            arrival: of the frame.
             on_result: called once, immediately or later, with what ``send`` would return or raise.
         """
 
         def count(result: SentMessage | ChatError) -> None:
-            self._count(result)
+            self._times.answered(arrival, result)
             on_result(result)
 
         try:
@@ -91,14 +98,6 @@ class MessageSender:
     def _check_limits(self, sender_id: int, message: SendMessage) -> None:
         size_bytes = stored_message_bytes(message.text, message.media_url)
         self._limits.check_change(sender_id, time.monotonic(), size_bytes)
-
-    def _count(self, result: SentMessage | ChatError) -> None:
-        if isinstance(result, RateLimited):
-            self._limited.inc()
-        elif isinstance(result, ChatError):
-            (self._unavailable if result.retryable else self._rejected).inc()
-        else:
-            (self._duplicate if result.duplicate else self._stored).inc()
 
 
 async def send_message(database: Database, writer: MessageWriter, sender_id: int, message: SendMessage) -> SentMessage:

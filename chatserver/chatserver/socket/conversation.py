@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver import protocol, supervision
+from chatserver.closing import TOO_SLOW, reason_of
 from chatserver.errors import ChatError, InternalError
+from chatserver.messaging.send_times import Arrival
 from chatserver.protocol import Ack, Error, Synced, Welcome, encode_frame
 from chatserver.socket.newest import Newest
 from chatserver.socket.session import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
 
+    from chatserver.closing import End
     from chatserver.fanout.connection import ClientConnection
     from chatserver.http.context import Context
     from chatserver.model import SentMessage
@@ -89,47 +92,57 @@ class Conversation:
         context.deliverer.presence.came(connection.user_id)
         connection.outbox.put(encode_frame(self._welcome()))
         # In the next turn of the event loop, so that all frames of one commit or one query are written at once.
-        connection.outbox.attach(functools.partial(context.coalescer.add, self.flush))
+        connection.outbox.attach(functools.partial(context.coalescer.add, self._write))
         log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
     def receive(self, data: str | bytes) -> None:
         """Carry out a frame of the client; ignored when the connection is to be closed."""
         if self._connection.outbox.order is not None:
             return
-        for action in self._session.receive(data, time.monotonic()):
-            self._act(action)
+        now = time.monotonic()
+        for action in self._session.receive(data, now):
+            self._act(action, now)
 
     def counts(self) -> bool:
         """Count a frame without a message; returns False when there are too many."""
-        for action in self._session.count(time.monotonic()):
-            self._act(action)
+        now = time.monotonic()
+        for action in self._session.count(now):
+            self._act(action, now)
         return self._session.state is State.OPEN
 
     def flush(self) -> None:
         """Write what waits, as far as the client reads it, and close when that is ordered."""
+        self._write()
+        self._context.push_times.settle()
+
+    def _write(self) -> None:
         socket, outbox = self._socket, self._connection.outbox
         if socket is None:
             return
         while not socket.paused and (frames := outbox.take()):
-            socket.write(frames)
+            if socket.write(frames):
+                self._context.push_times.written(outbox.taken_commits)
         if outbox.order is not None and not len(outbox):
             socket.close(outbox.order.code, outbox.order.reason)
 
     def stuck(self) -> None:
         """Close the connection of a client that does not read."""
-        self._connection.outbox.close(protocol.CLOSE_PACE, "too slow", flush=False)
+        self._connection.outbox.close(protocol.CLOSE_PACE, TOO_SLOW, flush=False)
         self.flush()
 
-    def ended(self, code: int) -> None:
+    def ended(self, end: End, code: int) -> None:
         """Forget the connection; ``code`` is what this server closed it with, or 0."""
         context, connection = self._context, self._connection
         self._socket = None
         self._session.close()
         context.hub.remove(connection, time.monotonic())
         context.deliverer.presence.went(connection.user_id)
+        order = connection.outbox.order
+        too_slow = order is not None and order.reason == TOO_SLOW
+        reason = reason_of(end, code, too_slow=too_slow, moving=connection.moving)
         connection.outbox.close(1000, "", flush=False)
-        context.metrics.closed.labels(str(code)).inc()
-        log.info("disconnected", conn_id=connection.conn_id, user_id=connection.user_id, code=code)
+        context.metrics.connections.closed.labels(str(code), reason).inc()
+        log.info("disconnected", conn_id=connection.conn_id, user_id=connection.user_id, code=code, reason=reason)
 
     def _welcome(self) -> Welcome:
         limits = {
@@ -147,14 +160,14 @@ class Conversation:
             limits=limits,
         )
 
-    def _act(self, action: Action) -> None:
+    def _act(self, action: Action, now: float) -> None:
         connection, context = self._connection, self._context
-        context.metrics.count_frame(type(action).__name__)
+        context.metrics.connections.count_frame(type(action).__name__)
         match action:
             case Reply(frame=frame):
                 connection.outbox.put(encode_frame(frame))
             case SubmitMessage(frame=frame):
-                self._send(frame)
+                self._send(frame, now)
             case RunSync(have_seq=have_seq):
                 # Now, and not when its task begins: the sync would repeat rows that are pushed in between.
                 context.hub.begin_sync(connection)
@@ -183,20 +196,21 @@ class Conversation:
     async def _subscribe(self, user_ids: frozenset[int]) -> None:
         await self._context.deliverer.watches.subscribe(self._connection, user_ids)
 
-    def _send(self, frame: protocol.Send) -> None:
+    def _send(self, frame: protocol.Send, now: float) -> None:
         client_id = frame.client_id.lower()
+        arrival = Arrival(now, "client_id", client_id)
         self._connection.own_ids.add(client_id)
         if frame.chat_id is None:
-            self._start(self._send_to(frame, client_id))
+            self._start(self._send_to(frame, client_id, arrival))
         else:
             # The most frequent case needs no task: its result comes with its batch.
             answer = functools.partial(self._answer_send, frame.client_id, client_id)
-            self._context.messages.submit(self._connection.user_id, frame, answer)
+            self._context.messages.submit(self._connection.user_id, frame, arrival, answer)
 
-    async def _send_to(self, frame: protocol.Send, client_id: str) -> None:
+    async def _send_to(self, frame: protocol.Send, client_id: str, arrival: Arrival) -> None:
         result: SentMessage | ChatError
         try:
-            result = await self._context.messages.send(self._connection.user_id, frame)
+            result = await self._context.messages.send(self._connection.user_id, frame, arrival)
         except ChatError as error:
             result = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer

@@ -8,7 +8,14 @@ import uuid
 from typing import TYPE_CHECKING, cast
 
 from chatserver import protocol
-from chatserver.errors import ServiceUnavailable, Unauthenticated, UpgradeRequired
+from chatserver.errors import (
+    ChatError,
+    InternalError,
+    RateLimited,
+    ServiceUnavailable,
+    Unauthenticated,
+    UpgradeRequired,
+)
 from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.registry import SIGNED_OUT
 from chatserver.http.call import Calls
@@ -19,6 +26,7 @@ from chatserver.http.upgrade import Handshake, accept, read_handshake
 from chatserver.socket.conversation import Conversation
 
 if TYPE_CHECKING:
+    from chatserver.closing import End
     from chatserver.http.admission import AdmittingConnection
     from chatserver.model import Principal
     from chatserver.transport.websocket import Socket
@@ -47,16 +55,39 @@ def _page_schemes(request: Request) -> tuple[str, ...]:
     return ("http", "https") if proxied.lower() in {"", "http"} else ("https",)
 
 
+class _NoRoom(ServiceUnavailable):
+    """This server takes no connection; another one may.
+
+    Attributes:
+        result: ``full`` or ``draining``, for metrics.
+    """
+
+    def __init__(self, result: str, detail: str, *, retry_after_seconds: int) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+        self.result = result
+
+
 def _check_room(context: Context) -> None:
     """Refuse a connection above the cap or during a drain.
 
     Raises:
-        ServiceUnavailable: try another server, soon.
+        _NoRoom: try another server, soon.
     """
     if context.health.refusing:
-        raise ServiceUnavailable("The server is draining.", retry_after_seconds=1)
+        raise _NoRoom("draining", "The server is draining.", retry_after_seconds=1)
     if len(context.hub.connections) >= context.settings.max_connections:
-        raise ServiceUnavailable("The server has all the connections it can hold.", retry_after_seconds=RETRY_SECONDS)
+        detail = "The server has all the connections it can hold."
+        raise _NoRoom("full", detail, retry_after_seconds=RETRY_SECONDS)
+
+
+def _result_of(error: Exception) -> str:
+    """Return as what a rejected request for a WebSocket is counted."""
+    if isinstance(error, _NoRoom):
+        return error.result
+    if isinstance(error, RateLimited):
+        return "limited"
+    is_clients = isinstance(error, ChatError) and error.status < InternalError.status
+    return "invalid" if is_clients else "unavailable"
 
 
 async def _identify(request: Request) -> Principal | None:
@@ -96,7 +127,7 @@ class _Refusal:
     def stuck(self) -> None:
         """Nothing is written."""
 
-    def ended(self, code: int) -> None:
+    def ended(self, end: End, code: int) -> None:
         """Nothing is left to do."""
 
 
@@ -114,24 +145,32 @@ async def open_web_socket(request: Request) -> None:
     """Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes the token or a ticket."""
     # Before the connection is picows's.
     connection = cast("AdmittingConnection", connection_of(request))
+    opened = request.app.ctx.metrics.connections.opened
     try:
-        await _answer(request)
+        result = await _answer(request)
+    except Exception as error:
+        opened.labels(_result_of(error)).inc()
+        raise
+    else:
+        if result is not None:
+            opened.labels(result).inc()
     finally:
         request.app.ctx.admission.leave(connection)
 
 
-async def _answer(request: Request) -> None:
+async def _answer(request: Request) -> str | None:
+    """Answer a request for a WebSocket; returns the result to count, None when the client has gone meanwhile."""
     context = request.app.ctx
     # Everything that the client can fix is checked before its ticket is used up.
     handshake = read_handshake(request)
     if not _is_own_page(request):
         _refuse(request, handshake, protocol.CLOSE_FORBIDDEN, "this page's origin is not allowed")
-        return
+        return "forbidden"
     _check_room(context)
     caller = await _identify(request)
     if caller is None:
         _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, "sign in")
-        return
+        return "unauthenticated"
     await context.deliverer.arrivals.expect(caller.user_id)
     epoch = await context.health.epoch()
     connection = ClientConnection(uuid.uuid4().hex[:16], caller.user_id, caller.device_id)
@@ -143,10 +182,11 @@ async def _answer(request: Request) -> None:
         # It was not among the connections yet when its sign-out was heard.
         if context.devices.is_ended(caller.device_id):
             _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, SIGNED_OUT)
-            return
+            return "unauthenticated"
         accepted = accept(
             request, handshake, _headers(request), Conversation(context, connection, epoch), context.sockets
         )
     finally:
         if not accepted:
             context.hub.remove(connection, time.monotonic())
+    return "accepted" if accepted else None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PING_SECONDS: Final = 5.0
 """Seconds within which a healthy PostgreSQL answers."""
 
+_CLOCK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
 
 class Listener:
     """One connection that receives hints; created by Database.listen.
@@ -46,20 +48,21 @@ class Listener:
         """Return when the connection is closed, for whatever reason."""
         await self._closed.wait()
 
-    async def ping(self) -> None:
-        """Check that PostgreSQL answers: a silent connection looks like a healthy one.
+    async def ping(self) -> float:
+        """Return what PostgreSQL's clock shows, in Unix seconds: a silent connection looks like a healthy one.
 
         Raises:
             ServiceUnavailable: no answer within PING_SECONDS; the connection is terminated.
         """
         try:
             async with asyncio.timeout(PING_SECONDS):
-                await self._connection.execute("SELECT 1")
+                seconds: float = await self._connection.fetchval(_CLOCK)
         except Exception as error:
             if not self._is_outage(error):
                 raise
             self.close()
             raise ServiceUnavailable from error
+        return seconds
 
     def close(self) -> None:
         """Terminate the connection."""

@@ -12,7 +12,6 @@ TEXT_FIN = 0x81
 CLOSE_OK = 1000
 CLOSE_PROTOCOL_ERROR = 1002
 CLOSE_INVALID_TEXT = 1007
-CLOSE_INTERNAL_ERROR = 1011
 # Those that a frame may have: registered ones, and those of libraries and applications.
 PEERS_CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
 NOT_UTF8 = "text is not UTF-8"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from picows import WSListener, WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined] # missing in its stub
 
+from chatserver.closing import CLOSE_INTERNAL_ERROR, End
 from chatserver.protocol import CLOSE_PACE, CLOSE_TOO_LARGE, MAX_FRAME_BYTES, PING_SECONDS
 from chatserver.supervision import caught
 from chatserver.transport.frames import (
-    CLOSE_INTERNAL_ERROR,
     CLOSE_INVALID_TEXT,
     CLOSE_PROTOCOL_ERROR,
     NOT_UTF8,
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from picows import WSFrame, WSTransport, WSUpgradeRequest
     from picows.picows import WSCloseHandshake
 
+    from chatserver.transport.owner import Owner
     from chatserver.transport.upkeep import Sockets
-
 
 # A peer that reads nothing for so long is gone or stuck; its frames would only age.
 WRITE_SECONDS = 20.0
@@ -48,40 +48,6 @@ MOST_IGNORED = 1000
 _LOG = logging.LoggerAdapter(logging.getLogger("picows.server"))
 
 
-class Owner(Protocol):
-    """Whoever talks over a socket.
-
-    Attributes:
-        user_id: of the user; 0 if it is not known.
-    """
-
-    @property
-    def user_id(self) -> int:
-        """As above."""
-
-    def opened(self, socket: Socket) -> None:
-        """Hear that the handshake is answered, before all else."""
-
-    def receive(self, data: str | bytes) -> None:
-        """Take a message, text or binary."""
-
-    def counts(self) -> bool:
-        """Count a frame that brings no message: a ping, a pong, or a part of one. False: they are too many."""
-
-    def flush(self) -> None:
-        """Write what waits: the peer reads again."""
-
-    def stuck(self) -> None:
-        """Hear that the peer has read nothing for WRITE_SECONDS."""
-
-    def ended(self, code: int) -> None:
-        """Hear that the connection is gone, once, after all else.
-
-        Args:
-            code: with which this server closed it; 0 if it was not this server.
-        """
-
-
 class Socket(WSListener):
     """One WebSocket: messages out of frames, pauses, the closing handshake.
 
@@ -95,6 +61,7 @@ class Socket(WSListener):
 
     __slots__ = (
         "_closing_since",
+        "_end",
         "_fragments",
         "_heard_at",
         "_ignored",
@@ -120,22 +87,25 @@ class Socket(WSListener):
         self._pinged = False
         self._paused_since = 0.0
         self._closing_since = 0.0
+        # How it ends if no close frame says otherwise.
+        self._end = End.LOST
 
     # --- called by the owner
 
-    def write(self, frames: list[bytes]) -> None:
-        """Send text messages, in this order."""
+    def write(self, frames: list[bytes]) -> bool:
+        """Send text messages, in this order; returns False when the connection is closing and none is sent."""
         transport = self._transport
         if transport is None or self._closing_since:
-            return
+            return False
         if len(frames) == 1:
             # picows writes at once when it can, without the detour over the loop.
             transport.send(WSMsgType.TEXT, frames[0])
-            return
+            return True
         parts: list[bytes] = []
         for frame in frames:
             parts += (header(len(frame)), frame)
         transport.underlying_transport.write(b"".join(parts))
+        return True
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake behind what was written; the first code holds."""
@@ -159,6 +129,7 @@ class Socket(WSListener):
         elif self.paused and now - self._paused_since > WRITE_SECONDS:
             self._owner.stuck()
         elif now - self._heard_at > 2 * PING_SECONDS:
+            self._end = End.SILENT
             transport.disconnect(graceful=False)
         elif now - self._heard_at > PING_SECONDS and not self._pinged:
             self._pinged = True
@@ -242,7 +213,8 @@ class Socket(WSListener):
             self.close(CLOSE_INTERNAL_ERROR, "")
 
     def cut(self) -> None:
-        """End the connection without a handshake."""
+        """End the connection without a handshake, after a defect."""
+        self._end = End.CUT
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
 
@@ -259,8 +231,12 @@ class Socket(WSListener):
         self._transport = None
         self._open_sockets.discard(self)
         closing: WSCloseHandshake | None = transport.close_handshake
-        sent = None if closing is None or closing.recv_then_sent else closing.sent
-        self._owner.ended(0 if sent is None else int(sent.code))  # type: ignore[call-overload] # an int at run time
+        if closing is None or (closing.sent is None and closing.recv is None):
+            self._owner.ended(self._end, 0)
+        elif closing.sent is None or closing.recv_then_sent:
+            self._owner.ended(End.GOODBYE, 0)
+        else:
+            self._owner.ended(End.CLOSED_HERE, int(closing.sent.code))  # type: ignore[call-overload] # an int
 
     def pause_writing(self) -> None:
         """Write nothing until the peer has read what the transport holds."""

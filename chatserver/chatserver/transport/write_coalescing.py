@@ -30,17 +30,30 @@ class WriteCoalescer:
 
     def __init__(self) -> None:
         self._calls: list[Callable[[], None]] = []
+        self._after: list[Callable[[], None]] = []
+        self._is_due = False
+
+    def follow(self, call: Callable[[], None]) -> None:
+        """Have something called at the end of each turn in which calls are made, for what is measured by then."""
+        self._after.append(call)
 
     def add(self, call: Callable[[], None]) -> None:
         """Have something called in the next turn of the loop; a failure is logged."""
-        if not self._calls:
-            asyncio.get_running_loop().call_soon(self._run)
         self._calls.append(call)
+        if not self._is_due:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have what follows called in the next turn of the loop, even if there is nothing else to call."""
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
         # What they add is for the turn after, like what is given to the loop.
+        self._is_due = False
         calls, self._calls = self._calls, []
-        for call in calls:
+        for call in (*calls, *self._after):
             try:
                 call()
             except Exception as error:  # noqa: BLE001 - a defect of one must not keep the others from their frames

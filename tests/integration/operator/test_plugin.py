@@ -126,7 +126,7 @@ def _budget(operator: Operator, allowed: int) -> None:
 async def test_status_and_connections_tell_what_is_there(operator: Operator, plugin: Plugin) -> None:
     await operator.brought_up()
     metrics = Metrics()
-    metrics.connections.set(31)
+    metrics.connections.open.set(31)
     with _serving(metrics) as (address, port):
         _server(operator, "demo-chatserver-a", address, port)
         done = plugin.run("status")
@@ -186,8 +186,8 @@ async def test_drain_keeps_to_the_disruption_budget_and_to_chatservers(operator:
 async def test_drain_follows_a_server_until_its_clients_have_moved(operator: Operator, plugin: Plugin) -> None:
     await operator.brought_up()
     leaving, staying = Metrics(), Metrics()
-    leaving.connections.set(5)
-    staying.connections.set(20)
+    leaving.connections.open.set(5)
+    staying.connections.open.set(20)
     with _serving(leaving) as (address, port), _serving(staying) as (_, other):
         _server(operator, "demo-chatserver-a", address, port)
         _server(operator, "demo-chatserver-b", address, other)
@@ -199,8 +199,8 @@ async def test_drain_follows_a_server_until_its_clients_have_moved(operator: Ope
         )
         assert process.stdout is not None
         told = [(await process.stdout.readline()).decode()]
-        leaving.connections.set(2)
-        staying.connections.set(25)
+        leaving.connections.open.set(2)
+        staying.connections.open.set(25)
         told.append((await process.stdout.readline()).decode())
         # What kubelet does when the process has ended.
         operator.kubectl("delete", "pod", "demo-chatserver-a", "--force", "--grace-period=0")

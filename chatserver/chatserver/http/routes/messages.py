@@ -9,13 +9,14 @@ import msgspec
 from chatserver import bounds
 from chatserver.errors import Blocked, ChatNotFound, CursorExpired, IdempotencyConflict, NotAMember, UserNotFound
 from chatserver.http.call import Calls
-from chatserver.http.context import Request, authenticate
+from chatserver.http.context import Request, authenticate, request_id, started_at
 from chatserver.http.parsing import Body, answer, read_body
 from chatserver.http.query import FlagParameter, NumberParameter, Query, TextParameter
 from chatserver.messaging import feed
 from chatserver.messaging.feed import FeedQuery
 from chatserver.messaging.rendering import RowView, SentView, view_sent
 from chatserver.messaging.rows import views_of
+from chatserver.messaging.send_times import Arrival
 from chatserver.model import MessageType, SendMessage
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ async def send_message(request: Request) -> HTTPResponse:
     """Send a message; the answer means that it is committed. Retry with the same client_id."""
     caller = await authenticate(request)
     body = read_body(request, MessageBody)
-    sent = await request.app.ctx.messages.send(caller.user_id, body)
+    arrival = Arrival(started_at(request), "request_id", request_id(request))
+    sent = await request.app.ctx.messages.send(caller.user_id, body, arrival)
     return answer(view_sent(sent))
 
 

@@ -1,0 +1,45 @@
+"""HTTP requests, and what rate limits reject."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chatserver.metrics.buckets import REQUEST_SECONDS
+
+if TYPE_CHECKING:
+    from chatserver.metrics.instruments import Families
+
+LIMITS: Final = ("messages", "polls", "bytes", "device", "address", "codes", "tries")
+"""Rate limits that reject requests."""
+
+
+class RequestMetrics:
+    """HTTP requests.
+
+    Attributes:
+        answered: by route template, method and status.
+        seconds: by route template and method, without long polls.
+    """
+
+    def __init__(self, families: Families) -> None:
+        self.answered = families.counters(
+            "chatserver_http_requests",
+            "HTTP requests by route template, method and status",
+            ["route", "method", "status"],
+        )
+        self.seconds = families.histograms(
+            "chatserver_http_request_seconds",
+            "Time to answer an HTTP request by route template and method, long polls excluded",
+            ["route", "method"],
+            REQUEST_SECONDS,
+        )
+        self._limited = families.counters(
+            "chatserver_rate_limited",
+            "Requests rejected by a rate limit, by limit",
+            ["limit"],
+            [(limit,) for limit in LIMITS],
+        )
+
+    def count_limited(self, limit: str) -> None:
+        """Count a request that a rate limit rejected."""
+        self._limited.labels(limit).inc()
