@@ -48,6 +48,12 @@ INHIBITIONS = (
 
 def inhibit_rules() -> list[dict[str, Any]]:
     """The value of ``inhibit_rules`` in Alertmanager's configuration."""
+    # A send that is not accepted is not quick either.
+    sends = {
+        "source_matchers": ["alertname=~ChatErrorBudgetBurn(Fast|Slow)", "slo=sends_accepted"],
+        "target_matchers": ["alertname=~ChatErrorBudgetBurn(Fast|Slow)", "slo=sends_quick"],
+        "equal": ["alertname", *SAME_CHAT],
+    }
     same_alert = {
         "source_matchers": ["severity=page", "alertname=~Chat.+"],
         "target_matchers": ["severity=ticket"],
@@ -60,7 +66,7 @@ def inhibit_rules() -> list[dict[str, Any]]:
     }
     # The operator's own alerts have no chat.
     operator = {"source_matchers": ["alertname=ChatOperatorAbsent"], "target_matchers": ["alertname=ChatOperatorDeaf"]}
-    return [*(_rule(inhibition) for inhibition in INHIBITIONS), budget, same_alert, operator]
+    return [*(_rule(inhibition) for inhibition in INHIBITIONS), budget, sends, same_alert, operator]
 
 
 def _rule(inhibition: Inhibition) -> dict[str, Any]:

@@ -171,7 +171,7 @@ GROUPS = (
     ),
     Group(
         "chatcluster-slo-long",
-        "2m",
+        "4m",
         (
             *(_ratio(window) for window in _WINDOWS[4:]),
             Record(

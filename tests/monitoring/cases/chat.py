@@ -1,0 +1,62 @@
+"""Cases for monitoring/rules/chat.py."""
+
+from tests.support.rulecases import Case, counter, gauge
+
+FAILS = {
+    'chatprobe_failures_total{step="connect"}': counter(0, 5, 2),
+    'chatprobe_failures_total{step="send"}': counter(0, 1, 0),
+    "chatprobe_attempts_total": counter(6, 6),
+}
+
+CASES = [
+    Case("ChatNotReady", ("page",), {'chatcluster_ready{pod="operator"}': gauge(1, 0)}, brief=2),
+    # A new chat: nothing before, and then not Ready for its first ten minutes; five are over when its series is.
+    Case("ChatNotReady", ("page",), {'chatcluster_ready{pod="operator"}': gauge(None, 0)}, brief=5),
+    *(
+        Case(
+            alert,
+            ("page",),
+            # Attempts that fail break no promise.
+            {metric: counter(0, 1, 0), 'chatprobe_failures_total{step="receive"}': counter(0, 1, 6)},
+            steps=(10, 5, 70),
+        )
+        for alert, metric in (
+            ("ChatMessageLost", "chatprobe_lost_total"),
+            ("ChatMessageDuplicated", "chatprobe_duplicated_total"),
+            ("ChatMessageReordered", "chatprobe_reordered_total"),
+        )
+    ),
+    Case("ChatProbeFailing", ("page",), FAILS),
+    Case(
+        "ChatNoServers",
+        ("page",),
+        {
+            'haproxy_backend_active_servers{proxy="chatserver", pod="a"}': gauge(2, 0),
+            'haproxy_backend_active_servers{proxy="chatserver", pod="b"}': gauge(2, 0, 1),
+            'haproxy_backend_active_servers{proxy="other", pod="b"}': gauge(0, 0),
+        },
+    ),
+    *(
+        Case(
+            "ChatTargetsAbsent",
+            ("page",),
+            {
+                f'chatcluster_replicas{{component="{component}", state="desired"}}': gauge(2, 2),
+                f'up{{component="{component}", pod="a"}}': gauge(1, down, down),
+                f'up{{component="{component}", pod="b"}}': gauge(1, None, 1),
+            },
+            labels={"component": component},
+        )
+        for component, down in (("chatserver", 0), ("ingress", None), ("database", None))
+    ),
+    # An external database has no pods here.
+    Case(
+        "ChatTargetsAbsent",
+        ("page",),
+        {
+            'chatcluster_replicas{component="database", state="desired"}': gauge(None, 1, 0),
+            'chatcluster_ready{pod="operator"}': gauge(1, 1),
+        },
+        labels={"component": "database"},
+    ),
+]
