@@ -18,7 +18,6 @@ from tests.support.runbooks import CHANGE, COMPONENTS, INDEX, QUERY, READ, Runbo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 BOOKS = runbooks()
 CRD = yaml.safe_load((ROOT / "crds" / "chatcluster.yaml").read_text())
@@ -150,9 +149,9 @@ def test_what_changes_something_is_preceded_by_its_risk(one: Runbook) -> None:
             assert "Risk" in text.rpartition("\n\n1. ")[2] or "Risk" in text, text[-300:]
 
 
-def test_each_query_is_promql_and_names_known_metrics(tmp_path: Path) -> None:
+def test_each_query_is_promql_and_names_known_metrics() -> None:
     queries = [query for one in BOOKS for query in one.blocks(QUERY)]
-    assert promql.faults(queries, tmp_path) == ""
+    assert promql.faults(queries) == ""
     known = sample_names() | promql.OTHERS
     unknown = {name for query in queries for name in promql.metrics(query) - known if not COMING.match(name)}
     assert unknown == set()

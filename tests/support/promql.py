@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import TYPE_CHECKING
+
+from tests.support.prometheus import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 OTHERS = frozenset({"up"})
 """Metrics that Prometheus itself makes."""
@@ -27,16 +27,8 @@ def metrics(expression: str) -> set[str]:
     return {name for name in _NAME.findall(bare) if "_" in name or name in OTHERS}
 
 
-def faults(expressions: Iterable[str], folder: Path) -> str:
-    """What promtool says against expressions; empty where it accepts all.
-
-    Args:
-        expressions: Each is checked as a rule of its own.
-        folder: Where to write the file of rules.
-    """
+def faults(expressions: Iterable[str]) -> str:
+    """What promtool says against expressions; empty where it accepts all."""
     rules = [{"record": f"checked:{number}", "expr": text} for number, text in enumerate(expressions)]
-    path = folder / "checked.json"
     # JSON is YAML.
-    path.write_text(json.dumps({"groups": [{"name": "checked", "rules": rules}]}))
-    done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    return check("rules", json.dumps({"groups": [{"name": "checked", "rules": rules}]}))
