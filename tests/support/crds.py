@@ -26,16 +26,21 @@ def folder(server: ApiServer, module: str) -> Path:
     return toolchain.ensure(module, Stage(module), server.folder / f"build-{module}.log")
 
 
+def await_established(server: ApiServer, crds: str) -> None:
+    """Wait until the API server serves the kinds of a file or folder."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    # It gives up where a status has no conditions yet.
+    while (done := server.run_kubectl("wait", "--for=condition=Established", "--timeout=5s", "-f", crds)).returncode:
+        assert time.monotonic() < deadline, done.stderr
+
+
 @contextlib.contextmanager
 def installed(server: ApiServer, module: str, file: str = "") -> Iterator[None]:
     """The API server with a module's kinds, or one of them; afterwards without, as other tests expect."""
     crds = str(folder(server, module) / "crds" / file)
     done = server.run_kubectl("apply", "--server-side", "-f", crds)
     assert done.returncode == 0, done.stderr
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    # It gives up where a status has no conditions yet.
-    while (done := server.run_kubectl("wait", "--for=condition=Established", "--timeout=5s", "-f", crds)).returncode:
-        assert time.monotonic() < deadline, done.stderr
+    await_established(server, crds)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from chatoperator.kube.client import Kube, connect
 from tests.support import rights
 from tests.support.apiserver import RELEASE_TOKEN, ApiServer, running
 from tests.support.cluster import ROOT
+from tests.support.crds import await_established
 from tests.support.front import in_front
 from tests.support.many import Many
 from tests.support.operator_processes import Operators, allow
@@ -31,13 +32,10 @@ _numbers = itertools.count(1)
 def server() -> Iterator[ApiServer]:
     """The API server with the ChatCluster's CRD, the chart's rights and its policies."""
     with running() as made:
-        applied = made.run_kubectl("apply", "-f", str(ROOT / "crds" / "chatcluster.yaml"))
+        crd = str(ROOT / "crds" / "chatcluster.yaml")
+        applied = made.run_kubectl("apply", "-f", crd)
         assert applied.returncode == 0, applied.stderr
-        crd = ("crd/chatclusters.chatcluster.io", "--timeout=30s")
-        # Until it has any condition, waiting for one is an error.
-        for until in ("jsonpath={.status.conditions}", "condition=Established"):
-            waited = made.run_kubectl("wait", *crd, f"--for={until}")
-            assert waited.returncode == 0, waited.stderr
+        await_established(made, crd)
         rights.install(made)
         yield made
 
