@@ -18,6 +18,7 @@ from tests.support.findings import tell
 from tests.support.front import PATIENCE_SECONDS, ROUTE, Front, in_front, write_files
 from tests.support.haproxy import running
 from tests.support.prometheus import check
+from tests.support.rulequeries import read_by_rules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ USED = {
     "haproxy_process_current_connections",
     "haproxy_process_current_ssl_connections",
     "haproxy_process_max_connections",
+    *(selector.metric for selector in read_by_rules() if selector.metric.startswith("haproxy_")),
 }
 """Metrics that rules and dashboards are made of."""
 
