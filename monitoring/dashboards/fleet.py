@@ -194,7 +194,14 @@ _OPERATOR = Row(
             shows="In the last hour: unexpected errors in the operator's own loops, which it starts again.",
             normal="0. Report others with their log lines.",
             unit=Unit.COUNT,
-            queries=(Query("sum by (loop) (increase(chatcluster_loop_failures_total[1h]))", "{{loop}}"),),
+            queries=(
+                Query(
+                    "sum by (loop) (increase(chatcluster_loop_failures_total[1h]))"
+                    # A loop that never failed has no series.
+                    ' or label_replace(vector(0), "loop", "none", "", "")',
+                    "{{loop}}",
+                ),
+            ),
             alerts=("ChatOperatorErrors",),
         ),
     ),

@@ -18,7 +18,7 @@ from monitoring.dashboards.grafana import FIRING
 from monitoring.dashboards.model import COLUMNS, Dashboard, Kind, Panel
 from monitoring.rules import ALERTS, GROUPS
 from monitoring.rules.declared import Record
-from tests.support.dashboards import queries, substituted
+from tests.support.dashboards import COMING, queries, substituted
 from tests.support.prometheus import check
 
 OWN = re.compile(r"\b(?:chatserver|chatcluster|chatpostgres|chatprobe)_[\w:]+")
@@ -26,66 +26,6 @@ OWN = re.compile(r"\b(?:chatserver|chatcluster|chatpostgres|chatprobe)_[\w:]+")
 
 CONFIGMAP_BYTES_MAX = 1_048_576
 """Of all data of a ConfigMap together."""
-
-COMING = (
-    "chatcluster_answer_failures_total",
-    "chatcluster_answer_seconds",
-    "chatcluster_build_info",
-    "chatcluster_certificate_expiry_timestamp_seconds",
-    "chatcluster_condition",
-    "chatcluster_condition_since_timestamp_seconds",
-    "chatcluster_drain_forced_closes_total",
-    "chatcluster_drain_seconds",
-    "chatcluster_queue_oldest_seconds",
-    "chatcluster_queue_wait_seconds",
-    "chatcluster_reconcile_errors_total",
-    "chatcluster_replicas",
-    "chatcluster_rotation_seconds",
-    "chatpostgres_backends",
-    "chatpostgres_blocks_hit_total",
-    "chatpostgres_blocks_read_total",
-    "chatpostgres_checkpoints_total",
-    "chatpostgres_commits_total",
-    "chatpostgres_deadlocks_total",
-    "chatpostgres_lock_waits",
-    "chatpostgres_longest_transaction_seconds",
-    "chatpostgres_max_connections",
-    "chatpostgres_mxid_age",
-    "chatpostgres_notification_queue_ratio",
-    "chatpostgres_refusing_writes",
-    "chatpostgres_rollbacks_total",
-    "chatpostgres_table_bytes",
-    "chatpostgres_table_dead_rows",
-    "chatpostgres_table_live_rows",
-    "chatpostgres_up",
-    "chatpostgres_volume_free_bytes",
-    "chatpostgres_volume_reserve_bytes",
-    "chatpostgres_wal_bytes_total",
-    "chatpostgres_wal_full_page_images_total",
-    "chatpostgres_xid_age",
-    "chatprobe_build_info",
-    "chatprobe_certificate_expiry_timestamp_seconds",
-    "chatprobe_duplicated_total",
-    "chatprobe_failures_total",
-    "chatprobe_last_success_timestamp_seconds",
-    "chatprobe_lost_total",
-    "chatprobe_reordered_total",
-    "chatprobe_round_trip_seconds",
-    "chatserver_build_info",
-    "chatserver_bus_lag_seconds",
-    "chatserver_clock_offset_seconds",
-    "chatpostgres_checksum_failures_total",
-    "chatserver_bus_losses_total",
-    "chatserver_connections_opened_total",
-    "chatserver_database_acquire_seconds",
-    "chatserver_event_loop_lag_seconds",
-    "chatserver_push_seconds",
-    "chatserver_send_seconds",
-    "chatserver_slow_readers",
-    "chatserver_write_batch_seconds",
-    "chatserver_write_wait_seconds",
-)
-"""Agreed metrics that no page has yet."""
 
 BOARDS = pytest.mark.parametrize("board", DASHBOARDS, ids=lambda board: board.name)
 

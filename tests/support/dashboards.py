@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from monitoring.dashboards.__main__ import DASHBOARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tests.support.prometheus import Prometheus
+
+
+COMING: tuple[str, ...] = (
+    "chatserver_build_info",
+    "chatserver_bus_lag_seconds",
+    "chatserver_clock_offset_seconds",
+    "chatserver_bus_losses_total",
+    "chatserver_connections_opened_total",
+    "chatserver_database_acquire_seconds",
+    "chatserver_event_loop_lag_seconds",
+    "chatserver_push_seconds",
+    "chatserver_send_seconds",
+    "chatserver_slow_readers",
+    "chatserver_write_batch_seconds",
+    "chatserver_write_wait_seconds",
+)
+"""Agreed metrics that no page has yet."""
 
 
 def substituted(expression: str, *, namespace: str = ".+", chatcluster: str = ".+", interval: str = "1m") -> str:
@@ -35,3 +55,37 @@ def queries() -> Iterator[tuple[str, str]]:
         for panel in dashboard.panels:
             for query in panel.queries:
                 yield f"{dashboard.name} / {panel.title} / {query.legend}", query.expression
+
+
+def without_data(prometheus: Prometheus, asked: Iterable[tuple[str, str]], chatcluster: str) -> list[tuple[str, str]]:
+    """Those queries that have no value now for one chat, as a panel would show it; NaN is none.
+
+    Raises:
+        AssertionError: Prometheus refuses one of them.
+    """
+    return [
+        (name, expression)
+        for name, expression in asked
+        if all(
+            math.isnan(sample.value)
+            for sample in prometheus.query(substituted(expression, chatcluster=chatcluster, interval="30s"))
+        )
+    ]
+
+
+AFTER_EVENTS = ("chatcluster_drain_seconds", "chatcluster_rotation_seconds")
+"""Histograms that stay empty until a server drains, or a password is replaced."""
+
+
+def chosen(of: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """The queries for whose expression a condition holds, but for those of metrics that no page has yet."""
+    return [
+        (name, expression)
+        for name, expression in queries()
+        if of(expression) and not any(metric in expression for metric in COMING)
+    ]
+
+
+def of_the_operator(expression: str) -> bool:
+    """Whether a query needs the operator's metrics; the recorded series of objectives come from the chat's."""
+    return "chatcluster_" in expression.replace("chatcluster_slo:", "")

@@ -59,7 +59,7 @@ def main() -> None:
             setattr(loaded, name, value)
     prober = FakeProber()
     if "CHAT_TEST_ANSWERS" in os.environ:
-        prober.answer = Answer(ok=True, message="A request through the ingress was answered")
+        prober.answer = Answer(ok=True, message="A request through the ingress was answered", seconds=0.02)
         prober.connections = Steady()
     configured = settings.read(os.environ)
     prometheus.serve(configured.metrics_port)

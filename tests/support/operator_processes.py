@@ -43,6 +43,7 @@ class Process:
         self.name = name
         self.log = folder / f"{name}.log"
         self.port, self._metrics_port = free_ports(2)
+        self.metrics_url = f"http://127.0.0.1:{self._metrics_port}/metrics"
         environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
@@ -76,7 +77,7 @@ class Process:
 
     def metrics(self) -> str:
         """What Prometheus would read."""
-        return httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics").text
+        return httpx.get(self.metrics_url).text
 
     def peak_mib(self) -> float:
         """The most memory that it has had."""

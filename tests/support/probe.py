@@ -66,13 +66,18 @@ class ProbeProcess:
         """The logged events."""
         return [json.loads(line) for line in self.log_text().splitlines()]
 
-    async def page(self) -> str:
-        """The page of metrics, once it is there."""
+    async def metrics_url(self) -> str:
+        """Where its page of metrics is, once it is there."""
         async with asyncio.timeout(WAIT_SECONDS):
             while (port := next((e["metrics_port"] for e in self.events() if e["event"] == "probing"), None)) is None:
                 await asyncio.sleep(0.1)
+        return f"http://127.0.0.1:{port}/metrics"
+
+    async def page(self) -> str:
+        """The page of metrics, once it is there."""
+        url = await self.metrics_url()
         async with httpx.AsyncClient(trust_env=False) as client:
-            return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+            return (await client.get(url)).text
 
     async def metric(self, name: str) -> float:
         """The value of a metric, its labels written as in the exposition."""

@@ -1,0 +1,31 @@
+"""Each panel about a chat shows data from its real parts, scraped by a real Prometheus with the chart's rules."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.dashboards import chosen, of_the_operator, without_data
+from tests.support.findings import tell
+from tests.support.livechat import NAME, live_chat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+PATIENCE_SECONDS = 90
+
+
+async def test_each_panel_about_a_chat_has_data(tmp_path: Path) -> None:
+    async with live_chat(tmp_path) as chat:
+        every = chosen(lambda expression: not of_the_operator(expression))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        missing = every
+        while missing and time.monotonic() < deadline:
+            await chat.talk()
+            missing = without_data(chat.prometheus, missing, NAME)
+        assert not missing
+        tell(f"{len(every)} queries of panels about a chat have data on a live system")
