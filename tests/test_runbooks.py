@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +31,18 @@ SECTIONS = (
     ["Meaning", "Impact", "Causes", "Diagnosis", "Mitigation"],
 )
 
-COMING = re.compile(
-    r"^(chatpostgres|chatprobe|haproxy)_|^chatserver_(event_loop|push|send|write|bus|slow|code|connections|database|clock)_?"
-    r"|^chatcluster_(condition|certificate|queue|reconcile_errors)"
-)
-"""Metrics that their components do not report yet."""
+COMING = {
+    "chatserver_bus_lag_seconds_bucket",
+    "chatserver_code_oldest_seconds",
+    "chatserver_code_seconds_bucket",
+    "chatserver_database_acquire_seconds_bucket",
+    "chatserver_event_loop_lag_seconds_bucket",
+    "chatserver_event_loop_last_run_timestamp_seconds",
+    "chatserver_slow_readers",
+    "chatserver_write_batch_seconds_bucket",
+    "chatserver_write_wait_seconds_bucket",
+}
+"""Metrics that the chatserver does not report yet."""
 
 OF_KUBERNETES = {"FailedCreate", "ImagePullBackOff", "NotReady", "OOMKilled"}
 """Reasons and states that are not the operator's."""
@@ -149,12 +158,20 @@ def test_what_changes_something_is_preceded_by_its_risk(one: Runbook) -> None:
             assert "Risk" in text.rpartition("\n\n1. ")[2] or "Risk" in text, text[-300:]
 
 
-def test_each_query_is_promql_and_names_known_metrics() -> None:
-    queries = [query for one in BOOKS for query in one.blocks(QUERY)]
-    assert promql.faults(queries) == ""
-    known = sample_names() | promql.OTHERS
-    unknown = {name for query in queries for name in promql.metrics(query) - known if not COMING.match(name)}
-    assert unknown == set()
+QUERIES = [query for one in BOOKS for query in one.blocks(QUERY)]
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None and not os.environ.get("CI"),
+    reason="no promtool here: .ci/install installs it, with Debian's package prometheus",
+)
+def test_promtool_accepts_each_query() -> None:
+    assert promql.faults(QUERIES) == ""
+
+
+def test_each_query_names_metrics_that_exist() -> None:
+    known = sample_names() | promql.OTHERS | COMING
+    assert {name for query in QUERIES for name in promql.metrics(query) - known} == set()
 
 
 @pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)

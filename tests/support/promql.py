@@ -11,8 +11,21 @@ from tests.support.prometheus import check
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-OTHERS = frozenset({"up"})
-"""Metrics that Prometheus itself makes."""
+HAPROXY = frozenset(
+    {
+        "haproxy_backend_active_servers",
+        "haproxy_backend_current_queue",
+        "haproxy_backend_http_responses_total",
+        "haproxy_frontend_current_sessions",
+        "haproxy_frontend_http_responses_total",
+        "haproxy_process_current_connections",
+        "haproxy_process_max_connections",
+    }
+)
+"""Those of its own exporter that runbooks use."""
+
+OTHERS = HAPROXY | {"up"}
+"""Metrics that no component of the project declares."""
 
 _NAME = re.compile(r"(?<![\w:\"])[a-z_][\w:]*(?=\s*[{\[)]|\s*$|\s+[-+*/<>=]|\s+(?:and|or|unless)\b)", re.MULTILINE)
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
