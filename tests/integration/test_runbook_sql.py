@@ -20,7 +20,7 @@ PLACEHOLDERS = {"$CHAT_ID": "1", "(PID)": "(0)"}
 def statements(kind: str) -> list[str]:
     """The different statements that pages pass to psql in blocks of a kind."""
     blocks = "\n".join(block for book in runbooks() for block in book.blocks(kind))
-    found = dict.fromkeys(re.findall(r'psql -U postgres chat -c "([^"]+)"', blocks))
+    found = dict.fromkeys(re.findall(r'psql -U postgres chat -(?:At)?c "([^"]+)"', blocks))
     for name, value in PLACEHOLDERS.items():
         found = {statement.replace(name, value): None for statement in found}
     return list(found)
