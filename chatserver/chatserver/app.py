@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from chatserver.closing import Reason
 from chatserver.fleet.drain import Drain
 from chatserver.http.serving import listening
 from chatserver.loops import running
 from chatserver.metrics import Metrics, MetricsServer
+from chatserver.protocol import CLOSE_RESTART
 from chatserver.routes import make_app
 from chatserver.wiring import make_context
 
@@ -67,6 +69,9 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
                 hurry=hurry,
             )
             await drain.run()
+        if metrics.connections.closed.labels(str(CLOSE_RESTART), Reason.RESTART).value and not hurry.is_set():
+            # Nobody could read later how many clients were not moved.
+            await asyncio.to_thread(metrics_server.await_reader)
     finally:
         metrics_server.stop()
     log.info("stopped")

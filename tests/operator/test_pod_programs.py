@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from prometheus_client import generate_latest
 
+from chatoperator import controller
 from chatoperator.desired.manifests import render
 from chatoperator.observed import Reading
 from chatoperator.parts.chatserver import deployment
@@ -20,7 +21,7 @@ from chatoperator.parts.pod import POSTGRES_USER_ID, SERVICE_USER_ID
 from chatoperator.probes import parsing, prober
 from chatoperator.probes.connection import session
 from chatserver.apidocs.openapi import make_openapi
-from chatserver.metrics import METRICS_PATH, Metrics, MetricsServer
+from chatserver.metrics import METRICS_PATH, Metrics, MetricsServer, page
 from chatserver.routes import CALLS
 from crds.metrics import sample_names
 from postgresagent import __main__ as agent
@@ -92,10 +93,15 @@ async def test_only_the_metrics_that_are_read_are_requested_of_a_chatserver(monk
     finally:
         await asyncio.to_thread(server.stop)
     assert found == {"a": Reading(3, draining=False, login="chat_a")}
-    (page,) = pages
-    names = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
+    (text,) = pages
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert names == set(parsing.READ_METRICS)
     assert set(parsing.READ_METRICS) <= sample_names()
+
+
+def test_a_server_that_drains_waits_for_the_next_reading_of_the_operator() -> None:
+    assert page.READ_LATELY_SECONDS > 2 * controller.DRAIN_READ_SECONDS
+    assert page.LAST_READ_SECONDS > controller.DRAIN_READ_SECONDS
 
 
 def test_connections_that_a_drain_closed_are_read_and_others_are_not() -> None:

@@ -34,6 +34,12 @@ SLICE_SERIES: Final = 16
 PAUSE_SECONDS: Final = 0.0001
 """Long enough for a waiting thread to take Python's lock; after a sleep of 0 it would often come too late."""
 
+READ_LATELY_SECONDS: Final = 3.0
+"""Who read the page within this time reads it again soon: the operator comes every second while a server drains."""
+
+LAST_READ_SECONDS: Final = 3.0
+"""Longest wait for that reader: a pod has 15 s after its drain."""
+
 
 def _pause() -> None:
     time.sleep(PAUSE_SECONDS)
@@ -117,6 +123,31 @@ class _SilentHandler(WSGIRequestHandler):
         """Log nothing."""
 
 
+class _Server(ThreadingWSGIServer):
+    """Remembers when it was read."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__((host, port), _SilentHandler, bind_and_activate=False)
+        self._read = threading.Condition()
+        # Of the read that began last and is complete; before the first one long ago.
+        self._began_at = -READ_LATELY_SECONDS
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer one request, in a thread of its own."""
+        began_at = time.monotonic()
+        super().finish_request(request, client_address)
+        with self._read:
+            self._began_at = max(self._began_at, began_at)
+            self._read.notify_all()
+
+    def await_reader(self) -> None:
+        """Wait until a read that begins from now on is complete, if there was one lately."""
+        now = time.monotonic()
+        with self._read:
+            if now - self._began_at < READ_LATELY_SECONDS:
+                self._read.wait_for(lambda: self._began_at >= now, LAST_READ_SECONDS)
+
+
 class MetricsServer:
     """Serves ``/metrics`` from a thread; ``?name[]=`` restricts the page to some metrics.
 
@@ -135,7 +166,7 @@ class MetricsServer:
             start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
             return [b"only /metrics is here\n"]
 
-        self._server = ThreadingWSGIServer((host, port), _SilentHandler, bind_and_activate=False)
+        self._server = _Server(host, port)
         self._server.socket.close()
         self._server.socket = open_listener(host, port, backlog=ThreadingWSGIServer.request_queue_size)
         self._server.server_name, self._server.server_port = host, self._server.socket.getsockname()[1]
@@ -151,6 +182,10 @@ class MetricsServer:
     def start(self) -> None:
         """Begin to answer scrapes."""
         self._thread.start()
+
+    def await_reader(self) -> None:
+        """Block until a reader that comes every second has the present values; 3 s at most, and 0 without one."""
+        self._server.await_reader()
 
     def stop(self) -> None:
         """Stop answering and free the port."""
