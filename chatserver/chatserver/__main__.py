@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -20,7 +21,11 @@ from chatserver.errors import ServiceUnavailable
 from chatserver.logs import configure_logs
 from chatserver.probe.options import add_probe
 from chatserver.settings import Settings, read_settings
+from chatserver.storage import probe
 from chatserver.storage.migrate import MigrationBlocked, SchemaRefused, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -39,10 +44,16 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
-def _migrate(settings: Settings) -> int:
+def _migrate(settings: Settings, probe_token_hashes: Sequence[bytes]) -> int:
     log = structlog.get_logger()
+
+    async def run() -> list[str]:
+        applied = await migrate(settings.read_listen_dsn, settings.migrate_wait_seconds)
+        await probe.enrol(settings.read_listen_dsn, probe_token_hashes)
+        return applied
+
     try:
-        applied = asyncio.run(migrate(settings.read_listen_dsn, settings.migrate_wait_seconds))
+        applied = asyncio.run(run())
     except ServiceUnavailable:
         log.error("database_unavailable", waited_seconds=settings.migrate_wait_seconds)  # noqa: TRY400 - as below
         return EXIT_FAILED
@@ -101,11 +112,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _probe(options)
     try:
         settings = read_settings(os.environ, needs_secret_key=command == "serve")
+        probe_token_hashes = probe.read_token_hashes(os.environ)
     except SettingsError as error:
         print(f"chatserver: {error}", file=sys.stderr)  # noqa: T201 - logs are not configured yet
         return EXIT_USAGE
     configure_logs(settings.log_level, settings.server_name)
-    return _serve(settings) if command == "serve" else _migrate(settings)
+    return _serve(settings) if command == "serve" else _migrate(settings, probe_token_hashes)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,15 @@ Status = Literal["sent", "delivered", "read"]
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is calling: a user on one of their devices."""
+    """Who is calling: a user on one of their devices.
+
+    Attributes:
+        is_probe: it is the chat's probe, which may do nothing else.
+    """
 
     user_id: int
     device_id: int
+    is_probe: bool = False
 
 
 class User(msgspec.Struct, frozen=True):

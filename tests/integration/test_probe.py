@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import ssl
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from chatserver.probe.attempts import Attempts
 from chatserver.probe.certificate import Trust
 from chatserver.probe.metrics import ProbeMetrics
 from chatserver.probe.options import PHONE_NUMBERS
+from tests.support.certificates import issued
 from tests.support.clientproxy import ClientProxy
 from tests.support.databaseproxy import DatabaseProxy
 from tests.support.probe import ProbeProcess
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from chatoperator.parts.credentials import Certificate
     from tests.support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.integration
@@ -200,3 +205,63 @@ async def test_a_token_that_was_revoked_fails_to_sign_in_until_the_file_has_anot
         assert not any(account.token in probe.log_text() for account in [*accounts, *again])
     for account in [*accounts, *again]:
         await account.close()
+
+
+def serving(certificate: Certificate, folder: Path) -> ssl.SSLContext:
+    """How a proxy serves a certificate, which is in the file tls.crt."""
+    (folder / "tls.crt").write_text(certificate.certificate)
+    (folder / "tls.key").write_text(certificate.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    return context
+
+
+async def once(url: str, *options: str) -> tuple[int, str]:
+    """The exit code and the line of one attempt."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chatserver", "probe", "--url", url, "--once", *options),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    line, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, line.decode()
+
+
+async def test_only_the_certificate_that_was_given_is_accepted(process: ServerProcess, tmp_path: Path) -> None:
+    served = issued(["chat.example.com"])
+    other = tmp_path / "other.crt"
+    write_text(other, issued(["chat.example.com"]).certificate)
+    async with ClientProxy(serving(served, tmp_path)) as proxy:
+        proxy.servers = [process]
+        mine = str(tmp_path / "tls.crt")
+        done = await asyncio.gather(
+            once(proxy.url, "--certificate-file", mine),
+            once(proxy.url, "--insecure"),
+            once(proxy.url, "--certificate-file", str(other)),
+            # As an authority it would do, but its name is not that of the URL.
+            once(proxy.url, "--ca-file", mine),
+            once(proxy.url),
+        )
+    assert [code for code, _ in done] == [0, 0, 1, 1, 1], done
+    assert all(line.startswith("failed: sign_in:") for code, line in done if code), done
+
+
+@pytest.mark.parametrize("days", [-1.0, 90.0])
+async def test_the_expiry_of_the_certificate_is_exported_also_when_it_is_over(
+    process: ServerProcess, tmp_path: Path, days: float
+) -> None:
+    since = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(days=10)
+    served = issued(["chat.example.com"], since=since, days=10 + days)
+    async with ClientProxy(serving(served, tmp_path)) as proxy:
+        proxy.servers = [process]
+        with ProbeProcess(proxy.url, "--insecure") as probe:
+            await probe.wait_more(ROUND_TRIPS, 1)
+            async with asyncio.timeout(60):
+                while "\nchatprobe_certificate_expiry_timestamp_seconds " not in await probe.page():
+                    await asyncio.sleep(0.2)
+            expires = await probe.metric("chatprobe_certificate_expiry_timestamp_seconds")
+    assert expires == (since + dt.timedelta(days=10 + days)).timestamp()
+
+
+def write_text(file: Path, text: str) -> None:
+    file.write_text(text)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
+
     from tests.support.server import ServerProcess
 
 CHUNK_BYTES = 64 * 1024
@@ -17,12 +19,16 @@ CHUNK_BYTES = 64 * 1024
 class ClientProxy:
     """Passes bytes between clients and whichever server it picks, in this event loop.
 
+    Args:
+        tls: How it serves TLS; None: it does not.
+
     Attributes:
         servers: To pick from.
         refuses: New connections end at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.servers: list[ServerProcess] = []
         self.refuses = False
         self.url = ""
@@ -32,8 +38,8 @@ class ClientProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

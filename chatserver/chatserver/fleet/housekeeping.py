@@ -1,4 +1,4 @@
-"""Periodic work of every server: deletes expired rows, ends expired sessions, writes when devices were used."""
+"""Periodic work of every server: deletes what has expired, ends expired sessions, writes when devices were used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.storage import audit, codes
+from chatserver.storage import audit, codes, probe
 from chatserver.users.usernames import compare_older
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ async def run(database: Database, devices: Devices, hub: Hub, *, audit_days: int
             await delete_old_events(database, audit_days)
             await delete_expired(database)
             await compare_older(database)
+            await probe.prune(database)
         except ServiceUnavailable:
             log.warning("housekeeping_waits_for_database")
 

@@ -13,7 +13,8 @@ from sanic import Request as SanicRequest
 from sanic import Sanic
 from sanic.config import Config
 
-from chatserver.errors import BadRequest, Unauthenticated
+from chatserver.errors import BadRequest, Forbidden, Unauthenticated
+from chatserver.http.call import call_of
 from chatserver.limits.rates import stored_bytes
 from chatserver.transport.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
 from chatserver.transport.upkeep import Sockets
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
     from chatserver.transport.write_coalescing import WriteCoalescer
+
+PROBE_CALLS = frozenset({"GET /api/ws", "GET /api/chats", "GET /api/chats/{chat_id}/messages", "GET /api/users/me"})
+"""Calls of the chat's probe; whoever has its token can do nothing else."""
 
 # Letters that are safe in logs and headers; longer ids are rather payload.
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
@@ -130,6 +134,7 @@ async def authenticate(request: Request) -> Principal:
     Raises:
         BadRequest: there is more than one Authorization header.
         Unauthenticated: no token, or one that is unknown, expired or revoked.
+        Forbidden: the chat's probe makes another call than those of its work.
         RateLimited: the device makes too many requests.
         ServiceUnavailable: the database is unavailable.
     """
@@ -140,7 +145,15 @@ async def authenticate(request: Request) -> Principal:
     principal = await context.devices.authenticate(token)
     context.limits.check_request(principal.device_id, time.monotonic())
     request.ctx.user_id = principal.user_id
+    if principal.is_probe:
+        _check_probe(request)
     return principal
+
+
+def _check_probe(request: Request) -> None:
+    call = call_of(request)
+    if call is None or call.route not in PROBE_CALLS:
+        raise Forbidden
 
 
 def answered_to(request: Request) -> int | str:

@@ -9,6 +9,7 @@ import msgspec
 from chatserver.errors import UsernameTaken
 from chatserver.model import Device, Principal, User
 from chatserver.storage.codes import forget_counted, use_code
+from chatserver.storage.probe import IS_NO_PROBE
 from chatserver.storage.times import micros, micros_or_none
 
 if TYPE_CHECKING:
@@ -109,13 +110,15 @@ _DIRECT_CHAT: Final[LiteralString] = """
 
 async def direct_chat_by_phone(database: Database, user_id: int, phone_number: str) -> tuple[int, int | None] | None:
     """Return the user with this number and the direct chat with them, if there is one."""
-    record = await database.fetchrow(_DIRECT_CHAT + "WHERE u.phone_number = $2", user_id, phone_number)
+    record = await database.fetchrow(
+        f"{_DIRECT_CHAT} WHERE u.phone_number = $2 AND {IS_NO_PROBE}", user_id, phone_number
+    )
     return None if record is None else (record[0], record[1])
 
 
 async def direct_chat_by_username(database: Database, user_id: int, key: str) -> tuple[int, int | None] | None:
     """Return the user with this username key and the direct chat with them, if there is one."""
-    record = await database.fetchrow(_DIRECT_CHAT + "WHERE u.username_key = $2", user_id, key)
+    record = await database.fetchrow(f"{_DIRECT_CHAT} WHERE u.username_key = $2 AND {IS_NO_PROBE}", user_id, key)
     return None if record is None else (record[0], record[1])
 
 
@@ -212,10 +215,11 @@ async def signed_in_user(connection: Connection, phone_number: str) -> int | Non
 async def devices_by_tokens(database: Database, token_hashes: Sequence[bytes]) -> dict[bytes, Principal]:
     """Return whose living devices have these tokens."""
     records = await database.fetch(
-        f"SELECT token_hash, user_id, device_id FROM devices WHERE token_hash = ANY ($1::bytea[]) AND {_ALIVE}",
+        f"SELECT token_hash, user_id, device_id, is_probe FROM devices "
+        f"WHERE token_hash = ANY ($1::bytea[]) AND {_ALIVE}",
         list(token_hashes),
     )
-    return {record[0]: Principal(record[1], record[2]) for record in records}
+    return {record[0]: Principal(record[1], record[2], record[3]) for record in records}
 
 
 async def living_devices(database: Database, device_ids: Sequence[int]) -> set[int]:
