@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
 
-Part = Literal["ingress", "chatserver", "postgres", "migrate"]
+Part = Literal["ingress", "chatserver", "postgres", "migrate", "probe"]
 Manifest = dict[str, Any]
 
 ObjectKey = tuple[str, str]
@@ -102,6 +102,11 @@ def tls_secret_name(cluster_name: str) -> str:
 def issued_secret_name(cluster_name: str) -> str:
     """Certificate of cert-manager, and the Secret that it fills. No pod mounts it."""
     return f"{cluster_name}-ingress-issued"
+
+
+def probe_secret_name(cluster_name: str) -> str:
+    """Secret with the tokens of the probe's accounts."""
+    return f"{cluster_name}-probe"
 
 
 def claim_name(cluster_name: str) -> str:

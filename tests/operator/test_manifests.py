@@ -96,6 +96,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "probe": (
+        {
+            "ingress": {"hostnames": ["chat.example.com"], "tls": {"mode": "Secret", "secretName": "mine"}},
+            "chatserver": {"podTemplate": {"tolerations": [{"key": "chat", "operator": "Exists"}]}},
+            "monitoring": {"probe": {"enabled": True, "intervalSeconds": 30}},
+        },
+        {"serving": ServedElsewhere()},
+    ),
     "loadbalancer": (
         {
             "ingress": {

@@ -32,6 +32,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "chatserver.podTemplate": {"chatserver": {"podTemplate": {"labels": {"team": "chat"}}}},
     "chatserver.migration": {"chatserver": {"migration": {"podTemplate": {"nodeSelector": {"pool": "jobs"}}}}},
     "chatserver.drainSeconds": {"chatserver": {"drainSeconds": 60}},
+    "monitoring": {"monitoring": {"probe": {"enabled": True}}},
     "ingress.allowedOrigins": {"ingress": {"allowedOrigins": ["https://www.example.com"]}},
     "auth": {"auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True}, "sessionDays": 30}},
     "ingress.hostnames": {"ingress": {"hostnames": ["chat.example.com"]}},

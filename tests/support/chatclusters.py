@@ -16,6 +16,7 @@ from chatoperator.parts.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.parts.database.logins import Logins
 from chatoperator.parts.ingress.tls.serving import Serving
 from chatoperator.parts.losses import NOTHING_LOST
+from chatoperator.parts.probe.tokens import ProbeTokens
 from chatoperator.probes.prober import Target
 from chatoperator.settings import Images, Settings
 
@@ -98,11 +99,18 @@ def desired(chatcluster: ChatCluster, **changed: Any) -> Desired:
     }
     images, template, outlived = made.pop("images"), made.pop("template"), made.pop("outlived")
     identity = made.pop("database_identity")
+    tokens = ProbeTokens(("a" * 43, "b" * 43), stored=True) if chatcluster.monitoring.probe.enabled else None
+    tokens = made.pop("probe", tokens)
     job = chatserver.migrate_job(
-        chatcluster, image=images.chatserver, pull_policy=SETTINGS.image_pull_policy, database_identity=str(identity)
+        chatcluster,
+        image=images.chatserver,
+        pull_policy=SETTINGS.image_pull_policy,
+        database_identity=str(identity),
+        probe_hashes=tokens.hashes if tokens is not None else (),
     )
     return Desired(
         cluster=chatcluster,
+        probe=tokens,
         release=Release("1", images),
         served=frozenset(made.pop("served")),
         database=DesiredDatabase(

@@ -17,6 +17,7 @@ SERVERS_POD = f"{SERVERS} spec.template"
 PROXIES_POD = "Deployment demo-ingress spec.template"
 DATABASE_POD = "StatefulSet demo-postgres spec.template"
 MIGRATION_POD = "Job demo-migrate spec.template"
+PROBE_POD = "Deployment demo-probe spec.template"
 CLAIM = "PersistentVolumeClaim demo-postgres-data"
 CERTIFICATE = "Certificate demo-ingress-issued"
 ENVIRONMENT = f"{SERVERS_POD}.spec.containers.chatserver.env"
@@ -56,6 +57,7 @@ POSTED = {
         "otp": {"sender": "Webhook", "webhook": {"url": "https://sms.example.com/codes", "secretName": "codes"}},
     },
 }
+PROBED = {"monitoring": {"probe": {"enabled": True}}}
 EXTERNAL = {"database": {"external": {"secretName": "theirs"}}}
 
 
@@ -139,6 +141,8 @@ PLACES: dict[str, Place] = {
     "auth.limits.requestsPerAddressPerMinute": variable(7, "REQUESTS_PER_ADDRESS_PER_MINUTE"),
     "auth.callingCodes": variable(["49"], "CALLING_CODES"),
     "auth.sessionDays": variable(7, "SESSION_DAYS"),
+    "monitoring.probe.enabled": Place(value=True, manifest="Deployment demo-probe"),
+    "monitoring.probe.intervalSeconds": Place(30, f"{PROBE_POD}.spec.containers.probe.args", beside=PROBED),
     "networkPolicies.enabled": Place(value=False, manifest="NetworkPolicy demo-chatserver"),
     "networkPolicies.metricsFrom": Place([{"podSelector": {}}], "NetworkPolicy demo-chatserver spec.ingress"),
 }

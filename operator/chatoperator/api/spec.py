@@ -12,6 +12,7 @@ from chatoperator.api.chatserver import Chatserver, surge
 from chatoperator.api.database import RESERVED_CONNECTIONS, Database
 from chatoperator.api.fields import DnsName, Fields, ImagePrefix, RuleBroken, Version, check_networks
 from chatoperator.api.ingress import Ingress
+from chatoperator.api.monitoring import Monitoring
 
 LISTEN_CONNECTIONS_PER_SERVER = 1
 """Each chatserver holds one connection beside its pool for LISTEN."""
@@ -69,6 +70,7 @@ class Spec(Fields, frozen=True):
     database: Database = Database()
     auth: Auth = Auth()
     network_policies: NetworkPolicies = NetworkPolicies()
+    monitoring: Monitoring = Monitoring()
 
     def __post_init__(self) -> None:
         """Check that codes have a sender, and that the database's connections suffice for all servers.

@@ -41,6 +41,7 @@ RESOURCES: dict[Part, str] = {
     "chatserver": "chatserver.resources",
     "migrate": "chatserver.resources",
     "ingress": "ingress.resources",
+    "probe": "monitoring.probe",
 }
 """The field of the spec with which pods of a part meet a quota."""
 

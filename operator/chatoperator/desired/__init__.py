@@ -15,6 +15,7 @@ from chatoperator.parts.ingress.address import desired_port
 from chatoperator.parts.ingress.tls.serving import serving
 from chatoperator.parts.losses import HeldContent, find_losses
 from chatoperator.parts.needs import unbegun
+from chatoperator.parts.probe.tokens import probe_tokens
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from chatoperator.parts.credentials import Credentials
     from chatoperator.parts.ingress.tls.serving import Serving
     from chatoperator.parts.losses import Losses
+    from chatoperator.parts.probe.tokens import ProbeTokens
     from chatoperator.settings import Settings
 
 
@@ -51,6 +53,7 @@ class Desired:
         serving: The certificate that HAProxy serves.
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         replicas: Number of chatservers.
+        probe: Tokens of the probe; None where there is none.
         withheld: (kind, name) of what is not made: somebody else has the name, or its content is lost.
     """
 
@@ -65,6 +68,7 @@ class Desired:
     serving: Serving
     https_port: int | None
     replicas: int
+    probe: ProbeTokens | None = None
     withheld: frozenset[ObjectKey] = frozenset()
 
     @property
@@ -139,12 +143,14 @@ def decide(
         cluster, body, observed, losses, unix_time=int(now.timestamp()), new_secret=new_secret
     )
     database = database_step.decide(cluster, observed)
+    tokens = probe_tokens(cluster, observed, new_secret)
     migration = migration_step.decide(
         cluster,
         observed,
         image=release.images.chatserver,
         pull_policy=settings.image_pull_policy,
         database_identity=database.identity,
+        probe_hashes=tokens.hashes if tokens is not None else (),
     )
     if not migration.done and keeps_database(cluster, observed, observed.agent, release.images.postgres):
         database = replace(database, config_digest=None)
@@ -160,5 +166,6 @@ def decide(
         serving=served,
         https_port=desired_port(cluster, observed),
         replicas=replicas,
+        probe=tokens,
         withheld=losses.withheld,
     )

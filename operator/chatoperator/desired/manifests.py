@@ -14,6 +14,8 @@ from chatoperator.parts.ingress import front
 from chatoperator.parts.ingress.tls import certmanager
 from chatoperator.parts.needs import without
 from chatoperator.parts.pod import disruption_budget
+from chatoperator.parts.probe import deployment as probe
+from chatoperator.parts.probe import tokens as probe_tokens
 
 if TYPE_CHECKING:
     from chatoperator.desired import Desired
@@ -31,6 +33,7 @@ def render(desired: Desired) -> tuple[Manifest, ...]:
         external_ports=desired.database.ports,
     )
     made = [*policies, *_secrets(desired), *_database(desired), *_servers(desired), *_ingress(desired)]
+    made += _probe(desired)
     return without(made, desired.withheld)
 
 
@@ -90,6 +93,23 @@ def _servers(desired: Desired) -> list[Manifest]:
                 pull_policy=desired.settings.image_pull_policy,
                 replicas=desired.replicas,
                 schema=migration.template.schema,
+                cluster_domain=desired.settings.cluster_domain,
+            )
+        )
+    return made
+
+
+def _probe(desired: Desired) -> list[Manifest]:
+    tokens, running = desired.probe, desired.migration.template
+    if tokens is None:
+        return []
+    made = [probe_tokens.secret(desired.cluster, tokens)]
+    if running is not None:
+        made.append(
+            probe.deployment(
+                desired.cluster,
+                image=running.image,
+                pull_policy=desired.settings.image_pull_policy,
                 cluster_domain=desired.settings.cluster_domain,
             )
         )

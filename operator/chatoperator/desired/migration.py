@@ -11,6 +11,8 @@ from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database.configuration import image_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
@@ -42,7 +44,13 @@ class SchemaMigration:
 
 
 def decide(
-    cluster: ChatCluster, observed: Observed, *, image: str, pull_policy: str, database_identity: str | None
+    cluster: ChatCluster,
+    observed: Observed,
+    *,
+    image: str,
+    pull_policy: str,
+    database_identity: str | None,
+    probe_hashes: Sequence[str] = (),
 ) -> SchemaMigration:
     """Decide which Job has to run, and what the chatservers may run meanwhile.
 
@@ -52,13 +60,20 @@ def decide(
         image: The desired image of the chatservers.
         pull_policy: imagePullPolicy.
         database_identity: Changes when the database does; None while there is none.
+        probe_hashes: Of the tokens of the probe that the Job enrols.
     """
     live = observed.workload(cluster.name, "chatserver")
     # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
     running = ServerTemplate(image_of(live), schema_of(live) or "") if live is not None else None
     if database_identity is None:
         return SchemaMigration(template=running)
-    job = chatserver.migrate_job(cluster, image=image, pull_policy=pull_policy, database_identity=database_identity)
+    job = chatserver.migrate_job(
+        cluster,
+        image=image,
+        pull_policy=pull_policy,
+        database_identity=database_identity,
+        probe_hashes=probe_hashes,
+    )
     name = str(job["metadata"]["name"])
     outlived = _is_outlived(observed, name)
     done = outlived or job_state(observed.child("Job", name)) == "Complete" or schema_of(live) == name

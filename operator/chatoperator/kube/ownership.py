@@ -20,6 +20,7 @@ from chatoperator.metadata import (
     issued_secret_name,
     migrate_job_name,
     part_name,
+    probe_secret_name,
     proxies_service_name,
     tls_secret_name,
 )
@@ -42,8 +43,9 @@ RETAINED_KEYS: Mapping[str, frozenset[str]] = {
 def own_names(name: str) -> frozenset[ObjectKey]:
     """(kind, name) of everything that the operator makes for some spec of a ChatCluster, but for migrate Jobs."""
     chatserver, ingress, postgres = (part_name(name, part) for part in ("chatserver", "ingress", "postgres"))
+    probe = part_name(name, "probe")
     by_kind = {
-        "Deployment": (chatserver, ingress),
+        "Deployment": (chatserver, ingress, probe),
         "StatefulSet": (postgres,),
         "Service": (chatserver, ingress, postgres, proxies_service_name(name), front_name(name)),
         "ConfigMap": (ingress, postgres),
@@ -53,10 +55,11 @@ def own_names(name: str) -> frozenset[ObjectKey]:
             ca_secret_name(name),
             tls_secret_name(name),
             issued_secret_name(name),
+            probe_secret_name(name),
         ),
         "PersistentVolumeClaim": (claim_name(name),),
         "PodDisruptionBudget": (chatserver, ingress),
-        "NetworkPolicy": (chatserver, ingress, postgres, part_name(name, "migrate")),
+        "NetworkPolicy": (chatserver, ingress, postgres, part_name(name, "migrate"), probe),
         "Ingress": (front_name(name),),
         "HTTPRoute": (front_name(name),),
         "Certificate": (issued_secret_name(name),),
@@ -170,6 +173,7 @@ def workload_of(raw: Manifest, name: str) -> ObjectKey | None:
         "chatserver": ("Deployment", part_name(name, "chatserver")),
         "ingress": ("Deployment", part_name(name, "ingress")),
         "postgres": ("StatefulSet", part_name(name, "postgres")),
+        "probe": ("Deployment", part_name(name, "probe")),
     }
     is_job = component == "migrate" and key[0] == "Job" and is_migrate_job(name, key[1])
     return key if is_job or made.get(str(component)) == key else None

@@ -14,6 +14,7 @@ from chatoperator.metadata import metadata, part_name, selector
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database import statefulset as postgres
 from chatoperator.parts.ingress import haproxy
+from chatoperator.parts.probe import deployment as probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,6 +77,15 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
             _rule("from", scrapers, postgres.AGENT_PORT),
         ]
         made.append(_policy(cluster, "postgres", ingress=allowed, egress=[]))
+    if cluster.monitoring.probe.enabled:
+        made.append(
+            _policy(
+                cluster,
+                "probe",
+                ingress=[_rule("from", scrapers, probe.METRICS_PORT)],
+                egress=[_to_dns(), _rule("to", [_pods(cluster, "ingress")], haproxy.HTTPS_PORT)],
+            )
+        )
     return made
 
 

@@ -10,6 +10,7 @@ import structlog
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.kube.objects import job_state
 from chatoperator.kube.ownership import is_child, is_migrate_job, own_names
+from chatoperator.metadata import part_name
 from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from chatoperator.reconcile.outcome import Outcome
 
 REMOVED = frozenset({"NetworkPolicy", "Service", "Ingress", ROUTE, CERTIFICATE})
-"""Kinds of which some are desired with one spec and not with another."""
+"""Kinds of which some are desired with one spec and not with another. Of Deployments only the probe's is."""
 
 NOT_DESIRED = "deleted, because the spec no longer requires it"
 
@@ -85,11 +86,13 @@ async def delete_undesired(
 
 def undesired(desired: Desired, observed: Observed, names: Collection[ObjectKey]) -> dict[ObjectKey, Manifest]:
     """Children to delete: only what the ChatCluster controls and the operator itself names; others copy labels."""
-    ours = own_names(desired.cluster.name) - frozenset(names)
+    name = desired.cluster.name
+    ours = own_names(name) - frozenset(names)
+    probe = ("Deployment", part_name(name, "probe"))
     return {
         key: child
         for key, child in observed.children.items()
-        if key[0] in REMOVED and key in ours and is_child(child, desired.cluster.uid)
+        if (key[0] in REMOVED or key == probe) and key in ours and is_child(child, desired.cluster.uid)
     }
 
 

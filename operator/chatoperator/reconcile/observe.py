@@ -11,7 +11,7 @@ from chatoperator.kube.kept import stranger
 from chatoperator.kube.kinds import CERTIFICATE
 from chatoperator.kube.objects import pod
 from chatoperator.kube.ownership import is_migrate_job, is_ours, is_pod_of, own_names
-from chatoperator.metadata import database_secret_name, tls_secret_name
+from chatoperator.metadata import database_secret_name, probe_secret_name, tls_secret_name
 from chatoperator.observed import Observed
 from chatoperator.parts.losses import irreplaceables
 from chatoperator.parts.remembered import recorded
@@ -118,6 +118,8 @@ def credentials_of(cluster: ChatCluster, observed: Observed) -> list[ObjectKey]:
     if cluster.ingress.tls_secret_name != tls_secret_name(cluster.name):
         # In mode Secret it may hold the last good pair. One of this name that the spec itself names is the user's.
         made.add(("Secret", tls_secret_name(cluster.name)))
+    if cluster.monitoring.probe.enabled:
+        made.add(("Secret", probe_secret_name(cluster.name)))
     return sorted(made)
 
 

@@ -73,12 +73,12 @@ def stale_mounts(desired: Desired, observed: Observed, unwritten: Collection[Obj
 
 
 def stale_certificates(desired: Desired, observed: Observed, unwritten: Collection[ObjectKey]) -> Mapping[str, str]:
-    """The same for the HAProxy pods and the certificate that they serve."""
+    """The same for the HAProxy pods and the certificate that they serve, and for the probe, which accepts no other."""
     made = desired.serving.digest
     if made is None or ("Secret", tls_secret_name(desired.cluster.name)) in unwritten:
         return {}
-    proxies = observed.component("ingress")
-    return {pod.name: made for pod in proxies if not pod.terminating and pod.certificate_digest != made}
+    pods = (*observed.component("ingress"), *observed.component("probe"))
+    return {pod.name: made for pod in pods if not pod.terminating and pod.certificate_digest != made}
 
 
 def without_eviction_rule(observed: Observed) -> Mapping[str, str]:

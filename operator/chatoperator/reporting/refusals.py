@@ -22,9 +22,16 @@ SHORTEST = 160
 
 KIND_OF = {where.plural: kind for kind, where in KINDS.items()}
 
-PART = re.compile(r"-(postgres|chatserver|ingress|migrate)(-|$)")
+PART = re.compile(r"-(postgres|chatserver|ingress|migrate|probe)(-|$)")
 
-SECTIONS = {"postgres": "database", "chatserver": "chatserver", "migrate": "chatserver", "ingress": "ingress"}
+SECTIONS = {
+    "postgres": "database",
+    "chatserver": "chatserver",
+    "migrate": "chatserver",
+    "ingress": "ingress",
+    # It runs where chatservers may.
+    "probe": "chatserver",
+}
 
 ANY = frozenset(SECTIONS)
 

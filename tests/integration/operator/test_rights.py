@@ -210,6 +210,7 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
     await until(tidied, "the old Job is gone", PATIENCE_SECONDS)
     await _scale_down(admin, prober)
 
+    await _probe_comes_and_goes(admin, second)
     await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"networkPolicies":{"enabled":false}}}')
 
     async def opened() -> bool:
@@ -276,6 +277,23 @@ async def _claim_of_another_class(admin: Client, minimal: dict[str, Any]) -> Non
     after = await admin.get(*claim)
     assert after is not None
     assert after["spec"]["storageClassName"] == "second"
+
+
+async def _probe_comes_and_goes(admin: Client, job: str) -> None:
+    """A probe that is disabled loses its Deployment, and its tokens by another migration; its Secret stays."""
+    enable = '{"spec":{"monitoring":{"probe":{"enabled":%s}}}}'
+    await admin("patch", "cc", "demo", "--type=merge", "-p", enable % "true")
+    enrolment = await admin.new_job(frozenset({job}))
+    await admin.migrated(enrolment)
+    await admin.until("deployment", "demo-probe")
+    await admin("patch", "cc", "demo", "--type=merge", "-p", enable % "false")
+    await admin.migrated(await admin.new_job(frozenset({enrolment})))
+
+    async def gone() -> bool:
+        return await admin.get("deployment", "demo-probe") is None and await admin.get("job", enrolment) is None
+
+    await until(gone, "the probe is gone", PATIENCE_SECONDS)
+    assert await admin.get("secret", "demo-probe") is not None
 
 
 async def _scale_down(admin: Client, prober: FakeProber) -> None:

@@ -27,6 +27,8 @@ from chatoperator.parts.pod import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chatoperator.api.auth import Auth
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
@@ -51,6 +53,9 @@ MIGRATE_DEADLINE_SECONDS = 1800
 
 MIGRATE_RETRIES = 8
 """Each try itself waits two minutes for the database."""
+
+PROBE_HASHES_VARIABLE = "CHAT_PROBE_TOKEN_HASHES"
+"""Hashes rather than tokens: the Job needs no more, and they are no secret."""
 
 SURGE = "25%"
 """Rounded up by Kubernetes, as api.chatserver.surge() has it."""
@@ -141,24 +146,28 @@ def deployment(
     }
 
 
-def migrate_job(cluster: ChatCluster, *, image: str, pull_policy: str, database_identity: str) -> Manifest:
-    """The Job that brings the schema up to date before servers of this image serve.
+def migrate_job(
+    cluster: ChatCluster, *, image: str, pull_policy: str, database_identity: str, probe_hashes: Sequence[str] = ()
+) -> Manifest:
+    """The Job that brings the schema up to date before servers of this image serve, and enrols the probe's tokens.
 
-    Its name holds a hash of its template, which is immutable, and of the database it has to run on: a new image or a
-    new volume is a new Job.
+    Its name holds a hash of its template, which is immutable, and of the database it has to run on: a new image, a new
+    volume or other tokens are a new Job.
 
     Args:
         cluster: The ChatCluster.
         image: The chatserver image whose migrations to run.
         pull_policy: imagePullPolicy.
         database_identity: Changes when the database does: the claim's uid, or where the external one is.
+        probe_hashes: Of the probe's tokens, in hex; none: no token of a probe stays valid.
     """
+    enrolled = [{"name": PROBE_HASHES_VARIABLE, "value": ",".join(probe_hashes)}] if probe_hashes else []
     container: Manifest = {
         "name": "migrate",
         "image": image,
         "imagePullPolicy": pull_policy,
         "args": ["migrate"],
-        "env": database_access.environment(cluster),
+        "env": [*database_access.environment(cluster), *enrolled],
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.chatserver.resources),
         "securityContext": container_security(),
         "volumeMounts": database_access.mounts(cluster),

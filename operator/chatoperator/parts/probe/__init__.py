@@ -1,0 +1,1 @@
+"""The probe: its Deployment, and the Secret with the tokens of its two accounts."""
