@@ -164,9 +164,9 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
     reaches = panel.reaches if panel.reaches is not None else _REACHES.get(panel.unit)
     if reaches is not None:
         made.axis_soft_max(reaches)
-    for legend, color in panel.colors.items():
+    for series, color in panel.colors.items():
         fixed = {"mode": "fixed", "fixedColor": str(color)}
-        made.override_by_name(legend, [dashboard.DynamicConfigValue(id_val="color", value=fixed)])
+        made.override_by_name(series, [dashboard.DynamicConfigValue(id_val="color", value=fixed)])
     return made
 
 
