@@ -194,7 +194,7 @@ _REFUSALS = Row(
         Panel(
             title="Sign-in codes, by result",
             shows="Codes a second: sent, failed (the gateway did not take it), refused (too many waited).",
-            normal="all sent. failed: look at the gateway and at the log event code_failed.",
+            normal="all sent. failed: look at the gateway and at the log event code_not_sent.",
             unit=Unit.PER_SECOND,
             queries=(Query(total(rate("chatserver_codes_total"), "result"), "{{result}}"),),
             alerts=("ChatCodesFail",),

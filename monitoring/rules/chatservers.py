@@ -119,7 +119,7 @@ _CLIENTS = Group(
             f"Clients of {CHAT} read too slowly",
             "More clients than usual do not read what the server sends, and are disconnected; they get everything "
             "after they reconnect. Check the network in front of the chat, and whether one kind of client is "
-            "concerned (field client of the log event closed).",
+            "concerned (the log event disconnected has the user).",
         ),
         Alert(
             "ChatCodesFail",
@@ -136,7 +136,7 @@ _CLIENTS = Group(
             f"Sign-in codes of {CHAT} do not reach users",
             "Codes fail, are refused, or have waited longer than a minute for the gateway. Users who are signed in "
             "notice nothing; others cannot sign in. Check the gateway, its address in auth.otp.webhook, and the log "
-            "event code_failed (docs/sign-in-codes.md).",
+            "event code_not_sent (docs/sign-in-codes.md).",
         ),
         Alert(
             "ChatReconnectStorm",

@@ -1,4 +1,4 @@
-"""Every command of every runbook on the real cluster, with a healthy chat.
+"""Every command of every runbook, and of the page of monitoring, on the real cluster, with a healthy chat.
 
 What reads runs as it stands, and has to succeed. What changes something goes through a kubectl that only has the API
 server check it; what changes the inside of a pod is not run here.
@@ -14,7 +14,9 @@ from typing import Any
 from tests.support import dryrun
 from tests.support.cluster import Cluster, CommandFailed, environment, run
 from tests.support.findings import tell
+from tests.support.pages import Admin, commands
 from tests.support.runbooks import CHANGE, READ, runbooks
+from tests.support.scrapes import PAGE
 
 AT_A_TIME = 4
 """Scripts: enough to keep two cores busy."""
@@ -36,6 +38,12 @@ async def test_the_api_server_accepts_the_changes_of_every_runbook(cluster: Clus
     failed = await _failures(cluster, tmp_path, CHANGE, {"PATH": f"{folder}{os.pathsep}{path}"})
     assert failed == {}
     assert await _state(cluster) == before, "a trial changes nothing"
+
+
+async def test_the_commands_of_the_page_of_monitoring_run(cluster: Cluster, tmp_path: Path) -> None:
+    admin = Admin(cluster, tmp_path)
+    for block in commands(PAGE):
+        await admin.types(block)
 
 
 async def _failures(cluster: Cluster, folder: Path, kind: str, extra: Mapping[str, str]) -> dict[str, str]:

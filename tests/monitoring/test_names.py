@@ -11,6 +11,7 @@ from chatserver.probe.metrics import ProbeMetrics
 from crds.metrics import sample_names
 from monitoring.rules import GROUPS
 from monitoring.rules.declared import Record
+from tests.support.cluster import ROOT
 from tests.support.rulequeries import read_by_rules, selectors
 
 if TYPE_CHECKING:
@@ -82,3 +83,11 @@ def test_each_condition_and_reason_that_a_rule_selects_exists() -> None:
 def test_selectors_are_found_in_an_expression() -> None:
     expression = 'sum by (chat_id, le) (rate(chat_x_bucket{le="0.5", a=~"b|c"}[5m])) > on (x_y) haproxy_z'
     assert selectors(expression) == [("chat_x_bucket", {"le": r"0\.5", "a": "b|c"}), ("haproxy_z", {})]
+
+
+def test_each_log_event_that_a_text_names_is_logged() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "chatserver" / "chatserver").rglob("*.py"))
+    texts = [path.read_text() for path in (ROOT / "charts" / "chatcluster-operator" / "monitoring").rglob("*.*")]
+    events = {event for text in texts for event in re.findall(r"\blog event ([a-z_]+)", text)}
+    assert events
+    assert {event for event in events if f'"{event}"' not in code} == set()
