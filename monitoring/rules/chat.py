@@ -29,10 +29,10 @@ GROUPS = (
             Alert(
                 "ChatNotReady",
                 Severity.PAGE,
-                # A new chat has ten minutes to start.
+                # A new chat has ten minutes to start. An operator that was down for a while gives no other ten.
                 "max by (namespace, chatcluster) (chatcluster_ready) == 0\n"
                 "and\n"
-                "max by (namespace, chatcluster) (chatcluster_ready offset 10m) >= 0",
+                "max by (namespace, chatcluster) (present_over_time(chatcluster_ready[1h] offset 10m)) == 1",
                 "2m",
                 f"{CHAT} is not Ready",
                 "A request through the ingress gets no answer, or a part of the chat that it needs is not ready. "

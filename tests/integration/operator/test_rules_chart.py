@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import shutil
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from monitoring.rules.rendering import Values, spec
 from tests.support.chart import CHART, helm, render
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
@@ -101,3 +105,18 @@ def test_a_wrong_value_is_rejected_by_its_name(setting: str, complaint: str) -> 
 def test_no_value_of_monitoring_changes_a_pod() -> None:
     settings = (RULES, DASHBOARDS, "monitoring.podMonitors.enabled=true", "monitoring.rules.slo.delivery=98")
     assert made("Deployment", *settings) == made("Deployment")
+
+
+@pytest.mark.parametrize(("setting", "mentioned"), [("auto", True), ("true", False)])
+def test_the_notes_name_the_way_without_the_prometheus_operator(
+    tmp_path: Path, setting: str, *, mentioned: bool
+) -> None:
+    """Without a cluster Helm shows no notes, so that they are rendered as a manifest."""
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    notes = (chart / "templates" / "NOTES.txt").read_text()
+    wrapped = f'{{{{ define "notes" }}}}{notes}{{{{ end }}}}notes: {{{{ include "notes" . | quote }}}}\n'
+    (chart / "templates" / "notes.yaml").write_text(wrapped)
+    arguments = ("--kube-version", "1.34.0", "--show-only", "templates/notes.yaml")
+    done = helm("template", "x", str(chart), *arguments, "--set", f"monitoring.rules.enabled={setting}")
+    assert done.returncode == 0, done.stderr
+    assert ("docs/operations/monitoring.md" in yaml.safe_load(done.stdout)["notes"]) is mentioned

@@ -10,6 +10,13 @@ FAILS = {
 
 CASES = [
     Case("ChatNotReady", ("page",), {'chatcluster_ready{pod="operator"}': gauge(1, 0)}, brief=2),
+    # The operator was down for half an hour, and finds the chat broken.
+    Case(
+        "ChatNotReady",
+        ("page",),
+        {'chatcluster_ready{pod="operator"}': gauge(1, None), 'chatcluster_ready{pod="operator-b"}': gauge(None, 0)},
+        brief=2,
+    ),
     # A new chat: nothing before, and then not Ready for its first ten minutes; five are over when its series is.
     Case("ChatNotReady", ("page",), {'chatcluster_ready{pod="operator"}': gauge(None, 0)}, brief=5),
     *(
