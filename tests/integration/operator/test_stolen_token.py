@@ -47,7 +47,8 @@ def children(namespace: str) -> dict[tuple[str, str], Manifest]:
     fronts = ({"kind": "Ingress"}, {"kind": "HTTPRoute", "parentRefs": [{"name": "public"}]})
     made: dict[tuple[str, str], Manifest] = {}
     for front in fronts:
-        chatcluster = parse(body(namespace=namespace, ingress={**ingress, "front": front}))
+        monitoring = {"probe": {"enabled": True}}
+        chatcluster = parse(body(namespace=namespace, ingress={**ingress, "front": front}, monitoring=monitoring))
         issued = Issued(Certificate("certificate\n", "key\n"), None)
         serving = Serving(self_signed=SELF_SIGNED, issued=issued, certificate_uid="0000-certificate")
         for manifest in manifests.render(desired(chatcluster, serving=serving, served={CERTIFICATE, ROUTE})):
@@ -410,6 +411,16 @@ def test_what_others_have_made_can_be_neither_changed_nor_deleted(
             if key[0] == kind
         }
     assert {key: words for key, words in told.items() if REFUSED not in words} == {}
+
+
+def test_of_the_deployments_of_a_chat_only_the_probe_can_be_deleted(
+    server: ApiServer, thief: Thief, namespace: str
+) -> None:
+    made = children(namespace)
+    names = ("demo-chatserver", "demo-ingress", "demo-probe")
+    rights.apply(server, [made["Deployment", name] for name in names])
+    refused = {name: REFUSED in thief.delete("Deployment", namespace, name) for name in names}
+    assert refused == {"demo-chatserver": True, "demo-ingress": True, "demo-probe": False}
 
 
 def test_what_holds_a_claim_until_its_database_has_ended_stays(server: ApiServer, thief: Thief, namespace: str) -> None:
