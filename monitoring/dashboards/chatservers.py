@@ -32,6 +32,7 @@ _CONNECTIONS = Row(
             queries=(Query(total(rate("chatserver_connections_closed_total"), "reason"), "{{reason}}"),),
             alerts=("ChatReconnectStorm", "ChatServersRestart"),
             stacked=True,
+            colors={"client": Color.GOOD, "network": Color.WARNING, "ping_timeout": Color.WARNING, "defect": Color.BAD},
         ),
         Panel(
             title="Wait of handshakes (p99)",

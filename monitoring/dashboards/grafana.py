@@ -144,7 +144,7 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
         .legend(legend)
         .tooltip(looks.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
         .line_width(1)
-        .fill_opacity(30 if panel.stacked else 8)
+        .fill_opacity(30 if panel.stacked else 0 if panel.logarithmic else 8)
         .show_points(common.VisibilityMode.NEVER)
         # A pod that is gone leaves a gap, not a line to the next value.
         .span_nulls(False)
