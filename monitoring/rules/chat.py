@@ -69,6 +69,11 @@ GROUPS = (
                 "ChatTargetsAbsent",
                 Severity.PAGE,
                 'max by (namespace, chatcluster, component) (chatcluster_replicas{state="desired"}) > 0\n'
+                # PostgreSQL of release 0.1.0, which runs until the chat is upgraded, has no metrics.
+                "unless on (namespace, chatcluster, component) label_replace(\n"
+                "max by (namespace, chatcluster) "
+                '(chatcluster_condition{type="UpgradeAvailable", status="True"}) == 1,\n'
+                '"component", "database", "", "")\n'
                 "unless on (namespace, chatcluster, component)\n"
                 'max by (namespace, chatcluster, component) (up{component=~"chatserver|ingress|database"}) == 1',
                 "10m",

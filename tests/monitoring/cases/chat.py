@@ -56,6 +56,17 @@ CASES = [
         )
         for component, down in (("chatserver", 0), ("ingress", None), ("database", None))
     ),
+    # A chat that is not upgraded yet may run a PostgreSQL without metrics.
+    Case(
+        "ChatTargetsAbsent",
+        ("page",),
+        {
+            'chatcluster_replicas{component="database", state="desired"}': gauge(1, 1),
+            'chatcluster_condition{type="UpgradeAvailable", status="True"}': gauge(None, None, 1),
+            'up{component="database", pod="a"}': gauge(1, 0, 0),
+        },
+        labels={"component": "database"},
+    ),
     # An external database has no pods here.
     Case(
         "ChatTargetsAbsent",
