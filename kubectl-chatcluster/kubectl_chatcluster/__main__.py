@@ -15,7 +15,7 @@ from kubectl_chatcluster import drain as draining
 from kubectl_chatcluster.archive import FILE_MODE, pack
 from kubectl_chatcluster.errors import Misuse, PluginError
 from kubectl_chatcluster.kubectl import find
-from kubectl_chatcluster.names import OPERATOR
+from kubectl_chatcluster.names import OPERATOR, PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     _add_name(one)
     one.add_argument(
         "--component",
-        choices=["chatserver", "ingress", "postgres", "migrate", OPERATOR],
+        choices=[*PARTS, OPERATOR],
         help="only the logs of this component",
     )
     one.add_argument("--since", type=_since, metavar="5m", help="only lines newer than this")

@@ -32,6 +32,8 @@ def as_text(picture: Picture, now: dt.datetime) -> str:
         "",
         *_database(picture, now),
     ]
+    if picture.of("probe"):
+        lines += ["", *_pods("Probe", picture.of("probe"), now)]
     migrations = [pod for pod in picture.of("migrate") if pod.state != "succeeded"]
     if migrations:
         lines += ["", *_pods("Migration", tuple(migrations), now)]

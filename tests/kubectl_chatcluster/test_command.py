@@ -14,6 +14,7 @@ from kubectl_chatcluster.drain import checked
 from kubectl_chatcluster.errors import NotAServer
 from kubectl_chatcluster.kubectl import translate
 from tests.kubectl_chatcluster.objects import pod
+from tests.support.completeness import objects, templates
 
 FORBIDDEN = "Error from server (Forbidden)"
 
@@ -128,6 +129,10 @@ def test_names_are_the_operators() -> None:
     assert names.claim_name("demo") == metadata.claim_name("demo")
     for part in names.PARTS:
         assert names.part_name("demo", part) == metadata.part_name("demo", part)  # type: ignore[arg-type]
+
+
+def test_parts_are_those_that_have_pods() -> None:
+    assert set(names.PARTS) == templates(objects()).keys()
 
 
 def test_the_command_lies_where_kubectl_finds_it() -> None:

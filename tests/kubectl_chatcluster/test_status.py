@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from typing import Any
 
@@ -59,6 +60,13 @@ def test_status_tells_everything_of_a_chat() -> None:
         "30s   Warning   Unhealthy   Pod/demo-chatserver-a   Unhealthy happened (x3)",
     ):
         assert part in text, text
+
+
+def test_status_shows_a_probe_where_there_is_one() -> None:
+    without = picture(chatcluster())
+    assert "Probe" not in status.as_text(without, NOW)
+    probed = dataclasses.replace(without, pods=(*without.pods, pod_of(pod("demo-probe-a", "probe"))))
+    assert "\nProbe: 1 ready of 1\n" in status.as_text(probed, NOW)
 
 
 def test_a_chat_that_is_not_ready_says_why_in_its_second_line() -> None:
