@@ -142,6 +142,15 @@ def test_an_external_database_has_no_replicas() -> None:
     assert not [key for key in figures(made, reported(made)).replicas if key[0] == "database"]
 
 
+def test_a_probe_has_replicas_where_it_is_enabled() -> None:
+    made = inputs(running(), cluster(monitoring={"probe": {"enabled": True}}))
+    shown = figures(made, reported(made)).replicas
+    assert {key: number for key, number in shown.items() if key[0] == "probe"} == {
+        ("probe", "desired"): 1,
+        ("probe", "ready"): 0,
+    }
+
+
 def test_an_invalid_spec_exports_what_runs() -> None:
     made = inputs(Observed({("Deployment", "demo-ingress"): workload("demo-ingress", 1, 4)}, ()))
     shown = figures(type(made)(**{**made.__dict__, "desired": None, "spec_error": "spec.x: y"}), reported(made))

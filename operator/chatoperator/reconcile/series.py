@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from chatoperator.conditions.inputs import ConditionInputs
     from chatoperator.metadata import Manifest, Part
 
-COMPONENTS: Mapping[str, Part] = {"chatserver": "chatserver", "ingress": "ingress", "database": "postgres"}
+COMPONENTS: Mapping[str, Part] = {
+    "chatserver": "chatserver",
+    "ingress": "ingress",
+    "database": "postgres",
+    "probe": "probe",
+}
 """Values of the label `component`, with the parts that they name."""
 
 KNOWN = frozenset(kind.name for kind in TYPES)
@@ -58,6 +63,8 @@ def _desired(inputs: ConditionInputs, part: Part, live: Manifest | None) -> int 
         return int(live["spec"].get("replicas", 1)) if live is not None else None
     if part == "postgres":
         return None if inputs.external else 1
+    if part == "probe":
+        return 1 if inputs.desired.probe is not None else None
     return inputs.desired.replicas if part == "chatserver" else inputs.desired.cluster.ingress.replicas
 
 

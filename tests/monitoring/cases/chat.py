@@ -54,7 +54,7 @@ CASES = [
             },
             labels={"component": component},
         )
-        for component, down in (("chatserver", 0), ("ingress", None), ("database", None))
+        for component, down in (("chatserver", 0), ("ingress", None), ("database", None), ("probe", None))
     ),
     # A chat that is not upgraded yet may run a PostgreSQL without metrics.
     Case(
