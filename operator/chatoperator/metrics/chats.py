@@ -132,8 +132,8 @@ FAMILIES = (
     _Family(
         "gauge",
         "chatcluster_replicas",
-        "Pods by component (chatserver, ingress, database, probe) and state (desired, ready); none for an external database"
-        " and for a probe that is not enabled",
+        "Pods by component (chatserver, ingress, database, probe) and state (desired, ready); none for an external"
+        " database and for a probe that is not enabled",
         ("component", "state"),
         _replicas,
     ),
