@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,7 @@ from chatserver.loops import running
 from chatserver.metrics import Metrics, MetricsServer
 from chatserver.protocol import CLOSE_RESTART
 from chatserver.routes import make_app
+from chatserver.storage.migrate import read_migrations
 from chatserver.wiring import make_context
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     metrics = Metrics()
+    metrics.process.show_build(version("chatcluster"), str(read_migrations()[-1].number))
     context = make_context(settings, metrics)
     metrics_server = MetricsServer(metrics.registry, settings.http_host, settings.metrics_port)
     metrics_server.start()

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from chatserver.http.context import Context
+    from chatserver.metrics.process import ProcessMetrics
 
     Loop = Callable[[], Awaitable[None]]
 
 GAUGE_SECONDS = 1.0
+# Between measurements of how late the event loop is: a stall that clients notice is longer.
+LAG_SECONDS = 0.1
 # For codes that wait when the server stops; users request again what is not sent by then.
 SEND_CODES_SECONDS = 5.0
 # For writing the presence of the users whose connections have just closed.
@@ -51,6 +54,7 @@ def loops_of(context: Context) -> dict[str, Loop]:
         "shedding": context.balancer.run_shedding,
         "proxies": lambda: _watch_proxies(context),
         "gauges": lambda: _measure(context),
+        "lag": lambda: _watch_lag(context.metrics.process),
     }
 
 
@@ -120,6 +124,7 @@ async def _measure(context: Context) -> None:
     while True:
         metrics = context.metrics
         metrics.codes.waiting.set(context.sender.waiting())
+        metrics.codes.oldest_seconds.set(context.sender.oldest_seconds())
         metrics.database.write_queue.set(context.writer.queued_rows)
         size, idle = context.database.connection_counts()
         metrics.database.pool_size.set(size)
@@ -128,3 +133,12 @@ async def _measure(context: Context) -> None:
         clock = context.deliverer.clock
         metrics.delivery.clock_offset.set(clock.ahead_seconds(wall=time.time(), monotonic=time.monotonic()))
         await asyncio.sleep(GAUGE_SECONDS)
+
+
+async def _watch_lag(metrics: ProcessMetrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due_at = loop.time() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        metrics.loop_lag_seconds.observe(max(0.0, loop.time() - due_at))
+        metrics.loop_ran_at.set(time.time())

@@ -26,8 +26,10 @@ from chatserver.limits.rates import Limits
 from chatserver.messaging.messages import MessageSender
 from chatserver.messaging.receipts import Receipts
 from chatserver.messaging.send_times import SendTimes
+from chatserver.messaging.write_times import WriteTimes
 from chatserver.messaging.writer import MessageWriter
 from chatserver.storage.database import Database
+from chatserver.transport.upkeep import Sockets
 from chatserver.transport.write_coalescing import WriteCoalescer
 
 if TYPE_CHECKING:
@@ -44,12 +46,12 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         pool_size=settings.database_pool_size,
         read_listen_dsn=settings.read_listen_dsn,
         pooled=settings.database_pooler != "none",
-        on_seconds=metrics.database.observe_call,
+        on_call=metrics.database.observe_call,
     )
-    hub = Hub()
     coalescer = WriteCoalescer()
     send_times = SendTimes(metrics.sends, coalescer.wake)
     push_times = PushTimes(metrics.delivery.push_seconds)
+    hub = Hub(push_times.queued)
     coalescer.follow(send_times.settle)
     coalescer.follow(push_times.settle)
     chance = random.Random()  # noqa: S311 - which client reconnects when is no secret
@@ -68,7 +70,9 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
             seconds, sent_at=sent_at, received_at=received_at
         ),
     )
-    writer = MessageWriter(database, deliverer.own_batches)
+    writer = MessageWriter(database, deliverer.own_batches, times=WriteTimes(metrics.database))
+    sockets = Sockets()
+    metrics.connections.slow_readers.set_function(lambda: sockets.paused)
     metrics.connections.open.set_function(lambda: len(hub.connections))
     sender = _make_sender(settings, metrics)
     accounts = Accounts(
@@ -108,6 +112,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         deliverer=deliverer,
         push_times=push_times,
         coalescer=coalescer,
+        sockets=sockets,
         polls=Polls(
             database,
             hub,
@@ -137,4 +142,6 @@ def _make_sender(settings: Settings, metrics: Metrics) -> Sender:
     webhook = settings.otp_webhook
     if webhook is None:
         return LogSender(metrics.codes.count)
-    return WebhookSender(webhook.url, webhook.read_secret, on_result=metrics.codes.count)
+    return WebhookSender(
+        webhook.url, webhook.read_secret, on_result=metrics.codes.count, on_answer=metrics.codes.seconds.observe
+    )

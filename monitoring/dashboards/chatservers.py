@@ -158,7 +158,6 @@ _PROCESSES = Row(
             queries=(Query(total(rate("process_cpu_seconds_total", SERVER), "pod"), POD),),
             alerts=("ChatServerNearLimit",),
             thresholds=(Threshold(0.8, Color.BAD),),
-            reaches=1,
             width=6,
         ),
         Panel(
@@ -200,7 +199,6 @@ _REFUSALS = Row(
             queries=(Query(total(rate("chatserver_codes_total"), "result"), "{{result}}"),),
             alerts=("ChatCodesFail",),
             stacked=True,
-            colors={"sent": Color.GOOD, "failed": Color.BAD, "refused": Color.WARNING},
         ),
         Panel(
             title="Requests refused by a limit",

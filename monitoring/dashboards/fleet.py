@@ -37,10 +37,6 @@ def _own(metric: str) -> str:
     return f"rate({metric}[$__rate_interval])"
 
 
-def _last_day(histogram: str, *by: str) -> str:
-    return f"histogram_quantile(0.95, {total(f'increase({histogram}_bucket[1d])', *by, 'le')})"
-
-
 _CHATS = Row(
     "Chats",
     (
@@ -57,8 +53,8 @@ _CHATS = Row(
             alerts=("ChatNotReady", "ChatScalingLimited", "ChatChangeStuck"),
             units={"since": Unit.SECONDS},
             empty="none",
-            width=24,
-            height=7,
+            width=12,
+            height=10,
         ),
         Panel(
             title="Chats",
@@ -77,8 +73,8 @@ _CHATS = Row(
             ),
             alerts=("ChatNotReady",),
             units={"answer": Unit.SECONDS},
-            width=24,
-            height=7,
+            width=12,
+            height=10,
         ),
         Panel(
             title="Pods that are missing or not scraped",
@@ -105,15 +101,14 @@ _CHATS = Row(
             alerts=("ChatNotReady",),
         ),
         Panel(
-            title="Drains and forced closes",
-            shows="In the last hour: chatservers that left and moved their clients, and clients that they had to "
-            "close "
-            "because their time ended.",
-            normal="drains in a rollout or when scaling in, and no forced close.",
-            unit=Unit.COUNT,
+            title="Drains: time (p95) and forced closes",
+            shows="How long a leaving chatserver took to move its clients, and how many it had to close in the last "
+            "hour.",
+            normal="well below the chatserver's drain time, and no forced close.",
+            unit=Unit.SECONDS,
             queries=(
-                Query("sum(increase(chatcluster_drain_seconds_count[1h]))", "drains"),
-                Query(total(increase("chatcluster_drain_forced_closes_total", over="1h"), *BY_CHAT), f"{CHAT} closed"),
+                Query("histogram_quantile(0.95, sum by (le) (increase(chatcluster_drain_seconds_bucket[1h])))", "time"),
+                Query(total(increase("chatcluster_drain_forced_closes_total", over="1h")), "forced closes"),
             ),
             alerts=("ChatReconnectStorm",),
         ),
@@ -231,17 +226,17 @@ _VERSIONS = Row(
             width=12,
         ),
         Panel(
-            title="Duration of drains and password rotations (p95)",
-            shows="Of those in the last day: how long a leaving chatserver took to move its clients, and how long a "
-            "rotation took, by kind.",
-            normal="drains well below drainSeconds of the chatservers, rotations below a few minutes.",
+            title="Password rotations (p95)",
+            shows="How long rotations took in the last day, by kind.",
+            normal="below a few minutes.",
             unit=Unit.SECONDS,
             queries=(
-                Query(_last_day("chatcluster_drain_seconds"), "drain"),
-                Query(_last_day("chatcluster_rotation_seconds", "kind"), "rotation {{kind}}"),
+                Query(
+                    "histogram_quantile(0.95, sum by (kind, le) (increase(chatcluster_rotation_seconds_bucket[1d])))",
+                    "{{kind}}",
+                ),
             ),
             alerts=("ChatChangeStuck",),
-            empty="none in the last day",
             width=12,
         ),
     ),

@@ -36,6 +36,7 @@ class Echo:
     def __init__(self) -> None:
         self.is_over = asyncio.Event()
         self.messages = 0
+        self.end: End | None = None
         self._session = SocketSession()
         self._socket: Socket | None = None
 
@@ -60,6 +61,7 @@ class Echo:
     def stuck(self) -> None: ...
 
     def ended(self, end: End, code: int) -> None:  # noqa: ARG002 - as of Owner
+        self.end = end
         self.is_over.set()
 
 

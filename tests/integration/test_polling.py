@@ -20,6 +20,7 @@ from tests.support.people import Server, arrival, principal_of, sign_in
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from chatserver.storage.calls import CallTimes
     from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.integration
@@ -67,11 +68,11 @@ async def test_one_row_wakes_all_polls_of_a_user_and_is_read_by_one_query(
         await one.quiet()
         queries = 0
 
-        def count(_seconds: float, _succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
+        def count(_call: CallTimes) -> None:
             nonlocal queries
             queries += 1
 
-        one.database._on_seconds = count
+        one.database._on_call = count
         # Stored here, it is pushed at once and read by the polls alone.
         await one.context.messages.send(ben.user.user_id, SendMessage(chat_id=chat_id, text="news"), arrival())
         pages = await asyncio.gather(*polls)

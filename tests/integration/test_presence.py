@@ -22,6 +22,7 @@ from tests.support.server import ServerProcess
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from chatserver.storage.calls import CallTimes
     from tests.support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.integration
@@ -180,11 +181,11 @@ async def test_a_subscription_is_one_query_and_a_newer_one_replaces_the_one_that
         await wire.open()
         queries = 0
 
-        def count(_seconds: float, _succeeded: bool) -> None:  # noqa: FBT001 - the pool's callback
+        def count(_call: CallTimes) -> None:
             nonlocal queries
             queries += 1
 
-        database._on_seconds = count
+        database._on_call = count
         # Users whom nobody knows are as expensive as others.
         for first in range(50):
             wire.submit({"type": "subscribe", "user_ids": [*others, *range(100_000 + first, 100_900 + first)]})

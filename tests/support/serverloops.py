@@ -98,6 +98,7 @@ class LoopedServer:
             "shedding": self._forgets_who_left,
             "proxies": self._looks_for_proxies,
             "gauges": self._measures,
+            "lag": self._watches_lag,
             "expiry": self._expires,
         }
 
@@ -231,6 +232,11 @@ class LoopedServer:
         gauge = self.context.metrics.database.write_queue
         gauge.set(-1)
         await _until(lambda: gauge.value >= 0)
+
+    async def _watches_lag(self) -> None:
+        lag = self.context.metrics.process.loop_lag_seconds
+        before = lag.count
+        await _until(lambda: lag.count > before)
 
     async def _expires(self) -> None:
         answers: list[SentMessage | ChatError] = []

@@ -58,6 +58,9 @@ class Sender(Protocol):
     def waiting(self) -> int:
         """Return how many messages wait or are being sent."""
 
+    def oldest_seconds(self) -> float:
+        """Return the age of the oldest message that waits or is being sent; 0 if there is none."""
+
     async def run(self) -> None:
         """Send until cancelled."""
 
@@ -85,6 +88,10 @@ class LogSender:
     def waiting(self) -> int:
         """Return 0."""
         return 0
+
+    def oldest_seconds(self) -> float:
+        """Return 0."""
+        return 0.0
 
     async def run(self) -> None:
         """Do nothing."""

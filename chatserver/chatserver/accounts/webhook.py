@@ -67,14 +67,25 @@ class WebhookSender:
         url: https, or http on this machine.
         read_secret: returns the key of the signature; called at each request, so that it can be replaced at run time.
         on_result: called with ``sent``, ``failed`` (given up) or ``refused`` (queue full), for metrics.
+        on_answer: called with the seconds of each request to the gateway, for metrics.
     """
 
     reveals_codes = False
 
-    def __init__(self, url: str, read_secret: Callable[[], bytes], *, on_result: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        read_secret: Callable[[], bytes],
+        *,
+        on_result: Callable[[str], None],
+        on_answer: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._url = url
         self._read_secret = read_secret
         self._on_result = on_result
+        self._on_answer = on_answer
+        # When the messages were queued that are not done, the oldest first: by the id of each.
+        self._queued_at: dict[int, float] = {}
         self._queue: asyncio.Queue[_Taken] = asyncio.Queue()
         # Places of messages that are being stored, waiting, or being sent.
         self._places = 0
@@ -93,7 +104,9 @@ class WebhookSender:
         def take(message: CodeMessage) -> None:
             nonlocal taken
             taken = True
-            self._queue.put_nowait(_Taken(message, time.monotonic()))
+            queued = _Taken(message, time.monotonic())
+            self._queued_at[id(queued)] = queued.at
+            self._queue.put_nowait(queued)
 
         try:
             yield take
@@ -104,6 +117,11 @@ class WebhookSender:
     def waiting(self) -> int:
         """Return how many messages wait or are being sent."""
         return self._places
+
+    def oldest_seconds(self) -> float:
+        """Return the age of the oldest message that waits or is being sent; 0 if there is none."""
+        oldest_at = next(iter(self._queued_at.values()), None)
+        return 0.0 if oldest_at is None else time.monotonic() - oldest_at
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -134,6 +152,7 @@ class WebhookSender:
                     await self._deliver(http, taken)
             finally:
                 self._places -= 1
+                del self._queued_at[id(taken)]
                 self._queue.task_done()
 
     async def _deliver(self, http: httpx.AsyncClient, taken: _Taken) -> None:
@@ -178,6 +197,7 @@ class WebhookSender:
             }
         except (OSError, ValueError):
             return _Failure("the signing key cannot be read", retryable=True)
+        sent_at = time.monotonic()
         try:
             async with (
                 asyncio.timeout(min(TRY_SECONDS, GIVE_UP_SECONDS - age_seconds)),
@@ -187,6 +207,8 @@ class WebhookSender:
         except (httpx.HTTPError, TimeoutError) as error:
             # Without its text, which quotes the URL: gateways' URLs can contain secrets.
             return _Failure(type(error).__name__, retryable=True)
+        finally:
+            self._on_answer(time.monotonic() - sent_at)
         if answer.is_success:
             return None
         return _Failure(f"status {answer.status_code}", retryable=is_retryable(answer.status_code))

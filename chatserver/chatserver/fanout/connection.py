@@ -89,7 +89,7 @@ class ClientConnection:
             after_seq: the seq up to which the connection has the chat.
 
         Returns:
-            Whether it was queued.
+            Whether it was queued and is written in the next turn of the event loop.
         """
         is_own = row.from_id == self.user_id and row.client_id in self.own_ids
         if is_own:
@@ -100,20 +100,28 @@ class ClientConnection:
             if not self.held.add(row):
                 self.outbox.close(CLOSE_PACE, TOO_SLOW, flush=False)
             return False
-        return self.outbox.put(row.frame, row.committed_at)
+        outbox = self.outbox
+        if outbox.late is None:
+            return outbox.put(row.frame)
+        outbox.put(row.frame, row.committed_at)
+        return False
 
     def hold(self) -> None:
         """Hold rows back until ``release``, so that the client gets each chat in order; those held already stay so."""
         if self.held is None:
             self.held = Held()
 
-    def release(self, reached: Mapping[int, int]) -> None:
-        """Queue the held rows that the sync did not bring.
+    def release(self, reached: Mapping[int, int]) -> list[PushedRow]:
+        """Queue the held rows that the sync did not bring; returns those that are written in the next turn of the loop.
 
         Args:
             reached: the seq to which the sync brought each chat.
         """
         held, self.held = self.held, None
+        queued = []
         for row in held.rows if held is not None else ():
             if row.seq > reached.get(row.chat_id, 0):
-                self.outbox.put(row.frame, row.committed_at)
+                is_late = self.outbox.late is not None
+                if self.outbox.put(row.frame, row.committed_at) and not is_late:
+                    queued.append(row)
+        return queued

@@ -79,6 +79,7 @@ class Deliverer:
     def bus_listens(self) -> None:
         """Have read what was missed before the bus began to listen."""
         self.clock.forget()
+        self.own_batches.hints_were_missed()
         self.recovery.hints_were_missed()
 
     def _recover(self) -> None:

@@ -14,7 +14,7 @@ from chatserver.fanout.waiting import LongPolls
 from chatserver.fanout.watching import Watching
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from chatserver.fanout.connection import ClientConnection, PushedRow
     from chatserver.fanout.waiting import LongPoll
@@ -27,6 +27,10 @@ query of its chats and not one a poll."""
 class Hub:
     """Pushes rows and signals to the connections of this server, and wakes its long polls.
 
+    Args:
+        on_queued: called with the frame of each row, when it was committed, and how many connections get it in the next
+            turn of the event loop.
+
     Attributes:
         registry: the connections.
         connections: all of them by id.
@@ -36,7 +40,8 @@ class Hub:
         members: of the chats that are followed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_queued: Callable[[bytes, float, int], None] = lambda *_: None) -> None:
+        self._on_queued = on_queued
         self.registry = Registry()
         self.connections = self.registry.by_id
         self.following = Following()
@@ -114,7 +119,7 @@ class Hub:
             up_to_seq: the seq that ``rows`` reach; the chat counts as pushed up to it.
 
         Returns:
-            How many frames were queued.
+            How many frames were queued and are written in the next turn of the event loop.
         """
         position = self.following.position(chat_id)
         if position is None:
@@ -122,12 +127,14 @@ class Hub:
         queued = 0
         connections, polls = self.registry.by_user, self.polls.by_user
         for row in rows:
+            queued_before = queued
             for user_id in row.user_ids:
                 # No look-up where nobody polls: this runs for each member of a large group.
                 for poll in polls.get(user_id, ()) if polls else ():
                     poll.woken.set()
                 for connection in connections.get(user_id, ()):
                     queued += connection.offer(row, position.others.get(connection, position.pushed_seq))
+            self._on_queued(row.frame, row.committed_at, queued - queued_before)
         position.advance(up_to_seq)
         return queued
 
@@ -143,7 +150,8 @@ class Hub:
             connection: the connection.
             reached: the seq to which the sync brought each chat.
         """
-        connection.release(reached)
+        for row in connection.release(reached):
+            self._on_queued(row.frame, row.committed_at, 1)
         self.following.synced(connection, reached)
 
     # --- members

@@ -11,7 +11,7 @@ from chatserver.fanout.push_times import NO_COMMIT
 from chatserver.protocol import CLOSE_PACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MAX_OUTBOX_FRAMES = 2048
 """A client this far behind does not read: at 100 messages a second it is 20 s late, and a sync serves it better."""
@@ -45,27 +45,31 @@ class Outbox:
 
     Attributes:
         order: how the connection is to be closed; None while it stays open.
-        taken_commits: when what is in each of the frames taken last was committed, of ``time.monotonic``, or NO_COMMIT.
+        late: of a client that is behind, when what is in each waiting frame was committed (of ``time.monotonic``, or
+            NO_COMMIT); None: what waits is written in the next turn of the event loop.
+        taken_late: the same of the frames taken last.
+        dropped: frames that a close without flushing has dropped.
     """
 
     __slots__ = (
         "_bytes",
-        "_commits",
         "_frames",
         "_max_bytes",
         "_max_frames",
         "_room",
         "_wake",
+        "dropped",
+        "late",
         "order",
-        "taken_commits",
+        "taken_late",
     )
 
     def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
         self.order: CloseOrder | None = None
-        self.taken_commits: list[float] = []
+        self.late: list[float] | None = None
+        self.taken_late: list[float] | None = None
+        self.dropped: list[bytes] = []
         self._frames: list[bytes] = []
-        # One for each frame.
-        self._commits: list[float] = []
         self._bytes = 0
         self._max_frames = max_frames
         self._max_bytes = max_bytes
@@ -86,7 +90,7 @@ class Outbox:
 
         Args:
             frame: what to write.
-            committed_at: of ``time.monotonic``, for a row whose way to the client is timed.
+            committed_at: of ``time.monotonic``, for a row, if the client is behind.
         """
         if self.order is not None:
             return False
@@ -94,7 +98,8 @@ class Outbox:
             self.close(CLOSE_PACE, TOO_SLOW, flush=False)
             return False
         self._frames.append(frame)
-        self._commits.append(committed_at)
+        if self.late is not None:
+            self.late.append(committed_at)
         self._bytes += len(frame)
         if len(self._frames) == 1 and self._wake is not None:
             self._wake()
@@ -106,12 +111,15 @@ class Outbox:
             return
         self.order = CloseOrder(code, reason, flush)
         if not flush:
-            self._frames.clear()
-            self._commits.clear()
-            self._bytes = 0
+            self.dropped, self._frames, self._bytes = self._frames, [], 0
+            self.late = None
         if self._wake is not None:
             self._wake()
         self._make_room()
+
+    def waiting(self) -> Sequence[bytes]:
+        """Return the frames that wait."""
+        return self._frames
 
     async def room(self) -> None:
         """Wait until the outbox is less than half full, for producers that can wait (a sync)."""
@@ -124,7 +132,7 @@ class Outbox:
         """Return the first frames, at least one and at most WRITE_BYTES; empty when nothing waits."""
         if self._bytes <= WRITE_BYTES:
             taken, self._frames, self._bytes = self._frames, [], 0
-            self.taken_commits, self._commits = self._commits, []
+            self.taken_late, self.late = self.late, None
         else:
             size = count = 0
             for frame in self._frames:
@@ -133,7 +141,8 @@ class Outbox:
                 size += len(frame)
                 count += 1
             taken, self._frames = self._frames[:count], self._frames[count:]
-            self.taken_commits, self._commits = self._commits[:count], self._commits[count:]
+            if self.late is not None:
+                self.taken_late, self.late = self.late[:count], self.late[count:]
             self._bytes -= size
         if not self._is_half_full():
             self._make_room()

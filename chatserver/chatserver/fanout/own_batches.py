@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chatserver.fanout.connection import PushedRow
 from chatserver.messaging.rendering import frame_of_stored
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from chatserver.metrics.delivery import DeliveryMetrics
     from chatserver.model import Status
     from chatserver.storage.messages import AppendResult, NewMessage
+
+MOST_UNHEARD: Final = 10_000
+"""Chats whose hints may be awaited: more are not, while hints do not come."""
 
 
 class OwnBatches:
@@ -41,6 +44,8 @@ class OwnBatches:
         self._metrics = metrics
         # The chats of batches that are being stored, and what was hinted of them meanwhile.
         self._held: dict[int, SeqRange | None] = {}
+        # The chats of batches that are stored and whose hint has not come yet, and when they were committed.
+        self._unheard: dict[int, float] = {}
 
     # --- the writer's listener
 
@@ -56,11 +61,33 @@ class OwnBatches:
             self._push_batch(messages, results, committed_at)
         except Exception as error:  # noqa: BLE001 - the rows are stored, and their hint has them read
             caught("own_batch_not_delivered", error)
+        self._expect_hints(messages, results, committed_at)
         self._release(messages)
 
     def failed(self, messages: Sequence[NewMessage]) -> None:
         """Have the rows read that were hinted: the batch may have been committed."""
         self._release(messages)
+
+    def _expect_hints(
+        self, messages: Sequence[NewMessage], results: Sequence[AppendResult], committed_at: float
+    ) -> None:
+        """Have the time of the batch's hint taken, unless it came before the answer of the commit."""
+        if len(self._unheard) > MOST_UNHEARD:
+            self._unheard.clear()
+        is_heard = False
+        for message, result in zip(messages, results, strict=True):
+            if result.outcome == "stored":
+                chat_id = message.chat_id
+                if self._held.get(chat_id) is None:
+                    self._unheard[chat_id] = committed_at
+                else:
+                    is_heard = True
+        if is_heard:
+            self._metrics.bus_lag_seconds.observe(0.0)
+
+    def hints_were_missed(self) -> None:
+        """Wait for no hint of before: the bus begins to listen only now."""
+        self._unheard.clear()
 
     def _release(self, messages: Sequence[NewMessage]) -> None:
         for chat_id in {message.chat_id for message in messages}:
@@ -72,11 +99,15 @@ class OwnBatches:
 
     def receive(self, ranges: Iterable[SeqRange]) -> None:
         """Take the rows of the hint of an own batch; those that are not pushed otherwise are read."""
+        committed_at = None
         for chat_range in ranges:
+            committed_at = self._unheard.pop(chat_range.chat_id, committed_at)
             if chat_range.chat_id in self._held:
                 self._hold(chat_range)
             elif self._is_needed(chat_range):
                 self._pending.add((chat_range,))
+        if committed_at is not None:
+            self._metrics.bus_lag_seconds.observe(time.monotonic() - committed_at)
 
     def _hold(self, chat_range: SeqRange) -> None:
         chat_id, first_seq, last_seq = chat_range.chat_id, chat_range.first_seq, chat_range.last_seq

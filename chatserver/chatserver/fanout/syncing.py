@@ -20,6 +20,7 @@ from chatserver.messaging.sync import SYNC_CHATS_MAX, SYNC_MEMBERS_MAX, clean, s
 from chatserver.model import SeqRange
 from chatserver.storage import chats, messages
 from chatserver.storage import sync as storage
+from chatserver.storage.calls import CallTimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -116,7 +117,7 @@ class Syncs:
     async def answer_together(self, requests: Sequence[SyncRequest]) -> list[SyncAnswer | None]:
         """Answer many requests by one snapshot of the database; None: this one is to be answered alone."""
         user_ids = list({request.user_id for request in requests})
-        async with self._database.snapshot() as connection:
+        async with self._database.snapshot(CallTimes("sync")) as connection:
             stands = await storage.stands_of_many(connection, user_ids, most_chats=SYNC_CHATS_MAX)
             holes = _choose(requests, stands)
             ranges = _ranges(hole for hole in holes if hole is not None)

@@ -62,7 +62,7 @@ class Drain:
         """Turn unready, wait for the proxies to notice, move all clients, finish writes, close the rest."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.drain_seconds
-        self._health.begin_drain()
+        self._health.begin_drain(self._settings.drain_seconds)
         log.info("drain_begins", connections=len(self._hub.connections))
         await self._pause(self._settings.readiness_notice_seconds)
         log.info("drain_asks", connections=len(self._hub.connections))

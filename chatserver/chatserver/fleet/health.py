@@ -64,8 +64,9 @@ class Health:
         self._epoch_at = -EPOCH_SECONDS
         self._epochs = Batches(self._read_epoch, most=WAITING_TOGETHER)
 
-    def begin_drain(self) -> None:
-        """Turn unready."""
+    def begin_drain(self, within_seconds: float) -> None:
+        """Turn unready; the drain ends within so many seconds."""
+        self._metrics.process.drain_deadline.set(time.time() + within_seconds)
         self.draining = True
         self._metrics.process.draining.set(1)
 

@@ -17,7 +17,6 @@ from chatserver.errors import BadRequest, Forbidden, Unauthenticated
 from chatserver.http.call import call_of
 from chatserver.limits.rates import stored_bytes
 from chatserver.transport.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
-from chatserver.transport.upkeep import Sockets
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from chatserver.model import Principal
     from chatserver.settings import Settings
     from chatserver.storage.database import Database
+    from chatserver.transport.upkeep import Sockets
     from chatserver.transport.write_coalescing import WriteCoalescer
 
 PROBE_CALLS = frozenset({"GET /api/ws", "GET /api/chats", "GET /api/chats/{chat_id}/messages", "GET /api/users/me"})
@@ -89,7 +89,7 @@ class Context:
     balancer: Balancer
     admission: Admission
     coalescer: WriteCoalescer
-    sockets: Sockets = field(default_factory=Sockets)
+    sockets: Sockets
     unread: Kept = field(default_factory=lambda: Kept(UNREAD_BYTES, "answer_not_read"))
     arriving: Kept = field(default_factory=lambda: Kept(ARRIVING_BYTES, "requests_given_up"))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

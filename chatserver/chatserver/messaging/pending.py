@@ -13,13 +13,14 @@ from chatserver.errors import (
     IdempotencyConflict,
     InternalError,
     NotAMember,
+    ServiceUnavailable,
     ValidationFailed,
 )
 from chatserver.model import SentMessage
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from chatserver.storage.messages import AppendResult, NewMessage
 
@@ -49,6 +50,24 @@ def answer(pending: Pending, result: SentMessage | ChatError) -> None:
         pending.on_result(result)
     except Exception as error:  # noqa: BLE001 - a defect in one answer must not keep the others from theirs
         caught("answer_failed", error)
+
+
+def answer_late(queues: Iterable[Iterable[Pending]], queued_before: float) -> list[Pending]:
+    """Answer those that have waited too long, and return them.
+
+    Args:
+        queues: each in the order of arrival.
+        queued_before: of ``time.monotonic``.
+    """
+    late = []
+    for rows in queues:
+        for pending in rows:
+            if pending.queued_at > queued_before:
+                break
+            if not pending.answered:
+                late.append(pending)
+                answer(pending, ServiceUnavailable("The message could not be stored in time."))
+    return late
 
 
 _REFUSALS: dict[str, type[ChatError]] = {

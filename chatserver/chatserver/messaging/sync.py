@@ -9,6 +9,7 @@ from chatserver.messaging.rows import fitting
 from chatserver.model import SeqRange, SyncResult
 from chatserver.storage import chats, messages, receipts
 from chatserver.storage import sync as storage
+from chatserver.storage.calls import CallTimes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ async def light(database: Database, ranges: Sequence[SeqRange]) -> list[SeqRange
     left = list(ranges)
     if sum(item.last_seq - item.first_seq + 1 for item in left) <= LIGHT_ROWS:
         return left
-    async with database.connection() as connection:
+    async with database.connection(CallTimes("deliver")) as connection:
         while True:
             sizes = await messages.text_bytes(connection, left)
             chosen, size = [], 0
@@ -111,7 +112,7 @@ async def rows_for(database: Database, ranges: Sequence[SeqRange], user_ids: Seq
     """
     if not ranges or not user_ids:
         return []
-    async with database.connection() as connection:
+    async with database.connection(CallTimes("deliver")) as connection:
         return await messages.deliveries(connection, ranges, user_ids)
 
 

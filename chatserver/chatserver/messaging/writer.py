@@ -13,7 +13,7 @@ import copy
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,7 +22,8 @@ from chatserver.errors import (
     InternalError,
     ServiceUnavailable,
 )
-from chatserver.messaging.pending import Pending, answer, outcome_of
+from chatserver.messaging.pending import Pending, answer, answer_late, outcome_of
+from chatserver.storage.calls import CallTimes
 from chatserver.storage.messages import store_messages
 from chatserver.storage.outages import Contended
 from chatserver.supervision import caught, isolated, keep
@@ -30,6 +31,8 @@ from chatserver.supervision import caught, isolated, keep
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from chatserver.messaging.committing import CommitListener
+    from chatserver.messaging.write_times import WriteTimes
     from chatserver.model import SentMessage
     from chatserver.storage.database import Database
     from chatserver.storage.messages import AppendResult, NewMessage
@@ -59,28 +62,13 @@ EXPIRY_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
-class CommitListener(Protocol):
-    """Follows each batch of this server: ``begin``, then either ``committed`` or ``failed``.
-
-    No two batches under way have a chat in common.
-    """
-
-    def begin(self, messages: Sequence[NewMessage]) -> None:
-        """The batch is about to be stored."""
-
-    def committed(self, messages: Sequence[NewMessage], results: Sequence[AppendResult]) -> None:
-        """The batch is durable; one result a message, in the same order. Raises nothing."""
-
-    def failed(self, messages: Sequence[NewMessage]) -> None:
-        """The batch was rolled back, or its commit is uncertain."""
-
-
 class MessageWriter:
     """Bounded queues in front of the database.
 
     Args:
         database: where to write.
         listener: follows each batch, and delivers its rows to the connections of this server; None: there are none.
+        times: takes the times of each batch; None: nobody needs them.
         in_flight: batches in flight at most; each takes one connection of the pool.
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
         queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
@@ -91,12 +79,14 @@ class MessageWriter:
         database: Database,
         listener: CommitListener | None = None,
         *,
+        times: WriteTimes | None = None,
         in_flight: int = 4,
         queue_rows: int = 10_000,
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         self._database = database
         self._listener = listener
+        self._times = times
         self._queue_rows = queue_rows
         self._queue_bytes = queue_bytes
         self._in_flight = in_flight
@@ -280,18 +270,18 @@ class MessageWriter:
         """Answer sends that have waited too long; their rows still count as queued until a batch takes them."""
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
-            queued_before = time.monotonic() - WRITE_SECONDS
-            for rows in (*self._running.values(), *self._queues()):
-                for pending in rows:
-                    if pending.queued_at > queued_before:
-                        break
-                    answer(pending, ServiceUnavailable("The message could not be stored in time."))
+            now = time.monotonic()
+            answer_late(self._running.values(), now - WRITE_SECONDS)
+            late = answer_late(self._queues(), now - WRITE_SECONDS)
+            if late and self._times is not None:
+                # Those of batches under way are timed with their batch.
+                self._times.given_up(late, now)
 
     async def _write_batch(self, batch: Sequence[Pending]) -> None:
         if not batch:
             return
         try:
-            results = await self._store([pending.message for pending in batch])
+            results = await self._store_timed(batch)
         except Contended as error:
             await self._divide(batch, error)
         except ServiceUnavailable as error:
@@ -304,13 +294,22 @@ class MessageWriter:
                 [(pending, outcome_of(pending.message, result)) for pending, result in zip(batch, results, strict=True)]
             )
 
-    async def _store(self, messages: Sequence[NewMessage]) -> Sequence[AppendResult]:
+    async def _store_timed(self, batch: Sequence[Pending]) -> Sequence[AppendResult]:
+        """Store a batch and have its times taken; raises as of ``store_messages``."""
+        started_at, call = time.monotonic(), CallTimes("store")
+        try:
+            return await self._store([pending.message for pending in batch], call)
+        finally:
+            if self._times is not None:
+                self._times.written(batch, started_at, call)
+
+    async def _store(self, messages: Sequence[NewMessage], call: CallTimes) -> Sequence[AppendResult]:
         """Store a batch and call the listener with its outcome; raises as of ``store_messages``."""
         if self._listener is None:
-            return await store_messages(self._database, messages)
+            return await store_messages(self._database, messages, call)
         self._listener.begin(messages)
         try:
-            results = await store_messages(self._database, messages)
+            results = await store_messages(self._database, messages, call)
         except BaseException:
             self._listener.failed(messages)
             raise

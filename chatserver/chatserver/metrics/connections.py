@@ -68,6 +68,9 @@ class ConnectionMetrics:
             ["code", "reason"],
             CLOSED,
         )
+        self.slow_readers = families.gauge(
+            "chatserver_slow_readers", "WebSockets whose client takes nothing at the moment, so that frames wait for it"
+        )
         self.shed = families.counter("chatserver_shed", "Clients moved to servers with fewer connections")
         self.proxy_moves = families.counter(
             "chatserver_proxy_moves", "Clients moved to another proxy because theirs drains"

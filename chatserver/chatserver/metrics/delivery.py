@@ -39,6 +39,11 @@ class DeliveryMetrics:
         self.bus_losses = families.counter(
             "chatserver_bus_losses", "Times that the connection for notifications from the database was lost"
         )
+        self.bus_lag_seconds = families.histogram(
+            "chatserver_bus_lag_seconds",
+            "Time from the commit of messages of this server until it received their notification, by its own clock",
+            LATENCY_SECONDS,
+        )
         self.clock_offset = families.gauge(
             "chatserver_clock_offset_seconds", "By how much the database's clock is ahead of the server's"
         )

@@ -92,7 +92,7 @@ class Conversation:
         context.deliverer.presence.came(connection.user_id)
         connection.outbox.put(encode_frame(self._welcome()))
         # In the next turn of the event loop, so that all frames of one commit or one query are written at once.
-        connection.outbox.attach(functools.partial(context.coalescer.add, self._write))
+        connection.outbox.attach(functools.partial(context.coalescer.add, self.flush))
         log.info("connected", conn_id=connection.conn_id, user_id=connection.user_id, device_id=connection.device_id)
 
     def receive(self, data: str | bytes) -> None:
@@ -112,18 +112,27 @@ class Conversation:
 
     def flush(self) -> None:
         """Write what waits, as far as the client reads it, and close when that is ordered."""
-        self._write()
-        self._context.push_times.settle()
-
-    def _write(self) -> None:
         socket, outbox = self._socket, self._connection.outbox
         if socket is None:
+            self._leave()
             return
         while not socket.paused and (frames := outbox.take()):
-            if socket.write(frames):
-                self._context.push_times.written(outbox.taken_commits)
+            if not socket.write(frames):
+                self._context.push_times.left(frames)
+            elif outbox.taken_late is not None:
+                self._context.push_times.written_late(outbox.taken_late)
+        if len(outbox) or outbox.dropped:
+            self._leave()
         if outbox.order is not None and not len(outbox):
             socket.close(outbox.order.code, outbox.order.reason)
+
+    def _leave(self) -> None:
+        """Take back what was counted as written in this turn and was not."""
+        outbox, times = self._connection.outbox, self._context.push_times
+        dropped, outbox.dropped = outbox.dropped, []
+        times.left(dropped)
+        if outbox.late is None and len(outbox):
+            outbox.late = times.left(outbox.waiting())
 
     def stuck(self) -> None:
         """Close the connection of a client that does not read."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chatserver.storage.database import affected
+from chatserver.storage.calls import affected
 
 if TYPE_CHECKING:
     from chatserver.storage.database import Connection, Database

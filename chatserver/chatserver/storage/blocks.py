@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatserver.storage.database import affected
+from chatserver.storage.calls import affected
 
 if TYPE_CHECKING:
     from chatserver.storage.database import Connection, Database

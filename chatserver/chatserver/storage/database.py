@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
+from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.hints import HINT_CHANNEL
+from chatserver.storage.calls import CallTimes
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
+from chatserver.storage.session import SESSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -78,7 +80,7 @@ class Database:
         pooled: `read_dsn` leads to a pooler in transaction mode, where a session keeps nothing from one transaction to
             the next: no settings, no prepared statements, no LISTEN.
         server_name: this server's name: the origin of the hints it sends, and PostgreSQL's application_name.
-        on_seconds: called with the duration of each call and whether it succeeded, for metrics.
+        on_call: called with the times of each call, for metrics.
     """
 
     def __init__(
@@ -89,14 +91,14 @@ class Database:
         pool_size: int = 8,
         read_listen_dsn: Callable[[], str] | None = None,
         pooled: bool = False,
-        on_seconds: Callable[[float, bool], None] | None = None,
+        on_call: Callable[[CallTimes], None] | None = None,
     ) -> None:
         self.server_name = server_name
         self._read_dsn = read_dsn
         self._read_listen_dsn = read_listen_dsn or read_dsn
         self._pooled = pooled
         self._pool_size = pool_size
-        self._on_seconds = on_seconds
+        self._on_call = on_call
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> Self:
@@ -108,7 +110,7 @@ class Database:
                 connect=self._connect,
                 reset=_keep_session,
                 # Without prepared statements each is planned for its arguments, and by statistics: no kept plan can
-                # be wrong, so that _SESSION is not needed there.
+                # be wrong, so that SESSION is not needed there.
                 statement_cache_size=0 if self._pooled else CACHED_STATEMENTS,
                 command_timeout=STATEMENT_SECONDS,
             )
@@ -142,15 +144,18 @@ class Database:
         if self._pooled:
             return connection
         try:
-            await connection.execute(_SESSION, timeout=CONNECT_SECONDS)
+            await connection.execute(SESSION, timeout=CONNECT_SECONDS)
         except BaseException:
             connection.terminate()
             raise
         return connection
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+    async def connection(self, call: CallTimes | None = None) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         """Lend a connection for at most CALL_SECONDS.
+
+        Args:
+            call: what it is for; gets the times. None: something that is not timed apart.
 
         Raises:
             ServiceUnavailable: PostgreSQL is unavailable or too slow, or the pool is exhausted.
@@ -158,14 +163,17 @@ class Database:
         """
         if self._pool is None:
             raise ServiceUnavailable("The server is starting or stopping.")
+        call = call or CallTimes("other")
         started = time.monotonic()
         connection: PoolConnectionProxy[asyncpg.Record] | None = None
-        succeeded = False
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+                try:
+                    connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+                finally:
+                    call.acquire_seconds = time.monotonic() - started
                 yield connection
-            succeeded = True
+            call.succeeded = True
         except Exception as error:
             if not _is_outage(error):
                 raise
@@ -177,8 +185,9 @@ class Database:
         finally:
             if connection is not None:
                 await self._release(connection)
-            if self._on_seconds is not None:
-                self._on_seconds(time.monotonic() - started, succeeded)
+            call.seconds = time.monotonic() - started
+            if self._on_call is not None:
+                self._on_call(call)
 
     async def _release(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
         if self._pool is None:
@@ -197,23 +206,30 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+    async def snapshot(self, call: CallTimes) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         """Lend a connection whose statements in the block all see one snapshot; errors as of `connection`."""
-        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with (
+            self.connection(call) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             yield connection
 
-    async def fetch(self, query: LiteralString, *arguments: object) -> list[asyncpg.Record]:
+    async def fetch(
+        self, query: LiteralString, *arguments: object, call: CallTimes | None = None
+    ) -> list[asyncpg.Record]:
         """Run one statement and return its rows; errors as of `connection`."""
-        async with self.connection() as connection:
+        async with self.connection(call) as connection:
             return await connection.fetch(query, *arguments)
 
-    async def fetch_sized(self, query: LiteralString, *arguments: object) -> list[asyncpg.Record]:
+    async def fetch_sized(
+        self, query: LiteralString, *arguments: object, call: CallTimes | None = None
+    ) -> list[asyncpg.Record]:
         """Like `fetch`, but planned for these arguments: for a statement whose limits decide how much it joins.
 
         A cached plan does not know `LIMIT $n`, assumes that the lists are short and compares each of their rows with
         each (2,500 rows: 800 ms instead of 60). Planning costs 2 ms; do not use this for statements that take less.
         """
-        async with self.connection() as connection:
+        async with self.connection(call) as connection:
             if self._pooled:
                 return await connection.fetch(query, *arguments)
             # The unnamed statement is not cached, and neither is its plan.
@@ -330,17 +346,3 @@ async def single_connection(
 
 async def _keep_session(_connection: object) -> None:
     """Replace the pool's reset statement, which would cost a round trip per call: no code here changes a session."""
-
-
-_SESSION: Final = """
-    SET enable_seqscan = off; SET jit = off; SET random_page_cost = 1.1
-"""
-"""Settings of each pooled connection. Plans are cached for a session that may begin with empty tables, and every
-statement here consists of index look-ups: without this, a scan or a hash that was right for ten rows stays for 400,000
-(rows_for: 0.6 ms became 37 ms) until the statistics are updated. The cost of a look-up is that of an index in memory or
-on a solid-state disk: at the default, 4, a whole index was read to join a user's 300 chats."""
-
-
-def affected(tag: str) -> int:
-    """Return the number of rows in a command tag: ``UPDATE 3`` -> 3."""
-    return int(tag.rsplit(" ", 1)[-1])

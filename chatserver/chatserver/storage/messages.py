@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from chatserver.storage.calls import CallTimes
     from chatserver.storage.database import Connection, Database
 
 Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
@@ -51,12 +52,13 @@ class AppendResult(msgspec.Struct, frozen=True):
     member_ids: Sequence[int] | None = None
 
 
-async def store_messages(database: Database, batch: Sequence[NewMessage]) -> list[AppendResult]:
+async def store_messages(database: Database, batch: Sequence[NewMessage], call: CallTimes) -> list[AppendResult]:
     """Store a batch in one transaction that notifies the servers; returns a result for each message, in order.
 
     Args:
         database: where to write.
         batch: messages, with no client_id of a sender twice in one chat.
+        call: gets the times.
 
     Raises:
         ServiceUnavailable: the batch may or may not be stored (a chat is locked for long, or the database is
@@ -75,6 +77,7 @@ async def store_messages(database: Database, batch: Sequence[NewMessage]) -> lis
         [message.media_url for message in batch],
         [message.reply_to for message in batch],
         [message.client_timestamp for message in batch],
+        call=call,
     )
     return [
         AppendResult(outcome, message_id, seq, micros_or_none(created_at), from_name, to_name, member_ids)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.model import MemberWatermarks
+from chatserver.storage.calls import CallTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +95,7 @@ async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise])
         [item.chat_id for item in raises],
         [item.delivered_seq for item in raises],
         [item.read_seq for item in raises],
+        call=CallTimes("receipts"),
     )
     return [MemberWatermarks(*record) for record in records]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.model import MessageRow, SyncedChat
+from chatserver.storage.calls import CallTimes
 from chatserver.storage.chats import BARRED, members_from
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 
@@ -84,7 +85,7 @@ async def stands(database: Database, user_id: int, *, most_chats: int, most_memb
         most_chats: chats at most.
         most_members: members in all; the largest chats, beyond this number, are returned without members.
     """
-    records = await database.fetch_sized(_STANDS, user_id, most_chats, most_members)
+    records = await database.fetch_sized(_STANDS, user_id, most_chats, most_members, call=CallTimes("sync"))
     return [SyncedChat(row[0], row[1], members_from(row[3:], user_id) if row[2] else None) for row in records]
 
 
@@ -170,6 +171,12 @@ async def missed_rows(
         most_bytes: bytes of texts; the row that exceeds it is the last one.
     """
     records = await database.fetch_sized(
-        _MISSED, user_id, list(have.keys()), list(have.values()), most_rows, most_bytes
+        _MISSED,
+        user_id,
+        list(have.keys()),
+        list(have.values()),
+        most_rows,
+        most_bytes,
+        call=CallTimes("sync"),
     )
     return [message_row(record) for record in records], bool(records and records[0][DESCRIBED_COLUMNS])

@@ -21,10 +21,12 @@ class Sockets:
 
     Attributes:
         kept: their large read buffers.
+        paused: how many of them have a peer that does not read.
     """
 
     def __init__(self) -> None:
         self.kept = Kept(READ_BUFFER_BYTES, "large_frames_given_up")
+        self.paused = 0
         self._sockets: set[Socket] = set()
 
     def add(self, socket: Socket) -> None:

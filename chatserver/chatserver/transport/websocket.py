@@ -229,6 +229,7 @@ class Socket(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """End the owner's work."""
         self._transport = None
+        self._set_paused(False)  # noqa: FBT003 - what it is set to
         self._open_sockets.discard(self)
         closing: WSCloseHandshake | None = transport.close_handshake
         if closing is None or (closing.sent is None and closing.recv is None):
@@ -240,12 +241,17 @@ class Socket(WSListener):
 
     def pause_writing(self) -> None:
         """Write nothing until the peer has read what the transport holds."""
-        self.paused = True
         self._paused_since = time.monotonic()
+        self._set_paused(True)  # noqa: FBT003 - what it is set to
+
+    def _set_paused(self, paused: bool) -> None:  # noqa: FBT001 - what it is set to
+        if paused != self.paused:
+            self.paused = paused
+            self._open_sockets.paused += 1 if paused else -1
 
     def resume_writing(self) -> None:
         """Continue to write."""
-        self.paused = False
+        self._set_paused(False)  # noqa: FBT003 - what it is set to
         owed, self._owed_pong = self._owed_pong, None
         if owed is not None and not self._closing_since:
             self._pong(owed)

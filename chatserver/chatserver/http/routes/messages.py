@@ -76,10 +76,11 @@ class MessageBody(Body, SendMessage, frozen=True):
 )
 async def send_message(request: Request) -> HTTPResponse:
     """Send a message; the answer means that it is committed. Retry with the same client_id."""
-    caller = await authenticate(request)
-    body = read_body(request, MessageBody)
     arrival = Arrival(started_at(request), "request_id", request_id(request))
-    sent = await request.app.ctx.messages.send(caller.user_id, body, arrival)
+    messages = request.app.ctx.messages
+    with messages.outages(arrival):
+        caller = await authenticate(request)
+    sent = await messages.send(caller.user_id, read_body(request, MessageBody), arrival)
     return answer(view_sent(sent))
 
 
