@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from localcluster.progress import LocalClusterError, say
 from localcluster.runtime import TRUST_TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 CAP_SYS_RESOURCE = 24
+
+_INSTALLING = threading.Lock()
 
 APT_TIMEOUT_SECONDS = 600
 """Seconds for one apt-get; a slow mirror took two minutes for docker.io."""
@@ -53,9 +56,14 @@ def require_programs(packages: Mapping[str, str], *, log: Path, why: str) -> Non
     Raises:
         LocalClusterError: no root, no apt-get, or apt-get failed; the remedy names the packages.
     """
-    missing = sorted({package for program, package in packages.items() if find_program(program) is None})
-    if not missing:
-        return
+    # The images and the node image are built beside each other.
+    with _INSTALLING:
+        missing = sorted({package for program, package in packages.items() if find_program(program) is None})
+        if missing:
+            _install(missing, log, why)
+
+
+def _install(missing: Sequence[str], log: Path, why: str) -> None:
     names = " ".join(missing)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise LocalClusterError(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from localcluster.engine import Engine
     from localcluster.kindcluster import KindCluster
+    from localcluster.paths import ClusterPaths
 
 TARGETS = ("chatserver", "operator", "postgres", "haproxy")
 
@@ -51,21 +52,41 @@ def ensure_images(cluster: KindCluster) -> str:
     """
     tag = source_tag(REPO_ROOT)
     needed = [image_name(target, tag) for target in TARGETS]
-    with Stage("images " + ", ".join(TARGETS)) as stage:
+    with Stage("images on the nodes") as stage:
         if set(needed) <= nodestore.images_on_all_nodes(cluster):
             stage.note = f"tag {tag} is there"
             return tag
         with engines.build_engine(cluster.paths, stage) as builder:
             log = cluster.paths.logs / "images.log"
-            base = base_image(builder, stage, log)
-            for target in TARGETS:
-                stage.detail = f"docker build --target {target}"
-                build(builder, target, image_name(target, tag), base, log)
+            _build_lacking(builder, tag, stage, log)
             stage.detail = "copying the images to the nodes"
             _load(cluster, builder, needed)
             _forget_others(builder, needed, log)
         stage.note = f"tag {tag}"
     return tag
+
+
+def prepare(paths: ClusterPaths) -> None:
+    """Build the images of this source tree that the build engine lacks, before there are nodes to copy them to.
+
+    Raises:
+        LocalClusterError: a build failed.
+    """
+    tag = source_tag(REPO_ROOT)
+    with Stage("images " + ", ".join(TARGETS)) as stage, engines.build_engine(paths, stage) as builder:
+        built = _build_lacking(builder, tag, stage, paths.logs / "images.log")
+        stage.note = f"tag {tag}, " + (f"{built} of {len(TARGETS)} built" if built else "from the cache")
+
+
+def _build_lacking(builder: Engine, tag: str, stage: Stage, log: Path) -> int:
+    """Build what the build engine lacks; returns how many images that were."""
+    lacking = [target for target in TARGETS if not builder.has_image(image_name(target, tag))]
+    if lacking:
+        base = base_image(builder, stage, log)
+    for target in lacking:
+        stage.detail = f"docker build --target {target}"
+        build(builder, target, image_name(target, tag), base, log)
+    return len(lacking)
 
 
 def image_name(target: str, tag: str) -> str:

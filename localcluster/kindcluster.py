@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcluster import process, programs
+from localcluster import process
 from localcluster.cgroups import is_version_2
 from localcluster.kindconfig import NODE_PORT, configuration
 from localcluster.lock import MARK
@@ -18,8 +18,6 @@ from localcluster.paths import REPO_ROOT
 from localcluster.progress import LocalClusterError, Stage, deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from localcluster.engine import Engine
     from localcluster.paths import ClusterPaths
     from localcluster.ports import Ports
@@ -327,8 +325,3 @@ def _keep_node_logs(cluster: KindCluster) -> None:
             text = cluster.engine.query(*arguments)
             with cluster.log.open("a") as output:
                 output.write(f"--- docker {' '.join(arguments)}\n{text or '(nothing)'}\n")
-
-
-def toolchain_for(stage: Stage, log: Path) -> Mapping[str, Path]:
-    """The programs that every `up` needs."""
-    return {"kind": programs.kind(stage, log), "kubectl": programs.kubectl(stage, log)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcluster import toolchain
+from localcluster import gomodules, toolchain
 from localcluster.bootstrap import BOOTSTRAP_SECONDS, bootstrap
 from localcluster.host import BOOTSTRAP_PACKAGES, require_programs, require_root
 from localcluster.paths import cache_root
@@ -57,11 +57,12 @@ LOAD_SECONDS = 600
 KEPT_ARCHIVES = 2
 """Node images kept as files: two checkouts of different releases would else undo each other's work."""
 
-NODE_PROGRAMS = {"kubernetes": ("kubeadm", "kubelet", "kubectl"), "kube-router": ("kube-router",)}
-"""Module -> those of its programs that the node itself has."""
+NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl", "kube-router")
+"""Those that the node itself has, beside the images of its pods."""
 
 ETCD_TAG = "3.6.12-0"
-COREDNS_TAG = "v1.14.3"
+COREDNS_TAG = "v1.14.0"
+"""The last one that is made for the Kubernetes client of 1.34."""
 
 
 @dataclass(frozen=True)
@@ -70,33 +71,30 @@ class SystemImage:
 
     Attributes:
         reference: the name under which the cluster looks for it.
-        module: the Go module (folder of `localcluster/go`) that has the program; empty: it comes from the node's base.
-        program: the file's name in the module's programs, or its path in the node's base.
+        program: a key of `gomodules.PROGRAMS`, or a path in the node's base, with `./`.
         target: where the image has it.
         entrypoint: what the image runs.
         user: as whom.
     """
 
     reference: str
-    module: str
     program: str
     target: str
     entrypoint: tuple[str, ...] = ()
     user: str = ""
 
 
-_VERSION = toolchain.KUBERNETES_VERSION
+_VERSION = gomodules.KUBERNETES_VERSION
 
 SYSTEM_IMAGES = (
     *(
-        SystemImage(f"registry.k8s.io/{name}:{_VERSION}", "kubernetes", name, f"usr/local/bin/{name}")
+        SystemImage(f"registry.k8s.io/{name}:{_VERSION}", name, f"usr/local/bin/{name}")
         for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
     ),
-    SystemImage(f"registry.k8s.io/etcd:{ETCD_TAG}", "etcd", "etcd", "usr/local/bin/etcd"),
-    SystemImage(f"registry.k8s.io/coredns/coredns:{COREDNS_TAG}", "coredns", "coredns", "coredns", ("/coredns",)),
+    SystemImage(f"registry.k8s.io/etcd:{ETCD_TAG}", "etcd", "usr/local/bin/etcd"),
+    SystemImage(f"registry.k8s.io/coredns/coredns:{COREDNS_TAG}", "coredns", "coredns", ("/coredns",)),
     SystemImage(
-        "registry.k8s.io/metrics-server/metrics-server:v0.9.0",
-        "metrics-server",
+        "registry.k8s.io/metrics-server/metrics-server:v0.8.0",
         "metrics-server",
         "metrics-server",
         ("/metrics-server",),
@@ -105,25 +103,29 @@ SYSTEM_IMAGES = (
     SystemImage(
         "docker.io/rancher/local-path-provisioner:v0.0.30",
         "local-path-provisioner",
-        "local-path-provisioner",
         "usr/bin/local-path-provisioner",
         ("/usr/bin/local-path-provisioner",),
     ),
-    SystemImage("registry.k8s.io/pause:3.10.1", "", "./usr/bin/catatonit", "pause", ("/pause", "-P"), "65535:65535"),
-    SystemImage("chatcluster.local/local-path-helper:1", "", "./usr/bin/busybox", "bin/busybox", ("/bin/busybox",)),
+    SystemImage("registry.k8s.io/pause:3.10.1", "./usr/bin/catatonit", "pause", ("/pause", "-P"), "65535:65535"),
+    SystemImage("chatcluster.local/local-path-helper:1", "./usr/bin/busybox", "bin/busybox", ("/bin/busybox",)),
 )
 
 KUBE_PROXY = f"registry.k8s.io/kube-proxy:{_VERSION}"
 
-_MODULES = ("kubernetes", "etcd", "coredns", "metrics-server", "local-path-provisioner", "kube-router")
+PROGRAMS = (
+    *NODE_PROGRAMS,
+    "kube-proxy",
+    *(image.program for image in SYSTEM_IMAGES if not image.program.startswith("./")),
+)
+"""All that is built for the node image."""
 
 
 def reference() -> str:
     """The name of the locally built node image; its tag stands for everything that decides its contents."""
     digest = hashlib.sha256()
     digest.update(repr((NODE_SUITE, NODE_PACKAGES, NODE_PROGRAMS, SYSTEM_IMAGES)).encode())
-    for module in _MODULES:
-        digest.update(toolchain.fingerprint(module).encode())
+    for name in PROGRAMS:
+        digest.update(gomodules.fingerprint(name).encode())
     for path in sorted(NODE_FOLDER.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(NODE_FOLDER)} {path.stat().st_mode & 0o111}".encode())
@@ -136,6 +138,15 @@ def archive() -> Path:
     return cache_root() / "node" / f"{reference().rpartition(':')[2]}.tar"
 
 
+def programs(stage: Stage, log: Path) -> dict[str, Path]:
+    """The folders of the programs that the node image contains.
+
+    Raises:
+        LocalClusterError: a build failed.
+    """
+    return toolchain.ensure_all(PROGRAMS, stage, log)
+
+
 def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
     """Build the node image in this engine.
 
@@ -143,7 +154,7 @@ def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
         LocalClusterError: a program is missing or a step failed; its log says more.
     """
     log = paths.logs / "node-image.log"
-    programs = {module: toolchain.ensure(module, stage, log) for module in _MODULES}
+    built = programs(stage, log)
     require_root("bootstrapping Debian for the node image")
     require_programs(BOOTSTRAP_PACKAGES, log=log, why="building the node image")
     work = Path(tempfile.mkdtemp(prefix="node-", dir=_made(cache_root() / "tmp")))
@@ -156,12 +167,12 @@ def build(engine: Engine, paths: ClusterPaths, stage: Stage) -> None:
             engine.docker("import", "-", base, log=log, stdin=stream)
         stage.detail = "making the images of the system pods"
         for image in SYSTEM_IMAGES:
-            _import_program(engine, image, programs, rootfs, work, log)
+            _import_program(engine, image, built, rootfs, work, log)
         rootfs.unlink()
-        _build_kube_proxy(engine, base, programs["kubernetes"], work, log)
+        _build_kube_proxy(engine, base, built["kube-proxy"], work, log)
         stage.detail = "assembling the node image"
         preloaded = _build_preloaded(engine, base, work, log)
-        context = _node_context(programs, work)
+        context = _node_context(built, work)
         build_arguments = ["--build-arg", f"NODE_BASE={base}", "--build-arg", f"PRELOADED={preloaded}"]
         engine.docker(
             "build", *build_arguments, "--tag", reference(), context, log=log, timeout_seconds=BOOTSTRAP_SECONDS
@@ -187,8 +198,8 @@ def save(engine: Engine, log: Path) -> None:
 def _import_program(
     engine: Engine, image: SystemImage, programs: dict[str, Path], rootfs: Path, work: Path, log: Path
 ) -> None:
-    if image.module:
-        content = (programs[image.module] / image.program).read_bytes()
+    if image.program in programs:
+        content = (programs[image.program] / image.program).read_bytes()
     else:
         with tarfile.open(rootfs) as archive_file:
             member = archive_file.extractfile(image.program)
@@ -253,9 +264,8 @@ def _node_context(programs: dict[str, Path], work: Path) -> Path:
     shutil.copy(NODE_FOLDER / "Dockerfile", context)
     shutil.copytree(NODE_FOLDER / "rootfs", context / "rootfs")
     (context / "rootfs" / "kind" / "version").write_text(f"{_VERSION}\n")
-    for module, names in NODE_PROGRAMS.items():
-        for name in names:
-            shutil.copy(programs[module] / name, _made(context / "bin"))
+    for name in NODE_PROGRAMS:
+        shutil.copy(programs[name] / name, _made(context / "bin"))
     return context
 
 

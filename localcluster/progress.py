@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Self
@@ -35,7 +36,9 @@ class LocalClusterError(Exception):
 
 def say(line: str) -> None:
     """Print one line for the user at once."""
-    print(line, flush=True)
+    # In one call: two threads may report stages.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 class Stage:
@@ -67,12 +70,12 @@ class Stage:
         self._thread.join()
         seconds = time.monotonic() - self._started
         outcome = "FAILED after" if kind else "done in"
-        say(f"    {outcome} {seconds:.1f} s" + (f" ({self.note})" if self.note and not kind else ""))
+        say(f"    {outcome} {seconds:.1f} s: {self.title}" + (f" ({self.note})" if self.note and not kind else ""))
 
     def _beat(self) -> None:
         while not self._done.wait(HEARTBEAT_SECONDS):
             seconds = time.monotonic() - self._started
-            say(f"    ... {seconds:.0f} s" + (f": {self.detail}" if self.detail else ""))
+            say(f"    ... {seconds:.0f} s: {self.title}" + (f": {self.detail}" if self.detail else ""))
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from localcluster import deploy, images, kindcluster, nodeimage, ports, programs, toolchain
+from localcluster import beside, deploy, images, kindcluster, nodeimage, ports, programs, toolchain
 from localcluster import engine as engines
 from localcluster.host import ENGINE_PACKAGES, require_programs, require_root
 from localcluster.kindcluster import KindCluster, Made
@@ -12,16 +13,25 @@ from localcluster.paths import MAX_NODES
 from localcluster.progress import LocalClusterError, Stage, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localcluster.engine import Engine
     from localcluster.paths import ClusterPaths
 
 
-def bring_up_cluster(paths: ClusterPaths, nodes: int | None = None) -> KindCluster:
+TEST_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "coredns", "kubeconform", "kube-score")
+"""What the integration tests start, beside Helm; they build what only single tests need themselves."""
+
+
+def bring_up_cluster(
+    paths: ClusterPaths, nodes: int | None = None, beside_creation: Callable[[], None] | None = None
+) -> KindCluster:
     """A Kubernetes cluster that works, made or repaired.
 
     Args:
         paths: the cluster.
         nodes: how many; None: as many as it has, or one.
+        beside_creation: runs beside the creation of a new cluster.
 
     Raises:
         LocalClusterError: a step failed, or the cluster that is there has another number of nodes.
@@ -34,20 +44,28 @@ def bring_up_cluster(paths: ClusterPaths, nodes: int | None = None) -> KindClust
         require_programs(ENGINE_PACKAGES, log=paths.logs / "apt.log", why="a private Docker Engine")
     else:
         engines.check_engine(users)
-    with Stage("tools: kind and kubectl") as stage:
-        tools = kindcluster.toolchain_for(stage, paths.logs / "tools.log")
     chosen = ports.ensure(paths)
     with Stage("container engine") as stage:
         engine = users or engines.start_private(paths.engine, paths.cgroup, paths.logs / "engine.log")
         stage.note = "a private one" if engine.private else "yours"
     made = kindcluster.existing(paths, engine)
     is_there = made is not None
-    if made is None:
-        made = Made(own_node=ensure_node_image(paths, engine), nodes=nodes or 1)
-    check_nodes(nodes, made, paths)
-    cluster = KindCluster(
-        paths=paths, engine=engine, ports=chosen, made=made, kind=tools["kind"], kubectl=tools["kubectl"]
-    )
+    with beside.running(None if is_there else beside_creation, paths):
+        # Helm is not needed yet, but where it must be built it shares most of its packages with kubectl.
+        with Stage("tools: kind, kubectl and Helm") as stage:
+            tools = programs.find_all(("kind", "kubectl", "helm"), stage, paths.logs / "tools.log")
+        if made is None:
+            made = Made(own_node=ensure_node_image(paths, engine), nodes=nodes or 1)
+        check_nodes(nodes, made, paths)
+        cluster = KindCluster(
+            paths=paths, engine=engine, ports=chosen, made=made, kind=tools["kind"], kubectl=tools["kubectl"]
+        )
+        _start_cluster(cluster, is_there=is_there)
+    return cluster
+
+
+def _start_cluster(cluster: KindCluster, *, is_there: bool) -> None:
+    made, paths = cluster.made, cluster.paths
     with Stage(f"Kubernetes cluster {paths.kind_name}" + (f", {made.nodes} nodes" if made.nodes > 1 else "")) as stage:
         if is_there:
             stage.note = "it was there"
@@ -57,7 +75,6 @@ def bring_up_cluster(paths: ClusterPaths, nodes: int | None = None) -> KindClust
             kindcluster.create(cluster)
         kindcluster.ensure_relay(cluster)
         kindcluster.wait_ready(cluster, stage)
-    return cluster
 
 
 def check_nodes(nodes: int | None, made: Made | None = None, paths: ClusterPaths | None = None) -> None:
@@ -89,8 +106,7 @@ def build_test_tools(paths: ClusterPaths) -> None:
         LocalClusterError: a build failed.
     """
     with Stage("tools: etcd, kube-apiserver, CoreDNS, Helm, kubeconform and kube-score") as stage:
-        for module in ("etcd", "kubernetes", "coredns", "kubeconform", "kube-score"):
-            toolchain.ensure(module, stage, paths.logs / "tools.log")
+        toolchain.ensure_all(TEST_PROGRAMS, stage, paths.logs / "tools.log")
         programs.helm(stage, paths.logs / "tools.log")
 
 
@@ -112,6 +128,8 @@ def ensure_node_image(paths: ClusterPaths, engine: Engine) -> bool:
             nodeimage.build(engine, paths, stage)
             return True
         if not nodeimage.archive().exists():
+            # Before an engine is taken, in which the project's images are being built meanwhile.
+            nodeimage.programs(stage, log)
             with engines.build_engine(paths, stage) as builder:
                 # Another cluster may have made it while this one waited for the builder.
                 if not nodeimage.archive().exists():
@@ -135,7 +153,7 @@ def up(paths: ClusterPaths, *, nodes: int | None, cluster_only: bool, chat: bool
     Raises:
         LocalClusterError: a step failed.
     """
-    cluster = bring_up_cluster(paths, nodes)
+    cluster = bring_up_cluster(paths, nodes, None if cluster_only else partial(images.prepare, paths))
     if cluster_only:
         kindcluster.wait_for_system(cluster)
         say(f"Kubernetes is ready: export KUBECONFIG={paths.kubeconfig}")

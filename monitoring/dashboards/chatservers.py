@@ -158,6 +158,7 @@ _PROCESSES = Row(
             queries=(Query(total(rate("process_cpu_seconds_total", SERVER), "pod"), POD),),
             alerts=("ChatServerNearLimit",),
             thresholds=(Threshold(0.8, Color.BAD),),
+            reaches=1,
             width=6,
         ),
         Panel(
@@ -199,6 +200,7 @@ _REFUSALS = Row(
             queries=(Query(total(rate("chatserver_codes_total"), "result"), "{{result}}"),),
             alerts=("ChatCodesFail",),
             stacked=True,
+            colors={"sent": Color.GOOD, "failed": Color.BAD, "refused": Color.WARNING},
         ),
         Panel(
             title="Requests refused by a limit",

@@ -56,6 +56,7 @@ _STATE = Row(
             alerts=("ChatVolumeFullSoon",),
             thresholds=(Threshold(4 * 3600, Color.BAD), Threshold(4 * 86400, Color.WARNING)),
             falling=True,
+            decimals=1,
             width=5,
         ),
         Panel(
@@ -110,6 +111,7 @@ _CONNECTIONS = Row(
             queries=(Query(_each("max", "chatpostgres_longest_transaction_seconds"), CHAT),),
             alerts=("ChatLongTransaction",),
             thresholds=(Threshold(300, Color.BAD),),
+            reaches=1,
         ),
         Panel(
             title="Waits for locks, deadlocks, damaged pages",
@@ -146,6 +148,7 @@ _CONNECTIONS = Row(
             queries=(Query(_each("max", "chatpostgres_notification_queue_ratio"), CHAT),),
             alerts=("ChatNotifyQueue",),
             thresholds=(Threshold(0.1, Color.BAD),),
+            reaches=0.2,
         ),
     ),
 )
@@ -207,25 +210,19 @@ _DISK = Row(
         ),
         Panel(
             title="Dead rows",
-            shows="Share of the rows of a table that vacuum has not removed yet; the five worst of those with "
-            "10,000 rows.",
-            normal="below 20 %. Above 30 % (dashed line): a long transaction stops vacuum, or vacuum is too slow.",
-            unit=Unit.RATIO,
+            shows="Rows that were changed or deleted and that vacuum has not removed yet; the five tables with the "
+            "most.",
+            normal="rising and falling, below a fifth of the table. More than 100,000 (dashed line) that are also "
+            "30 % of "
+            "a table: a long transaction stops vacuum, or vacuum is too slow.",
+            unit=Unit.COUNT,
             queries=(
                 Query(
-                    "topk(5, "
-                    + share(
-                        total(of("chatpostgres_table_dead_rows"), *BY_CHAT, "table"),
-                        f"{total(of('chatpostgres_table_dead_rows'), *BY_CHAT, 'table')}"
-                        f" + {total(of('chatpostgres_table_live_rows'), *BY_CHAT, 'table')}",
-                    )
-                    + ")",
-                    f"{CHAT} {{{{table}}}}",
+                    f"topk(5, {total(of('chatpostgres_table_dead_rows'), *BY_CHAT, 'table')})", f"{CHAT} {{{{table}}}}"
                 ),
             ),
             alerts=("ChatVacuumBehind",),
-            thresholds=(Threshold(0.3, Color.BAD),),
-            maximum=1,
+            thresholds=(Threshold(100_000, Color.BAD),),
         ),
         Panel(
             title="Age of the oldest transaction id",

@@ -37,6 +37,10 @@ def _own(metric: str) -> str:
     return f"rate({metric}[$__rate_interval])"
 
 
+def _last_day(histogram: str, *by: str) -> str:
+    return f"histogram_quantile(0.95, {total(f'increase({histogram}_bucket[1d])', *by, 'le')})"
+
+
 _CHATS = Row(
     "Chats",
     (
@@ -53,8 +57,8 @@ _CHATS = Row(
             alerts=("ChatNotReady", "ChatScalingLimited", "ChatChangeStuck"),
             units={"since": Unit.SECONDS},
             empty="none",
-            width=12,
-            height=10,
+            width=24,
+            height=7,
         ),
         Panel(
             title="Chats",
@@ -73,8 +77,8 @@ _CHATS = Row(
             ),
             alerts=("ChatNotReady",),
             units={"answer": Unit.SECONDS},
-            width=12,
-            height=10,
+            width=24,
+            height=7,
         ),
         Panel(
             title="Pods that are missing or not scraped",
@@ -101,14 +105,15 @@ _CHATS = Row(
             alerts=("ChatNotReady",),
         ),
         Panel(
-            title="Drains: time (p95) and forced closes",
-            shows="How long a leaving chatserver took to move its clients, and how many it had to close in the last "
-            "hour.",
-            normal="well below the chatserver's drain time, and no forced close.",
-            unit=Unit.SECONDS,
+            title="Drains and forced closes",
+            shows="In the last hour: chatservers that left and moved their clients, and clients that they had to "
+            "close "
+            "because their time ended.",
+            normal="drains in a rollout or when scaling in, and no forced close.",
+            unit=Unit.COUNT,
             queries=(
-                Query("histogram_quantile(0.95, sum by (le) (increase(chatcluster_drain_seconds_bucket[1h])))", "time"),
-                Query(total(increase("chatcluster_drain_forced_closes_total", over="1h")), "forced closes"),
+                Query("sum(increase(chatcluster_drain_seconds_count[1h]))", "drains"),
+                Query(total(increase("chatcluster_drain_forced_closes_total", over="1h"), *BY_CHAT), f"{CHAT} closed"),
             ),
             alerts=("ChatReconnectStorm",),
         ),
@@ -226,17 +231,17 @@ _VERSIONS = Row(
             width=12,
         ),
         Panel(
-            title="Password rotations (p95)",
-            shows="How long rotations took in the last day, by kind.",
-            normal="below a few minutes.",
+            title="Duration of drains and password rotations (p95)",
+            shows="Of those in the last day: how long a leaving chatserver took to move its clients, and how long a "
+            "rotation took, by kind.",
+            normal="drains well below drainSeconds of the chatservers, rotations below a few minutes.",
             unit=Unit.SECONDS,
             queries=(
-                Query(
-                    "histogram_quantile(0.95, sum by (kind, le) (increase(chatcluster_rotation_seconds_bucket[1d])))",
-                    "{{kind}}",
-                ),
+                Query(_last_day("chatcluster_drain_seconds"), "drain"),
+                Query(_last_day("chatcluster_rotation_seconds", "kind"), "rotation {{kind}}"),
             ),
             alerts=("ChatChangeStuck",),
+            empty="none in the last day",
             width=12,
         ),
     ),

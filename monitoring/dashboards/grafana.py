@@ -12,7 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from monitoring.dashboards.model import COLUMNS, RUNBOOKS, Color, Kind
+from monitoring.dashboards.model import COLUMNS, RUNBOOKS, Color, Kind, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +35,18 @@ HIDDEN_COLUMNS = (
     "name",
     "pod",
     "prometheus",
+    "status",
 )
-"""Labels that say nothing in a table of chats: they are of the part that was scraped."""
+"""Labels that say nothing in a table of chats: most are of the part that was scraped."""
+
+COLUMN_ORDER = ("namespace", "chatcluster", "type", "reason")
+"""Of a table; its values follow."""
 
 CHATS = '{__name__=~"chatserver_connections|chatcluster_ready", chatcluster!=""}'
 """A chat is found as long as either the operator or its servers are scraped."""
+
+_REACHES = {Unit.COUNT: 1, Unit.PER_SECOND: 1, Unit.REQUESTS_PER_SECOND: 1}
+"""Up to where an axis goes at least: Grafana draws one to 100 where all values are 0."""
 
 FIRING = 'ALERTS{alertstate="firing", alertname=~"Chat.+", chatcluster=~"$chatcluster|"}'
 """Alerts of the chosen chats, and of the operator, which have no chat."""
@@ -130,7 +137,7 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
         .display_mode(common.LegendDisplayMode.LIST)
         .placement(common.LegendPlacement.BOTTOM)
         .show_legend(True)
-        .calcs(["lastNotNull"] if len(panel.queries) == 1 else [])
+        .calcs([])
     )
     made = (
         timeseries.Panel()
@@ -154,6 +161,12 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
         made.min(0)
     if panel.maximum is not None:
         made.max(panel.maximum)
+    reaches = panel.reaches if panel.reaches is not None else _REACHES.get(panel.unit)
+    if reaches is not None:
+        made.axis_soft_max(reaches)
+    for series, color in panel.colors.items():
+        fixed = {"mode": "fixed", "fixedColor": str(color)}
+        made.override_by_name(series, [dashboard.DynamicConfigValue(id_val="color", value=fixed)])
     return made
 
 
@@ -177,7 +190,7 @@ def _table(panel: Panel) -> table.Panel:
     names |= {"Value": panel.queries[0].legend}
     organize = {
         "excludeByName": dict.fromkeys(HIDDEN_COLUMNS, True),
-        "indexByName": {name: place for place, name in enumerate(("namespace", "chatcluster"))},
+        "indexByName": {name: place for place, name in enumerate((*COLUMN_ORDER, *names))},
         "renameByName": names,
     }
     made = (

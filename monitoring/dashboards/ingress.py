@@ -109,6 +109,7 @@ _CLIENTS = Row(
             queries=(Query(total(rate("haproxy_frontend_http_responses_total", FRONT), "code"), "{{code}}"),),
             alerts=("ChatProxyErrors",),
             stacked=True,
+            colors={"2xx": Color.GOOD, "4xx": Color.WARNING, "5xx": Color.BAD},
         ),
         Panel(
             title="Share of 5xx",
@@ -126,6 +127,7 @@ _CLIENTS = Row(
             ),
             alerts=("ChatProxyErrors",),
             thresholds=(Threshold(0.05, Color.BAD),),
+            reaches=0.1,
         ),
         Panel(
             title="Refused by a limit",

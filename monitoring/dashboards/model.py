@@ -86,6 +86,8 @@ class Panel:
         height: In rows of the grid, 30 pixels each.
         stacked: Whether the series add up to something.
         maximum: Of the axis, such as 1 for a ratio that cannot exceed it.
+        reaches: Up to where the axis goes at least: small values then look small.
+        colors: Of single series, by their legends.
         logarithmic: Whether the axis is, for latencies that are milliseconds or seconds.
         decimals: Of the values; None: as Grafana finds fit.
         units: Of single columns of a table, by their titles.
@@ -106,6 +108,8 @@ class Panel:
     height: int = 8
     stacked: bool = False
     maximum: float | None = None
+    reaches: float | None = None
+    colors: Mapping[str, Color] = field(default_factory=dict)
     logarithmic: bool = False
     decimals: int | None = None
     units: Mapping[str, Unit] = field(default_factory=dict)

@@ -32,7 +32,7 @@ _STATE = Row(
             normal="none. Each name is a page of the runbooks (link above).",
             unit=Unit.COUNT,
             kind=Kind.STAT,
-            queries=(Query(f"count by (severity) ({_FIRING}) or vector(0)", "{{severity}}"),),
+            queries=(Query(f"count by (severity) ({_FIRING}) or on () vector(0)", "{{severity}}"),),
             thresholds=(Threshold(1, Color.BAD),),
             width=4,
             height=6,
@@ -69,6 +69,7 @@ _SENDING = Row(
             queries=(Query(total(rate("chatserver_send_seconds_count"), "result"), "{{result}}"),),
             alerts=BURN,
             stacked=True,
+            colors={"ok": Color.GOOD, "unavailable": Color.BAD, "limited": Color.WARNING},
         ),
         Panel(
             title="Time to the acknowledgement",
@@ -108,6 +109,7 @@ _SENDING = Row(
             ),
             alerts=BURN,
             thresholds=(Threshold(0.001, Color.BAD),),
+            reaches=0.002,
             width=12,
         ),
         Panel(
@@ -155,6 +157,7 @@ _CONNECTIONS = Row(
             queries=(Query(total(rate("chatserver_connections_opened_total"), "result"), "{{result}}"),),
             alerts=(*BURN, "ChatReconnectStorm"),
             stacked=True,
+            colors={"accepted": Color.GOOD, "full": Color.BAD, "unavailable": Color.BAD, "draining": Color.WARNING},
             width=12,
         ),
     ),
@@ -181,7 +184,7 @@ _PROBE = Row(
             width=4,
         ),
         Panel(
-            title="Time since the last success",
+            title="Last success",
             shows="Time since a message of the probe last arrived, for each chat.",
             normal="below two intervals of the probe (spec.monitoring.probe.intervalSeconds).",
             unit=Unit.SECONDS,

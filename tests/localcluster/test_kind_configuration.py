@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from localcluster import nodeimage, programs, releases, toolchain
+from localcluster import gomodules, nodeimage, programs, releases
 from localcluster.kindconfig import POD_RANGE, configuration
 from localcluster.paths import MAX_NODES, REPO_ROOT, ClusterPaths
 from localcluster.ports import Ports
@@ -100,37 +100,33 @@ def test_system_manifests_use_only_images_of_the_node(manifest: str) -> None:
 
 
 def test_pinned_versions_are_those_of_the_go_modules() -> None:
-    def required(module: str) -> str:
-        return (toolchain.GO_MODULES / module / "go.mod").read_text()
-
+    required = (gomodules.GO_MODULES / "cluster" / "go.mod").read_text()
     references = " ".join(image.reference for image in nodeimage.SYSTEM_IMAGES)
-    assert f"k8s.io/kubernetes {toolchain.KUBERNETES_VERSION}" in required("kubernetes")
-    assert f"sigs.k8s.io/kind {releases.RELEASES['kind'].version}" in required("kind")
-    assert f"helm.sh/helm/v3 {releases.RELEASES['helm'].version}" in required("helm")
-    assert releases.RELEASES["kubectl"].version == toolchain.KUBERNETES_VERSION
-    assert f"coredns/coredns {nodeimage.COREDNS_TAG}" in required("coredns")
-    assert f"go.etcd.io/etcd/server/v3 v{nodeimage.ETCD_TAG.removesuffix('-0')}" in required("etcd")
+    assert f"k8s.io/kubernetes {gomodules.KUBERNETES_VERSION}" in required
+    assert f"sigs.k8s.io/kind {releases.RELEASES['kind'].version}" in required
+    assert f"helm.sh/helm/v3 {releases.RELEASES['helm'].version}" in required
+    assert releases.RELEASES["kubectl"].version == gomodules.KUBERNETES_VERSION
+    assert f"coredns/coredns {nodeimage.COREDNS_TAG}" in required
+    assert f"go.etcd.io/etcd/server/v3 v{nodeimage.ETCD_TAG.removesuffix('-0')}" in required
     for module, package in (
         ("metrics-server", "sigs.k8s.io/metrics-server"),
         ("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
     ):
-        version = next(
-            line.split()[1] for line in required(module).splitlines() if line.strip().startswith(f"{package} v")
-        )
+        version = next(line.split()[1] for line in required.splitlines() if line.strip().startswith(f"{package} v"))
         assert f"{module}:{version}" in references
 
 
 def test_the_fingerprint_follows_go_sum_and_a_programs_own_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "tool").mkdir()
-    (tmp_path / "tool" / "go.mod").write_text("module x\n")
-    (tmp_path / "tool" / "go.sum").write_text("a\n")
-    monkeypatch.setattr(toolchain, "GO_MODULES", tmp_path)
-    seen = {toolchain.fingerprint("tool")}
-    for name in ("go.sum", "main.go"):
-        (tmp_path / "tool" / name).write_text("b\n")
-        seen.add(toolchain.fingerprint("tool"))
+    (tmp_path / "kwok" / "own").mkdir(parents=True)
+    (tmp_path / "kwok" / "go.mod").write_text("module x\n")
+    (tmp_path / "kwok" / "go.sum").write_text("a\n")
+    monkeypatch.setattr(gomodules, "GO_MODULES", tmp_path)
+    seen = {gomodules.fingerprint("kwok")}
+    for name in ("go.sum", "own/main.go"):
+        (tmp_path / "kwok" / name).write_text("b\n")
+        seen.add(gomodules.fingerprint("kwok"))
     assert len(seen) == 3
 
 

@@ -11,8 +11,6 @@ from chatoperator.metrics import chats
 from chatoperator.metrics.chats import ChatSeries, ConditionSeries, Figures
 from chatoperator.metrics.prometheus import REGISTRY
 from chatoperator.observed import Answer, Observed
-from chatoperator.parts.database.logins import Logins
-from chatoperator.reconcile.rotations import follow
 from chatoperator.reconcile.series import figures
 from chatoperator.reporting import status
 from tests.operator.test_conditions import inputs, running, workload
@@ -174,23 +172,3 @@ def test_the_time_of_a_condition_is_that_of_its_last_change() -> None:
 
 def test_the_duration_of_an_answer_does_not_make_it_another_one() -> None:
     assert Answer(ok=True, message="a", seconds=1) == Answer(ok=True, message="a", seconds=2)
-
-
-@pytest.mark.parametrize(
-    ("stages", "durations"),
-    [
-        ([("preparing", 100), ("following", 130), ("settled", 160)], [60]),
-        ([("preparing", 100), ("settled", 140), ("settled", 140)], [40]),
-        ([("following", 130), ("settled", 160)], []),
-        ([("settled", 0), ("settled", 0)], []),
-    ],
-    ids=["whole", "without a look at its middle", "begun before the operator", "none"],
-)
-def test_a_rotation_is_measured_once_from_its_first_stage_to_its_last(
-    stages: list[tuple[Any, int]], durations: list[int]
-) -> None:
-    began, found = None, list[int]()
-    for stage, since in stages:
-        began, took = follow(began, Logins("chat_a", {}, stage, since))
-        found += [] if took is None else [took]
-    assert found == durations

@@ -53,14 +53,14 @@ class ApiServer:
         url: Without the last slash.
         folder: Its files.
         kubectl: The program, of the same version.
-        programs: Folder with Kubernetes' other programs.
+        controller_manager: The program, likewise.
         pids: Of its processes, by name.
     """
 
     url: str
     folder: Path
     kubectl: Path
-    programs: Path
+    controller_manager: Path
     pids: Mapping[str, int]
 
     def kubeconfig(self, token: str = ADMIN_TOKEN, name: str = "admin") -> Path:
@@ -100,7 +100,7 @@ class ApiServer:
         """Run some of Kubernetes' own controllers, by the controller manager's names; gives the process's id."""
         with process(
             self.folder / CONTROLLERS_LOG,
-            str(self.programs / "kube-controller-manager"),
+            str(self.controller_manager),
             f"--kubeconfig={self.kubeconfig()}",
             f"--controllers={','.join(names)}",
             "--leader-elect=false",
@@ -140,8 +140,8 @@ def running() -> Iterator[ApiServer]:
     """Start etcd and the API server, and stop both."""
     folder = Path(tempfile.mkdtemp(prefix="chat-api-"))
     log = folder / "build.log"
-    etcd = toolchain.ensure("etcd", Stage("etcd"), log) / "etcd"
-    kubernetes = toolchain.ensure("kubernetes", Stage("kubernetes"), log)
+    names = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+    programs = {name: made / name for name, made in toolchain.ensure_all(names, Stage("Kubernetes API"), log).items()}
     port, etcd_port, peer_port = free_ports(3)
     _write_inputs(folder)
     with contextlib.ExitStack() as stack:
@@ -149,7 +149,7 @@ def running() -> Iterator[ApiServer]:
         etcd_process = stack.enter_context(
             process(
                 folder / "etcd.log",
-                str(etcd),
+                str(programs["etcd"]),
                 f"--data-dir={folder / 'etcd'}",
                 f"--listen-client-urls=http://127.0.0.1:{etcd_port}",
                 f"--advertise-client-urls=http://127.0.0.1:{etcd_port}",
@@ -160,7 +160,7 @@ def running() -> Iterator[ApiServer]:
         server_process = stack.enter_context(
             process(
                 folder / "kube-apiserver.log",
-                str(kubernetes / "kube-apiserver"),
+                str(programs["kube-apiserver"]),
                 f"--etcd-servers=http://127.0.0.1:{etcd_port}",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={port}",
@@ -188,8 +188,8 @@ def running() -> Iterator[ApiServer]:
         yield ApiServer(
             url=url,
             folder=folder,
-            kubectl=kubernetes / "kubectl",
-            programs=kubernetes,
+            kubectl=programs["kubectl"],
+            controller_manager=programs["kube-controller-manager"],
             pids={"etcd": etcd_process.pid, "kube-apiserver": server_process.pid},
         )
 

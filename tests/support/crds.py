@@ -22,7 +22,7 @@ ROUTES = ("gateway-api", "gateway.networking.k8s.io_httproutes.yaml")
 
 
 def folder(server: ApiServer, module: str) -> Path:
-    """What a module's build yields, made once under the toolchain's lock."""
+    """What the build of `gomodules.PROGRAMS[module]` yields, made once under the toolchain's lock."""
     return toolchain.ensure(module, Stage(module), server.folder / f"build-{module}.log")
 
 

@@ -17,13 +17,8 @@ if TYPE_CHECKING:
 COMING: tuple[str, ...] = (
     "chatserver_build_info",
     "chatserver_bus_lag_seconds",
-    "chatserver_clock_offset_seconds",
-    "chatserver_bus_losses_total",
-    "chatserver_connections_opened_total",
     "chatserver_database_acquire_seconds",
     "chatserver_event_loop_lag_seconds",
-    "chatserver_push_seconds",
-    "chatserver_send_seconds",
     "chatserver_slow_readers",
     "chatserver_write_batch_seconds",
     "chatserver_write_wait_seconds",
@@ -74,7 +69,7 @@ def without_data(prometheus: Prometheus, asked: Iterable[tuple[str, str]], chatc
     ]
 
 
-AFTER_EVENTS = ("chatcluster_drain_seconds", "chatcluster_rotation_seconds")
+AFTER_EVENTS = ("chatcluster_drain_seconds_bucket", "chatcluster_rotation_seconds_bucket")
 """Histograms that stay empty until a server drains, or a password is replaced."""
 
 

@@ -156,6 +156,10 @@ class Prometheus:
         """The labels of the alerts that fire now."""
         return [alert["labels"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"]
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Prometheus' own account of its rules: name, health, lastError."""
+        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
     def targets(self) -> list[dict[str, Any]]:
         """Prometheus' own account of its targets: labels, health, lastError, scrapeUrl."""
         active: list[dict[str, Any]] = self._get("targets", state="active")["activeTargets"]

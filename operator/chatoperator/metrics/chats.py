@@ -10,7 +10,7 @@ from chatoperator.metrics.prometheus import family, register
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client import Metric
+    from chatoperator.metrics.prometheus import Metric
 
 Key = tuple[str, str]
 """(namespace, name) of a ChatCluster."""

@@ -12,6 +12,7 @@ from prometheus_client import (
     Gauge,
     GCCollector,
     Histogram,
+    Metric,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -23,10 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from prometheus_client import Metric
     from prometheus_client.registry import Collector
 
-__all__ = ["REGISTRY", "counter", "family", "gauge", "histogram", "parse", "register", "serve"]
+__all__ = ["REGISTRY", "Metric", "counter", "family", "gauge", "histogram", "parse", "register", "serve"]
 
 # A series more for each counter and histogram, which nothing reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]

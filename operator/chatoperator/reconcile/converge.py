@@ -10,7 +10,7 @@ from chatoperator import metrics
 from chatoperator.desired import decide
 from chatoperator.errors import OutdatedError
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
-from chatoperator.metadata import KIND
+from chatoperator.metadata import KIND, database_secret_name
 from chatoperator.reconcile import cleanup, rotations, scale
 from chatoperator.reconcile.apply import Applier
 from chatoperator.reconcile.observe import confirmed, credentials_of, names_of, taken, with_writes
@@ -117,9 +117,7 @@ class Converger:
                 break
             # One that had lost its labels: it may change what there is to do.
             observed = seen
-        state.rotation_began, rotated = rotations.follow(state.rotation_began, desired.credentials.logins)
-        if rotated is not None:
-            metrics.ROTATION_SECONDS.labels(kind="credentials").observe(rotated)
+        _measure_rotation(desired, seen, state)
         desired = desired.withholding(taken(cluster, seen), seen)
         replicas = await scale.decide(self._context.prober, desired, body, seen, state, now=self._context.monotonic())
         return seen, replace(desired, replicas=replicas)
@@ -148,3 +146,11 @@ class Converger:
         seen = None if live is None else (live["metadata"]["uid"], live["metadata"]["generation"])
         if seen != (metadata["uid"], metadata["generation"]):
             raise OutdatedError(metadata["name"])
+
+
+def _measure_rotation(desired: Desired, observed: Observed, state: State) -> None:
+    secret = observed.child("Secret", database_secret_name(desired.cluster.name)) or {}
+    held = (secret.get("metadata") or {}).get("annotations") or {}
+    state.rotation_began, seconds = rotations.follow(state.rotation_began, held, desired.credentials.logins)
+    if seconds is not None:
+        metrics.ROTATION_SECONDS.labels(kind="credentials").observe(seconds)

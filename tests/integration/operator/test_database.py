@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatoperator.metadata import CONFIG_HASH_ANNOTATION
+from chatoperator.metrics.prometheus import REGISTRY
 from chatoperator.observed import AgentReport, Answer, Reading
 from chatoperator.parts.database.logins import REQUEST_ANNOTATION, STAGE_ANNOTATION
 from chatoperator.parts.database.statefulset import REVISION_KEY
@@ -51,6 +52,11 @@ async def _running(operator: Operator) -> None:
     await operator.reconcile()
 
 
+def _rotations() -> float:
+    """How many rotations of passwords were measured."""
+    return REGISTRY.get_sample_value("chatcluster_rotation_seconds_count", {"kind": "credentials"}) or 0
+
+
 async def test_a_rotation_takes_each_step_when_the_last_one_is_known_to_be_done(operator: Operator) -> None:
     await _running(operator)
     generations = [
@@ -60,6 +66,7 @@ async def test_a_rotation_takes_each_step_when_the_last_one_is_known_to_be_done(
     first = await _keys(operator)
     assert first["username"] == "chat_a"
     operator.prober.connections = {"demo-chatserver-a": Reading(0, draining=False, login="chat_a")}
+    measured = _rotations()
     operator.kubectl("annotate", "cc", "demo", f"{REQUEST_ANNOTATION}=today")
     await operator.reconcile(2)
     prepared = await _keys(operator)
@@ -85,6 +92,7 @@ async def test_a_rotation_takes_each_step_when_the_last_one_is_known_to_be_done(
     before = operator.writes()
     await operator.reconcile(3)
     assert operator.writes() == before, "one request is one rotation"
+    assert _rotations() == measured + 1
     assert generations == [
         (await operator.get(kind, name))["metadata"]["generation"]
         for kind, name in (("StatefulSet", "demo-postgres"), ("Deployment", "demo-chatserver"))

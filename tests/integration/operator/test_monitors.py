@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.desired import manifests
 from tests.support.chart import render
-from tests.support.chatclusters import cluster, desired
+from tests.support.completeness import objects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 pytestmark = pytest.mark.integration
 
@@ -20,7 +22,7 @@ def monitors(*values: str) -> dict[str, dict[str, Any]]:
     return {document["metadata"]["name"]: document for document in found}
 
 
-def pods(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def pods(made: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [document["spec"]["template"] for document in made if document["kind"] in {"Deployment", "StatefulSet"}]
 
 
@@ -41,12 +43,9 @@ def test_there_is_a_monitor_only_where_it_is_wanted_or_its_kind_exists() -> None
 
 def test_each_monitor_selects_one_workload_at_a_port_that_it_has() -> None:
     chart = render(ON)
-    templates = [*pods(list(manifests.render(desired(cluster())))), *pods(chart)]
+    templates = [*pods(objects()), *pods(chart)]
     names = {}
     for name, monitor in monitors(ON).items():
-        if name.endswith("-probe") and not selected(monitor, templates):
-            # Only where the ChatCluster has one.
-            continue
         (template,) = selected(monitor, templates)
         (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
         assert endpoint["port"] in ports(template), name
@@ -56,6 +55,7 @@ def test_each_monitor_selects_one_workload_at_a_port_that_it_has() -> None:
         "chatserver": ["chatserver"],
         "ingress": ["ingress"],
         "postgres": ["database"],
+        "probe": ["probe"],
         "operator": ["operator"],
     }
 

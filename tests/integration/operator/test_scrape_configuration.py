@@ -5,7 +5,6 @@ Both run in one real Prometheus, which finds the pods that the operator and the 
 
 from __future__ import annotations
 
-import copy
 import os
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,11 @@ import httpx
 import pytest
 import yaml
 
-from chatoperator.desired import manifests
 from localcluster import programs
 from localcluster.progress import Stage
-from tests.support import scrapes
+from tests.support import completeness, scrapes
 from tests.support.apiserver import free_ports, process
 from tests.support.chart import CHART, render
-from tests.support.chatclusters import cluster, desired
 from tests.support.cluster import ROOT, environment, until
 from tests.support.pages import commands
 from tests.support.prometheus import check, program, wait_ready
@@ -38,20 +35,17 @@ Found = set[tuple[str, str, tuple[str, ...]]]
 
 
 def pods() -> list[dict[str, Any]]:
-    """Every pod of a chat and of the operator, a probe's, and one that is none of theirs."""
-    chart, chat = render(), manifests.render(desired(cluster()))
+    """Every pod of a chat and of the operator, and one that is neither's."""
+    chart, chat = render(), completeness.objects()
     made = [document for document in (*chart, *chat) if document["kind"] in {"Deployment", "StatefulSet", "Job"}]
     found = []
     for document in made:
         template = document["spec"]["template"]
         where = {"name": f"{document['metadata']['name']}-0", "namespace": document["metadata"]["namespace"]}
         found.append({"metadata": {**template["metadata"], **where}, "spec": template["spec"]})
-    probe = copy.deepcopy(next(pod for pod in found if pod["metadata"]["name"] == "demo-chatserver-0"))
-    probe["metadata"]["name"] = "demo-probe-0"
-    probe["metadata"]["labels"]["app.kubernetes.io/component"] = "probe"
     metadata = {"name": "other", "namespace": "chat", "labels": {"app.kubernetes.io/component": "chatserver"}}
     container = {"name": "other", "ports": [{"name": "metrics", "containerPort": 9090}]}
-    return [*found, probe, {"metadata": metadata, "spec": {"containers": [container]}}]
+    return [*found, {"metadata": metadata, "spec": {"containers": [container]}}]
 
 
 async def targets(jobs: list[dict[str, Any]], folder: Path) -> dict[str, Found]:

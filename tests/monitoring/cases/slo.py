@@ -48,7 +48,7 @@ CASES = [
             events(slo, 0.05 if slo == "sends_accepted" else 0.5, 0.001),
             labels={"slo": slo},
             steps=(2 * HOUR, 30, 7 * HOUR),
-            every=5,
+            every=10,
         )
         for slo in SLOS
     ),
@@ -59,7 +59,7 @@ CASES = [
         events("delivery", 0.08, 0.04),
         labels={"slo": "delivery"},
         steps=(4 * HOUR, 6 * HOUR, 2 * HOUR),
-        every=5,
+        every=10,
     ),
     # Four sends in an hour, one of which fails: nobody is to be woken for it.
     Case(
@@ -68,14 +68,14 @@ CASES = [
         {**events("end_to_end", 0.8, 0.2, each_step=0.2)},
         labels={"slo": "end_to_end"},
         steps=(2 * HOUR, HOUR, 7 * HOUR),
-        every=5,
+        every=10,
     ),
     Case(
         "ChatErrorBudgetBurnSlow",
         ("ticket",),
         events("delivery", 0.04, 0.005),
         labels={"slo": "delivery"},
-        steps=(2 * DAY, DAY, 4 * DAY),
-        every=30,
+        steps=(3 * DAY // 2, DAY, DAY // 2),
+        every=60,
     ),
 ]
