@@ -16,7 +16,7 @@ SYSTEM = "chatcluster-system"
 
 PROCESSES = "for file in /proc/1/environ /proc/1/cmdline; do echo; echo $file; tr '\\0' '\\n' <$file; done"
 
-METRICS_PORTS = {"chatserver": 9090, "ingress": 8404, "operator": 9090}
+METRICS_PORTS = {"chatserver": 9090, "ingress": 8404, "postgres": 8010, "operator": 9090}
 
 
 async def test_no_secret_is_in_what_admins_read_and_share(cluster: Cluster, tmp_path: Path) -> None:
