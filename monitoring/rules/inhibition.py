@@ -32,7 +32,8 @@ class Inhibition:
     consequences: tuple[str, ...]
 
 
-_FELT = ("ChatProbeFailing", "ChatErrorBudgetBurnFast", "ChatErrorBudgetBurnSlow")
+_BUDGETS = ("ChatErrorBudgetBurnFast", "ChatErrorBudgetBurnSlow")
+_FELT = ("ChatProbeFailing", *_BUDGETS)
 _UNAVAILABLE = (*_FELT, "ChatTargetsAbsent", "ChatProxyErrors", "ChatProxyQueues", "ChatReconnectStorm")
 _OF_THE_DATABASE = ("ChatBusLost", "ChatNotificationsLost", "ChatWritesQueue", "ChatPoolWaits", "ChatCodesFail")
 
@@ -43,6 +44,7 @@ INHIBITIONS = (
     Inhibition("ChatNoServers", ("ChatNotReady", *_UNAVAILABLE)),
     Inhibition("ChatNotReady", (*_UNAVAILABLE, *_OF_THE_DATABASE, "ChatServersRestart", "ChatChangeStuck")),
     Inhibition("ChatVolumeFull", ("ChatNotReady", "ChatVolumeFullSoon", *_FELT)),
+    Inhibition("ChatProbeFailing", _BUDGETS),
 )
 
 
