@@ -27,6 +27,9 @@ LIST_SECONDS = 120
 
 SUMS = "SHA256SUMS"
 
+CLIENT_PACKAGE = "chatcluster-client"
+"""The Python client's name in its `pyproject.toml`."""
+
 EXTRAS = ("server", "operator")
 """The dependencies of each process, as `uv.lock` pins them, get a bill of materials."""
 
@@ -52,7 +55,8 @@ def make_wheels(root: Path, target: Path, seconds: int, log: Path) -> None:
     (platform,) = target.glob("chatcluster-*.whl")
     (client,) = target.glob("chatcluster_client-*.whl")
     bills = [(extra, target / f"{platform.name}.{extra}.cdx.json") for extra in EXTRAS]
-    for extra, bill in (*bills, ("client", target / f"{client.name}.cdx.json")):
+    client_bill = target / f"{client.name}.cdx.json"
+    for extra, bill in (*bills, ("client", client_bill)):
         process.run(
             [
                 *[uv, "export", "--frozen", "--no-dev", "--extra", extra],
@@ -62,6 +66,8 @@ def make_wheels(root: Path, target: Path, seconds: int, log: Path) -> None:
             timeout_seconds=BUILD_SECONDS,
             cwd=root,
         )
+    # uv exports projects whole: of the platform, of which the client is a dependency.
+    client_bill.write_text(sbom.rooted_at(client_bill.read_text(), CLIENT_PACKAGE))
 
 
 def make_chart(root: Path, target: Path, version: str, seconds: int, log: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -96,6 +97,40 @@ def of_chart(name: str, version: str, images: Iterable[str], at: datetime) -> st
         for image in images
     )
     return _document(name, version, ComponentType.APPLICATION, parts, at)
+
+
+def rooted_at(bill: str, name: str) -> str:
+    """The part of a bill that is about one of its components: this one as the root, and what it depends on.
+
+    Args:
+        bill: CycloneDX in JSON, as `uv export` writes it for a whole project.
+        name: the component.
+
+    Raises:
+        ValueError: the bill has no component of this name.
+    """
+    document = json.loads(bill)
+    root = next((part for part in document["components"] if part["name"] == name), None)
+    if root is None:
+        raise ValueError(f"no component {name!r} in the bill of {document['metadata']['component']['name']}")
+    depends_on = {entry["ref"]: entry.get("dependsOn", []) for entry in document["dependencies"]}
+    reached: set[str] = set()
+    pending = [root["bom-ref"]]
+    while pending:
+        reference = pending.pop()
+        if reference not in reached:
+            reached.add(reference)
+            pending += depends_on.get(reference, [])
+    parts = [part for part in document["components"] if part["bom-ref"] in reached and part is not root]
+    return json.dumps(
+        {
+            **document,
+            "metadata": {**document["metadata"], "component": root},
+            "components": parts,
+            "dependencies": [entry for entry in document["dependencies"] if entry["ref"] in reached],
+        },
+        indent=2,
+    )
 
 
 def _document(name: str, version: str, kind: ComponentType, parts: Iterable[Component], at: datetime) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import subprocess
+import tomllib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,34 @@ def test_the_bill_of_the_chart_names_its_images() -> None:
     assert [(part["name"], part["version"], part["type"]) for part in bill["components"]] == [
         ("chatcluster-haproxy", "0.1.0", "container")
     ]
+
+
+def test_the_bill_of_the_client_has_the_client_as_its_root_and_only_what_it_depends_on() -> None:
+    def component(name: str) -> dict[str, str]:
+        return {"name": name, "bom-ref": f"{name}@1", "type": "library"}
+
+    exported = {
+        "metadata": {"timestamp": AT.isoformat(), "component": component("chatcluster")},
+        "components": [component(name) for name in ("chatcluster-client", "h11", "httpx", "sanic")],
+        "dependencies": [
+            {"ref": "chatcluster@1", "dependsOn": ["chatcluster-client@1", "sanic@1"]},
+            {"ref": "chatcluster-client@1", "dependsOn": ["httpx@1"]},
+            {"ref": "httpx@1", "dependsOn": ["h11@1"]},
+            {"ref": "h11@1"},
+            {"ref": "sanic@1"},
+        ],
+    }
+    bill = json.loads(sbom.rooted_at(json.dumps(exported), artifacts.CLIENT_PACKAGE))
+    assert bill["metadata"] == {"timestamp": AT.isoformat(), "component": component("chatcluster-client")}
+    assert [part["name"] for part in bill["components"]] == ["h11", "httpx"]
+    assert [entry["ref"] for entry in bill["dependencies"]] == ["chatcluster-client@1", "httpx@1", "h11@1"]
+    with pytest.raises(ValueError, match="no component 'x' in the bill of chatcluster"):
+        sbom.rooted_at(json.dumps(exported), "x")
+
+
+def test_the_client_is_named_as_its_package_is() -> None:
+    project = tomllib.loads((REPO_ROOT / source.CLIENT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == artifacts.CLIENT_PACKAGE
 
 
 def test_checksums_are_what_sha256sum_checks(tmp_path: Path) -> None:
