@@ -9,7 +9,7 @@ local certificate_file, key_file, admin_socket = ...
 -- Between two looks. kubelet refreshes the mount within a second of the operator's touching the pod.
 local LOOK_EVERY_MILLISECONDS = 2000
 
--- Who signs certificates that the operator makes (certificates.py).
+-- Who signs certificates that the operator makes (tls/self_signed.py).
 local OWN_AUTHORITY = "ChatCluster self-signed authority"
 
 -- For one command to the process itself.
