@@ -52,7 +52,7 @@ fix: | $(UV) ## format and fix what can be fixed
 # Where the agent beside PostgreSQL is, which lists its metrics.
 docs: export PYTHONPATH = images/postgres
 docs: | $(UV) ## make docs/reference/chatcluster.md and the chart's copy from the CRD, the tables of docs/operations/conditions.md and docs/reference/metrics.md from the code, and the chart's rules and dashboards from monitoring/
-	@$(RUN) python -m crds.reference && $(RUN) python -m crds.conditions && $(RUN) env PYTHONPATH=images/postgres python -m crds.metrics && $(RUN) python -m monitoring.rules && $(RUN) python -m monitoring.dashboards
+	@$(RUN) python -m crds.reference && $(RUN) python -m crds.conditions && $(RUN) python -m crds.metrics && $(RUN) python -m monitoring.rules && $(RUN) python -m monitoring.dashboards
 
 changelog: | $(UV) ## move the fragments of changelog.d into CHANGELOG.md, for the version in pyproject.toml
 	@$(RUN) towncrier build --yes --version "$$($(RUN) python -m release --print-version)"

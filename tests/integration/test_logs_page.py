@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import re
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 
+from chatcluster_client import Problem
 from chatoperator.parts.ingress.telemetry import LOG_FORMAT
 from postgresagent.logs import log
 from tests.support.cluster import ROOT, run, until
 from tests.support.front import PATIENCE_SECONDS, ROUTE, in_front
+from tests.support.ledger import sign_in
 from tests.support.pages import OPERATIONS, commands
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
@@ -61,6 +66,7 @@ async def _logs(folder: Path, postgres: PostgresCluster, capture: pytest.Capture
     (folder / "front").mkdir()
     with ServerProcess(dsn, "chat1") as server:
         server.wait_ready()
+        await _send_slowly(server)
         port = int(server.url.rsplit(":", 1)[1])
         async with in_front(folder / "front", ROUTE, behind=port) as front:
             await front.client.get(f"{front.https}/api/nosuch")
@@ -81,6 +87,25 @@ async def _logs(folder: Path, postgres: PostgresCluster, capture: pytest.Capture
     capture.readouterr()
     log("error", "volume full")
     (folder / "agent.log").write_text(capture.readouterr().err)
+
+
+async def _send_slowly(server: ServerProcess) -> None:
+    """Send a message while somebody holds the lock of its chat."""
+    async with await sign_in(server.url) as ana:
+        await ana.send("first", client_id=str(uuid.uuid4()), to=ana.username)
+        holder = await asyncpg.connect(server.dsn)
+        async with holder.transaction():
+            await holder.execute("SELECT FROM chats FOR UPDATE")
+            slow = asyncio.create_task(ana.send("second", client_id=str(uuid.uuid4()), to=ana.username))
+
+            async def held() -> bool:
+                return bool(await holder.fetchval("SELECT clock_timestamp() - now() > interval '1.2 s'"))
+
+            await until(held, "the lock is held", PATIENCE_SECONDS, poll_seconds=0.05)
+        # On a slow machine it may be answered 503 by then, which is a slow send too.
+        with contextlib.suppress(Problem):
+            await slow
+        await holder.close()
 
 
 def _install(folder: Path) -> None:
@@ -109,7 +134,11 @@ async def test_each_command_of_the_page_finds_what_it_is_for(
     assert len({line["request_id"] for line in _objects(one)}) == 1
     assert "503 <NOSRV> GET /x" in failing
     assert all(line["milliseconds"] > 1000 for line in _objects(slow))
-    assert sends == ""
+    (send,) = _objects(sends)
+    assert send["seconds"] > 1
+    assert send["seconds"] == pytest.approx(
+        sum(send[f"{share}_seconds"] for share in ("queue", "pool", "commit")), abs=0.01
+    )
     assert all("warning " in line or "error " in line for line in warnings.splitlines())
     errors = _objects(reports)
     assert {"42703"} <= {line["code"] for line in errors}
