@@ -143,8 +143,9 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
         timeseries.Panel()
         .legend(legend)
         .tooltip(looks.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-        .line_width(1)
-        .fill_opacity(30 if panel.stacked else 0 if panel.logarithmic else 8)
+        # On top of a stack, the line of a series that is 0 would colour the edge of the others.
+        .line_width(0 if panel.stacked else 1)
+        .fill_opacity(60 if panel.stacked else 0 if panel.logarithmic else 8)
         .show_points(common.VisibilityMode.NEVER)
         # A pod that is gone leaves a gap, not a line to the next value.
         .span_nulls(False)

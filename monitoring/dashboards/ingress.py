@@ -109,7 +109,7 @@ _CLIENTS = Row(
             queries=(Query(total(rate("haproxy_frontend_http_responses_total", FRONT), "code"), "{{code}}"),),
             alerts=("ChatProxyErrors",),
             stacked=True,
-            colors={"2xx": Color.GOOD, "4xx": Color.WARNING, "5xx": Color.BAD},
+            colors={"1xx": Color.OTHER, "2xx": Color.GOOD, "4xx": Color.WARNING, "5xx": Color.BAD},
         ),
         Panel(
             title="Share of 5xx",

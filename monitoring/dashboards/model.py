@@ -44,6 +44,7 @@ class Color(StrEnum):
     GOOD = "green"
     WARNING = "orange"
     BAD = "red"
+    OTHER = "blue"
 
 
 @dataclass(frozen=True, slots=True)
