@@ -68,6 +68,11 @@ async def _becomes(pod: Pod, key: tuple[str, ...], value: float) -> None:
     await until(does, f"{key} is {value}", PATIENCE_SECONDS)
 
 
+def test_promtool_finds_nothing_in_a_page_with_every_metric() -> None:
+    page = metrics.page({metric.name: [[*metric.labels, 1]] for metric in metrics.METRICS})
+    assert check("metrics", page.decode()) == ""
+
+
 def test_every_metric_is_there_and_promtool_finds_nothing(pod: Pod) -> None:
     page = pod.page()
     assert check("metrics", page) == ""

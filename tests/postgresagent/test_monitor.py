@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from postgresagent import metrics, monitor, roles
-from tests.support.prometheus import check
 
 NOTHING = roles.Found({"pg_monitor": {}}, frozenset(), frozenset({"chat"}))
 
@@ -31,10 +30,8 @@ def _rest(found: roles.Found) -> tuple[frozenset[tuple[str, str]], frozenset[str
     return found.memberships, found.databases, found.monitored
 
 
-def test_promtool_finds_nothing_in_a_page_with_every_metric() -> None:
-    values = {metric.name: [[*metric.labels, 1]] for metric in metrics.METRICS}
-    page = metrics.page(values).decode()
-    assert check("metrics", page) == ""
+def test_a_page_has_the_type_of_each_metric() -> None:
+    page = metrics.page({metric.name: [[*metric.labels, 1]] for metric in metrics.METRICS}).decode()
     assert all(f"# TYPE {metric.name} {metric.type}\n" in page for metric in metrics.METRICS)
 
 
