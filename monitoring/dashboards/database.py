@@ -201,7 +201,7 @@ _DISK = Row(
         Panel(
             title="Largest tables",
             shows="Bytes of the eight largest tables, with indexes.",
-            normal="chat_messages above all; it grows with the messages that are kept.",
+            normal="messages above all; it grows with the messages that are kept.",
             unit=Unit.BYTES,
             queries=(
                 Query(f"topk(8, {total(of('chatpostgres_table_bytes'), *BY_CHAT, 'table')})", f"{CHAT} {{{{table}}}}"),

@@ -5,25 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from crds.metrics import sample_names
 from monitoring.dashboards.__main__ import DASHBOARDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tests.support.prometheus import Prometheus
-
-
-COMING: tuple[str, ...] = (
-    "chatserver_build_info",
-    "chatserver_bus_lag_seconds",
-    "chatserver_database_acquire_seconds",
-    "chatserver_event_loop_lag_seconds",
-    "chatserver_slow_readers",
-    "chatserver_write_batch_seconds",
-    "chatserver_write_wait_seconds",
-)
-"""Agreed metrics that no page may have yet."""
 
 
 def substituted(expression: str, *, namespace: str = ".+", chatcluster: str = ".+", interval: str = "1m") -> str:
@@ -74,14 +61,8 @@ AFTER_EVENTS = ("chatcluster_drain_seconds_bucket", "chatcluster_rotation_second
 
 
 def chosen(of: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """The queries for whose expression a condition holds, but for those of metrics that no page has yet."""
-    known = sample_names()
-    coming = [metric for metric in COMING if not known & {metric, f"{metric}_bucket"}]
-    return [
-        (name, expression)
-        for name, expression in queries()
-        if of(expression) and not any(metric in expression for metric in coming)
-    ]
+    """The queries for whose expression a condition holds."""
+    return [(name, expression) for name, expression in queries() if of(expression)]
 
 
 def of_the_operator(expression: str) -> bool:
