@@ -48,11 +48,11 @@ class Outbox:
         late: of a client that is behind, when what is in each waiting frame was committed (of ``time.monotonic``, or
             NO_COMMIT); None: what waits is written in the next turn of the event loop.
         taken_late: the same of the frames taken last.
+        waiting_bytes: of the frames that wait.
         dropped: frames that a close without flushing has dropped.
     """
 
     __slots__ = (
-        "_bytes",
         "_frames",
         "_max_bytes",
         "_max_frames",
@@ -62,6 +62,7 @@ class Outbox:
         "late",
         "order",
         "taken_late",
+        "waiting_bytes",
     )
 
     def __init__(self, max_frames: int = MAX_OUTBOX_FRAMES, max_bytes: int = MAX_OUTBOX_BYTES) -> None:
@@ -70,7 +71,7 @@ class Outbox:
         self.taken_late: list[float] | None = None
         self.dropped: list[bytes] = []
         self._frames: list[bytes] = []
-        self._bytes = 0
+        self.waiting_bytes = 0
         self._max_frames = max_frames
         self._max_bytes = max_bytes
         self._room: asyncio.Event | None = None
@@ -94,13 +95,13 @@ class Outbox:
         """
         if self.order is not None:
             return False
-        if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
+        if len(self._frames) >= self._max_frames or self.waiting_bytes + len(frame) > self._max_bytes:
             self.close(CLOSE_PACE, TOO_SLOW, flush=False)
             return False
         self._frames.append(frame)
         if self.late is not None:
             self.late.append(committed_at)
-        self._bytes += len(frame)
+        self.waiting_bytes += len(frame)
         if len(self._frames) == 1 and self._wake is not None:
             self._wake()
         return True
@@ -111,7 +112,7 @@ class Outbox:
             return
         self.order = CloseOrder(code, reason, flush)
         if not flush:
-            self.dropped, self._frames, self._bytes = self._frames, [], 0
+            self.dropped, self._frames, self.waiting_bytes = self._frames, [], 0
             self.late = None
         if self._wake is not None:
             self._wake()
@@ -130,8 +131,8 @@ class Outbox:
 
     def take(self) -> list[bytes]:
         """Return the first frames, at least one and at most WRITE_BYTES; empty when nothing waits."""
-        if self._bytes <= WRITE_BYTES:
-            taken, self._frames, self._bytes = self._frames, [], 0
+        if self.waiting_bytes <= WRITE_BYTES:
+            taken, self._frames, self.waiting_bytes = self._frames, [], 0
             self.taken_late, self.late = self.late, None
         else:
             size = count = 0
@@ -143,13 +144,13 @@ class Outbox:
             taken, self._frames = self._frames[:count], self._frames[count:]
             if self.late is not None:
                 self.taken_late, self.late = self.late[:count], self.late[count:]
-            self._bytes -= size
-        if not self._is_half_full():
+            self.waiting_bytes -= size
+        if self._room is not None and not self._is_half_full():
             self._make_room()
         return taken
 
     def _is_half_full(self) -> bool:
-        return self._bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames
+        return self.waiting_bytes * 2 > self._max_bytes or len(self._frames) * 2 > self._max_frames
 
     def _make_room(self) -> None:
         if self._room is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from chatserver import checks
-from chatserver.errors import Blocked, ChatError, InternalError, ServiceUnavailable, UserNotFound, ValidationFailed
+from chatserver.errors import Blocked, ChatError, InternalError, UserNotFound, ValidationFailed
 from chatserver.limits.rates import stored_message_bytes
 from chatserver.messaging.validation import check_message
 from chatserver.storage import accounts
@@ -20,8 +19,9 @@ from chatserver.users.phone_numbers import check_phone_number, is_number
 from chatserver.users.users import account_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from chatserver.errors import ServiceUnavailable
     from chatserver.limits.rates import Limits
     from chatserver.messaging.send_times import Arrival, SendTimes
     from chatserver.messaging.writer import MessageWriter
@@ -49,14 +49,9 @@ class MessageSender:
         self._limits = limits
         self._times = times
 
-    @contextlib.contextmanager
-    def outages(self, arrival: Arrival) -> Iterator[None]:
-        """Count a send that gets no further than this block because the database is unavailable."""
-        try:
-            yield
-        except ServiceUnavailable as error:
-            self._times.answered(arrival, error)
-            raise
+    def count_outage(self, arrival: Arrival, error: ServiceUnavailable) -> None:
+        """Count a send whose sender cannot be looked up, since the database is unavailable."""
+        self._times.answered(arrival, error)
 
     async def send(self, sender_id: int, message: SendMessage, arrival: Arrival) -> SentMessage:
         """Send a message and return when it is committed.

@@ -116,12 +116,13 @@ class Conversation:
         if socket is None:
             self._leave()
             return
-        while not socket.paused and (frames := outbox.take()):
+        while outbox.waiting_bytes and not socket.paused:
+            frames = outbox.take()
             if not socket.write(frames):
                 self._context.push_times.left(frames)
             elif outbox.taken_late is not None:
                 self._context.push_times.written_late(outbox.taken_late)
-        if len(outbox) or outbox.dropped:
+        if socket.paused or outbox.dropped:
             self._leave()
         if outbox.order is not None and not len(outbox):
             socket.close(outbox.order.code, outbox.order.reason)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from chatserver import bounds
-from chatserver.errors import Blocked, ChatNotFound, CursorExpired, IdempotencyConflict, NotAMember, UserNotFound
+from chatserver.errors import (
+    Blocked,
+    ChatNotFound,
+    CursorExpired,
+    IdempotencyConflict,
+    NotAMember,
+    ServiceUnavailable,
+    UserNotFound,
+)
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, request_id, started_at
 from chatserver.http.parsing import Body, answer, read_body
@@ -78,8 +86,11 @@ async def send_message(request: Request) -> HTTPResponse:
     """Send a message; the answer means that it is committed. Retry with the same client_id."""
     arrival = Arrival(started_at(request), "request_id", request_id(request))
     messages = request.app.ctx.messages
-    with messages.outages(arrival):
+    try:
         caller = await authenticate(request)
+    except ServiceUnavailable as error:
+        messages.count_outage(arrival, error)
+        raise
     sent = await messages.send(caller.user_id, read_body(request, MessageBody), arrival)
     return answer(view_sent(sent))
 
