@@ -1,6 +1,7 @@
-"""What HAProxy reports: its log, and its page of metrics. Pure.
+"""What HAProxy reports: its log, and its page of metrics; and that no pod restarts for them. Pure.
 
-A chat's HAProxy restarts for none of it: an upgrade of the operator brings it to the pods that start from then on.
+A chat's HAProxy restarts neither for what it reports nor for a comment: an upgrade of the operator brings both to the
+pods that start from then on.
 """
 
 from __future__ import annotations
@@ -46,6 +47,15 @@ LOG_FORMAT = _format(_FIELDS)
 """One JSON object a request. Paths without their query, which can carry tickets; no header of the client."""
 
 
+_COMMENTS = {"(tls/self_signed.py)": "(certificates.py)"}
+"""Comments of the script, and what they were in release 0.1.0."""
+
+
 def without_restart(text: str) -> str:
-    """The configuration as far as a running HAProxy restarts for it: with the log and the page of release 0.1.0."""
-    return text.replace(LOG_FORMAT, _format(_FIRST_FIELDS)).replace(_LIMIT_PAGE, "")
+    """A file of the configuration as far as a running HAProxy restarts for it: as release 0.1.0 has it.
+
+    All of release 0.1.0's texts count, its comments too: their hash is in the template of running pods.
+    """
+    for now, was in {LOG_FORMAT: _format(_FIRST_FIELDS), _LIMIT_PAGE: "", **_COMMENTS}.items():
+        text = text.replace(now, was)
+    return text
