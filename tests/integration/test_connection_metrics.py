@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -97,8 +98,12 @@ async def test_clients_that_were_moved_and_those_that_a_restart_cut_are_told_apa
         ana, bob = await sign_in(one, "ana"), await sign_in(one, "bob")
         async with bob.socket(one) as staying:
             async with ana.socket(one) as leaving:
+                began_at = time.time()
                 one.terminate()
                 await leaving.of_type("reconnect")
+                drain_seconds = 8
+                deadline = one.metric("chatserver_drain_deadline_timestamp_seconds")
+                assert began_at <= deadline - drain_seconds <= time.time()
             await eventually(lambda: closed(one, 0, "moved") == 1)
             assert await staying.close_code() == 1012
         assert one.wait(30) == 0

@@ -69,6 +69,7 @@ async def test_a_posted_code_signs_in_and_shows_nowhere_else(read_dsn: Callable[
             assert session.status_code == 201
             metrics = await metrics_with(server, 'chatserver_codes_total{result="sent"} 1.0')
         assert 'chatserver_codes_total{result="failed"} 0.0' in metrics
+        assert "chatserver_code_seconds_count 1.0" in metrics
         log = server.log_text()
         for secret in (f'"{code}"', NUMBER, NUMBER[1:], SECRET, "in-the-url", session.json()["token"]):
             assert secret not in log
