@@ -90,6 +90,11 @@ class Receiver:
         with self._changed:
             return list(self._notices)
 
+    def forget(self) -> None:
+        """Forget all so far."""
+        with self._changed:
+            self._notices.clear()
+
     def fired(self, severity: str | None = None) -> set[str]:
         """Names of the alerts that have fired so far, of one severity or of all."""
         return {

@@ -73,6 +73,13 @@ class Cluster:
         found = json.loads(printed)
         return found if name else found["items"]
 
+    async def everywhere(self, kind: str, selector: str) -> list[dict[str, Any]]:
+        """The objects of a kind in all namespaces that have these labels."""
+        found: list[dict[str, Any]] = json.loads(await self.kubectl("get", kind, "-A", "-l", selector, "-o", "json"))[
+            "items"
+        ]
+        return found
+
     async def apply(self, manifest: str) -> str:
         """Apply a manifest given as text."""
         return await self.kubectl("apply", "-f", "-", stdin=manifest)

@@ -323,6 +323,15 @@ def devices_sql(tokens: Sequence[str]) -> str:
     )
 
 
+def more_devices_sql(user_id: int, tokens: Sequence[str]) -> str:
+    """Return a statement for psql that signs a user's further devices in."""
+    hashes = ",".join(f"('\\x{secret_hash(token).hex()}'::bytea)" for token in tokens)
+    return (
+        f"INSERT INTO devices (user_id, token_hash, expires_at) "  # noqa: S608
+        f"SELECT {user_id}, hash, now() + interval '1 day' FROM (VALUES {hashes}) AS given (hash);"
+    )
+
+
 def histogram(seconds: Sequence[float], *, bin_seconds: float = 1.0) -> str:
     """Return how many fall into each bin, as lines of text."""
     counts = Counter(int(value // bin_seconds) for value in seconds)

@@ -69,6 +69,17 @@ class Nodes:
         """Whether Kubernetes has heard nothing of the worker for too long."""
         return not await self.is_ready()
 
+    async def run(self, node: str, *command: str) -> None:
+        """Run a command on a node, as root."""
+        await self._docker("exec", node, *command)
+
+    async def kill_container(self, pod: str, namespace: str = "chat") -> None:
+        """Kill the first container of a pod, as the kernel does with one that is out of memory; kubelet restarts it."""
+        found = await self.cluster.get("pod", pod, namespace=namespace)
+        container = found["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+        kill = ("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)
+        await self._docker("exec", found["spec"]["nodeName"], *kill)
+
     async def publish(self, registry: str, release: str) -> None:
         """Have the images that run now under a release's names, as if the nodes had pulled them from a registry."""
         operator = await self.cluster.get("deployment", "chatcluster-operator", namespace="chatcluster-system")

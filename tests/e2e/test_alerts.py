@@ -1,0 +1,123 @@
+"""Faults on the real cluster: a real Prometheus and Alertmanager send their alerts, and no other page.
+
+The rules are those of the chart with all durations divided by `SCALE`: what takes an hour in production takes a minute.
+One fault of each kind is here: a part that stops, connections that are cut, a process that is killed again and again,
+somebody who is absent. The others, and ten healthy minutes, are in test_more_alerts.py.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from localcluster.deploy import OPERATOR_NAMESPACE
+from monitoring.rules.inhibition import inhibit_rules
+from monitoring.rules.rendering import rule_file
+from tests.support.alerts import SCALE, only_pages, quiet
+from tests.support.cluster import Cluster, until
+from tests.support.findings import tell
+from tests.support.ledger import Ledger
+from tests.support.monitored import Monitored, monitored
+from tests.support.nodes import Nodes
+
+FIRES_SECONDS = 90
+RESOLVES_SECONDS = 240
+
+KILLS = 3
+
+LISTENERS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ILIKE 'listen%'"
+"""A session shows its last statement: that of the bus is LISTEN for as long as it lasts."""
+
+DEMO = {"namespace": "chat", "chatcluster": "demo"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def watched(made: Cluster) -> AsyncIterator[Monitored]:
+    """The cluster under the chart's rules, whose time runs faster."""
+    async with monitored(made, {"chatcluster.yaml": rule_file(scale=SCALE)}, inhibit_rules()) as watching:
+        yield watching
+
+
+async def test_a_stopped_database_pages_once(cluster: Cluster, watched: Monitored) -> None:
+    await quiet(watched)
+    async with only_pages(watched, cause="ChatDatabaseDown"), Ledger(cluster.url, tls=cluster.insecure) as ledger:
+        async with cluster.without_new_pods():
+            await cluster.kubectl("delete", "pod", "demo-postgres-0", "-n", "chat", "--grace-period=1")
+            fired = await watched.fires("ChatDatabaseDown", FIRES_SECONDS, **DEMO)
+            assert fired.annotations["runbook_url"].endswith("docs/runbooks/ChatDatabaseDown.md")
+        await cluster.ready()
+        await watched.resolves("ChatDatabaseDown", RESOLVES_SECONDS, **DEMO)
+        account = await ledger.finish()
+        tell(account)
+        assert account.clean, account
+
+
+async def test_a_bus_that_is_cut_again_and_again_is_a_ticket(cluster: Cluster, watched: Monitored) -> None:
+    await quiet(watched)
+    async with only_pages(watched), Ledger(cluster.url, tls=cluster.insecure) as ledger, _cut_bus(cluster):
+        fired = await watched.fires("ChatBusLost", FIRES_SECONDS, **DEMO)
+        assert fired.labels["severity"] == "ticket"
+        account = await ledger.finish()
+        assert account.clean, account
+    await watched.resolves("ChatBusLost", RESOLVES_SECONDS, **DEMO)
+
+
+async def test_a_server_that_is_killed_again_and_again_is_a_ticket(
+    cluster: Cluster, watched: Monitored, nodes: Nodes
+) -> None:
+    await quiet(watched)
+    victim, *_ = await cluster.pods("chatserver")
+    name = victim["metadata"]["name"]
+    # Those whose server dies are cut, and the others have room for them: nobody is paged.
+    async with only_pages(watched):
+        for times in range(1, KILLS + 1):
+            await nodes.kill_container(name)
+            await until(lambda times=times: _restarted(cluster, name, times), f"{name} restarted", FIRES_SECONDS)  # type: ignore[misc] # a default binds the loop's value
+        await watched.fires("ChatServersRestart", FIRES_SECONDS, pod=name, **DEMO)
+        await cluster.ready()
+        await watched.resolves("ChatServersRestart", RESOLVES_SECONDS, pod=name, **DEMO)
+
+
+async def test_an_absent_operator_pages_and_chats_go_on(cluster: Cluster, watched: Monitored) -> None:
+    await quiet(watched)
+    async with only_pages(watched, cause="ChatOperatorAbsent"), Ledger(cluster.url, tls=cluster.insecure) as ledger:
+        async with _without_operator(cluster):
+            await watched.fires("ChatOperatorAbsent", FIRES_SECONDS)
+        await watched.resolves("ChatOperatorAbsent", RESOLVES_SECONDS)
+        account = await ledger.finish()
+        assert account.clean, account
+
+
+@contextlib.asynccontextmanager
+async def _cut_bus(cluster: Cluster) -> AsyncIterator[None]:
+    async def cut() -> None:
+        while True:
+            await cluster.psql(LISTENERS)
+            await asyncio.sleep(0.2)
+
+    cutting = asyncio.create_task(cut())
+    try:
+        yield
+    finally:
+        cutting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await cutting
+
+
+@contextlib.asynccontextmanager
+async def _without_operator(cluster: Cluster) -> AsyncIterator[None]:
+    deployment = await cluster.get("deployment", "chatcluster-operator", namespace=OPERATOR_NAMESPACE)
+    scale = ("scale", "deployment/chatcluster-operator", "-n", OPERATOR_NAMESPACE)
+    await cluster.kubectl(*scale, "--replicas=0")
+    try:
+        yield
+    finally:
+        await cluster.kubectl(*scale, f"--replicas={deployment['spec']['replicas']}")
+
+
+async def _restarted(cluster: Cluster, pod: str, times: int) -> bool:
+    found = await cluster.get("pod", pod)
+    return any(
+        status["restartCount"] >= times and status.get("ready") for status in found["status"]["containerStatuses"]
+    )

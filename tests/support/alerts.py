@@ -1,0 +1,50 @@
+"""What a test on a monitored cluster expects to be sent."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from monitoring.rules.inhibition import INHIBITIONS
+from tests.support.cluster import until
+from tests.support.findings import tell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.monitored import Monitored
+
+SCALE = 60
+"""Durations in rules are divided by it."""
+
+QUIET_SECONDS = 300
+
+
+async def quiet(watched: Monitored) -> None:
+    """Wait until no alert fires, and forget what earlier tests have made fire."""
+
+    def firing() -> str:
+        return "\n".join(f"{dict(labels)}" for labels in watched.prometheus.firing())
+
+    async def none() -> bool:
+        return not watched.prometheus.firing()
+
+    await until(none, "no alert fires", QUIET_SECONDS, otherwise=firing)
+    watched.receiver.forget()
+
+
+@contextlib.asynccontextmanager
+async def only_pages(watched: Monitored, cause: str | None = None) -> AsyncIterator[None]:
+    """Expect one page, for a cause, and none besides; without a cause, none at all.
+
+    Rules whose time runs faster meet an operator and a kubelet whose time does not: a consequence that Alertmanager
+    mutes while its cause fires can outlast it by the seconds in which Ready becomes True again. So these may page too.
+
+    Raises:
+        AssertionError: Something else paged.
+    """
+    yield
+    paged = watched.receiver.fired("page")
+    known = {cause} | {name for one in INHIBITIONS if one.cause == cause for name in one.consequences}
+    tell(f"sent: {', '.join(sorted(watched.receiver.fired())) or 'nothing'}")
+    assert paged <= known, f"{sorted(paged - known)} paged too"
