@@ -227,7 +227,7 @@ def _small_manifests(node: str, folder: str, readers: object) -> list[dict[str, 
         "persistentVolumeReclaimPolicy": "Retain",
         "storageClassName": "",
         "local": {"path": folder},
-        "claimRef": {"namespace": SMALL, "name": f"data-{SMALL}-postgres-0"},
+        "claimRef": {"namespace": SMALL, "name": f"{SMALL}-postgres-data"},
         "nodeAffinity": {
             "required": {
                 "nodeSelectorTerms": [
