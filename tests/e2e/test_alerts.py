@@ -13,8 +13,7 @@ import pytest_asyncio
 
 from localcluster.deploy import OPERATOR_NAMESPACE
 from monitoring.rules.inhibition import inhibit_rules
-from monitoring.rules.rendering import rule_file
-from tests.support.alerts import SCALE, only_pages, quiet
+from tests.support.alerts import fast_rules, only_pages, quiet
 from tests.support.cluster import Cluster, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
@@ -35,7 +34,7 @@ DEMO = {"namespace": "chat", "chatcluster": "demo"}
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def watched(made: Cluster) -> AsyncIterator[Monitored]:
     """The cluster under the chart's rules, whose time runs faster."""
-    async with monitored(made, {"chatcluster.yaml": rule_file(scale=SCALE)}, inhibit_rules()) as watching:
+    async with monitored(made, fast_rules(), inhibit_rules()) as watching:
         yield watching
 
 

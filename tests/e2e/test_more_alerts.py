@@ -16,9 +16,8 @@ from chatcluster_client import Problem, RestClient
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.tls.self_signed import ensure, expires_at
 from monitoring.rules.inhibition import inhibit_rules
-from monitoring.rules.rendering import rule_file
 from tests.support import deaf
-from tests.support.alerts import SCALE, only_pages, quiet
+from tests.support.alerts import fast_rules, only_pages, quiet
 from tests.support.cluster import PROXY_PORT, Cluster
 from tests.support.findings import tell
 from tests.support.flock import flock_of, make_tokens, more_devices_sql
@@ -57,7 +56,7 @@ SMALL_MEBIBYTES = 1100
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def watched(made: Cluster) -> AsyncIterator[Monitored]:
     """The cluster under the chart's rules, whose time runs faster."""
-    async with monitored(made, {"chatcluster.yaml": rule_file(scale=SCALE)}, inhibit_rules()) as watching:
+    async with monitored(made, fast_rules(), inhibit_rules()) as watching:
         yield watching
 
 

@@ -135,7 +135,11 @@ def _target(pod: Mapping[str, Any], port: int) -> Target:
     metadata = pod["metadata"]
     labels = metadata["labels"]
     component = labels["app.kubernetes.io/component"]
-    made = {"namespace": metadata["namespace"], "component": component, "pod": metadata["name"]}
+    made = {
+        "namespace": metadata["namespace"],
+        "component": "database" if component == "postgres" else component,
+        "pod": metadata["name"],
+    }
     if component != "operator":
         made["chatcluster"] = labels["app.kubernetes.io/instance"]
     page = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{PORTS[component]}/proxy/metrics"
