@@ -15,6 +15,7 @@ from localcluster.deploy import OPERATOR_NAMESPACE
 from monitoring.rules.inhibition import inhibit_rules
 from tests.support.alerts import fast_rules, only_pages, quiet
 from tests.support.cluster import Cluster, until
+from tests.support.faults import CUT_LISTENERS
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
 from tests.support.monitored import Monitored, monitored
@@ -24,9 +25,6 @@ FIRES_SECONDS = 90
 RESOLVES_SECONDS = 240
 
 KILLS = 3
-
-LISTENERS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ILIKE 'listen%'"
-"""A session shows its last statement: that of the bus is LISTEN for as long as it lasts."""
 
 DEMO = {"namespace": "chat", "chatcluster": "demo"}
 
@@ -92,7 +90,7 @@ async def test_an_absent_operator_pages_and_chats_go_on(cluster: Cluster, watche
 async def _cut_bus(cluster: Cluster) -> AsyncIterator[None]:
     async def cut() -> None:
         while True:
-            await cluster.psql(LISTENERS)
+            await cluster.psql(CUT_LISTENERS)
             await asyncio.sleep(0.2)
 
     cutting = asyncio.create_task(cut())

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresCluster
     from tests.support.server import ServerProcess
 
-_CUT_LISTENERS = (
+CUT_LISTENERS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'chatserver % listen'"
 )
+"""Ends each server's session that listens for notifications."""
 
 
 POLL_SECONDS = 0.1
@@ -117,7 +118,7 @@ class Faults:
 
     async def _cut_bus(self) -> None:
         for _ in range(5):
-            await asyncio.to_thread(self._postgres.sql, _CUT_LISTENERS)
+            await asyncio.to_thread(self._postgres.sql, CUT_LISTENERS)
             await asyncio.sleep(self._chance.uniform(0.1, 0.7))
 
     async def _swallow_bus(self) -> None:

@@ -29,10 +29,6 @@ EXIT_USAGE = 2
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return the exit code."""
-    level = os.environ.get(PREFIX + "LOG_LEVEL") or ("ERROR" if options.once else "INFO")
-    configure_logs(
-        level if level in LOG_LEVELS else "INFO", os.environ.get(PREFIX + "SERVER_NAME") or socket.gethostname()
-    )
     accounts: TokenSource
     try:
         if options.token_file is None:
@@ -45,6 +41,10 @@ def run(options: argparse.Namespace) -> int:
     except (NoAccount, TrustUnusable) as error:
         print(f"chatserver probe: {error}", file=sys.stderr)  # noqa: T201 - as for other errors of usage
         return EXIT_USAGE
+    level = os.environ.get(PREFIX + "LOG_LEVEL") or ("ERROR" if options.once else "INFO")
+    configure_logs(
+        level if level in LOG_LEVELS else "INFO", os.environ.get(PREFIX + "SERVER_NAME") or socket.gethostname()
+    )
     what = runner.Options(options.url, options.every, options.metrics_host, options.metrics_port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         if options.once:
