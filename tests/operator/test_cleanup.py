@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import Any, cast
 
@@ -55,6 +56,13 @@ def test_jobs_of_other_images_and_failed_ones_are_deleted(
     made = desired(cluster(), **({} if done else {"template": None}))
     found = unneeded_jobs(made, Observed(children, ()), now)
     assert {one["metadata"]["name"] for one in found} == deleted
+
+
+def test_a_job_that_another_has_followed_is_deleted_before_the_other() -> None:
+    made = desired(cluster())
+    followed = dataclasses.replace(made, migration=dataclasses.replace(made.migration, done=False, superseded=True))
+    children = job(CURRENT, "Complete") | job(OTHER, None)
+    assert [one["metadata"]["name"] for one in unneeded_jobs(followed, Observed(children, ()), NOW)] == [CURRENT]
 
 
 def test_only_what_the_chatcluster_controls_and_the_operator_names_is_undesired() -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 1.0
 """Between two looks at which pods there are."""
 
+LOOK_SECONDS = 15
+"""Longest wait for kubectl's answer; it is run again then."""
+
 PORTS = {"chatserver": 9090, "ingress": 8404, "postgres": 8010, "probe": 9090, "operator": 9090}
 """Where each component has its page."""
 
@@ -114,8 +117,9 @@ async def _follow(cluster: Cluster, prometheus: Prometheus, port: int) -> None:
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
         # The API server may be what a test has cut off; the pods known last stay targets.
-        with contextlib.suppress(AssertionError):
-            prometheus.scrape(*await _targets(cluster, port))
+        with contextlib.suppress(AssertionError, TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                prometheus.scrape(*await _targets(cluster, port))
 
 
 async def _targets(cluster: Cluster, port: int) -> list[Target]:

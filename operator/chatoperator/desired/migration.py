@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.kube.objects import annotation, job_state, schema_of
+from chatoperator.kube.ownership import is_child, is_migrate_job
 from chatoperator.metadata import OUTLIVED_ANNOTATION
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database.configuration import image_of
@@ -35,12 +36,15 @@ class SchemaMigration:
         done: Whether it has succeeded.
         job: The Job as it should be; None where none is needed, because its servers run already.
         template: What the chatservers may run; None before the first migration has succeeded.
+        superseded: Whether another migrate Job has come after this one, when another state was desired for a while.
+            What it did may undo what this one did, so this one is deleted and runs again.
     """
 
     job_name: str | None = None
     done: bool = False
     job: Manifest | None = None
     template: ServerTemplate | None = None
+    superseded: bool = False
 
 
 def decide(
@@ -75,17 +79,38 @@ def decide(
         probe_hashes=probe_hashes,
     )
     name = str(job["metadata"]["name"])
-    outlived = _is_outlived(observed, name)
-    done = outlived or job_state(observed.child("Job", name)) == "Complete" or schema_of(live) == name
+    existing = observed.child("Job", name)
+    others = _other_jobs(cluster, observed, name)
+    superseded = existing is not None and any(_created(other) > _created(existing) for other in others)
+    outlived = _is_outlived(observed, name) and not superseded
+    if outlived or (existing is not None and not superseded and job_state(existing) == "Complete"):
+        done = True
+    else:
+        # One that has succeeded may be gone; another that is there has run, or runs, since then.
+        done = schema_of(live) == name and not others
     template = ServerTemplate(image, name) if done else running
     # One that has succeeded is not made again when somebody removes it.
-    needed = outlived or template is None or template.schema != name
+    needed = outlived or not done or template is None or template.schema != name
     return SchemaMigration(
         job_name=name,
         done=done,
         job=(chatserver.suspended(job) if outlived else job) if needed else None,
         template=template,
+        superseded=superseded,
     )
+
+
+def _other_jobs(cluster: ChatCluster, observed: Observed, job_name: str) -> list[Manifest]:
+    return [
+        child
+        for (kind, name), child in observed.children.items()
+        if kind == "Job" and name != job_name and is_migrate_job(cluster.name, name) and is_child(child, cluster.uid)
+    ]
+
+
+def _created(job: Manifest) -> str:
+    """RFC 3339 in UTC, so that texts compare as times do."""
+    return str(job["metadata"].get("creationTimestamp", ""))
 
 
 def _is_outlived(observed: Observed, job_name: str) -> bool:

@@ -103,6 +103,8 @@ async def _delete(kube: Kube, desired: Desired, kind: str, child: Manifest) -> N
 
 
 def _is_stale(job: Manifest, migration: SchemaMigration) -> bool:
+    if migration.superseded:
+        return bool(job["metadata"]["name"] == migration.job_name)
     other = migration.job_name is not None and job["metadata"]["name"] != migration.job_name
     return other and (migration.done or job_state(job) != "Complete")
 
