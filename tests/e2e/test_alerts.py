@@ -1,17 +1,17 @@
 """Faults on the real cluster: a real Prometheus and Alertmanager send their alerts, and no other page.
 
 The rules are those of the chart with all durations divided by `SCALE`: what takes an hour in production takes a minute.
-One fault of each kind is here: a part that stops, connections that are cut, a process that is killed again and again,
-somebody who is absent. The others, and ten healthy minutes, are in test_more_alerts.py.
+One fault of each kind is here: a part that stops, connections that are cut, a process that is killed again and again.
+The others, and ten healthy minutes, are in test_more_alerts.py.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
-from localcluster.deploy import OPERATOR_NAMESPACE
 from monitoring.rules.inhibition import inhibit_rules
 from tests.support.alerts import fast_rules, only_pages, quiet
 from tests.support.cluster import Cluster, until
@@ -20,6 +20,9 @@ from tests.support.findings import tell
 from tests.support.ledger import Ledger
 from tests.support.monitored import Monitored, monitored
 from tests.support.nodes import Nodes
+
+# The fixture's task follows the pods while the tests run.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FIRES_SECONDS = 90
 RESOLVES_SECONDS = 240
@@ -76,16 +79,6 @@ async def test_a_server_that_is_killed_again_and_again_is_a_ticket(
         await watched.resolves("ChatServersRestart", RESOLVES_SECONDS, pod=name, **DEMO)
 
 
-async def test_an_absent_operator_pages_and_chats_go_on(cluster: Cluster, watched: Monitored) -> None:
-    await quiet(watched)
-    async with only_pages(watched, cause="ChatOperatorAbsent"), Ledger(cluster.url, tls=cluster.insecure) as ledger:
-        async with _without_operator(cluster):
-            await watched.fires("ChatOperatorAbsent", FIRES_SECONDS)
-        await watched.resolves("ChatOperatorAbsent", RESOLVES_SECONDS)
-        account = await ledger.finish()
-        assert account.clean, account
-
-
 @contextlib.asynccontextmanager
 async def _cut_bus(cluster: Cluster) -> AsyncIterator[None]:
     async def cut() -> None:
@@ -100,17 +93,6 @@ async def _cut_bus(cluster: Cluster) -> AsyncIterator[None]:
         cutting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cutting
-
-
-@contextlib.asynccontextmanager
-async def _without_operator(cluster: Cluster) -> AsyncIterator[None]:
-    deployment = await cluster.get("deployment", "chatcluster-operator", namespace=OPERATOR_NAMESPACE)
-    scale = ("scale", "deployment/chatcluster-operator", "-n", OPERATOR_NAMESPACE)
-    await cluster.kubectl(*scale, "--replicas=0")
-    try:
-        yield
-    finally:
-        await cluster.kubectl(*scale, f"--replicas={deployment['spec']['replicas']}")
 
 
 async def _restarted(cluster: Cluster, pod: str, times: int) -> bool:

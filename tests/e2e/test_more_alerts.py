@@ -15,6 +15,7 @@ import pytest_asyncio
 from chatcluster_client import Problem, RestClient
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.tls.self_signed import ensure, expires_at
+from localcluster.deploy import OPERATOR_NAMESPACE
 from monitoring.rules.inhibition import inhibit_rules
 from tests.support import deaf
 from tests.support.alerts import fast_rules, only_pages, quiet
@@ -25,7 +26,8 @@ from tests.support.ledger import Ledger, sign_in
 from tests.support.monitored import Monitored, monitored
 from tests.support.nodes import Nodes
 
-pytestmark = pytest.mark.soak
+# The fixture's task follows the pods while the tests run.
+pytestmark = [pytest.mark.soak, pytest.mark.asyncio(loop_scope="session")]
 
 FIRES_SECONDS = 180
 RESOLVES_SECONDS = 300
@@ -75,6 +77,16 @@ async def test_a_certificate_that_expires_soon_pages(cluster: Cluster, watched: 
         await cluster.patch({"ingress": {"tls": None}})
         await cluster.kubectl("delete", "secret", SECRET, "-n", "chat", "--ignore-not-found")
         await cluster.settled()
+
+
+async def test_an_absent_operator_pages_and_chats_go_on(cluster: Cluster, watched: Monitored) -> None:
+    await quiet(watched)
+    async with only_pages(watched, cause="ChatOperatorAbsent"), Ledger(cluster.url, tls=cluster.insecure) as ledger:
+        async with _without_operator(cluster):
+            await watched.fires("ChatOperatorAbsent", FIRES_SECONDS)
+        await watched.resolves("ChatOperatorAbsent", RESOLVES_SECONDS)
+        account = await ledger.finish()
+        assert account.clean, account
 
 
 async def test_clients_that_read_nothing_are_a_ticket(cluster: Cluster, watched: Monitored) -> None:
@@ -194,6 +206,17 @@ async def _ask_for_codes(cluster: Cluster) -> None:
             answer = await http.post("/api/auth/code", json={"phone_number": number})
             assert answer.status_code in {202, 429, 503}, answer.text
             await asyncio.sleep(1)
+
+
+@contextlib.asynccontextmanager
+async def _without_operator(cluster: Cluster) -> AsyncIterator[None]:
+    deployment = await cluster.get("deployment", "chatcluster-operator", namespace=OPERATOR_NAMESPACE)
+    scale = ("scale", "deployment/chatcluster-operator", "-n", OPERATOR_NAMESPACE)
+    await cluster.kubectl(*scale, "--replicas=0")
+    try:
+        yield
+    finally:
+        await cluster.kubectl(*scale, f"--replicas={deployment['spec']['replicas']}")
 
 
 @contextlib.asynccontextmanager

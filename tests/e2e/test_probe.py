@@ -6,6 +6,8 @@ import base64
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.cluster import Cluster, CommandFailed, until
 from tests.support.findings import tell
 
@@ -71,6 +73,7 @@ async def test_a_probe_counts_round_trips_and_no_loss_while_a_chatserver_is_kill
         await cluster.ready()
 
 
+@pytest.mark.soak
 async def test_new_tokens_replace_the_old_ones_and_a_disabled_probe_is_gone(cluster: Cluster) -> None:
     async with probing(cluster):
         old = await tokens(cluster)

@@ -44,7 +44,7 @@ def test_the_operators_metrics_are_there_on_each_family_that_the_kernel_has(
     prefix: tuple[str, ...], reachable: set[str]
 ) -> None:
     (port,) = free_ports(1)
-    program = f"import chatoperator.metrics as m; m.serve({port}); print('serving', flush=True); input()"
+    program = f"import chatoperator.metrics.prometheus as m; m.serve({port}); print('serving', flush=True); input()"
     command = [*prefix, sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
