@@ -1,7 +1,7 @@
 """Faults on the real cluster: a real Prometheus and Alertmanager send their alerts, and no other page.
 
 The rules are those of the chart with all durations divided by `SCALE`: what takes an hour in production takes a minute.
-One fault of each kind is here: a part that stops, connections that are cut, a process that is killed again and again.
+One that pages and one that is a ticket are here: a part that stops, and connections that are cut.
 The others, and ten healthy minutes, are in test_more_alerts.py.
 """
 
@@ -14,20 +14,17 @@ import pytest_asyncio
 
 from monitoring.rules.inhibition import inhibit_rules
 from tests.support.alerts import fast_rules, only_pages, quiet
-from tests.support.cluster import Cluster, until
+from tests.support.cluster import Cluster
 from tests.support.faults import CUT_LISTENERS
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
 from tests.support.monitored import Monitored, monitored
-from tests.support.nodes import Nodes
 
 # The fixture's task follows the pods while the tests run.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FIRES_SECONDS = 90
 RESOLVES_SECONDS = 240
-
-KILLS = 3
 
 DEMO = {"namespace": "chat", "chatcluster": "demo"}
 
@@ -63,22 +60,6 @@ async def test_a_bus_that_is_cut_again_and_again_is_a_ticket(cluster: Cluster, w
     await watched.resolves("ChatBusLost", RESOLVES_SECONDS, **DEMO)
 
 
-async def test_a_server_that_is_killed_again_and_again_is_a_ticket(
-    cluster: Cluster, watched: Monitored, nodes: Nodes
-) -> None:
-    await quiet(watched)
-    victim, *_ = await cluster.pods("chatserver")
-    name = victim["metadata"]["name"]
-    # Those whose server dies are cut, and the others have room for them: nobody is paged.
-    async with only_pages(watched):
-        for times in range(1, KILLS + 1):
-            await nodes.kill_container(name)
-            await until(lambda times=times: _restarted(cluster, name, times), f"{name} restarted", FIRES_SECONDS)  # type: ignore[misc] # a default binds the loop's value
-        await watched.fires("ChatServersRestart", FIRES_SECONDS, pod=name, **DEMO)
-        await cluster.ready()
-        await watched.resolves("ChatServersRestart", RESOLVES_SECONDS, pod=name, **DEMO)
-
-
 @contextlib.asynccontextmanager
 async def _cut_bus(cluster: Cluster) -> AsyncIterator[None]:
     async def cut() -> None:
@@ -93,10 +74,3 @@ async def _cut_bus(cluster: Cluster) -> AsyncIterator[None]:
         cutting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cutting
-
-
-async def _restarted(cluster: Cluster, pod: str, times: int) -> bool:
-    found = await cluster.get("pod", pod)
-    return any(
-        status["restartCount"] >= times and status.get("ready") for status in found["status"]["containerStatuses"]
-    )
