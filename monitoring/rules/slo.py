@@ -75,7 +75,7 @@ SLOS = (
     Slo(
         "connecting",
         99.5,
-        _rate('chatserver_connections_opened_total{result=~"accepted|full|draining"}'),
+        _rate('chatserver_connections_opened_total{result=~"accepted|full|draining|unavailable"}'),
         _rate('chatserver_connections_opened_total{result="accepted"}'),
     ),
     Slo(
