@@ -95,7 +95,7 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
         )
         await database.execute(
             "INSERT INTO chat_members (chat_id, user_id) SELECT c.chat_id, u.user_id FROM chats c "
-            "JOIN users u ON u.user_id % 100 = c.chat_id % 100 AND u.user_id > 10"
+            "JOIN users u ON u.user_id % 100 = c.chat_id % 100 AND u.user_id > 10 WHERE c.chat_id >= 1000"
         )
         before = await scans(server)
         for _ in range(8):

@@ -26,7 +26,7 @@ groups:
         labels: {severity: page}
         annotations: {summary: It is not healthy}
       - alert: Consequence
-        expr: healthy == 0
+        expr: answers == 0
         labels: {severity: page}
 """
 
@@ -41,7 +41,7 @@ class Page:
     """A page of one metric on loopback."""
 
     def __init__(self) -> None:
-        self.text = "healthy 1\n"
+        self.text = "healthy 1\nanswers 1\n"
         page = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -81,11 +81,17 @@ async def test_an_alert_fires_and_resolves_and_mutes_its_consequence(page: Page)
         await prometheus.scraped()
         assert prometheus.value('healthy{chatcluster="demo"}') == 1
         assert not prometheus.firing()
-        page.text = "healthy 0\n"
+        # One after the other: of two that begin in one moment, Alertmanager may send the consequence before it has
+        # taken up the cause.
+        page.text = "healthy 0\nanswers 1\n"
         notice = receiver.wait_for("Cause", chatcluster="demo")
         assert notice.annotations == {"summary": "It is not healthy"}
+        page.text = "healthy 0\nanswers 0\n"
+        await prometheus.has('ALERTS{alertname="Consequence", alertstate="firing"}')
         assert {labels["alertname"] for labels in prometheus.firing()} == {"Cause", "Consequence"}
-        page.text = "healthy 1\n"
+        page.text = "healthy 0\nanswers 1\n"
+        await prometheus.has('absent(ALERTS{alertname="Consequence", alertstate="firing"})')
+        page.text = "healthy 1\nanswers 1\n"
         receiver.wait_for("Cause", "resolved")
         assert receiver.fired("page") == {"Cause"}
     for address in (prometheus.url, f"http://{alertmanager.address}"):
