@@ -6,8 +6,6 @@ user chose, so that the number of series has a bound that neither users nor chat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from chatserver.metrics.codes import CodeMetrics
 from chatserver.metrics.connections import ConnectionMetrics
 from chatserver.metrics.database import DatabaseMetrics
@@ -18,26 +16,23 @@ from chatserver.metrics.process import ProcessMetrics
 from chatserver.metrics.requests import RequestMetrics
 from chatserver.metrics.sends import SendMetrics
 
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
 __all__ = ["METRICS_PATH", "Metrics", "MetricsServer"]
 
 
 class Metrics:
-    """This server's metrics by subject."""
+    """This server's metrics by subject.
+
+    Attributes:
+        registry: what renders them all.
+    """
 
     def __init__(self) -> None:
-        self._families = Families()
-        self.process = ProcessMetrics(self._families)
-        self.connections = ConnectionMetrics(self._families)
-        self.sends = SendMetrics(self._families)
-        self.delivery = DeliveryMetrics(self._families)
-        self.database = DatabaseMetrics(self._families)
-        self.requests = RequestMetrics(self._families)
-        self.codes = CodeMetrics(self._families)
-
-    @property
-    def registry(self) -> CollectorRegistry:
-        """What renders them all."""
-        return make_registry(self._families)
+        families = Families()
+        self.process = ProcessMetrics(families)
+        self.connections = ConnectionMetrics(families)
+        self.sends = SendMetrics(families)
+        self.delivery = DeliveryMetrics(families)
+        self.database = DatabaseMetrics(families)
+        self.requests = RequestMetrics(families)
+        self.codes = CodeMetrics(families)
+        self.registry = make_registry(families)

@@ -40,7 +40,6 @@ RETRY_SECONDS = 5.0
 REPLACED_SECONDS = 30.0
 """The same where another program uses the token: two probes that take it from each other do so rarely."""
 
-
 ENDING_SECONDS = 0.1
 """Between looks at a client that has failed and is about to be replaced."""
 
@@ -97,11 +96,6 @@ class Endpoint:
         self._started = asyncio.Event()
         self._renew = asyncio.Event()
         self.user_id = 0
-
-    @property
-    def live(self) -> LiveClient | None:
-        """The client; None while there is none."""
-        return self._live
 
     @property
     def connected_at(self) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 CallKind = Literal["store", "sync", "deliver", "receipts", "other"]
-
 """What a call is for: storing messages, syncs, reading hinted rows, storing receipts, all else."""
 
 
