@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.support.alerts import watched
 from tests.support.madecluster import UP_SECONDS, cluster, made, nodes
 
-__all__ = ["cluster", "made", "nodes"]
+__all__ = ["cluster", "made", "nodes", "watched"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -12,6 +13,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/tests/e2e/" in str(item.path):
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"))
+            # In front of the mark for a loop of the test's own, which every test has in auto mode.
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             # The first one may have to wait for a cluster to be built.
             item.add_marker(pytest.mark.timeout(UP_SECONDS + 900))

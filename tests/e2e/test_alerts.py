@@ -6,34 +6,19 @@ The others, and ten healthy minutes, are in test_more_alerts.py.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
-import pytest
-import pytest_asyncio
-
-from monitoring.rules.inhibition import inhibit_rules
-from tests.support.alerts import fast_rules, only_pages, quiet
+from tests.support.alerts import only_pages, quiet
+from tests.support.background import background
 from tests.support.cluster import Cluster
 from tests.support.faults import CUT_LISTENERS
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
-from tests.support.monitored import Monitored, monitored
-
-# The fixture's task follows the pods while the tests run.
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+from tests.support.monitored import Monitored
 
 FIRES_SECONDS = 90
 RESOLVES_SECONDS = 240
 
 DEMO = {"namespace": "chat", "chatcluster": "demo"}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def watched(made: Cluster) -> AsyncIterator[Monitored]:
-    """The cluster under the chart's rules, whose time runs faster."""
-    async with monitored(made, fast_rules(), inhibit_rules()) as watching:
-        yield watching
 
 
 async def test_a_stopped_database_pages_once(cluster: Cluster, watched: Monitored) -> None:
@@ -52,7 +37,7 @@ async def test_a_stopped_database_pages_once(cluster: Cluster, watched: Monitore
 
 async def test_a_bus_that_is_cut_again_and_again_is_a_ticket(cluster: Cluster, watched: Monitored) -> None:
     await quiet(watched)
-    async with only_pages(watched), Ledger(cluster.url, tls=cluster.insecure) as ledger, _cut_bus(cluster):
+    async with only_pages(watched), Ledger(cluster.url, tls=cluster.insecure) as ledger, background(_cut_bus(cluster)):
         fired = await watched.fires("ChatBusLost", FIRES_SECONDS, **DEMO)
         assert fired.labels["severity"] == "ticket"
         account = await ledger.finish()
@@ -60,17 +45,7 @@ async def test_a_bus_that_is_cut_again_and_again_is_a_ticket(cluster: Cluster, w
     await watched.resolves("ChatBusLost", RESOLVES_SECONDS, **DEMO)
 
 
-@contextlib.asynccontextmanager
-async def _cut_bus(cluster: Cluster) -> AsyncIterator[None]:
-    async def cut() -> None:
-        while True:
-            await cluster.psql(CUT_LISTENERS)
-            await asyncio.sleep(0.2)
-
-    cutting = asyncio.create_task(cut())
-    try:
-        yield
-    finally:
-        cutting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await cutting
+async def _cut_bus(cluster: Cluster) -> None:
+    while True:
+        await cluster.psql(CUT_LISTENERS)
+        await asyncio.sleep(0.2)

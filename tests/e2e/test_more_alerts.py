@@ -11,24 +11,22 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from chatcluster_client import Problem, RestClient
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.tls.self_signed import ensure, expires_at
 from localcluster.deploy import OPERATOR_NAMESPACE
-from monitoring.rules.inhibition import inhibit_rules
 from tests.support import deaf
-from tests.support.alerts import fast_rules, only_pages, quiet
+from tests.support.alerts import only_pages, quiet
+from tests.support.background import background
 from tests.support.cluster import PROXY_PORT, Cluster, until
 from tests.support.findings import tell
 from tests.support.flock import flock_of, make_tokens, more_devices_sql
 from tests.support.ledger import Ledger, sign_in
-from tests.support.monitored import Monitored, monitored
+from tests.support.monitored import Monitored
 from tests.support.nodes import Nodes
 
-# The fixture's task follows the pods while the tests run.
-pytestmark = [pytest.mark.soak, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.soak
 
 FIRES_SECONDS = 180
 RESOLVES_SECONDS = 480
@@ -58,13 +56,6 @@ SMALL = "small"
 """Namespace and name of the chat whose volume is filled."""
 
 SMALL_MEBIBYTES = 1100
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def watched(made: Cluster) -> AsyncIterator[Monitored]:
-    """The cluster under the chart's rules, whose time runs faster."""
-    async with monitored(made, fast_rules(), inhibit_rules()) as watching:
-        yield watching
 
 
 async def test_a_certificate_that_expires_soon_pages(cluster: Cluster, watched: Monitored) -> None:
@@ -119,14 +110,8 @@ async def test_clients_that_read_nothing_are_a_ticket(cluster: Cluster, watched:
         tokens = make_tokens(DEAF)
         await cluster.psql(more_devices_sql(bo.user_id, tokens))
         with await deaf.connect(cluster.url, tokens, cluster.insecure):
-            async with only_pages(watched):
-                writing = asyncio.create_task(_write(ana, bo.username))
-                try:
-                    await watched.fires("ChatReadersSlow", FIRES_SECONDS, **DEMO)
-                finally:
-                    writing.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await writing
+            async with only_pages(watched), background(_write(ana, bo.username)):
+                await watched.fires("ChatReadersSlow", FIRES_SECONDS, **DEMO)
         await watched.resolves("ChatReadersSlow", RESOLVES_SECONDS, **DEMO)
 
 
@@ -138,13 +123,8 @@ async def test_a_gateway_that_takes_no_codes_is_a_ticket(cluster: Cluster, watch
         await cluster.settled()
         await quiet(watched)
         async with only_pages(watched):
-            asking = asyncio.create_task(_ask_for_codes(cluster))
-            try:
+            async with background(_ask_for_codes(cluster)):
                 await watched.fires("ChatCodesFail", FIRES_SECONDS, **DEMO)
-            finally:
-                asking.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asking
             await watched.resolves("ChatCodesFail", RESOLVES_SECONDS, **DEMO)
     finally:
         await cluster.patch({"auth": {"otp": {"sender": "Log", "webhook": None}}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -12,7 +11,7 @@ from chatoperator.observed import Observed, Pod, Reading
 from chatoperator.reconcile.apply import APPLY_ALL_SECONDS, Applier
 from chatoperator.reconcile.outcome import Outcome
 from chatoperator.reconcile.state import State
-from tests.support.chatclusters import cluster, desired
+from tests.support.chatclusters import cluster, desired, pod
 from tests.support.memoryapi import MemoryApi
 
 if TYPE_CHECKING:
@@ -51,9 +50,7 @@ class Applying:
 
 
 def server(name: str) -> Pod:
-    made: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Pod))
-    made |= {"name": name, "component": "chatserver", "ready": True, "started": True, "terminating": False}
-    return Pod(**{**made, "lost": False, "outlived": False, "has_eviction_rule": False})
+    return pod(name, "chatserver")
 
 
 def names(made: Desired) -> list[str]:

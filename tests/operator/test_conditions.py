@@ -18,7 +18,7 @@ from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.parts.ingress.tls.expiry import CERTIFICATE_SOON_DAYS
 from chatoperator.parts.ingress.tls.issuance import CertificateTrouble
 from chatoperator.parts.ingress.tls.serving import Serving
-from tests.support.chatclusters import NOW, body, cluster, desired
+from tests.support.chatclusters import NOW, body, cluster, desired, pod
 
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
@@ -87,20 +87,7 @@ def test_ready_is_what_the_ingress_answers_and_not_what_pods_claim() -> None:
 
 
 def unready(name: str, trouble: str, *, terminating: bool = False) -> Pod:
-    return Pod(
-        name=name,
-        component=name.split("-")[1],
-        address=None,
-        host_address=None,
-        ready=False,
-        started=False,
-        terminating=terminating,
-        lost=False,
-        trouble=trouble,
-        deletion_cost=None,
-        credentials_digest=None,
-        certificate_digest=None,
-    )
+    return pod(name, name.split("-")[1], ready=False, started=False, terminating=terminating, trouble=trouble)
 
 
 def test_ready_says_which_part_is_broken_and_why() -> None:

@@ -5,28 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from chatoperator.observed import Pod, Reading
+from chatoperator.observed import Reading
 from chatoperator.reconcile.drains import SERVERS_MAX, Drain, follow, read
 from chatoperator.reconcile.state import State
-from tests.support.chatclusters import FakeProber
+from tests.support.chatclusters import FakeProber, pod
 
 if TYPE_CHECKING:
     from chatoperator.probes.prober import Prober
 
-STAYS = Pod(
-    name="stays",
-    component="chatserver",
-    address="192.0.2.7",
-    host_address=None,
-    ready=True,
-    started=True,
-    terminating=False,
-    lost=False,
-    trouble=None,
-    deletion_cost=None,
-    credentials_digest=None,
-    certificate_digest=None,
-)
+STAYS = pod("stays", "chatserver", address="192.0.2.7")
 LEAVES = replace(STAYS, name="leaves", terminating=True)
 
 

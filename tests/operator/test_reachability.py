@@ -11,7 +11,7 @@ from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.parts.ingress.haproxy import render
 from chatoperator.probes.prober import Target
 from chatoperator.reconcile.reachability import PROXIES_AT_A_TIME, PROXIES_MAX, reach, targets
-from tests.support.chatclusters import body
+from tests.support.chatclusters import body, pod
 from tests.support.front import ROUTE
 
 SERVICE = {"spec": {"clusterIP": "192.0.2.1"}}
@@ -30,20 +30,7 @@ class Proxies:
 
 
 def proxy(address: str, *, ready: bool = True, terminating: bool = False) -> Pod:
-    return Pod(
-        name=address,
-        component="ingress",
-        address=address,
-        host_address=None,
-        ready=ready,
-        started=True,
-        terminating=terminating,
-        lost=False,
-        trouble=None,
-        deletion_cost=None,
-        credentials_digest=None,
-        certificate_digest=None,
-    )
+    return pod(address, "ingress", address=address, ready=ready, terminating=terminating)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from chatoperator.metadata import DELETION_COST_ANNOTATION, digest
 from chatoperator.observed import Observed, Pod, Reading
 from chatoperator.reconcile import scale
 from chatoperator.reconcile.state import Applied, Removal, State
-from tests.support.chatclusters import FakeProber, body, cluster, desired
+from tests.support.chatclusters import FakeProber, body, cluster, desired, pod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,11 +54,8 @@ class FakeCache:
         """As of `Cache.note`."""
 
 
-def pod(name: str, **changed: Any) -> Pod:
-    made: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Pod))
-    made |= {"name": name, "component": "chatserver", "address": f"10.0.0.{len(name)}", "started": True, "ready": True}
-    made |= {"terminating": False, "lost": False, "outlived": False, "has_eviction_rule": False}
-    return Pod(**{**made, **changed})
+def server(name: str, **changed: Any) -> Pod:
+    return pod(name, "chatserver", **{"address": f"10.0.0.{len(name)}", **changed})
 
 
 def observed(*pods: Pod, replicas: int = 2, **status: Any) -> Observed:
@@ -90,7 +87,7 @@ async def decided(
 
 
 FULL = {"scaling": {"minReplicas": 1, "scaleDownStabilizationSeconds": 0}, "targetConnectionsPerServer": 10}
-TWO = (pod("a"), pod("bb"))
+TWO = (server("a"), server("bb"))
 EMPTY = {"a": Reading(1, draining=False), "bb": Reading(1, draining=False)}
 
 
@@ -100,7 +97,7 @@ EMPTY = {"a": Reading(1, draining=False), "bb": Reading(1, draining=False)}
         (TWO, {"observedGeneration": 0}, "a rollout has not begun"),
         (TWO, {"updatedReplicas": 1}, "a rollout runs"),
         (TWO, {"readyReplicas": 1}, "one is not ready"),
-        ((*TWO, pod("ccc", terminating=True)), {}, "one drains"),
+        ((*TWO, server("ccc", terminating=True)), {}, "one drains"),
     ],
 )
 async def test_no_server_goes_while_something_is_under_way(
@@ -114,10 +111,10 @@ async def test_no_server_goes_while_something_is_under_way(
 
 async def test_a_server_on_a_lost_node_is_neither_read_nor_waited_for() -> None:
     made, asked = cluster(chatserver=FULL), FakeProber()
-    lost = pod("ccc", terminating=True, lost=True)
+    lost = server("ccc", terminating=True, lost=True)
     assert (await decided(made, observed(*TWO, lost), EMPTY, applied(made, 2))).replicas == 1  # type: ignore[union-attr]
     state = applied(made, 2)
-    seen = observed(*TWO, lost, pod("dddd", started=False), pod("eeeee", address=None))
+    seen = observed(*TWO, lost, server("dddd", started=False), server("eeeee", address=None))
     await scale.decide(asked, desired(made), body(), seen, state, now=0)  # type: ignore[arg-type] # as much as is used
     assert state.readings.keys() == {"a", "bb"}
 
@@ -204,7 +201,7 @@ READINGS = {
 )
 async def test_those_with_the_fewest_connections_are_marked(wanted: int, costs: dict[str, str]) -> None:
     made, kube = cluster(chatserver=FULL), FakeKube()
-    pods = (pod("a"), pod("bb"), pod("ccc"), pod("dddd", terminating=True))
+    pods = (server("a"), server("bb"), server("ccc"), server("dddd", terminating=True))
     state = State(readings=dict(READINGS))
     to = desired(made, replicas=wanted)
     await scale.mark_victims(kube, FakeCache(), to, observed(*pods, replicas=4), state)  # type: ignore[arg-type]
@@ -214,7 +211,7 @@ async def test_those_with_the_fewest_connections_are_marked(wanted: int, costs: 
 
 async def test_a_mark_of_before_is_taken_off_and_one_that_is_there_is_not_written_again() -> None:
     made, kube = cluster(chatserver=FULL), FakeKube()
-    pods = (pod("a", deletion_cost="-100"), pod("bb", deletion_cost="-100"), pod("ccc"))
+    pods = (server("a", deletion_cost="-100"), server("bb", deletion_cost="-100"), server("ccc"))
     state = State(readings=dict(READINGS))
     to = desired(made, replicas=2)
     await scale.mark_victims(kube, FakeCache(), to, observed(*pods, replicas=3), state)  # type: ignore[arg-type]
@@ -223,7 +220,7 @@ async def test_a_mark_of_before_is_taken_off_and_one_that_is_there_is_not_writte
 
 async def test_where_a_mark_is_refused_nothing_is_expected_to_go() -> None:
     made, state = cluster(chatserver=FULL), State(readings=dict(READINGS))
-    seen = observed(pod("a"), pod("bb"), replicas=2)
+    seen = observed(server("a"), server("bb"), replicas=2)
     with pytest.raises(KubeError):
         await scale.mark_victims(FakeKube("bb"), FakeCache(), desired(made, replicas=1), seen, state)  # type: ignore[arg-type]
     assert state.removal is None
@@ -239,12 +236,12 @@ async def test_where_a_mark_is_refused_nothing_is_expected_to_go() -> None:
 )
 def test_another_server_that_went_is_told_once(left: tuple[str, ...], told: str | None, *, over: bool) -> None:
     state = State(removal=Removal(frozenset({"a", "bb", "ccc"}), frozenset({"bb"})))
-    news = scale.wrongly_removed(observed(*(pod(name) for name in left)), state)
+    news = scale.wrongly_removed(observed(*(server(name) for name in left)), state)
     assert (news is None) == (told is None)
     if news is not None and told is not None:
         assert news.message.startswith(told)
     assert (state.removal is None) == over
-    assert scale.wrongly_removed(observed(*(pod(name) for name in left)), state) is None
+    assert scale.wrongly_removed(observed(*(server(name) for name in left)), state) is None
 
 
 def test_the_deployment_has_the_number_that_was_decided() -> None:

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from chatoperator.conditions.declared import Condition
-from chatoperator.observed import Pod
 from chatoperator.parts.ingress.address import https_port
 from chatoperator.reporting.events import BURST, Allowance, event, turned
 from chatoperator.reporting.status import deserves_event, merge, transitions, url
-from tests.support.chatclusters import body, cluster
+from tests.support.chatclusters import body, cluster, pod
 
 LATER, SOONER = "2026-11-22T12:00:00Z", "2026-11-22T11:00:00Z"
 
@@ -61,20 +60,7 @@ def service(kind: str, **spec: Any) -> dict[str, Any]:
     ],
 )
 def test_the_url_is_where_people_reach_the_chat(kind: str, hostnames: list[str], wanted: str | None) -> None:
-    node = Pod(
-        name="demo-ingress-1",
-        component="ingress",
-        address="10.0.0.1",
-        host_address="192.0.2.7",
-        ready=True,
-        started=True,
-        terminating=False,
-        lost=False,
-        trouble=None,
-        deletion_cost=None,
-        credentials_digest=None,
-        certificate_digest=None,
-    )
+    node = pod("demo-ingress-1", "ingress", address="10.0.0.1", host_address="192.0.2.7")
     made = cluster(ingress={"hostnames": hostnames, "service": {"type": kind}})
     assert url(made, service(kind), (node,)) == wanted
 

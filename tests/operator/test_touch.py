@@ -10,20 +10,14 @@ from chatoperator.metadata import (
     CREDENTIALS_HASH_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
 )
-from chatoperator.observed import Observed, Pod
+from chatoperator.observed import Observed
 from chatoperator.parts.ingress.tls.serving import Serving
 from chatoperator.reconcile.outcome import Outcome
 from chatoperator.reconcile.touch import stale_certificates, stale_mounts, touch, without_eviction_rule
-from tests.support.chatclusters import CREDENTIALS, cluster, desired
+from tests.support.chatclusters import CREDENTIALS, cluster, desired, pod
 from tests.support.memoryapi import MemoryApi
 
 DATABASE_SECRET = ("Secret", "demo-database")
-
-
-def pod(name: str, component: str, **changed: Any) -> Pod:
-    made: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Pod))
-    made |= {"name": name, "component": component, "ready": True, "started": True, "terminating": False}
-    return Pod(**{**made, "lost": False, "outlived": False, "has_eviction_rule": False, **changed})
 
 
 PODS = (pod("p", "postgres"), pod("s", "chatserver"), pod("i", "ingress"), pod("m", "migrate"))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest_asyncio
+
 from monitoring.rules import GROUPS
-from monitoring.rules.inhibition import INHIBITIONS
+from monitoring.rules.inhibition import INHIBITIONS, inhibit_rules
 from monitoring.rules.rendering import dump, spec
 from tests.support.cluster import until
 from tests.support.findings import tell
+from tests.support.monitored import Monitored, monitored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.support.monitored import Monitored
+    from tests.support.cluster import Cluster
 
 SCALE = 60
 """Durations in rules are divided by it."""
@@ -65,3 +68,10 @@ async def only_pages(watched: Monitored, cause: str | None = None) -> AsyncItera
     known = {cause} | {name for one in INHIBITIONS if one.cause == cause for name in one.consequences}
     tell(f"sent: {', '.join(sorted(watched.receiver.fired())) or 'nothing'}")
     assert paged <= known, f"{sorted(paged - known)} paged too"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def watched(made: Cluster) -> AsyncIterator[Monitored]:
+    """The cluster under the chart's rules, whose time runs faster."""
+    async with monitored(made, fast_rules(), inhibit_rules()) as watching:
+        yield watching

@@ -1,5 +1,6 @@
 """ChatClusters for tests, and a data plane that answers as a test says."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from chatoperator.desired import Desired
 from chatoperator.desired.database import DesiredDatabase, Volume
 from chatoperator.desired.migration import SchemaMigration, ServerTemplate
 from chatoperator.desired.release import Release
-from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.observed import AgentReport, Answer, Pod, Reading
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.parts.database.logins import Logins
@@ -154,3 +155,10 @@ class FakeProber:
     async def probe_once(self, target: Target, seconds: float) -> Answer:  # noqa: ARG002 - it answers at once
         """The same."""
         return await self.probe(target)
+
+
+def pod(name: str, component: str, **changed: Any) -> Pod:
+    """A pod that runs and is ready, of which nothing else is known."""
+    made: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Pod))
+    made |= {"name": name, "component": component, "ready": True, "started": True, "terminating": False}
+    return Pod(**{**made, "lost": False, "outlived": False, "has_eviction_rule": False, **changed})

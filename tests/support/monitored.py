@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcluster.deploy import OPERATOR_NAMESPACE
 from tests.support.alertmanager import Alertmanager, Notice, Receiver
+from tests.support.background import background
 from tests.support.cluster import ROOT, Cluster, environment
 from tests.support.prometheus import Prometheus, Target
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 1.0
 """Between two looks at which pods there are."""
-
-LOOK_SECONDS = 15
-"""Longest wait for kubectl's answer; it is run again then."""
 
 PORTS = {"chatserver": 9090, "ingress": 8404, "postgres": 8010, "probe": 9090, "operator": 9090}
 """Where each component has its page."""
@@ -83,14 +81,9 @@ async def monitored(
             Prometheus(rules=rules, alertmanager=alertmanager.address) as prometheus,
         ):
             prometheus.scrape(*await _targets(cluster, port))
-            following = asyncio.create_task(_follow(cluster, prometheus, port))
-            try:
+            async with background(_follow(cluster, prometheus, port)):
                 await prometheus.scraped()
                 yield Monitored(prometheus, receiver)
-            finally:
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await following
 
 
 @contextlib.asynccontextmanager
@@ -117,9 +110,8 @@ async def _follow(cluster: Cluster, prometheus: Prometheus, port: int) -> None:
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
         # The API server may be what a test has cut off; the pods known last stay targets.
-        with contextlib.suppress(AssertionError, TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
-                prometheus.scrape(*await _targets(cluster, port))
+        with contextlib.suppress(AssertionError):
+            prometheus.scrape(*await _targets(cluster, port))
 
 
 async def _targets(cluster: Cluster, port: int) -> list[Target]:

@@ -88,6 +88,18 @@ def scratch(name: str) -> Manifest:
     return {"name": name, "emptyDir": {"sizeLimit": SCRATCH_LIMIT}}
 
 
+def secret_volume(name: str, secret_name: str, paths: Mapping[str, str] | None = None) -> Manifest:
+    """A volume with a Secret, which only the pod's group can read.
+
+    Args:
+        name: Of the volume.
+        secret_name: Of the Secret.
+        paths: The file of each key; None: all keys, each in a file of its name.
+    """
+    items = {} if paths is None else {"items": [{"key": key, "path": path} for key, path in paths.items()]}
+    return {"name": name, "secret": {"secretName": secret_name, **items, "defaultMode": SECRET_FILE_MODE}}
+
+
 def pod_spec(
     *,
     user_id: int,

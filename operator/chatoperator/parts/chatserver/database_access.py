@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.metadata import chatserver_secret_name, database_secret_name
-from chatoperator.parts.pod import SECRET_FILE_MODE
+from chatoperator.parts.pod import secret_volume
 
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
@@ -49,26 +49,15 @@ def volumes(cluster: ChatCluster) -> list[Manifest]:
     """Their volumes. Of each Secret only the key that is needed: a CA's Secret may hold its private key."""
     external = cluster.database.external
     if external is None:
-        dsn = _secret("database", database_secret_name(cluster.name), DSN_KEY, DSN_KEY)
+        dsn = secret_volume("database", database_secret_name(cluster.name), {DSN_KEY: DSN_KEY})
     else:
-        dsn = _secret("database", external.secret_name, external.secret_key, DSN_KEY)
-    made = [
-        dsn,
-        {
-            "name": "chatserver",
-            "secret": {"secretName": chatserver_secret_name(cluster.name), "defaultMode": SECRET_FILE_MODE},
-        },
-    ]
+        dsn = secret_volume("database", external.secret_name, {external.secret_key: DSN_KEY})
+    made = [dsn, secret_volume("chatserver", chatserver_secret_name(cluster.name))]
     authority = _authority(cluster)
     if authority is not None:
-        made.append(_secret("database-ca", authority, AUTHORITY_KEY, AUTHORITY_KEY))
+        made.append(secret_volume("database-ca", authority, {AUTHORITY_KEY: AUTHORITY_KEY}))
     return made
 
 
 def _authority(cluster: ChatCluster) -> str | None:
     return cluster.database.external.ca_secret_name if cluster.database.external is not None else None
-
-
-def _secret(volume: str, name: str, key: str, path: str) -> Manifest:
-    items = [{"key": key, "path": path}]
-    return {"name": volume, "secret": {"secretName": name, "items": items, "defaultMode": SECRET_FILE_MODE}}

@@ -18,12 +18,12 @@ from chatoperator.parts.chatserver import database_access
 from chatoperator.parts.ingress.haproxy import DISCOVERY_SECONDS, READINESS_NOTICE_SECONDS, STAY_SECONDS
 from chatoperator.parts.placement import placement, pod_metadata, tolerations
 from chatoperator.parts.pod import (
-    SECRET_FILE_MODE,
     SERVICE_USER_ID,
     container_security,
     http_probe,
     pod_spec,
     resources,
+    secret_volume,
 )
 
 if TYPE_CHECKING:
@@ -266,12 +266,7 @@ def _webhook_volume(auth: Auth) -> tuple[list[Manifest], list[Manifest]]:
     """Volumes and mounts of the signing key. Migrations send no codes, so their Job has none."""
     if auth.webhook is None:
         return [], []
-    source = {
-        "secretName": auth.webhook.secret_name,
-        "items": [{"key": WEBHOOK_KEY, "path": WEBHOOK_KEY}],
-        "defaultMode": SECRET_FILE_MODE,
-    }
     return (
-        [{"name": "webhook", "secret": source}],
+        [secret_volume("webhook", auth.webhook.secret_name, {WEBHOOK_KEY: WEBHOOK_KEY})],
         [{"name": "webhook", "mountPath": WEBHOOK_FOLDER, "readOnly": True}],
     )

@@ -22,11 +22,11 @@ from chatoperator.parts.database.parameters import restart_digest
 from chatoperator.parts.placement import placement, pod_metadata
 from chatoperator.parts.pod import (
     POSTGRES_USER_ID,
-    SECRET_FILE_MODE,
     container_security,
     pod_spec,
     resources,
     scratch,
+    secret_volume,
     usable,
 )
 
@@ -190,10 +190,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
     }
     volumes: list[Manifest] = [
         {"name": "data", "persistentVolumeClaim": {"claimName": claim_name(cluster.name)}},
-        {
-            "name": "credentials",
-            "secret": {"secretName": database_secret_name(cluster.name), "defaultMode": SECRET_FILE_MODE},
-        },
+        secret_volume("credentials", database_secret_name(cluster.name)),
         {"name": "config", "configMap": {"name": config_name}},
         scratch("run"),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}},

@@ -20,13 +20,13 @@ from chatoperator.parts.ingress import haproxy, telemetry
 from chatoperator.parts.ingress.clients import ClientLimits
 from chatoperator.parts.placement import placement, pod_metadata, tolerations
 from chatoperator.parts.pod import (
-    SECRET_FILE_MODE,
     SERVICE_USER_ID,
     container_security,
     http_probe,
     pod_spec,
     resources,
     scratch,
+    secret_volume,
     usable,
 )
 
@@ -183,14 +183,7 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
     }
     volumes: list[Manifest] = [
         {"name": "config", "configMap": {"name": name}},
-        {
-            "name": "tls",
-            "secret": {
-                "secretName": tls_secret_name(cluster.name),
-                "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
-                "defaultMode": SECRET_FILE_MODE,
-            },
-        },
+        secret_volume("tls", tls_secret_name(cluster.name), {"tls.crt": "tls.crt", "tls.key": "tls.key"}),
         scratch("run"),
     ]
     return {

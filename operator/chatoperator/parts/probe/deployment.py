@@ -8,12 +8,12 @@ from chatoperator.api.pods import Resources
 from chatoperator.metadata import metadata, part_name, probe_secret_name, selector, service_host, tls_secret_name
 from chatoperator.parts.placement import placement, pod_metadata, tolerations
 from chatoperator.parts.pod import (
-    SECRET_FILE_MODE,
     SERVICE_USER_ID,
     container_security,
     http_probe,
     pod_spec,
     resources,
+    secret_volume,
 )
 from chatoperator.parts.probe.tokens import TOKENS_KEY
 
@@ -90,9 +90,9 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, cluster_do
                         user_id=SERVICE_USER_ID,
                         containers=[container],
                         volumes=[
-                            _of_secret("tokens", probe_secret_name(cluster.name), TOKENS_KEY),
+                            secret_volume("tokens", probe_secret_name(cluster.name), {TOKENS_KEY: TOKENS_KEY}),
                             # Without the private key.
-                            _of_secret("tls", tls_secret_name(cluster.name), CERTIFICATE_KEY),
+                            secret_volume("tls", tls_secret_name(cluster.name), {CERTIFICATE_KEY: CERTIFICATE_KEY}),
                         ],
                         pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=GRACE_SECONDS,
@@ -101,17 +101,5 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, cluster_do
                     "tolerations": tolerations(template.tolerations),
                 },
             },
-        },
-    }
-
-
-def _of_secret(name: str, secret_name: str, key: str) -> Manifest:
-    """A volume with one key of a Secret."""
-    return {
-        "name": name,
-        "secret": {
-            "secretName": secret_name,
-            "items": [{"key": key, "path": key}],
-            "defaultMode": SECRET_FILE_MODE,
         },
     }
