@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.reconcile.series import COMPONENTS
 from localcluster.deploy import OPERATOR_NAMESPACE
 from tests.support.alertmanager import Alertmanager, Notice, Receiver
 from tests.support.background import background
@@ -27,6 +28,9 @@ FOLLOW_SECONDS = 1.0
 
 PORTS = {"chatserver": 9090, "ingress": 8404, "postgres": 8010, "probe": 9090, "operator": 9090}
 """Where each component has its page."""
+
+NAMES = {part: component for component, part in COMPONENTS.items()}
+"""Of the parts, as the label of their series says."""
 
 CHATS = "app.kubernetes.io/managed-by=chatcluster-operator"
 OPERATOR = "app.kubernetes.io/name=chatcluster-operator"
@@ -133,7 +137,7 @@ def _target(pod: Mapping[str, Any], port: int) -> Target:
     component = labels["app.kubernetes.io/component"]
     made = {
         "namespace": metadata["namespace"],
-        "component": "database" if component == "postgres" else component,
+        "component": NAMES.get(component, component),
         "pod": metadata["name"],
     }
     if component != "operator":
