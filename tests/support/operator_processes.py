@@ -100,7 +100,11 @@ class Process:
 
     @property
     def runs(self) -> bool:
-        return self._process.poll() is None
+        return self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
