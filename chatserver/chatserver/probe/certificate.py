@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import certifi
+from cryptography import x509
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 HTTPS_PORT = 443
-
-_SEQUENCE, _CONTEXT_0, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
-_SHORT_YEAR = 1950
-"""Two digits of a UTCTime are the years 1950 to 2049 (RFC 5280)."""
 
 
 class CertificateUnreadable(ValueError):
@@ -51,37 +46,9 @@ def expiry_of(certificate: bytes) -> float:
         CertificateUnreadable: It is none.
     """
     try:
-        (_, signed), *_ = _elements(certificate)
-        (_, content), *_ = _elements(signed)
-        fields = [element for element in _elements(content) if element[0] != _CONTEXT_0]
-        # Serial number, algorithm, issuer, validity: from notBefore to notAfter.
-        _, (tag, text) = _elements(fields[3][1])
-        return _time(tag, text.decode("ascii")).timestamp()
-    except (ValueError, IndexError) as error:
+        return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    except ValueError as error:
         raise CertificateUnreadable(f"this is no X.509 certificate: {error}") from error
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the tag and content of each DER element; raises ValueError or IndexError for what is none."""
-    at = 0
-    while at < len(data):
-        tag, length, at = data[at], data[at + 1], at + 2
-        if length & 0x80:
-            size = length & 0x7F
-            length, at = int.from_bytes(data[at : at + size], "big"), at + size
-        if at + length > len(data):
-            raise ValueError("an element is longer than what holds it")
-        yield tag, data[at : at + length]
-        at += length
-
-
-def _time(tag: int, text: str) -> dt.datetime:
-    if tag == _UTC_TIME:
-        year = int(text[:2])
-        text = f"{year + (2000 if year + 1900 < _SHORT_YEAR else 1900)}{text[2:]}"
-    elif tag != _GENERALIZED_TIME:
-        raise ValueError(f"tag {tag} is no time")
-    return dt.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=dt.UTC)
 
 
 class Trust:
