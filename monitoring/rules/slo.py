@@ -95,9 +95,14 @@ SLOW = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
 OBJECTIVE = "chatcluster_slo:objective:ratio"
 EVENTS = "chatcluster_slo:events:rate5m"
 ERRORS = "chatcluster_slo:errors:rate5m"
+EVENTS_OF_AN_HOUR = "chatcluster_slo:events:rate1h"
+ERRORS_OF_AN_HOUR = "chatcluster_slo:errors:rate1h"
+"""What the budget is summed up from: a query of 30 days at steps of minutes would exceed Prometheus' limit of samples
+with some hundreds of chats (`query.max-samples`)."""
+
 BUDGET_LEFT = "chatcluster_slo:budget_left:ratio30d"
-"""What is left of the budget of the last 30 days: 1 is all of it, below 0 the objective is missed. A Prometheus that is
-younger judges by what it has."""
+"""What is left of the budget of the last 30 days, up to the last full hour: 1 is all of it, below 0 the objective is
+missed. A Prometheus that is younger judges by what it has."""
 
 
 def ratio(window: str) -> str:
@@ -174,9 +179,12 @@ GROUPS = (
         "4m",
         (
             *(_ratio(window) for window in _WINDOWS[4:]),
+            Record(EVENTS_OF_AN_HOUR, f"avg_over_time({EVENTS}{_range('1h')})"),
+            Record(ERRORS_OF_AN_HOUR, f"avg_over_time({ERRORS}{_range('1h')})"),
             Record(
                 BUDGET_LEFT,
-                f"1 - (\nsum_over_time({ERRORS}[30d:5m])\n/\n(sum_over_time({EVENTS}[30d:5m]) > 0)\n)\n"
+                f"1 - (\nsum_over_time({ERRORS_OF_AN_HOUR}[30d:1h])\n/\n"
+                f"(sum_over_time({EVENTS_OF_AN_HOUR}[30d:1h]) > 0)\n)\n"
                 f"/ on (slo) group_left () (1 - {OBJECTIVE})",
             ),
         ),

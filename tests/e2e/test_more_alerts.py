@@ -266,7 +266,7 @@ def _small_manifests(node: str, folder: str, readers: object) -> list[dict[str, 
         "ingress": {"hostnames": ["small.example.com"], "replicas": 1},
         "chatserver": {"drainSeconds": 10, "scaling": {"minReplicas": 1, "maxReplicas": 1}},
         "database": {"storage": {"size": "1Gi", "storageClassName": ""}},
-        "auth": {"otp": {"sender": "Log"}},
+        "auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True}},
         "networkPolicies": {"metricsFrom": readers},
     }
     return [
