@@ -1,15 +1,17 @@
 """The group-committing writer: collects the sends of this server and commits them in few transactions.
 
-A message that arrives while nothing is written is written at once; those that arrive meanwhile are collected until that
-commit is done, so that batches grow with the load and no message waits for a timer. When many wait, or one waits for
-long, further batches run beside it. No two of them have rows of one chat: they would wait for each other's locks.
-Waiting messages are kept by chat, so that finding those that may be written next needs no search.
+A message that arrives after a pause is written at once; those that arrive meanwhile are collected until that commit is
+done, and until a few milliseconds after its batch was started (``messaging/pacing.py``), so that batches grow with the
+load. When many wait, or one waits for long, further batches run beside it. No two of them have rows of one chat: they
+would wait for each other's locks. Waiting messages are kept by chat, so that finding those that may be written next
+needs no search.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import sys
 import time
 from collections import deque
@@ -22,6 +24,7 @@ from chatserver.errors import (
     InternalError,
     ServiceUnavailable,
 )
+from chatserver.messaging.pacing import EAGER_ROWS, seconds_to_wait
 from chatserver.messaging.pending import Pending, answer, answer_late, outcome_of
 from chatserver.storage.calls import CallTimes
 from chatserver.storage.messages import store_messages
@@ -39,12 +42,6 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 128
 """Rows of one batch at most: the rate hardly rises beyond, a failed one is redone row by row."""
-
-EAGER_ROWS = 64
-"""Waiting rows that are worth a batch beside those under way."""
-
-PATIENCE_SECONDS = 0.005
-"""Seconds after which a waiting row gets a batch beside those under way: a commit that takes longer may be stuck."""
 
 SHORT_CHARS = 1024
 """Characters of a text that is not counted in QUEUE_BYTES: nearly all have fewer; 10,000 of them take 10 to 40 MiB."""
@@ -72,6 +69,7 @@ class MessageWriter:
         in_flight: batches in flight at most; each takes one connection of the pool.
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
         queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
+        monotonic: the clock, in seconds.
     """
 
     def __init__(
@@ -83,10 +81,12 @@ class MessageWriter:
         in_flight: int = 4,
         queue_rows: int = 10_000,
         queue_bytes: int = QUEUE_BYTES,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._listener = listener
         self._times = times
+        self._monotonic = monotonic
         self._queue_rows = queue_rows
         self._queue_bytes = queue_bytes
         self._in_flight = in_flight
@@ -95,6 +95,8 @@ class MessageWriter:
         self._ready: dict[int, deque[Pending]] = {}
         self._busy: dict[int, deque[Pending]] = {}
         self._ready_rows = 0
+        # Of the last batch; before the first one nothing is waited for.
+        self._started_at = -math.inf
         self._running: dict[asyncio.Task[None], list[Pending]] = {}
         self._look: asyncio.Handle | None = None
         self._expiry: asyncio.Task[None] | None = None
@@ -143,7 +145,7 @@ class MessageWriter:
         Raises:
             ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.
         """
-        pending = Pending(message, on_result, time.monotonic())
+        pending = Pending(message, on_result, self._monotonic())
         if self._closing or self._expiry is None:
             raise ServiceUnavailable("This server is draining; connect again.")
         if self._queued >= self._queue_rows:
@@ -204,19 +206,22 @@ class MessageWriter:
         """Write what waits as far as it is due, and look again when more is due."""
         self._look = None
         while self._ready and len(self._running) < self._in_flight:
-            wait_seconds = self._seconds_to_wait()
+            now = self._monotonic()
+            wait_seconds = seconds_to_wait(
+                now,
+                rows=self._ready_rows,
+                oldest_at=next(iter(self._ready.values()))[0].queued_at,
+                started_at=self._started_at,
+                running=bool(self._running),
+            )
             if wait_seconds > 0:
                 self._look_in(wait_seconds)
                 return
             batch = self._take()
             if batch:
+                self._started_at = now
                 task = asyncio.create_task(self._run(batch), name="write-batch")
                 self._running[task] = batch
-
-    def _seconds_to_wait(self) -> float:
-        if not self._running or self._ready_rows >= EAGER_ROWS:
-            return 0.0
-        return next(iter(self._ready.values()))[0].queued_at + PATIENCE_SECONDS - time.monotonic()
 
     def _take(self) -> list[Pending]:
         """Return the rows of the first chats, as many as fit into a batch; these chats are busy from now on."""
@@ -270,7 +275,7 @@ class MessageWriter:
         """Answer sends that have waited too long; their rows still count as queued until a batch takes them."""
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
-            now = time.monotonic()
+            now = self._monotonic()
             answer_late(self._running.values(), now - WRITE_SECONDS)
             late = answer_late(self._queues(), now - WRITE_SECONDS)
             if late and self._times is not None:
@@ -296,7 +301,7 @@ class MessageWriter:
 
     async def _store_timed(self, batch: Sequence[Pending]) -> Sequence[AppendResult]:
         """Store a batch and have its times taken; raises as of ``store_messages``."""
-        started_at, call = time.monotonic(), CallTimes("store")
+        started_at, call = self._monotonic(), CallTimes("store")
         try:
             return await self._store([pending.message for pending in batch], call)
         finally:
