@@ -13,8 +13,17 @@ import msgspec
 
 from chatserver import emojis
 
-MAX_ID: Final = 2**63 - 1
-"""The largest id or seq: PostgreSQL's bigint."""
+MAX_ID: Final = 2**53 - 1
+"""The largest id or seq that is given out: the last that JavaScript's numbers and other doubles keep exactly."""
+
+MAX_NUMBER: Final = 2**63 - 1
+"""The largest number that a request may have for an id or seq: PostgreSQL's bigint. Nothing has one above MAX_ID."""
+
+LOCAL_ID_BITS: Final = 43
+"""Low bits of a chat_id or message_id: its number within a shard. The 10 bits above name the shard, today 0."""
+
+LAST_SHARD: Final = MAX_ID >> LOCAL_ID_BITS
+"""The greatest shard that an id can name."""
 
 LAST_SECOND: Final = 253_402_300_799
 """Unix seconds: the last second of the year 9999, the last that a timestamp can hold here."""
@@ -62,8 +71,12 @@ def text(least: int, most: int, pattern: str | None = None, **more: Any) -> msgs
     return msgspec.Meta(extra_json_schema={name: value for name, value in schema.items() if value is not None})
 
 
-Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
-Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+# Of requests: a number above MAX_ID is answered as any other that nothing has, not rejected as a wrong type.
+Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
+Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+# Of answers and pushed frames.
+GivenId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+GivenSeq = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 Timestamp = Annotated[float, msgspec.Meta(ge=0, le=LAST_SECOND)]
 # In JSON the keys of an object are texts.
 ById = msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": _ID_PATTERN}})

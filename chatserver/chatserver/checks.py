@@ -68,7 +68,12 @@ def check_client_id(text: str) -> str:
 
 
 def is_id(number: int) -> bool:
-    """Return whether a number can be an id or a seq: positive, and within PostgreSQL's bigint."""
+    """Return whether something can have this id or seq: whether it is positive and at most MAX_ID.
+
+    Example:
+        >>> [is_id(number) for number in (0, 1, 2**53 - 1, 2**53)]
+        [False, True, True, False]
+    """
     return 0 < number <= bounds.MAX_ID
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from chatserver import bounds, surrogates
-from chatserver.bounds import Id, Seq  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver.bounds import GivenId, GivenSeq, Id, Seq  # noqa: TC001 - msgspec reads the annotations at run time
 from chatserver.model import SendMessage
 
 SUBPROTOCOL = "chat.v1"
@@ -108,7 +108,7 @@ ClientFrame = Send | Delivered | Read | Typing | Sync | Subscribe | Ping
 class Welcome(Frame, frozen=True, tag="welcome"):
     """The first frame of a connection."""
 
-    user_id: int
+    user_id: GivenId
     conn_id: str
     server: str
     server_time: str
@@ -121,9 +121,9 @@ class Ack(Frame, frozen=True, tag="ack"):
     """The message is committed."""
 
     id: str
-    message_id: int
-    chat_id: int
-    seq: int
+    message_id: GivenId
+    chat_id: GivenId
+    seq: GivenSeq
     created_at: str
     duplicate: bool
 
@@ -137,10 +137,10 @@ class Message(Frame, frozen=True, tag="message"):
 class Receipt(Frame, frozen=True, tag="receipt"):
     """A member's watermarks."""
 
-    chat_id: int
-    user_id: int
-    delivered_seq: int
-    read_seq: int
+    chat_id: GivenId
+    user_id: GivenId
+    delivered_seq: GivenSeq
+    read_seq: GivenSeq
 
 
 class Synced(Frame, frozen=True, tag="synced"):
@@ -153,14 +153,14 @@ class Synced(Frame, frozen=True, tag="synced"):
 class TypingFrom(Frame, frozen=True, tag="typing"):
     """A user is typing."""
 
-    chat_id: int
-    user_id: int
+    chat_id: GivenId
+    user_id: GivenId
 
 
 class Presence(Frame, frozen=True, tag="presence"):
     """A user came online or went offline."""
 
-    user_id: int
+    user_id: GivenId
     online: bool
     last_seen: str | None
 
@@ -168,7 +168,7 @@ class Presence(Frame, frozen=True, tag="presence"):
 class Profile(Frame, frozen=True, tag="profile"):
     """A user who shares a chat with this user has changed their name or picture."""
 
-    user_id: int
+    user_id: GivenId
     username: str | None
     profile_picture_url: str | None
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 API_VERSION = "1"
 SCHEMAS = "#/components/schemas/{name}"
 DESCRIPTION = (
-    "Ids and seq are whole numbers up to 2^63-1. Times are RFC 3339 in UTC, or Unix seconds. Later versions may add "
-    "fields, kinds and codes: ignore unknown ones. docs/protocol.md explains how the calls work together."
+    "Ids and seq are whole numbers up to 2^53-1; a greater one in a request, up to 2^63-1, is answered as an id that "
+    "does not exist. Times are RFC 3339 in UTC, or Unix seconds. Later versions may add fields, kinds and "
+    "codes: ignore unknown ones. docs/protocol.md explains how the calls work together."
 )
 # Of any request: not valid HTTP, bytes that stop arriving, a body over the limit, a defect.
 _OF_EVERY_CALL = (BadRequest, RequestTimedOut, TooLarge, InternalError)

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatserver import bounds
 from chatserver.apidocs.markup import code, joined, link, page, prose, table, tag
 from chatserver.apidocs.openapi import catalogue
 from chatserver.http.routes.page import SECURITY_HEADERS
@@ -260,6 +261,7 @@ def _bounds(least: float | None, most: float | None, unit: str) -> list[Content]
         return [] if not least else [f", {least:,} {unit} or more".replace("  ", " ")]
     if least == most:
         return [f", {most:,} {unit}".rstrip()]
-    known = "2^63-1" if most == 2**63 - 1 else f"{most:,}"
+    powers: dict[float, str] = {bounds.MAX_ID: "2^53-1", bounds.MAX_NUMBER: "2^63-1"}
+    known = powers.get(most, f"{most:,}")
     said = f", at most {known}" if not least and unit else f", {least or 0:,} to {known}"
     return [f"{said} {unit}".rstrip()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import msgspec
 
 from chatserver import surrogates
-from chatserver.bounds import MAX_ID
+from chatserver.bounds import MAX_NUMBER
 from chatserver.errors import BadRequest, ValidationFailed
 from chatserver.http.sanic_server import ApiResponse
 
@@ -73,8 +73,8 @@ def path_id(raw: str, name: str) -> int:
         ValidationFailed: it is none.
     """
     value = int(raw) if re.fullmatch(r"[0-9]{1,19}", raw) else 0
-    if not 1 <= value <= MAX_ID:
-        raise ValidationFailed.of(name, f"must be a whole number from 1 to {MAX_ID}")
+    if not 1 <= value <= MAX_NUMBER:
+        raise ValidationFailed.of(name, f"must be a whole number from 1 to {MAX_NUMBER}")
     return value
 
 

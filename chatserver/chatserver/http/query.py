@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from chatserver.bounds import MAX_ID
+from chatserver.bounds import MAX_NUMBER
 from chatserver.errors import ValidationFailed
 from chatserver.http.call import call_of
 
@@ -65,7 +65,7 @@ class OptionalNumberParameter(Parameter[int | None]):
 
     _: KW_ONLY
     least: int = 0
-    most: int = MAX_ID
+    most: int = MAX_NUMBER
 
     @property
     def schema(self) -> Schema:

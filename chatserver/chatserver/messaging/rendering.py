@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
+from chatserver.bounds import GivenId, GivenSeq  # noqa: TC001 - msgspec reads the annotations
 from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
     ChatKind,
     EventKind,
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 class RowView(msgspec.Struct, frozen=True, rename={"from_name": "from"}):
     """A row as in ``GET /api/messages``, histories and ``message`` frames."""
 
-    message_id: int
-    chat_id: int
-    seq: int
+    message_id: GivenId
+    chat_id: GivenId
+    seq: GivenSeq
     kind: EventKind
     from_name: str
-    from_id: int
+    from_id: GivenId
     to: str | None
     text: str | None
     type: MessageType
@@ -42,8 +43,8 @@ class RowView(msgspec.Struct, frozen=True, rename={"from_name": "from"}):
     created_at: str
     status: Status
     client_id: str
-    reply_to: int | None = None
-    target_seq: int | None = None
+    reply_to: GivenSeq | None = None
+    target_seq: GivenSeq | None = None
     detail: dict[str, Any] | None = None
     edited_at: str | None = None
     deleted_at: str | None = None
@@ -54,21 +55,21 @@ class EventFrame(TypedDict):
     """A row of another kind than ``message``; the members of its ``detail`` stand beside these."""
 
     type: Literal["event"]
-    chat_id: int
-    seq: int
+    chat_id: GivenId
+    seq: GivenSeq
     kind: EventKind
     by: int
     at: str
-    target_seq: NotRequired[int]
+    target_seq: NotRequired[GivenSeq]
     text: NotRequired[str]
 
 
 class SentView(TypedDict):
     """The answer to a send: the message is committed."""
 
-    message_id: int
-    chat_id: int
-    seq: int
+    message_id: GivenId
+    chat_id: GivenId
+    seq: GivenSeq
     status: Status
     created_at: str
     duplicate: bool
@@ -78,14 +79,14 @@ class SentView(TypedDict):
 class ChangeView(TypedDict):
     """The row of a change, and its chat; `seq` is null when nothing changed."""
 
-    chat_id: int
-    seq: int | None
+    chat_id: GivenId
+    seq: GivenSeq | None
 
 
 class DeviceView(TypedDict):
     """A signed-in device; `current` is that of the caller."""
 
-    device_id: int
+    device_id: GivenId
     device_name: str | None
     created_at: str
     last_used_at: str
@@ -96,10 +97,10 @@ class DeviceView(TypedDict):
 class ChatView(TypedDict):
     """A chat as one of its members sees it; in a list, `members` are 50 at most, the caller among them."""
 
-    chat_id: int
+    chat_id: GivenId
     kind: ChatKind
     group_name: str | None
-    last_seq: int
+    last_seq: GivenSeq
     last_at: str
     last_message: RowView | None
     unread: int
@@ -111,21 +112,21 @@ class ChatView(TypedDict):
 class SyncedChatView(TypedDict):
     """The state of a chat at the end of a sync; `members` is null where they are too many."""
 
-    chat_id: int
-    last_seq: int
+    chat_id: GivenId
+    last_seq: GivenSeq
     members: list[MemberView] | None
 
 
 class GroupView(TypedDict):
     """A group; `seq` is the row of the change, null when nothing changed."""
 
-    group_id: int
-    chat_id: int
+    group_id: GivenId
+    chat_id: GivenId
     group_name: str
-    created_by: int
+    created_by: GivenId
     created_at: str
     members: list[MemberView]
-    seq: int | None
+    seq: GivenSeq | None
 
 
 def view_row(row: MessageRow) -> RowView:

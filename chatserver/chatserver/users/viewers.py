@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from chatserver.bounds import GivenId, GivenSeq  # noqa: TC001 - msgspec reads the annotations
 from chatserver.model import Role  # noqa: TC001 - msgspec reads the annotations
 from chatserver.times import rfc3339, rfc3339_or_none
 from chatserver.visibility import crosses_block, may_see
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class UserView(TypedDict):
     """A profile; what the caller may not see is null (`chatserver.visibility`)."""
 
-    user_id: int
+    user_id: GivenId
     username: str | None
     profile_picture_url: str | None
     created_at: str | None
@@ -29,11 +30,11 @@ class UserView(TypedDict):
 class MemberView(TypedDict):
     """A current member of a chat and their watermarks, which are null across a block."""
 
-    user_id: int
+    user_id: GivenId
     username: str | None
     role: Role
-    delivered_seq: int | None
-    read_seq: int | None
+    delivered_seq: GivenSeq | None
+    read_seq: GivenSeq | None
 
 
 def view_user(user: User, relation: Relation) -> UserView:

@@ -54,7 +54,7 @@ class SessionAnswer(TypedDict):
     """The token of a device, which only this answer contains."""
 
     token: str
-    device_id: int
+    device_id: bounds.GivenId
     user: UserView
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from chatserver.bounds import GivenId  # noqa: TC001 - msgspec reads the annotations
 from chatserver.errors import UserNotFound
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, count_change
@@ -20,7 +21,7 @@ CALLS = Calls()
 class BlocksAnswer(TypedDict):
     """The users that the caller has blocked, ascending."""
 
-    user_ids: list[int]
+    user_ids: list[GivenId]
 
 
 @CALLS.add("GET /api/blocks", answer=BlocksAnswer)
