@@ -1,7 +1,7 @@
 """The migration runner: numbered SQL files, each applied once, in order, in its own transaction, under one lock.
 
-A file with the line ``-- transaction: none`` is run statement by statement, for indexes that are built while servers
-write. After an interruption it is run again from its beginning: each statement must be repeatable.
+A file with the line ``-- transaction: none`` is run without one, for indexes that are built while servers write. After
+an interruption it is run again from its beginning: each command must be repeatable.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.storage.commands import split_commands
 from chatserver.storage.database import Database, single_connection
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ BACK_OFF_MAX_SECONDS = 10.0
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _HEADER = re.compile(r"^-- oldest code: (\d+)$", re.MULTILINE)
 _NO_TRANSACTION = re.compile(r"^-- transaction: none$", re.MULTILINE)
-_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _BUILD = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (IF NOT EXISTS )?(\w+)", re.IGNORECASE)
 _LOCKED = frozenset({"55P03", "40P01"})
 """SQLSTATEs for a lock that another session holds: not available in time, and a resolved deadlock."""
@@ -68,7 +68,7 @@ class Migration(msgspec.Struct, frozen=True):
         number: its position in the order; the highest number of a release is its version of the schema.
         oldest_code: the lowest version whose code still works once this migration is applied.
         checksum: SHA-256 of the text, in hex.
-        statements: those of a file that is run outside a transaction; empty: the whole text runs in one transaction.
+        in_transaction: its commands run in one transaction.
     """
 
     number: int
@@ -76,7 +76,12 @@ class Migration(msgspec.Struct, frozen=True):
     oldest_code: int
     checksum: str
     sql: str
-    statements: tuple[str, ...] = ()
+    in_transaction: bool = True
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Its commands, in order."""
+        return split_commands(self.sql)
 
 
 class AppliedMigration(msgspec.Struct, frozen=True):
@@ -109,27 +114,28 @@ def parse_migrations(files: Mapping[str, str]) -> tuple[Migration, ...]:
         if not header:
             raise ValueError(f"migration {name!r} lacks its line '-- oldest code: N'")
         checksum = hashlib.sha256(files[name].encode()).hexdigest()
-        statements = _statements(name, files[name]) if _NO_TRANSACTION.search(files[name]) else ()
-        migrations.append(Migration(expected, name, int(header[1]), checksum, files[name], statements))
+        in_transaction = not _NO_TRANSACTION.search(files[name])
+        migration = Migration(expected, name, int(header[1]), checksum, files[name], in_transaction)
+        if not in_transaction:
+            _check_repeatable(migration)
+        migrations.append(migration)
     return tuple(migrations)
 
 
-def _statements(name: str, text: str) -> tuple[str, ...]:
-    """Return the statements of a file that is run outside a transaction.
+def _check_repeatable(migration: Migration) -> None:
+    """Check a file that is run outside a transaction.
 
     Raises:
-        ValueError: it has no statement, one that cannot be repeated, or a semicolon within one.
+        ValueError: it has no command, or one that cannot be repeated.
     """
-    if "$$" in text:
-        raise ValueError(f"migration {name!r} has a body in $$: it needs a transaction")
-    statements = tuple(part.strip() for part in _COMMENT.sub("", text).split(";") if part.strip())
-    if not statements or any(statement.count("'") % 2 for statement in statements):
-        raise ValueError(f"migration {name!r} has no statement, or a semicolon within one")
-    for statement in statements:
-        built = _BUILD.match(statement)
+    if not migration.commands:
+        raise ValueError(f"migration {migration.name!r} has no command")
+    for command in migration.commands:
+        built = _BUILD.match(command)
         if built and not built[1]:
-            raise ValueError(f"migration {name!r} builds {built[2]} without IF NOT EXISTS, so it cannot be repeated")
-    return statements
+            raise ValueError(
+                f"migration {migration.name!r} builds {built[2]} without IF NOT EXISTS, so it cannot be repeated"
+            )
 
 
 def plan(known: Sequence[Migration], applied: Sequence[AppliedMigration]) -> tuple[Migration, ...]:
@@ -243,18 +249,19 @@ class _MigrationRunner:
             wait_seconds = min(wait_seconds * 2, BACK_OFF_MAX_SECONDS)
 
     async def _try(self, migration: Migration) -> None:
-        if not migration.statements:
+        if migration.in_transaction:
             await self._set_lock_timeout(LOCK_SECONDS)
             async with self._connection.transaction():
-                await self._connection.execute(migration.sql)
+                for command in migration.commands:
+                    await self._connection.execute(command)
                 await self._record(migration)
             return
         await self._set_lock_timeout(CONCURRENT_LOCK_SECONDS)
-        for statement in migration.statements:
-            built = _BUILD.match(statement)
+        for command in migration.commands:
+            built = _BUILD.match(command)
             if built:
                 await self._drop_half_built(built[2])
-            await self._connection.execute(statement)
+            await self._connection.execute(command)
         await self._record(migration)
 
     async def _set_lock_timeout(self, seconds: float) -> None:
