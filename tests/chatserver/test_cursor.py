@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatserver.bounds import CURSOR_MAX_CHARS
 from chatserver.errors import ValidationFailed
 from chatserver.messaging.cursor import (
     ChatWalk,
     FeedCursor,
+    ShardsPosition,
     decode_chat_walk,
     decode_since,
     encode_chat_walk,
@@ -40,6 +42,21 @@ cursors = st.builds(
     st.none() | seconds,
     st.none() | snapshots(),
     st.none() | st.builds(FeedKey, st.integers(0, 2**50), st.integers(0, 2**61), st.integers(0, 2**61)),
+    st.lists(st.sets(st.integers(1, 255), min_size=1), max_size=4).flatmap(
+        # Each database has shards of its own: 256 apart.
+        lambda groups: st.tuples(
+            *(
+                st.builds(
+                    ShardsPosition,
+                    st.just(tuple(sorted(256 * number + shard for shard in shards))),
+                    st.text(min_size=1, max_size=16),
+                    st.none() | snapshots(),
+                    st.none() | snapshots(),
+                )
+                for number, shards in enumerate(groups)
+            )
+        )
+    ),
 )
 
 
@@ -49,6 +66,57 @@ def test_cursor_comes_back_as_it_left(cursor: FeedCursor) -> None:
     assert decode_since(text) == cursor
     assert re.fullmatch(r"[A-Za-z0-9._\-]+", text)
     assert not re.fullmatch(r"[0-9]{1,12}", text)
+
+
+def packed(*fields: object) -> str:
+    return "c1." + base64.urlsafe_b64encode(msgspec.msgpack.encode(fields)).decode().rstrip("=")
+
+
+ONE_DATABASE = [
+    (("e", (5, 4, 1, 2), None, None, None), FeedCursor("e", lower="5:9:6,8")),
+    (("e", None, 7, (5, 0), (1, 2, 3)), FeedCursor("e", from_second=7, upper="5:5:", after=FeedKey(1, 2, 3))),
+]
+
+
+@pytest.mark.parametrize(("fields", "cursor"), ONE_DATABASE)
+def test_a_cursor_of_one_database_is_the_same_in_the_release_before(
+    fields: tuple[object, ...], cursor: FeedCursor
+) -> None:
+    assert decode_since(packed(*fields)) == cursor
+    assert encode_feed_cursor(cursor) == packed(*fields)
+
+
+def test_a_cursor_has_room_for_every_shard() -> None:
+    shards = [tuple(range(first, 1024, 32)) for first in range(1, 32)]
+    # As large as they become after 300,000 transactions a second for a century, with ten open ones.
+    snapshot = f"{10**15}:{10**15 + 5000}:{','.join(str(10**15 + 400 * number) for number in range(10))}"
+    elsewhere = tuple(ShardsPosition(some, "0123456789abcdef", lower=snapshot) for some in shards)
+    cursor = FeedCursor("0123456789abcdef", lower=snapshot, elsewhere=elsewhere)
+    text = encode_feed_cursor(cursor)
+    assert sum(len(position.shards) for position in elsewhere) == 1023 - 31
+    assert len(text) < CURSOR_MAX_CHARS
+    assert decode_since(text) == cursor
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        [((), "e", None, None)],
+        [((0,), "e", None, None)],
+        [((-1,), "e", None, None)],
+        [((1, 0), "e", None, None)],
+        [((1024,), "e", None, None)],
+        [((1023, 1), "e", None, None)],
+        [((1,), "", None, None)],
+        [((1,), "e", (5,), None)],
+        [((1,), "e", None, None), ((1,), "f", None, None)],
+        [((1,), "e", None, None, None)],
+        [((1,), "e")],
+    ],
+)
+def test_shards_that_no_server_names_are_refused(elsewhere: list[object]) -> None:
+    with pytest.raises(ValidationFailed):
+        decode_since(packed("e", None, None, None, None, elsewhere))
 
 
 @given(st.text() | st.binary().map(lambda data: "c1." + data.hex()) | st.from_regex(r"c1\.[A-Za-z0-9_\-]{0,60}"))

@@ -6,11 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from chatserver.errors import CursorExpired, ValidationFailed
 from chatserver.messaging import feed, groups
-from chatserver.messaging.cursor import decode_since
+from chatserver.messaging.cursor import FeedCursor, ShardsPosition, decode_since, encode_feed_cursor
 from chatserver.storage.feed import _FEED
 from tests.support.people import Server, running_server, sign_in
 
@@ -167,6 +168,19 @@ async def test_cursor_of_another_history_has_expired(server: Server) -> None:
     await server.database.execute("UPDATE meta SET epoch = 'restored'")
     with pytest.raises(CursorExpired):
         await feed.read_feed(server.database, ada.user.user_id, since=page.next_since)
+
+
+async def test_a_cursor_of_shards_that_are_not_here_expires_instead_of_missing_their_rows(server: Server) -> None:
+    ada = await sign_in(server.database, "Ada")
+    page = await feed.read_feed(server.database, ada.user.user_id)
+    cursor = decode_since(page.next_since)
+    assert isinstance(cursor, FeedCursor)
+    wider = msgspec.structs.replace(cursor, elsewhere=(ShardsPosition((1, 2), "e", lower="5:5:"),))
+    since = encode_feed_cursor(wider)
+    with pytest.raises(CursorExpired):
+        await feed.read_feed(server.database, ada.user.user_id, since=since)
+    query = feed.FeedQuery(since=since, limit=10, events=False)
+    assert await feed.read_feeds(server.database, ada.user.user_id, [query]) == {}
 
 
 @pytest.mark.parametrize("since", ["", "abc", "-5", "1234567890123", "c1.", "c1.!!!!", "c1.k6Fhoaai", "1.5"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from chatserver.bounds import CURSOR_MAX_CHARS, LAST_SECOND
+from chatserver.bounds import CURSOR_MAX_CHARS, LAST_SECOND, LAST_SHARD
 from chatserver.errors import ValidationFailed
 from chatserver.storage.feed import FeedKey
 
@@ -27,7 +27,23 @@ _UNIX_SECONDS: Final = re.compile(r"[0-9]{1,12}")
 _SNAPSHOT: Final = re.compile(r"([0-9]{1,20}):([0-9]{1,20}):((?:[0-9]{1,20},?)*)")
 
 
-class FeedCursor(msgspec.Struct, frozen=True, array_like=True):
+class ShardsPosition(msgspec.Struct, frozen=True):
+    """The position in shards of one other database: their transaction ids are one sequence.
+
+    Attributes:
+        shards: ascending; above 0.
+        epoch: history of that database.
+        lower: as of `FeedCursor`, in that database.
+        upper: the same.
+    """
+
+    shards: tuple[int, ...]
+    epoch: str
+    lower: str | None = None
+    upper: str | None = None
+
+
+class FeedCursor(msgspec.Struct, frozen=True):
     """The position at which a feed continues.
 
     Attributes:
@@ -35,7 +51,8 @@ class FeedCursor(msgspec.Struct, frozen=True, array_like=True):
         lower: a pg_snapshot whose rows the client has; None together with `from_second` or from the beginning.
         from_second: Unix seconds; only rows from then on.
         upper: within a run of full pages, the snapshot in which the run began.
-        after: the last row of the page before, within a run.
+        after: the last row of the page before, within a run; its chat_id names the shard.
+        elsewhere: the position in other databases. Of a shard that is named nowhere the client has nothing.
     """
 
     epoch: str
@@ -43,10 +60,19 @@ class FeedCursor(msgspec.Struct, frozen=True, array_like=True):
     from_second: int | None = None
     upper: str | None = None
     after: FeedKey | None = None
+    elsewhere: tuple[ShardsPosition, ...] = ()
 
 
 _Snapshot = tuple[int, ...]
 _T = TypeVar("_T")
+
+
+class _ShardsWire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    # The first, and differences: one byte for most.
+    shards: tuple[int, ...]
+    epoch: str
+    lower: _Snapshot | None
+    upper: _Snapshot | None
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -55,6 +81,8 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     from_second: int | None
     upper: _Snapshot | None
     after: FeedKey | None
+    # Left out without other databases: the release before does not know it.
+    elsewhere: tuple[_ShardsWire, ...] = ()
 
 
 class ChatWalk(msgspec.Struct, frozen=True):
@@ -81,14 +109,14 @@ class _WalkWire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 def encode_feed_cursor(cursor: FeedCursor) -> str:
     """Return the cursor as url-safe text."""
-    wire = _Wire(
+    fields = (
         cursor.epoch,
-        None if cursor.lower is None else _pack_snapshot(cursor.lower),
+        _packed_or_none(cursor.lower),
         cursor.from_second,
-        None if cursor.upper is None else _pack_snapshot(cursor.upper),
+        _packed_or_none(cursor.upper),
         cursor.after,
     )
-    return _encode(wire)
+    return _encode((*fields, tuple(map(_pack_shards, cursor.elsewhere))) if cursor.elsewhere else fields)
 
 
 def decode_since(text: str) -> FeedCursor | int:
@@ -103,9 +131,10 @@ def decode_since(text: str) -> FeedCursor | int:
         wire = _decode(text, _Wire)
         lower, upper = _unpack_snapshot(wire.lower), _unpack_snapshot(wire.upper)
         _check_bounds(wire)
+        elsewhere = _unpack_shards(wire.elsewhere)
     except ValueError as error:
         raise ValidationFailed.of("since", "must be Unix seconds or the X-Next-Since of an answer") from error
-    return FeedCursor(wire.epoch, lower, wire.from_second, upper, wire.after)
+    return FeedCursor(wire.epoch, lower, wire.from_second, upper, wire.after, elsewhere)
 
 
 def _check_bounds(wire: _Wire) -> None:
@@ -168,8 +197,7 @@ def _parse_snapshot(snapshot: str) -> tuple[int, int, frozenset[int]]:
 def encode_chat_walk(walk: ChatWalk) -> str:
     """Return the cursor of a list of chats as url-safe text."""
     last_at_us, chat_id = walk.below or (LAST_SECOND * 1_000_000, 0)
-    began, since = (None if snapshot is None else _pack_snapshot(snapshot) for snapshot in (walk.began, walk.since))
-    return _encode(_WalkWire(last_at_us, chat_id, began, since))
+    return _encode(_WalkWire(last_at_us, chat_id, _packed_or_none(walk.began), _packed_or_none(walk.since)))
 
 
 def _check_place(wire: _WalkWire) -> None:
@@ -215,6 +243,33 @@ def _pack_snapshot(snapshot: str) -> _Snapshot:
     xmin, xmax = int(matched[1]), int(matched[2])
     open_ids = [int(xid) for xid in matched[3].split(",") if xid]
     return (xmin, xmax - xmin, *(after - before for before, after in itertools.pairwise([xmin, *open_ids])))
+
+
+def _packed_or_none(snapshot: str | None) -> _Snapshot | None:
+    return None if snapshot is None else _pack_snapshot(snapshot)
+
+
+def _pack_shards(position: ShardsPosition) -> _ShardsWire:
+    steps = (after - before for before, after in itertools.pairwise((0, *position.shards)))
+    return _ShardsWire(tuple(steps), position.epoch, _packed_or_none(position.lower), _packed_or_none(position.upper))
+
+
+def _unpack_shards(packed: tuple[_ShardsWire, ...]) -> tuple[ShardsPosition, ...]:
+    positions = tuple(
+        ShardsPosition(
+            tuple(itertools.accumulate(wire.shards)),
+            wire.epoch,
+            _unpack_snapshot(wire.lower),
+            _unpack_snapshot(wire.upper),
+        )
+        for wire in packed
+    )
+    shards = [shard for position in positions for shard in position.shards]
+    rising = all(step > 0 for wire in packed for step in wire.shards)
+    named = all(position.shards and position.epoch for position in positions)
+    if not rising or not named or len(set(shards)) < len(shards) or any(shard > LAST_SHARD for shard in shards):
+        raise ValueError("no shards")
+    return positions
 
 
 def _unpack_snapshot(packed: _Snapshot | None) -> str | None:

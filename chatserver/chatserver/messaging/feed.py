@@ -59,11 +59,14 @@ async def read_feed(
 
     Raises:
         ValidationFailed: malformed since or limit.
-        CursorExpired: the cursor is from another history of the database.
+        CursorExpired: the cursor is from another history of the database, or of more shards than there are.
     """
     if not 1 <= limit <= PAGE_ROWS_MAX:
         raise ValidationFailed.of("limit", f"must be from 1 to {PAGE_ROWS_MAX}")
     start = _start(since)
+    if start.elsewhere:
+        # Rows of shards that this server does not know would be missing without an error.
+        raise CursorExpired
     found = await feed.read_rows(
         database,
         user_id,
@@ -124,7 +127,7 @@ def _waiting_cursor(query: FeedQuery) -> FeedCursor | None:
         cursor = _start(query.since)
     except ValidationFailed:
         return None
-    begins_with_snapshot = cursor.lower is not None and cursor.from_second is None
+    begins_with_snapshot = cursor.lower is not None and cursor.from_second is None and not cursor.elsewhere
     return cursor if begins_with_snapshot and cursor.upper is None and cursor.after is None else None
 
 
