@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# Where the machine sets it, each of the processes that tests start would compile all that it imports: 1.5 s of CPU.
+unexport PYTHONDONTWRITEBYTECODE
 
 NAME ?= default
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/chatcluster
@@ -13,6 +15,9 @@ RUN = UV_PYTHON=$(UV_PYTHON) $(UV) run --frozen --all-extras
 # The first that the project supports: requires-python.
 OLDEST = 3.11
 UNIT = pytest -q tests -m "not integration and not e2e and not soak" --ignore=tests/integration --ignore=tests/e2e --ignore=tests/soak
+# The folders of the other lanes: each process collects all that it is given, and all tests take it 20 s of CPU.
+INTEGRATION = tests/integration tests/soak
+E2E = tests/e2e tests/localcluster
 # A whole cluster on a busy machine: CI looks twice before it fails, and prints what the first look saw. Nothing else is
 # run again: a race that shows once in a hundred runs is what those tests are for.
 AGAIN = $(if $(CI),--reruns 1)
@@ -79,7 +84,7 @@ tools: | $(UV)
 integration: tools integration-chatserver integration-operator ## tests on a real PostgreSQL and a real API server
 
 integration-chatserver: | $(UV)
-	@$(RUN) pytest -q tests -m "integration and not soak" --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile --lane integration-chatserver
+	@$(RUN) pytest -q $(INTEGRATION) -m "integration and not soak" --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile --lane integration-chatserver
 
 integration-operator: | $(UV)
 	@$(RUN) pytest -q tests/integration/operator -m "integration and not soak" --durations=8 -n 2 --dist loadfile --lane integration-operator
@@ -91,10 +96,10 @@ e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a 
 	@$(MAKE) -j2 e2e-chat e2e-machine
 
 e2e-chat: | $(UV)
-	@$(RUN) pytest tests -m "e2e and not machine and not soak" -v --durations=10 --lane e2e-chat $(AGAIN)
+	@$(RUN) pytest $(E2E) -m "e2e and not machine and not soak" -v --durations=10 --lane e2e-chat $(AGAIN)
 
 e2e-machine: | $(UV)
-	@$(RUN) pytest tests -m "e2e and machine" -v --durations=10 -p no:cacheprovider --lane e2e-machine $(AGAIN)
+	@$(RUN) pytest $(E2E) -m "e2e and machine" -v --durations=10 -p no:cacheprovider --lane e2e-machine $(AGAIN)
 
 bench: | $(UV) ## our chat beside its peers and what the machine can do at all, as a report in docs/benchmarks (QUICK=1: under 15 minutes)
 	@$(RUN) python -m bench --size $(if $(QUICK),quick,full)

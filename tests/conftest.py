@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support import lanes
+
 pytest_plugins = ["tests.support.lanereport"]
 
 ALLOWED = Path(__file__).parent / "data" / "skipped.toml"
@@ -15,6 +17,13 @@ settings.register_profile("patient", parent=settings.default, deadline=None)
 settings.load_profile("patient")
 
 _skipped: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that no lane would run."""
+    for item in items:
+        if problem := lanes.uncollected(item.nodeid, (mark.name for mark in item.iter_markers())):
+            raise pytest.UsageError(problem)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.findings import Finding
-from tests.support.lanes import FOLDER, Lane, findings_file, read, read_findings, table, write
+from tests.support.lanes import FOLDER, FOLDERS, Lane, findings_file, read, read_findings, table, uncollected, write
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,3 +104,13 @@ def test_each_piece_of_the_soak_is_listed() -> None:
     }
     page = (ROOT / "CONTRIBUTING.md").read_text().partition("### Pieces of `make soak`")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(tests/\S+)` \|", page, re.MULTILINE)) == marked
+
+
+def test_each_lane_collects_the_folders_that_may_have_its_tests() -> None:
+    makefile = (ROOT / "Makefile").read_text().splitlines()
+    for mark, folders in FOLDERS.items():
+        assert f"{mark.upper()} = {' '.join(folders)}" in makefile
+    assert uncollected("tests/integration/test_a.py::test_b", ["asyncio", "integration"]) is None
+    assert "move it to tests/integration or tests/soak" in str(
+        uncollected("tests/client/test_a.py::b", ["integration"])
+    )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FOLDER = Path(".local/lanes")
 """Below the root of the tree. `make test` empties it first."""
 
+FOLDERS = {"integration": ("tests/integration", "tests/soak"), "e2e": ("tests/e2e", "tests/localcluster")}
+"""Where the lanes look for tests with a mark; `INTEGRATION` and `E2E` in the Makefile."""
+
 COLUMNS = ("lane", "Python", "seconds", "passed", "failed", "skipped", "run again")
 
 
@@ -39,6 +42,15 @@ class Lane(msgspec.Struct, frozen=True):
     failed: int
     skipped: int
     rerun: int
+
+
+def uncollected(test: str, marks: Iterable[str]) -> str | None:
+    """Why no lane runs a test with these marks, such as `tests/client/test_a.py::test_b`; None where one does."""
+    for mark in marks:
+        folders = FOLDERS.get(mark, ("tests",))
+        if not test.startswith(tuple(f"{folder}/" for folder in folders)):
+            return f"{test} has the mark {mark}, which no lane looks for there; move it to {' or '.join(folders)}"
+    return None
 
 
 def write(folder: Path, lane: Lane, findings: Iterable[Finding]) -> None:
