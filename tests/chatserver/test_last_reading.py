@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from chatserver.metrics import Metrics, MetricsServer, page
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetricsServer]:
 
 
 def read(server: MetricsServer) -> None:
-    assert httpx.get(f"http://127.0.0.1:{server.port}/metrics", trust_env=False).is_success
+    assert httpx.get(f"http://127.0.0.1:{server.port}/metrics", verify=NO_TLS, trust_env=False).is_success
 
 
 def test_nobody_is_awaited_who_has_not_read_lately(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from chatserver.routes import MAX_BODY_BYTES
 from chatserver.transport.kept import ARRIVING_BYTES
 from tests.support.cluster import until
+from tests.support.plainhttp import NO_TLS
 from tests.support.processes import Usage
 
 if TYPE_CHECKING:
@@ -64,5 +65,5 @@ async def test_bodies_that_are_not_finished_are_given_up_and_nobody_elses(proces
     # The rest, and what somebody else began, are answered.
     assert set(answers) == {b"", b"HTTP/1.1 422 Unprocessable Entity\r\n"}
     assert await finish(other) == b"HTTP/1.1 422 Unprocessable Entity\r\n"
-    async with httpx.AsyncClient(base_url=process.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=process.url, verify=NO_TLS, trust_env=False) as http:
         assert (await http.get("/api/users/me")).status_code == 401

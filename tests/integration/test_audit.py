@@ -18,6 +18,7 @@ from chatserver.fleet import housekeeping
 from chatserver.messaging import groups
 from tests.support.devices import sign_in as sign_in_at
 from tests.support.people import Server, make_accounts, new_number, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ async def test_each_event_is_one_log_line_with_the_requests_id(read_dsn: Callabl
     with ServerProcess(read_dsn(), "one") as server:
         server.wait_ready()
         ana = await sign_in_at(server, "ana")
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             made = await http.post("/api/auth/code", json={"phone_number": ana.phone_number})
             refused = await http.post(
                 "/api/auth/session",

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from chatserver.apidocs.openapi import make_openapi
 from chatserver.routes import CALLS
 from tests.support.devices import WAIT_SECONDS, Device, sign_in
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     from tests.support.server import ServerProcess
@@ -268,7 +269,9 @@ async def open_socket(server: ServerProcess, device: Device | None) -> str:
 
 @pytest.mark.parametrize("row", TABLE)
 async def test_everybody_may_do_what_the_table_says_and_no_more(cast: Cast, row: str) -> None:
-    async with httpx.AsyncClient(base_url=cast.server.url, timeout=WAIT_SECONDS, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=cast.server.url, timeout=WAIT_SECONDS, verify=NO_TLS, trust_env=False
+    ) as http:
         assert {person: await ask(cast, http, row, person) for person in PERSONS} == TABLE[row]
 
 

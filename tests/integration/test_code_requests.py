@@ -21,6 +21,7 @@ from chatserver.errors import InvalidCode, RateLimited, ValidationFailed
 from chatserver.fleet import housekeeping
 from chatserver.messaging import chats
 from tests.support.people import Server, make_accounts, new_number, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ async def test_what_is_over_is_swept(server: Server) -> None:
 async def test_a_stranger_at_another_address_holds_nobody_up_through_the_api(read_dsn: Callable[[], str]) -> None:
     with ServerProcess(read_dsn(), "one") as running:
         running.wait_ready()
-        async with httpx.AsyncClient(base_url=running.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=running.url, verify=NO_TLS, trust_env=False) as http:
             body = {"phone_number": "+14155550101"}
             stranger, owner = {"X-Forwarded-For": STRANGER}, {"X-Forwarded-For": OWNER}
             assert (await http.post("/api/auth/code", json=body, headers=stranger)).status_code == 202

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.integration.test_edge_faults import eventually
 from tests.support.devices import Socket, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def test_requests_for_a_socket_are_counted_by_result(read_dsn: Callable[[]
         ana = await sign_in(one, "ana")
         assert await refused(one, {"Authorization": "Bearer wrong"}) == 4001
         assert await refused(one, {**ana.headers, "Origin": "https://elsewhere.example"}) == 4003
-        async with httpx.AsyncClient(base_url=one.url, headers=ana.headers, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=one.url, headers=ana.headers, verify=NO_TLS, trust_env=False) as http:
             assert (await http.get("/api/ws")).status_code == 426
         async with ana.socket(one):
             assert await refused(one, ana.headers) == 503

@@ -19,6 +19,7 @@ from chatserver.users import blocks, users
 from chatserver.users.names import check_username
 from tests.support.devices import sign_in as sign_in_at
 from tests.support.people import Server, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ async def test_sockets_close_on_every_server_and_groups_hear_of_it(read_dsn: Cal
             assert left["user_ids"] == [ana.user_id]
         async with laptop.http(two) as http, asyncio.timeout(30):
             assert (await http.post("/api/ws-ticket")).status_code == 401
-        async with httpx.AsyncClient(base_url=one.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=one.url, verify=NO_TLS, trust_env=False) as http:
             assert (await http.get("/api/users/me", headers=ana.headers)).status_code == 401
         assert (await sign_in_at(two, "ana", phone_number=ana.phone_number)).user_id != ana.user_id
         for server in (one, two):

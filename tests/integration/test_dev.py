@@ -21,6 +21,7 @@ import pytest
 
 from chatserver.dev.programs import EmbeddedPostgresError, find_binaries, wheel_binaries
 from tests.support.findings import tell
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,10 +111,12 @@ def wait_gone(server: DevServer, data: Path | None = None) -> None:
 
 
 def sign_in(url: str, number: str, name: str) -> httpx.Client:
-    code = httpx.post(f"{url}/api/auth/code", json={"phone_number": number}, trust_env=False).json()["dev_code"]
+    code = httpx.post(f"{url}/api/auth/code", json={"phone_number": number}, verify=NO_TLS, trust_env=False).json()[
+        "dev_code"
+    ]
     body = {"phone_number": number, "code": code, "username": name}
-    token = httpx.post(f"{url}/api/auth/session", json=body, trust_env=False).json()["token"]
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    token = httpx.post(f"{url}/api/auth/session", json=body, verify=NO_TLS, trust_env=False).json()["token"]
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, verify=NO_TLS, trust_env=False)
 
 
 def test_one_command_is_a_whole_chat_and_ctrl_c_leaves_nothing(folder: Path) -> None:
@@ -121,7 +124,7 @@ def test_one_command_is_a_whole_chat_and_ctrl_c_leaves_nothing(folder: Path) -> 
     with dev_server(folder, "--port", "0") as server:
         url = server.wait_url()
         tell(f"chatserver dev answered {time.monotonic() - started:.1f} s after it was started")
-        page = httpx.get(url, trust_env=False)
+        page = httpx.get(url, verify=NO_TLS, trust_env=False)
         assert (page.status_code, "<html" in page.text) == (200, True)
         with sign_in(url, "+14155550101", "ana") as ana, sign_in(url, "+14155550102", "ben") as ben:
             assert ana.post("/api/messages", json={"to": "ben", "text": "hello"}).status_code == httpx.codes.OK
@@ -151,7 +154,7 @@ def test_named_folder_keeps_messages_and_belongs_to_one_server(folder: Path) -> 
         with dev_server(second, "--port", "0", "--data", str(data)) as other:
             assert other.process.wait(WAIT_SECONDS) == 1
             assert "is in use" in other.text()
-        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == httpx.codes.OK
+        assert httpx.get(f"{url}/readyz", verify=NO_TLS, trust_env=False).status_code == httpx.codes.OK
         # Killed: the database ends by itself, and the next start finds it whole.
         server.end(signal.SIGKILL)
         wait_gone(server, data)

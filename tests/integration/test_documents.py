@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from chatserver.routes import CALLS
 from tests.support.devices import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def asyncapi(process: ServerProcess) -> dict[str, Any]:
 
 
 def fetch(process: ServerProcess, path: str) -> dict[str, Any]:
-    answer = httpx.get(f"{process.url}{path}", trust_env=False)
+    answer = httpx.get(f"{process.url}{path}", verify=NO_TLS, trust_env=False)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
     document: dict[str, Any] = answer.json()
@@ -114,7 +115,7 @@ async def test_every_answer_is_as_documented(process: ServerProcess, openapi: di
     async with (
         ana.http(process) as http,
         laptop.http(process) as http_laptop,
-        httpx.AsyncClient(base_url=process.url, trust_env=False) as stranger,
+        httpx.AsyncClient(base_url=process.url, verify=NO_TLS, trust_env=False) as stranger,
         ben.http(process) as http_ben,
         eve.http(process) as http_eve,
     ):

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from chatserver.fanout.outbox import MAX_OUTBOX_BYTES
 from tests.support.devices import Device, Socket, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
 
@@ -26,7 +27,7 @@ FLOODS = 16
 
 
 async def get(server: ServerProcess, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=server.url, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=20, verify=NO_TLS, trust_env=False) as http:
         return await http.get(path)
 
 
@@ -171,7 +172,9 @@ async def test_without_a_database_sockets_stay_writes_answer_503_and_all_recover
                 error = await a.of_type("error", id=frame_id)
                 assert (error["code"], error["retry_after_seconds"] > 0) == ("unavailable", True)
                 # Probes share one look at the database a second.
-                await eventually(lambda: httpx.get(f"{one.url}/readyz", trust_env=False).status_code == 503)
+                await eventually(
+                    lambda: httpx.get(f"{one.url}/readyz", verify=NO_TLS, trust_env=False).status_code == 503
+                )
                 assert (await get(one, "/readyz?exclude=database")).status_code == 200
                 await a.send(type="ping")
                 await a.of_type("pong")

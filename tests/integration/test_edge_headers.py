@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.devices import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def assert_headers(answer: httpx.Response, wanted: dict[str, str]) -> None:
 
 
 async def test_answers_with_secrets_are_for_who_asked_alone(server: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
         number = {"phone_number": "+14155550177"}
         made = await http.post("/api/auth/code", json=number)
         session = await http.post("/api/auth/session", json={**number, "code": made.json()["dev_code"]})
@@ -74,7 +75,7 @@ async def test_answers_with_secrets_are_for_who_asked_alone(server: ServerProces
     ],
 )
 async def test_problems_and_probes_are_data_too(server: ServerProcess, method: str, path: str, status: int) -> None:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
         answer = await http.request(method, path, json={} if method == "POST" else None)
     assert answer.status_code == status
     assert_headers(answer, OF_DATA)
@@ -94,7 +95,7 @@ async def test_what_is_no_http_is_answered_like_the_rest(server: ServerProcess) 
 
 
 async def test_the_page_may_load_its_own_parts_and_be_framed_by_nobody(server: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
         for path in ("/", "/app.js"):
             answer = await http.get(path)
             assert answer.status_code == 200
@@ -110,7 +111,7 @@ async def test_the_page_may_load_its_own_parts_and_be_framed_by_nobody(server: S
 
 async def test_a_foreign_page_gets_no_permission_to_read(server: ServerProcess) -> None:
     ana = await sign_in(server, "ana")
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
         foreign = {"Origin": "https://evil.example", **ana.headers}
         for method, path in (("GET", "/api/users/me"), ("OPTIONS", "/api/users/me"), ("POST", "/api/ws-ticket")):
             answer = await http.request(method, path, headers=foreign)

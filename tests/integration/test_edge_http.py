@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.support.devices import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ async def test_a_retry_may_leave_out_the_empty_text_and_take_the_other_road(one:
 
 
 async def test_no_answer_carries_an_empty_header(process: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=process.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=process.url, verify=NO_TLS, trust_env=False) as http:
         for path in ("/livez", "/nowhere"):
             answer = await http.get(path)
             assert [name for name, value in answer.headers.items() if not value] == []
@@ -152,7 +153,7 @@ async def test_what_is_no_json_is_400_and_what_is_too_large_413(process: ServerP
 async def test_without_a_good_token_401_says_how_to_authenticate(
     process: ServerProcess, headers: dict[str, str]
 ) -> None:
-    async with httpx.AsyncClient(base_url=process.url, headers=headers, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=process.url, headers=headers, verify=NO_TLS, trust_env=False) as http:
         for path in ("/api/messages", "/api/chats", "/api/users/me", "/api/devices"):
             answer = await http.get(path)
             assert_problem(answer, 401, "unauthenticated")
@@ -160,7 +161,7 @@ async def test_without_a_good_token_401_says_how_to_authenticate(
 
 
 async def test_the_callers_request_id_comes_back_if_it_is_sane(process: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=process.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=process.url, verify=NO_TLS, trust_env=False) as http:
         assert (await http.get("/livez", headers={"X-Request-Id": "abc-123"})).headers["X-Request-Id"] == "abc-123"
         for bad in ("a b", "x" * 65, '"'):
             answer = await http.get("/livez", headers={"X-Request-Id": bad})
@@ -191,7 +192,7 @@ async def test_a_client_that_hangs_up_during_a_long_poll_is_no_failure_of_the_se
         while not [event for event in one.events() if event.get("status") == 499]:
             await asyncio.sleep(0.1)
     assert "request_failed" not in one.log_text()
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         assert 'status="500"' not in (await http.get(one.metrics_url)).text
 
 
@@ -202,7 +203,7 @@ async def test_metrics_are_on_their_own_port_and_hold_no_user_data(one: ServerPr
         await http.get("/nowhere/1")
         await http.get("/nowhere/2")
         await http.get(f"/api/users/{bob.user_id}")
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         text = (await http.get(one.metrics_url)).text
         assert (await http.get(one.metrics_url.replace("/metrics", "/"))).status_code == 404
     assert 'chatserver_messages_total{result="stored"} 1.0' in text
@@ -248,7 +249,7 @@ async def test_the_page_is_served_with_security_headers_and_nothing_outside_its_
     (root / ".hidden").write_text("no")
     (tmp_path / "outside.txt").write_text("no")
     with ServerProcess(read_dsn(), "one", CHAT_WEB_ROOT=str(root)) as server:
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             page = await http.get("/")
             assert page.status_code == 200
             assert page.headers["Content-Type"] == "text/html; charset=utf-8"

@@ -9,6 +9,7 @@ import pytest
 
 from chatserver.routes import CALLS
 from tests.support.devices import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ async def test_rest_and_websockets_share_a_users_messages(read_dsn: Callable[[],
             assert (await http.post("/api/messages", json={"to": "ana", "text": "mine"})).status_code == 200
             rows = (await http.get("/api/messages")).json()
             assert [row["text"] for row in rows] == ["one", "two", "mine"]
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
             metrics = (await http.get(server.metrics_url)).text
         assert 'chatserver_messages_total{result="limited"} 2.0' in metrics
         assert 'chatserver_rate_limited_total{limit="messages"} 2.0' in metrics
@@ -72,7 +73,7 @@ async def test_a_device_makes_so_many_calls_and_no_other_pays_for_it(read_dsn: C
 async def test_an_address_makes_so_many_calls_and_probes_are_none(read_dsn: Callable[[], str]) -> None:
     with ServerProcess(read_dsn(), "one", CHAT_REQUESTS_PER_ADDRESS_PER_MINUTE=3) as server:
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             for _count in range(3):
                 assert (await http.get("/api/users/me")).status_code == 401
             assert_limited(await http.get("/api/users/me"))
@@ -88,7 +89,7 @@ async def test_an_address_makes_so_many_calls_and_probes_are_none(read_dsn: Call
 async def test_a_number_that_was_just_sent_a_code_is_told_to_wait(read_dsn: Callable[[], str]) -> None:
     with ServerProcess(read_dsn(), "one") as server:
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             body = {"phone_number": "+14155550101"}
             assert (await http.post("/api/auth/code", json=body)).status_code == 202
             assert_limited(await http.post("/api/auth/code", json=body))

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from tests.support.devices import Device, Socket, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ async def test_a_malformed_handshake_leaves_its_ticket_good(two: Servers) -> Non
     async with ana.http(two[0]) as http:
         ticket = (await http.post("/api/ws-ticket")).json()["ticket"]
         path = f"/api/ws?ticket={ticket}"
-        async with httpx.AsyncClient(base_url=two[0].url, trust_env=False) as page:
+        async with httpx.AsyncClient(base_url=two[0].url, verify=NO_TLS, trust_env=False) as page:
             assert (await page.get(path)).status_code == 426
             halfway = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
             assert (await page.get(path, headers=halfway)).status_code == 400

@@ -19,6 +19,7 @@ from postgresagent.server import Server
 from tests.support.cluster import until
 from tests.support.findings import tell
 from tests.support.ledger import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
 from tests.support.volume import FILLING, fill, small_volume
@@ -89,7 +90,7 @@ async def _send(rest: RestClient, text: str) -> dict[str, object]:
 
 async def _writes(server: ServerProcess) -> str:
     """What /readyz says of writes, with 200: HAProxy turns nobody away; and what the operator makes of it."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         answer = await http.get(f"{server.url}/readyz")
     assert answer.status_code == httpx.codes.OK
     writes = str(answer.json()["writes"])

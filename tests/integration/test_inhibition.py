@@ -14,6 +14,7 @@ from monitoring.rules.__main__ import INHIBIT_RULES
 from monitoring.rules.inhibition import INHIBITIONS, Inhibition
 from tests.support.alertmanager import Alertmanager, Receiver
 from tests.support.cluster import until
+from tests.support.plainhttp import NO_TLS
 from tests.support.prometheus import program
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def alert(name: str, chat: str, severity: str | None = None, **labels: str) -> d
 async def muted(alertmanager: Alertmanager, alerts: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """Those of the alerts that Alertmanager mutes once it has all of them."""
     url = f"http://{alertmanager.address}/api/v2/alerts"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as client:
         (await client.post(url, json=[{"labels": labels} for labels in alerts])).raise_for_status()
 
         async def states() -> dict[frozenset[tuple[str, str]], str]:

@@ -15,6 +15,7 @@ import pytest
 from chatserver.messaging.write_times import SLOW_SECONDS
 from tests.integration.test_edge_faults import FLOODS, eventually, flood
 from tests.support.devices import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -158,13 +159,13 @@ async def test_a_send_of_more_than_a_second_is_logged_with_what_it_waited_for(on
 
 
 async def open_metrics(server: ServerProcess) -> str:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         accept = "application/openmetrics-text; version=1.0.0"
         return (await http.get(server.metrics_url, headers={"Accept": accept})).text
 
 
 async def plain_metrics(server: ServerProcess) -> str:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         return (await http.get(server.metrics_url)).text
 
 

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.support.devices import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ FORMATS = {"text": "text/plain", "OpenMetrics": "application/openmetrics-text; v
 
 
 async def page(server: ServerProcess, accept: str = "text/plain", **names: list[str]) -> str:
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=60) as http:
         answer = await http.get(server.metrics_url, headers={"Accept": accept}, params=names)
     assert answer.is_success
     return answer.text

@@ -13,6 +13,7 @@ from playwright.async_api import Route, WebSocketRoute, expect
 
 from tests.support.browser import WAIT_MS
 from tests.support.devices import Device, sign_in
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     from tests.support.browser import Tab
@@ -48,7 +49,7 @@ async def test_a_ticket_that_is_too_old_is_replaced_and_a_dead_session_signs_out
 
 async def test_who_asks_again_too_early_can_still_use_the_code_they_have(tab: Tab, page_server: ServerProcess) -> None:
     page, number = tab.page, f"+1415{uuid.uuid4().int % 10**7:07d}"
-    async with httpx.AsyncClient(base_url=page_server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=page_server.url, verify=NO_TLS, trust_env=False) as http:
         code = (await http.post("/api/auth/code", json={"phone_number": number})).json()["dev_code"]
     await page.goto(f"{page_server.url}/")
     await page.get_by_label("Phone number").fill(number)

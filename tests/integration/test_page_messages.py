@@ -13,6 +13,7 @@ from playwright.async_api import Route, expect
 
 from tests.support.browser import WAIT_MS, Tab, open_tab
 from tests.support.devices import Device, sign_in
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -288,7 +289,10 @@ async def test_what_another_device_hides_or_another_edits_is_gone_at_once_and_a_
     token = await page.evaluate("JSON.parse(localStorage.getItem('chatcluster.session')).token")
     ben, chat_id = await friend(server, "ben", me, "first words")
     bearer = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=bearer, trust_env=False) as mine, ben.http(server) as his:
+    async with (
+        httpx.AsyncClient(base_url=server.url, headers=bearer, verify=NO_TLS, trust_env=False) as mine,
+        ben.http(server) as his,
+    ):
         await his.post("/api/messages", json={"chat_id": chat_id, "text": "second words"})
         await tab.pick(ben.name)
         await page.locator("#messages").get_by_text("second words").wait_for()

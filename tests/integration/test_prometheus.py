@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.alertmanager import Alertmanager, Receiver
+from tests.support.plainhttp import NO_TLS
 from tests.support.prometheus import Prometheus, Target, check
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def test_an_alert_fires_and_resolves_and_mutes_its_consequence(page: Page)
         receiver.wait_for("Cause", "resolved")
         assert receiver.fired("page") == {"Cause"}
     for address in (prometheus.url, f"http://{alertmanager.address}"):
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as client:
             with pytest.raises(httpx.ConnectError):
                 await client.get(address)
 

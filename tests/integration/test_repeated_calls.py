@@ -13,6 +13,7 @@ import pytest
 
 from chatserver.routes import CALLS
 from tests.support.devices import Device, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class Request:
 
     async def send(self, server: ServerProcess) -> httpx.Response:
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=90, trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=server.url, headers=headers, timeout=90, verify=NO_TLS, trust_env=False
+        ) as http:
             return await http.request(self.method, self.path, json=self.body)
 
 
@@ -138,7 +141,7 @@ async def _body(
     server: ServerProcess, call: str, variant: str, ana: Device, ben: Device, values: dict[str, Any]
 ) -> dict[str, Any] | None:
     if call == "POST /api/auth/session":
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             made = (await http.post("/api/auth/code", json={"phone_number": ana.phone_number})).json()
         return {"phone_number": ana.phone_number, "code": made["dev_code"], "code_id": made["code_id"]}
     client_id = {} if variant == "without a client_id" else {"client_id": str(uuid.uuid4())}

@@ -12,6 +12,7 @@ import pytest
 
 from chatserver.routes import MAX_BODY_BYTES
 from tests.support.devices import sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 from tests.support.trickle import Slow, all_end
 
@@ -106,7 +107,7 @@ async def test_no_phase_of_a_request_can_last_without_an_end(hasty: ServerProces
     unread = {way.name: answers[way.name] for way in SLOW if LONG in way.first or "chunks" in way.name}
     # To a whole one HAProxy would add the wait for the rest of its request.
     assert [name for name, answer in unread.items() if is_whole(answer.rpartition(b"HTTP/1.1 ")[2])] == []
-    async with httpx.AsyncClient(base_url=hasty.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=hasty.url, verify=NO_TLS, trust_env=False) as http:
         assert (await http.get("/livez")).status_code == httpx.codes.OK
 
 

@@ -14,6 +14,7 @@ from chatserver.apidocs.asyncapi import SERVER_FRAMES, make_asyncapi, tag_of
 from chatserver.apidocs.openapi import make_openapi
 from chatserver.routes import CALLS
 from tests.support.devices import Device, Socket, sign_in
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Cast:
     async def call(self, device: Device, route: str, json: object = None, **query: str) -> Any:
         """Make a call and return the answer's JSON, None when it has none or is refused."""
         method, _, path = route.partition(" ")
-        async with httpx.AsyncClient(base_url=self.server.url, timeout=60, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=self.server.url, timeout=60, verify=NO_TLS, trust_env=False) as http:
             answer = await http.request(method, path, json=json, params=query or None, headers=device.headers)
         return answer.json() if answer.is_success and answer.content else None
 

@@ -23,6 +23,7 @@ from chatserver.accounts import webhook
 from chatserver.accounts.code_senders import CodeMessage
 from chatserver.accounts.webhook import WebhookSender
 from tests.support.gateway import HANG, Gateway
+from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def assert_signed(posted: Posted, secret: str = SECRET) -> None:
 async def test_a_posted_code_signs_in_and_shows_nowhere_else(read_dsn: Callable[[], str]) -> None:
     with Gateway() as gateway, started(read_dsn(), gateway) as server:
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             made = await http.post("/api/auth/code", json=BODY)
             assert (made.status_code, made.json().keys()) == (202, {"expires_in", "code_id"})
             (posted,) = await asyncio.to_thread(gateway.wait_for, 1)
@@ -77,7 +78,7 @@ async def test_a_posted_code_signs_in_and_shows_nowhere_else(read_dsn: Callable[
 
 
 async def metrics_with(server: ServerProcess, line: str) -> str:
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(30):
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http, asyncio.timeout(30):
         while line not in (text := (await http.get(server.metrics_url)).text):
             await asyncio.sleep(0.05)
     return text
@@ -105,7 +106,7 @@ async def test_over_tls_only_a_gateway_that_proves_who_it_is_gets_codes(
         ) as server,
     ):
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             assert (await http.post("/api/auth/code", json=BODY)).status_code == 202
         if trusted:
             assert_signed((await asyncio.to_thread(gateway.wait_for, 1))[0])
@@ -141,7 +142,7 @@ def make_certificate(folder: Path) -> Path:
 async def test_failures_of_the_gateway_are_tried_again_as_the_same_message(read_dsn: Callable[[], str]) -> None:
     with Gateway((503, 500, 429, 200)) as gateway, started(read_dsn(), gateway) as server:
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             assert (await http.post("/api/auth/code", json=BODY)).status_code == 202
             posted = await asyncio.to_thread(gateway.wait_for, 4)
             await metrics_with(server, 'chatserver_codes_total{result="sent"} 1.0')
@@ -155,7 +156,7 @@ async def test_failures_of_the_gateway_are_tried_again_as_the_same_message(read_
 async def test_a_refusal_is_not_tried_again_nor_a_redirect_followed(read_dsn: Callable[[], str], status: int) -> None:
     with Gateway((status,)) as gateway, started(read_dsn(), gateway) as server:
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             assert (await http.post("/api/auth/code", json=BODY)).status_code == 202
             await metrics_with(server, 'chatserver_codes_total{result="failed"} 1.0')
         assert len(gateway.posted) == 1
@@ -166,7 +167,7 @@ async def test_a_refusal_is_not_tried_again_nor_a_redirect_followed(read_dsn: Ca
 async def test_nobody_waits_for_a_gateway_that_hangs(read_dsn: Callable[[], str]) -> None:
     with Gateway((HANG,)) as gateway, started(read_dsn(), gateway) as server:
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             # More than are sent at a time, and all of them are answered while none has been sent.
             for number in range(2 * webhook.CONCURRENCY):
                 made = await http.post("/api/auth/code", json={"phone_number": f"+1415555{number:04d}"})
@@ -180,7 +181,7 @@ async def test_nobody_waits_for_a_gateway_that_hangs(read_dsn: Callable[[], str]
 async def test_a_server_that_leaves_sends_what_waits(read_dsn: Callable[[], str]) -> None:
     with Gateway((503, 200)) as gateway, started(read_dsn(), gateway) as server:
         server.wait_ready()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
             assert (await http.post("/api/auth/code", json=BODY)).status_code == 202
         await asyncio.to_thread(gateway.wait_for, 1)
         server.terminate()

@@ -21,6 +21,7 @@ from chatserver.storage.database import Database
 from tests.support.crowd import Crowd
 from tests.support.findings import tell
 from tests.support.flock import Flock, LeastConnections, fill_devices, histogram
+from tests.support.plainhttp import NO_TLS
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
 
@@ -125,7 +126,9 @@ async def test_all_sockets_leave_a_draining_server_in_time_spread_and_lose_nothi
 
 async def _poll(server: ServerProcess, token: str) -> object:
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=90, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=server.url, headers=headers, timeout=90, verify=NO_TLS, trust_env=False
+    ) as http:
         answer = await http.get("/api/messages", params={"wait": 60})
         assert answer.status_code == httpx.codes.OK, answer.text
         return answer.json()

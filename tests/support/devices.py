@@ -14,6 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from tests.support.plainhttp import NO_TLS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -110,7 +112,7 @@ class Device:
 
     def http(self, server: ServerProcess) -> httpx.AsyncClient:
         """Return a client of a server's REST API."""
-        return httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=90, trust_env=False)
+        return httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=90, verify=NO_TLS, trust_env=False)
 
     @asynccontextmanager
     async def socket(self, server: ServerProcess, **options: Any) -> AsyncIterator[Socket]:
@@ -130,7 +132,7 @@ class Device:
 async def sign_in(server: ServerProcess, name: str | None = None, *, phone_number: str | None = None) -> Device:
     """Sign a new person in, or with a known number another device of one."""
     number = phone_number or f"+1415{next(_numbers):07d}"
-    async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=30, verify=NO_TLS, trust_env=False) as http:
         made = await http.post("/api/auth/code", json={"phone_number": number})
         assert made.status_code == httpx.codes.ACCEPTED, made.text
         body = {"phone_number": number, "code": made.json()["dev_code"]}

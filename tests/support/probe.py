@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from tests.support.plainhttp import NO_TLS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,7 +78,7 @@ class ProbeProcess:
     async def page(self) -> str:
         """The page of metrics, once it is there."""
         url = await self.metrics_url()
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as client:
             return (await client.get(url)).text
 
     async def metric(self, name: str) -> float:

@@ -17,6 +17,7 @@ import yaml
 
 from tests.support.apiserver import free_ports, process
 from tests.support.cluster import until
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,7 +191,9 @@ class Prometheus:
         return self.query(expression)
 
     def _get(self, call: str, **parameters: str) -> Any:
-        answer = httpx.get(f"{self.url}/api/v1/{call}", params=parameters, timeout=30, trust_env=False).json()
+        answer = httpx.get(
+            f"{self.url}/api/v1/{call}", params=parameters, timeout=30, verify=NO_TLS, trust_env=False
+        ).json()
         assert answer["status"] == "success", f"{parameters}: {answer.get('error')}"
         return answer["data"]
 
@@ -262,7 +265,7 @@ def wait_ready(url: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
-            if httpx.get(url, trust_env=False).status_code == httpx.codes.OK:
+            if httpx.get(url, verify=NO_TLS, trust_env=False).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from tests.support.plainhttp import NO_TLS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -149,14 +151,14 @@ class ServerProcess:
     def wait_ready(self, query: str = "") -> None:
         """Wait until ``/readyz`` answers 200."""
         deadline = time.monotonic() + START_SECONDS
-        while httpx.get(f"{self.url}/readyz{query}", trust_env=False).status_code != httpx.codes.OK:
+        while httpx.get(f"{self.url}/readyz{query}", verify=NO_TLS, trust_env=False).status_code != httpx.codes.OK:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} is not ready:\n{self.log_text()}")
             time.sleep(0.1)
 
     def metric(self, name: str) -> float:
         """Return the value of a metric, its labels written as in the exposition."""
-        for line in httpx.get(self.metrics_url, trust_env=False).text.splitlines():
+        for line in httpx.get(self.metrics_url, verify=NO_TLS, trust_env=False).text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
         raise KeyError(name)

@@ -13,6 +13,7 @@ import pytest
 from chatoperator.observed import Answer
 from tests.support import crds
 from tests.support.front import PATIENCE_SECONDS, ROUTE, echo, in_front
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +138,10 @@ def _say(operator: Operator, route: dict[str, Any], status: str, reason: str, me
 
 async def test_the_way_through_the_front_has_the_same_rules_and_insists_on_https(tmp_path: Path) -> None:
     route = replace(ROUTE, fronted=True, trusted_proxies=("127.0.0.1",))
-    async with in_front(tmp_path, route) as front, httpx.AsyncClient(base_url=front.fronted) as controller:
+    async with (
+        in_front(tmp_path, route) as front,
+        httpx.AsyncClient(base_url=front.fronted, verify=NO_TLS) as controller,
+    ):
         by_https = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9", "Host": "chat.example.com"}
         answer = await controller.get("/x", headers=by_https)
         assert answer.text == "from the server"

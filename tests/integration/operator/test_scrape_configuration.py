@@ -21,6 +21,7 @@ from tests.support.apiserver import free_ports, process
 from tests.support.chart import CHART, render
 from tests.support.cluster import ROOT, environment, until
 from tests.support.pages import commands
+from tests.support.plainhttp import NO_TLS
 from tests.support.prometheus import check, program, wait_ready
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ async def targets(jobs: list[dict[str, Any]], folder: Path) -> dict[str, Found]:
 
 async def _listed(port: int, jobs: set[str]) -> dict[str, Found]:
     found: dict[str, Found] = {}
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as client:
 
         async def all_jobs() -> bool:
             answer = (await client.get(f"http://127.0.0.1:{port}/api/v1/targets?state=active")).json()

@@ -14,6 +14,7 @@ import pytest
 from chatoperator.parts.ingress.clients import IDLE_CONNECTIONS, ClientLimits
 from tests.support.cluster import until
 from tests.support.front import PATIENCE_SECONDS, ROUTE, echo, in_front, open_websocket
+from tests.support.plainhttp import NO_TLS
 from tests.support.trickle import Slow, all_end
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ async def test_clients_that_fill_haproxy_do_not_keep_kubelet_out(tmp_path: Path)
             return "CurrConns: 2" in await front.command("show info")
 
         await until(full, "it is full", PATIENCE_SECONDS, poll_seconds=0.1)
-        async with httpx.AsyncClient() as kubelet:
+        async with httpx.AsyncClient(verify=NO_TLS) as kubelet:
             assert (await kubelet.get(f"{front.statistics}/healthz")).status_code == httpx.codes.OK
         for _, writer in opened:
             writer.close()
