@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from localcluster import toolchain
 from localcluster.progress import Stage
+from tests.support.admin import Admin, connection
 
 START_SECONDS = 90
 """Seconds both may take on a loaded machine."""
@@ -36,6 +37,9 @@ RELEASE_USER = "system:serviceaccount:chatcluster-system:chatcluster-operator"
 """The service account of the chart's release as README installs it, which the tests of one reconcile act as."""
 
 CONTROLLERS_LOG = "kube-controller-manager.log"
+
+CERTIFICATES = "certs"
+"""Folder where the API server puts its own certificate, and the authority's that signed it."""
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -55,6 +59,7 @@ class ApiServer:
         kubectl: The program, of the same version.
         controller_manager: The program, likewise.
         pids: Of its processes, by name.
+        client: A connection as the admin.
     """
 
     url: str
@@ -62,18 +67,21 @@ class ApiServer:
     kubectl: Path
     controller_manager: Path
     pids: Mapping[str, int]
+    client: httpx.Client
 
     def kubeconfig(self, token: str = ADMIN_TOKEN, name: str = "admin") -> Path:
         """A kubeconfig for a token."""
         path = self.folder / f"{name}.kubeconfig"
         # Another program may be reading the one that is there, and another thread be here, too.
         made = path.with_suffix(f".{threading.get_ident()}")
+        # Without an authority of its own, each of the operator's clients would read all of the machine's.
+        cluster = {"server": self.url, "certificate-authority": str(self.folder / CERTIFICATES / "apiserver.crt")}
         made.write_text(
             json.dumps(
                 {
                     "apiVersion": "v1",
                     "kind": "Config",
-                    "clusters": [{"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+                    "clusters": [{"name": "test", "cluster": cluster}],
                     "users": [{"name": name, "user": {"token": token}}],
                     "contexts": [{"name": name, "context": {"cluster": "test", "user": name}}],
                     "current-context": name,
@@ -82,6 +90,10 @@ class ApiServer:
         )
         made.replace(path)
         return path
+
+    def admin(self, namespace: str) -> Admin:
+        """An admin of a namespace, who needs no process for what kubectl does."""
+        return Admin(self.client, namespace)
 
     def run_kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run kubectl as the admin; the result may be a refusal."""
@@ -122,17 +134,27 @@ class ApiServer:
         with process(self.folder / f"{program.name}.log", str(program), f"--kubeconfig={self.kubeconfig()}"):
             yield
 
-    def audit(self) -> list[dict[str, Any]]:
-        """All requests so far, oldest first."""
-        return self.audit_from(0)[0]
+    def audit(self, about: str) -> list[dict[str, Any]]:
+        """The requests so far in whose record a text is, such as `/namespaces/chat-1/`, oldest first."""
+        return self.audit_from(0, about)[0]
 
-    def audit_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
-        """The requests after an offset in the audit log, oldest first, and the offset after them."""
+    def audit_from(self, offset: int, about: str = "") -> tuple[list[dict[str, Any]], int]:
+        """The requests after an offset in the audit log, oldest first, and the offset after them.
+
+        Args:
+            offset: In bytes.
+            about: A text in the records of those that are returned. Decoding a whole run's takes seconds.
+        """
         with (self.folder / "audit.log").open("rb") as log:
             log.seek(offset)
             # The last line may still be on its way.
             lines, newline, _ = log.read().rpartition(b"\n")
-        return [json.loads(line) for line in lines.splitlines()], offset + len(lines + newline)
+        wanted = about.encode()
+        return [json.loads(line) for line in lines.splitlines() if wanted in line], offset + len(lines + newline)
+
+    def audit_end(self) -> int:
+        """The offset after the requests so far."""
+        return (self.folder / "audit.log").read_bytes().rfind(b"\n") + 1
 
 
 @contextlib.contextmanager
@@ -164,7 +186,7 @@ def running() -> Iterator[ApiServer]:
                 f"--etcd-servers=http://127.0.0.1:{etcd_port}",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={port}",
-                f"--cert-dir={folder / 'certs'}",
+                f"--cert-dir={folder / CERTIFICATES}",
                 # Room for the Services of thousands of ChatClusters.
                 "--service-cluster-ip-range=10.0.0.0/16",
                 "--authorization-mode=RBAC",
@@ -191,6 +213,7 @@ def running() -> Iterator[ApiServer]:
             kubectl=programs["kubectl"],
             controller_manager=programs["kube-controller-manager"],
             pids={"etcd": etcd_process.pid, "kube-apiserver": server_process.pid},
+            client=stack.enter_context(connection(url, ADMIN_TOKEN)),
         )
 
 

@@ -1,5 +1,6 @@
 """The Helm chart, rendered by a real Helm."""
 
+import functools
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,9 +20,13 @@ KUBERNETES_VERSION = "1.34.0"
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Helm, the machine's own or the one that `make up` builds; the result may be a refusal."""
+    return subprocess.run([_program(), *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@functools.cache
+def _program() -> str:
     with tempfile.TemporaryDirectory() as folder:
-        program = programs.helm(Stage("helm"), Path(folder) / "build.log")
-        return subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=60, check=False)
+        return str(programs.helm(Stage("helm"), Path(folder) / "build.log"))
 
 
 def render(*values: str, namespace: str = "chatcluster-system") -> list[dict[str, Any]]:
@@ -30,10 +35,15 @@ def render(*values: str, namespace: str = "chatcluster-system") -> list[dict[str
     Raises:
         AssertionError: Helm refused; with its words.
     """
+    return [document for document in yaml.load_all(_text(values, namespace), yaml.CSafeLoader) if document]
+
+
+@functools.cache
+def _text(values: tuple[str, ...], namespace: str) -> str:
     settings = [part for value in values for part in ("--set", value)]
     done = helm(
         *("template", "chatcluster", str(CHART), "--namespace", namespace),
         *("--kube-version", KUBERNETES_VERSION, *settings),
     )
     assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
+    return done.stdout

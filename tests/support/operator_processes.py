@@ -16,6 +16,7 @@ import httpx
 from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER, free_ports
 from tests.support.chart import render
 from tests.support.cluster import ROOT, until
+from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
     import signal
@@ -70,14 +71,14 @@ class Process:
     def health(self) -> tuple[int, str]:
         """What kubelet would hear; 0 while nothing listens."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}/healthz")
+            answer = httpx.get(f"http://127.0.0.1:{self.port}/healthz", verify=NO_TLS)
         except httpx.TransportError:
             return 0, ""
         return answer.status_code, answer.text.strip()
 
     def metrics(self) -> str:
         """What Prometheus would read."""
-        return httpx.get(self.metrics_url).text
+        return httpx.get(self.metrics_url, verify=NO_TLS).text
 
     def peak_mib(self) -> float:
         """The most memory that it has had."""
@@ -118,6 +119,7 @@ class Operators:
     def __init__(self, server: ApiServer, namespace: str, folder: Path) -> None:
         self.server = server
         self.namespace = namespace
+        self.admin = server.admin(namespace)
         self._folder = folder
         self._made: list[Process] = []
 
@@ -135,10 +137,8 @@ class Operators:
         return done.stdout
 
     async def holder(self) -> str:
-        printed = await self.kubectl(
-            "get", "lease", LEASE, "--ignore-not-found", "-o", "jsonpath={.spec.holderIdentity}"
-        )
-        return printed.strip()
+        lease = await asyncio.to_thread(self.admin.find, "lease", LEASE)
+        return str(lease["spec"].get("holderIdentity") or "") if lease else ""
 
     async def leads(self, process: Process) -> float:
         async def leading() -> bool:
@@ -154,10 +154,10 @@ class Operators:
 
     async def comes_back(self, service: str) -> float:
         """Delete a child and wait until it exists again."""
-        await self.kubectl("delete", "service", service)
+        await asyncio.to_thread(self.admin.delete, "Service", service)
 
         async def there() -> bool:
-            return bool((await self.kubectl("get", "service", service, "--ignore-not-found", "-o", "name")).strip())
+            return await asyncio.to_thread(self.admin.find, "Service", service) is not None
 
         return await until(there, f"{service} is back", PATIENCE_SECONDS, poll_seconds=0.2)
 

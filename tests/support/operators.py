@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.kube.cache import Cache
@@ -50,6 +49,7 @@ class Operator:
         self.server = server
         self.chatcluster = chatcluster
         self.namespace = chatcluster["metadata"]["namespace"]
+        self.admin = server.admin(self.namespace)
         self.prober = FakeProber()
         self.seconds = 0.0
         self.later = dt.timedelta()
@@ -83,13 +83,13 @@ class Operator:
         return done.stdout
 
     def create(self) -> None:
-        self.kubectl("create", "-f", "-", stdin=json.dumps(self.chatcluster))
+        self.admin.create(self.chatcluster)
 
     def patch(self, spec: dict[str, Any]) -> None:
-        self.kubectl("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": spec}))
+        self.admin.patch(KIND, "demo", {"spec": spec})
 
     def patch_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
-        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        self.admin.patch(kind, name, {"status": status}, "/status")
 
     async def get(self, kind: str, name: str) -> dict[str, Any]:
         found = await self.kube.get(kind, self.namespace, name)
@@ -132,7 +132,7 @@ class Operator:
             ("deployment", "demo-chatserver"),
             ("deployment", "demo-ingress"),
         ):
-            live = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+            live = self.admin.get(kind, name)
             counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
             replicas = dict.fromkeys(counts, live["spec"]["replicas"])
             seen = {"observedGeneration": live["metadata"]["generation"]}
@@ -154,7 +154,7 @@ class Operator:
             owners: Other references than the part's own pods have.
         """
         kind = "statefulset" if part == "postgres" else "deployment"
-        workload = json.loads(self.kubectl("get", kind, f"demo-{part}", "-o", "json"))
+        workload = self.admin.get(kind, f"demo-{part}")
         template = workload["spec"]["template"]
         made = {
             "apiVersion": "v1",
@@ -166,7 +166,7 @@ class Operator:
             },
             "spec": {**template["spec"], **({"nodeName": node} if node else {})},
         }
-        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
+        self.admin.create(made)
         self.patch_status(
             "pod",
             name,
@@ -216,14 +216,14 @@ class Operator:
             "metadata": {"name": name, "labels": labels, "ownerReferences": owners},
             "spec": template["spec"],
         }
-        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
+        self.admin.create(made)
         return name
 
     def writes(self) -> list[str]:
         """Requests of this namespace so far that were meant to change something, but for cert-manager's own."""
         return [
             f"{entry['verb']} {entry['requestURI']}"
-            for entry in self.server.audit()
+            for entry in self.server.audit(f"/namespaces/{self.namespace}/")
             if entry["verb"] not in {"get", "list", "watch"}
             and f"/namespaces/{self.namespace}/" in str(entry["requestURI"])
             and not str(entry.get("userAgent", "")).startswith("cert-manager")

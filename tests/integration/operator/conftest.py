@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chatoperator.kube.client import Kube, connect
+from chatoperator.metadata import KIND
 from tests.support import rights
 from tests.support.apiserver import RELEASE_TOKEN, ApiServer, running
 from tests.support.cluster import ROOT
@@ -49,10 +49,10 @@ def namespace(server: ApiServer) -> Iterator[str]:
         "kind": "Namespace",
         "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
-    assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(manifest)).returncode == 0
+    server.client.post("/api/v1/namespaces", json=manifest).raise_for_status()
     yield name
     # Otherwise operators of later tests, which serve all namespaces, would reconcile them too.
-    server.run_kubectl("delete", "cc", "--all", "-n", name, "--wait=false")
+    server.admin(name).delete_all(KIND)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class Chats:
 
     async def create(self, name: str) -> None:
         made = {**self._minimal, "metadata": {"name": name, "namespace": self.namespace}}
-        await self.operators.kubectl("create", "-f", "-", stdin=made)
+        await asyncio.to_thread(self.operators.admin.create, made)
 
     async def served(self, name: str, what: str) -> float:
         """Wait until a child that was deleted is back."""
@@ -55,7 +55,7 @@ class Chats:
         return await until(there, what, PATIENCE_SECONDS, poll_seconds=0.1)
 
     async def repaired(self, name: str) -> float:
-        await self.operators.kubectl("delete", "service", f"{name}-ingress")
+        await asyncio.to_thread(self.operators.admin.delete, "Service", f"{name}-ingress")
         return await self.served(name, f"{name}'s deleted Service is back")
 
     async def reason(self, name: str) -> str:

@@ -166,11 +166,9 @@ def _spread(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_wrong_is_refused_with_a_sentence(
-    server: ApiServer, minimal: dict[str, Any], patch: dict[str, Any], sentence: str
+    server: ApiServer, minimal: dict[str, Any], namespace: str, patch: dict[str, Any], sentence: str
 ) -> None:
-    refused = server.run_kubectl("create", "-f", "-", stdin=json.dumps(_merged(minimal, patch)))
-    assert refused.returncode != 0
-    assert sentence in refused.stderr
+    assert sentence in server.admin(namespace).refusal(_merged(minimal, patch))
 
 
 def _nested(levels: int) -> dict[str, Any]:
@@ -214,11 +212,9 @@ def test_what_the_schema_does_not_name_is_not_kept(
     ids=["node terms", "pod terms", "namespaces", "tolerations", "values"],
 )
 def test_more_than_a_scheduler_needs_is_refused(
-    server: ApiServer, minimal: dict[str, Any], template: dict[str, Any]
+    server: ApiServer, minimal: dict[str, Any], namespace: str, template: dict[str, Any]
 ) -> None:
-    refused = server.run_kubectl("create", "-f", "-", stdin=json.dumps(_merged(minimal, _server(podTemplate=template))))
-    assert refused.returncode != 0
-    assert "Too many" in refused.stderr
+    assert "Too many" in server.admin(namespace).refusal(_merged(minimal, _server(podTemplate=template)))
 
 
 @pytest.mark.parametrize(

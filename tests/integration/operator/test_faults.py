@@ -75,7 +75,7 @@ class Chat:
 
     async def create(self, name: str = "demo") -> None:
         made = {**self._minimal, "metadata": {"name": name, "namespace": self.namespace}}
-        await self.operators.kubectl("create", "-f", "-", stdin=made)
+        await asyncio.to_thread(self.operators.admin.create, made)
 
     async def whole(self, name: str = "demo") -> float:
         """Wait until all children are there and status speaks of the present spec."""
@@ -97,8 +97,8 @@ class Chat:
 
     async def grow(self, replicas: int) -> None:
         """Change the spec."""
-        patch = json.dumps({"spec": {"ingress": {"replicas": replicas}}})
-        await self.operators.kubectl("patch", "cc", "demo", "--type=merge", "-p", patch)
+        grown = {"spec": {"ingress": {"replicas": replicas}}}
+        await asyncio.to_thread(self.operators.admin.patch, "cc", "demo", grown)
 
     async def grown(self, replicas: int) -> float:
         async def there() -> bool:
@@ -147,7 +147,7 @@ class Chat:
     def _writes(self) -> int:
         return sum(
             1
-            for entry in self.operators.server.audit()
+            for entry in self.operators.server.audit(f"/namespaces/{self.namespace}/")
             if entry["user"].get("username") == OPERATOR_USER
             and f"/namespaces/{self.namespace}/" in entry["requestURI"]
             and entry["verb"] not in {"get", "list", "watch"}

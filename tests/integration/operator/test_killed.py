@@ -56,8 +56,8 @@ class Life:
 
     def __init__(self, server: ApiServer, kube: Kube, minimal: dict[str, Any]) -> None:
         self.namespace = f"killed-{os.getpid()}-{next(_numbers)}"
-        made = server.run_kubectl("create", "namespace", self.namespace)
-        assert made.returncode == 0, made.stderr
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+        server.client.post("/api/v1/namespaces", json=made).raise_for_status()
         chatcluster = {**minimal, "metadata": {"name": "demo", "namespace": self.namespace}}
         self.kube = Dying(kube)
         self.operator = Operator(self.kube, server, chatcluster)
@@ -105,7 +105,7 @@ class Life:
 
     def close(self) -> None:
         """Leave nothing that operators of other tests would reconcile."""
-        self.operator.kubectl("delete", "cc", "--all")
+        self.operator.admin.delete_all("cc")
 
 
 # The steps of a reconcile that has ended in the middle.

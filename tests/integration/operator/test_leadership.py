@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -40,7 +39,7 @@ async def test_a_standby_lives_and_goes_on_when_the_leader_is_killed(
     await operators.kubectl("create", "-f", "-", stdin=minimal)
 
     async def made() -> bool:
-        return "demo-ingress" in await operators.kubectl("get", "services", "-o", "name")
+        return await asyncio.to_thread(operators.admin.find, "Service", "demo-ingress") is not None
 
     await until(made, "the leader has made the children", PATIENCE_SECONDS, poll_seconds=0.2)
     assert first.health()[1].startswith("the last sweep was")
@@ -65,7 +64,7 @@ async def test_a_standby_lives_and_goes_on_when_the_leader_is_killed(
     _the_rights_to_leases_are_used(operators.server, operators.namespace)
     refused = [
         entry["requestURI"]
-        for entry in operators.server.audit()
+        for entry in operators.server.audit(f"/namespaces/{operators.namespace}/")
         if entry["user"].get("username") == OPERATOR_USER
         and f"/namespaces/{operators.namespace}/" in entry["requestURI"]
         and entry["responseStatus"]["code"] == httpx.codes.FORBIDDEN
@@ -77,7 +76,7 @@ def _the_rights_to_leases_are_used(server: ApiServer, namespace: str) -> None:
     """The rights to Leases that the processes used are those that the chart gives."""
     used = {
         entry["verb"]
-        for entry in server.audit()
+        for entry in server.audit(f"/namespaces/{namespace}/leases")
         if entry["user"].get("username") == OPERATOR_USER
         and entry.get("objectRef", {}).get("resource") == "leases"
         and entry["objectRef"].get("namespace") == namespace
@@ -131,8 +130,9 @@ async def test_a_process_started_anew_in_the_same_pod_need_not_wait(operators: O
 async def _renew(operators: Operators) -> None:
     while True:
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        patch = json.dumps({"spec": {"renewTime": now, "holderIdentity": "operator-a"}})
-        await operators.kubectl("patch", "lease", LEASE, "--type=merge", "-p", patch)
+        renewed = {"spec": {"renewTime": now, "holderIdentity": "operator-a"}}
+        await asyncio.to_thread(operators.admin.patch, "lease", LEASE, renewed)
+        await asyncio.sleep(0.2)
 
 
 async def test_a_clock_that_jumps_ends_no_lease_early_or_late(

@@ -111,7 +111,7 @@ class Release:
 
     def requests(self) -> list[dict[str, Any]]:
         """What the operator has asked the API server."""
-        return [entry for entry in self.server.audit() if entry["user"].get("username") == self.user]
+        return [entry for entry in self.server.audit(self.user) if entry["user"].get("username") == self.user]
 
 
 @pytest.fixture

@@ -88,4 +88,4 @@ async def test_a_healthy_chat_asks_for_no_events(operator: Operator) -> None:
 
 def _asked_for_events(operator: Operator) -> list[str]:
     wanted = f"/api/v1/namespaces/{operator.namespace}/events?"
-    return [str(entry["requestURI"]) for entry in operator.server.audit() if wanted in str(entry["requestURI"])]
+    return [str(entry["requestURI"]) for entry in operator.server.audit(wanted) if wanted in str(entry["requestURI"])]

@@ -44,27 +44,39 @@ class Client:
     """What an admin does, without blocking the operator in this process."""
 
     def __init__(self, server: ApiServer, namespace: str) -> None:
-        self._server = server
-        self._namespace = namespace
+        self._admin = server.admin(namespace)
 
-    async def __call__(self, *arguments: str, stdin: Any = None) -> str:
-        text = json.dumps(stdin) if stdin is not None else None
-        done = await asyncio.to_thread(self._server.run_kubectl, *arguments, "-n", self._namespace, stdin=text)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    async def create(self, manifest: dict[str, Any]) -> None:
+        await asyncio.to_thread(self._admin.create, manifest)
 
-    async def get(self, *what: str) -> dict[str, Any] | None:
-        printed = await self("get", *what, "-o", "json", "--ignore-not-found")
-        return json.loads(printed) if printed.strip() else None
+    async def patch(self, kind: str, name: str, body: dict[str, Any], subresource: str = "") -> None:
+        await asyncio.to_thread(self._admin.patch, kind, name, body, subresource)
 
-    async def until(self, *what: str, other_than: str = "") -> float:
+    async def delete(self, kind: str, name: str) -> None:
+        await asyncio.to_thread(self._admin.delete, kind, name)
+
+    async def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        return await asyncio.to_thread(self._admin.find, kind, name)
+
+    async def list(self, kind: str) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self._admin.list, kind)
+
+    async def until(self, kind: str, name: str, *, other_than: str = "") -> float:
         """Wait until an object exists, with another uid than the given one."""
 
         async def there() -> bool:
-            found = await self.get(*what)
+            found = await self.get(kind, name)
             return found is not None and found["metadata"]["uid"] != other_than
 
-        return await until(there, " ".join(what), PATIENCE_SECONDS, poll_seconds=0.1)
+        return await until(there, f"{kind} {name}", PATIENCE_SECONDS, poll_seconds=0.1)
+
+    async def gone(self, kind: str, name: str) -> None:
+        """Wait until an object exists no more."""
+
+        async def left() -> bool:
+            return await self.get(kind, name) is None
+
+        await until(left, f"{kind} {name} is gone", PATIENCE_SECONDS, poll_seconds=0.1)
 
     async def migrated(self, name: str) -> None:
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -72,14 +84,13 @@ class Client:
             {"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")
         ]
         status = {"conditions": done, "succeeded": 1, "startTime": now, "completionTime": now}
-        await self("patch", "job", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        await self.patch("job", name, {"status": status}, "/status")
 
     async def new_job(self, other_than: frozenset[str] = frozenset()) -> str:
         found: list[str] = []
 
         async def there() -> bool:
-            listed = await self.get("jobs")
-            names = {job["metadata"]["name"] for job in (listed or {"items": []})["items"]} - other_than
+            names = {job["metadata"]["name"] for job in await self.list("job")} - other_than
             found[:] = sorted(names)
             return bool(names)
 
@@ -120,8 +131,8 @@ def rights(server: ApiServer) -> Iterator[set[tuple[str, str, str]]]:
 
 @pytest.fixture
 def earlier(server: ApiServer) -> int:
-    """Requests before this test's operator began: other tests' operators have the same name."""
-    return len(server.audit())
+    """Where the requests of this test's operator begin: other tests' operators have the same name."""
+    return server.audit_end()
 
 
 @pytest.fixture
@@ -177,7 +188,7 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
         "targetConnectionsPerServer": 10,
         "scaling": {"minReplicas": 2, "scaleDownStabilizationSeconds": 0},
     }
-    await admin("create", "-f", "-", stdin=minimal)
+    await admin.create(minimal)
     first = await admin.new_job()
     await admin.migrated(first)
     await admin.until("deployment", "demo-chatserver")
@@ -195,34 +206,30 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
     ):
         found = await admin.get(kind, name)
         assert found is not None
-        await admin("delete", kind, name)
+        await admin.delete(kind, name)
         took[f"{kind}/{name}"] = await admin.until(kind, name, other_than=found["metadata"]["uid"])
     assert max(took.values()) < BACK_SECONDS, took
 
     # A new image: its Job runs, then the old one's goes.
-    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"chatserver":{"image":"chatserver:2"}}}')
+    await admin.patch("cc", "demo", {"spec": {"chatserver": {"image": "chatserver:2"}}})
     second = await admin.new_job(frozenset({first}))
     await admin.migrated(second)
-
-    async def tidied() -> bool:
-        return await admin.get("job", first) is None
-
-    await until(tidied, "the old Job is gone", PATIENCE_SECONDS)
+    await admin.gone("job", first)
     await _scale_down(admin, prober)
 
     await _probe_comes_and_goes(admin, second)
-    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"networkPolicies":{"enabled":false}}}')
+    await admin.patch("cc", "demo", {"spec": {"networkPolicies": {"enabled": False}}})
 
     async def opened() -> bool:
-        # kubectl prints nothing for no objects.
-        return not (await admin.get("networkpolicies") or {"items": []})["items"]
+        return not await admin.list("networkpolicy")
 
     await until(opened, "the NetworkPolicies are gone", PATIENCE_SECONDS)
 
     await _other_ways_in(admin)
     await _claim_of_another_class(admin, minimal)
 
-    requests = [entry for entry in server.audit()[earlier:] if entry["user"].get("username") == OPERATOR_USER]
+    asked, _ = server.audit_from(earlier, OPERATOR_USER)
+    requests = [entry for entry in asked if entry["user"].get("username") == OPERATOR_USER]
     refused = [(entry["verb"], entry["requestURI"]) for entry in requests if entry["responseStatus"]["code"] == 403]
     assert refused == []
     assert _used(requests) == rights
@@ -233,28 +240,18 @@ async def _other_ways_in(admin: Client) -> None:
     tls = {"mode": "CertManager", "issuerRef": {"name": "ours"}}
     gateways = [{"name": "public"}]
     made = {"hostnames": ["chat.example.com"], "tls": tls, "front": {"kind": "Ingress"}}
-    await admin("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": {"ingress": made}}))
+    await admin.patch("cc", "demo", {"spec": {"ingress": made}})
     for kind, name in (("certificate", "demo-ingress-issued"), ("ingress", "demo-front"), ("service", "demo-front")):
         await admin.until(kind, name)
     route = {"front": {"kind": "HTTPRoute", "parentRefs": gateways}}
-    await admin("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": {"ingress": route}}))
+    await admin.patch("cc", "demo", {"spec": {"ingress": route}})
     await admin.until("httproute", "demo-front")
     nothing = {"tls": None, "front": None}
-    await admin("patch", "cc", "demo", "--type=merge", "-p", json.dumps({"spec": {"ingress": nothing}}))
+    await admin.patch("cc", "demo", {"spec": {"ingress": nothing}})
 
-    async def left() -> bool:
-        found = [
-            await admin.get(kind, name)
-            for kind, name in (
-                ("certificate", "demo-ingress-issued"),
-                ("ingress", "demo-front"),
-                ("httproute", "demo-front"),
-                ("service", "demo-front"),
-            )
-        ]
-        return found == [None] * 4
-
-    await until(left, "all of them are gone", PATIENCE_SECONDS)
+    await admin.gone("certificate", "demo-ingress-issued")
+    for kind in ("ingress", "httproute", "service"):
+        await admin.gone(kind, "demo-front")
 
 
 async def _claim_of_another_class(admin: Client, minimal: dict[str, Any]) -> None:
@@ -262,9 +259,9 @@ async def _claim_of_another_class(admin: Client, minimal: dict[str, Any]) -> Non
     claim = ("pvc", "demo-postgres-data")
     before = await admin.get(*claim)
     assert before is not None
-    await admin("delete", "cc", "demo")
+    await admin.delete("cc", "demo")
     minimal["spec"]["database"] = {"storage": {"storageClassName": "second"}}
-    await admin("create", "-f", "-", stdin=minimal)
+    await admin.create(minimal)
 
     async def leaving() -> bool:
         found = await admin.get(*claim)
@@ -272,7 +269,7 @@ async def _claim_of_another_class(admin: Client, minimal: dict[str, Any]) -> Non
 
     await until(leaving, "the unbound claim is deleted", PATIENCE_SECONDS)
     # A controller's that does not run here: no pod uses the claim.
-    await admin("patch", *claim, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    await admin.patch(*claim, {"metadata": {"finalizers": None}})
     await admin.until(*claim, other_than=before["metadata"]["uid"])
     after = await admin.get(*claim)
     assert after is not None
@@ -281,18 +278,16 @@ async def _claim_of_another_class(admin: Client, minimal: dict[str, Any]) -> Non
 
 async def _probe_comes_and_goes(admin: Client, job: str) -> None:
     """A probe that is disabled loses its Deployment, and its tokens by another migration; its Secret stays."""
-    enable = '{"spec":{"monitoring":{"probe":{"enabled":%s}}}}'
-    await admin("patch", "cc", "demo", "--type=merge", "-p", enable % "true")
+    await admin.patch("cc", "demo", {"spec": {"monitoring": {"probe": {"enabled": True}}}})
     enrolment = await admin.new_job(frozenset({job}))
     await admin.migrated(enrolment)
     await admin.until("deployment", "demo-probe")
-    await admin("patch", "cc", "demo", "--type=merge", "-p", enable % "false")
+    # Else it would be taken for the next one.
+    await admin.gone("job", job)
+    await admin.patch("cc", "demo", {"spec": {"monitoring": {"probe": {"enabled": False}}}})
     await admin.migrated(await admin.new_job(frozenset({enrolment})))
-
-    async def gone() -> bool:
-        return await admin.get("deployment", "demo-probe") is None and await admin.get("job", enrolment) is None
-
-    await until(gone, "the probe is gone", PATIENCE_SECONDS)
+    await admin.gone("deployment", "demo-probe")
+    await admin.gone("job", enrolment)
     assert await admin.get("secret", "demo-probe") is not None
 
 
@@ -314,11 +309,11 @@ async def _scale_down(admin: Client, prober: FakeProber) -> None:
             },
             "spec": template["spec"],
         }
-        await admin("create", "-f", "-", stdin=pod)
+        await admin.create(pod)
         status = {"podIP": f"192.0.2.{number}", "containerStatuses": [{**started, "state": {"running": {}}}]}
-        await admin("patch", "pod", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        await admin.patch("pod", name, {"status": status}, "/status")
     await _report(admin)
-    await admin("patch", "cc", "demo", "--type=merge", "-p", '{"spec":{"chatserver":{"scaling":{"minReplicas":1}}}}')
+    await admin.patch("cc", "demo", {"spec": {"chatserver": {"scaling": {"minReplicas": 1}}}})
 
     async def marked() -> bool:
         replicas = await _report(admin)
@@ -336,8 +331,8 @@ async def _report(admin: Client) -> int:
     assert live is not None
     replicas: int = live["spec"]["replicas"]
     counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
-    patch = json.dumps({"status": {"observedGeneration": live["metadata"]["generation"], **counts}})
-    await admin("patch", "deployment", "demo-chatserver", "--subresource=status", "--type=merge", "-p", patch)
+    patch = {"status": {"observedGeneration": live["metadata"]["generation"], **counts}}
+    await admin.patch("deployment", "demo-chatserver", patch, "/status")
     return replicas
 
 

@@ -160,7 +160,7 @@ async def _bring_up(
         bodies.append(made)
     await asyncio.gather(*(create(kube, body) for body in bodies))
     server = operators.server
-    _, offset = server.audit_from(0)
+    offset = server.audit_end()
     process = operators.start("operator-a", CHAT_TEST_ANSWERS="1")
     others = asyncio.create_task(stand_in)
     try:
@@ -206,7 +206,7 @@ async def _converged(kube: Kube, namespace: str, wanted: int, *, ready: bool) ->
 
 def _asked(operators: Operators, offset: int) -> tuple[int, list[tuple[str, str]]]:
     """(verb, URI) of what the operator asked for since an offset in the audit log, but for its Lease; the next one."""
-    entries, offset = operators.server.audit_from(offset)
+    entries, offset = operators.server.audit_from(offset, f"/namespaces/{operators.namespace}/")
     return offset, [
         (entry["verb"], entry["requestURI"])
         for entry in entries

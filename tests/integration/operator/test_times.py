@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import signal
 import statistics
 from typing import TYPE_CHECKING, Any
@@ -40,15 +39,19 @@ class Audit:
 
     def __init__(self, operators: Operators) -> None:
         self._operators = operators
+        self._offset = operators.server.audit_end()
+        self._requests: list[Request] = []
 
     async def first(self, what: str, since: dt.datetime, holds: Callable[[Request], bool]) -> Request:
         """Wait for the first request after a moment for which something holds."""
         found: list[Request] = []
 
         async def there() -> bool:
+            new, self._offset = self._operators.server.audit_from(self._offset, f'"{self._operators.namespace}"')
+            self._requests += new
             found[:] = [
                 one
-                for one in self._operators.server.audit()
+                for one in self._requests
                 if one.get("objectRef", {}).get("namespace") == self._operators.namespace
                 and ended(one) > since
                 and httpx.codes.is_success(one["responseStatus"]["code"])
@@ -87,18 +90,17 @@ async def test_a_change_a_deleted_child_and_a_killed_operator(operators: Operato
     leader = operators.start("operator-a")
     await operators.leads(leader)
     start = dt.datetime.now(dt.UTC)
-    await operators.kubectl("create", "-f", "-", stdin=minimal)
+    operators.admin.create(minimal)
     await audit.first("a proxy is wanted", start, about("deployments", operators=True))
     changes, deletions = [], []
     for number in range(TIMES):
         now = dt.datetime.now(dt.UTC)
-        spec = {"spec": {"ingress": {"replicas": 3 + number}}}
-        await operators.kubectl("patch", "chatcluster", "demo", "--type=merge", "-p", json.dumps(spec))
+        operators.admin.patch("ChatCluster", "demo", {"spec": {"ingress": {"replicas": 3 + number}}})
         asked = await audit.first("a change", now, about("chatclusters", "patch", operators=False))
         written = await audit.first("its first write", ended(asked), about("deployments", operators=True))
         changes.append((ended(written) - ended(asked)).total_seconds())
         now = dt.datetime.now(dt.UTC)
-        await operators.kubectl("delete", "service", "demo-chatserver")
+        operators.admin.delete("Service", "demo-chatserver")
         gone = await audit.first("a deletion", now, about("services", "delete", operators=False))
         again = await audit.first("the child made anew", ended(gone), about("services", operators=True))
         deletions.append((ended(again) - ended(gone)).total_seconds())
@@ -108,7 +110,7 @@ async def test_a_change_a_deleted_child_and_a_killed_operator(operators: Operato
     killed = dt.datetime.now(dt.UTC)
     leader.send(signal.SIGKILL)
     await leader.ended()
-    await operators.kubectl("delete", "service", "demo-chatserver")
+    operators.admin.delete("Service", "demo-chatserver")
     operators.start("operator-a")
     again = await audit.first("the child made anew", killed, about("services", operators=True))
     took = (ended(again) - killed).total_seconds()
