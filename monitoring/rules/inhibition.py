@@ -43,7 +43,8 @@ INHIBITIONS = (
     ),
     Inhibition("ChatNoServers", ("ChatNotReady", *_UNAVAILABLE)),
     Inhibition("ChatNotReady", (*_UNAVAILABLE, *_OF_THE_DATABASE, "ChatServersRestart", "ChatChangeStuck")),
-    Inhibition("ChatVolumeFull", ("ChatNotReady", "ChatVolumeFullSoon", *_FELT)),
+    # PostgreSQL stops when not even its log (WAL) can be written.
+    Inhibition("ChatVolumeFull", ("ChatDatabaseDown", "ChatNotReady", "ChatVolumeFullSoon", *_FELT)),
     Inhibition("ChatProbeFailing", _BUDGETS),
 )
 

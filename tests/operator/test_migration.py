@@ -14,15 +14,19 @@ ENABLED = ("ab" * 32, "cd" * 32)
 EARLIER, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z"
 
 
-def decided(children: dict[tuple[str, str], dict[str, Any]]) -> migration.SchemaMigration:
+def decided(
+    children: dict[tuple[str, str], dict[str, Any]],
+    hashes: tuple[str, ...] | None = ENABLED,
+    image: str = "chatserver:1",
+) -> migration.SchemaMigration:
     """What is decided where the probe is enabled."""
     return migration.decide(
         cluster(),
         Observed(children, ()),
-        image="chatserver:1",
+        image=image,
         pull_policy="IfNotPresent",
         database_identity="one",
-        probe_hashes=ENABLED,
+        probe_hashes=hashes,
     )
 
 
@@ -70,3 +74,24 @@ def test_one_that_another_has_followed_runs_again() -> None:
     again = decided(ran((), EARLIER) | ran(ENABLED, LATER) | servers(NAME))
     assert again.done
     assert not again.superseded
+
+
+def test_of_two_of_the_same_second_either_may_be_the_later() -> None:
+    assert decided(ran(ENABLED, EARLIER) | ran((), EARLIER) | servers(NAME)).superseded
+
+
+def test_none_runs_between_the_old_tokens_and_the_new_ones() -> None:
+    """It would revoke both, and may run after the one that enrols the new ones."""
+    waits = decided(ran(ENABLED, EARLIER) | servers(NAME), hashes=None)
+    assert waits.job is None
+    assert waits.done
+    assert waits.template is not None
+    assert waits.template.schema == NAME
+
+
+def test_tokens_that_cannot_be_stored_hold_up_neither_a_first_migration_nor_another_image() -> None:
+    first = decided({}, hashes=None)
+    assert first.job is not None
+    upgraded = decided(ran(ENABLED, EARLIER) | servers(NAME), hashes=None, image="chatserver:2")
+    assert upgraded.job is not None
+    assert not upgraded.done

@@ -154,3 +154,16 @@ def test_a_stateful_set_rolls_while_it_has_two_revisions(status: dict[str, Any],
     counts["updatedReplicas"] = int(status.get("replicas", 1))
     live = {"metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": {**counts, **status}}
     assert rolling(live) is expected
+
+
+@pytest.mark.parametrize(
+    ("injected", "outlived"),
+    [([], False), ([{"running": {}}], True), ([{"waiting": {}}], True), ([{"terminated": {"exitCode": 0}}], False)],
+)
+def test_a_job_is_outlived_by_an_injected_container_alone(injected: list[dict[str, Any]], *, outlived: bool) -> None:
+    """The pod's phase says Running for some time after the last container has ended."""
+    states = [{"terminated": {"exitCode": 0}}, *injected]
+    containers = [{"name": name, "state": state} for name, state in zip(("migrate", "proxy"), states, strict=False)]
+    labels = {"app.kubernetes.io/component": "migrate"}
+    raw = {"metadata": {"name": "x", "labels": labels}, "status": {"phase": "Running", "containerStatuses": containers}}
+    assert pod(raw).outlived is outlived

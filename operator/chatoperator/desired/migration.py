@@ -54,7 +54,7 @@ def decide(
     image: str,
     pull_policy: str,
     database_identity: str | None,
-    probe_hashes: Sequence[str] = (),
+    probe_hashes: Sequence[str] | None = (),
 ) -> SchemaMigration:
     """Decide which Job has to run, and what the chatservers may run meanwhile.
 
@@ -64,24 +64,29 @@ def decide(
         image: The desired image of the chatservers.
         pull_policy: imagePullPolicy.
         database_identity: Changes when the database does; None while there is none.
-        probe_hashes: Of the tokens of the probe that the Job enrols.
+        probe_hashes: Of the tokens of the probe that the Job enrols; None: they are made, and not stored yet.
     """
     live = observed.workload(cluster.name, "chatserver")
     # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
     running = ServerTemplate(image_of(live), schema_of(live) or "") if live is not None else None
     if database_identity is None:
         return SchemaMigration(template=running)
+    if probe_hashes is None and running is not None and running.image == image:
+        # A Job without hashes would revoke what the next one enrols, and might run after it. Only a Secret that cannot
+        # be written must hold up no other image.
+        return SchemaMigration(job_name=running.schema, done=True, template=running)
     job = chatserver.migrate_job(
         cluster,
         image=image,
         pull_policy=pull_policy,
         database_identity=database_identity,
-        probe_hashes=probe_hashes,
+        probe_hashes=probe_hashes or (),
     )
     name = str(job["metadata"]["name"])
     existing = observed.child("Job", name)
     others = _other_jobs(cluster, observed, name)
-    superseded = existing is not None and any(_created(other) > _created(existing) for other in others)
+    # The API server's times are whole seconds: of two that were created in the same one, either may be the later.
+    superseded = existing is not None and any(_created(other) >= _created(existing) for other in others)
     outlived = _is_outlived(observed, name) and not superseded
     if outlived or (existing is not None and not superseded and job_state(existing) == "Complete"):
         done = True

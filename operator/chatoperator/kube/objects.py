@@ -42,7 +42,7 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
         terminating="deletionTimestamp" in metadata,
         lost=lost,
         trouble=_lost(raw) if lost else _trouble(status, containers, once=component == "migrate"),
-        outlived=status.get("phase") == "Running" and any(_succeeded(component, one) for one in containers),
+        outlived=any(_succeeded(component, one) for one in containers) and any(_runs(one) for one in containers),
         owner_uid=owners[0] if owners else None,
         has_eviction_rule=not annotations.keys().isdisjoint(
             {SAFE_TO_EVICT_ANNOTATION, SAFE_TO_EVICT_VOLUMES_ANNOTATION}
@@ -55,7 +55,12 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
 
 def _succeeded(name: str, container: Manifest) -> bool:
     ended = (container.get("state") or {}).get("terminated")
-    return container["name"] == name and ended is not None and ended.get("exitCode") == 0
+    return ended is not None and ended.get("exitCode") == 0 and bool(container["name"] == name)
+
+
+def _runs(container: Manifest) -> bool:
+    """Not by the pod's phase: that changes some time after the last container has ended."""
+    return "terminated" not in (container.get("state") or {})
 
 
 def _lost(raw: Manifest) -> str:

@@ -42,9 +42,9 @@ class ProbeTokens:
         return "ProbeTokens(...)"
 
     @property
-    def hashes(self) -> tuple[str, ...]:
-        """SHA-256 in hex, of those that are stored. Of 256 random bits a hash reveals nothing."""
-        return tuple(hashlib.sha256(token.encode()).hexdigest() for token in self.tokens) if self.stored else ()
+    def hashes(self) -> tuple[str, ...] | None:
+        """SHA-256 in hex; None until they are stored. Of 256 random bits a hash reveals nothing."""
+        return tuple(hashlib.sha256(token.encode()).hexdigest() for token in self.tokens) if self.stored else None
 
 
 def probe_tokens(cluster: ChatCluster, observed: Observed, new_secret: Callable[[], str]) -> ProbeTokens | None:
