@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver.storage import audit
+from chatserver.storage.announcing import announced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from chatserver.storage.announcing import Announcement
     from chatserver.storage.audit import AuditEvent
     from chatserver.storage.database import Connection, Database
 
@@ -19,9 +21,14 @@ log = structlog.get_logger()
 
 
 class Trail:
-    """The audit events of one transaction."""
+    """The audit events of one transaction, and what it announces.
 
-    def __init__(self, connection: Connection) -> None:
+    Attributes:
+        announcement: for other servers to hear.
+    """
+
+    def __init__(self, connection: Connection, announcement: Announcement) -> None:
+        self.announcement = announcement
         self._connection = connection
         self._events: list[AuditEvent] = []
 
@@ -41,8 +48,8 @@ class Trail:
 @asynccontextmanager
 async def audited(database: Database) -> AsyncIterator[tuple[Connection, Trail]]:
     """Yield a connection with a transaction, and its audit trail; errors as of `Database.connection`."""
-    async with database.transaction() as connection:
-        trail = Trail(connection)
+    async with announced(database) as (connection, announcement):
+        trail = Trail(connection, announcement)
         yield connection, trail
     trail.write_log()
 

@@ -1,11 +1,18 @@
-"""Hints: the notifications by which servers announce new rows to each other, and how they fit into NOTIFY."""
+"""Hints: the notifications by which servers announce new rows to each other, how they merge and fit into NOTIFY."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from chatserver.model import SeqRange  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver.model import SeqRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Item = TypeVar("Item")
 
 HINT_CHANNEL = "chat_hints"
 """The PostgreSQL NOTIFY channel that carries hints between servers."""
@@ -27,13 +34,13 @@ class Hint(
     omit_defaults=True,
     rename={"origin": "o", "ranges": "c", "members": "m", "is_batch": "b"},
 ):
-    """What one server sends to the others by NOTIFY: where to read, never the data itself.
+    """What one server sends to the others: where to read, never the data itself.
 
     A lost hint costs latency, never a message. It never contains the text of a message.
 
     Attributes:
         origin: CHAT_SERVER_NAME of the sender. PostgreSQL sends the hint back to its origin too.
-        ranges: new rows, committed with this hint.
+        ranges: new rows, committed before this hint is sent.
         members: chats that users joined or left.
         receipts: changed watermarks (arrays ``[chat_id, user_id, delivered_seq, read_seq]`` on the wire).
         revoked: ids of devices that were signed out; their sockets must close.
@@ -84,14 +91,71 @@ class Hint(
             raise ValueError(f"the server name is too long for a hint: {len(self.origin)} characters")
         return [payload.decode() for payload in payloads]
 
+    def encode_whole(self) -> str:
+        """Encode as one JSON text of any length."""
+        return _HINT_ENCODER.encode(self).decode()
+
     @staticmethod
     def decode(payload: str) -> Hint:
-        """Decode one NOTIFY payload; unknown fields of newer servers are ignored.
+        """Decode a JSON text; unknown fields of newer servers are ignored.
 
         Raises:
             ValueError: not a hint.
         """
         return _HINT_DECODER.decode(payload)
+
+
+def payloads_of(hints: Iterable[Hint]) -> list[str]:
+    """Return NOTIFY payloads that add up to these hints; raises as of `Hint.encode`."""
+    return [payload for hint in hints for payload in hint.encode()]
+
+
+def merged(hints: Sequence[Hint]) -> list[Hint]:
+    """Return as few hints as possible that lead to the same as these, in this order.
+
+    The rows of a chat become one range, a member's watermarks their highest, and the last state of a user counts.
+    """
+    if len(hints) <= 1:
+        return list(hints)
+    kinds: dict[tuple[str, bool], list[Hint]] = {}
+    for hint in hints:
+        kinds.setdefault((hint.origin, hint.is_batch), []).append(hint)
+    return [found[0] if len(found) == 1 else _merged_kind(found) for found in kinds.values()]
+
+
+def _merged_kind(hints: Sequence[Hint]) -> Hint:
+    ranges: dict[int, SeqRange] = {}
+    members: dict[int, dict[int, None]] = {}
+    receipts: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+    for hint in hints:
+        for item in hint.ranges:
+            known = ranges.get(item.chat_id)
+            if known is not None:
+                first_seq, last_seq = min(known.first_seq, item.first_seq), max(known.last_seq, item.last_seq)
+                item = SeqRange(item.chat_id, first_seq, last_seq)  # noqa: PLW2901 - the same rows and more
+            ranges[item.chat_id] = item
+        for change in hint.members:
+            members.setdefault(change.chat_id, {}).update(dict.fromkeys(change.user_ids))
+        for chat_id, user_id, delivered_seq, read_seq in hint.receipts:
+            _, _, delivered, read = receipts.get((chat_id, user_id), (0, 0, 0, 0))
+            receipts[chat_id, user_id] = (chat_id, user_id, max(delivered, delivered_seq), max(read, read_seq))
+    return Hint(
+        hints[0].origin,
+        ranges=tuple(ranges.values()),
+        members=tuple(MembershipChange(chat_id, tuple(user_ids)) for chat_id, user_ids in members.items()),
+        receipts=tuple(receipts.values()),
+        revoked=_each(hint.revoked for hint in hints),
+        typing=_each(hint.typing for hint in hints),
+        presence=tuple(dict(item for hint in hints for item in hint.presence).items()),
+        claims=tuple(item for hint in hints for item in hint.claims),
+        relations=_each(hint.relations for hint in hints),
+        profiles=_each(hint.profiles for hint in hints),
+        is_batch=hints[0].is_batch,
+    )
+
+
+def _each(lists: Iterable[Iterable[Item]]) -> tuple[Item, ...]:
+    return tuple(dict.fromkeys(item for items in lists for item in items))
 
 
 _HINT_ITEMS = 80

@@ -41,6 +41,7 @@ def loops_of(context: Context) -> dict[str, Loop]:
         "presence": _once_migrated(
             context, lambda: deliverer.presence.run(BEATS_UNTIL_GONE * settings.heartbeat_seconds)
         ),
+        "hints": _once_migrated(context, context.sweep.run),
         "schema": health.watch_schema,
         "room": health.watch_room,
         "sockets": context.sockets.run,
@@ -77,6 +78,9 @@ async def running(context: Context) -> AsyncIterator[None]:
             await _write_presence(context)
         with _step("writer"):
             await context.writer.close(timeout_seconds=1)
+        with _step("hints"):
+            await context.database.hints.close()
+            await context.sweep.finish()
         with _step("database"):
             await context.database.close()
 
@@ -130,6 +134,8 @@ async def _measure(context: Context) -> None:
         metrics.database.pool_size.set(size)
         metrics.database.pool_idle.set(idle)
         metrics.database.show_login(context.settings.database_role())
+        since = context.database.hints.unpublished_since()
+        metrics.delivery.hints_unpublished_seconds.set(0.0 if since is None else time.monotonic() - since)
         clock = context.deliverer.clock
         metrics.delivery.clock_offset.set(clock.ahead_seconds(wall=time.time(), monotonic=time.monotonic()))
         await asyncio.sleep(GAUGE_SECONDS)

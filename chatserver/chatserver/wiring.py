@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chatserver.accounts.code_limits import CodeLimits
@@ -16,6 +17,7 @@ from chatserver.fanout.delivery import Deliverer
 from chatserver.fanout.hub import Hub
 from chatserver.fanout.polling import Polls
 from chatserver.fanout.push_times import PushTimes
+from chatserver.fanout.sweeping import HintSweep
 from chatserver.fanout.syncing import Syncs
 from chatserver.fleet.balancing import Balancer
 from chatserver.fleet.health import Health
@@ -29,6 +31,7 @@ from chatserver.messaging.send_times import SendTimes
 from chatserver.messaging.write_times import WriteTimes
 from chatserver.messaging.writer import MessageWriter
 from chatserver.storage.database import Database
+from chatserver.storage.publishing import notify
 from chatserver.transport.upkeep import Sockets
 from chatserver.transport.write_coalescing import WriteCoalescer
 
@@ -61,7 +64,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     deliverer = Deliverer(database, devices_service, hub, metrics.delivery)
     bus = PostgresBus(
         database.listen,
-        database.notify,
+        partial(notify, database),
         on_hint=deliverer.receive,
         on_listening=deliverer.bus_listens,
         on_health=metrics.delivery.bus_connected.set,
@@ -70,6 +73,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
             seconds, sent_at=sent_at, received_at=received_at
         ),
     )
+    database.hints.publish_by(bus.publish)
     writer = MessageWriter(database, deliverer.own_batches, times=WriteTimes(metrics.database))
     sockets = Sockets()
     metrics.connections.slow_readers.set_function(lambda: sockets.paused)
@@ -122,6 +126,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
             on_refused=metrics.requests.count_limited,
         ),
         bus=bus,
+        sweep=HintSweep(database, metrics.delivery),
         health=health,
         mover=mover,
         admission=Admission(on_let_in=metrics.connections.handshake_wait_seconds.observe),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver.hints import HINT_MAX_BYTES, Hint, MembershipChange
+from chatserver.hints import HINT_MAX_BYTES, Hint, MembershipChange, merged
 from chatserver.model import SeqRange
 
 ids = st.integers(1, 2**63 - 1)
@@ -55,3 +56,39 @@ def test_foreign_payload_is_refused(payload: str) -> None:
 
 def test_field_of_a_newer_server_is_ignored() -> None:
     assert Hint.decode('{"o":"a","new":[1],"c":[[1,2,3]]}') == Hint("a", ranges=(SeqRange(1, 2, 3),))
+
+
+@given(st.lists(hints, max_size=6))
+def test_merged_hints_lead_to_the_same(some: list[Hint]) -> None:
+    for origin, is_batch in {(hint.origin, hint.is_batch) for hint in some}:
+        [one] = [other for other in merged(some) if (other.origin, other.is_batch) == (origin, is_batch)]
+        assert said(one) == said(*(hint for hint in some if (hint.origin, hint.is_batch) == (origin, is_batch)))
+
+
+def said(*some: Hint) -> tuple[object, ...]:
+    """Return what hints say, in the terms of those who receive them."""
+    reached: dict[int, int] = {}
+    first: dict[int, int] = {}
+    marks: dict[tuple[int, int], tuple[int, int]] = {}
+    for hint in some:
+        for chat_id, first_seq, last_seq in (msgspec.to_builtins(item) for item in hint.ranges):
+            reached[chat_id] = max(reached.get(chat_id, 0), last_seq)
+            first[chat_id] = min(first.get(chat_id, first_seq), first_seq)
+        for chat_id, user_id, delivered, read in hint.receipts:
+            before = marks.get((chat_id, user_id), (0, 0))
+            marks[chat_id, user_id] = (max(before[0], delivered), max(before[1], read))
+    return (
+        reached,
+        first,
+        marks,
+        {(change.chat_id, user_id) for hint in some for change in hint.members for user_id in change.user_ids},
+        {device_id for hint in some for device_id in hint.revoked},
+        {pair for hint in some for pair in hint.typing},
+        dict(pair for hint in some for pair in hint.presence),
+        [claim for hint in some for claim in hint.claims],
+    )
+
+
+def test_rows_of_batches_stay_apart_from_others() -> None:
+    own, other = Hint("a", ranges=(SeqRange(1, 1, 1),), is_batch=True), Hint("a", ranges=(SeqRange(1, 2, 2),))
+    assert merged([own, other, own]) == [own, other]

@@ -26,40 +26,38 @@ def test_what_is_missing_before_hinted_rows_is_read_with_them() -> None:
     chats = Chats(c7=3)
     chats.pending.add([SeqRange(7, 6, 8)])
     assert chats.woken == 1
-    assert chats.pending.next_ranges(()) == [SeqRange(7, 4, 8)]
+    assert chats.pending.next_ranges() == [SeqRange(7, 4, 8)]
 
 
 def test_a_large_hole_is_read_in_parts_and_a_full_query_leaves_the_rest_to_the_next() -> None:
     chats = Chats(**{f"c{chat_id}": 0 for chat_id in range(1, 7)})
     for chat_id in chats.delivered:
-        chats.pending.note(SeqRange(chat_id, 1, 2 * CHAT_ROWS))
-    ranges = chats.pending.next_ranges(())
+        chats.pending.reach(chat_id, 2 * CHAT_ROWS)
+    ranges = chats.pending.next_ranges()
     assert ranges == [SeqRange(chat_id, 1, CHAT_ROWS) for chat_id in range(1, QUERY_ROWS // CHAT_ROWS + 1)]
     assert chats.woken == 0
 
 
 @pytest.mark.parametrize("delivered", [None, 5, 9])
-def test_a_chat_of_which_nobody_needs_rows_is_forgotten_unless_a_user_is_about_to_join(delivered: int | None) -> None:
+def test_a_chat_of_which_nobody_needs_rows_is_forgotten(delivered: int | None) -> None:
     chats = Chats(c7=delivered)
-    chats.pending.note(SeqRange(7, 4, 5))
-    assert chats.pending.next_ranges({7}) == []
-    assert (bool(chats.pending), chats.pending.first_seq(7)) == (True, 4)
-    assert chats.pending.next_ranges(()) == []
-    assert (bool(chats.pending), chats.pending.first_seq(7)) == (False, None)
+    chats.pending.reach(7, 5)
+    assert chats.pending.next_ranges() == []
+    assert not chats.pending
 
 
 def test_a_chat_that_fails_is_left_out_until_the_retry_and_loses_nothing_that_came_meanwhile() -> None:
     chats = Chats(c7=0, c8=0)
     chats.pending.add([SeqRange(7, 1, 1), SeqRange(8, 1, 1)])
-    [failed, _] = chats.pending.next_ranges(())
+    [failed, _] = chats.pending.next_ranges()
     chats.pending.put_off(failed)
     chats.pending.add([SeqRange(7, 2, 2)])
-    assert chats.pending.next_ranges(()) == [SeqRange(8, 1, 1)]
+    assert chats.pending.next_ranges() == [SeqRange(8, 1, 1)]
     chats.delivered[8] = 1
     woken = chats.woken
     chats.pending.retry()
     assert chats.woken > woken
-    assert chats.pending.next_ranges(()) == [SeqRange(7, 1, 2)]
+    assert chats.pending.next_ranges() == [SeqRange(7, 1, 2)]
 
 
 STEPS = st.lists(
@@ -89,7 +87,7 @@ def test_whatever_fails_and_comes_late_all_hinted_rows_are_delivered_in_the_end(
 
 
 def _deliver(chats: Chats, failing: int | None = None) -> None:
-    while ranges := chats.pending.next_ranges(()):
+    while ranges := chats.pending.next_ranges():
         for chat_range in ranges:
             if chat_range.chat_id == failing:
                 chats.pending.put_off(chat_range)

@@ -12,6 +12,8 @@ from chatserver.hints import Hint
 from chatserver.messaging import chats, feed, groups, sync
 from chatserver.messaging.receipts import Receipts
 from chatserver.model import MemberWatermarks, ReceiptMark
+from chatserver.storage.publishing import notify
+from tests.support.inprocess import published
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -163,7 +165,8 @@ async def test_receipts_only_rise_and_tell_only_changes(server: Server) -> None:
     assert await mark(read_seq=99) == [MemberWatermarks(chat_id, me, 5, 5)]
     with pytest.raises(ValidationFailed):
         await mark(read_seq=-1)
-    await database.notify(Hint("end", revoked=(1,)).encode())
+    await published(database)
+    await notify(database, [Hint("end", revoked=(1,))])
     while not heard or heard[-1].origin != "end":
         await asyncio.sleep(0.01)
     told = [receipt for hint in heard for receipt in hint.receipts]
@@ -270,7 +273,11 @@ async def test_sync_brings_what_is_missing_in_named_and_unnamed_chats(server: Se
     assert await sync.positions(server.database, [bob.user.user_id]) == {
         bob.user.user_id: {known: 5, group.chat_id: 2},
     }
-    assert await sync.last_seqs(server.database, [known, foreign, 987654]) == {known: 5, foreign: 1}
+    places = [(bob.user.user_id, known), (bob.user.user_id, group.chat_id), (bob.user.user_id, foreign), (1, 987654)]
+    assert await sync.joined(server.database, places) == {
+        (bob.user.user_id, known): (0, 5),
+        (bob.user.user_id, group.chat_id): (0, 2),
+    }
     assert await sync.members_of(server.database, [known]) == {known: (ada.user.user_id, bob.user.user_id)}
 
 

@@ -23,7 +23,7 @@ from chatserver.model import ReceiptMark, SendMessage, SeqRange
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 pytestmark = pytest.mark.integration
 
@@ -36,8 +36,8 @@ class SilentBus:
     def is_healthy(self) -> bool:
         return False
 
-    async def publish(self, hint: Hint) -> None:
-        """Lose the hint."""
+    async def publish(self, hints: Sequence[Hint]) -> None:
+        """Lose the hints."""
 
     async def run(self) -> None:
         """Hear nothing."""

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from chatserver.messaging import changes, chats, feed, groups
 from chatserver.storage.database import Database
+from chatserver.storage.messages import open_direct_chat
 from chatserver.users import blocks
 from tests.support.findings import tell
 from tests.support.handset import Handset
@@ -110,6 +111,7 @@ class Interleavings(RuleBasedStateMachine):
     async def _begin(self) -> None:
         await self._air.open()
         await self._database.open()
+        self._air.databases.append(self._database)
         for number in range(SERVERS):
             self._servers.append(await self._new_server(number))
         sessions = [await sign_in(self._database, _new_name()) for _ in range(USERS)]
@@ -456,9 +458,9 @@ async def _done(act: Callable[[], object]) -> None:
 
 
 async def _open_direct(database: Database, user_id: int, other_id: int) -> int:
-    record = await database.fetchrow("SELECT open_direct_chat('test', $1, $2)", user_id, other_id)
-    assert record is not None
-    return int(record[0])
+    chat_id = await open_direct_chat(database, user_id, other_id)
+    assert chat_id is not None
+    return chat_id
 
 
 def explore(read_dsn: Callable[[], str], examples: int, steps: int, seed: int | None) -> None:

@@ -23,6 +23,8 @@ from chatserver.messaging import changes, chats, feed, groups, sync
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.writer import MessageWriter
 from chatserver.model import SendMessage, SeqRange
+from chatserver.storage.publishing import notify
+from tests.support.inprocess import published
 from tests.support.people import Server, running_server, sign_in
 
 if TYPE_CHECKING:
@@ -296,7 +298,8 @@ async def test_each_send_is_hinted_once_committed(server: Server) -> None:
     listener = await server.database.listen(heard.append)
     ada, _ = await sign_in(server.database, "Ada"), await sign_in(server.database, "Bob")
     sent = await server.send(ada.user.user_id, "hello", to="Bob")
-    await server.database.notify(['{"o":"end"}'])
+    await published(server.database)
+    await notify(server.database, [Hint("end", revoked=(1,))])
     while not any('"end"' in payload for payload in heard):
         await asyncio.sleep(0.01)
     hints = [Hint.decode(payload) for payload in heard]

@@ -69,7 +69,7 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await syncs.answer(me, {sent.chat_id: 0})
             await sync.rows_for(database, [SeqRange(sent.chat_id, 1, row.seq)], [me, bob.user.user_id])
             await sync.positions(database, [me])
-            await sync.last_seqs(database, [sent.chat_id])
+            await sync.joined(database, [(me, sent.chat_id)])
             await Receipts(database).mark(bob.user.user_id, {sent.chat_id: ReceiptMark(read_seq=row.seq)})
             await changes.edit_message(database, me, sent.chat_id, row.seq, f"edited {row.seq}")
             await changes.put_reaction(database, me, sent.chat_id, row.seq, "👍")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from chatserver.hints import Hint
+from chatserver.hints import HINT_CHANNEL, Hint
 from chatserver.model import Principal
 from chatserver.storage import presence
 from chatserver.storage.messages import open_direct_chat
 from tests.support.devices import Device, Socket, sign_in
-from tests.support.inprocess import Air, ChatServer, Wire
+from tests.support.inprocess import Air, ChatServer, Wire, published
 from tests.support.people import Server
 from tests.support.people import sign_in as join
 from tests.support.server import ServerProcess
@@ -135,7 +135,8 @@ async def test_servers_that_a_user_leaves_and_comes_to_at_once_tell_it_once_and_
 
     async def turns() -> list[tuple[int, int]]:
         """Return what was told since the last call."""
-        await server.database.notify(["mark"])
+        await published(server.database)
+        await server.database.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, "mark")
         async with asyncio.timeout(20):
             while not marks:
                 await asyncio.sleep(0.01)

@@ -11,29 +11,35 @@ from typing import TYPE_CHECKING, Any, Protocol
 from chatserver.closing import End
 from chatserver.errors import ChatError, InternalError
 from chatserver.fanout.connection import ClientConnection
-from chatserver.hints import Hint
+from chatserver.hints import HINT_CHANNEL, Hint
 from chatserver.metrics import Metrics
 from chatserver.settings import read_settings
 from chatserver.socket.conversation import Conversation
 from chatserver.storage.database import Database
+from chatserver.storage.publishing import notify
 from chatserver.transport.upkeep import Sockets
 from chatserver.transport.websocket import Socket
 from chatserver.wiring import make_context
 from tests.support.server import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from chatserver.http.context import Context
     from chatserver.model import Principal
     from chatserver.storage.listener import Listener
 
 POOL_SIZE = 4
+PUBLISHED_SECONDS = 10.0
 Frame = dict[str, Any]
 
 
 class Air:
-    """Where every NOTIFY of the database is heard, once; what servers get of it, and when, the test decides."""
+    """Where every NOTIFY of the database is heard, once; what servers get of it, and when, the test decides.
+
+    Attributes:
+        databases: of others than servers whose hints are waited for.
+    """
 
     def __init__(self, read_dsn: Callable[[], str]) -> None:
         self._database = Database(read_dsn, server_name="air", pool_size=1)
@@ -41,6 +47,7 @@ class Air:
         self._marks: dict[str, asyncio.Event] = {}
         self._listener: Listener | None = None
         self.servers: list[ChatServer] = []
+        self.databases: list[Database] = []
 
     async def open(self) -> None:
         """Begin to listen."""
@@ -62,11 +69,20 @@ class Air:
                 server.bus.waiting.append(Hint.decode(payload))
 
     async def catch_up(self) -> None:
-        """Return when everything that is committed by now has been heard: hints come in the order of commits."""
+        """Return when everything that is committed by now has been heard, except what servers hold back."""
+        for database in (*self.databases, *(server.database for server in self.servers)):
+            await published(database)
         mark = f"mark {next(self._numbers)}"
         heard = self._marks[mark] = asyncio.Event()
-        await self._database.notify([mark])
+        await self._database.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, mark)
         await heard.wait()
+
+
+async def published(database: Database) -> None:
+    """Return when the hints of all that is committed through a database are published."""
+    async with asyncio.timeout(PUBLISHED_SECONDS):
+        while database.hints.unpublished_since() is not None:
+            await asyncio.sleep(0.0005)
 
 
 class PlayedBus:
@@ -86,9 +102,9 @@ class PlayedBus:
         """As of `Bus`."""
         return self.listening
 
-    async def publish(self, hint: Hint) -> None:
+    async def publish(self, hints: Sequence[Hint]) -> None:
         """As of `Bus`."""
-        await self._database.notify(hint.encode())
+        await notify(self._database, hints)
 
     async def run(self) -> None:
         """As of `Bus`; nothing is to be done, since hints are handed over by hand."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chatserver import loops, supervision
 from chatserver.accounts import deletion
 from chatserver.accounts.code_senders import CodeMessage
-from chatserver.fanout import bus, delivery, recovery
+from chatserver.fanout import bus, delivery, recovery, sweeping
 from chatserver.fanout import presence as presence_service
 from chatserver.fleet import balancing, health, housekeeping, proxies
 from chatserver.fleet.health import Health
@@ -22,8 +22,9 @@ from chatserver.messaging.pending import Pending
 from chatserver.metrics import Metrics
 from chatserver.model import Principal
 from chatserver.settings import read_settings
-from chatserver.storage import presence
+from chatserver.storage import hint_sweep, presence, publishing
 from chatserver.storage.messages import NewMessage
+from chatserver.storage.publishing import notify
 from chatserver.transport import upkeep
 from chatserver.transport.websocket import Socket
 from chatserver.wiring import make_context
@@ -57,6 +58,9 @@ PERIODS: dict[Any, tuple[str, ...]] = {
     delivery: ("RETRY_SECONDS",),
     recovery: ("RECOVER_SECONDS", "RETRY_SECONDS"),
     presence_service: ("PRESENCE_SECONDS", "COMPARE_SECONDS"),
+    sweeping: ("SWEEP_SECONDS", "RETRY_SECONDS"),
+    hint_sweep: ("CLAIM_SECONDS",),
+    publishing: ("RETRY_SECONDS",),
     health: ("ROOM_SECONDS", "SCHEMA_RETRY_SECONDS"),
     upkeep: ("SWEEP_SECONDS",),
     housekeeping: ("PERIOD_SECONDS",),
@@ -88,6 +92,7 @@ class LoopedServer:
             "delivery": self._delivers,
             "recovery": self._recovers,
             "presence": self._writes_presence,
+            "hints": self._sweeps_hints,
             "schema": self._finds_schema,
             "room": self._finds_room,
             "sockets": self._looks_after_sockets,
@@ -124,7 +129,7 @@ class LoopedServer:
 
         async def is_heard(_: int) -> bool:
             # What is told while nobody listens is not heard.
-            await self._other.database.notify(Hint("other", presence=((0, 1),)).encode())
+            await notify(self._other.database, [Hint("other", presence=((0, 1),))])
             return heard.value > before
 
         await _until_async(is_heard, 0)
@@ -173,6 +178,19 @@ class LoopedServer:
     async def _finds_room(self) -> None:
         self.context.health.volume_full = True
         await _until(lambda: not self.context.health.volume_full)
+
+    async def _sweeps_hints(self) -> None:
+        database = self._other.database
+        await database.execute(
+            "INSERT INTO hint_slots (owner, slot, batch, written_at, hint) "
+            "VALUES ('gone', 1, 1, now() - interval '1 minute', $1)",
+            Hint("gone", profiles=(0,)).encode()[0],
+        )
+
+        async def is_swept(_: int) -> bool:
+            return await database.fetchrow("SELECT FROM hint_slots WHERE owner = 'gone'") is None
+
+        await _until_async(is_swept, 0)
 
     async def _looks_after_sockets(self) -> None:
         socket = _Looked(None, self.context.sockets)  # type: ignore[arg-type] # nobody talks over it

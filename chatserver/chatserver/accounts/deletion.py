@@ -13,7 +13,6 @@ import structlog
 
 from chatserver.audit import audited, mask_phone_number
 from chatserver.errors import ChatError, ServiceUnavailable, Unauthenticated
-from chatserver.hints import Hint
 from chatserver.messaging import groups
 from chatserver.storage import deletion
 from chatserver.storage.audit import AuditEvent
@@ -67,7 +66,7 @@ class Deletions:
                 raise Unauthenticated
             device_ids = await deletion.end_devices(connection, user_id)
             await forget_counted(connection, phone_number)
-            await deletion.send_hints(connection, Hint(self._database.server_name, revoked=tuple(device_ids)).encode())
+            trail.announcement.revoked(device_ids)
             await trail.add(
                 AuditEvent(
                     action="account_deleted",

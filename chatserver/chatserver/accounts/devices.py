@@ -16,7 +16,6 @@ from chatserver.accounts.sign_in import TOKEN_BYTES, secret_hash
 from chatserver.audit import audited
 from chatserver.batches import Batches
 from chatserver.errors import DeviceNotFound, Unauthenticated
-from chatserver.hints import Hint
 from chatserver.storage import accounts
 from chatserver.storage.audit import AuditEvent
 
@@ -127,11 +126,11 @@ class Devices:
         Raises:
             DeviceNotFound: the user never had such a device.
         """
-        hints = Hint(self._database.server_name, revoked=(device_id,)).encode()
         if not checks.is_id(device_id):
             raise DeviceNotFound
         async with audited(self._database) as (connection, trail):
-            if await accounts.revoke_device(connection, user_id, device_id, hints):
+            if await accounts.revoke_device(connection, user_id, device_id):
+                trail.announcement.revoked([device_id])
                 action = "signed_out" if by_device_id == device_id else "device_revoked"
                 detail = {} if by_device_id in {None, device_id} else {"by_device_id": by_device_id}
                 await trail.add(AuditEvent(action=action, user_id=user_id, device_id=device_id, detail=detail))

@@ -11,6 +11,7 @@ from chatserver.storage.blocks import lock_self_chat
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
+    from chatserver.storage.announcing import Announcement
     from chatserver.storage.database import Connection
 
 
@@ -21,17 +22,17 @@ class OwnChat(msgspec.Struct, frozen=True):
     chat_id: int
 
 
-async def lock(connection: Connection, origin: str, phone_number: str) -> OwnChat | None:
+async def lock(connection: Connection, announcement: Announcement, phone_number: str) -> OwnChat | None:
     """Lock the own chat of a number's account, before any other lock; None: the account has no device to notify."""
     user_id = await accounts.signed_in_user(connection, phone_number)
-    return None if user_id is None else OwnChat(user_id, await lock_self_chat(connection, origin, user_id))
+    return None if user_id is None else OwnChat(user_id, await lock_self_chat(connection, announcement, user_id))
 
 
-async def add(connection: Connection, origin: str, chat: OwnChat, action: str, **detail: object) -> None:
+async def add(connection: Connection, announcement: Announcement, chat: OwnChat, action: str, **detail: object) -> None:
     """Add the row ``sign_in``: `action` is ``signed_in`` (with device_id) or ``code_refused``."""
     await append_event(
         connection,
-        origin,
+        announcement,
         chat_id=chat.chat_id,
         sender_id=chat.user_id,
         kind="sign_in",

@@ -29,6 +29,7 @@ from chatserver.errors import InvalidCode, RateLimited
 from chatserver.limits.addresses import address_subject
 from chatserver.model import CodeRequest, SignIn
 from chatserver.storage import accounts, codes
+from chatserver.storage.announcing import announced
 from chatserver.storage.audit import AuditEvent
 from chatserver.storage.outages import StatementFailed
 from chatserver.users.names import check_known_username, check_name
@@ -214,7 +215,7 @@ class Accounts:
         )
         try:
             async with audited(self._database) as (connection, trail):
-                own_chat = await notices.lock(connection, self._database.server_name, number)
+                own_chat = await notices.lock(connection, trail.announcement, number)
                 claimed = None
                 if username is not None:
                     claimed = await claim(connection, username, "username", phone_number=number)
@@ -224,11 +225,9 @@ class Accounts:
                 user, device_id = signed_in
                 seen = _seen(number, address)
                 await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
-                await end_surplus_devices(connection, trail, self._database.server_name, user.user_id)
+                await end_surplus_devices(connection, trail, user.user_id)
                 if own_chat is not None and own_chat.user_id == user.user_id:
-                    await notices.add(
-                        connection, self._database.server_name, own_chat, "signed_in", device_id=device_id
-                    )
+                    await notices.add(connection, trail.announcement, own_chat, "signed_in", device_id=device_id)
         except StatementFailed as error:
             raise accounts.username_taken(error) from error
         return SignIn(token, device_id, user)
@@ -266,10 +265,10 @@ class Accounts:
 
     async def _notify_of_wrong_codes(self, number: str) -> None:
         """Notify the devices of a number's account, once per code; after the try, because this takes earlier locks."""
-        async with self._database.transaction() as connection:
-            own_chat = await notices.lock(connection, self._database.server_name, number)
+        async with announced(self._database) as (connection, announcement):
+            own_chat = await notices.lock(connection, announcement, number)
             if own_chat is not None:
-                await notices.add(connection, self._database.server_name, own_chat, "code_refused")
+                await notices.add(connection, announcement, own_chat, "code_refused")
 
     def _refused(self, kind: str, detail: str, wait_seconds: float) -> RateLimited:
         self._on_refused(kind)

@@ -12,7 +12,7 @@ from chatserver.errors import ServiceUnavailable
 from chatserver.hints import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Sequence
 
 log = structlog.get_logger()
 
@@ -45,8 +45,8 @@ class Bus(Protocol):
     def is_healthy(self) -> bool:
         """Return whether hints of other servers arrive now, as far as can be known."""
 
-    async def publish(self, hint: Hint) -> None:
-        """Send an ephemeral hint; those of stored rows are sent by the transaction that stores them."""
+    async def publish(self, hints: Sequence[Hint]) -> None:
+        """Send hints to all servers, this one included; raises ServiceUnavailable when they may not have been sent."""
 
     async def run(self) -> None:
         """Receive hints until cancelled."""
@@ -57,7 +57,7 @@ class PostgresBus:
 
     Args:
         listen: opens the listening connection (``Database.listen``).
-        notify: sends payloads (``Database.notify``).
+        notify: sends hints (``storage.publishing.notify``).
         on_hint: called with each hint; must not block.
         on_listening: called each time it begins to listen: hints of before were missed.
         on_health: called with whether hints can be received, when that changes.
@@ -69,7 +69,7 @@ class PostgresBus:
     def __init__(
         self,
         listen: Callable[[Callable[[str], None]], Awaitable[Listening]],
-        notify: Callable[[Iterable[str]], Awaitable[None]],
+        notify: Callable[[Sequence[Hint]], Awaitable[None]],
         *,
         on_hint: Callable[[Hint], None],
         on_listening: Callable[[], None],
@@ -90,13 +90,13 @@ class PostgresBus:
         """Return whether the listening connection gave a sign of life within SILENT_SECONDS."""
         return self._alive_at is not None and time.monotonic() - self._alive_at < SILENT_SECONDS
 
-    async def publish(self, hint: Hint) -> None:
-        """Send a hint to all servers, this one included.
+    async def publish(self, hints: Sequence[Hint]) -> None:
+        """Send hints to all servers, this one included.
 
         Raises:
-            ServiceUnavailable: not sent.
+            ServiceUnavailable: they may not have been sent.
         """
-        await self._notify(hint.encode())
+        await self._notify(hints)
 
     async def run(self) -> None:
         """Listen, probe the connection, and listen again with back-off when it is lost; until cancelled."""

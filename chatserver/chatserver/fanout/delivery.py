@@ -57,7 +57,7 @@ class Deliverer:
         self._pending = PendingRows(hub.following.needed_after, self._work.set)
         self._joining = Joining(database, hub, self._pending, on_failed=self._recover)
         self.clock = DatabaseClock()
-        self._rows = RowDelivery(database, hub, self._pending, self.clock, self._joining.chats, metrics)
+        self._rows = RowDelivery(database, hub, self._pending, self.clock, metrics)
         self._profiles = Profiles(database, hub)
         self.arrivals = Arrivals(database, hub, self._pending)
         self.own_batches = OwnBatches(hub, self._pending, metrics)
@@ -96,7 +96,7 @@ class Deliverer:
         for change in hint.members:
             self.watches.doubt_users(change.user_ids)
         for chat_range in hint.ranges:
-            self._pending.note(chat_range)
+            self._pending.reach(chat_range.chat_id, chat_range.last_seq)
         self.signals.receive(hint.receipts, hint.typing)
         self._devices.end(hint.revoked)
         for device_id, conn_id in hint.claims:

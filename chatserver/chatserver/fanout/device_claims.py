@@ -65,7 +65,7 @@ class DeviceClaims:
         self, bus: Bus, batch: Iterable[ClientConnection], claims: tuple[tuple[int, str], ...]
     ) -> None:
         try:
-            await bus.publish(Hint(self._server_name, claims=claims))
+            await bus.publish([Hint(self._server_name, claims=claims)])
         except ServiceUnavailable:
             log.warning("claims_dropped", connections=len(claims))
         else:

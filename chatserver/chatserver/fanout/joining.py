@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatserver.messaging import sync
-from chatserver.model import SeqRange
 from chatserver.supervision import apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from chatserver.fanout.hub import Hub
     from chatserver.fanout.pending_rows import PendingRows
     from chatserver.hints import MembershipChange
     from chatserver.storage.database import Database
 
+NEW_CHAT_ROWS = 100
+"""Rows that are delivered of a chat which a user joins, or which recovery finds; clients fetch older ones."""
+
 
 class Joining:
     """Membership changes that the hub does not know yet.
 
     Args:
-        database: where the last numbers of chats are.
+        database: where memberships and the last numbers of chats are.
         hub: the connections of this server.
         pending: the chats with rows to deliver.
         on_failed: called when changes of a chat cannot be delivered; recovery then reads who joined what.
@@ -49,10 +51,6 @@ class Joining:
         """Return the chats that recovery found and that are not followed yet."""
         return {chat_id for _, chat_id in self._found}
 
-    def chats(self) -> Collection[int]:
-        """Return the chats that users are about to join."""
-        return self.found_chats() | self._changed.keys()
-
     async def deliver(self) -> None:
         """Have the hub follow what users joined, between two rounds of rows: a round knows only its first followers.
 
@@ -72,20 +70,25 @@ class Joining:
         }
 
     async def _deliver(self, chat_ids: Sequence[int]) -> None:
-        joined = {chat_id: self._hub.following.known_users(self._changed[chat_id]) for chat_id in chat_ids}
-        # The same hint contains the row of joining, mostly; that of a large group is split.
-        unknown = [
-            chat_id for chat_id, user_ids in joined.items() if user_ids and self._pending.first_seq(chat_id) is None
-        ]
-        if unknown:
-            for chat_id, last_seq in (await sync.last_seqs(self._database, unknown)).items():
-                self._pending.note(SeqRange(chat_id, last_seq, last_seq))
-        for chat_id, user_ids in joined.items():
+        taken = {chat_id: self._changed.pop(chat_id) for chat_id in chat_ids}
+        joined = {
+            (user_id, chat_id)
+            for chat_id, user_ids in taken.items()
+            for user_id in self._hub.following.known_users(user_ids)
+            if not self._hub.following.follows(user_id, chat_id)
+        }
+        try:
+            found = await sync.joined(self._database, joined)
+        except BaseException:
+            for chat_id, user_ids in taken.items():
+                self._changed.setdefault(chat_id, set()).update(user_ids)
+            raise
+        for chat_id in chat_ids:
             self._hub.members.forget(chat_id)
-            first_seq = self._pending.first_seq(chat_id) or 1
-            for user_id in user_ids:
-                self._join(user_id, chat_id, first_seq - 1)
-            self._changed[chat_id] -= set(user_ids)
+        for (user_id, chat_id), (joined_seq, last_seq) in found.items():
+            # Hints of rows may have come before the one of joining, and were needed by nobody here.
+            self._pending.reach(chat_id, last_seq)
+            self._join(user_id, chat_id, max(joined_seq, last_seq - NEW_CHAT_ROWS))
 
     def _join(self, user_id: int, chat_id: int, after_seq: int) -> None:
         self._hub.join(user_id, chat_id, after_seq)

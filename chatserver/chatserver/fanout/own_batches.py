@@ -71,19 +71,13 @@ class OwnBatches:
     def _expect_hints(
         self, messages: Sequence[NewMessage], results: Sequence[AppendResult], committed_at: float
     ) -> None:
-        """Have the time of the batch's hint taken, unless it came before the answer of the commit."""
+        """Have the time of the batch's hint taken, which is published only now."""
         if len(self._unheard) > MOST_UNHEARD:
             self._unheard.clear()
-        is_heard = False
         for message, result in zip(messages, results, strict=True):
             if result.outcome == "stored":
-                chat_id = message.chat_id
-                if self._held.get(chat_id) is None:
-                    self._unheard[chat_id] = committed_at
-                else:
-                    is_heard = True
-        if is_heard:
-            self._metrics.bus_lag_seconds.observe(0.0)
+                # The first of the chat's batches whose hint has not come: one hint may be of several.
+                self._unheard.setdefault(message.chat_id, committed_at)
 
     def hints_were_missed(self) -> None:
         """Wait for no hint of before: the bus begins to listen only now."""
@@ -118,7 +112,7 @@ class OwnBatches:
 
     def _is_needed(self, chat_range: SeqRange) -> bool:
         after_seq = self._hub.following.needed_after(chat_range.chat_id)
-        # A chat that nobody follows yet may be joined: its hint says where its rows begin.
+        # A user may be about to follow a chat that nobody follows yet, from a row before these.
         return after_seq is None or after_seq < chat_range.last_seq
 
     # --- pushing

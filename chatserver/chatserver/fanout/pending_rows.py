@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from chatserver.model import SeqRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
 CHAT_ROWS = 500
 """Rows of one chat that one query reads at most."""
@@ -28,8 +28,6 @@ class PendingRows:
         self._needed_after = needed_after
         self.wake = wake
         self._last: dict[int, int] = {}
-        # Where the rows of a chat begin: they are delivered to users who join it.
-        self._first: dict[int, int] = {}
         # Chats whose rows could not be delivered, and how far they reach.
         self._failed: dict[int, int] = {}
 
@@ -39,29 +37,15 @@ class PendingRows:
     def add(self, ranges: Iterable[SeqRange]) -> None:
         """Have rows delivered as soon as possible."""
         for chat_range in ranges:
-            self.note(chat_range)
+            self.reach(chat_range.chat_id, chat_range.last_seq)
             self.wake()
-
-    def note(self, chat_range: SeqRange) -> None:
-        """Have rows delivered when the delivery loop runs next."""
-        chat_id = chat_range.chat_id
-        self.reach(chat_id, chat_range.last_seq)
-        self._first[chat_id] = min(chat_range.first_seq, self._first.get(chat_id, chat_range.first_seq))
 
     def reach(self, chat_id: int, last_seq: int) -> None:
         """Have the rows of a chat up to a seq delivered when the delivery loop runs next."""
         self._last[chat_id] = max(last_seq, self._last.get(chat_id, 0))
 
-    def first_seq(self, chat_id: int) -> int | None:
-        """Return where the noted rows of a chat begin; None when none were noted."""
-        return self._first.get(chat_id)
-
-    def next_ranges(self, joining: Collection[int]) -> list[SeqRange]:
-        """Return what one query reads, and forget the chats of which nobody here needs rows.
-
-        Args:
-            joining: chats that users are about to join, of which nothing is forgotten.
-        """
+    def next_ranges(self) -> list[SeqRange]:
+        """Return what one query reads, and forget the chats of which nobody here needs rows."""
         ranges: list[SeqRange] = []
         rows = 0
         for chat_id, last_seq in list(self._last.items()):
@@ -71,9 +55,7 @@ class PendingRows:
                 continue
             after = self._needed_after(chat_id)
             if after is None or after >= last_seq:
-                if chat_id not in joining:
-                    del self._last[chat_id]
-                    self._first.pop(chat_id, None)
+                del self._last[chat_id]
                 continue
             first, last = after + 1, min(last_seq, after + CHAT_ROWS)
             ranges.append(SeqRange(chat_id, first, last))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatserver.errors import ServiceUnavailable
+from chatserver.fanout.joining import NEW_CHAT_ROWS
 from chatserver.messaging import sync
 from chatserver.supervision import apart
 
@@ -35,9 +36,6 @@ RETRY_SECONDS = 0.5
 
 RECOVER_USERS = 500
 """Users whose chats one query reads."""
-
-NEW_CHAT_ROWS = 100
-"""Rows that are delivered of a chat which recovery finds; clients fetch older ones."""
 
 
 class Recovery:

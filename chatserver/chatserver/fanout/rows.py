@@ -13,7 +13,7 @@ from chatserver.supervision import apart
 from chatserver.times import MICROSECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from chatserver.fanout.clock import DatabaseClock
     from chatserver.fanout.hub import Hub
@@ -31,7 +31,6 @@ class RowDelivery:
         hub: the connections of this server.
         pending: the chats with rows to deliver.
         clock: the database's.
-        joining: returns the chats that users are about to join.
         metrics: gets the seconds until rows are queued.
     """
 
@@ -41,14 +40,12 @@ class RowDelivery:
         hub: Hub,
         pending: PendingRows,
         clock: DatabaseClock,
-        joining: Callable[[], Collection[int]],
         metrics: DeliveryMetrics,
     ) -> None:
         self._database = database
         self._hub = hub
         self._pending = pending
         self._clock = clock
-        self._joining = joining
         self._metrics = metrics
 
     async def deliver(self) -> None:
@@ -58,7 +55,7 @@ class RowDelivery:
             ServiceUnavailable: the database is unavailable; the rest stays pending.
         """
         while self._pending:
-            ranges = self._pending.next_ranges(self._joining())
+            ranges = self._pending.next_ranges()
             if not ranges:
                 return
             for chat_range in await apart("rows_not_delivered", ranges, self._deliver):

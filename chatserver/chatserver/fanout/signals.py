@@ -26,8 +26,9 @@ log = structlog.get_logger()
 # Chats whose receipts one query of a recovery reads: two index look-ups for each of their members.
 RECOVER_CHATS = 1000
 # Receipts that were raised within this time before the bus was last known to be healthy are sent again: it is checked
-# every 5 s, counts as healthy for 4 s after its last sign of life, and a receipt's transaction takes 5 s at most.
-RECEIPTS_MARGIN_SECONDS = 20.0
+# every 5 s, counts as healthy for 4 s after its last sign of life, a receipt's transaction takes 5 s at most, and its
+# hint is published within 10 s, even if the server that stored it ends.
+RECEIPTS_MARGIN_SECONDS = 30.0
 # Both follow the same rule.
 SIGNALS_CROSS_BLOCKS = crosses_block("receipts") and crosses_block("typing")
 # Interval of typing hints of a user in a chat, however fast the keys.
@@ -115,7 +116,7 @@ class Signals:
             return
         self._typed_at[chat_id, user_id] = now
         try:
-            await bus.publish(Hint(self._database.server_name, typing=((chat_id, user_id),)))
+            await bus.publish([Hint(self._database.server_name, typing=((chat_id, user_id),))])
         except ServiceUnavailable:
             log.debug("typing_dropped")
 

@@ -39,11 +39,10 @@ Doubt = tuple["ClientConnection", int]
 
 
 class _Subscribing:
-    """What hints say while a subscription is being read: it is newer than what is read."""
+    """What is in doubt since a subscription is being read: what is read may be older."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
-        self.online: dict[int, bool] = {}
         self.doubted: set[int] = set()
 
 
@@ -64,16 +63,23 @@ class Watches:
         self._subscribing: list[_Subscribing] = []
         # What has to be read again, and what was sent to the connection; None: it could not see the user.
         self._doubts: dict[Doubt, bool | None] = {}
+        # Watched users of whom hints say that they went online or offline.
+        self._turned: set[int] = set()
+        self._changing = asyncio.Lock()
 
     # --- hints
 
     def receive(self, changes: Iterable[tuple[int, int]]) -> None:
-        """Send the presence of a hint, ``(user_id, 1 online | 0 offline)``, to the watchers here."""
-        for user_id, turned_online in changes:
-            online = bool(turned_online) or self._hub.registry.is_here(user_id)
-            for subscribing in self._subscribing:
-                subscribing.online[user_id] = online
-            self._send(user_id, online=online)
+        """Take the users of a hint, ``(user_id, 1 online | 0 offline)``.
+
+        Hints of two servers between which a user moved may come in any order: what the database says counts.
+        """
+        for user_id, _ in changes:
+            if self._hub.watching.is_watched(user_id):
+                self._turned.add(user_id)
+                for connection in [subscribing.connection for subscribing in self._subscribing]:
+                    if user_id in connection.watched:
+                        self._doubt(connection, user_id)
 
     def _send(self, user_id: int, *, online: bool) -> None:
         if self._hub.watching.is_watched(user_id):
@@ -109,15 +115,26 @@ class Watches:
     # --- reads
 
     async def settle(self) -> None:
-        """Read again what is in doubt, and send what changed.
+        """Read again who turned and what is in doubt, and send what changed.
 
         Raises:
-            ServiceUnavailable: the database is unavailable; the users stay hidden.
+            ServiceUnavailable: the database is unavailable; users in doubt stay hidden.
         """
+        for user_id in await apart("presence_not_sent", sorted(self._turned), self._send_turned):
+            self._turned.discard(user_id)
         while self._doubts:
             chunk = list(itertools.islice(self._doubts, PAIRS_TOGETHER))
             for doubt in await apart("watches_not_settled", chunk, self._settle):
                 self._doubts.pop(doubt, None)
+
+    async def _send_turned(self, user_ids: Sequence[int]) -> None:
+        # A hint that comes meanwhile may be newer than what is read.
+        self._turned.difference_update(user_ids)
+        try:
+            await self.send_changed(user_ids)
+        except BaseException:
+            self._turned.update(user_ids)
+            raise
 
     async def _settle(self, chunk: Sequence[Doubt]) -> None:
         taken = {doubt: self._doubts.pop(doubt) for doubt in chunk if doubt in self._doubts}
@@ -165,7 +182,7 @@ class Watches:
                 watched = found[user_id]
                 visible = may_see("online", watched.relation)
                 self._hub.watching.show(connection, user_id, visible=visible)
-                online = visible and subscribing.online.get(user_id, self._is_online(user_id, watched))
+                online = visible and self._is_online(user_id, watched)
                 if visible:
                     self._sent[user_id] = online
                 connection.outbox.put(encode_frame(_frame(user_id, watched, online=online)))
@@ -202,11 +219,14 @@ class Watches:
     async def send_changed(self, user_ids: Iterable[int]) -> None:
         """Send the presence of these users to their watchers where it differs from what was sent last."""
         watched = [user_id for user_id in user_ids if self._hub.watching.is_watched(user_id)]
-        found = await storage.states(self._database, watched) if watched else {}
-        for user_id, state in found.items():
-            online = state.online or self._hub.registry.is_here(user_id)
-            if self._sent.get(user_id, online) is not online:
-                self._send(user_id, online=online)
+        if not watched:
+            return
+        # One after the other: what is read later is newer.
+        async with self._changing:
+            for user_id, state in (await storage.states(self._database, watched)).items():
+                online = state.online or self._hub.registry.is_here(user_id)
+                if self._sent.get(user_id, online) is not online:
+                    self._send(user_id, online=online)
 
     def forget_unwatched(self) -> None:
         """Forget what was sent of users whom nobody watches any more."""

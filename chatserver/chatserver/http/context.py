@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chatserver.fanout.hub import Hub
     from chatserver.fanout.polling import Polls
     from chatserver.fanout.push_times import PushTimes
+    from chatserver.fanout.sweeping import HintSweep
     from chatserver.fanout.syncing import Syncs
     from chatserver.fleet.balancing import Balancer
     from chatserver.fleet.health import Health
@@ -59,6 +60,7 @@ class Context:
 
     Attributes:
         admission: places for the handshakes of new WebSockets.
+        sweep: publishes hints that servers left when they ended.
         sockets: the open ones, which one loop pings.
         unread: answers that their clients have not read.
         arriving: large requests that are arriving or being answered.
@@ -84,6 +86,7 @@ class Context:
     push_times: PushTimes
     polls: Polls
     bus: Bus
+    sweep: HintSweep
     health: Health
     mover: Mover
     balancer: Balancer

@@ -17,12 +17,14 @@ from chatserver.errors import (
 )
 from chatserver.model import Change
 from chatserver.storage import changes
+from chatserver.storage.announcing import announced
 from chatserver.storage.blocks import lock_self_chat
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from chatserver.storage.announcing import Announcement
     from chatserver.storage.changes import Place, Target
     from chatserver.storage.database import Connection, Database
 
@@ -57,7 +59,7 @@ def check_delete(place: Place, target: Target, user_id: int) -> None:
 @asynccontextmanager
 async def _change(
     database: Database, user_id: int, chat_id: int, seq: int
-) -> AsyncIterator[tuple[Connection, Place, Target]]:
+) -> AsyncIterator[tuple[Connection, Announcement, Place, Target]]:
     """Open a transaction in which the chat and the message cannot change.
 
     Raises:
@@ -69,7 +71,7 @@ async def _change(
         raise ChatNotFound
     if not checks.is_id(seq):
         raise MessageNotFound
-    async with database.transaction() as connection:
+    async with announced(database) as (connection, announcement):
         place = await changes.lock_place(connection, user_id, chat_id, seq)
         if place is None:
             raise ChatNotFound
@@ -77,7 +79,7 @@ async def _change(
             raise NotAMember
         if place.target is None:
             raise MessageNotFound
-        yield connection, place, place.target
+        yield connection, announcement, place, place.target
 
 
 async def edit_message(database: Database, user_id: int, chat_id: int, seq: int, text: str) -> Change:
@@ -88,7 +90,7 @@ async def edit_message(database: Database, user_id: int, chat_id: int, seq: int,
         Forbidden, EditTooLate, Blocked, ChatNotFound, NotAMember, MessageNotFound.
     """
     checked = checks.check_text(text, "text") or None
-    async with _change(database, user_id, chat_id, seq) as (connection, place, target):
+    async with _change(database, user_id, chat_id, seq) as (connection, announcement, place, target):
         if target.deleted_at_us is not None:
             raise MessageNotFound
         if target.sender_id == user_id and target.text == checked:
@@ -97,7 +99,7 @@ async def edit_message(database: Database, user_id: int, chat_id: int, seq: int,
         if checked is None and target.type == "text":
             raise ValidationFailed.of("text", "must not be empty")
         event_seq = await append_event(
-            connection, database.server_name, chat_id=chat_id, sender_id=user_id, kind="edit", target_seq=seq
+            connection, announcement, chat_id=chat_id, sender_id=user_id, kind="edit", target_seq=seq
         )
         await changes.keep_version(connection, chat_id, seq, event_seq)
         await changes.set_text(connection, chat_id, seq, checked, event_seq)
@@ -110,12 +112,12 @@ async def delete_message(database: Database, user_id: int, chat_id: int, seq: in
     Raises:
         Forbidden, ChatNotFound, NotAMember, MessageNotFound.
     """
-    async with _change(database, user_id, chat_id, seq) as (connection, place, target):
+    async with _change(database, user_id, chat_id, seq) as (connection, announcement, place, target):
         check_delete(place, target, user_id)
         if target.deleted_at_us is not None:
             return Change(chat_id, None)
         event_seq = await append_event(
-            connection, database.server_name, chat_id=chat_id, sender_id=user_id, kind="delete", target_seq=seq
+            connection, announcement, chat_id=chat_id, sender_id=user_id, kind="delete", target_seq=seq
         )
         await changes.clear(connection, chat_id, seq, event_seq)
         return Change(chat_id, event_seq)
@@ -134,8 +136,8 @@ async def hide_message(database: Database, user_id: int, chat_id: int, seq: int)
         raise ChatNotFound
     if not checks.is_id(seq):
         raise MessageNotFound
-    async with database.transaction() as connection:
-        self_id = await lock_self_chat(connection, database.server_name, user_id)
+    async with announced(database) as (connection, announcement):
+        self_id = await lock_self_chat(connection, announcement, user_id)
         view = await changes.lock_own_view(connection, user_id, chat_id, seq)
         if view is None:
             raise ChatNotFound
@@ -146,7 +148,7 @@ async def hide_message(database: Database, user_id: int, chat_id: int, seq: int)
         await changes.hide(connection, user_id, chat_id, seq)
         event_seq = await append_event(
             connection,
-            database.server_name,
+            announcement,
             chat_id=self_id,
             sender_id=user_id,
             kind="hide",
@@ -165,14 +167,14 @@ async def put_reaction(database: Database, user_id: int, chat_id: int, seq: int,
         ValidationFailed: no emoji. Blocked, ChatNotFound, NotAMember, MessageNotFound.
     """
     emoji = checks.check_emoji(emoji, "emoji")
-    async with _change(database, user_id, chat_id, seq) as (connection, place, target):
+    async with _change(database, user_id, chat_id, seq) as (connection, announcement, place, target):
         if target.deleted_at_us is not None:
             raise MessageNotFound
         if target.own_reaction is not None and emojis.spelled(target.own_reaction) == emoji:
             return Change(chat_id, None)
         if place.blocked:
             raise Blocked
-        return await _react(connection, database, user_id, chat_id, seq, emoji, "added")
+        return await _react(connection, announcement, user_id, chat_id, seq, emoji, "added")
 
 
 async def remove_reaction(database: Database, user_id: int, chat_id: int, seq: int, emoji: str) -> Change:
@@ -181,22 +183,22 @@ async def remove_reaction(database: Database, user_id: int, chat_id: int, seq: i
     Raises:
         ValidationFailed: no emoji. ChatNotFound, NotAMember, MessageNotFound.
     """
-    async with _change(database, user_id, chat_id, seq) as (connection, _, target):
+    async with _change(database, user_id, chat_id, seq) as (connection, announcement, _, target):
         own = target.own_reaction
         if own is None or emojis.without_selectors(own) != emojis.without_selectors(emoji):
             # Only now: what was taken as an emoji once, and is none, can still be removed.
             checks.check_emoji(emoji, "emoji")
             return Change(chat_id, None)
         emoji = emojis.spelled(own)
-        return await _react(connection, database, user_id, chat_id, seq, emoji, "removed")
+        return await _react(connection, announcement, user_id, chat_id, seq, emoji, "removed")
 
 
 async def _react(
-    connection: Connection, database: Database, user_id: int, chat_id: int, seq: int, emoji: str, action: str
+    connection: Connection, announcement: Announcement, user_id: int, chat_id: int, seq: int, emoji: str, action: str
 ) -> Change:
     event_seq = await append_event(
         connection,
-        database.server_name,
+        announcement,
         chat_id=chat_id,
         sender_id=user_id,
         kind="reaction",

@@ -101,13 +101,13 @@ async def create_group(
         await groups.insert_group(connection, group_id, name, user_id, [user_id, *others])
         seq = await append_event(
             connection,
-            database.server_name,
+            trail.announcement,
             chat_id=group_id,
             sender_id=user_id,
             kind="group",
             detail={"action": "created", "group_name": name, "user_ids": others},
         )
-        await groups.hint_members(connection, database.server_name, group_id, [user_id, *others])
+        trail.announcement.members(group_id, [user_id, *others])
         await trail.add(_act("group_created", user_id, group_id, members=len(others) + 1))
         return await _describe(connection, group_id, seq)
 
@@ -179,10 +179,10 @@ async def _change(
 
 
 async def _append(
-    connection: Connection, database: Database, group_id: int, user_id: int, kind: str, detail: dict[str, object]
+    connection: Connection, trail: Trail, group_id: int, user_id: int, kind: str, detail: dict[str, object]
 ) -> int:
     return await append_event(
-        connection, database.server_name, chat_id=group_id, sender_id=user_id, kind=kind, detail=detail
+        connection, trail.announcement, chat_id=group_id, sender_id=user_id, kind=kind, detail=detail
     )
 
 
@@ -208,7 +208,7 @@ async def rename_group(database: Database, user_id: int, group_id: int, group_na
         if name != group.group_name:
             await groups.rename(connection, group_id, name)
             detail: dict[str, object] = {"action": "renamed", "group_name": name}
-            seq = await _append(connection, database, group_id, user_id, "group", detail)
+            seq = await _append(connection, trail, group_id, user_id, "group", detail)
             await trail.add(_act("group_renamed", user_id, group_id))
         return await _describe(connection, group_id, seq)
 
@@ -234,8 +234,8 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
         # The event of this change is the first row that the new member reads.
         await groups.add_member(connection, group_id, member_id, group.last_seq)
         detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}
-        seq = await _append(connection, database, group_id, user_id, "member", detail)
-        await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        seq = await _append(connection, trail, group_id, user_id, "member", detail)
+        trail.announcement.members(group_id, [member_id])
         await trail.add(_act("group_member_added", user_id, group_id, member_id=member_id))
         return await _describe(connection, group_id, seq)
 
@@ -261,13 +261,13 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
         if heir is not None:
             await groups.set_role(connection, group_id, heir, "admin")
             promoted: dict[str, object] = {"action": "role", "user_ids": [heir], "role": "admin"}
-            await _append(connection, database, group_id, user_id, "member", promoted)
+            await _append(connection, trail, group_id, user_id, "member", promoted)
             await trail.add(_act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
         detail: dict[str, object] = {"action": "left" if leaves else "removed", "user_ids": [member_id]}
-        seq = await _append(connection, database, group_id, user_id, "member", detail)
+        seq = await _append(connection, trail, group_id, user_id, "member", detail)
         # The event of this change is the last row that they read.
         await groups.end_membership(connection, group_id, member_id, seq)
-        await groups.hint_members(connection, database.server_name, group_id, [member_id])
+        trail.announcement.members(group_id, [member_id])
         action = "group_left" if leaves else "group_member_removed"
         await trail.add(_act(action, user_id, group_id, member_id=member_id))
         return await _describe(connection, group_id, seq)
@@ -296,6 +296,6 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
                 raise Blocked(BLOCKED_ROLE)
             await groups.set_role(connection, group_id, member_id, role)
             detail: dict[str, object] = {"action": "role", "user_ids": [member_id], "role": role}
-            seq = await _append(connection, database, group_id, user_id, "member", detail)
+            seq = await _append(connection, trail, group_id, user_id, "member", detail)
             await trail.add(_act("group_role_set", user_id, group_id, member_id=member_id, role=role))
         return await _describe(connection, group_id, seq)

@@ -12,7 +12,7 @@ from chatserver.storage import sync as storage
 from chatserver.storage.calls import CallTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from chatserver.model import Delivery, MemberWatermarks
     from chatserver.storage.database import Database
@@ -125,9 +125,12 @@ async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, di
     return await chats.positions(database, user_ids) if user_ids else {}
 
 
-async def last_seqs(database: Database, chat_ids: Sequence[int]) -> dict[int, int]:
-    """Return {chat_id: last_seq} of the chats that exist."""
-    return await chats.last_seqs(database, chat_ids) if chat_ids else {}
+async def joined(database: Database, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return {(user_id, chat_id): (the seq after which they joined, the chat's last seq)} of those who are members.
+
+    Former members are returned too.
+    """
+    return await chats.joined(database, places) if places else {}
 
 
 async def audience_of(

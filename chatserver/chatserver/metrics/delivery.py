@@ -17,6 +17,7 @@ class DeliveryMetrics:
         queue_seconds: of each row, on two clocks; ``push_seconds`` is what a recipient sees.
         push_seconds: of each frame of a row.
         gaps_healed: rows whose hint was lost.
+        hints_swept: hints of others, mostly, that ended before they published them.
     """
 
     def __init__(self, families: Families) -> None:
@@ -43,6 +44,16 @@ class DeliveryMetrics:
             "chatserver_bus_lag_seconds",
             "Time from the commit of messages of this server until it received their notification, by its own clock",
             LATENCY_SECONDS,
+        )
+        self.hints_swept = families.counter(
+            "chatserver_hints_swept",
+            "Notifications of stored changes that this server sent for another one which ended after the commit and"
+            " before the notification, or for itself when the outcome of a commit was unknown",
+        )
+        self.hints_unpublished_seconds = families.gauge(
+            "chatserver_hints_unpublished_seconds",
+            "Age of the oldest change that this server committed and has not notified the other servers of; 0 when"
+            " there is none",
         )
         self.clock_offset = families.gauge(
             "chatserver_clock_offset_seconds", "By how much the database's clock is ahead of the server's"

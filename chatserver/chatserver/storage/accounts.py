@@ -8,6 +8,7 @@ import msgspec
 
 from chatserver.errors import UsernameTaken
 from chatserver.model import Device, Principal, User
+from chatserver.storage.calls import affected
 from chatserver.storage.codes import forget_counted, use_code
 from chatserver.storage.probe import IS_NO_PROBE
 from chatserver.storage.times import micros, micros_or_none
@@ -250,18 +251,12 @@ async def devices_of(database: Database, user_id: int) -> list[Device]:
     return [Device(row[0], row[1], micros(row[2]), micros(row[3]), micros(row[4])) for row in records]
 
 
-async def revoke_device(connection: Connection, user_id: int, device_id: int, hints: Sequence[str]) -> bool:
-    """End a device's session and send the hints with it; returns whether there was one."""
-    record = await connection.fetchrow(
-        "WITH ended AS (UPDATE devices SET revoked_at = now() "
-        f"WHERE user_id = $1 AND device_id = $2 AND {_ALIVE} RETURNING device_id) "
-        "SELECT count(*), (SELECT count(pg_notify('chat_hints', hint)) FROM unnest($3::text[]) AS hint, ended) "
-        "FROM ended",
-        user_id,
-        device_id,
-        list(hints),
+async def revoke_device(connection: Connection, user_id: int, device_id: int) -> bool:
+    """End a device's session; returns whether there was one."""
+    tag = await connection.execute(
+        f"UPDATE devices SET revoked_at = now() WHERE user_id = $1 AND device_id = $2 AND {_ALIVE}", user_id, device_id
     )
-    return record is not None and bool(record[0])
+    return affected(tag) > 0
 
 
 async def has_device(connection: Connection, user_id: int, device_id: int) -> bool:

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 from chatserver.storage.calls import affected
 
 if TYPE_CHECKING:
+    from chatserver.storage.announcing import Announcement
     from chatserver.storage.database import Connection, Database
 
 
-async def lock_self_chat(connection: Connection, origin: str, user_id: int) -> int:
+async def lock_self_chat(connection: Connection, announcement: Announcement, user_id: int) -> int:
     """Lock the user's own chat, creating it if needed; returns its id.
 
     To be locked before anything else: it is then never waited for by who holds another lock.
     """
-    chat_id: int = await connection.fetchval("SELECT lock_self_chat($1, $2)", origin, user_id)
+    record = await connection.fetchrow("SELECT * FROM lock_self_chat($1)", user_id)
+    chat_id, is_new = record or (0, False)
+    if is_new:
+        announcement.members(chat_id, [user_id])
     return chat_id
 
 

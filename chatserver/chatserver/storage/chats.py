@@ -11,7 +11,7 @@ from chatserver.storage.described import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES
 from chatserver.storage.times import micros, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from chatserver.model import ChatKind
     from chatserver.storage.database import Connection, Database, Record
@@ -311,9 +311,14 @@ async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, di
     return found
 
 
-async def last_seqs(database: Database, chat_ids: Sequence[int]) -> dict[int, int]:
-    """Return {chat_id: last_seq}."""
+async def joined(database: Database, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return {(user_id, chat_id): (joined_seq, the chat's last seq)} of members, current or former."""
     records = await database.fetch(
-        "SELECT chat_id, last_seq FROM chats WHERE chat_id = ANY ($1::bigint[])", list(chat_ids)
+        "SELECT cm.user_id, cm.chat_id, cm.joined_seq, c.last_seq "
+        "FROM unnest($1::bigint[], $2::bigint[]) AS p (user_id, chat_id) "
+        "JOIN chat_members cm ON cm.chat_id = p.chat_id AND cm.user_id = p.user_id "
+        "JOIN chats c ON c.chat_id = p.chat_id",
+        [user_id for user_id, _ in places],
+        [chat_id for _, chat_id in places],
     )
-    return {record[0]: record[1] for record in records}
+    return {(record[0], record[1]): (record[2], record[3]) for record in records}

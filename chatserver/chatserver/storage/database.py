@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.hints import HINT_CHANNEL
 from chatserver.storage.calls import CallTimes
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
+from chatserver.storage.publishing import HintPublisher, notify
 from chatserver.storage.session import SESSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -81,6 +82,9 @@ class Database:
             the next: no settings, no prepared statements, no LISTEN.
         server_name: this server's name: the origin of the hints it sends, and PostgreSQL's application_name.
         on_call: called with the times of each call, for metrics.
+
+    Attributes:
+        hints: publishes what transactions committed for other servers to hear.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Database:
         on_call: Callable[[CallTimes], None] | None = None,
     ) -> None:
         self.server_name = server_name
+        self.hints = HintPublisher(server_name, partial(notify, self))
         self._read_dsn = read_dsn
         self._read_listen_dsn = read_listen_dsn or read_dsn
         self._pooled = pooled
@@ -120,6 +125,7 @@ class Database:
         """Close all connections; those still busy after the timeout are terminated."""
         if self._pool is None:
             return
+        await self.hints.close()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._pool.close()
@@ -259,18 +265,8 @@ class Database:
         if row is None or row[0]:
             raise ServiceUnavailable("The database is read-only or a standby.")
 
-    async def notify(self, payloads: Iterable[str]) -> None:
-        """Send hints to all servers, this one included (typing, presence, revocations).
-
-        Raises:
-            ServiceUnavailable: not sent.
-        """
-        texts = list(payloads)
-        if texts:
-            await self.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", HINT_CHANNEL, texts)
-
     async def listen(self, on_payload: Callable[[str], None]) -> Listener:
-        """Open a separate connection, outside of the pool, that listens on HINT_CHANNEL.
+        """Open a separate connection, outside of the pool, that listens for hints.
 
         Args:
             on_payload: called in the event loop with each payload; must not block or raise.

@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.hints import HINT_CHANNEL
 from chatserver.storage.codes import forget_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from chatserver.storage.database import Connection, Database
 
 
@@ -71,11 +68,6 @@ async def close_direct_chats(connection: Connection, user_id: int) -> None:
         "ON CONFLICT DO NOTHING",
         user_id,
     )
-
-
-async def send_hints(connection: Connection, hints: Sequence[str]) -> None:
-    """Notify all servers when the transaction commits."""
-    await connection.execute("SELECT pg_notify($1, hint) FROM unnest($2::text[]) AS hint", HINT_CHANNEL, list(hints))
 
 
 async def pending(database: Database, limit: int) -> list[PendingDeletion]:

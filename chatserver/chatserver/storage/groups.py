@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatserver.hints import HINT_CHANNEL, Hint, MembershipChange
 from chatserver.storage.times import micros
 
 if TYPE_CHECKING:
@@ -189,9 +188,3 @@ async def admins(connection: Connection, group_id: int) -> list[int]:
         "SELECT user_id FROM chat_members WHERE chat_id = $1 AND left_seq IS NULL AND role = 'admin'", group_id
     )
     return [record[0] for record in records]
-
-
-async def hint_members(connection: Connection, origin: str, group_id: int, user_ids: Sequence[int]) -> None:
-    """Notify all servers, when the transaction commits, that these users' membership changed."""
-    payloads = Hint(origin, members=(MembershipChange(group_id, tuple(user_ids)),)).encode()
-    await connection.execute("SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p", HINT_CHANNEL, payloads)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, LiteralString
 
 import msgspec
 
+from chatserver.hints import Hint, MembershipChange
 from chatserver.model import Content, Delivery, MessageRow, SeqRange
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 from chatserver.storage.times import micros_or_none
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from chatserver.storage.announcing import Announcement
     from chatserver.storage.calls import CallTimes
     from chatserver.storage.database import Connection, Database
 
@@ -53,7 +55,7 @@ class AppendResult(msgspec.Struct, frozen=True):
 
 
 async def store_messages(database: Database, batch: Sequence[NewMessage], call: CallTimes) -> list[AppendResult]:
-    """Store a batch in one transaction that notifies the servers; returns a result for each message, in order.
+    """Store a batch in one transaction, and publish its hint; returns a result for each message, in order.
 
     Args:
         database: where to write.
@@ -65,29 +67,50 @@ async def store_messages(database: Database, batch: Sequence[NewMessage], call: 
             unavailable).
         StatementFailed: nothing is stored; one of the messages cannot be.
     """
-    records = await database.fetch(
-        "SELECT * FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        database.server_name,
-        [message.chat_id for message in batch],
-        [message.sender_id for message in batch],
-        [message.client_id for message in batch],
-        [message.client_hash for message in batch],
-        [message.text for message in batch],
-        [message.message_type for message in batch],
-        [message.media_url for message in batch],
-        [message.reply_to for message in batch],
-        [message.client_timestamp for message in batch],
-        call=call,
-    )
-    return [
+    slot = database.hints.slots.take()
+    try:
+        records = await database.fetch(
+            "SELECT * FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+            database.server_name,
+            database.hints.slots.owner,
+            *slot,
+            [message.chat_id for message in batch],
+            [message.sender_id for message in batch],
+            [message.client_id for message in batch],
+            [message.client_hash for message in batch],
+            [message.text for message in batch],
+            [message.message_type for message in batch],
+            [message.media_url for message in batch],
+            [message.reply_to for message in batch],
+            [message.client_timestamp for message in batch],
+            call=call,
+        )
+    except BaseException as error:
+        database.hints.failed(slot, error)
+        raise
+    results = [
         AppendResult(outcome, message_id, seq, micros_or_none(created_at), from_name, to_name, member_ids)
         for outcome, message_id, seq, created_at, from_name, to_name, member_ids in records
     ]
+    ranges = _stored_ranges(batch, results)
+    database.hints.committed(slot, Hint(database.server_name, ranges=ranges, is_batch=True) if ranges else None)
+    return results
+
+
+def _stored_ranges(batch: Sequence[NewMessage], results: Sequence[AppendResult]) -> tuple[SeqRange, ...]:
+    """Return the rows that a batch stored, one range a chat: a chat's numbers rise in the order of the batch."""
+    ranges: dict[int, SeqRange] = {}
+    for message, result in zip(batch, results, strict=True):
+        if result.outcome == "stored" and result.seq is not None:
+            known = ranges.get(message.chat_id)
+            first_seq = result.seq if known is None else known.first_seq
+            ranges[message.chat_id] = SeqRange(message.chat_id, first_seq, result.seq)
+    return tuple(ranges.values())
 
 
 async def append_event(
     connection: Connection,
-    origin: str,
+    announcement: Announcement,
     *,
     chat_id: int,
     sender_id: int,
@@ -95,29 +118,43 @@ async def append_event(
     detail: dict[str, object] | None = None,
     target_seq: int | None = None,
 ) -> int:
-    """Add an event to a chat that the transaction of `connection` has locked; returns its seq."""
+    """Add an event to a chat that the transaction of `connection` has locked, and announce it; returns its seq."""
     seq: int = await connection.fetchval(
-        "SELECT append_event($1, $2, $3, $4, $5, $6)",
-        origin,
+        "SELECT append_event($1, $2, $3, $4, $5)",
         chat_id,
         sender_id,
         kind,
         target_seq,
         None if detail is None else msgspec.json.encode(detail).decode(),
     )
+    announcement.row(chat_id, seq)
     return seq
 
 
 async def open_direct_chat(database: Database, user_id: int, other_id: int) -> int | None:
     """Return the direct chat of two users, creating it if needed; None: one of them blocks the other."""
-    record = await database.fetchrow(
-        "SELECT open_direct_chat($1, $2, $3) WHERE NOT EXISTS (SELECT FROM blocks b "
-        "WHERE (b.blocker_id, b.blocked_id) IN (($2::bigint, $3::bigint), ($3::bigint, $2::bigint)))",
-        database.server_name,
-        user_id,
-        other_id,
-    )
-    return None if record is None else int(record[0])
+    slot = database.hints.slots.take()
+    try:
+        record = await database.fetchrow(
+            "SELECT open_direct_chat($1, $2, $3, $4, $5, $6) WHERE NOT EXISTS (SELECT FROM blocks b "
+            "WHERE (b.blocker_id, b.blocked_id) IN (($5::bigint, $6::bigint), ($6::bigint, $5::bigint)))",
+            database.server_name,
+            database.hints.slots.owner,
+            *slot,
+            user_id,
+            other_id,
+        )
+    except BaseException as error:
+        database.hints.failed(slot, error)
+        raise
+    hint, chat_id = None, None
+    if record is not None:
+        chat_id, is_new = record[0]
+        if is_new:
+            members = MembershipChange(chat_id, tuple(sorted({user_id, other_id})))
+            hint = Hint(database.server_name, members=(members,))
+    database.hints.committed(slot, hint)
+    return chat_id
 
 
 async def history_rows(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chatserver.hints import Hint
 from chatserver.storage.relations import RELATED, RELATION_COLUMNS, relation_from
 from chatserver.storage.times import micros_or_none
 from chatserver.visibility import Relation  # noqa: TC001 - msgspec reads the annotations at run time
@@ -32,7 +33,7 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 async def turn(database: Database, server_name: str, *, came: Sequence[int], went: Sequence[int]) -> None:
-    """Record who connected to a server and who disconnected, and notify all servers who goes online or offline.
+    """Record who connected to a server and who disconnected, and have published who goes online or offline.
 
     The presence of users who are connected to another server too does not change. `last_seen` of users who go offline
     becomes now.
@@ -40,9 +41,22 @@ async def turn(database: Database, server_name: str, *, came: Sequence[int], wen
     Raises:
         ServiceUnavailable: the database is unavailable.
     """
-    await database.execute(
-        "SELECT turn_presence($1, $2, $3, $4)", database.server_name, server_name, list(came), list(went)
-    )
+    slot = database.hints.slots.take()
+    try:
+        record = await database.fetchrow(
+            "SELECT * FROM turn_presence($1, $2, $3, $4, $5, $6, $7)",
+            database.server_name,
+            database.hints.slots.owner,
+            *slot,
+            server_name,
+            list(came),
+            list(went),
+        )
+    except BaseException as error:
+        database.hints.failed(slot, error)
+        raise
+    turned = () if record is None or record[0] is None else tuple(zip(record[0], record[1], strict=True))
+    database.hints.committed(slot, Hint(database.server_name, presence=turned) if turned else None)
 
 
 async def users_at(database: Database, server_name: str, limit: int | None = None) -> list[int]:

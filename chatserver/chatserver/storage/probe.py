@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING, Final, LiteralString
 
 from chatserver.environment import PREFIX, Reader, SettingsError
-from chatserver.hints import Hint
+from chatserver.hints import HINT_CHANNEL, Hint
 from chatserver.storage.database import single_connection
-from chatserver.storage.deletion import send_hints
+from chatserver.storage.hint_slots import HintSlots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,12 +71,14 @@ async def enrol(read_dsn: Callable[[], str], token_hashes: Sequence[bytes]) -> N
     """
     async with single_connection(read_dsn, "chatserver migrate") as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", ENROLMENT_LOCK)
-        await _revoke_others(connection, token_hashes)
+        # Nobody here publishes them: servers find them in the slots, within some seconds.
+        slots = HintSlots("migrate")
+        await _revoke_others(connection, token_hashes, slots)
         if token_hashes:
-            await _add(connection, token_hashes)
+            await _add(connection, token_hashes, slots)
 
 
-async def _revoke_others(connection: Connection, token_hashes: Sequence[bytes]) -> None:
+async def _revoke_others(connection: Connection, token_hashes: Sequence[bytes], slots: HintSlots) -> None:
     revoked = await connection.fetch(
         "UPDATE devices SET revoked_at = now() WHERE revoked_at IS NULL AND token_hash <> ALL ($2::bytea[]) "
         "AND user_id = ANY (ARRAY(SELECT user_id FROM users WHERE phone_number = ANY ($1::text[]))) "
@@ -84,10 +86,16 @@ async def _revoke_others(connection: Connection, token_hashes: Sequence[bytes]) 
         list(ACCOUNTS),
         list(token_hashes),
     )
-    await send_hints(connection, Hint("migrate", revoked=tuple(row[0] for row in revoked)).encode())
+    if revoked:
+        hint = Hint("migrate", revoked=tuple(row[0] for row in revoked))
+        await connection.execute("SELECT leave_hint($1, $2, $3, $4)", slots.owner, *slots.take(), hint.encode_whole())
+        # Servers of the release before, beside which this runs, read no slots.
+        await connection.execute(
+            "SELECT pg_notify($1, hint) FROM unnest($2::text[]) AS hint", HINT_CHANNEL, hint.encode()
+        )
 
 
-async def _add(connection: Connection, token_hashes: Sequence[bytes]) -> None:
+async def _add(connection: Connection, token_hashes: Sequence[bytes], slots: HintSlots) -> None:
     await connection.execute(
         "INSERT INTO users (phone_number) SELECT unnest($1::text[]) ON CONFLICT (phone_number) DO NOTHING",
         list(ACCOUNTS),
@@ -107,7 +115,9 @@ async def _add(connection: Connection, token_hashes: Sequence[bytes]) -> None:
             "SELECT user_id FROM users WHERE phone_number = ANY ($1::text[]) ORDER BY phone_number", list(ACCOUNTS)
         )
     ]
-    chat_id = await connection.fetchval("SELECT open_direct_chat('migrate', $1, $2)", first, second)
+    chat_id = await connection.fetchval(
+        "SELECT o_chat FROM open_direct_chat('migrate', $1, $2, $3, $4, $5)", slots.owner, *slots.take(), first, second
+    )
     await connection.execute(
         "WITH opened AS (UPDATE chats SET last_seq = 1, last_xact = pg_current_xact_id(), last_at = clock_timestamp() "
         "WHERE chat_id = $1 AND last_seq = 0 RETURNING chat_id, last_at) "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chatserver.hints import Hint
 from chatserver.model import MemberWatermarks
 from chatserver.storage.calls import CallTimes
 
@@ -27,7 +28,7 @@ class WatermarkRaise(msgspec.Struct, frozen=True):
 _RAISE = """
 WITH requested AS (
     SELECT user_id, chat_id, max(delivered) AS delivered, max(read) AS read
-    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS a (user_id, chat_id, delivered, read)
+    FROM unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) AS a (user_id, chat_id, delivered, read)
     GROUP BY user_id, chat_id
 ), locked AS MATERIALIZED (
     -- In order, so that two batches with common members never deadlock.
@@ -74,29 +75,43 @@ WITH requested AS (
     SELECT chat_id, user_id, 'read', read_seq FROM changed WHERE read_seq > was_read AND NOT is_blocked
     ON CONFLICT DO NOTHING
 ), hinted AS (
-    -- 80 entries a payload stay below NOTIFY's 8,000 bytes.
-    SELECT pg_notify('chat_hints', json_build_object('o', $1::text, 'receipts',
-        json_agg(json_build_array(p.chat_id, p.user_id, p.delivered_seq, p.read_seq)))::text)
-    FROM (SELECT ch.*, (row_number() OVER () - 1) / 80 AS piece FROM changed ch) p
-    GROUP BY p.piece
+    SELECT json_build_object('o', $1::text, 'receipts',
+        json_agg(json_build_array(ch.chat_id, ch.user_id, ch.delivered_seq, ch.read_seq)))::text AS hint
+    FROM changed ch HAVING count(*) > 0
+), kept AS (
+    -- As in store_messages.
+    UPDATE hint_slots s SET batch = $4, written_at = now(), hint = h.hint FROM hinted h
+    WHERE s.owner = $2 AND s.slot = $3
+    RETURNING s.slot
+), made AS (
+    INSERT INTO hint_slots (owner, slot, batch, written_at, hint)
+    SELECT $2, $3, $4, now(), h.hint FROM hinted h WHERE NOT EXISTS (SELECT FROM kept)
 )
 SELECT chat_id, user_id, delivered_seq, read_seq FROM changed
-WHERE (SELECT count(*) FROM hinted) >= 0
 ORDER BY chat_id, user_id
 """
 
 
 async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[MemberWatermarks]:
-    """Raise watermarks, record when, and notify the servers; returns only those that changed."""
-    records = await database.fetch(
-        _RAISE,
-        database.server_name,
-        [item.user_id for item in raises],
-        [item.chat_id for item in raises],
-        [item.delivered_seq for item in raises],
-        [item.read_seq for item in raises],
-        call=CallTimes("receipts"),
-    )
+    """Raise watermarks, record when, and have published what changed; returns only that."""
+    slot = database.hints.slots.take()
+    try:
+        records = await database.fetch(
+            _RAISE,
+            database.server_name,
+            database.hints.slots.owner,
+            *slot,
+            [item.user_id for item in raises],
+            [item.chat_id for item in raises],
+            [item.delivered_seq for item in raises],
+            [item.read_seq for item in raises],
+            call=CallTimes("receipts"),
+        )
+    except BaseException as error:
+        database.hints.failed(slot, error)
+        raise
+    hint = Hint(database.server_name, receipts=tuple(tuple(record) for record in records)) if records else None
+    database.hints.committed(slot, hint)
     return [MemberWatermarks(*record) for record in records]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, LiteralString
 
-from chatserver.hints import HINT_CHANNEL, Hint
 from chatserver.visibility import Relation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from chatserver.storage.database import Connection, Database, Record
+    from chatserver.storage.database import Database, Record
 
 Pair = tuple[int, int]
 """Ids of a viewer and of a user."""
@@ -66,15 +65,3 @@ async def relations(database: Database, pairs: Collection[Pair]) -> Mapping[Pair
         [user_id for _, user_id in pairs],
     )
     return {(record[0], record[1]): relation_from(record) for record in records}
-
-
-async def hint_relation(connection: Connection, origin: str, user_id: int, other_id: int) -> None:
-    """Notify all servers, when the transaction commits, that what two users may see of each other changed."""
-    (payload,) = Hint(origin, relations=((user_id, other_id),)).encode()
-    await connection.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, payload)
-
-
-async def hint_profile(connection: Connection, origin: str, user_id: int) -> None:
-    """Notify all servers, when the transaction commits, that a user's profile changed."""
-    (payload,) = Hint(origin, profiles=(user_id,)).encode()
-    await connection.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, payload)

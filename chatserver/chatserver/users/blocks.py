@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from chatserver import checks
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.model import Change
-from chatserver.storage import blocks, groups, relations
+from chatserver.storage import blocks, groups
+from chatserver.storage.announcing import announced
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
         raise ValidationFailed.of("user_id", "must not be yourself")
     if not checks.is_id(other_id):
         raise UserNotFound
-    async with database.transaction() as connection:
-        self_id = await blocks.lock_self_chat(connection, database.server_name, user_id)
+    async with announced(database) as (connection, announcement):
+        self_id = await blocks.lock_self_chat(connection, announcement, user_id)
         exists = groups.user_exists if blocked else groups.user_existed
         if not await exists(connection, other_id):
             raise UserNotFound
@@ -50,13 +51,13 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
             )
         seq = await append_event(
             connection,
-            database.server_name,
+            announcement,
             chat_id=self_id,
             sender_id=user_id,
             kind="block",
             detail={"action": "blocked" if blocked else "unblocked", "user_ids": [other_id]},
         )
-        await relations.hint_relation(connection, database.server_name, user_id, other_id)
+        announcement.relation(user_id, other_id)
         return Change(self_id, seq)
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from chatserver import checks
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.storage import accounts, blocks, relations
+from chatserver.storage.announcing import announced
 from chatserver.storage.messages import append_event
 from chatserver.storage.outages import StatementFailed
 from chatserver.users.names import check_addressee, username_key
@@ -124,8 +125,8 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
     if change == ProfileChange():
         return await get_user(database, user_id)
     try:
-        async with database.transaction() as connection:
-            self_id = await blocks.lock_self_chat(connection, database.server_name, user_id)
+        async with announced(database) as (connection, announcement):
+            self_id = await blocks.lock_self_chat(connection, announcement, user_id)
             username = None
             if change.username is not msgspec.UNSET:
                 username = await claim(connection, change.username, "username", user_id=user_id)
@@ -138,13 +139,13 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
                 return user
             await append_event(
                 connection,
-                database.server_name,
+                announcement,
                 chat_id=self_id,
                 sender_id=user_id,
                 kind="profile",
                 detail={"fields": changed},
             )
-            await relations.hint_profile(connection, database.server_name, user_id)
+            announcement.profile(user_id)
             return user
     except StatementFailed as error:
         raise accounts.username_taken(error) from error

@@ -66,7 +66,7 @@ METRICS = (
     Metric(
         "chatpostgres_notification_queue_ratio",
         "gauge",
-        "Part of the NOTIFY queue in use; at 1 every commit with a notification fails.",
+        "Part of the NOTIFY queue in use; at 1 servers cannot notify each other.",
     ),
     Metric("chatpostgres_table_live_rows", "gauge", "Live rows of a table, as PostgreSQL estimates.", ("table",)),
     Metric("chatpostgres_table_dead_rows", "gauge", "Dead rows that a vacuum has yet to remove.", ("table",)),

@@ -1,0 +1,222 @@
+"""What a server committed and did not publish before it ended reaches everybody: nothing is lost, late or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatserver.fanout import sweeping
+from chatserver.model import Principal
+from chatserver.storage import database as storage_database
+from chatserver.storage import hint_sweep
+from tests.support import inprocess
+from tests.support.devices import sign_in
+from tests.support.findings import tell
+from tests.support.inprocess import Air, ChatServer, Wire, published
+from tests.support.mortal import Mortal, World
+from tests.support.people import running_server
+from tests.support.people import sign_in as make_account
+from tests.support.server import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.support.inprocess import Frame
+    from tests.support.postgres import PostgresCluster
+
+pytestmark = pytest.mark.integration
+
+DEATHS = 150
+SOAK_DEATHS = 1000
+SOAK_SECONDS = float(os.environ.get("CHAT_SOAK_SECONDS", "600"))
+LATE_SECONDS = 10.0
+"""What the fault table promises."""
+
+
+@contextlib.asynccontextmanager
+async def world(read_dsn: Callable[[], str], seed: int) -> AsyncIterator[World]:
+    """Users on one server, and another one that dies."""
+    chance = random.Random(seed)  # noqa: S311 - a seed repeats it
+    air = Air(read_dsn)
+    await air.open()
+    survivor = ChatServer(read_dsn, "survivor", air)
+    await survivor.start()
+    try:
+        async with running_server(read_dsn, "mortal") as server:
+            made = World(Mortal(server, chance), survivor, air, chance)
+            await made.begin()
+            sweep = asyncio.create_task(survivor.context.sweep.run())
+            try:
+                async with made.handing_over():
+                    yield made
+                await made.mortal.die()
+            finally:
+                sweep.cancel()
+                await asyncio.gather(sweep, return_exceptions=True)
+    finally:
+        await survivor.kill()
+        await air.close()
+
+
+async def _die(made: World, deaths: int) -> None:
+    while made.mortal.deaths < deaths:
+        await made.act()
+        await made.mortal.die()
+    await made.finish()
+
+
+def _shorten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(sweeping, "STALE_SECONDS", 0.1)
+    monkeypatch.setattr(hint_sweep, "CLAIM_SECONDS", 0.05)
+
+
+async def test_a_server_that_dies_between_commits_and_publications_loses_and_doubles_nothing(
+    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _shorten(monkeypatch)
+    async with world(read_dsn, seed=62) as made:
+        await _die(made, DEATHS)
+        tell(f"{DEATHS} deaths, {made.mortal.unpublished} with unpublished hints: {dict(made.acts)}")
+        assert made.mortal.unpublished > DEATHS / 3
+        assert len(made.acts) == 11, "each kind of hint is left"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(SOAK_SECONDS + 600)
+async def test_a_server_that_dies_loses_nothing_for_as_long_as_wanted(
+    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _shorten(monkeypatch)
+    seed = int(os.environ.get("CHAT_SOAK_SEED") or secrets.randbelow(10**6))
+    deadline, deaths = time.monotonic() + SOAK_SECONDS, 0
+    while time.monotonic() < deadline:
+        tell(f"unpublished hints: CHAT_SOAK_SEED={seed}")
+        async with world(read_dsn, seed) as made:
+            await _die(made, SOAK_DEATHS)
+        seed, deaths = seed + 1, deaths + SOAK_DEATHS
+    tell(f"unpublished hints: {deaths} deaths")
+
+
+async def test_what_a_killed_process_committed_arrives_within_ten_seconds(
+    postgres: PostgresCluster, migrated_template: str
+) -> None:
+    database = postgres.create_database(migrated_template)
+    # Its transactions commit, and its notifications are refused: it is always between the two.
+    role = f"mortal_{database}"
+    for statement in (
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION pg_control_system() TO {role}",
+        f"GRANT EXECUTE ON FUNCTION pg_walfile_name(pg_lsn), pg_current_wal_lsn() TO {role}",
+    ):
+        postgres.sql(statement, database)
+    dsn = postgres.dsn(database)
+    mortal_dsn = dsn.replace(f"//{postgres.superuser}@", f"//{role}@")
+    with ServerProcess(dsn, "survivor") as survivor, ServerProcess(mortal_dsn, "mortal") as mortal:
+        survivor.wait_ready()
+        mortal.wait_ready()
+        ana, ben = await sign_in(survivor, "ana"), await sign_in(survivor, "ben")
+        tablet = await sign_in(survivor, phone_number=ana.phone_number)
+        async with ana.socket(survivor) as at_ana, tablet.socket(survivor) as at_tablet:
+            async with ben.http(survivor) as http:
+                first = (await http.post("/api/messages", json={"to": "ana", "text": "first"})).json()
+            await at_ana.text("first")
+            chat_id, seq = first["chat_id"], first["seq"]
+            async with ben.http(mortal) as http, ana.http(mortal) as own:
+                committed_at = time.monotonic()
+                assert (await http.post("/api/messages", json={"chat_id": chat_id, "text": "second"})).is_success
+                edited = await http.patch(f"/api/chats/{chat_id}/messages/{seq}", json={"text": "better"})
+                assert edited.is_success
+                read = {"chats": {str(chat_id): {"read_seq": seq}}}
+                assert (await http.post("/api/receipts", json=read)).is_success
+                assert (await own.delete(f"/api/devices/{tablet.device_id}")).is_success
+            mortal.signal(signal.SIGKILL)
+            mortal.wait(20)
+            # Under the same name, and with slots of its own.
+            with ServerProcess(mortal_dsn, "mortal") as again:
+                again.wait_ready()
+                async with ben.http(again) as http:
+                    assert (await http.post("/api/messages", json={"chat_id": chat_id, "text": "third"})).is_success
+                    third_at = time.monotonic()
+                again.signal(signal.SIGKILL)
+                again.wait(20)
+            await at_ana.text("second")
+            await at_ana.of_type("event", chat_id=chat_id, target_seq=seq)
+            await at_ana.of_type("receipt", chat_id=chat_id, read_seq=seq)
+            assert await at_tablet.close_code() == 4001
+            seconds = time.monotonic() - committed_at
+            await at_ana.text("third")
+            third_seconds = time.monotonic() - third_at
+        rows = at_ana.rows()
+        assert len(rows) == len(set(rows))
+        swept = survivor.metric("chatserver_hints_swept_total")
+        survivor.terminate()
+        survivor.wait(30)
+    assert postgres.sql("SELECT count(*) FROM hint_slots", database) == "0", "a server that drains leaves nothing"
+    tell(
+        f"a killed process: {swept:.0f} hints swept, all after {seconds:.1f} s, of its next life {third_seconds:.1f} s"
+    )
+    assert third_seconds < LATE_SECONDS
+    assert swept >= 3
+
+
+async def test_rows_of_a_commit_whose_answer_was_lost_are_delivered(
+    postgres: PostgresCluster, read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_database, "CALL_SECONDS", 0.5)
+    # One connection, which has prepared the statement: nothing but the statement is sent.
+    monkeypatch.setattr(inprocess, "POOL_SIZE", 1)
+    air = Air(read_dsn)
+    await air.open()
+    server = ChatServer(read_dsn, "one", air)
+    await server.start()
+    sweep = None
+    try:
+        ana, ben = [await make_account(server.database, f"u{secrets.token_hex(8)}") for _ in range(2)]
+        wires = [Wire(server, Principal(who.user.user_id, who.device_id)) for who in (ana, ben)]
+        for wire in wires:
+            await wire.open()
+        wires[0].submit({"type": "send", "id": str(uuid.uuid4()), "to": ben.user.username, "text": "known"})
+        await server.quiet()
+        await published(server.database)
+        [chat_id] = [frame["chat_id"] for frame in wires[0].take() if frame["type"] == "ack"]
+        wires[0].submit({"type": "send", "id": str(uuid.uuid4()), "chat_id": chat_id, "text": "unknown"})
+        # The statement is on its way, and its answer comes when nobody waits for it any more.
+        postgres.freeze()
+        errors: list[Frame] = []
+        try:
+            async with asyncio.timeout(LATE_SECONDS):
+                while not errors:
+                    errors = [frame for frame in wires[0].take() if frame["type"] == "error"]
+                    await asyncio.sleep(0.01)
+        finally:
+            postgres.thaw()
+        sweep = asyncio.create_task(server.context.sweep.run())
+        [error] = errors
+        assert error["code"] == "unavailable"
+        texts: list[str] = []
+        async with asyncio.timeout(LATE_SECONDS):
+            while "unknown" not in texts:
+                while server.bus.waiting:
+                    server.hear(server.bus.waiting.pop(0))
+                texts += [frame["message"]["text"] for frame in wires[1].take() if frame["type"] == "message"]
+                await asyncio.sleep(0.01)
+        assert texts == ["known", "unknown"]
+    finally:
+        if sweep is not None:
+            sweep.cancel()
+            await asyncio.gather(sweep, return_exceptions=True)
+        await server.kill()
+        await air.close()
