@@ -17,7 +17,7 @@ DIRECTORY = frozenset(
 SHARD = frozenset({"chat_members", "chats", "groups", "message_versions", "messages", "receipts"})
 """Tables by chat_id: in the schema of the chat's shard."""
 
-EVERYWHERE = frozenset({"meta", "schema_migrations"})
+EVERYWHERE = frozenset({"hint_slots", "meta", "schema_migrations"})
 """Tables that every database has for itself."""
 
 _NAMES = "names come from the server's cache of the directory"
