@@ -45,8 +45,8 @@ HAPPENS_SECONDS = 15.0
 SOAK_SECONDS = float(os.environ.get("CHAT_SOAK_SECONDS", "600"))
 SOAK_EXAMPLES = 50
 SOAK_STEPS = 80
-EXAMPLES = 25
-"""Half a minute."""
+EXAMPLES = 16
+"""Some 15 s of CPU."""
 
 STEPS = 60
 

@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 90
 async def test_each_panel_about_the_operator_has_data(operators: Operators, minimal: dict[str, Any]) -> None:
     process = operators.start("operator-a", CHAT_TEST_ANSWERS="1")
     await operators.leads(process)
-    await operators.kubectl("create", "-f", "-", stdin=minimal)
+    operators.admin.create(minimal)
     with Prometheus(rules={"rules.yaml": rule_file()}) as prometheus:
         prometheus.scrape(
             Target.of(process.metrics_url, namespace=operators.namespace, component="operator", pod=process.name),

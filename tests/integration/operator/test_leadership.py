@@ -36,7 +36,7 @@ async def test_a_standby_lives_and_goes_on_when_the_leader_is_killed(
     await operators.leads(first)
     second = operators.start("operator-b")
     await operators.stands_by(second)
-    await operators.kubectl("create", "-f", "-", stdin=minimal)
+    operators.admin.create(minimal)
 
     async def made() -> bool:
         return await asyncio.to_thread(operators.admin.find, "Service", "demo-ingress") is not None
