@@ -1,0 +1,75 @@
+"""Programs of the image's Debian release for tests: unpacked into the cache with all that they link against.
+
+Nothing is installed, and this machine's own C library may be older than theirs.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from localcluster.bootstrap import DEFAULT_MIRROR, apt_settings, sources
+from localcluster.images import BASE_SUITE
+from localcluster.paths import cache_root
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+def unpacked(binary: str, packages: Sequence[str]) -> Path:
+    """A program of Debian's archive, as one that can be started.
+
+    Args:
+        binary: Its path in the package, such as `usr/sbin/haproxy`.
+        packages: The one that has it, and those of all libraries.
+
+    Raises:
+        FileNotFoundError: It is not to be had from Debian's archive.
+    """
+    name = Path(binary).name
+    folder = cache_root() / f"{name}-{BASE_SUITE}"
+    if not (folder / name).exists():
+        _unpack(folder, binary, packages)
+    return folder / name
+
+
+def _unpack(folder: Path, binary: str, packages: Sequence[str]) -> None:
+    name = Path(binary).name
+    building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
+    (building / "lists" / "partial").mkdir(parents=True)
+    try:
+        mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR)
+        lines = [line.replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in sources(BASE_SUITE, mirror)]
+        (building / "sources.list").write_text("\n".join(lines) + "\n")
+        settings = {
+            "APT::Sandbox::User": "root",
+            "Dir::Etc::SourceList": f"{building}/sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::State::Lists": f"{building}/lists",
+            "Dir::Cache": str(building),
+        }
+        written = [f'{key} "{value}";' for key, value in settings.items()]
+        (building / "apt.conf").write_text("\n".join([apt_settings(), *written, ""]))
+        environment = {**os.environ, "APT_CONFIG": str(building / "apt.conf")}
+        for command in (["update", "-qq"], ["download", "-qq", *packages]):
+            done = subprocess.run(
+                ["apt-get", *command], cwd=building, env=environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode != 0:
+                raise FileNotFoundError(f"no {name} from {mirror}: {done.stderr[-500:]}")
+        for archive in building.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", archive.name, "root"], cwd=building, check=True)
+            archive.unlink()
+        shutil.rmtree(building / "lists")
+        (loader,) = (building / "root" / "usr" / "lib").glob("*-linux-gnu*/ld-linux*")
+        library = folder / loader.parent.relative_to(building)
+        # As its own name: HAProxy's master that is told to reload starts itself again.
+        (building / name).write_text(
+            f'#!/bin/sh\nexec {library}/{loader.name} --library-path {library} --argv0 "$0" '
+            f'{folder}/root/{binary} "$@"\n'
+        )
+        (building / name).chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
