@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 - msgspec reads the annotations at run time
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from chatserver.model import SeqRange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 Item = TypeVar("Item")
 
@@ -50,6 +51,8 @@ class Hint(
         relations: pairs of users of whom one has blocked the other, or no longer.
         profiles: users whose profile changed.
         is_batch: the rows are messages that the origin's writer stored and delivers to its own connections itself.
+        to: ids of the users whom all of it concerns; None: see ``audiences``. Not sent.
+        audiences: by chat, ids of the users whom its rows concern; a chat that is missing: everybody. Not sent.
     """
 
     origin: str
@@ -63,6 +66,8 @@ class Hint(
     relations: tuple[tuple[int, int], ...] = ()
     profiles: tuple[int, ...] = ()
     is_batch: bool = False
+    to: tuple[int, ...] | None = None
+    audiences: dict[int, Sequence[int]] | None = None
 
     def encode(self) -> list[str]:
         """Encode as NOTIFY payloads, each under HINT_MAX_BYTES; several when it does not fit into one.
@@ -83,7 +88,7 @@ class Hint(
             for start in range(0, len(change.user_ids), _HINT_ITEMS):
                 part = MembershipChange(change.chat_id, change.user_ids[start : start + _HINT_ITEMS])
                 pieces.append(replace(empty, members=(part,)))
-        whole = _HINT_ENCODER.encode(self)
+        whole = _HINT_ENCODER.encode(self._content())
         if len(whole) <= HINT_MAX_BYTES:
             return [whole.decode()] if pieces else []
         payloads = [_HINT_ENCODER.encode(piece) for piece in pieces]
@@ -93,7 +98,11 @@ class Hint(
 
     def encode_whole(self) -> str:
         """Encode as one JSON text of any length."""
-        return _HINT_ENCODER.encode(self).decode()
+        return _HINT_ENCODER.encode(self._content()).decode()
+
+    def _content(self) -> Hint:
+        """Return what is sent of it."""
+        return self if self.to is None and self.audiences is None else replace(self, to=None, audiences=None)
 
     @staticmethod
     def decode(payload: str) -> Hint:
@@ -117,9 +126,9 @@ def merged(hints: Sequence[Hint]) -> list[Hint]:
     """
     if len(hints) <= 1:
         return list(hints)
-    kinds: dict[tuple[str, bool], list[Hint]] = {}
+    kinds: dict[tuple[str, bool, bool], list[Hint]] = {}
     for hint in hints:
-        kinds.setdefault((hint.origin, hint.is_batch), []).append(hint)
+        kinds.setdefault((hint.origin, hint.is_batch, hint.to is None), []).append(hint)
     return [found[0] if len(found) == 1 else _merged_kind(found) for found in kinds.values()]
 
 
@@ -151,7 +160,23 @@ def _merged_kind(hints: Sequence[Hint]) -> Hint:
         relations=_each(hint.relations for hint in hints),
         profiles=_each(hint.profiles for hint in hints),
         is_batch=hints[0].is_batch,
+        to=None if hints[0].to is None else _each(hint.to or () for hint in hints),
+        audiences=_merged_audiences(hints),
     )
+
+
+def _merged_audiences(hints: Sequence[Hint]) -> dict[int, Sequence[int]] | None:
+    audiences: dict[int, Sequence[int]] = {}
+    for hint in hints:
+        for chat_id, user_ids in (hint.audiences or {}).items():
+            known = audiences.get(chat_id, user_ids)
+            # Whoever left or joined between two hints gets both.
+            audiences[chat_id] = known if known == user_ids else tuple({*known, *user_ids})
+    for hint in hints:
+        for item in hint.ranges:
+            if item.chat_id not in (hint.audiences or {}):
+                audiences.pop(item.chat_id, None)
+    return audiences or None
 
 
 def _each(lists: Iterable[Iterable[Item]]) -> tuple[Item, ...]:

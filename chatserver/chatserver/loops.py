@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chatserver import supervision
 from chatserver.errors import ServiceUnavailable
 from chatserver.fleet import housekeeping
-from chatserver.fleet.balancing import BEATS_UNTIL_GONE
+from chatserver.fleet.heartbeat import BEATS_UNTIL_GONE
 from chatserver.fleet.proxies import ProxyWatch, resolve
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from chatserver.bus_settings import BUS_OF_DATABASE, BusSettings, read_bus_settings
 from chatserver.environment import PREFIX, Reader, SettingsError
 from chatserver.listener import ALL_ADDRESSES
 
@@ -99,6 +100,7 @@ class Settings:
         allowed_origins: origins of browsers that may open WebSockets, besides one that equals the Host header.
         trusted_proxy_hops: number of proxies in front; so many last entries of X-Forwarded-For are trusted.
         web_root: folder with the ``index.html`` that is served at ``/``; None: no page.
+        bus: how servers send each other hints.
         log_level: lowest level that is logged.
         migrate_wait_seconds: seconds for which ``migrate`` waits for the database.
     """
@@ -137,6 +139,7 @@ class Settings:
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxy_hops: int = 1
     web_root: Path | None = None
+    bus: BusSettings = BUS_OF_DATABASE
     log_level: str = "INFO"
     migrate_wait_seconds: int = 120
 
@@ -340,6 +343,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         allowed_origins=_read_origins(reader),
         trusted_proxy_hops=reader.integer("TRUSTED_PROXY_HOPS", least=0, most=10),
         web_root=_read_web_root(reader),
+        bus=read_bus_settings(environ),
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS),
         migrate_wait_seconds=reader.integer("MIGRATE_WAIT_SECONDS", least=0, most=3600),
     )

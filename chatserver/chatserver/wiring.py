@@ -19,8 +19,11 @@ from chatserver.fanout.polling import Polls
 from chatserver.fanout.push_times import PushTimes
 from chatserver.fanout.sweeping import HintSweep
 from chatserver.fanout.syncing import Syncs
+from chatserver.fanout.valkey.bus import ValkeyBus
+from chatserver.fanout.valkey.node import Callbacks
 from chatserver.fleet.balancing import Balancer
 from chatserver.fleet.health import Health
+from chatserver.fleet.heartbeat import Heartbeat
 from chatserver.fleet.moving import Mover
 from chatserver.http.admission import Admission
 from chatserver.http.context import Context
@@ -36,7 +39,10 @@ from chatserver.transport.upkeep import Sockets
 from chatserver.transport.write_coalescing import WriteCoalescer
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from chatserver.accounts.code_senders import Sender
+    from chatserver.fanout.bus import Bus
     from chatserver.metrics import Metrics
     from chatserver.settings import Settings
 
@@ -61,18 +67,14 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     mover = Mover(hub, chance)
     health = Health(database, metrics)
     devices_service = Devices(database, on_ended=hub.sign_out)
-    deliverer = Deliverer(database, devices_service, hub, metrics.delivery)
-    bus = PostgresBus(
-        database.listen,
-        partial(notify, database),
-        on_hint=deliverer.receive,
-        on_listening=deliverer.bus_listens,
-        on_health=metrics.delivery.bus_connected.set,
-        on_lost=metrics.delivery.bus_losses.inc,
-        on_probe=lambda seconds, sent_at, received_at: deliverer.clock.probed(
-            seconds, sent_at=sent_at, received_at=received_at
-        ),
+    deliverer = Deliverer(
+        database,
+        devices_service,
+        hub,
+        metrics.delivery,
+        register=lambda user_ids: bus.register(user_ids),  # noqa: PLW0108 - the bus is made below: it calls the deliverer
     )
+    bus = _make_bus(settings, metrics, database, hub, deliverer)
     database.hints.publish_by(bus.publish)
     writer = MessageWriter(database, deliverer.own_batches, times=WriteTimes(metrics.database))
     sockets = Sockets()
@@ -131,16 +133,59 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         mover=mover,
         admission=Admission(on_let_in=metrics.connections.handshake_wait_seconds.observe),
         balancer=Balancer(
-            database,
+            Heartbeat(
+                database,
+                period_seconds=settings.heartbeat_seconds,
+                bus=settings.bus.name,
+                on_buses=lambda names: _meet(names, settings, bus, deliverer),
+            ),
             hub,
             health,
             mover,
-            heartbeat_seconds=settings.heartbeat_seconds,
             percent_per_second=settings.shed_percent_per_second,
             on_shed=metrics.connections.shed.inc,
             chance=chance,
         ),
     )
+
+
+def _make_bus(settings: Settings, metrics: Metrics, database: Database, hub: Hub, deliverer: Deliverer) -> Bus:
+    postgres = PostgresBus(
+        database.listen,
+        partial(notify, database),
+        on_hint=deliverer.receive,
+        on_listening=deliverer.bus_listens,
+        on_health=metrics.delivery.bus_connected.set,
+        on_lost=metrics.delivery.bus_losses.inc,
+        on_probe=lambda seconds, sent_at, received_at: deliverer.clock.probed(
+            seconds, sent_at=sent_at, received_at=received_at
+        ),
+    )
+    if settings.bus.bus_type == "PostgreSQL":
+        return postgres
+    bus = ValkeyBus(
+        settings.bus,
+        postgres,
+        server_name=settings.server_name,
+        users=hub.following.users,
+        members_of=hub.members.of,
+        callbacks=Callbacks(
+            on_hint=deliverer.receive,
+            on_listening=deliverer.hints_were_missed,
+            on_lost=metrics.delivery.bus_losses.inc,
+            on_gap=metrics.delivery.bus_gaps.inc,
+        ),
+    )
+    metrics.delivery.bus_connected.set_function(bus.is_healthy)
+    return bus
+
+
+def _meet(names: AbstractSet[str], settings: Settings, bus: Bus, deliverer: Deliverer) -> None:
+    """Take the buses of the other servers: while the setting changes, two of them serve."""
+    is_mixed = not names <= {settings.bus.name}
+    deliverer.recovery.fleet_is_mixed(is_mixed)
+    if isinstance(bus, ValkeyBus):
+        bus.notifies_too = is_mixed
 
 
 def _make_sender(settings: Settings, metrics: Metrics) -> Sender:

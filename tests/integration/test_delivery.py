@@ -23,7 +23,7 @@ from chatserver.model import ReceiptMark, SendMessage, SeqRange
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +39,9 @@ class SilentBus:
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Lose the hints."""
 
+    async def register(self, user_ids: Collection[int]) -> None:
+        """Have hints sent that never arrive."""
+
     async def run(self) -> None:
         """Hear nothing."""
 
@@ -46,10 +49,11 @@ class SilentBus:
 @asynccontextmanager
 async def delivering(server: Server, *, healing: bool) -> AsyncIterator[tuple[Hub, Deliverer]]:
     hub = Hub()
-    deliverer = Deliverer(server.database, Devices(server.database, on_ended=hub.sign_out), hub, Metrics().delivery)
+    devices, bus = Devices(server.database, on_ended=hub.sign_out), SilentBus()
+    deliverer = Deliverer(server.database, devices, hub, Metrics().delivery, bus.register)
     tasks = [asyncio.create_task(deliverer.run())]
     if healing:
-        tasks.append(asyncio.create_task(deliverer.recovery.run(SilentBus())))
+        tasks.append(asyncio.create_task(deliverer.recovery.run(bus)))
     try:
         yield hub, deliverer
     finally:

@@ -69,7 +69,10 @@ async def test_a_new_server_gets_its_share_and_then_all_rest(read_dsn: Callable[
 
 async def test_heartbeats_tell_of_live_servers_only(database: Database) -> None:
     async def beat(name: str, connections: int, *, draining: bool = False) -> list[int]:
-        return await servers.beat(database, name, connections=connections, draining=draining, gone_seconds=15)
+        others = await servers.beat(
+            database, name, connections=connections, draining=draining, gone_seconds=15, bus="PostgreSQL"
+        )
+        return others.connections
 
     assert await beat("a", 5) == []
     assert await beat("b", 7) == [5]
@@ -85,7 +88,8 @@ async def test_servers_that_come_back_together_do_not_wait_for_each_other(
     read_dsn: Callable[[], str], database: Database
 ) -> None:
     async def beat(name: str) -> list[int]:
-        return await servers.beat(database, name, connections=1, draining=False, gone_seconds=15)
+        beaten = servers.beat(database, name, connections=1, draining=False, gone_seconds=15, bus="PostgreSQL")
+        return (await beaten).connections
 
     names = [f"server-{number}" for number in range(6)]
     for _ in range(10):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatcluster_client import connection
+from tests.support.busfaults import bus_faults
 from tests.support.crowd import Crowd
 from tests.support.databaseproxy import DatabaseProxy
 from tests.support.faults import Faults
@@ -25,9 +26,10 @@ from tests.support.findings import tell
 from tests.support.network import Network, private_network
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
+from tests.support.valkey import ValkeyProcess, bus_environment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 SERVERS = 4
 FIRST_PORT = 8001
@@ -91,16 +93,27 @@ def chance() -> random.Random:
     return random.Random(seed)  # noqa: S311 - which faults are made is no secret
 
 
+@pytest.fixture(params=["PostgreSQL", "Valkey"])
+def valkeys(request: pytest.FixtureRequest, site: Site) -> Iterator[list[ValkeyProcess]]:
+    """The bus of the servers: none of these, or two that share the users."""
+    del site  # only first: Valkey is in its network
+    with ExitStack() as stack:
+        count = 2 if request.param == "Valkey" else 0
+        yield [stack.enter_context(ValkeyProcess()) for _ in range(count)]
+
+
 @asynccontextmanager
 async def serving(
-    postgres: PostgresCluster, count: int = SERVERS
+    postgres: PostgresCluster, valkeys: Sequence[ValkeyProcess], count: int = SERVERS
 ) -> AsyncIterator[tuple[list[ServerProcess], DatabaseProxy]]:
     """Servers on one database, with a proxy between that can swallow the bus."""
     database = await asyncio.to_thread(postgres.create_database)
     await asyncio.to_thread(migrate, postgres.dsn(database))
     async with DatabaseProxy(postgres.port) as proxy:
         servers = [
-            ServerProcess(proxy.dsn(database), f"server-{number}", CHAT_HTTP_PORT=FIRST_PORT + number)
+            ServerProcess(
+                proxy.dsn(database), f"server-{number}", CHAT_HTTP_PORT=FIRST_PORT + number, **bus_environment(valkeys)
+            )
             for number in range(count)
         ]
         with ExitStack() as stack:
@@ -119,12 +132,13 @@ async def serving(
 )
 async def test_every_acknowledged_message_is_at_every_recipient_once_and_in_order_whatever_dies(
     site: Site,
+    valkeys: list[ValkeyProcess],
     chance: random.Random,
     monkeypatch: pytest.MonkeyPatch,
     scale: Scale,
 ) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", scale.ping_seconds)
-    async with serving(site.postgres) as (servers, proxy):
+    async with serving(site.postgres, valkeys) as (servers, proxy):
         faults = Faults(servers, site.postgres, proxy, site.network, chance=chance, seconds=scale.fault_seconds)
         urls = [server.url for server in servers]
         async with Crowd(
@@ -132,7 +146,9 @@ async def test_every_acknowledged_message_is_at_every_recipient_once_and_in_orde
         ) as crowd:
             started = time.monotonic()
             while True:
-                for fault in faults.plan():
+                planned = [*faults.plan(), *bus_faults(valkeys, seconds=scale.fault_seconds)]
+                chance.shuffle(planned)
+                for fault in planned:
                     begun = time.monotonic()
                     await fault.happen()
                     tell(f"soak: {begun - started:5.1f} s: {fault.name}, mended after {time.monotonic() - begun:.1f} s")
@@ -156,9 +172,9 @@ async def test_every_acknowledged_message_is_at_every_recipient_once_and_in_orde
     ],
 )
 async def test_idle_recipients_get_every_message_though_the_bus_is_a_black_hole(
-    site: Site, chance: random.Random, seconds: float
+    site: Site, valkeys: list[ValkeyProcess], chance: random.Random, seconds: float
 ) -> None:
-    async with serving(site.postgres, 2) as (servers, proxy):
+    async with serving(site.postgres, valkeys, 2) as (servers, proxy):
         urls = [server.url for server in servers]
         async with Crowd(urls, size=8, messages_per_second=1, chance=chance) as crowd:
             connections = [list(device.live.closes) for device in crowd.devices]

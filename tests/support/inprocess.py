@@ -23,7 +23,7 @@ from chatserver.wiring import make_context
 from tests.support.server import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from chatserver.http.context import Context
     from chatserver.model import Principal
@@ -105,6 +105,9 @@ class PlayedBus:
     async def publish(self, hints: Sequence[Hint]) -> None:
         """As of `Bus`."""
         await notify(self._database, hints)
+
+    async def register(self, user_ids: Collection[int]) -> None:
+        """As of `Bus`."""
 
     async def run(self) -> None:
         """As of `Bus`; nothing is to be done, since hints are handed over by hand."""

@@ -9,7 +9,7 @@ from chatserver.batches import Batches
 from chatserver.messaging import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from chatserver.fanout.hub import Hub
     from chatserver.fanout.pending_rows import PendingRows
@@ -27,12 +27,20 @@ class Arrivals:
         database: where memberships are.
         hub: the connections of this server.
         pending: the chats with rows to deliver.
+        register: has hints for users sent to this server (``Bus.register``).
     """
 
-    def __init__(self, database: Database, hub: Hub, pending: PendingRows) -> None:
+    def __init__(
+        self,
+        database: Database,
+        hub: Hub,
+        pending: PendingRows,
+        register: Callable[[Collection[int]], Awaitable[None]],
+    ) -> None:
         self._database = database
         self._hub = hub
         self._pending = pending
+        self._register = register
         self._batches = Batches(self._read, most=USERS_TOGETHER)
         # For each query that runs: how far chats were hinted since it began.
         self._hinted: list[dict[int, int]] = []
@@ -55,7 +63,8 @@ class Arrivals:
             await self._batches.submit(user_id)
 
     async def _read(self, user_ids: Sequence[int]) -> list[None]:
-        # What is committed after the query's snapshot is hinted after this line.
+        # What is committed after the query's snapshot is hinted after this line, and to this server.
+        await self._register(user_ids)
         hinted: dict[int, int] = {}
         self._hinted.append(hinted)
         try:

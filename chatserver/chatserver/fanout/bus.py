@@ -12,7 +12,7 @@ from chatserver.errors import ServiceUnavailable
 from chatserver.hints import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
 log = structlog.get_logger()
 
@@ -46,7 +46,17 @@ class Bus(Protocol):
         """Return whether hints of other servers arrive now, as far as can be known."""
 
     async def publish(self, hints: Sequence[Hint]) -> None:
-        """Send hints to all servers, this one included; raises ServiceUnavailable when they may not have been sent."""
+        """Send hints to the servers concerned, after the commits that they announce.
+
+        Raises:
+            ServiceUnavailable: they may not have been sent.
+        """
+
+    async def register(self, user_ids: Collection[int]) -> None:
+        """Have hints for these users sent to this server; to be awaited before their positions are read.
+
+        Never raises: a bus that cannot register is not healthy until it has registered everybody.
+        """
 
     async def run(self) -> None:
         """Receive hints until cancelled."""
@@ -97,6 +107,9 @@ class PostgresBus:
             ServiceUnavailable: they may not have been sent.
         """
         await self._notify(hints)
+
+    async def register(self, user_ids: Collection[int]) -> None:
+        """Do nothing: every server gets every hint."""
 
     async def run(self) -> None:
         """Listen, probe the connection, and listen again with back-off when it is lost; until cancelled."""

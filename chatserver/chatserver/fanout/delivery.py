@@ -26,6 +26,8 @@ from chatserver.fanout.signals import Signals
 from chatserver.fanout.watches import Watches
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
     from chatserver.accounts.devices import Devices
     from chatserver.fanout.hub import Hub
     from chatserver.hints import Hint
@@ -38,6 +40,13 @@ log = structlog.get_logger()
 class Deliverer:
     """Delivers to the connections of this server what the bus and the writer announce.
 
+    Args:
+        database: where rows are.
+        devices: which devices were signed out.
+        hub: the connections of this server.
+        metrics: of delivery.
+        register: has hints for users sent to this server (``Bus.register``).
+
     Attributes:
         clock: the database's, for the times of what other servers store.
         arrivals: users who connect or poll.
@@ -48,7 +57,14 @@ class Deliverer:
         presence, watches: who is online, and which connections get it.
     """
 
-    def __init__(self, database: Database, devices: Devices, hub: Hub, metrics: DeliveryMetrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        devices: Devices,
+        hub: Hub,
+        metrics: DeliveryMetrics,
+        register: Callable[[Collection[int]], Awaitable[None]],
+    ) -> None:
         self._server_name = database.server_name
         self._devices = devices
         self._hub = hub
@@ -59,7 +75,7 @@ class Deliverer:
         self.clock = DatabaseClock()
         self._rows = RowDelivery(database, hub, self._pending, self.clock, metrics)
         self._profiles = Profiles(database, hub)
-        self.arrivals = Arrivals(database, hub, self._pending)
+        self.arrivals = Arrivals(database, hub, self._pending, register)
         self.own_batches = OwnBatches(hub, self._pending, metrics)
         self.claims = DeviceClaims(self._server_name, hub)
         self.signals = Signals(database, hub)
@@ -77,8 +93,12 @@ class Deliverer:
         )
 
     def bus_listens(self) -> None:
-        """Have read what was missed before the bus began to listen."""
+        """Have read what was missed before the database began to be heard."""
         self.clock.forget()
+        self.hints_were_missed()
+
+    def hints_were_missed(self) -> None:
+        """Have read what the bus has lost."""
         self.own_batches.hints_were_missed()
         self.recovery.hints_were_missed()
 

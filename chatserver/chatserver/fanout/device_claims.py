@@ -12,7 +12,7 @@ from chatserver.hints import Hint
 from chatserver.supervision import isolated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from chatserver.fanout.bus import Bus
     from chatserver.fanout.connection import ClientConnection
@@ -62,10 +62,11 @@ class DeviceClaims:
                         published.set_result(None)
 
     async def _publish_batch(
-        self, bus: Bus, batch: Iterable[ClientConnection], claims: tuple[tuple[int, str], ...]
+        self, bus: Bus, batch: Collection[ClientConnection], claims: tuple[tuple[int, str], ...]
     ) -> None:
         try:
-            await bus.publish([Hint(self._server_name, claims=claims)])
+            hint = Hint(self._server_name, claims=claims, to=tuple({connection.user_id for connection in batch}))
+            await bus.publish([hint])
         except ServiceUnavailable:
             log.warning("claims_dropped", connections=len(claims))
         else:

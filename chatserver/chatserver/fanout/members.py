@@ -28,6 +28,11 @@ class Members:
         """Whether a chat's members are known."""
         return chat_id in self._known
 
+    def of(self, chat_id: int) -> frozenset[int] | None:
+        """Return a chat's members, here or not; None: they are not known."""
+        known = self._known.get(chat_id)
+        return None if known is None else known.user_ids
+
     def learn(self, chat_id: int, user_ids: Iterable[int], barred: Iterable[tuple[int, int]] = ()) -> None:
         """Remember a chat's members, and the pairs of them between whom no signal goes."""
         others: dict[int, set[int]] = {}

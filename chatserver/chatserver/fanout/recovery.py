@@ -73,12 +73,20 @@ class Recovery:
         self._signals = signals
         self._watches = watches
         self._now = asyncio.Event()
+        self._fleet_is_mixed = False
 
     def hints_were_missed(self) -> None:
         """Recover as soon as possible."""
         self._hub.registry.claims_were_missed()
         self._hub.members.forget_all()
         self._now.set()
+
+    def fleet_is_mixed(self, is_mixed: bool) -> None:  # noqa: FBT001 - a callback's only argument
+        """Recover every 5 s while other servers have another bus: not all of their hints reach this one at first."""
+        if is_mixed != self._fleet_is_mixed:
+            log.info("fleet_mixed" if is_mixed else "fleet_not_mixed")
+            self._fleet_is_mixed = is_mixed
+            self.hints_were_missed()
 
     async def run(self, bus: Bus) -> None:
         """Recover, and retry what could not be delivered, until cancelled."""
@@ -94,7 +102,7 @@ class Recovery:
             self._pending.retry()
             if self._signals.retry():
                 self._pending.wake()
-            if not self._now.is_set() and bus.is_healthy():
+            if not self._now.is_set() and not self._fleet_is_mixed and bus.is_healthy():
                 self._signals.bus_was_healthy(now)
                 continue
             self._now.clear()

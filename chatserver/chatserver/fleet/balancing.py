@@ -11,7 +11,6 @@ import structlog
 from chatserver.errors import ServiceUnavailable
 from chatserver.fleet import shedding
 from chatserver.fleet.shedding import IDLE, Load, Shedding
-from chatserver.storage import servers
 
 if TYPE_CHECKING:
     import random
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
 
     from chatserver.fanout.hub import Hub
     from chatserver.fleet.health import Health
+    from chatserver.fleet.heartbeat import Heartbeat
     from chatserver.fleet.moving import Mover
-    from chatserver.storage.database import Database
 
 log = structlog.get_logger()
 
-# A server without a heartbeat for so many periods is gone; one whose own fail for so long knows nothing of others.
-BEATS_UNTIL_GONE = 3
 # Between two decisions; the allowance is per second.
 TICK_SECONDS = 1.0
 # Clients that are shed in one second reconnect within so long: not all at once, and soon, since they are few.
@@ -38,7 +35,7 @@ class Balancer:
     """This server's heartbeat, and its shedding.
 
     Args:
-        heartbeat_seconds: between two heartbeats.
+        heartbeat: records the connections of this server, and reads those of others.
         mover: moves the clients that are shed.
         percent_per_second: of its connections, which a server that sheds moves in a second; 0: never any.
         on_shed: called with the number of clients that are moved.
@@ -47,21 +44,19 @@ class Balancer:
 
     def __init__(
         self,
-        database: Database,
+        heartbeat: Heartbeat,
         hub: Hub,
         health: Health,
         mover: Mover,
         *,
-        heartbeat_seconds: float,
         percent_per_second: float,
         on_shed: Callable[[int], None],
         chance: random.Random,
     ) -> None:
-        self._database = database
+        self._heartbeat = heartbeat
         self._hub = hub
         self._health = health
         self._mover = mover
-        self._heartbeat_seconds = heartbeat_seconds
         self._percent_per_second = percent_per_second
         self._on_shed = on_shed
         self._chance = chance
@@ -76,7 +71,7 @@ class Balancer:
                 await self.beat(time.monotonic())
             except ServiceUnavailable:
                 log.warning("heartbeat_waits_for_database")
-            await asyncio.sleep(self._heartbeat_seconds)
+            await asyncio.sleep(self._heartbeat.period_seconds)
 
     async def run_shedding(self) -> None:
         """Decide once a second, until cancelled."""
@@ -93,12 +88,8 @@ class Balancer:
         Raises:
             ServiceUnavailable: the database is unavailable.
         """
-        self._others = await servers.beat(
-            self._database,
-            self._database.server_name,
-            connections=len(self._hub.connections),
-            draining=self._health.draining,
-            gone_seconds=self._gone_seconds,
+        self._others = await self._heartbeat.beat(
+            connections=len(self._hub.connections), draining=self._health.draining
         )
         self._read_at = now
 
@@ -115,7 +106,7 @@ class Balancer:
             connections=len(self._hub.connections),
             leaving=len(leaving),
             others=self._others,
-            is_current=self._read_at is not None and now - self._read_at < self._gone_seconds,
+            is_current=self._read_at is not None and now - self._read_at < self._heartbeat.gone_seconds,
         )
         before, self._decision = self._decision, shedding.decide(load, self._decision, self._percent_per_second)
         if self._decision.active != before.active:
@@ -126,7 +117,3 @@ class Balancer:
         staying = [c for c in self._hub.connections.values() if c.conn_id not in leaving]
         chosen = self._chance.sample(staying, min(self._decision.count, len(staying)))
         self._on_shed(self._mover.move(chosen, LEAVE_WITHIN_SECONDS, now=now, again_after_seconds=GRACE_SECONDS))
-
-    @property
-    def _gone_seconds(self) -> float:
-        return BEATS_UNTIL_GONE * self._heartbeat_seconds

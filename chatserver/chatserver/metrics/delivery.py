@@ -34,11 +34,15 @@ class DeliveryMetrics:
             LATENCY_SECONDS,
         )
         self.bus_connected = families.gauge(
-            "chatserver_bus_connected", "1 while the server receives notifications from the database (LISTEN)"
+            "chatserver_bus_connected",
+            "1 while the server receives notifications of the other servers, from the database (LISTEN) or Valkey",
         )
         self.bus_hints = families.counter("chatserver_bus_hints", "Notifications received from servers")
         self.bus_losses = families.counter(
-            "chatserver_bus_losses", "Times that the connection for notifications from the database was lost"
+            "chatserver_bus_losses", "Times that a connection for notifications was lost"
+        )
+        self.bus_gaps = families.counter(
+            "chatserver_bus_gaps", "Times that notifications by Valkey were lost, as their numbers show"
         )
         self.bus_lag_seconds = families.histogram(
             "chatserver_bus_lag_seconds",

@@ -92,20 +92,23 @@ async def store_messages(database: Database, batch: Sequence[NewMessage], call: 
         AppendResult(outcome, message_id, seq, micros_or_none(created_at), from_name, to_name, member_ids)
         for outcome, message_id, seq, created_at, from_name, to_name, member_ids in records
     ]
-    ranges = _stored_ranges(batch, results)
-    database.hints.committed(slot, Hint(database.server_name, ranges=ranges, is_batch=True) if ranges else None)
+    database.hints.committed(slot, _hint_of(database.server_name, batch, results))
     return results
 
 
-def _stored_ranges(batch: Sequence[NewMessage], results: Sequence[AppendResult]) -> tuple[SeqRange, ...]:
-    """Return the rows that a batch stored, one range a chat: a chat's numbers rise in the order of the batch."""
+def _hint_of(origin: str, batch: Sequence[NewMessage], results: Sequence[AppendResult]) -> Hint | None:
+    """Return what a batch stored, one range a chat: a chat's numbers rise in the order of the batch."""
     ranges: dict[int, SeqRange] = {}
+    audiences: dict[int, Sequence[int]] = {}
     for message, result in zip(batch, results, strict=True):
         if result.outcome == "stored" and result.seq is not None:
-            known = ranges.get(message.chat_id)
+            chat_id = message.chat_id
+            known = ranges.get(chat_id)
             first_seq = result.seq if known is None else known.first_seq
-            ranges[message.chat_id] = SeqRange(message.chat_id, first_seq, result.seq)
-    return tuple(ranges.values())
+            ranges[chat_id] = SeqRange(chat_id, first_seq, result.seq)
+            if result.member_ids is not None:
+                audiences[chat_id] = result.member_ids
+    return Hint(origin, ranges=tuple(ranges.values()), is_batch=True, audiences=audiences) if ranges else None
 
 
 async def append_event(

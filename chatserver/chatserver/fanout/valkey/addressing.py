@@ -1,0 +1,76 @@
+"""Which part of a hint concerns whom. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from chatserver.hints import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from chatserver.model import SeqRange
+
+
+class Addressed(NamedTuple):
+    """A part of a hint.
+
+    Attributes:
+        hint: the part.
+        to: ids of the users whom it concerns; None: all servers get it.
+    """
+
+    hint: Hint
+    to: Collection[int] | None
+
+
+def addressed(hint: Hint, members_of: Callable[[int], Collection[int] | None]) -> Iterator[Addressed]:
+    """Divide a hint by the users whom its parts concern.
+
+    Rows go to the members that were read with their commit. Watermarks and typing go to the members that are known
+    here, and to the other devices of the user from whom they are, who may have left. All else goes to all servers.
+
+    Args:
+        hint: to divide.
+        members_of: returns the members of a chat that this server knows; None: it knows none.
+    """
+    if hint.to is not None:
+        yield Addressed(hint, hint.to)
+        return
+    audiences = hint.audiences or {}
+    ranges: list[SeqRange] = []
+    for chat_range in hint.ranges:
+        to = audiences.get(chat_range.chat_id)
+        if to is None:
+            ranges.append(chat_range)
+        else:
+            yield Addressed(Hint(hint.origin, ranges=(chat_range,), is_batch=hint.is_batch), to)
+    receipts: list[tuple[int, int, int, int]] = []
+    for receipt in hint.receipts:
+        members = members_of(receipt[0])
+        if members is None:
+            receipts.append(receipt)
+        else:
+            yield Addressed(Hint(hint.origin, receipts=(receipt,)), {receipt[1], *members})
+    typing: list[tuple[int, int]] = []
+    for typed in hint.typing:
+        members = members_of(typed[0])
+        if members is None:
+            typing.append(typed)
+        else:
+            yield Addressed(Hint(hint.origin, typing=(typed,)), members)
+    rest = Hint(
+        hint.origin,
+        ranges=tuple(ranges),
+        members=hint.members,
+        receipts=tuple(receipts),
+        revoked=hint.revoked,
+        typing=tuple(typing),
+        presence=hint.presence,
+        claims=hint.claims,
+        relations=hint.relations,
+        profiles=hint.profiles,
+        is_batch=hint.is_batch,
+    )
+    if rest != Hint(hint.origin, is_batch=hint.is_batch):
+        yield Addressed(rest, None)

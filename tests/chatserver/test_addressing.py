@@ -1,0 +1,89 @@
+"""Whom which part of a hint concerns."""
+
+from chatserver.fanout.valkey.addressing import Addressed, addressed
+from chatserver.hints import Hint, MembershipChange, merged
+from chatserver.model import SeqRange
+
+ORIGIN = "server-1"
+A, B = SeqRange(1, 5, 7), SeqRange(2, 1, 1)
+MEMBERS = {1: (10, 11), 2: (10, 12, 13)}
+
+
+def parts(hint: Hint) -> list[Addressed]:
+    return list(addressed(hint, MEMBERS.get))
+
+
+def test_rows_go_to_the_members_who_were_read_with_their_commit() -> None:
+    hint = Hint(ORIGIN, ranges=(A, B), is_batch=True, audiences={1: [20, 21]})
+    assert parts(hint) == [
+        Addressed(Hint(ORIGIN, ranges=(A,), is_batch=True), [20, 21]),
+        Addressed(Hint(ORIGIN, ranges=(B,), is_batch=True), None),
+    ]
+
+
+def test_rows_never_go_by_members_who_were_read_before() -> None:
+    assert parts(Hint(ORIGIN, ranges=(A,))) == [Addressed(Hint(ORIGIN, ranges=(A,)), None)]
+
+
+def test_watermarks_go_to_the_members_and_to_the_devices_of_one_who_left() -> None:
+    hint = Hint(ORIGIN, receipts=((1, 99, 5, 5), (3, 10, 1, 1)))
+    assert parts(hint) == [
+        Addressed(Hint(ORIGIN, receipts=((1, 99, 5, 5),)), {10, 11, 99}),
+        Addressed(Hint(ORIGIN, receipts=((3, 10, 1, 1),)), None),
+    ]
+
+
+def test_typing_goes_to_the_members() -> None:
+    hint = Hint(ORIGIN, typing=((2, 10), (3, 10)))
+    assert parts(hint) == [
+        Addressed(Hint(ORIGIN, typing=((2, 10),)), (10, 12, 13)),
+        Addressed(Hint(ORIGIN, typing=((3, 10),)), None),
+    ]
+
+
+def test_all_else_goes_to_everybody() -> None:
+    hint = Hint(
+        ORIGIN,
+        members=(MembershipChange(1, (10,)),),
+        revoked=(1,),
+        presence=((10, 1),),
+        claims=((1, "c"),),
+        relations=((10, 11),),
+        profiles=(10,),
+    )
+    assert parts(hint) == [Addressed(hint, None)]
+    assert parts(Hint(ORIGIN)) == []
+
+
+def test_a_hint_for_some_users_stays_whole() -> None:
+    hint = Hint(ORIGIN, claims=((1, "c"),), to=(10,))
+    assert parts(hint) == [Addressed(hint, (10,))]
+
+
+def test_whom_a_hint_concerns_is_not_sent() -> None:
+    hint = Hint(ORIGIN, ranges=(A,), to=(10,), audiences={1: (10,)})
+    plain = Hint(ORIGIN, ranges=(A,))
+    assert hint.encode() == plain.encode()
+    assert hint.encode_whole() == plain.encode_whole()
+
+
+def test_merged_hints_concern_the_users_of_each() -> None:
+    first = Hint(ORIGIN, ranges=(SeqRange(1, 1, 1), B), audiences={1: (10, 11), 2: (10,)})
+    second = Hint(ORIGIN, ranges=(SeqRange(1, 2, 2),), audiences={1: (11, 12)})
+    (hint,) = merged([first, second])
+    assert hint.ranges == (SeqRange(1, 1, 2), B)
+    assert {chat_id: set(to) for chat_id, to in (hint.audiences or {}).items()} == {1: {10, 11, 12}, 2: {10}}
+
+
+def test_a_chat_without_an_audience_in_one_hint_concerns_everybody() -> None:
+    (hint,) = merged([Hint(ORIGIN, ranges=(A,), audiences={1: (10,)}), Hint(ORIGIN, ranges=(A,))])
+    assert hint.audiences is None
+
+
+def test_hints_for_some_users_are_not_merged_with_those_for_everybody() -> None:
+    some, other, everybody = (
+        Hint(ORIGIN, profiles=(1,), to=(10,)),
+        Hint(ORIGIN, profiles=(2,), to=(11,)),
+        Hint(ORIGIN, profiles=(3,)),
+    )
+    assert merged([some, everybody, other]) == [Hint(ORIGIN, profiles=(1, 2), to=(10, 11)), everybody]
