@@ -1,5 +1,7 @@
 """``python -m bench``: runs the scenarios, and writes a report and the ratios to compare between runs.
 
+``python -m bench simulate`` prints the tables of docs/scale-out.md instead.
+
 Absolute figures are noise on a machine that does other work too. The ratios are of things measured in one run.
 """
 
@@ -14,6 +16,8 @@ from pathlib import Path
 from bench.peers import programs
 from bench.plan import PARTS, Plan
 from bench.report import drawings, render
+from bench.simulation.costs import Costs
+from bench.simulation.report import load, standing
 from bench.sizes import QUICK, SMOKE, Sizes
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +28,9 @@ REPORTS = ROOT / "docs" / "benchmarks"
 def main() -> int:
     """Measure, write the report and print the ratios; returns 1 if a part failed."""
     options = _options()
+    if options.command == "simulate":
+        print(f"{load(Costs())}\n\n{standing(Costs())}")
+        return 0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if options.fetch or (not options.no_peers and _may_fetch()):
@@ -41,6 +48,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "command", nargs="?", choices=("simulate",), help="no measurement: what a chat of any size would cost"
+    )
     parser.add_argument(
         "--size", choices=("full", "quick", "smoke"), default="full", help="quick: all parts in under 15 minutes"
     )
