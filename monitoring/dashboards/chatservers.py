@@ -96,31 +96,31 @@ _BUS = Row(
     "Between the servers",
     (
         Panel(
-            title="Lag of the bus (p99), clock offset",
-            shows="From a commit on another server until this server hears its notification; and how far this "
-            "server's clock "
-            "is from the database's.",
-            normal="milliseconds. More lag: the database or this server's event loop is slow. More offset: the "
-            "clock of a "
-            "node is wrong (NTP).",
+            title="Lag of the bus (p99), unsent notifications, clock offset",
+            shows="From a commit of this server until it hears its own notification; how old its oldest change is "
+            "of which it has not notified the others; and how far its clock is from the database's.",
+            normal="milliseconds. More lag: the database or this server's event loop is slow. Old changes: "
+            "notifications fail, and users of other servers wait. More offset: the clock of a node is wrong (NTP).",
             unit=Unit.SECONDS,
             queries=(
                 Query(quantile(0.99, "chatserver_bus_lag_seconds", "pod"), f"{POD} lag"),
+                Query(f"max by (pod) ({of('chatserver_hints_unpublished_seconds')})", f"{POD} unsent"),
                 Query(f"max by (pod) (abs({of('chatserver_clock_offset_seconds')}))", f"{POD} clock"),
             ),
             alerts=("ChatBusLost", "ChatNotifyQueue", "ChatClockSkew"),
             logarithmic=True,
         ),
         Panel(
-            title="Lost bus connections and recovered gaps",
-            shows="In the last 5 minutes: how often a server lost its LISTEN connection, and how many messages it "
-            "found "
-            "only by comparing chats, late.",
-            normal="0. Gaps without lost connections: notifications disappear on the way.",
+            title="Lost bus connections, recovered gaps, notifications sent for others",
+            shows="In the last 5 minutes: how often a server lost its LISTEN connection, how many messages it found "
+            "only by comparing chats, late, and how many notifications it sent for a server that ended before.",
+            normal="0. Gaps without lost connections: notifications disappear on the way. Notifications for others: "
+            "a server was killed, or commits had unknown outcomes.",
             unit=Unit.COUNT,
             queries=(
                 Query(total(increase("chatserver_bus_losses_total", over="5m"), "pod"), f"{POD} lost"),
                 Query(total(increase("chatserver_gaps_healed_total", over="5m"), "pod"), f"{POD} recovered"),
+                Query(total(increase("chatserver_hints_swept_total", over="5m"), "pod"), f"{POD} for others"),
             ),
             alerts=("ChatBusLost", "ChatNotificationsLost"),
         ),

@@ -18,6 +18,7 @@ from chatserver.fanout import sweeping
 from chatserver.model import Principal
 from chatserver.storage import database as storage_database
 from chatserver.storage import hint_sweep
+from chatserver.storage.messages import open_direct_chat
 from tests.support import inprocess
 from tests.support.devices import sign_in
 from tests.support.findings import tell
@@ -218,5 +219,34 @@ async def test_rows_of_a_commit_whose_answer_was_lost_are_delivered(
         if sweep is not None:
             sweep.cancel()
             await asyncio.gather(sweep, return_exceptions=True)
+        await server.kill()
+        await air.close()
+
+
+async def test_servers_of_the_release_before_are_heard(read_dsn: Callable[[], str]) -> None:
+    air = Air(read_dsn)
+    await air.open()
+    server = ChatServer(read_dsn, "new", air)
+    await server.start()
+    try:
+        ana, ben = [await make_account(server.database, f"u{secrets.token_hex(8)}") for _ in range(2)]
+        chat_id = await open_direct_chat(server.database, ana.user.user_id, ben.user.user_id)
+        wire = Wire(server, Principal(ben.user.user_id, ben.device_id))
+        await wire.open()
+        # The functions that such servers call; each notifies in its transaction.
+        await server.database.fetch(
+            "SELECT * FROM store_messages('old', $1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            [chat_id], [ana.user.user_id], [uuid.uuid4()], [b"hash"], ["old"], ["text"], [None], [None], [None],
+        )  # fmt: skip
+        await server.database.fetch("SELECT append_event('old', $1, $2, 'delete', 1, NULL)", chat_id, ana.user.user_id)
+        frames: list[Frame] = []
+        async with asyncio.timeout(LATE_SECONDS):
+            while not {"message", "event"} <= {frame["type"] for frame in frames}:
+                while server.bus.waiting:
+                    server.hear(server.bus.waiting.pop(0))
+                frames += wire.take()
+                await asyncio.sleep(0.01)
+        assert await server.database.fetchrow("SELECT FROM hint_slots WHERE owner LIKE 'old%'") is None
+    finally:
         await server.kill()
         await air.close()

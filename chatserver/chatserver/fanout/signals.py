@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
-from chatserver.errors import ServiceUnavailable
 from chatserver.hints import Hint
 from chatserver.messaging import sync
 from chatserver.protocol import Receipt, TypingFrom, encode_frame
@@ -17,11 +14,8 @@ from chatserver.visibility import crosses_block
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from chatserver.fanout.bus import Bus
     from chatserver.fanout.hub import Hub
     from chatserver.storage.database import Database
-
-log = structlog.get_logger()
 
 # Chats whose receipts one query of a recovery reads: two index look-ups for each of their members.
 RECOVER_CHATS = 1000
@@ -107,18 +101,15 @@ class Signals:
     def _take(self, chat_id: int) -> tuple[Iterable[tuple[int, tuple[int, int]]], Iterable[int]]:
         return self._receipts.pop(chat_id, {}).items(), self._typing.pop(chat_id, ())
 
-    async def relay_typing(self, bus: Bus, chat_id: int, user_id: int) -> None:
-        """Publish that a user types in a chat; lost when the database is unavailable."""
+    def relay_typing(self, chat_id: int, user_id: int) -> None:
+        """Publish that a user types in a chat; lost when the bus is unavailable."""
         now = time.monotonic()
         if not self._hub.following.follows(user_id, chat_id):
             return
         if now - self._typed_at.get((chat_id, user_id), -TYPING_SECONDS) < TYPING_SECONDS:
             return
         self._typed_at[chat_id, user_id] = now
-        try:
-            await bus.publish([Hint(self._database.server_name, typing=((chat_id, user_id),))])
-        except ServiceUnavailable:
-            log.debug("typing_dropped")
+        self._database.hints.say(Hint(self._database.server_name, typing=((chat_id, user_id),)))
 
     def forget_typed(self, now: float) -> None:
         """Forget typing that is too old to suppress further hints."""

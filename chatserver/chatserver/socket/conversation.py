@@ -64,7 +64,6 @@ class Conversation:
         "_socket",
         "_subscriptions",
         "_syncs",
-        "_typing",
         "_watermarks",
     )
 
@@ -76,7 +75,6 @@ class Conversation:
         self._session = SocketSession()
         self._syncs: Newest[dict[int, int]] | None = None
         self._subscriptions: Newest[frozenset[int]] | None = None
-        self._typing: asyncio.Task[None] | None = None
         self._watermarks: RaisedWatermarks | None = None
 
     @property
@@ -189,10 +187,7 @@ class Conversation:
                 self._watermarks = self._watermarks or RaisedWatermarks(connection, context.receipts, self._start)
                 self._watermarks.raise_to(chat_id, delivered_seq, read_seq)
             case RelayTyping(chat_id=chat_id):
-                # One at a time: the next keystroke in the chat repeats it.
-                if self._typing is None or self._typing.done():
-                    typing = context.deliverer.signals.relay_typing(context.bus, chat_id, connection.user_id)
-                    self._typing = self._start(typing)
+                context.deliverer.signals.relay_typing(chat_id, connection.user_id)
             case WatchPresence(user_ids=user_ids):
                 context.hub.watching.watch(connection, user_ids)
                 self._subscriptions = self._subscriptions or Newest(self._start, self._subscribe)
