@@ -39,7 +39,8 @@ class Listening:
             self.hub.following.follow(connection.user_id, CHAT, last_seq)
         self.woken = 0
         self.pending = PendingRows(lambda _: 0, self._wake)
-        self.own_batches = OwnBatches(self.hub, self.pending, Metrics().delivery)
+        self.metrics = Metrics().delivery
+        self.own_batches = OwnBatches(self.hub, self.pending, self.metrics)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -168,3 +169,12 @@ def test_a_batch_that_cannot_be_rendered_is_read_and_raises_nothing() -> None:
     unreadable = AppendResult("stored", 101, 1, 10**30, "ana", "bob", (ANA, BOB))
     here.own_batches.committed([message(1)], [unreadable])
     assert here.to_read() == [SeqRange(CHAT, 1, 1)]
+
+
+def test_the_lag_is_taken_once_for_each_batch_though_one_hint_is_of_several() -> None:
+    here = Listening(BOB)
+    for seq in (1, 3):
+        here.commit([message(seq), message(seq + 1)], [stored(seq, (ANA, BOB)), stored(seq + 1, (ANA, BOB))])
+    here.own_batches.receive([SeqRange(CHAT, 1, 4)])
+    here.own_batches.receive([SeqRange(CHAT, 1, 4)])
+    assert here.metrics.bus_lag_seconds.count == 2

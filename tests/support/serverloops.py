@@ -58,7 +58,7 @@ PERIODS: dict[Any, tuple[str, ...]] = {
     delivery: ("RETRY_SECONDS",),
     recovery: ("RECOVER_SECONDS", "RETRY_SECONDS"),
     presence_service: ("PRESENCE_SECONDS", "COMPARE_SECONDS"),
-    sweeping: ("SWEEP_SECONDS", "RETRY_SECONDS"),
+    sweeping: ("SWEEP_SECONDS",),
     hint_sweep: ("CLAIM_SECONDS",),
     publishing: ("RETRY_SECONDS",),
     health: ("ROOM_SECONDS", "SCHEMA_RETRY_SECONDS"),

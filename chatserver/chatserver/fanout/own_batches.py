@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chatserver.storage.messages import AppendResult, NewMessage
 
 MOST_UNHEARD: Final = 10_000
-"""Chats whose hints may be awaited: more are not, while hints do not come."""
+"""Batches whose hints may be awaited: more are not, while hints do not come."""
 
 
 class OwnBatches:
@@ -44,8 +44,9 @@ class OwnBatches:
         self._metrics = metrics
         # The chats of batches that are being stored, and what was hinted of them meanwhile.
         self._held: dict[int, SeqRange | None] = {}
-        # The chats of batches that are stored and whose hint has not come yet, and when they were committed.
-        self._unheard: dict[int, float] = {}
+        # The first rows (chat and seq) of batches that are stored and whose hint has not come yet, and when they were
+        # committed.
+        self._unheard: dict[tuple[int, int], float] = {}
 
     # --- the writer's listener
 
@@ -61,23 +62,24 @@ class OwnBatches:
             self._push_batch(messages, results, committed_at)
         except Exception as error:  # noqa: BLE001 - the rows are stored, and their hint has them read
             caught("own_batch_not_delivered", error)
-        self._expect_hints(messages, results, committed_at)
+        self._expect_hint(messages, results, committed_at)
         self._release(messages)
 
     def failed(self, messages: Sequence[NewMessage]) -> None:
         """Have the rows read that were hinted: the batch may have been committed."""
         self._release(messages)
 
-    def _expect_hints(
+    def _expect_hint(
         self, messages: Sequence[NewMessage], results: Sequence[AppendResult], committed_at: float
     ) -> None:
         """Have the time of the batch's hint taken, which is published only now."""
-        if len(self._unheard) > MOST_UNHEARD:
-            self._unheard.clear()
         for message, result in zip(messages, results, strict=True):
-            if result.outcome == "stored":
-                # The first of the chat's batches whose hint has not come: one hint may be of several.
-                self._unheard.setdefault(message.chat_id, committed_at)
+            if result.outcome == "stored" and result.seq is not None:
+                if len(self._unheard) >= MOST_UNHEARD:
+                    self._unheard.clear()
+                # The first row of a batch stands for it: one hint may be of several batches.
+                self._unheard[message.chat_id, result.seq] = committed_at
+                return
 
     def hints_were_missed(self) -> None:
         """Wait for no hint of before: the bus begins to listen only now."""
@@ -93,15 +95,19 @@ class OwnBatches:
 
     def receive(self, ranges: Iterable[SeqRange]) -> None:
         """Take the rows of the hint of an own batch; those that are not pushed otherwise are read."""
-        committed_at = None
         for chat_range in ranges:
-            committed_at = self._unheard.pop(chat_range.chat_id, committed_at)
+            self._time(chat_range)
             if chat_range.chat_id in self._held:
                 self._hold(chat_range)
             elif self._is_needed(chat_range):
                 self._pending.add((chat_range,))
-        if committed_at is not None:
-            self._metrics.bus_lag_seconds.observe(time.monotonic() - committed_at)
+
+    def _time(self, chat_range: SeqRange) -> None:
+        first_seq = chat_range.first_seq
+        for seq in range(first_seq, min(chat_range.last_seq, first_seq + MOST_UNHEARD) + 1):
+            committed_at = self._unheard.pop((chat_range.chat_id, seq), None)
+            if committed_at is not None:
+                self._metrics.bus_lag_seconds.observe(time.monotonic() - committed_at)
 
     def _hold(self, chat_range: SeqRange) -> None:
         chat_id, first_seq, last_seq = chat_range.chat_id, chat_range.first_seq, chat_range.last_seq

@@ -34,9 +34,6 @@ STALE_SECONDS = 5.0
 """Seconds after which a hint counts as left: the slots of a server that runs are younger. With the time until the next
 sweep, what a server left is delivered within 10 s."""
 
-RETRY_SECONDS = 0.5
-"""Wait after a failed sweep."""
-
 
 class HintSweep:
     """Publishes what nobody published.
@@ -58,7 +55,7 @@ class HintSweep:
                 await self.sweep()
             except ServiceUnavailable:
                 log.warning("hints_wait_for_database")
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(SWEEP_SECONDS)
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):

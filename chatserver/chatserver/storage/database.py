@@ -125,9 +125,9 @@ class Database:
         """Close all connections; those still busy after the timeout are terminated."""
         if self._pool is None:
             return
-        await self.hints.close()
         try:
             async with asyncio.timeout(timeout_seconds):
+                await self.hints.close()
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
