@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.fanout import sweeping
+from chatserver.messaging import groups
 from chatserver.model import Principal
 from chatserver.storage import database as storage_database
 from chatserver.storage import hint_sweep
@@ -31,6 +32,7 @@ from tests.support.server import ServerProcess
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from chatserver.hints import Hint
     from tests.support.inprocess import Frame
     from tests.support.postgres import PostgresCluster
 
@@ -250,3 +252,43 @@ async def test_servers_of_the_release_before_are_heard(read_dsn: Callable[[], st
     finally:
         await server.kill()
         await air.close()
+
+
+async def test_rows_that_were_hinted_before_the_joining_are_delivered(read_dsn: Callable[[], str]) -> None:
+    air = Air(read_dsn)
+    await air.open()
+    here = ChatServer(read_dsn, "here", air)
+    await here.start()
+    try:
+        async with running_server(read_dsn, "other") as other:
+            ana, ben = [await make_account(other.database, f"u{secrets.token_hex(8)}") for _ in range(2)]
+            wire = Wire(here, Principal(ana.user.user_id, ana.device_id))
+            await wire.open()
+            air.databases.append(other.database)
+            group = await groups.create_group(other.database, ben.user.user_id, "new", [ana.user.username or ""])
+            await air.catch_up()
+            # What "other" commits next is published by a server that is faster.
+            joining = [here.bus.waiting.pop(place) for place, hint in _with_members(here.bus.waiting)]
+            for text in ("two", "three"):
+                await other.send(ben.user.user_id, text, chat_id=group.chat_id)
+            await air.catch_up()
+            while here.bus.waiting:
+                here.hear(here.bus.waiting.pop(0))
+            while here.context.deliverer._pending:
+                await asyncio.sleep(0)
+            for hint in joining:
+                here.hear(hint)
+            seqs: list[int] = []
+            async with asyncio.timeout(LATE_SECONDS):
+                while len(seqs) < 3:
+                    seqs += [frame.get("message", frame)["seq"] for frame in wire.take() if "seq" in str(frame)]
+                    await asyncio.sleep(0.01)
+            assert seqs == [1, 2, 3]
+    finally:
+        await here.kill()
+        await air.close()
+
+
+def _with_members(waiting: list[Hint]) -> list[tuple[int, Hint]]:
+    """Return the hints of joining, with their places, the last one first."""
+    return [(place, hint) for place, hint in enumerate(waiting) if hint.members][::-1]

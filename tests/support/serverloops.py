@@ -218,6 +218,8 @@ class LoopedServer:
             return user_id not in {member.user_id for member in there.members}
 
         await _until_async(is_left, user_id)
+        # It would be looked through for another minute, with those of all calls before.
+        await database.execute("DELETE FROM account_deletions WHERE user_id = $1", user_id)
 
     async def _tidies_up(self) -> None:
         database = self._other.database
