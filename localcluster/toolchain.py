@@ -94,7 +94,7 @@ def _build(names: Sequence[str], log: Path) -> None:
             built = folders[names[0]] / "built"
             built.mkdir()
             run(
-                ["go", "install", *gomodules.BUILD_FLAGS, *(program.package for program in programs.values())],
+                ["go", "install", *gomodules.build_flags(module), *(program.package for program in programs.values())],
                 log=log,
                 timeout_seconds=BUILD_TIMEOUT_SECONDS,
                 cwd=GO_MODULES / module,

@@ -81,6 +81,7 @@ def test_the_node_image_takes_two_commands(tmp_path: Path, count: Path) -> None:
 def test_every_program_has_its_module_in_the_tree() -> None:
     folders = {path.name for path in gomodules.GO_MODULES.iterdir()}
     assert {program.module for program in gomodules.PROGRAMS.values()} == folders
+    assert gomodules.TAGS.keys() <= folders
     for program in gomodules.PROGRAMS.values():
         required = (gomodules.GO_MODULES / program.module / "go.mod").read_text()
         assert not program.package or f"\t{program.package}\n" in required or f"tool {program.package}\n" in required

@@ -78,20 +78,20 @@ async def monitored(
         rules: Texts of rule files by name.
         inhibit_rules: As in Alertmanager's configuration.
     """
-    async with _proxy(cluster) as port:
+    async with api_proxy(cluster) as port:
         with (
             Receiver() as receiver,
             Alertmanager(receiver, inhibit_rules=inhibit_rules) as alertmanager,
             Prometheus(rules=rules, alertmanager=alertmanager.address) as prometheus,
         ):
-            prometheus.scrape(*await _targets(cluster, port))
+            prometheus.scrape(*await targets(cluster, port))
             async with background(_follow(cluster, prometheus, port)):
                 await prometheus.scraped()
                 yield Monitored(prometheus, receiver)
 
 
 @contextlib.asynccontextmanager
-async def _proxy(cluster: Cluster) -> AsyncIterator[int]:
+async def api_proxy(cluster: Cluster) -> AsyncIterator[int]:
     """Run `kubectl proxy` on loopback; gives its port."""
     process = await asyncio.create_subprocess_exec(
         *("kubectl", "proxy", "--port=0", "--address=127.0.0.1"),
@@ -115,10 +115,10 @@ async def _follow(cluster: Cluster, prometheus: Prometheus, port: int) -> None:
         await asyncio.sleep(FOLLOW_SECONDS)
         # The API server may be what a test has cut off; the pods known last stay targets.
         with contextlib.suppress(AssertionError):
-            prometheus.scrape(*await _targets(cluster, port))
+            prometheus.scrape(*await targets(cluster, port))
 
 
-async def _targets(cluster: Cluster, port: int) -> list[Target]:
+async def targets(cluster: Cluster, port: int) -> list[Target]:
     chats, operators = await asyncio.gather(
         cluster.everywhere("pods", CHATS), cluster.get("pods", namespace=OPERATOR_NAMESPACE, selector=OPERATOR)
     )

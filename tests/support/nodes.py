@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localcluster.engine import Engine, running_engine, users_engine
 from localcluster.images import TARGETS, image_name
@@ -13,12 +13,19 @@ from localcluster.paths import ClusterPaths
 from tests.support.cluster import PROXY_PORT, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.cluster import Cluster
 
 COMMAND_SECONDS = 60
 
+LOAD_SECONDS = 300
+"""For an image, as `make up` gives a node the project's own."""
+
 READY_SECONDS = 180
 """Until a node that came back is Ready, on a loaded machine."""
+
+_IMAGES = ("ctr", "--namespace=k8s.io", "images")
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,20 @@ class Nodes:
         for node in (self.first, self.worker):
             for target in TARGETS:
                 names = f"docker.io/library/{image_name(target, tag)}", f"{registry}{image_name(target, release)}"
-                await self._docker("exec", node, "ctr", "--namespace=k8s.io", "images", "tag", "--force", *names)
+                await self._docker("exec", node, *_IMAGES, "tag", "--force", *names)
+
+    async def load(self, archive: Path) -> None:
+        """Give all nodes the image of an archive, as `kind load image-archive` does."""
+        for node in (self.first, self.worker):
+            with archive.open("rb") as image:
+                await self._docker(
+                    "exec", "--interactive", node, *_IMAGES, "import", "-", stdin=image, seconds=LOAD_SECONDS
+                )
+
+    async def forget(self, image: str) -> None:
+        """Remove an image from all nodes."""
+        for node in (self.first, self.worker):
+            await self._docker("exec", node, *_IMAGES, "remove", image)
 
     async def pods(self, component: str) -> dict[str, list[dict[str, Any]]]:
         """The pods of a part that are not on their way out, by node."""
@@ -148,6 +168,6 @@ class Nodes:
             rule = [program, "--wait", "--table", table, verb, chain, side, "eth0", "--jump", "DROP"]
             await self._docker("exec", self.worker, *rule)
 
-    async def _docker(self, *arguments: str) -> None:
+    async def _docker(self, *arguments: str, stdin: BinaryIO | None = None, seconds: float = COMMAND_SECONDS) -> None:
         log = ClusterPaths.of(self.cluster.name).logs / "tests.log"
-        await asyncio.to_thread(self.engine.docker, *arguments, log=log, timeout_seconds=COMMAND_SECONDS)
+        await asyncio.to_thread(self.engine.docker, *arguments, log=log, timeout_seconds=seconds, stdin=stdin)

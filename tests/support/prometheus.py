@@ -68,7 +68,68 @@ class Sample:
     value: float
 
 
-class Prometheus:
+class PrometheusApi:
+    """A Prometheus that answers queries, wherever it runs.
+
+    Args:
+        url: Without the last slash.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def query(self, expression: str) -> list[Sample]:
+        """The value of an expression now, one sample a series.
+
+        Raises:
+            AssertionError: Prometheus refused it, with its message.
+        """
+        data = self._get("query", query=expression)
+        if data["resultType"] == "scalar":
+            return [Sample({}, float(data["result"][1]))]
+        return [Sample(found["metric"], float(found["value"][1])) for found in data["result"]]
+
+    def value(self, expression: str) -> float:
+        """The value of an expression that has one series.
+
+        Raises:
+            AssertionError: It has none, or several.
+        """
+        samples = self.query(expression)
+        assert len(samples) == 1, f"{expression} has {len(samples)} series: {samples[:5]}"
+        return samples[0].value
+
+    def firing(self) -> list[Mapping[str, str]]:
+        """The labels of the alerts that fire now."""
+        return [alert["labels"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Prometheus' own account of its rules: name, health, lastError."""
+        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Prometheus' own account of its targets: labels, health, lastError, scrapeUrl."""
+        active: list[dict[str, Any]] = self._get("targets", state="active")["activeTargets"]
+        return active
+
+    async def has(self, expression: str, patience_seconds: float = START_SECONDS) -> list[Sample]:
+        """Wait until an expression has a series, as a comparison has that holds; returns its samples."""
+
+        async def found() -> bool:
+            return bool(self.query(expression))
+
+        await until(found, f"{expression} has a series", patience_seconds, 0.2)
+        return self.query(expression)
+
+    def _get(self, call: str, **parameters: str) -> Any:
+        answer = httpx.get(
+            f"{self.url}/api/v1/{call}", params=parameters, timeout=30, verify=NO_TLS, trust_env=False
+        ).json()
+        assert answer["status"] == "success", f"{parameters}: {answer.get('error')}"
+        return answer["data"]
+
+
+class Prometheus(PrometheusApi):
     """Use it as a context manager; it stops the process that it started, and no other.
 
     Args:
@@ -92,10 +153,10 @@ class Prometheus:
         self._interval = f"{round(seconds * 1000)}ms"
         self._parent = parent
         (port,) = free_ports(1)
+        super().__init__(f"http://127.0.0.1:{port}")
         self._port = port
         self._opened = ExitStack()
         self._targets: dict[str, list[Target]] = {"chats": [], OPERATOR: []}
-        self.url = f"http://127.0.0.1:{port}"
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
@@ -132,40 +193,6 @@ class Prometheus:
         """Return all that the process has logged."""
         return self._log.read_text()
 
-    def query(self, expression: str) -> list[Sample]:
-        """The value of an expression now, one sample a series.
-
-        Raises:
-            AssertionError: Prometheus refused it, with its message.
-        """
-        data = self._get("query", query=expression)
-        if data["resultType"] == "scalar":
-            return [Sample({}, float(data["result"][1]))]
-        return [Sample(found["metric"], float(found["value"][1])) for found in data["result"]]
-
-    def value(self, expression: str) -> float:
-        """The value of an expression that has one series.
-
-        Raises:
-            AssertionError: It has none, or several.
-        """
-        samples = self.query(expression)
-        assert len(samples) == 1, f"{expression} has {len(samples)} series: {samples[:5]}"
-        return samples[0].value
-
-    def firing(self) -> list[Mapping[str, str]]:
-        """The labels of the alerts that fire now."""
-        return [alert["labels"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"]
-
-    def rules(self) -> list[dict[str, Any]]:
-        """Prometheus' own account of its rules: name, health, lastError."""
-        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
-
-    def targets(self) -> list[dict[str, Any]]:
-        """Prometheus' own account of its targets: labels, health, lastError, scrapeUrl."""
-        active: list[dict[str, Any]] = self._get("targets", state="active")["activeTargets"]
-        return active
-
     async def scraped(self, patience_seconds: float = START_SECONDS) -> None:
         """Wait until every target was scraped."""
         count = sum(map(len, self._targets.values()))
@@ -180,22 +207,6 @@ class Prometheus:
             )
 
         await until(up, f"{count} targets are scraped", patience_seconds, 0.2, otherwise=why)
-
-    async def has(self, expression: str, patience_seconds: float = START_SECONDS) -> list[Sample]:
-        """Wait until an expression has a series, as a comparison has that holds; returns its samples."""
-
-        async def found() -> bool:
-            return bool(self.query(expression))
-
-        await until(found, f"{expression} has a series", patience_seconds, 0.2)
-        return self.query(expression)
-
-    def _get(self, call: str, **parameters: str) -> Any:
-        answer = httpx.get(
-            f"{self.url}/api/v1/{call}", params=parameters, timeout=30, verify=NO_TLS, trust_env=False
-        ).json()
-        assert answer["status"] == "success", f"{parameters}: {answer.get('error')}"
-        return answer["data"]
 
     def _write(self) -> None:
         for name, text in self._rules.items():

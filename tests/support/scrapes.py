@@ -50,7 +50,7 @@ def of_monitor(monitor: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         relabelings: list[dict[str, Any]] = [
             {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "(Failed|Succeeded)", "action": "drop"}
         ]
-        for label, value in spec["selector"]["matchLabels"].items():
+        for label, value in sorted(spec["selector"]["matchLabels"].items()):
             meta = _identifier(label)
             sources = [f"__meta_kubernetes_pod_label_{meta}", f"__meta_kubernetes_pod_labelpresent_{meta}"]
             relabelings.append({"source_labels": sources, "regex": f"({value});true", "action": "keep"})
