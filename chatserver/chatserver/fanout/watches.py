@@ -131,7 +131,7 @@ class Watches:
         # A hint that comes meanwhile may be newer than what is read.
         self._turned.difference_update(user_ids)
         try:
-            await self.send_changed(user_ids)
+            await self._send_states(user_ids)
         except BaseException:
             self._turned.update(user_ids)
             raise
@@ -218,6 +218,13 @@ class Watches:
 
     async def send_changed(self, user_ids: Iterable[int]) -> None:
         """Send the presence of these users to their watchers where it differs from what was sent last."""
+        await self._send_states(user_ids, but=self._sent)
+
+    async def _send_states(self, user_ids: Iterable[int], *, but: Mapping[int, bool] | None = None) -> None:
+        """Send the presence of these users to their watchers, but not where it is known to be what was sent last.
+
+        Without `but`, it is sent to all: what was sent last may have been sent to one connection alone.
+        """
         watched = [user_id for user_id in user_ids if self._hub.watching.is_watched(user_id)]
         if not watched:
             return
@@ -225,7 +232,7 @@ class Watches:
         async with self._changing:
             for user_id, state in (await storage.states(self._database, watched)).items():
                 online = state.online or self._hub.registry.is_here(user_id)
-                if self._sent.get(user_id, online) is not online:
+                if but is None or but.get(user_id, online) is not online:
                     self._send(user_id, online=online)
 
     def forget_unwatched(self) -> None:
