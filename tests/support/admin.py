@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 60
 
+_BACKGROUND = {"propagationPolicy": "Background"}
+
 _KINDS = {
     **{kind.lower(): where for kind, where in KINDS.items()},
     "cc": KINDS["ChatCluster"],
@@ -84,11 +86,11 @@ class Admin:
 
     def delete(self, kind: str, name: str) -> None:
         """Delete an object that there is, and in the background what belongs to it."""
-        _checked(self.client.delete(self._path(kind, name), params={"propagationPolicy": "Background"}))
+        _checked(self.client.delete(self._path(kind, name), params=_BACKGROUND))
 
     def delete_all(self, kind: str) -> None:
-        """Delete all objects of a kind."""
-        _checked(self.client.delete(self._path(kind)))
+        """Delete all objects of a kind, and in the background what belongs to them."""
+        _checked(self.client.delete(self._path(kind), params=_BACKGROUND))
 
     def _path(self, kind: str, name: str | None = None) -> str:
         where = _KINDS[kind.lower()]

@@ -84,19 +84,19 @@ async def test_a_child_that_somebody_elses_finalizer_holds_is_made_anew_once_it_
     held = [("service", "demo-chatserver"), ("secret", "demo-ingress-tls"), ("deployment", "demo-ingress")]
     before = {}
     for kind, name in held:
-        found = json.loads(operator.kubectl("get", kind, name, "-o", "json"))
+        found = operator.admin.get(kind, name)
         before[name] = found["metadata"]["uid"]
-        operator.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps({"metadata": {"finalizers": [HOLD]}}))
+        operator.admin.patch(kind, name, {"metadata": {"finalizers": [HOLD]}})
         operator.kubectl("delete", kind, name, "--wait=false")
     await operator.reconcile(3)
     written = operator.writes()
     await operator.reconcile(3)
     assert operator.writes() == written, "it waits"
     for kind, name in held:
-        operator.kubectl("patch", kind, name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        operator.admin.patch(kind, name, {"metadata": {"finalizers": None}})
     await operator.reconcile()
     for kind, name in held:
-        found = json.loads(operator.kubectl("get", kind, name, "-o", "json"))
+        found = operator.admin.get(kind, name)
         assert found["metadata"]["uid"] != before[name]
         assert "deletionTimestamp" not in found["metadata"]
 
@@ -106,11 +106,11 @@ async def test_a_chatcluster_that_somebody_elses_finalizer_holds_is_left_alone(o
     patch = json.dumps({"metadata": {"finalizers": [HOLD]}})
     operator.kubectl("patch", "cc", "demo", "--type=merge", "-p", patch)
     operator.kubectl("delete", "cc", "demo", "--wait=false")
-    operator.kubectl("delete", "service", "demo-chatserver")
+    operator.admin.delete("service", "demo-chatserver")
     written = operator.writes()
     await operator.reconcile(3)
     assert operator.writes() == written
-    operator.kubectl("patch", "cc", "demo", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    operator.admin.patch("cc", "demo", {"metadata": {"finalizers": None}})
     await operator.reconcile()
     assert operator.reconciler.known == 0
 
@@ -215,5 +215,5 @@ async def test_a_refusal_full_of_unicode_is_told(operator: Operator, server: Api
     told = await operator.condition("Progressing")
     assert told["reason"] == "ApplyFailed"
     assert "字" in told["message"]
-    events = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    events = operator.admin.list("event")
     assert "ApplyFailed" in {event["reason"] for event in events}

@@ -71,7 +71,7 @@ async def test_a_url_that_cannot_be_used_is_told_and_what_runs_runs_on(external:
         assert (await external.get("Deployment", "demo-chatserver"))["spec"]["template"] == template
         # Its servers still use what it said before.
         assert await _open_ports(external) == await _open_ports(external, "migrate") == {5432}
-    external.kubectl("delete", "secret", "mine")
+    external.admin.delete("secret", "mine")
     await external.reconcile()
     assert (await external.condition("DatabaseReady"))["reason"] == "SecretMissing"
     assert (await external.get("Deployment", "demo-chatserver"))["spec"]["template"] == template

@@ -67,7 +67,7 @@ async def test_a_migration_counts_though_an_injected_sidecar_runs_on(operator: O
 
     await until(gone, "the sidecar's end", PATIENCE_SECONDS, poll_seconds=0.1)
     # It stays done: for this operator, for the next one, and when the servers are made anew.
-    operator.kubectl("delete", "deployment", "demo-chatserver")
+    operator.admin.delete("deployment", "demo-chatserver")
     operator.restart()
     await operator.reconcile(3)
     await operator.get("Deployment", "demo-chatserver")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 async def test_a_finished_job_that_somebody_removes_does_not_run_again(operator: Operator) -> None:
     await operator.brought_up()
-    operator.kubectl("delete", "job", "--all")
+    operator.admin.delete_all("job")
     await operator.reconcile(2)
     assert await operator.kube.list("Job", operator.namespace) == []
     operator.restart()
@@ -52,7 +51,7 @@ async def test_a_migration_that_fails_in_each_try_is_told_once_for_each_job(oper
     operator.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
     await operator.reconcile(3)
     assert (await operator.condition("Progressing"))["reason"] == "MigrationFailing"
-    made = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    made = operator.admin.list("event")
     reasons = [event["reason"] for event in made if event["involvedObject"]["kind"] == "ChatCluster"]
     assert [reasons.count(reason) for reason in ("Migrating", "MigrationFailing", "MigrationFailed")] == [1, 1, 1]
 

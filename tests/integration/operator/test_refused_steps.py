@@ -78,7 +78,7 @@ async def test_pods_are_not_told_of_a_secret_that_was_refused(
 
     with monkeypatch.context() as patched:
         patched.setattr(operator.own, "apply", refused)
-        operator.kubectl("delete", "secret", "demo-database")
+        operator.admin.delete("secret", "demo-database")
         with pytest.raises(KubeError):
             await operator.reconcile()
         assert (await operator.get("Pod", "demo-chatserver-a"))["metadata"]["annotations"] == marks

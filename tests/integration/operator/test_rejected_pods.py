@@ -71,7 +71,7 @@ async def test_a_pod_for_which_the_quota_is_used_up_is_told_by_a_warning_too(ope
     with operator.server.controllers(*CONTROLLERS, "resourcequota-controller"):
         await operator.reconcile(2)
         await _says(operator, "DatabaseReady", "exceeded quota: full, requested: pods=1")
-        warnings = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+        warnings = operator.admin.list("event")
         told = [event for event in warnings if event["involvedObject"]["kind"] == "ChatCluster"]
         assert any(event["type"] == "Warning" and "exceeded quota: full" in event["message"] for event in told)
 

@@ -120,7 +120,7 @@ async def test_a_wrong_pair_over_a_good_one_is_told_and_the_good_one_goes_on(ope
     assert await _served(operator) == OTHER
     assert (await _told(operator, "IngressReady"))[:2] == ("True", "AllReady")
     assert await _generation(operator) == generation, "no pod was replaced"
-    warnings = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    warnings = operator.admin.list("event")
     told = [event for event in warnings if event["reason"] == "CertificateInvalid"]
     assert told
     assert all(event["type"] == "Warning" for event in told)

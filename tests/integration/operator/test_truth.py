@@ -34,7 +34,7 @@ BROKEN = Answer(ok=False, message="A request through the ingress failed: HTTP st
 
 def _events(operator: Operator) -> list[dict[str, Any]]:
     """The operator's own: the API server too makes some, about addresses of Services."""
-    made: list[dict[str, Any]] = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    made: list[dict[str, Any]] = operator.admin.list("event")
     return [event for event in made if event["reportingComponent"] == "chatcluster-operator"]
 
 

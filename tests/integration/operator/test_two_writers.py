@@ -56,7 +56,7 @@ async def test_an_operator_that_is_gone_is_replaced_by_the_one_that_stood_back(
     await other.reconcile(2, seconds=ANSWER_SECONDS)
     assert (await operator.status())["operator"]["name"] == "other-system/chatcluster-operator"
     # Who comes back stands back.
-    operator.kubectl("delete", "service", "demo-chatserver")
+    operator.admin.delete("service", "demo-chatserver")
     await operator.reconcile(seconds=CHALLENGE_SECONDS)
     assert "demo-chatserver" not in operator.kubectl("get", "services", "-o", "name")
     await other.reconcile()
@@ -75,7 +75,7 @@ def _label(operator: Operator, _: int) -> None:
 
 
 def _delete(operator: Operator, _: int) -> None:
-    operator.kubectl("delete", "networkpolicy", "demo-postgres")
+    operator.admin.delete("networkpolicy", "demo-postgres")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ async def test_a_policy_that_refuses_one_object_keeps_the_others_repaired_and_is
 async def test_a_policy_that_changes_what_is_applied_is_told_and_not_fought(operator: Operator) -> None:
     await operator.brought_up()
     async with changed_services(operator.server, operator.namespace, "publishNotReadyAddresses: false"):
-        operator.kubectl("delete", "service", "demo-postgres")
+        operator.admin.delete("service", "demo-postgres")
         await operator.reconcile(2)
         made = await operator.condition("Contested")
         assert (made["status"], made["reason"]) == ("True", "Overruled")
@@ -188,6 +188,6 @@ async def test_a_policy_that_changes_what_is_applied_is_told_and_not_fought(oper
         before = operator.writes()
         await operator.reconcile(4)
         assert operator.writes() == before
-    operator.kubectl("delete", "service", "demo-postgres")
+    operator.admin.delete("service", "demo-postgres")
     await operator.reconcile(2)
     assert (await operator.condition("Contested"))["status"] == "False"
