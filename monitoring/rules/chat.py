@@ -45,10 +45,12 @@ GROUPS = (
             Alert(
                 "ChatProbeFailing",
                 Severity.PAGE,
-                "sum by (namespace, chatcluster) (increase(chatprobe_failures_total[5m]))\n"
+                # For each probe: one that succeeds would hide another that comes another way.
+                "max by (namespace, chatcluster) (\n"
+                "sum by (namespace, chatcluster, instance) (increase(chatprobe_failures_total[5m]))\n"
                 "/\n"
-                "(sum by (namespace, chatcluster) (increase(chatprobe_attempts_total[5m])) > 0)\n"
-                "> 0.5",
+                "(sum by (namespace, chatcluster, instance) (increase(chatprobe_attempts_total[5m])) > 0)\n"
+                ") > 0.5",
                 "3m",
                 f"The probe of {CHAT} fails",
                 "{{ $value | humanizePercentage }} of the probe's messages of the last 5 minutes did not get through. "

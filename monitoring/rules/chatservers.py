@@ -194,10 +194,15 @@ _SERVERS = Group(
                     # By kubelet's metrics, where they are scraped; the server does not know its limit.
                     _resource(
                         "memory",
+                        # A restarted container has the series of both for minutes, which would match many to many.
+                        # They have no label chatcluster.
                         "max by (namespace, chatcluster, pod) (\n"
-                        'container_memory_working_set_bytes{container="chatserver"}\n'
-                        '/ on (namespace, pod) (container_spec_memory_limit_bytes{container="chatserver"} > 0)\n'
-                        "* on (namespace, pod) group_left (chatcluster) (chatserver_draining * 0 + 1)\n"
+                        "max by (namespace, chatcluster, pod) "
+                        '(container_memory_working_set_bytes{container="chatserver"})\n'
+                        "/ on (namespace, pod) (max by (namespace, chatcluster, pod) "
+                        '(container_spec_memory_limit_bytes{container="chatserver"}) > 0)\n'
+                        "* on (namespace, pod) group_left (chatcluster) "
+                        "(max by (namespace, chatcluster, pod) (chatserver_draining) * 0 + 1)\n"
                         ") > 0.8",
                     ),
                     _resource(

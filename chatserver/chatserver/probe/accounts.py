@@ -84,9 +84,14 @@ class DevelopmentCodes:
 
     Args:
         phone_numbers: In E.164.
+
+    Raises:
+        NoAccount: Both are the same.
     """
 
     def __init__(self, phone_numbers: tuple[str, str]) -> None:
+        if phone_numbers[0] == phone_numbers[1]:
+            raise NoAccount("both phone numbers are the same; give the numbers of two accounts")
         self._phone_numbers = phone_numbers
         self._tokens: dict[int, str] = {}
 

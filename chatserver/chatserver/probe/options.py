@@ -15,6 +15,7 @@ EVERY_SECONDS = 10.0
 EVERY_SECONDS_MIN, EVERY_SECONDS_MAX = 1.0, 3600.0
 
 METRICS_PORT = 9090
+PORT_MAX = 65535
 
 
 def add_probe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +31,7 @@ def add_probe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--every", type=_seconds, default=EVERY_SECONDS, metavar="SECONDS", help="between messages (default: 10)"
     )
     command.add_argument("--once", action="store_true", help="send one message, print the result, exit with 0 or 1")
-    command.add_argument("--metrics-port", type=int, default=METRICS_PORT, metavar="PORT", help="(default: 9090)")
+    command.add_argument("--metrics-port", type=_port, default=METRICS_PORT, metavar="PORT", help="(default: 9090)")
     command.add_argument(
         "--metrics-host", default=ALL_ADDRESSES, metavar="ADDRESS", help="address of the metrics (default: all)"
     )
@@ -65,6 +66,12 @@ def _url(text: str) -> str:
     if not usable or parts.username or parts.path.strip("/") or parts.query or parts.fragment:
         raise argparse.ArgumentTypeError("it must be an address without path, such as https://chat.example.com")
     return text.rstrip("/")
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > PORT_MAX:
+        raise argparse.ArgumentTypeError(f"it must be from 0 to {PORT_MAX}; 0 picks a free port")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -136,7 +136,8 @@ class RestClient:
                 method, path, json=body, params=params, timeout=TIMEOUT_SECONDS + wait_seconds
             )
         except httpx.HTTPError as error:
-            raise Problem(503, "unreachable", type(error).__name__) from error
+            # Its text has the cause, such as a certificate that is not trusted; that of a timeout is empty.
+            raise Problem(503, "unreachable", f"{type(error).__name__}: {error}".removesuffix(": ")) from error
         except httpx.InvalidURL as error:
             raise Problem(422, "validation_failed", f"path: {error}") from None
         except UnicodeEncodeError as error:

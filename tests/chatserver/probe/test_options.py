@@ -73,6 +73,19 @@ def test_an_interval_out_of_bounds_is_refused(seconds: str, capsys: pytest.Captu
     assert "from 1 to 3600" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["-1", "65536", "http", "1.5"])
+def test_a_port_out_of_bounds_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["probe", "--url", "http://x", "--metrics-port", port])
+    assert caught.value.code == 2
+    assert "from 0 to 65535" in capsys.readouterr().err
+
+
+def test_one_number_twice_is_not_two_accounts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "--url", "http://x", "--once", "--phone-numbers", "+14155550101", "+14155550101"]) == 2
+    assert "two accounts" in capsys.readouterr().err
+
+
 def test_a_server_that_does_not_answer_is_one_line_and_exit_code_1(unused_tcp_port: int) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "chatserver", "probe", "--url", f"http://127.0.0.1:{unused_tcp_port}", "--once"],

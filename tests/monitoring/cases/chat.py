@@ -34,6 +34,17 @@ CASES = [
         )
     ),
     Case("ChatProbeFailing", ("page",), FAILS),
+    # A probe beside the chat still succeeds while one from outside fails.
+    Case(
+        "ChatProbeFailing",
+        ("page",),
+        {
+            'chatprobe_failures_total{step="connect", instance="outside"}': counter(0, 6, 2),
+            'chatprobe_attempts_total{instance="outside"}': counter(6, 6),
+            'chatprobe_failures_total{step="connect", instance="inside"}': counter(0, 0),
+            'chatprobe_attempts_total{instance="inside"}': counter(6, 6),
+        },
+    ),
     Case(
         "ChatNoServers",
         ("page",),

@@ -135,6 +135,13 @@ CASES = [
                 2e8, 9e8, 7e8
             ),
             'container_spec_memory_limit_bytes{namespace="chat", pod="a", container="chatserver"}': gauge(1e9, 1e9),
+            # Of the container before a restart: kubelet's series have times of their own, so they stay for minutes.
+            'container_memory_working_set_bytes{namespace="chat", pod="a", container="chatserver", id="1"}': gauge(
+                1e8, 1e8
+            ),
+            'container_spec_memory_limit_bytes{namespace="chat", pod="a", container="chatserver", id="1"}': gauge(
+                1e9, 1e9
+            ),
             'container_memory_working_set_bytes{namespace="chat", pod="a", container="other"}': gauge(1, 1),
         },
         labels={"namespace": "chat", "chatcluster": "demo", "pod": "a", "resource": "memory"},
