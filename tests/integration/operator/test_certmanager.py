@@ -119,7 +119,7 @@ async def test_without_cert_manager_all_else_is_set_up_and_the_condition_says_wh
     served = await _served(asking)
     assert is_own(served["tls.crt"])
     await asking.get("Deployment", "demo-chatserver")
-    events = json.loads(asking.kubectl("get", "events", "-o", "json"))["items"]
+    events = asking.admin.list("event")
     assert {event["type"] for event in events if event["reason"] == "CertManagerMissing"} == {"Warning"}
     writes = asking.writes()
     await asking.reconcile(2)

@@ -91,7 +91,7 @@ def _serving(metrics: Metrics) -> Iterator[tuple[str, int]]:
 
 def _server(operator: Operator, name: str, address: str, port: int) -> None:
     """A ready chatserver on a node without a kubelet, whose metrics are at this address."""
-    deployment = json.loads(operator.kubectl("get", "deployment", "demo-chatserver", "-o", "json"))
+    deployment = operator.admin.get("deployment", "demo-chatserver")
     template = deployment["spec"]["template"]
     container = template["spec"]["containers"][0]
     container["ports"] = [
@@ -112,7 +112,7 @@ def _server(operator: Operator, name: str, address: str, port: int) -> None:
 
 def _budget(operator: Operator, allowed: int) -> None:
     """What the disruption controller, which does not run here, finds."""
-    live = json.loads(operator.kubectl("get", "pdb", "demo-chatserver", "-o", "json"))
+    live = operator.admin.get("pdb", "demo-chatserver")
     status = {
         "observedGeneration": live["metadata"]["generation"],
         "disruptionsAllowed": allowed,
@@ -162,7 +162,7 @@ async def test_drain_keeps_to_the_disruption_budget_and_to_chatservers(operator:
         said = plugin.refused("drain", "demo-chatserver-a")
         assert "PodDisruptionBudget demo-chatserver needs 1 healthy servers, has 1, and allows 0 evictions now" in said
         assert "Try again when all servers are ready" in said
-        security = json.loads(operator.kubectl("get", "pod", "demo-chatserver-a", "-o", "json"))["spec"]
+        security = operator.admin.get("pod", "demo-chatserver-a")["spec"]
         strange = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -218,7 +218,7 @@ async def test_a_bundle_of_who_may_see_no_secrets_holds_all_else(operator: Opera
         "example.com/note": f"was postgresql://chat:{CANARY}@old:5432/chat, call +14155550101"
     }
     await operator.brought_up()
-    secret = json.loads(operator.kubectl("get", "secret", "demo-database", "-o", "json"))["data"]
+    secret = operator.admin.get("secret", "demo-database")["data"]
     metrics = Metrics()
     with _serving(metrics) as (address, port):
         _server(operator, "demo-chatserver-a", address, port)

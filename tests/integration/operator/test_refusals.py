@@ -70,13 +70,13 @@ async def test_what_somebody_else_made_of_a_service_is_undone_by_deleting_it(ope
     await operator.brought_up()
     names = ("demo-chatserver", "demo-postgres", "demo-ingress")
     for name in names:
-        operator.kubectl("patch", "service", name, "--type=merge", "-p", json.dumps({"spec": EXTERNAL}))
+        operator.admin.patch("service", name, {"spec": EXTERNAL})
     told = await _told(operator, {})
     for name in names:
         assert (
             f"Another user or program has set that in Service {name}: delete it, and the operator recreates it" in told
         )
-        operator.kubectl("delete", "service", name)
+        operator.admin.delete("service", name)
     await operator.reconcile(2)
     for name in names:
         assert (await operator.get("Service", name))["spec"]["type"] != "ExternalName"
@@ -87,7 +87,7 @@ async def test_what_is_told_of_an_immutable_secret_keeps_its_content(operator: O
     await operator.brought_up()
     await operator.reconcile()
     before = await operator.get("Secret", "demo-database")
-    operator.kubectl("patch", "secret", "demo-database", "--type=merge", "-p", json.dumps({"immutable": True}))
+    operator.admin.patch("secret", "demo-database", {"immutable": True})
     operator.kubectl("annotate", "cc", "demo", f"{ROTATE_ANNOTATION}=now")
     told = await _told(operator, {})
     read = f"kubectl get secret demo-database -n {operator.namespace} -o yaml"
