@@ -21,15 +21,23 @@ WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 
 FROM build AS build-chatserver
+# For the modules that are compiled; the final image has no compiler.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libpython3-dev
 # `chatserver probe` is built on it.
 COPY clients/ clients/
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-install-project --no-editable
+COPY images/build/ images/build/
+COPY hatch_build.py ./
 COPY operator/ operator/
 COPY chatserver/ chatserver/
-RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-editable && rm -f /opt/chatcluster/.lock
+# Offline: everything that the wheel depends on is there already, by hash.
+RUN images/build/compiled-wheel /opt/uv/bin/uv /opt/wheels \
+ && /opt/uv/bin/uv pip install --offline --no-deps --python /opt/chatcluster/bin/python /opt/wheels/*.whl \
+ && rm -f /opt/chatcluster/.lock
 
 FROM build AS build-operator
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-install-project
+COPY hatch_build.py ./
 COPY operator/ operator/
 COPY chatserver/ chatserver/
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable && rm -f /opt/chatcluster/.lock

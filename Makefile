@@ -20,12 +20,17 @@ UNIT = pytest -q tests -m "not integration and not e2e and not soak" --ignore=te
 # The folders of the other lanes: each process collects all that it is given, and all tests take it 20 s of CPU.
 INTEGRATION = tests/integration tests/soak
 E2E = tests/e2e tests/localcluster
+# Where the compiled wheel is built and installed, and the tests that run on it: of what is compiled, and of what uses it.
+COMPILED = .local/compiled
+COMPILED_TESTS = tests/chatserver $(addprefix tests/integration/test_,messages.py delivery.py receipts.py connections.py interleavings.py outages.py)
+# Awaited coroutines of mypyc's are thrown into in the old way; Python shows this warning to nobody but tests.
+COMPILED_WARNS = ignore:the (type, exc, tb) signature of throw:DeprecationWarning
 # A whole cluster on a busy machine: CI looks twice before it fails, and prints what the first look saw. Nothing else is
 # run again: a race that shows once in a hundred runs is what those tests are for.
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit check-oldest tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine e2e-chat-and-oldest checked-chatserver yielding-operator machine-after-all soak bench bench-regress test purge release changelog
+.PHONY: help up status url logs down check docs fix format lint types unit check-oldest check-compiled tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine e2e-chat-and-others checked-chatserver yielding-operator machine-after-all soak bench bench-regress test purge release changelog
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +85,12 @@ check-oldest: | $(UV) ## the unit tests on the oldest Python that is supported, 
 	@python="$$(.ci/python $(UV) $(OLDEST))"; \
 	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras $(UNIT) $(PROMTOOL:%=--ignore=%) --lane unit-$(OLDEST)
 
+check-compiled: | $(UV) ## the tests of the chatserver on the wheel with compiled modules, in an environment of its own
+	@rm -rf $(COMPILED)/wheels; UV_PYTHON=$(UV_PYTHON) images/build/compiled-wheel $(UV) $(COMPILED)/wheels; \
+	UV_PROJECT_ENVIRONMENT=$(COMPILED)/venv UV_PYTHON=$(UV_PYTHON) $(UV) sync --quiet --frozen --all-extras --no-install-project; \
+	$(UV) pip install --quiet --offline --no-deps --reinstall --python $(COMPILED)/venv/bin/python $(COMPILED)/wheels/*.whl; \
+	CHAT_COMPILED=true $(COMPILED)/venv/bin/python -m pytest -q $(COMPILED_TESTS) -m "not soak" -W "$(COMPILED_WARNS)" --lane compiled
+
 tools: | $(UV)
 	@$(RUN) python -m localcluster --name integration tools
 
@@ -116,8 +127,8 @@ test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 	{ $(MAKE) tools && $(MAKE) -k -j3 machine-after-all; } || code=$$?; \
 	$(RUN) python -m tests.support.lanes $$SECONDS || code=$$?; exit $$code
 
-e2e-chat-and-oldest:
-	@$(MAKE) -k -j1 e2e-chat check-oldest
+e2e-chat-and-others:
+	@$(MAKE) -k -j1 e2e-chat check-oldest check-compiled
 
 checked-chatserver:
 	@nice -n 5 $(MAKE) -k -j1 check integration-chatserver
@@ -125,7 +136,7 @@ checked-chatserver:
 yielding-operator:
 	@nice -n 5 $(MAKE) integration-operator
 
-machine-after-all: e2e-chat-and-oldest checked-chatserver yielding-operator
+machine-after-all: e2e-chat-and-others checked-chatserver yielding-operator
 	@$(MAKE) e2e-machine
 
 $(CACHE)/uv/bin/uv:

@@ -14,6 +14,7 @@ from chatserver.closing import Reason
 from chatserver.fleet.drain import Drain
 from chatserver.http.serving import listening
 from chatserver.loops import running
+from chatserver.messaging import writer
 from chatserver.metrics import Metrics, MetricsServer
 from chatserver.protocol import CLOSE_RESTART
 from chatserver.routes import make_app
@@ -30,6 +31,11 @@ log = structlog.get_logger()
 # New objects between two searches for cycles, and such searches until older objects are searched too. Messages make no
 # cycles, but Python would search everything that 10,000 connections have again and again (at 700, 10 and 10).
 GC_THRESHOLDS = (50_000, 20, 20)
+
+
+def is_compiled() -> bool:
+    """Return whether the hot modules are compiled, as in the images, or interpreted, as in a checkout."""
+    return not str(writer.__file__).endswith(".py")
 
 
 async def serve(settings: Settings, on_serving: Callable[[int], None] | None = None) -> None:
@@ -51,14 +57,15 @@ async def serve(settings: Settings, on_serving: Callable[[int], None] | None = N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     metrics = Metrics()
-    metrics.process.show_build(version("chatcluster"), str(read_migrations()[-1].number))
+    compiled = is_compiled()
+    metrics.process.show_build(version("chatcluster"), str(read_migrations()[-1].number), compiled=compiled)
     context = make_context(settings, metrics)
     metrics_server = MetricsServer(metrics.registry, settings.http_host, settings.metrics_port)
     metrics_server.start()
     try:
         async with running(context), listening(make_app(context), settings) as port:
             _settle_memory()
-            log.info("serving", port=port, metrics_port=metrics_server.port)
+            log.info("serving", port=port, metrics_port=metrics_server.port, compiled=compiled)
             if on_serving is not None:
                 on_serving(port)
             await stop.wait()

@@ -54,7 +54,7 @@ def test_a_pattern_that_cannot_be_followed_is_refused(tree: Path, rule: str) -> 
 
 def test_the_projects_own_context_holds_what_its_dockerfile_copies() -> None:
     files = {str(path.relative_to(REPO_ROOT)) for path in context_files(REPO_ROOT)}
-    assert {"Dockerfile", "pyproject.toml", "uv.lock"} <= files
+    assert {"Dockerfile", "hatch_build.py", "pyproject.toml", "uv.lock"} <= files
     assert any(name.startswith("chatserver/") for name in files)
     assert not any(name.startswith((".local", ".venv", "tests")) for name in files)
 
@@ -63,4 +63,6 @@ def test_what_builds_and_tests_is_installed_by_hash() -> None:
     for name in ("Dockerfile", "Makefile"):
         installs = [line for line in (REPO_ROOT / name).read_text().splitlines() if "pip install" in line]
         assert installs, name
-        assert [line for line in installs if "--require-hashes" not in line] == []
+        # What is installed offline was built here.
+        assert [line for line in installs if "--require-hashes" not in line and "--offline" not in line] == []
+    assert "--require-build-hashes" in (REPO_ROOT / "images/build/compiled-wheel").read_text()

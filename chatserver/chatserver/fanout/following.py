@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chatserver.fanout.connection import ClientConnection  # noqa: TC001 - mypyc evaluates the annotations of a dataclass
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-
-    from chatserver.fanout.connection import ClientConnection
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable  # noqa: TC003 - mypyc evaluates the annotations of a dataclass
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ from chatserver.errors import (
     ValidationFailed,
 )
 from chatserver.model import SentMessage
+from chatserver.storage.messages import NewMessage  # noqa: TC001 - mypyc evaluates the annotations of a dataclass
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from chatserver.storage.messages import AppendResult, NewMessage
+    from chatserver.storage.messages import AppendResult
 
 
 @dataclass(eq=False, slots=True)

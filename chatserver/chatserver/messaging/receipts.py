@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence  # noqa: TC003 - mypyc evaluates the annotations of a dataclass
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from chatserver import checks
 from chatserver.batches import fail
 from chatserver.errors import ServiceUnavailable, ValidationFailed
+from chatserver.model import MemberWatermarks  # noqa: TC001 - mypyc evaluates the annotations of a dataclass
 from chatserver.storage.receipts import WatermarkRaise, raise_watermarks
 from chatserver.supervision import caught, is_cancelled, isolated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from chatserver.model import MemberWatermarks, ReceiptMark
+    from chatserver.model import ReceiptMark
     from chatserver.storage.database import Database
 
 COLLECT_SECONDS = 0.002

@@ -8,11 +8,12 @@ makes several times. No I/O; ``page.py`` renders them.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping  # noqa: TC003 - mypyc evaluates the annotations of a dataclass
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -25,13 +26,13 @@ class Total:
         >>> sent.inc()
         >>> sent.inc(2)
         >>> sent.value
-        3
+        3.0
     """
 
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value: float = 0
+        self.value: float = 0.0
 
     def inc(self, amount: float = 1) -> None:
         """Count one more, or several."""
@@ -44,7 +45,7 @@ class Gauge:
     __slots__ = ("_read", "_value")
 
     def __init__(self) -> None:
-        self._value: float = 0
+        self._value: float = 0.0
         self._read: Callable[[], float] | None = None
 
     @property
@@ -100,7 +101,7 @@ class Histogram:
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(bounds) + 1)
-        self.sum: float = 0
+        self.sum: float = 0.0
         self.exemplars: dict[int, Exemplar] = {}
 
     @property

@@ -37,7 +37,9 @@ class ProcessMetrics:
             "When the event loop ran last, to a tenth of a second",
         )
         self._build = families.gauges(
-            "chatserver_build_info", "1, by the version of the server and of its database schema", ["version", "schema"]
+            "chatserver_build_info",
+            "1, by the version of the server and of its database schema, and whether its hot modules are compiled",
+            ["version", "schema", "compiled"],
         )
         self._defects = families.counters(
             "chatserver_defects",
@@ -47,9 +49,9 @@ class ProcessMetrics:
         )
         self._defects.refresh = self._read_defects
 
-    def show_build(self, version: str, schema: str) -> None:
-        """Publish the server's version and the last migration that it knows."""
-        self._build.labels(version, schema).set(1)
+    def show_build(self, version: str, schema: str, *, compiled: bool) -> None:
+        """Publish the server's version, the last migration that it knows, and whether its hot modules are compiled."""
+        self._build.labels(version, schema, str(compiled).lower()).set(1)
 
     def _read_defects(self) -> None:
         """Take over what ``supervision`` counted."""
