@@ -83,9 +83,6 @@ def _shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hint_sweep, "CLAIM_SECONDS", 0.05)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a user who is added to a group may get the row of joining twice when hints change their order"
-)
 async def test_a_server_that_dies_between_commits_and_publications_loses_and_doubles_nothing(
     read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

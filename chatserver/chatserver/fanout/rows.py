@@ -77,7 +77,9 @@ class RowDelivery:
                 continue
             # The database dates a row just before its commit, which no server can date better for another one.
             committed_at = self._clock.monotonic(row.created_at_us) or NO_COMMIT
-            pushed = PushedRow(row.chat_id, row.seq, row.from_id, row.client_id, frame, delivery.user_ids, committed_at)
+            # Whoever follows another chat of the query may be a member of this one, and join it here a moment later.
+            readers = self._hub.following.followers_among(row.chat_id, delivery.user_ids)
+            pushed = PushedRow(row.chat_id, row.seq, row.from_id, row.client_id, frame, readers, committed_at)
             rows.setdefault(row.chat_id, []).append(pushed)
             self._metrics.queue_seconds.observe(max(0.0, (now_us - row.created_at_us) / MICROSECONDS))
         for chat_range in ranges:
