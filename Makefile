@@ -22,7 +22,7 @@ INTEGRATION = tests/integration tests/soak
 E2E = tests/e2e tests/localcluster
 # Where the compiled wheel is built and installed, and the tests that run on it: of what is compiled, and of what uses it.
 COMPILED = .local/compiled
-COMPILED_TESTS = tests/chatserver $(addprefix tests/integration/test_,messages.py delivery.py receipts.py connections.py interleavings.py outages.py)
+COMPILED_TESTS = tests/chatserver $(addprefix tests/integration/test_,messages.py delivery.py receipts.py connections.py interleavings.py outages.py polling.py)
 # Awaited coroutines of mypyc's are thrown into in the old way; Python shows this warning to nobody but tests.
 COMPILED_WARNS = ignore:the (type, exc, tb) signature of throw:DeprecationWarning
 # A whole cluster on a busy machine: CI looks twice before it fails, and prints what the first look saw. Nothing else is
