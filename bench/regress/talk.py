@@ -71,6 +71,20 @@ class Line:
             self._read()
         return [waiting.popleft() for _ in range(count)]
 
+    def is_open(self) -> bool:
+        """Take what has come and answer pings; return whether the server keeps the connection."""
+        self._socket.settimeout(0)
+        try:
+            while data := self._socket.recv(READ_BYTES):
+                self._take(data)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            self._socket.settimeout(ANSWER_SECONDS)
+        return False
+
     def _write(self) -> None:
         self._socket.sendall(b"".join(self._protocol.data_to_send()))
 
@@ -78,6 +92,9 @@ class Line:
         data = self._socket.recv(READ_BYTES)
         if not data:
             raise RuntimeError("the server closed the connection")
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and event.opcode is Opcode.TEXT:

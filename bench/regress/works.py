@@ -87,8 +87,14 @@ class Stage:
         return line
 
     def listening(self) -> list[Line]:
-        """Return the lines of `others`, who stay connected from the first work that needs them on."""
-        if not self._listening:
+        """Return the lines of `others`, who stay connected from the first work that needs them on.
+
+        On a busy machine the works between take longer than the server waits for an answer to its ping.
+        """
+        still = [line for line in self._listening if line.is_open()]
+        if not still or len(still) < len(self._listening):
+            for line in self._listening:
+                line.close()
             self._listening = [self.line(person) for person in self.others]
         return self._listening
 
