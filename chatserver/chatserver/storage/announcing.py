@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from chatserver.hints import Hint, MembershipChange
 from chatserver.model import SeqRange
+from chatserver.storage.hint_sweep import leave
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -78,9 +79,7 @@ async def announced(database: Database) -> AsyncIterator[tuple[Connection, Annou
             hint = announcement.hint()
             if hint is not None:
                 slot = hints.slots.take()
-                await connection.execute(
-                    "SELECT leave_hint($1, $2, $3, $4)", hints.slots.owner, *slot, hint.encode_whole()
-                )
+                await leave(connection, hints.slots.owner, slot, hint)
     except BaseException as error:
         if slot is not None:
             hints.failed(slot, error)

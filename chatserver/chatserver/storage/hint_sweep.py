@@ -1,4 +1,4 @@
-"""SQL of the hints that wait in slots: those of servers that ended before they published them, and those to clear."""
+"""SQL of the hints that wait in slots: leaving one, those of servers that ended before they published, and clearing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from chatserver.storage.database import Database
+    from chatserver.hints import Hint
+    from chatserver.storage.database import Connection, Database
+    from chatserver.storage.hint_slots import Slot
 
 CLAIM_SECONDS = 2.0
 """Seconds for which a server has hints to itself that it publishes for another one."""
@@ -38,6 +40,11 @@ WHERE (owner, slot) IN (
     LIMIT $5 FOR UPDATE SKIP LOCKED)
 RETURNING owner, slot, batch, hint
 """
+
+
+async def leave(connection: Connection, owner: str, slot: Slot, hint: Hint) -> None:
+    """Leave the hint of the connection's transaction in a slot."""
+    await connection.execute("SELECT leave_hint($1, $2, $3, $4)", owner, *slot, hint.encode_whole())
 
 
 async def claim(database: Database, owner: str, numbers: Collection[int], *, stale_seconds: float) -> list[LeftHint]:

@@ -67,13 +67,11 @@ async def store_messages(database: Database, batch: Sequence[NewMessage], call: 
             unavailable).
         StatementFailed: nothing is stored; one of the messages cannot be.
     """
-    slot = database.hints.slots.take()
-    try:
+    with database.hints.leaving() as leaving:
         records = await database.fetch(
             "SELECT * FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             database.server_name,
-            database.hints.slots.owner,
-            *slot,
+            *leaving.place,
             [message.chat_id for message in batch],
             [message.sender_id for message in batch],
             [message.client_id for message in batch],
@@ -85,14 +83,11 @@ async def store_messages(database: Database, batch: Sequence[NewMessage], call: 
             [message.client_timestamp for message in batch],
             call=call,
         )
-    except BaseException as error:
-        database.hints.failed(slot, error)
-        raise
-    results = [
-        AppendResult(outcome, message_id, seq, micros_or_none(created_at), from_name, to_name, member_ids)
-        for outcome, message_id, seq, created_at, from_name, to_name, member_ids in records
-    ]
-    database.hints.committed(slot, _hint_of(database.server_name, batch, results))
+        results = [
+            AppendResult(outcome, message_id, seq, micros_or_none(created_at), from_name, to_name, member_ids)
+            for outcome, message_id, seq, created_at, from_name, to_name, member_ids in records
+        ]
+        leaving.hint = _hint_of(database.server_name, batch, results)
     return results
 
 
@@ -136,28 +131,23 @@ async def append_event(
 
 async def open_direct_chat(database: Database, user_id: int, other_id: int) -> int | None:
     """Return the direct chat of two users, creating it if needed; None: one of them blocks the other."""
-    slot = database.hints.slots.take()
-    try:
+    with database.hints.leaving() as leaving:
         record = await database.fetchrow(
             "SELECT open_direct_chat($1, $2, $3, $4, $5, $6) WHERE NOT EXISTS (SELECT FROM blocks b "
             "WHERE (b.blocker_id, b.blocked_id) IN (($5::bigint, $6::bigint), ($6::bigint, $5::bigint)))",
             database.server_name,
-            database.hints.slots.owner,
-            *slot,
+            *leaving.place,
             user_id,
             other_id,
         )
-    except BaseException as error:
-        database.hints.failed(slot, error)
-        raise
-    hint, chat_id = None, None
-    if record is not None:
+        if record is None:
+            return None
+        chat_id: int
         chat_id, is_new = record[0]
         if is_new:
             members = MembershipChange(chat_id, tuple(sorted({user_id, other_id})))
-            hint = Hint(database.server_name, members=(members,))
-    database.hints.committed(slot, hint)
-    return chat_id
+            leaving.hint = Hint(database.server_name, members=(members,))
+        return chat_id
 
 
 async def history_rows(

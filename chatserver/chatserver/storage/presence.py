@@ -41,22 +41,17 @@ async def turn(database: Database, server_name: str, *, came: Sequence[int], wen
     Raises:
         ServiceUnavailable: the database is unavailable.
     """
-    slot = database.hints.slots.take()
-    try:
+    with database.hints.leaving() as leaving:
         record = await database.fetchrow(
             "SELECT * FROM turn_presence($1, $2, $3, $4, $5, $6, $7)",
             database.server_name,
-            database.hints.slots.owner,
-            *slot,
+            *leaving.place,
             server_name,
             list(came),
             list(went),
         )
-    except BaseException as error:
-        database.hints.failed(slot, error)
-        raise
-    turned = () if record is None or record[0] is None else tuple(zip(record[0], record[1], strict=True))
-    database.hints.committed(slot, Hint(database.server_name, presence=turned) if turned else None)
+        if record is not None and record[0] is not None:
+            leaving.hint = Hint(database.server_name, presence=tuple(zip(*record, strict=True)))
 
 
 async def users_at(database: Database, server_name: str, limit: int | None = None) -> list[int]:

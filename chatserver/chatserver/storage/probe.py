@@ -13,6 +13,7 @@ from chatserver.environment import PREFIX, Reader, SettingsError
 from chatserver.hints import HINT_CHANNEL, Hint
 from chatserver.storage.database import single_connection
 from chatserver.storage.hint_slots import HintSlots
+from chatserver.storage.hint_sweep import leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +89,7 @@ async def _revoke_others(connection: Connection, token_hashes: Sequence[bytes], 
     )
     if revoked:
         hint = Hint("migrate", revoked=tuple(row[0] for row in revoked))
-        await connection.execute("SELECT leave_hint($1, $2, $3, $4)", slots.owner, *slots.take(), hint.encode_whole())
+        await leave(connection, slots.owner, slots.take(), hint)
         # Servers of the release before, beside which this runs, read no slots.
         await connection.execute(
             "SELECT pg_notify($1, hint) FROM unnest($2::text[]) AS hint", HINT_CHANNEL, hint.encode()

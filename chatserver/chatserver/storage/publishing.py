@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +20,7 @@ from chatserver.storage.outages import Contended, StatementFailed
 from chatserver.supervision import caught, is_cancelled, isolated
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from chatserver.hints import Hint
     from chatserver.storage.database import Database
@@ -38,6 +39,23 @@ CLOSE_SECONDS = 2.0
 """Seconds for the last publication: what it misses, other servers publish."""
 
 log = structlog.get_logger()
+
+
+class Leaving:
+    """A transaction that may leave a hint.
+
+    Args:
+        place: owner, number and batch of its slot, as the functions of the database take them.
+
+    Attributes:
+        hint: what it left, to be set once it is committed; None: nothing.
+    """
+
+    __slots__ = ("hint", "place")
+
+    def __init__(self, place: tuple[str, int, int]) -> None:
+        self.place = place
+        self.hint: Hint | None = None
 
 
 class HintPublisher:
@@ -68,6 +86,18 @@ class HintPublisher:
     def publish_by(self, publish: Publish) -> None:
         """Send hints in another way than that of the constructor."""
         self._publish = publish
+
+    @contextmanager
+    def leaving(self) -> Iterator[Leaving]:
+        """Lend a slot to a transaction that the block commits; publishes what it left, also if nobody knows of it."""
+        slot = self.slots.take()
+        leaving = Leaving((self.slots.owner, *slot))
+        try:
+            yield leaving
+        except BaseException as error:
+            self.failed(slot, error)
+            raise
+        self.committed(slot, leaving.hint)
 
     def committed(self, slot: Slot, hint: Hint | None) -> None:
         """Publish the hint that a committed transaction left in a slot; None: it left none."""

@@ -94,24 +94,19 @@ ORDER BY chat_id, user_id
 
 async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[MemberWatermarks]:
     """Raise watermarks, record when, and have published what changed; returns only that."""
-    slot = database.hints.slots.take()
-    try:
+    with database.hints.leaving() as leaving:
         records = await database.fetch(
             _RAISE,
             database.server_name,
-            database.hints.slots.owner,
-            *slot,
+            *leaving.place,
             [item.user_id for item in raises],
             [item.chat_id for item in raises],
             [item.delivered_seq for item in raises],
             [item.read_seq for item in raises],
             call=CallTimes("receipts"),
         )
-    except BaseException as error:
-        database.hints.failed(slot, error)
-        raise
-    hint = Hint(database.server_name, receipts=tuple(tuple(record) for record in records)) if records else None
-    database.hints.committed(slot, hint)
+        if records:
+            leaving.hint = Hint(database.server_name, receipts=tuple(tuple(record) for record in records))
     return [MemberWatermarks(*record) for record in records]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from chatserver.hints import Hint
 
 if TYPE_CHECKING:
@@ -59,18 +61,6 @@ def addressed(hint: Hint, members_of: Callable[[int], Collection[int] | None]) -
             typing.append(typed)
         else:
             yield Addressed(Hint(hint.origin, typing=(typed,)), members)
-    rest = Hint(
-        hint.origin,
-        ranges=tuple(ranges),
-        members=hint.members,
-        receipts=tuple(receipts),
-        revoked=hint.revoked,
-        typing=tuple(typing),
-        presence=hint.presence,
-        claims=hint.claims,
-        relations=hint.relations,
-        profiles=hint.profiles,
-        is_batch=hint.is_batch,
-    )
+    rest = replace(hint, ranges=tuple(ranges), receipts=tuple(receipts), typing=tuple(typing), audiences=None)
     if rest != Hint(hint.origin, is_batch=hint.is_batch):
         yield Addressed(rest, None)
