@@ -35,6 +35,7 @@ from chatoperator.parts.ingress.haproxy import (
 from chatoperator.parts.ingress.haproxy import render as render_haproxy
 from chatoperator.parts.ingress.tls.self_signed import ensure
 from tests.support.haproxy import program
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,13 +146,6 @@ def local(text: str, folder: Path, place: int, ports: dict[int, int], behind: li
         text = re.sub(rf"bind :{was}\b", f"bind 127.0.0.1:{now}", text)
     servers = "\n    ".join(f"server chat{number} {address}" for number, address in enumerate(behind, 1))
     return re.sub(r"server-template chat \d+ \S+", servers, text)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait(port: int, log: Path) -> None:

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,7 +30,7 @@ class PeerProcess:
     def __init__(self, name: str) -> None:
         self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
-        self.port = _free_port()
+        self.port = free_port()
         self._log = self.folder / "output"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -69,9 +71,3 @@ class PeerProcess:
             self._process.kill()
             self._process.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

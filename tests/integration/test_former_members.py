@@ -94,8 +94,7 @@ async def test_only_ones_own_devices_hear_what_one_marks_after_leaving(read_dsn:
         await wire.open()
     await one.context.receipts.mark(ben.user.user_id, {group_id: ReceiptMark(read_seq=3)})
     await air.catch_up()
-    while one.bus.waiting:
-        one.hear(one.bus.waiting.pop(0))
+    one.hear_all()
     heard: list[list[object]] = [[], []]
     async with asyncio.timeout(30):
         while not heard[1]:

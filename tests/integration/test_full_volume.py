@@ -16,6 +16,7 @@ from chatoperator.probes.parsing import parse_answer
 from postgresagent.__main__ import Agent
 from postgresagent.configuration import Places
 from postgresagent.server import Server
+from tests.support.background import background
 from tests.support.cluster import until
 from tests.support.findings import tell
 from tests.support.ledger import sign_in
@@ -115,10 +116,5 @@ async def _agent(postgres: PostgresCluster, volume: Path) -> AsyncIterator[None]
             await asyncio.to_thread(agent.watch_volume)
             await asyncio.sleep(1)
 
-    task = asyncio.create_task(run())
-    try:
+    async with background(run()):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from chatserver.listener import open_listener, plain_address
-from tests.support.apiserver import free_ports
 from tests.support.plainhttp import NO_TLS
+from tests.support.ports import free_port
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_a_server_answers_on_each_family_that_the_kernel_has(
 def test_the_operators_metrics_are_there_on_each_family_that_the_kernel_has(
     prefix: tuple[str, ...], reachable: set[str]
 ) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     program = f"import chatoperator.metrics.prometheus as m; m.serve({port}); print('serving', flush=True); input()"
     command = [*prefix, sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -212,8 +212,7 @@ async def test_rows_of_a_commit_whose_answer_was_lost_are_delivered(
         texts: list[str] = []
         async with asyncio.timeout(LATE_SECONDS):
             while "unknown" not in texts:
-                while server.bus.waiting:
-                    server.hear(server.bus.waiting.pop(0))
+                server.hear_all()
                 texts += [frame["message"]["text"] for frame in wires[1].take() if frame["type"] == "message"]
                 await asyncio.sleep(0.01)
         assert texts == ["known", "unknown"]
@@ -244,8 +243,7 @@ async def test_servers_of_the_release_before_are_heard(read_dsn: Callable[[], st
         frames: list[Frame] = []
         async with asyncio.timeout(LATE_SECONDS):
             while not {"message", "event"} <= {frame["type"] for frame in frames}:
-                while server.bus.waiting:
-                    server.hear(server.bus.waiting.pop(0))
+                server.hear_all()
                 frames += wire.take()
                 await asyncio.sleep(0.01)
         assert await server.database.fetchrow("SELECT FROM hint_slots WHERE owner LIKE 'old%'") is None
@@ -272,8 +270,7 @@ async def test_rows_that_were_hinted_before_the_joining_are_delivered(read_dsn: 
             for text in ("two", "three"):
                 await other.send(ben.user.user_id, text, chat_id=group.chat_id)
             await air.catch_up()
-            while here.bus.waiting:
-                here.hear(here.bus.waiting.pop(0))
+            here.hear_all()
             while here.context.deliverer._pending:
                 await asyncio.sleep(0)
             for hint in joining:

@@ -107,8 +107,7 @@ class World:
         """Have both servers hear what was committed, and bring it to their connections."""
         await self._air.catch_up()
         for server in (self.one, self.two):
-            while server.bus.waiting:
-                server.hear(server.bus.waiting.pop(0))
+            server.hear_all()
             deliverer = server.context.deliverer
             await eventually(lambda: not deliverer._work.is_set() and not deliverer._pending)  # noqa: B023 - awaited here
 

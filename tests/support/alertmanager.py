@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from tests.support.apiserver import free_ports, process
+from tests.support.apiserver import process
+from tests.support.ports import free_port
 from tests.support.prometheus import program, wait_ready
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Alertmanager:
         self._inhibit_rules = inhibit_rules
         self._parent = parent
         self._opened = ExitStack()
-        (port,) = free_ports(1)
+        port = free_port()
         self.address = f"127.0.0.1:{port}"
 
     def __enter__(self) -> Self:

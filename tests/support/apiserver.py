@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from localcluster import toolchain
 from localcluster.progress import Stage
 from tests.support.admin import Admin, connection
+from tests.support.ports import free_ports
 
 START_SECONDS = 90
 """Seconds both may take on a loaded machine."""
@@ -227,15 +227,6 @@ def _write_inputs(folder: Path) -> None:
         f"{RELEASE_TOKEN},{RELEASE_USER},{RELEASE_USER}\n"
     )
     (folder / "audit.json").write_text(json.dumps(AUDIT_POLICY))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @contextlib.contextmanager

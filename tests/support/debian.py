@@ -63,7 +63,7 @@ def _unpack(folder: Path, binary: str, packages: Sequence[str]) -> None:
         shutil.rmtree(building / "lists")
         (loader,) = (building / "root" / "usr" / "lib").glob("*-linux-gnu*/ld-linux*")
         library = folder / loader.parent.relative_to(building)
-        # As its own name: HAProxy's master that is told to reload starts itself again.
+        # Under its own name: when HAProxy is reloaded, its master process executes itself again.
         (building / name).write_text(
             f'#!/bin/sh\nexec {library}/{loader.name} --library-path {library} --argv0 "$0" '
             f'{folder}/root/{binary} "$@"\n'

@@ -26,9 +26,9 @@ from chatoperator.parts.ingress.haproxy import (
     render,
 )
 from chatoperator.parts.ingress.tls.self_signed import ensure
-from tests.support.apiserver import free_ports
 from tests.support.cluster import until
 from tests.support.haproxy import running
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     import subprocess

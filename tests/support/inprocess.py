@@ -186,6 +186,11 @@ class ChatServer:
         """Get a hint."""
         self.context.deliverer.receive(hint)
 
+    def hear_all(self) -> None:
+        """Get all hints that wait, in their order."""
+        while self.bus.waiting:
+            self.hear(self.bus.waiting.pop(0))
+
     def lose_bus(self) -> None:
         """Lose the connection of LISTEN, and what was on the way with it."""
         self.bus.listening = False

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from localcluster import toolchain
 from localcluster.progress import Stage
-from tests.support.apiserver import free_ports, process
+from tests.support.apiserver import process
 from tests.support.cluster import ROOT
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def node(server: ApiServer) -> Iterator[int]:
     made = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
     applied = server.run_kubectl("apply", "-f", "-", stdin=json.dumps(made))
     assert applied.returncode == 0, applied.stderr
-    (port,) = free_ports(1)
+    port = free_port()
     with process(
         server.folder / "kwok.log",
         str(program),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from localcluster import toolchain
 from localcluster.progress import Stage
-from tests.support.apiserver import free_ports
+from tests.support.ports import free_port
 
 CACHE_SECONDS = 5
 """As long as kubeadm's CoreDNS gives answers about Services from its cache at most."""
@@ -22,7 +22,7 @@ class NameServer:
     """
 
     def __init__(self, folder: Path, host: str) -> None:
-        self.port, *_ = free_ports(1)
+        self.port = free_port()
         self._folder = folder
         self._host = host
         self._serial = 0

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER, free_ports
+from tests.support.apiserver import OPERATOR_TOKEN, OPERATOR_USER
 from tests.support.chart import render
 from tests.support.cluster import ROOT, until
 from tests.support.plainhttp import NO_TLS
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     import signal

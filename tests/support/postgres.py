@@ -7,13 +7,13 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import tempfile
 from pathlib import Path
 from typing import Self
 
 from chatserver.dev.postgres import START_SECONDS, PrivatePostgres
 from chatserver.dev.programs import find_binaries
+from tests.support.ports import free_port
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
@@ -47,7 +47,7 @@ class PostgresCluster(PrivatePostgres):
         binaries: Path | None = None,
     ) -> None:
         binaries = binaries or find_binaries()
-        self.port = _free_port()
+        self.port = free_port()
         self._settings = settings
         self._numbers = itertools.count(1)
         folder = Path(tempfile.mkdtemp(prefix="chat-pg-", dir=parent))
@@ -119,9 +119,3 @@ class PostgresCluster(PrivatePostgres):
         name = f"test_{next(self._numbers)}"
         self.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import yaml
 
-from tests.support.apiserver import free_ports, process
+from tests.support.apiserver import process
 from tests.support.cluster import until
 from tests.support.plainhttp import NO_TLS
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +153,7 @@ class Prometheus(PrometheusApi):
         self._alertmanager = alertmanager
         self._interval = f"{round(seconds * 1000)}ms"
         self._parent = parent
-        (port,) = free_ports(1)
+        port = free_port()
         super().__init__(f"http://127.0.0.1:{port}")
         self._port = port
         self._opened = ExitStack()

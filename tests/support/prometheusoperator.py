@@ -11,7 +11,8 @@ import yaml
 
 from localcluster import toolchain
 from localcluster.progress import Stage
-from tests.support.apiserver import free_ports, process
+from tests.support.apiserver import process
+from tests.support.ports import free_port
 from tests.support.prometheus import wait_ready
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def operating(kubeconfig: Path, folder: Path, image: str = "none") -> Iterator[s
         image: With the program prometheus-config-reloader.
     """
     program = built(MODULE, log=folder / "build.log")[MODULE]
-    (port,) = free_ports(1)
+    port = free_port()
     log = folder / f"{MODULE}.log"
     with process(
         log,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import hiredis
 
 from tests.support.debian import unpacked
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ class ValkeyProcess:
     """
 
     def __init__(self, *options: str, password: str = "", port: int | None = None) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.password = password
         self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="chat-valkey-"))
@@ -158,10 +159,3 @@ def _ask(connection: socket.socket, reader: Any, command: tuple[str | int, ...])
     if isinstance(reply, hiredis.ReplyError):
         raise reply
     return reply
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

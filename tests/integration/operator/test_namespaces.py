@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from tests.support import rights
-from tests.support.apiserver import free_ports
 from tests.support.chart import render
 from tests.support.cluster import ROOT, until
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,11 +17,12 @@ import yaml
 from localcluster import programs
 from localcluster.progress import Stage
 from tests.support import completeness, scrapes
-from tests.support.apiserver import free_ports, process
+from tests.support.apiserver import process
 from tests.support.chart import CHART, render
 from tests.support.cluster import ROOT, environment, until
 from tests.support.pages import commands
 from tests.support.plainhttp import NO_TLS
+from tests.support.ports import free_port
 from tests.support.prometheus import check, program, wait_ready
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def targets(jobs: list[dict[str, Any]], folder: Path) -> dict[str, Found]:
     text = yaml.safe_dump(configuration)
     assert check("config", text) == ""
     (folder / "prometheus.yml").write_text(text)
-    (port,) = free_ports(1)
+    port = free_port()
     log = folder / "prometheus.log"
     arguments = (f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}")
     with process(log, program("prometheus"), *arguments, f"--web.listen-address=127.0.0.1:{port}"):
