@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 from tests.support.prometheus import program, wait_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,12 @@ class Receiver:
         with self._changed:
             self._notices.clear()
 
-    def fired(self, severity: str | None = None) -> set[str]:
-        """Names of the alerts that have fired so far, of one severity or of all."""
+    def fired(self, severity: str | None = None, counts: Callable[[Notice], bool] = lambda _: True) -> set[str]:
+        """Names of the alerts that have fired so far, of one severity or of all, and only those that count."""
         return {
             notice.name
             for notice in self.notices
-            if notice.status == "firing" and severity in {None, notice.labels.get("severity")}
+            if notice.status == "firing" and severity in {None, notice.labels.get("severity")} and counts(notice)
         }
 
     def wait_for(self, alert: str, status: str = "firing", seconds: float = 60, **labels: str) -> Notice:
