@@ -123,7 +123,7 @@ bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside
 # Three lanes side by side, since all of them mostly wait; each goes on after a failure, so that one run shows them all.
 # What is left on the machine is looked at when no API server of the tests is.
 test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
-	@rm -rf .local/lanes; code=0; \
+	@rm -rf .local/lanes; mkdir -p .local/lanes; cp /proc/stat .local/lanes/begun; code=0; \
 	{ $(MAKE) tools && $(MAKE) -k -j3 machine-after-all; } || code=$$?; \
 	$(RUN) python -m tests.support.lanes $$SECONDS || code=$$?; exit $$code
 

@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.support.findings import Finding
-from tests.support.lanes import FOLDER, FOLDERS, Lane, findings_file, read, read_findings, table, uncollected, write
+from tests.support.lanes import (
+    FOLDER,
+    FOLDERS,
+    Lane,
+    cpu_seconds,
+    findings_file,
+    machine_seconds,
+    read,
+    read_findings,
+    table,
+    uncollected,
+    write,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,11 +65,15 @@ def run_small(
 
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_three_reruns_pass_and_leave_the_first_failures(tmp_path: Path, processes: str) -> None:
+    before = cpu_seconds()
     done = run_small(tmp_path, "--reruns", "1", "-n", processes, count=3)
+    used = cpu_seconds() - before
     assert done.returncode == 0, done.stdout
     [lane] = read(tmp_path / FOLDER)
     assert (lane.name, lane.passed, lane.failed, lane.rerun) == ("small", 3, 0, 3)
     assert lane.seconds > 0
+    # Of several processes too; the one that reports still has to end then.
+    assert 0.7 * used < lane.cpu_seconds <= used
     findings = read_findings(findings_file(tmp_path / FOLDER, "small"))
     first = [finding for finding in findings if finding.rerun]
     assert sorted(finding.test for finding in first) == [f"test_small.py::test_second_time[{n}]" for n in range(3)]
@@ -88,12 +104,19 @@ def test_without_reruns_a_failure_is_one(tmp_path: Path) -> None:
 
 def test_the_table_has_the_slowest_lane_first(tmp_path: Path) -> None:
     for name, seconds in (("unit", 61.2), ("e2e-chat", 931.0)):
-        write(tmp_path, Lane(name, "3.13.0", seconds, passed=3516, failed=0, skipped=2, rerun=1), [])
+        write(tmp_path, Lane(name, "3.13.0", seconds, 1.5 * seconds, passed=3516, failed=0, skipped=2, rerun=1), [])
     assert table(read(tmp_path)).splitlines() == [
-        "lane      Python  seconds  passed  failed  skipped  run again",
-        "e2e-chat  3.13.0      931    3516       0        2          1",
-        "unit      3.13.0       61    3516       0        2          1",
+        "lane      Python  seconds  CPU s  passed  failed  skipped  run again",
+        "e2e-chat  3.13.0      931   1396    3516       0        2          1",
+        "unit      3.13.0       61     92    3516       0        2          1",
     ]
+
+
+def test_what_the_whole_machine_took_is_told_from_what_was_idle() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    earlier, later = [0] * 10, [ticks * seconds for seconds in (1, 2, 3, 40, 5, 6, 7, 80, 90, 100)]
+    begun, ended = (" ".join(map(str, ["cpu ", *fields])) + "\ncpu0 1\n" for fields in (earlier, later))
+    assert machine_seconds(begun, ended) == (19, 45)
 
 
 def test_each_piece_of_the_soak_is_listed() -> None:

@@ -103,6 +103,7 @@ class LaneReport:
             name=name,
             python=platform.python_version(),
             seconds=round(time.monotonic() - self._started, 1),
+            cpu_seconds=round(lanes.cpu_seconds(), 1),
             passed=count("passed"),
             failed=count("failed", "error"),
             skipped=count("skipped"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,10 @@ FOLDER = Path(".local/lanes")
 FOLDERS = {"integration": ("tests/integration", "tests/soak"), "e2e": ("tests/e2e", "tests/localcluster")}
 """Where the lanes look for tests with a mark; `INTEGRATION` and `E2E` in the Makefile."""
 
-COLUMNS = ("lane", "Python", "seconds", "passed", "failed", "skipped", "run again")
+BEGUN = FOLDER / "begun"
+"""A copy of `/proc/stat`, which `make test` makes when it begins."""
+
+COLUMNS = ("lane", "Python", "seconds", "CPU s", "passed", "failed", "skipped", "run again")
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -29,6 +34,7 @@ class Lane(msgspec.Struct, frozen=True):
         name: as in the Makefile, such as `e2e-chat`.
         python: version of the interpreter.
         seconds: from pytest's start to its end.
+        cpu_seconds: of pytest and of each process that it waited for: what a cluster's containers cost is not in it.
         passed: number of tests; so are the next.
         failed: with those whose fixtures failed.
         skipped: each for a committed reason.
@@ -38,10 +44,31 @@ class Lane(msgspec.Struct, frozen=True):
     name: str
     python: str
     seconds: float
+    cpu_seconds: float
     passed: int
     failed: int
     skipped: int
     rerun: int
+
+
+def cpu_seconds() -> float:
+    """Seconds of CPU that this process and those that it waited for, theirs too, have taken so far."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def machine_seconds(begun: str, ended: str) -> tuple[float, float]:
+    """Seconds of CPU that all processes of the machine took, and seconds in which a core had nothing to do.
+
+    Args:
+        begun: an earlier content of `/proc/stat`.
+        ended: a later one.
+    """
+    first, last = ([int(field) for field in text.split("\n", 1)[0].split()[1:]] for text in (begun, ended))
+    user, nice, system, idle, waiting, *interrupts = (after - before for before, after in zip(first, last, strict=True))
+    ticks = os.sysconf("SC_CLK_TCK")
+    # Of the others the last two are guests, who are users too; before them is what other machines took.
+    return (user + nice + system + sum(interrupts[:2])) / ticks, (idle + waiting) / ticks
 
 
 def uncollected(test: str, marks: Iterable[str]) -> str | None:
@@ -80,7 +107,7 @@ def table(lanes: Sequence[Lane]) -> str:
     """Return the results as lines of columns."""
     rows = [COLUMNS] + [
         (
-            *(lane.name, lane.python, f"{lane.seconds:.0f}"),
+            *(lane.name, lane.python, f"{lane.seconds:.0f}", f"{lane.cpu_seconds:.0f}"),
             *map(str, (lane.passed, lane.failed, lane.skipped, lane.rerun)),
         )
         for lane in lanes
@@ -101,6 +128,9 @@ def main(arguments: Sequence[str]) -> None:
     print(table(lanes))  # noqa: T201 - a command-line program talks to its user by print
     for seconds in arguments:
         print(f"all lanes, most of them side by side: {seconds} s")  # noqa: T201
+    if BEGUN.exists():
+        busy, idle = machine_seconds(BEGUN.read_text(), Path("/proc/stat").read_text())
+        print(f"CPU of the whole machine meanwhile: {busy:.0f} s taken, {idle:.0f} s idle")  # noqa: T201
     for lane in lanes:
         path = findings_file(FOLDER, lane.name)
         if findings := read_findings(path):
