@@ -37,6 +37,7 @@ class Script:
 
     Attributes:
         away: refuses connections for now.
+        retry_after: what it says then; empty: nothing.
         limits: what `welcome` names.
         epoch: what `welcome` names.
         connections: how many there were.
@@ -45,6 +46,7 @@ class Script:
 
     def __init__(self) -> None:
         self.away = False
+        self.retry_after = ""
         self.limits: dict[str, int] = {}
         self.epoch = "first"
         self.connections = 0
@@ -68,7 +70,7 @@ class Script:
         """Answer REST; None leaves the upgrade to websockets."""
         url = urlsplit(request.path)
         if url.path == "/api/ws":
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "") if self.away else None
+            return self._refuse(connection) if self.away else None
         self.asked.append(url.path)
         lists = {chat_id: rows for chat_id, rows in self.history.items() if isinstance(rows, list)}
         body: Any = {
@@ -84,6 +86,12 @@ class Script:
                 body = [one for one in found if one["seq"] > int(parse_qs(url.query)["after"][0])]
         response = connection.respond(status, json.dumps(body))
         response.headers["X-More"] = "false"
+        return response
+
+    def _refuse(self, connection: ServerConnection) -> Response:
+        response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "")
+        if self.retry_after:
+            response.headers["Retry-After"] = self.retry_after
         return response
 
     async def say(self, *frames: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import functools
+import random
 import time
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
@@ -87,6 +88,23 @@ def _translate(error: Exception) -> ChatError:
     return next((ours() for theirs, ours in _TRANSLATIONS if isinstance(error, theirs)), InternalError())
 
 
+def retry_after(status: int, seconds: int, draw: float) -> int:
+    """Return the whole seconds to name in an answer: after 503 up to twice as many as the error has.
+
+    Thousands are refused at one moment then, and would return at one moment. What a 429 counts is one caller's own.
+
+    Args:
+        status: of the answer.
+        seconds: of the error.
+        draw: a random number from 0 to 1, without 1.
+
+    Example:
+        >>> [retry_after(503, 2, draw) for draw in (0, 0.4, 0.9)], retry_after(429, 30, 0.9)
+        ([2, 3, 4], 30)
+    """
+    return seconds + int(draw * (seconds + 1)) if status == ServiceUnavailable.status else seconds
+
+
 def problem(error: ChatError, request: Request) -> ApiResponse:
     """Render an error."""
     body: Problem = {
@@ -101,7 +119,7 @@ def problem(error: ChatError, request: Request) -> ApiResponse:
         body["errors"] = error.errors
     headers: dict[str, str] = {"Cache-Control": "no-store"}
     if error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(error.retry_after_seconds)
+        headers["Retry-After"] = str(retry_after(error.status, error.retry_after_seconds, random.random()))  # noqa: S311 - jitter
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpgradeRequired):

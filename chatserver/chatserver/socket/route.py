@@ -12,15 +12,15 @@ from chatserver.errors import (
     ChatError,
     InternalError,
     RateLimited,
-    ServiceUnavailable,
     Unauthenticated,
     UpgradeRequired,
 )
 from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.registry import SIGNED_OUT
 from chatserver.http.call import Calls
-from chatserver.http.context import Context, Request, authenticate, bearer_token, request_id
+from chatserver.http.context import Request, authenticate, bearer_token, request_id
 from chatserver.http.query import Query, TextParameter
+from chatserver.http.room import NoRoom, check_room
 from chatserver.http.sanic_server import connection_of
 from chatserver.http.upgrade import Handshake, accept, read_handshake
 from chatserver.socket.conversation import Conversation
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 CALLS = Calls()
 
 _TICKET = TextParameter("ticket", "From POST /api/ws-ticket, instead of the token.")
-
-# A server that is full or draining: long enough for the proxy's count to change.
-RETRY_SECONDS = 2
 
 
 def _is_own_page(request: Request) -> bool:
@@ -55,34 +52,9 @@ def _page_schemes(request: Request) -> tuple[str, ...]:
     return ("http", "https") if proxied.lower() in {"", "http"} else ("https",)
 
 
-class _NoRoom(ServiceUnavailable):
-    """This server takes no connection; another one may.
-
-    Attributes:
-        result: ``full`` or ``draining``, for metrics.
-    """
-
-    def __init__(self, result: str, detail: str, *, retry_after_seconds: int) -> None:
-        super().__init__(detail, retry_after_seconds=retry_after_seconds)
-        self.result = result
-
-
-def _check_room(context: Context) -> None:
-    """Refuse a connection above the cap or during a drain.
-
-    Raises:
-        _NoRoom: try another server, soon.
-    """
-    if context.health.refusing:
-        raise _NoRoom("draining", "The server is draining.", retry_after_seconds=1)
-    if len(context.hub.connections) >= context.settings.max_connections:
-        detail = "The server has all the connections it can hold."
-        raise _NoRoom("full", detail, retry_after_seconds=RETRY_SECONDS)
-
-
 def _result_of(error: Exception) -> str:
     """Return as what a rejected request for a WebSocket is counted."""
-    if isinstance(error, _NoRoom):
+    if isinstance(error, NoRoom):
         return error.result
     if isinstance(error, RateLimited):
         return "limited"
@@ -166,7 +138,7 @@ async def _answer(request: Request) -> str | None:
     if not _is_own_page(request):
         _refuse(request, handshake, protocol.CLOSE_FORBIDDEN, "this page's origin is not allowed")
         return "forbidden"
-    _check_room(context)
+    check_room(context)
     caller = await _identify(request)
     if caller is None:
         _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, "sign in")

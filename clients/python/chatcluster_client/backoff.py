@@ -17,19 +17,20 @@ class Backoff:
     def __init__(self) -> None:
         self._soon_ended = 0
 
-    def seconds(self, connected_seconds: float, draw: float) -> float:
+    def seconds(self, connected_seconds: float, draw: float, *, named_seconds: float = 0.0) -> float:
         """Return the wait after a connection has ended.
 
         Args:
             connected_seconds: From its `welcome` to its end; 0 where none came.
             draw: A random number from 0 to 1.
+            named_seconds: What the server named when it refused the connection; the wait is no shorter.
         """
         if connected_seconds >= STEADY_SECONDS:
             self._soon_ended = 0
         # The exponent is bounded: after a week without a server it would be no float any more.
         ceiling = min(MAX_SECONDS, FIRST_SECONDS * 2.0 ** min(self._soon_ended, 16))
         self._soon_ended += 1
-        return draw * ceiling
+        return named_seconds + draw * ceiling
 
 
 class Replacements:

@@ -36,6 +36,7 @@ from chatcluster_client.model import (
     ReceiptUpdate,
     Replaced,
     SignedOut,
+    named_seconds,
     wait_seconds,
 )
 from chatcluster_client.order import RowOrder
@@ -90,6 +91,7 @@ class LiveClient:
         self._backoff = Backoff()
         self._replacements = Replacements()
         self._welcomed_at: float | None = None
+        self._named_seconds = 0.0
         self._loop_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
@@ -199,13 +201,15 @@ class LiveClient:
             if code in FINAL_CLOSES:
                 self._fail(SignedOut(f"the server closed with {code}"))
                 return
-            wait = self._backoff.seconds(lasted, random.random())  # noqa: S311 - jitter, not a secret
+            draw = random.random()  # noqa: S311 - jitter, not a secret
+            wait = self._backoff.seconds(lasted, draw, named_seconds=self._named_seconds)
             log.info("connecting again in %.2f s; the last connection ended with %s", wait, code)
             await asyncio.sleep(wait)
 
     async def _connect_once(self) -> int | None:
         """Connect and run until the connection ends; returns the close code, None if no connection was opened."""
         self._welcomed_at = None
+        self._named_seconds = 0.0
         code = None
         try:
             async with open_socket(self.rest) as socket:
@@ -217,6 +221,7 @@ class LiveClient:
         except InvalidStatus as refusal:
             if refusal.response.status_code == HTTPStatus.UNAUTHORIZED:
                 return CLOSE_UNAUTHENTICATED
+            self._named_seconds = named_seconds(refusal.response.headers.get("Retry-After")) or 0.0
             log.warning("cannot connect to %s: the answer is %d", self.rest.base_url, refusal.response.status_code)
         except ConnectionClosed:
             pass

@@ -109,6 +109,13 @@ class ReceiptUpdate(msgspec.Struct, frozen=True):
     read_seq: int
 
 
+def named_seconds(retry_after: str | None) -> float | None:
+    """Return the seconds of a Retry-After header, within bounds; None where it names none."""
+    if retry_after is None or not retry_after.isdecimal():
+        return None
+    return min(float(retry_after), RETRY_MAX_SECONDS)
+
+
 def wait_seconds(failure: Exception) -> float:
     """Return the seconds until a call is retried: those that the server named, within bounds."""
     named = failure.retry_after_seconds if isinstance(failure, Problem) else None

@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from chatcluster_client.model import Problem
+from chatcluster_client.model import Problem, named_seconds
 from chatcluster_client.positions import Positions
 
 TIMEOUT_SECONDS = 15.0
@@ -150,12 +150,11 @@ class RestClient:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             # Most likely from a proxy in between.
             problem = _ProblemBody()
-        retry_after = answer.headers.get("Retry-After", "")
         raise Problem(
             answer.status_code,
             problem.code,
             problem.detail or answer.reason_phrase,
-            float(retry_after) if retry_after.isdecimal() else None,
+            named_seconds(answer.headers.get("Retry-After")),
         )
 
     async def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:

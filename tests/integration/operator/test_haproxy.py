@@ -196,7 +196,7 @@ async def test_without_a_server_clients_get_a_problem_and_open_sockets_live_on(f
     front.ready = False
     await front.status_is(503)
     answer = await front.client.get(f"{front.https}/x")
-    assert answer.headers["Retry-After"] == "5"
+    assert 5 <= int(answer.headers["Retry-After"]) <= 10
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["code"] == "unavailable"
     assert answer.headers["X-Request-Id"]
@@ -218,7 +218,7 @@ async def test_what_a_full_server_cannot_take_waits_and_is_then_refused(tmp_path
         assert (await waiting).status_code == httpx.codes.OK
     assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
     assert refused.headers["Content-Type"] == "application/problem+json"
-    assert refused.headers["Retry-After"] == "5"
+    assert 5 <= int(refused.headers["Retry-After"]) <= 10
     assert refused.json()["code"] == "unavailable"
     assert [request.path for request in front.seen] == ["/held", "/third"]
 
@@ -357,7 +357,7 @@ async def test_too_many_requests_of_one_address_are_refused_and_others_pass(tmp_
     assert other.status_code == httpx.codes.OK
     refused = answers[-1]
     assert refused.headers["Content-Type"] == "application/problem+json"
-    assert refused.headers["Retry-After"] == "5"
+    assert 5 <= int(refused.headers["Retry-After"]) <= 10
     assert refused.json()["code"] == "rate_limited"
     assert refused.headers["X-Request-Id"]
     assert len(front.seen) == 21, "what is refused never reaches a server"

@@ -8,6 +8,7 @@ from chatserver.errors import DeviceNotFound
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate
 from chatserver.http.parsing import answer, no_content, path_id
+from chatserver.http.room import check_room
 from chatserver.messaging.rendering import DeviceView, view_device
 
 if TYPE_CHECKING:
@@ -46,5 +47,7 @@ async def revoke_device(request: Request, device_id: str) -> HTTPResponse:
 async def issue_ticket(request: Request) -> HTTPResponse:
     """Create a ticket for one WebSocket, for web pages, which cannot set its headers."""
     caller = await authenticate(request)
+    # A page learns of a refused WebSocket nothing but that there is none; here it reads when to come back.
+    check_room(request.app.ctx)
     ticket = await request.app.ctx.devices.issue_ticket(caller)
     return answer(TicketAnswer(ticket=ticket, expires_in=TICKET_SECONDS), 201)

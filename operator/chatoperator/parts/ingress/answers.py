@@ -6,7 +6,13 @@ import json
 from dataclasses import dataclass
 
 RETRY_AFTER_SECONDS = 5
-"""What clients wait after 429 and 503: two check intervals and a bit."""
+"""What clients wait at least after 429 and 503: two check intervals and a bit."""
+
+RETRY_SPREAD_SECONDS = 5
+"""What some of them wait beyond it: thousands that are refused at one moment do not return at one moment."""
+
+RETRY_AFTER = f"%[rand({RETRY_SPREAD_SECONDS + 1}),add({RETRY_AFTER_SECONDS})]"
+"""The header's value as HAProxy writes it: whole seconds, other ones in each answer."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def http_errors() -> str:
 
 
 def _http_error(problem: ErrorAnswer) -> str:
-    retry = f" hdr Retry-After {RETRY_AFTER_SECONDS}" if problem.retry else ""
+    retry = f" hdr Retry-After {RETRY_AFTER}" if problem.retry else ""
     return (
         f"    http-error status {problem.status} content-type application/problem+json "
         f"string '{problem_body(problem)}' hdr Cache-Control no-store{retry}"

@@ -13,6 +13,12 @@ LIMIT_ENTRIES = 200_000
 IDLE_CONNECTIONS = 10
 """TCP connections of an address beside those that carry a request: browsers keep six to a host."""
 
+SPARE_SHARE = 50
+"""Of a proxy's connections one in so many is for answers alone: who is refused there has an answer at once, and leaves,
+where it would otherwise wait unanswered until somebody else does."""
+
+LEAST_SPARE = 10
+
 FRONT_NAME = "front"
 """Name of the port for an Ingress or a Gateway: its few addresses carry everybody's connections."""
 
@@ -83,6 +89,12 @@ def limit_connections(limits: ClientLimits, *, trusted_proxies: tuple[str, ...],
         f"    tcp-request {moment} track-sc1 src table connections unless {{ so_name {FRONT_NAME} }}{others}\n"
         f"    tcp-request {moment} reject if {{ sc1_conn_cur(connections) gt {most} }}\n"
     )
+
+
+def refuse_when_full(max_connections: int) -> str:
+    """Refuse a WebSocket with 503 once the proxy has nearly all its connections: 12,288 -> above 12,043."""
+    most = max_connections - max(LEAST_SPARE, max_connections // SPARE_SHARE)
+    return f"    http-request deny deny_status 503 if {{ fe_conn gt {most} }} {{ req.hdr(upgrade) -m found }}\n"
 
 
 def enforce(limits: ClientLimits) -> str:

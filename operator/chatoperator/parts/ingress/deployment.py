@@ -16,8 +16,9 @@ from chatoperator.metadata import (
     tls_secret_name,
 )
 from chatoperator.parts.chatserver.deployment import HTTP_PORT
-from chatoperator.parts.ingress import haproxy, telemetry
+from chatoperator.parts.ingress import haproxy
 from chatoperator.parts.ingress.clients import ClientLimits
+from chatoperator.parts.ingress.restarts import without_restart
 from chatoperator.parts.placement import placement, pod_metadata, tolerations
 from chatoperator.parts.pod import (
     SERVICE_USER_ID,
@@ -218,4 +219,4 @@ def deployment(cluster: ChatCluster, *, image: str, pull_policy: str, config: Ma
 
 def _restart_digest(config: Manifest) -> str:
     """Changes with what HAProxy restarts for."""
-    return digest({name: telemetry.without_restart(text) for name, text in config["data"].items()})
+    return digest({name: without_restart(text) for name, text in config["data"].items()})

@@ -14,6 +14,7 @@ from chatoperator.parts.ingress.clients import (
     enforce,
     expect_header,
     limit_connections,
+    refuse_when_full,
 )
 from chatoperator.parts.ingress.requests import (
     BODY_SECONDS,
@@ -91,7 +92,8 @@ class Route:
             PROXY protocol that names the client.
         fronted: Whether an Ingress or a Gateway in front ends TLS, and speaks plain HTTP to FRONT_PORT.
         hostnames: Of the chat, to which plain HTTP is redirected; empty where it has none.
-        max_connections: TCP connections of clients that this proxy has memory for; more wait to be accepted.
+        max_connections: TCP connections of clients that this proxy has memory for; more wait to be accepted. The last
+            ones are for refusing WebSockets.
         body_seconds: In which a body has to arrive that fits HAProxy's buffer.
     """
 
@@ -202,7 +204,7 @@ frontend https
     # {SCRIPT_NAME} keeps the list, by the certificate that is served: another one needs no reload.
     acl promised str(promised) -f virt@hsts
     http-after-response set-header Strict-Transport-Security "max-age=31536000" if promised {{ ssl_fc }}
-{enforce(route.limits)}{_deny_metrics()}
+{enforce(route.limits)}{refuse_when_full(route.max_connections)}{_deny_metrics()}
     default_backend chatserver
 
 backend chatserver

@@ -1,8 +1,4 @@
-"""What HAProxy reports: its log, and its page of metrics; and that no pod restarts for them. Pure.
-
-A chat's HAProxy restarts neither for what it reports nor for a comment: an upgrade of the operator brings both to the
-pods that start from then on.
-"""
+"""What HAProxy reports: its log, and its page of metrics. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ _PAGE = "{ path /metrics }"
 DEFAULT_SCOPES = "scope=global&scope=frontend&scope=backend"
 """Of the metrics, where a scrape names none: about 300 series. The scope `server` has 57 for each of 150 slots."""
 
-_LIMIT_PAGE = f"    http-request set-query {DEFAULT_SCOPES} if {_PAGE} !{{ query -m len ge 1 }}\n"
+LIMIT_PAGE = f"    http-request set-query {DEFAULT_SCOPES} if {_PAGE} !{{ query -m len ge 1 }}\n"
 
-PAGE = f"{_LIMIT_PAGE}    http-request use-service prometheus-exporter if {_PAGE}\n"
+PAGE = f"{LIMIT_PAGE}    http-request use-service prometheus-exporter if {_PAGE}\n"
 """Rules of the frontend that answers scrapes. A query of the scrape counts instead of the default: `?scope=server`."""
 
 
@@ -21,7 +17,7 @@ def _format(fields: dict[str, str]) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
 
 
-_FIRST_FIELDS = {
+_FIELDS_OF_0_1_0 = {
     "event": '"request"',
     "timestamp": "%Ts.%ms",
     "client": '"%ci"',
@@ -37,7 +33,7 @@ _FIRST_FIELDS = {
 """Of release 0.1.0, whose pods keep it until they restart for something else."""
 
 _FIELDS = {
-    **_FIRST_FIELDS,
+    **_FIELDS_OF_0_1_0,
     # When the line is written, as in the servers' lines. Also without a request, unlike request_date.
     "timestamp": '"%[date(0,us),us_utime(%Y-%m-%dT%H:%M:%S.%6NZ)]"',
     "queue_milliseconds": "%Tw",
@@ -46,16 +42,4 @@ _FIELDS = {
 LOG_FORMAT = _format(_FIELDS)
 """One JSON object a request. Paths without their query, which can carry tickets; no header of the client."""
 
-
-_COMMENTS = {"(tls/self_signed.py)": "(certificates.py)"}
-"""Comments of the script, and what they were in release 0.1.0."""
-
-
-def without_restart(text: str) -> str:
-    """A file of the configuration as far as a running HAProxy restarts for it: as release 0.1.0 has it.
-
-    All of release 0.1.0's texts count, its comments too: their hash is in the template of running pods.
-    """
-    for now, was in {LOG_FORMAT: _format(_FIRST_FIELDS), _LIMIT_PAGE: "", **_COMMENTS}.items():
-        text = text.replace(now, was)
-    return text
+LOG_FORMAT_OF_0_1_0 = _format(_FIELDS_OF_0_1_0)
