@@ -13,6 +13,7 @@ import resource
 import sys
 from pathlib import Path
 
+from bench import builds
 from bench.peers import programs
 from bench.plan import PARTS, Plan
 from bench.report import drawings, render
@@ -33,11 +34,11 @@ def main() -> int:
         return 0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if options.fetch or (not options.no_peers and _may_fetch()):
+    if options.fetch or (not options.no_peers and "compare" in options.only and _may_fetch()):
         for failure in programs.fetch():
             print(f"not to be had: {failure}", file=sys.stderr)
     if options.fetch:
-        return 1 if programs.missing() else 0
+        return 0 if builds.installed() and not programs.missing() else 1
     sizes = {"quick": QUICK, "smoke": SMOKE}.get(options.size, Sizes())
     plan = Plan(sizes, peers=not options.no_peers, only=options.only)
     figures = plan.run(" ".join(["python -m bench", *sys.argv[1:]]))
@@ -56,7 +57,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--no-peers", action="store_true", help="measure only our chat")
-    parser.add_argument("--fetch", action="store_true", help="download the peers' programs and exit")
+    parser.add_argument(
+        "--fetch",
+        action="store_true",
+        help="make what a run needs (the peers, the old and the compiled chatserver) and exit",
+    )
     parser.add_argument("--output", type=Path, help="folder of the report (default: docs/benchmarks and .local/bench)")
     return parser.parse_args()
 

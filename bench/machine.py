@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.builds import HERE
 from bench.filling import Filling
 from chatoperator.parts.database.tuning import derive
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
+from tests.support.valkey import bus_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.builds import Build
     from bench.orders import Person, Wire
+    from tests.support.valkey import ValkeyProcess
 
 DURABLE = "\n".join(
     f"{name} = {value}"
@@ -34,6 +40,9 @@ UNREACHED_PER_MINUTE = 10**9
 MAX_CONNECTIONS = 19_000
 """Connections of a server: below the 20,000 files that a process may open on machines like this one."""
 
+START_SECONDS = 120
+"""Longest start of a server: many start side by side."""
+
 
 @dataclass(slots=True)
 class Chat:
@@ -43,6 +52,7 @@ class Chat:
         servers: all on the same database.
         database: name of that database in the cluster.
         wire: ``chat``, or ``rest`` to send by REST.
+        valkey: their bus; None: PostgreSQL.
     """
 
     postgres: PostgresCluster
@@ -52,6 +62,7 @@ class Chat:
     wire: Wire = "chat"
     name: str = "ChatCluster"
     authority: str = ""
+    valkey: ValkeyProcess | None = None
 
     @property
     def urls(self) -> list[str]:
@@ -68,7 +79,8 @@ class Chat:
 
     def processes(self) -> dict[str, list[int]]:
         """Return the ids of the processes by kind."""
-        return {"server": [server.pid for server in self.servers], "database": self.postgres.processes()}
+        bus = {} if self.valkey is None else {"bus": [self.valkey.pid]}
+        return {"server": [server.pid for server in self.servers], "database": self.postgres.processes(), **bus}
 
     def stored(self) -> int:
         """Return the number of messages in the database."""
@@ -76,34 +88,51 @@ class Chat:
 
 
 @contextlib.contextmanager
-def durable_postgres() -> Iterator[PostgresCluster]:
-    """Run the PostgreSQL that everything compared uses, and stop it."""
-    with PostgresCluster(DURABLE) as postgres:
+def durable_postgres(settings: str = "") -> Iterator[PostgresCluster]:
+    """Run the PostgreSQL that everything compared uses, and stop it.
+
+    Args:
+        settings: lines of postgresql.conf that outdo the others.
+    """
+    with PostgresCluster(f"{DURABLE}\n{settings}") as postgres:
         yield postgres
 
 
 @contextlib.contextmanager
-def chat(postgres: PostgresCluster, servers: int = 1, database: str | None = None) -> Iterator[Chat]:
+def chat(
+    postgres: PostgresCluster,
+    servers: int = 1,
+    database: str | None = None,
+    *,
+    build: Build = HERE,
+    valkey: ValkeyProcess | None = None,
+    pool_size: int = 8,
+) -> Iterator[Chat]:
     """Run chatservers, by default on a separate database, and stop them."""
     if database is None:
         database = postgres.create_database()
-        migrate(postgres.dsn(database))
+        migrate(postgres.dsn(database), build.python)
     with contextlib.ExitStack() as stack:
-        started = [
-            stack.enter_context(
-                ServerProcess(
-                    postgres.dsn(database),
-                    f"bench-{number}",
-                    # On, as in production, but too high for the generator's users, who write faster than any person.
-                    CHAT_MESSAGES_PER_USER_PER_MINUTE=UNREACHED_PER_MINUTE,
-                    CHAT_STORED_BYTES_PER_USER_PER_HOUR=2**50,
-                    CHAT_REQUESTS_PER_DEVICE_PER_MINUTE=UNREACHED_PER_MINUTE,
-                    CHAT_MAX_CONNECTIONS=MAX_CONNECTIONS,
-                    CHAT_LOG_LEVEL="INFO",
-                )
+        made = [
+            ServerProcess(
+                postgres.dsn(database),
+                f"bench-{number}",
+                # On, as in production, but too high for the generator's users, who write faster than any person.
+                CHAT_MESSAGES_PER_USER_PER_MINUTE=UNREACHED_PER_MINUTE,
+                CHAT_STORED_BYTES_PER_USER_PER_HOUR=2**50,
+                CHAT_REQUESTS_PER_DEVICE_PER_MINUTE=UNREACHED_PER_MINUTE,
+                CHAT_MAX_CONNECTIONS=MAX_CONNECTIONS,
+                CHAT_DATABASE_POOL_SIZE=pool_size,
+                CHAT_LOG_LEVEL="INFO",
+                **bus_environment([] if valkey is None else [valkey]),
             )
             for number in range(servers)
         ]
-        for server in started:
+        for server in made:
+            server.python, server.start_seconds = build.python, START_SECONDS
+            stack.push(server)
+        with ThreadPoolExecutor(os.cpu_count()) as starting:
+            list(starting.map(ServerProcess.__enter__, made))
+        for server in made:
             server.wait_ready()
-        yield Chat(postgres, started, database, Filling(postgres, database))
+        yield Chat(postgres, made, database, Filling(postgres, database), valkey=valkey)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ GENERATORS = 2
 
 WARM_UP_CONNECTIONS = 20
 """Connections opened and closed before memory is measured: the first ones allocate what later ones reuse."""
+
+FAILURES = (AssertionError, RuntimeError, OSError, subprocess.SubprocessError)
+"""Errors of a scenario after which the next one can still run."""
 
 
 class RowsDiffer(AssertionError):

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import chain, limits, machine, measure, scenarios
+from bench import chain, limits, machine, measure, scaling, scenarios
 from bench.interpreter import built
+from bench.measure import FAILURES
 from bench.peers import ejabberd, prosody, synapse
 from bench.peers.programs import NotHereError
 from bench.ratios import ratios
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 PARTS = ("compare", "receipts", "herd", "groups", "rest", "first-sync", "chain", "servers", "stored")
 """The parts of a run; `compare` is A, B and C of our chat, its peers and the physical limit."""
-
-FAILURES = (AssertionError, RuntimeError, OSError, subprocess.SubprocessError)
-"""Errors of a scenario after which the next one can still run."""
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,7 +60,6 @@ class Plan:
             whole: dict[str, tuple[str, Callable[[], list[Row]]]] = {
                 "herd": ("herd", lambda: scenarios.reconnect_storm(postgres, sizes)),
                 "chain": ("chain", lambda: chain.whole_chain(postgres, sizes)),
-                "servers": ("servers", lambda: scenarios.more_servers(postgres, sizes)),
                 "stored": ("stored", lambda: scenarios.more_messages(postgres, sizes)),
             }
             alone = {
@@ -75,6 +72,8 @@ class Plan:
                 if part in whole:
                     name, scenario = whole[part]
                     self._part(name, scenario)
+            if "servers" in self._only:
+                self._servers()
             if any(part in alone for part in self._only):
                 self._alone(postgres, [alone[part] for part in self._only if part in alone])
             version = postgres.sql("SHOW server_version")
@@ -161,6 +160,13 @@ class Plan:
         with machine.chat(postgres) as chat:
             for name, scenario in parts:
                 self._part(name, functools.partial(scenario, chat, self._sizes))
+
+    def _servers(self) -> None:
+        found = scaling.more_servers(self._sizes)
+        self._skipped |= found.skipped
+        self._failed |= found.failed
+        for name, rows in found.parts.items():
+            self._part(name, functools.partial(list, rows))
 
     def _part(self, name: str, scenario: Callable[[], list[Row]]) -> list[Row]:
         started = time.monotonic()

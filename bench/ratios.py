@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.builds import OLD_COMMIT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    Parts = Mapping[str, Sequence[Mapping[str, Any]]]
 
 OURS = "ChatCluster"
 COMPARED_RATE = 1000
 PEERS = ("ejabberd", "Prosody", "Synapse")
+BUSES = {"Valkey": "", "PostgreSQL": "_postgresql"}
+"""Endings of the ratios of several servers by their bus."""
 
 
-def ratios(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float | None]:
+def ratios(parts: Parts) -> dict[str, float | None]:
     """Return the ratios of a run; None for parts that were not measured.
 
     Args:
@@ -39,13 +45,15 @@ def ratios(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float 
         **{f"kib_per_idle_connection_{peer.lower()}": _kib(parts, peer) for peer in PEERS},
         **_with_receipts(parts, inserts),
         **_chat_alone(parts),
+        **_beside_old(parts),
+        **{name + ending: value for bus, ending in BUSES.items() for name, value in _servers(parts, bus).items()},
         "durable_per_second": ours,
         "pgbench_per_second": None if inserts is None else round(inserts),
     }
     return {name: None if value is None else round(value, 3) for name, value in found.items()}
 
 
-def _with_receipts(parts: Mapping[str, Sequence[Mapping[str, Any]]], inserts: float | None) -> dict[str, float | None]:
+def _with_receipts(parts: Parts, inserts: float | None) -> dict[str, float | None]:
     most, at_1000, half = parts.get("receipts") or (None, None, None)
     return {
         "durable_with_receipts_vs_pgbench": _ratio(_value(most, "messages/s"), inserts),
@@ -54,22 +62,62 @@ def _with_receipts(parts: Mapping[str, Sequence[Mapping[str, Any]]], inserts: fl
     }
 
 
-def _chat_alone(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float | None]:
+def _chat_alone(parts: Parts) -> dict[str, float | None]:
     storm = next(iter(parts.get("herd", ())), None)
     chain = next(iter(reversed(parts.get("chain", ()))), None)
-    servers, stored = parts.get("servers", ()), parts.get("stored", ())
+    stored = parts.get("stored", ())
     return {
         "herd_all_synced_seconds": _value(storm, "all synced s"),
         "herd_steady_p99_ms": _value(storm, "steady users' ms", "p99"),
         "chain_connections": _value(chain, "connections"),
         "chain_p99_ms_with_all_connections": _value(chain, "delivered", "p99"),
-        **{
-            f"durable_{row['servers']}_servers_vs_1": _ratio(row["messages/s"], servers[0]["messages/s"])
-            for row in servers[1:]
-        },
         "p50_most_stored_vs_least": _ends(stored, "p50"),
         "p99_most_stored_vs_least": _ends(stored, "p99"),
     }
+
+
+def _beside_old(parts: Parts) -> dict[str, float | None]:
+    """Return the ratios of one server of this commit to one of the old commit."""
+    now, old = _of(parts, "servers"), _old(parts, "servers")
+    most, old_most = _of(parts, "servers most"), _old(parts, "servers most")
+    half, old_half = _of(parts, "servers half"), _old(parts, "servers half")
+    inserts = max((row["per_second"] for row in parts.get("servers inserts", ())), default=None)
+    return {
+        "cpu_at_1000_vs_old": _ratio(_cpu(now), _cpu(old)),
+        "p50_ms_at_1000_above_old": _difference(_value(now, "delivered", "p50"), _value(old, "delivered", "p50")),
+        "p99_at_half_rate_vs_old": _ratio(_value(half, "delivered", "p99"), _value(old_half, "delivered", "p99")),
+        "server_cpu_at_most_vs_old": _ratio(_value(most, "cpu us", "server"), _value(old_most, "cpu us", "server")),
+        "durable_vs_old": _ratio(_value(most, "messages/s"), _value(old_most, "messages/s")),
+        "durable_vs_pgbench_in_turns": _ratio(_value(most, "messages/s"), inserts),
+    }
+
+
+def _servers(parts: Parts, bus: str) -> dict[str, float | None]:
+    """Return the ratios of several servers with a bus to one."""
+    cost = {servers: _cpu(_of(parts, "servers", bus, servers)) for servers in (4, 16, 64)}
+    most = {servers: _value(_of(parts, "servers most", bus, servers), "messages/s") for servers in (1, 2, 4)}
+    many = _of(parts, "servers", bus, 64)
+    return {
+        "cpu_at_1000_4_servers_vs_old_1": _ratio(cost[4], _cpu(_old(parts, "servers"))),
+        "cpu_at_1000_64_servers_vs_16": _ratio(cost[64], cost[16]),
+        "per_second_at_1000_64_servers": _value(many, "messages/s"),
+        "p99_ms_at_1000_64_servers": _value(many, "delivered", "p99"),
+        "durable_2_servers_vs_1": _ratio(most[2], most[1]),
+        "durable_4_servers_vs_1": _ratio(most[4], most[1]),
+    }
+
+
+def _of(parts: Parts, part: str, bus: str = "PostgreSQL", servers: int = 1) -> Mapping[str, Any] | None:
+    rows = (row for row in parts.get(part, ()) if row["chatserver"] != OLD_COMMIT)
+    return next((row for row in rows if (row["bus"], row["servers"]) == (bus, servers)), None)
+
+
+def _old(parts: Parts, part: str) -> Mapping[str, Any] | None:
+    return next((row for row in parts.get(part, ()) if row["chatserver"] == OLD_COMMIT), None)
+
+
+def _cpu(row: Mapping[str, Any] | None) -> float | None:
+    return _value(row, "cpu us", "without generator")
 
 
 def _ends(rows: Sequence[Mapping[str, Any]], place: str) -> float | None:
@@ -86,7 +134,7 @@ def _at(rows: Sequence[Mapping[str, Any]], subject: str) -> Mapping[str, Any] | 
     return next((row for row in rows if row["subject"] == subject and row["rate"] == COMPARED_RATE), None)
 
 
-def _kib(parts: Mapping[str, Sequence[Mapping[str, Any]]], subject: str) -> float | None:
+def _kib(parts: Parts, subject: str) -> float | None:
     """Return the memory per connection at the largest number of connections."""
     mine = [row for row in parts.get("memory", ()) if row["subject"] == subject]
     return mine[-1]["KiB each"] if mine else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench import plots
+from bench.builds import OLD_COMMIT
 from bench.ratios import OURS, PEERS
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ TITLES = {
     "rest": "F: sends by REST",
     "first sync": "G: the first sync of a new device",
     "chain": "H: the whole chain",
-    "servers": "I: more server processes",
+    "servers": "I: more server processes, at 1,000/s",
+    "servers idle": "I: the same, with nobody connected",
+    "servers most": "I: most durable messages a second of more server processes",
+    "servers half": "I: one server at half of its most",
+    "servers inserts": "I: pgbench in the same turns",
     "stored": "I: more stored messages",
 }
 """Titles of the parts, in the order of the report."""
@@ -86,7 +91,24 @@ def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]
     }
     if memory:
         found["memory"] = plots.bars("KiB of server memory an idle connection", memory)
+    cost = {
+        bus: [(row["servers"], row["cpu us"]["without generator"]) for row in rows]
+        for bus, rows in _by_bus(parts.get("servers", ())).items()
+    }
+    if cost:
+        found["servers"] = plots.lines(
+            "CPU microseconds per message at 1,000/s: server, database and bus", "server processes", cost
+        )
     return found
+
+
+def _by_bus(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of several servers by their bus, and the one of the old commit."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: int(row["servers"])):
+        old = row["chatserver"] == OLD_COMMIT
+        found.setdefault(f"one server of {OLD_COMMIT}" if old else row["bus"], []).append(row)
+    return dict(sorted(found.items(), reverse=True))
 
 
 def _best_rows(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:

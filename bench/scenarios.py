@@ -183,15 +183,6 @@ def first_sync(chat: Chat, sizes: Sizes) -> list[Row]:
     return rows
 
 
-def more_servers(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
-    """I: the same load on several server processes; senders and recipients are on different ones."""
-    rows = []
-    for count in sizes.servers:
-        with machine.chat(postgres, count) as chat:
-            rows.append({"servers": count, **_most_and_steady(chat, chat.pairs(sizes.pairs), sizes)})
-    return rows
-
-
 def more_messages(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
     """I: the same load with many messages stored, in the chats that are written to as in others."""
     rows = []
@@ -213,10 +204,9 @@ def more_messages(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
 
 def _most_and_steady(chat: Chat, pairs: list[list[Person]], sizes: Sizes) -> Row:
     window = sizes.windows[-1]
-    spread = len(chat.servers) > 1
     warm_up(chat, pairs, sizes.warm_up_seconds)
-    most = loaded(chat, ordered(chat, pairs, mode="closed", seconds=sizes.seconds, window=window, spread=spread))
-    at_1000 = loaded(chat, ordered(chat, pairs, mode="open", seconds=sizes.seconds, rate=1000.0, spread=spread))
+    most = loaded(chat, ordered(chat, pairs, mode="closed", seconds=sizes.seconds, window=window))
+    at_1000 = loaded(chat, ordered(chat, pairs, mode="open", seconds=sizes.seconds, rate=1000.0))
     times = at_1000.times()
     return {
         "messages/s": round(most.acked_per_second),

@@ -28,7 +28,11 @@ class Sizes:
         first_syncs: chats of a user, and messages in each.
         chain: connections to one chatserver through two HAProxy with TLS.
         stored: messages in the database.
-        servers: processes.
+        servers: processes, each number with each bus, beside one of the old commit.
+        many_servers: the same, only at 1,000/s.
+        rounds: in each, all of these are loaded one after the other.
+        round_seconds: of each of these loads.
+        compiled: whether they run the modules that are compiled in the image as there, and not interpreted.
         pgbench_clients: the best counts.
         commits: bare ones, one after the other.
     """
@@ -52,6 +56,10 @@ class Sizes:
     chain: int = 10_000
     stored: tuple[int, ...] = (10_000, 1_000_000, 10_000_000)
     servers: tuple[int, ...] = (1, 2, 4)
+    many_servers: tuple[int, ...] = (16, 64)
+    rounds: int = 3
+    round_seconds: float = 4
+    compiled: bool = True
     pgbench_clients: tuple[int, ...] = (16, 32, 64)
     commits: int = 3000
 
@@ -65,7 +73,8 @@ QUICK = Sizes(
     synapse_idle=(200,),
     first_syncs=((50, 50),),
     stored=(10_000, 1_000_000),
-    servers=(1, 2, 4),
+    rounds=2,
+    round_seconds=3,
     pgbench_clients=(32, 64),
     commits=1000,
 )
@@ -89,7 +98,11 @@ SMOKE = Sizes(
     first_syncs=((3, 2),),
     chain=20,
     stored=(100,),
-    servers=(2,),
+    servers=(1, 2),
+    many_servers=(3,),
+    rounds=1,
+    round_seconds=0.5,
+    compiled=False,
     pgbench_clients=(2,),
     commits=20,
 )

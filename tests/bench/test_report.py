@@ -22,6 +22,14 @@ def latency(subject: str, rate: int, p50: float, p99: float, **more: object) -> 
     return {"subject": subject, "rate": rate, "acked": times(1, 1), "delivered": times(p50, p99), **more}
 
 
+def servers(
+    chatserver: str, bus: str, count: int, *, per_second: int = 1000, cpu: int = 100, p50: float = 1.0, p99: float = 9.0
+) -> dict[str, Any]:
+    costs = {"server": cpu, "database": 0, "generator": 50, "without generator": cpu}
+    row = {"chatserver": chatserver, "bus": bus, "servers": count, "messages/s": per_second, "cpu us": costs}
+    return row | {"delivered": times(p50, p99)}
+
+
 PARTS: dict[str, list[dict[str, Any]]] = {
     "inserts": [{"clients": 32, "per_second": 10_000.0}, {"clients": 64, "per_second": 12_500.4}],
     "commits": [{"commits": 9, "ms": times(1.5, 2.0)}],
@@ -42,7 +50,28 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"messages/s": 5000, "delivered": times(3, 8)},
     ],
     "chain": [{"through": "nothing", "connections": 200}, {"connections": 10_000, "delivered": times(2, 9)}],
-    "servers": [{"servers": 1, "messages/s": 10_000}, {"servers": 2, "messages/s": 16_000}],
+    "servers": [
+        servers("490b79d", "PostgreSQL", 1, cpu=600, p50=2.5),
+        servers("compiled", "PostgreSQL", 1, cpu=300, p50=3.0),
+        servers("compiled", "PostgreSQL", 4, cpu=1200),
+        servers("compiled", "Valkey", 1, cpu=330),
+        servers("compiled", "Valkey", 4, cpu=750),
+        servers("compiled", "Valkey", 16, cpu=800),
+        servers("compiled", "Valkey", 64, cpu=920, p99=40.0),
+    ],
+    "servers most": [
+        servers("490b79d", "PostgreSQL", 1, per_second=8000, cpu=70),
+        servers("compiled", "PostgreSQL", 1, per_second=10_000, cpu=49),
+        servers("compiled", "PostgreSQL", 2, per_second=9000),
+        servers("compiled", "Valkey", 1, per_second=10_000),
+        servers("compiled", "Valkey", 2, per_second=16_000),
+    ],
+    "servers half": [
+        servers("490b79d", "PostgreSQL", 1, p99=80.0),
+        servers("compiled", "PostgreSQL", 1, p99=20.0),
+        servers("compiled", "Valkey", 1, p99=30.0),
+    ],
+    "servers inserts": [{"clients": 32, "per_second": 7000.0}, {"clients": 64, "per_second": 8000.0}],
     "stored": [
         {"stored": 10_000, "delivered at 1,000/s": times(2, 5)},
         {"stored": 1_000_000, "delivered at 1,000/s": times(2, 6)},
@@ -64,9 +93,25 @@ def test_ratios_compare_the_best_of_each_in_one_run() -> None:
     assert found["p99_ms_at_1000_with_receipts"] == 6.0
     assert found["p99_ms_at_half_rate_with_receipts"] == 8.0
     assert found["kib_per_idle_connection"] == 18.5
-    assert found["durable_2_servers_vs_1"] == 1.6
     assert found["p99_most_stored_vs_least"] == 1.2
     assert found["chain_connections"] == 10_000
+
+
+def test_servers_are_compared_with_the_old_one_and_with_fewer_by_their_bus() -> None:
+    found = ratios(PARTS)
+    assert found["cpu_at_1000_vs_old"] == 0.5
+    assert found["cpu_at_1000_4_servers_vs_old_1"] == 1.25
+    assert found["cpu_at_1000_4_servers_vs_old_1_postgresql"] == 2.0
+    assert found["cpu_at_1000_64_servers_vs_16"] == 1.15
+    assert found["cpu_at_1000_64_servers_vs_16_postgresql"] is None
+    assert found["p99_ms_at_1000_64_servers"] == 40.0
+    assert found["p50_ms_at_1000_above_old"] == 0.5
+    assert found["p99_at_half_rate_vs_old"] == 0.25
+    assert found["server_cpu_at_most_vs_old"] == 0.7
+    assert found["durable_vs_old"] == 1.25
+    assert found["durable_vs_pgbench_in_turns"] == 1.25
+    assert found["durable_2_servers_vs_1"] == 1.6
+    assert found["durable_2_servers_vs_1_postgresql"] == 0.9
 
 
 def test_what_was_not_measured_has_no_ratio() -> None:
@@ -110,7 +155,7 @@ def test_the_report_says_what_was_skipped_and_what_failed() -> None:
 
 def test_every_drawing_is_a_document() -> None:
     drawn = drawings(PARTS)
-    assert set(drawn) == {"throughput", "cpu", "latency", "memory"}
+    assert set(drawn) == {"throughput", "cpu", "latency", "memory", "servers"}
     for document in drawn.values():
         assert ET.fromstring(document).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - made by ourselves
     assert drawings({}) == {}

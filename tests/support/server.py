@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 START_SECONDS = 30
 """Seconds a server may take to start on a loaded machine."""
 
-_COMMAND = [sys.executable, "-m", "chatserver"]
-
 
 def environment(dsn: str, **settings: str | float) -> dict[str, str]:
     """Return the environment of a server whose drain is short enough for tests."""
@@ -46,9 +44,10 @@ def environment(dsn: str, **settings: str | float) -> dict[str, str]:
     }
 
 
-def migrate(dsn: str) -> None:
+def migrate(dsn: str, python: str = sys.executable) -> None:
     """Bring a database's schema up to date with the real command."""
-    subprocess.run([*_COMMAND, "migrate"], env=environment(dsn), check=True, capture_output=True, timeout=60)
+    command = [python, "-m", "chatserver", "migrate"]
+    subprocess.run(command, env=environment(dsn), check=True, capture_output=True, timeout=120)
 
 
 class ServerProcess:
@@ -60,6 +59,7 @@ class ServerProcess:
         metrics_url: where Prometheus scrapes it.
         prefix: goes before its command; set it before it starts.
         start_seconds: it may take to start.
+        python: runs it; another environment's has another chatserver.
     """
 
     def __init__(self, dsn: str, name: str, **settings: str | float) -> None:
@@ -69,6 +69,7 @@ class ServerProcess:
         self.metrics_url = ""
         self.prefix: Sequence[str] = ()
         self.start_seconds: float = START_SECONDS
+        self.python = sys.executable
         self._folder = tempfile.TemporaryDirectory(prefix="chat-server-")
         self._log = Path(self._folder.name) / "log"
         self._environment = environment(dsn, CHAT_SERVER_NAME=name, **settings)
@@ -104,7 +105,7 @@ class ServerProcess:
         """Start the process without waiting for it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.prefix, *_COMMAND, "serve"],
+                [*self.prefix, self.python, "-m", "chatserver", "serve"],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -150,7 +151,7 @@ class ServerProcess:
 
     def wait_ready(self, query: str = "") -> None:
         """Wait until ``/readyz`` answers 200."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while httpx.get(f"{self.url}/readyz{query}", verify=NO_TLS, trust_env=False).status_code != httpx.codes.OK:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} is not ready:\n{self.log_text()}")

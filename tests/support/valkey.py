@@ -82,6 +82,12 @@ class ValkeyProcess:
         """As of CHAT_BUS_URLS."""
         return f"valkey://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, empty, and wait until it answers."""
         command = [str(program()), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
