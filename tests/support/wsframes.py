@@ -32,3 +32,18 @@ def frame(
     if masked:
         payload = MASK + bytes(byte ^ MASK[at % 4] for at, byte in enumerate(payload))
     return bytes([flags | opcode]) + size + payload
+
+
+def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """Return the opcode and payload of each whole frame of a server, which masks none, and the bytes behind them."""
+    found, at = [], 0
+    while len(data) - at >= 2:
+        length, start = data[at + 1], at + 2
+        if length > 125:
+            size = 2 if length == 126 else 8
+            length, start = int.from_bytes(data[start : start + size]), start + size
+        if len(data) < start + length:
+            break
+        found.append((data[at] & 0x0F, data[start : start + length]))
+        at = start + length
+    return found, data[at:]
