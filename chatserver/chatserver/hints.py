@@ -29,15 +29,42 @@ class MembershipChange(msgspec.Struct, frozen=True, array_like=True):
     user_ids: tuple[int, ...]
 
 
+class HintRow(msgspec.Struct, frozen=True, array_like=True):
+    """A message as its server has rendered it.
+
+    Attributes:
+        created_at_us: its time in the database, in microseconds since 1970.
+        frame: what connections get.
+    """
+
+    seq: int
+    from_id: int
+    client_id: str
+    created_at_us: int
+    frame: msgspec.Raw
+
+
+class ChatRows(msgspec.Struct, frozen=True, array_like=True):
+    """Messages that one batch stored in a chat, one after the other.
+
+    Attributes:
+        user_ids: who may see them: the members at their commit.
+    """
+
+    chat_id: int
+    user_ids: Sequence[int]
+    rows: Sequence[HintRow]
+
+
 class Hint(
     msgspec.Struct,
     frozen=True,
     omit_defaults=True,
-    rename={"origin": "o", "ranges": "c", "members": "m", "is_batch": "b"},
+    rename={"origin": "o", "ranges": "c", "members": "m", "is_batch": "b", "rows": "r"},
 ):
-    """What one server sends to the others: where to read, never the data itself.
+    """What one server sends to the others: where to read, and by Valkey small messages as well, so that nobody reads.
 
-    A lost hint costs latency, never a message. It never contains the text of a message.
+    A lost hint costs latency, never a message. What NOTIFY and slots carry of it never contains the text of a message.
 
     Attributes:
         origin: CHAT_SERVER_NAME of the sender. PostgreSQL sends the hint back to its origin too.
@@ -51,6 +78,7 @@ class Hint(
         relations: pairs of users of whom one has blocked the other, or no longer.
         profiles: users whose profile changed.
         is_batch: the rows are messages that the origin's writer stored and delivers to its own connections itself.
+        rows: what is in `ranges`, or a part of it. Only `encode_with_rows` encodes it.
         to: ids of the users whom all of it concerns; None: see ``audiences``. Not sent.
         audiences: by chat, ids of the users whom its rows concern; a chat that is missing: everybody. Not sent.
     """
@@ -66,6 +94,7 @@ class Hint(
     relations: tuple[tuple[int, int], ...] = ()
     profiles: tuple[int, ...] = ()
     is_batch: bool = False
+    rows: tuple[ChatRows, ...] = ()
     to: tuple[int, ...] | None = None
     audiences: dict[int, Sequence[int]] | None = None
 
@@ -97,15 +126,21 @@ class Hint(
         return [payload.decode() for payload in payloads]
 
     def encode_whole(self) -> str:
-        """Encode as one JSON text of any length."""
+        """Encode as one JSON text of any length, without `rows`."""
         return _HINT_ENCODER.encode(self._content()).decode()
 
+    def encode_with_rows(self) -> str:
+        """Encode as one line of JSON of any length."""
+        return _HINT_ENCODER.encode(replace(self, to=None, audiences=None)).decode()
+
     def _content(self) -> Hint:
-        """Return what is sent of it."""
-        return self if self.to is None and self.audiences is None else replace(self, to=None, audiences=None)
+        """Return what every bus may carry."""
+        if self.to is None and self.audiences is None and not self.rows:
+            return self
+        return replace(self, rows=(), to=None, audiences=None)
 
     @staticmethod
-    def decode(payload: str) -> Hint:
+    def decode(payload: str | bytes) -> Hint:
         """Decode a JSON text; unknown fields of newer servers are ignored.
 
         Raises:
@@ -160,6 +195,7 @@ def _merged_kind(hints: Sequence[Hint]) -> Hint:
         relations=_each(hint.relations for hint in hints),
         profiles=_each(hint.profiles for hint in hints),
         is_batch=hints[0].is_batch,
+        rows=tuple(item for hint in hints for item in hint.rows),
         to=None if hints[0].to is None else _each(hint.to or () for hint in hints),
         audiences=_merged_audiences(hints),
     )

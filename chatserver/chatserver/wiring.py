@@ -17,6 +17,7 @@ from chatserver.fanout.delivery import Deliverer
 from chatserver.fanout.hub import Hub
 from chatserver.fanout.polling import Polls
 from chatserver.fanout.push_times import PushTimes
+from chatserver.fanout.rendered_rows import RenderedRows
 from chatserver.fanout.sweeping import HintSweep
 from chatserver.fanout.syncing import Syncs
 from chatserver.fanout.valkey.bus import ValkeyBus
@@ -67,14 +68,17 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     mover = Mover(hub, chance)
     health = Health(database, metrics)
     devices_service = Devices(database, on_ended=hub.sign_out)
+    # NOTIFY never carries messages.
+    rendered = None if settings.bus.bus_type == "PostgreSQL" else RenderedRows()
     deliverer = Deliverer(
         database,
         devices_service,
         hub,
         metrics.delivery,
         register=lambda user_ids: bus.register(user_ids),  # noqa: PLW0108 - the bus is made below: it calls the deliverer
+        rendered=rendered,
     )
-    bus = _make_bus(settings, metrics, database, hub, deliverer)
+    bus = _make_bus(settings, metrics, database, hub, deliverer, rendered)
     database.hints.publish_by(bus.publish)
     writer = MessageWriter(database, deliverer.own_batches, times=WriteTimes(metrics.database))
     sockets = Sockets()
@@ -149,7 +153,14 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
     )
 
 
-def _make_bus(settings: Settings, metrics: Metrics, database: Database, hub: Hub, deliverer: Deliverer) -> Bus:
+def _make_bus(
+    settings: Settings,
+    metrics: Metrics,
+    database: Database,
+    hub: Hub,
+    deliverer: Deliverer,
+    rendered: RenderedRows | None,
+) -> Bus:
     postgres = PostgresBus(
         database.listen,
         partial(notify, database),
@@ -161,7 +172,7 @@ def _make_bus(settings: Settings, metrics: Metrics, database: Database, hub: Hub
             seconds, sent_at=sent_at, received_at=received_at
         ),
     )
-    if settings.bus.bus_type == "PostgreSQL":
+    if rendered is None:
         return postgres
     bus = ValkeyBus(
         settings.bus,
@@ -169,6 +180,7 @@ def _make_bus(settings: Settings, metrics: Metrics, database: Database, hub: Hub
         server_name=settings.server_name,
         users=hub.following.users,
         members_of=hub.members.of,
+        rows_of=rendered.take,
         callbacks=Callbacks(
             on_hint=deliverer.receive,
             on_listening=deliverer.hints_were_missed,

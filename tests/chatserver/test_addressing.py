@@ -1,24 +1,42 @@
 """Whom which part of a hint concerns."""
 
+from msgspec import Raw
+
 from chatserver.fanout.valkey.addressing import Addressed, addressed
-from chatserver.hints import Hint, MembershipChange, merged
+from chatserver.hints import ChatRows, Hint, HintRow, MembershipChange, merged
 from chatserver.model import SeqRange
 
 ORIGIN = "server-1"
 A, B = SeqRange(1, 5, 7), SeqRange(2, 1, 1)
+ROWS = ChatRows(1, (20, 21), (HintRow(5, 20, "id", 0, Raw(b'{"text":"secret"}')),))
+CARRIED = {1: (ROWS,)}
 MEMBERS = {1: (10, 11), 2: (10, 12, 13)}
 
 
 def parts(hint: Hint) -> list[Addressed]:
-    return list(addressed(hint, MEMBERS.get))
+    return list(addressed(hint, MEMBERS.get, lambda chat_range: CARRIED.get(chat_range.chat_id, ())))
 
 
 def test_rows_go_to_the_members_who_were_read_with_their_commit() -> None:
     hint = Hint(ORIGIN, ranges=(A, B), is_batch=True, audiences={1: [20, 21]})
     assert parts(hint) == [
-        Addressed(Hint(ORIGIN, ranges=(A,), is_batch=True), [20, 21]),
+        Addressed(Hint(ORIGIN, ranges=(A,), is_batch=True, rows=(ROWS,)), [20, 21]),
         Addressed(Hint(ORIGIN, ranges=(B,), is_batch=True), None),
     ]
+
+
+def test_messages_go_to_nobody_unless_it_is_known_whom_they_concern() -> None:
+    swept = Hint(ORIGIN, ranges=(A,), is_batch=True)
+    assert parts(swept) == [Addressed(swept, None)]
+
+
+def test_messages_are_in_no_hint_by_notify_and_in_no_slot() -> None:
+    hint = Hint(ORIGIN, ranges=(A,), is_batch=True, rows=(ROWS,), audiences={1: (20,)})
+    plain = Hint(ORIGIN, ranges=(A,), is_batch=True)
+    assert hint.encode() == plain.encode()
+    assert hint.encode_whole() == plain.encode_whole()
+    (carried,) = Hint.decode(hint.encode_with_rows()).rows
+    assert (carried.chat_id, list(carried.user_ids), list(carried.rows)) == (1, [20, 21], list(ROWS.rows))
 
 
 def test_rows_never_go_by_members_who_were_read_before() -> None:

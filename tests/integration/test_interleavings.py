@@ -89,6 +89,7 @@ class Interleavings(RuleBasedStateMachine):
         self._texts = 0
         self._blocked: set[tuple[int, int]] = set()
         self._group = self._direct = 0
+        self._carries_rows = False
 
     def _run(self, work: Coroutine[Any, Any, object], pause: float = 0) -> None:
         """Do a step, and let the loop go on for a while with what is under way."""
@@ -103,9 +104,10 @@ class Interleavings(RuleBasedStateMachine):
 
     # --- how it begins
 
-    @initialize()
-    def begin(self) -> None:
-        """Three servers, four people, a group of three and a direct chat."""
+    @initialize(carries_rows=st.booleans())
+    def begin(self, *, carries_rows: bool) -> None:
+        """Three servers, whose hints carry messages or not, four people, a group of three and a direct chat."""
+        self._carries_rows = carries_rows
         self._run(self._begin())
 
     async def _begin(self) -> None:
@@ -133,7 +135,8 @@ class Interleavings(RuleBasedStateMachine):
         self._direct = await _open_direct(self._database, self._users[0], self._users[1])
 
     async def _new_server(self, number: int) -> ChatServer:
-        server = ChatServer(self._read_dsn, f"server-{number}", self._air)
+        name = f"server-{number}"
+        server = ChatServer(self._read_dsn, name, self._air, carries_rows=self._carries_rows)
         await server.start()
         return server
 
@@ -447,6 +450,7 @@ class Interleavings(RuleBasedStateMachine):
             self.totals.update(server.refusals)
         self.totals["kills"] += len(self._ended)
         self.totals["worlds"] += 1
+        self.totals["worlds with rows in hints"] += self._carries_rows
 
 
 def _new_name() -> str:
@@ -488,7 +492,8 @@ def explore(read_dsn: Callable[[], str], examples: int, steps: int, seed: int | 
 def _tell(label: str) -> None:
     total = Interleavings.totals
     tell(
-        f"interleavings ({label}): {total['worlds']} worlds, {total['kills']} servers killed, "
+        f"interleavings ({label}): {total['worlds']} worlds, "
+        f"{total['worlds with rows in hints']} with rows in hints, {total['kills']} servers killed, "
         f"{total['acknowledged']} acknowledged messages looked up, {total['rows']} rows at devices compared"
     )
 

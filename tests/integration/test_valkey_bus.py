@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from chatserver.bus_settings import BusSettings, ValkeyAddress
 from chatserver.errors import ServiceUnavailable
 from chatserver.fanout.bus import PostgresBus
+from chatserver.fanout.rendered_rows import RenderedRows
 from chatserver.fanout.valkey.bus import ValkeyBus
 from chatserver.fanout.valkey.link import open_link
 from chatserver.fanout.valkey.node import Callbacks
@@ -53,6 +54,7 @@ class BusOfServer:
         hints: what it got.
         healings: how often it was to read what was missed.
         gaps: how often messages were lost on the way.
+        rendered: what its hints may carry.
     """
 
     def __init__(self, name: str, settings: BusSettings) -> None:
@@ -61,12 +63,14 @@ class BusOfServer:
         self.healings = 0
         self.gaps = 0
         self.notified: list[Hint] = []
+        self.rendered = RenderedRows()
         self.bus = ValkeyBus(
             settings,
             _heard_database(self.notified),
             server_name=name,
             users=lambda: self.users,
             members_of=lambda _: None,
+            rows_of=self.rendered.take,
             callbacks=Callbacks(
                 on_hint=self.hints.append, on_listening=self._heal, on_lost=lambda: None, on_gap=self._gap
             ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from chatserver.closing import End
 from chatserver.errors import ChatError, InternalError
 from chatserver.fanout.connection import ClientConnection
+from chatserver.fanout.valkey.addressing import addressed
 from chatserver.hints import HINT_CHANNEL, Hint
 from chatserver.metrics import Metrics
 from chatserver.settings import read_settings
@@ -25,6 +26,7 @@ from tests.support.server import environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
 
+    from chatserver.fanout.rendered_rows import RenderedRows
     from chatserver.http.context import Context
     from chatserver.model import Principal
     from chatserver.storage.listener import Listener
@@ -64,6 +66,10 @@ class Air:
         if payload in self._marks:
             self._marks.pop(payload).set()
             return
+        self.pass_on(payload)
+
+    def pass_on(self, payload: str | bytes) -> None:
+        """Have all servers get a hint that listen."""
         for server in self.servers:
             if server.bus.listening:
                 server.bus.waiting.append(Hint.decode(payload))
@@ -88,15 +94,22 @@ async def published(database: Database) -> None:
 class PlayedBus:
     """One server's end of the bus (`chatserver.fanout.bus.Bus`).
 
+    Args:
+        database: the server's, whose NOTIFY is used.
+        air: what passes on.
+        rendered: messages that hints carry, as by Valkey, instead of a NOTIFY; None: by NOTIFY.
+
     Attributes:
         waiting: hints that were sent and have not reached the server.
         listening: False: the connection is lost, and the server knows it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, air: Air, rendered: RenderedRows | None = None) -> None:
         self.waiting: list[Hint] = []
         self.listening = True
         self._database = database
+        self._air = air
+        self._rendered = rendered
 
     def is_healthy(self) -> bool:
         """As of `Bus`."""
@@ -104,7 +117,12 @@ class PlayedBus:
 
     async def publish(self, hints: Sequence[Hint]) -> None:
         """As of `Bus`."""
-        await notify(self._database, hints)
+        if self._rendered is None:
+            await notify(self._database, hints)
+            return
+        for hint in hints:
+            for part in addressed(hint, lambda _: None, self._rendered.take):
+                self._air.pass_on(part.hint.encode_with_rows())
 
     async def register(self, user_ids: Collection[int]) -> None:
         """As of `Bus`."""
@@ -116,18 +134,26 @@ class PlayedBus:
 class ChatServer:
     """One chatserver without its listener, from start to kill.
 
+    Args:
+        read_dsn: of the database.
+        name: of the server.
+        air: where hints are heard.
+        carries_rows: its hints carry small messages, as by Valkey.
+
     Attributes:
         failures: what no test may see: errors that are nobody's answer.
         refusals: codes of errors that callers were told.
     """
 
-    def __init__(self, read_dsn: Callable[[], str], name: str, air: Air) -> None:
-        self.context = make_context(
-            read_settings(environment(read_dsn(), CHAT_SERVER_NAME=name, CHAT_DATABASE_POOL_SIZE=POOL_SIZE)), Metrics()
-        )
+    def __init__(self, read_dsn: Callable[[], str], name: str, air: Air, *, carries_rows: bool = False) -> None:
+        # Nobody listens there: the bus is played.
+        bus = {"CHAT_BUS_TYPE": "Valkey", "CHAT_BUS_URLS": "valkey://127.0.0.1:1"} if carries_rows else {}
+        variables = environment(read_dsn(), CHAT_SERVER_NAME=name, CHAT_DATABASE_POOL_SIZE=POOL_SIZE, **bus)
+        self.context = make_context(read_settings(variables), Metrics())
         self.database = self.context.database
-        self.bus = PlayedBus(self.database)
+        self.bus = PlayedBus(self.database, air, self.context.deliverer.own_batches._rendered)
         self.context.bus = self.bus
+        self.database.hints.publish_by(self.bus.publish)
         self.failures: list[BaseException] = []
         self.refusals: list[str] = []
         self._air = air

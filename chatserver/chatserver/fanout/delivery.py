@@ -16,6 +16,7 @@ from chatserver.fanout.arrivals import Arrivals
 from chatserver.fanout.clock import DatabaseClock
 from chatserver.fanout.device_claims import DeviceClaims
 from chatserver.fanout.joining import Joining
+from chatserver.fanout.other_batches import OtherBatches
 from chatserver.fanout.own_batches import OwnBatches
 from chatserver.fanout.pending_rows import PendingRows
 from chatserver.fanout.presence import PresenceWriter
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from chatserver.accounts.devices import Devices
     from chatserver.fanout.hub import Hub
+    from chatserver.fanout.rendered_rows import RenderedRows
     from chatserver.hints import Hint
     from chatserver.metrics.delivery import DeliveryMetrics
     from chatserver.storage.database import Database
@@ -46,6 +48,7 @@ class Deliverer:
         hub: the connections of this server.
         metrics: of delivery.
         register: has hints for users sent to this server (``Bus.register``).
+        rendered: gets what hints of this server may carry; None: the bus carries no rows.
 
     Attributes:
         clock: the database's, for the times of what other servers store.
@@ -64,6 +67,7 @@ class Deliverer:
         hub: Hub,
         metrics: DeliveryMetrics,
         register: Callable[[Collection[int]], Awaitable[None]],
+        rendered: RenderedRows | None = None,
     ) -> None:
         self._server_name = database.server_name
         self._devices = devices
@@ -76,7 +80,8 @@ class Deliverer:
         self._rows = RowDelivery(database, hub, self._pending, self.clock, metrics)
         self._profiles = Profiles(database, hub)
         self.arrivals = Arrivals(database, hub, self._pending, register)
-        self.own_batches = OwnBatches(hub, self._pending, metrics)
+        self.own_batches = OwnBatches(hub, self._pending, metrics, rendered)
+        self._other_batches = OtherBatches(hub, self._pending, self.clock, metrics)
         self.claims = DeviceClaims(self._server_name, hub)
         self.signals = Signals(database, hub)
         self.watches = Watches(database, hub)
@@ -109,8 +114,11 @@ class Deliverer:
         """Take a hint; never blocks."""
         self._metrics.bus_hints.inc()
         self.arrivals.receive(hint.ranges)
-        if hint.is_batch and hint.origin == self._server_name:
-            self.own_batches.receive(hint.ranges)
+        if hint.is_batch:
+            if hint.origin == self._server_name:
+                self.own_batches.receive(hint.ranges)
+            else:
+                self._other_batches.receive(hint)
             return
         self._joining.receive(hint.members)
         for change in hint.members:

@@ -202,6 +202,11 @@ class Following:
         position = self._chats.get(chat_id)
         return None if position is None else position.needed_after()
 
+    def may_need(self, chat_id: int, last_seq: int) -> bool:
+        """Return whether rows of a chat up to a seq may be needed: a user may be about to follow it from before."""
+        after_seq = self.needed_after(chat_id)
+        return after_seq is None or after_seq < last_seq
+
     def pushed_seq(self, chat_id: int) -> int:
         """Return how far a chat was pushed to the connection furthest ahead; 0 when nobody here follows it."""
         position = self._chats.get(chat_id)

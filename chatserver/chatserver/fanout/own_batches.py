@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from chatserver.fanout.hub import Hub
     from chatserver.fanout.pending_rows import PendingRows
+    from chatserver.fanout.rendered_rows import RenderedRows
     from chatserver.metrics.delivery import DeliveryMetrics
     from chatserver.model import Status
     from chatserver.storage.messages import AppendResult, NewMessage
@@ -36,12 +37,16 @@ class OwnBatches:
         hub: the connections of this server.
         pending: gets the rows that have to be read.
         metrics: gets the seconds until rows are queued.
+        rendered: gets what the hints of the batches may carry; None: the bus carries no rows.
     """
 
-    def __init__(self, hub: Hub, pending: PendingRows, metrics: DeliveryMetrics) -> None:
+    def __init__(
+        self, hub: Hub, pending: PendingRows, metrics: DeliveryMetrics, rendered: RenderedRows | None = None
+    ) -> None:
         self._hub = hub
         self._pending = pending
         self._metrics = metrics
+        self._rendered = rendered
         # The chats of batches that are being stored, and what was hinted of them meanwhile.
         self._held: dict[int, SeqRange | None] = {}
         # The first rows (chat and seq) of batches that are stored and whose hint has not come yet, and when they were
@@ -88,7 +93,7 @@ class OwnBatches:
     def _release(self, messages: Sequence[NewMessage]) -> None:
         for chat_id in {message.chat_id for message in messages}:
             held = self._held.pop(chat_id, None)
-            if held is not None and self._is_needed(held):
+            if held is not None and self._hub.following.may_need(chat_id, held.last_seq):
                 self._pending.add((held,))
 
     # --- the hints of these batches
@@ -99,7 +104,7 @@ class OwnBatches:
             self._time(chat_range)
             if chat_range.chat_id in self._held:
                 self._hold(chat_range)
-            elif self._is_needed(chat_range):
+            elif self._hub.following.may_need(chat_range.chat_id, chat_range.last_seq):
                 self._pending.add((chat_range,))
 
     def _time(self, chat_range: SeqRange) -> None:
@@ -116,11 +121,6 @@ class OwnBatches:
             first_seq, last_seq = min(first_seq, held.first_seq), max(last_seq, held.last_seq)
         self._held[chat_id] = SeqRange(chat_id, first_seq, last_seq)
 
-    def _is_needed(self, chat_range: SeqRange) -> bool:
-        after_seq = self._hub.following.needed_after(chat_range.chat_id)
-        # A user may be about to follow a chat that nobody follows yet, from a row before these.
-        return after_seq is None or after_seq < chat_range.last_seq
-
     # --- pushing
 
     def _push_batch(self, messages: Sequence[NewMessage], results: Sequence[AppendResult], committed_at: float) -> None:
@@ -133,29 +133,34 @@ class OwnBatches:
             if first.seq is None or last.seq is None:
                 continue
             after_seq = self._hub.following.needed_after(chat_id)
-            if after_seq is None:
-                continue
-            if after_seq < first.seq - 1:
-                self._pending.add((SeqRange(chat_id, first.seq, last.seq),))
+            is_next = after_seq is not None and after_seq >= first.seq - 1
+            if not is_next and self._rendered is None:
+                frames = []
             else:
-                self._push(chat_id, rows, first.member_ids or (), last.seq, committed_at)
+                # In a chat with one member, no other member has yet to read it.
+                status: Status = "read" if first.member_ids is not None and len(first.member_ids) == 1 else "sent"
+                frames = [frame_of_stored(message, result, status) for message, result in rows]
+            if is_next:
+                self._push(chat_id, rows, frames, first.member_ids or (), last.seq, committed_at)
+            elif after_seq is not None:
+                self._pending.add((SeqRange(chat_id, first.seq, last.seq),))
+            if self._rendered is not None:
+                self._rendered.add(chat_id, first.member_ids or (), rows, frames)
 
     def _push(
         self,
         chat_id: int,
-        rows: Iterable[tuple[NewMessage, AppendResult]],
+        rows: Sequence[tuple[NewMessage, AppendResult]],
+        frames: Sequence[bytes],
         member_ids: Sequence[int],
         last_seq: int,
         committed_at: float,
     ) -> None:
         readers = self._hub.following.followers_among(chat_id, member_ids)
-        # In a chat with one member, no other member has yet to read it.
-        status: Status = "read" if len(member_ids) == 1 else "sent"
         now_us = time.time() * MICROSECONDS
         pushed = []
-        for message, result in rows:
+        for (message, result), frame in zip(rows, frames, strict=True):
             seq, created_at_us = result.seq or 0, result.created_at_us or 0
-            frame = frame_of_stored(message, result, status)
             pushed.append(PushedRow(chat_id, seq, message.sender_id, message.client_id, frame, readers, committed_at))
             self._metrics.queue_seconds.observe(max(0.0, (now_us - created_at_us) / MICROSECONDS))
         self._hub.push(chat_id, pushed, last_seq)

@@ -11,6 +11,7 @@ from chatserver.hints import Hint
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from chatserver.hints import ChatRows
     from chatserver.model import SeqRange
 
 
@@ -26,15 +27,21 @@ class Addressed(NamedTuple):
     to: Collection[int] | None
 
 
-def addressed(hint: Hint, members_of: Callable[[int], Collection[int] | None]) -> Iterator[Addressed]:
+def addressed(
+    hint: Hint,
+    members_of: Callable[[int], Collection[int] | None],
+    rows_of: Callable[[SeqRange], tuple[ChatRows, ...]],
+) -> Iterator[Addressed]:
     """Divide a hint by the users whom its parts concern.
 
-    Rows go to the members that were read with their commit. Watermarks and typing go to the members that are known
-    here, and to the other devices of the user from whom they are, who may have left. All else goes to all servers.
+    Rows go to the members that were read with their commit, and messages themselves to nobody else. Watermarks and
+    typing go to the members that are known here, and to the other devices of the user from whom they are, who may have
+    left. All else goes to all servers.
 
     Args:
         hint: to divide.
         members_of: returns the members of a chat that this server knows; None: it knows none.
+        rows_of: returns the messages of a range as the hint may carry them.
     """
     if hint.to is not None:
         yield Addressed(hint, hint.to)
@@ -46,7 +53,8 @@ def addressed(hint: Hint, members_of: Callable[[int], Collection[int] | None]) -
         if to is None:
             ranges.append(chat_range)
         else:
-            yield Addressed(Hint(hint.origin, ranges=(chat_range,), is_batch=hint.is_batch), to)
+            rows = rows_of(chat_range) if hint.is_batch else ()
+            yield Addressed(Hint(hint.origin, ranges=(chat_range,), is_batch=hint.is_batch, rows=rows), to)
     receipts: list[tuple[int, int, int, int]] = []
     for receipt in hint.receipts:
         members = members_of(receipt[0])

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from chatserver.fanout.bus import PostgresBus
     from chatserver.fanout.valkey.link import Link
     from chatserver.fanout.valkey.node import Callbacks
-    from chatserver.hints import Hint
+    from chatserver.hints import ChatRows, Hint
+    from chatserver.model import SeqRange
 
 
 class ValkeyBus:
@@ -35,6 +36,7 @@ class ValkeyBus:
         server_name: of this server; a random part is added, since a container restarts under the same name.
         users: returns all users of this server.
         members_of: returns the members of a chat that this server knows; None: it knows none.
+        rows_of: returns the messages of a range as a hint may carry them (``RenderedRows.take``).
         callbacks: what is called.
 
     Attributes:
@@ -49,11 +51,13 @@ class ValkeyBus:
         server_name: str,
         users: Callable[[], Iterable[int]],
         members_of: Callable[[int], Collection[int] | None],
+        rows_of: Callable[[SeqRange], tuple[ChatRows, ...]],
         callbacks: Callbacks,
     ) -> None:
         self._postgres = postgres
         self.notifies_too = True
         self._members_of = members_of
+        self._rows_of = rows_of
         self._on_hint = callbacks.on_hint
         self._server_name = server_name
         self._incarnation = f"{server_name}.{secrets.token_hex(4)}"
@@ -79,15 +83,16 @@ class ValkeyBus:
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Send hints; see ``Bus.publish``."""
         letters: list[list[Letter]] = [[] for _ in self._nodes]
-        for part, to in itertools.chain.from_iterable(addressed(hint, self._members_of) for hint in hints):
+        parts = (addressed(hint, self._members_of, self._rows_of) for hint in hints)
+        for part, to in itertools.chain.from_iterable(parts):
             # This server's own batches need no way over the network; others keep their order among all servers.
             but = self._incarnation if part.is_batch and part.origin == self._server_name else ""
-            for text in part.encode():
-                if to is None:
-                    letters[self._for_everybody()].append(Letter(text, True, but))  # noqa: FBT003 - no flag
-                else:
-                    for share, user_ids in self._shares(to):
-                        letters[share].append(Letter(text, user_ids, but))
+            line = part.encode_with_rows()
+            if to is None:
+                letters[self._for_everybody()].append(Letter(line, True, but))  # noqa: FBT003 - no flag
+            else:
+                for share, user_ids in self._shares(to):
+                    letters[share].append(Letter(line, user_ids, but))
         await self._send(letters)
         if self.notifies_too:
             await self._postgres.publish(hints)

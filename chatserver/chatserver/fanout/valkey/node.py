@@ -219,7 +219,7 @@ class Node:
         number, *hints = message.split(b"\n")
         try:
             is_next = self._numbers.follows(int(number))
-            decoded = [Hint.decode(hint.decode()) for hint in hints if hint]
+            decoded = [Hint.decode(hint) for hint in hints if hint]
         except ValueError:
             log.warning("bus_payload_not_a_hint", length=len(message))
             self._missed.set()

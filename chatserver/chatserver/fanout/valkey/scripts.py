@@ -98,7 +98,7 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
     """A hint and whom it is for.
 
     Attributes:
-        hint: encoded, without line breaks.
+        hint: encoded, one line; text, since Valkey's scripts do not read binary data of MessagePack.
         to: ids of users; True: all servers.
         but: a server that does not get it; empty: none.
     """
