@@ -34,8 +34,10 @@ def loops_of(context: Context) -> dict[str, Loop]:
     """Return the loops by name; each is started by calling it, again whenever it fails."""
     deliverer, health, bus = context.deliverer, context.health, context.bus
     settings = context.settings
+    sharing = context.limit_sharing
     return {
         "bus": bus.run,
+        **({} if sharing is None else {"limits": sharing.run}),
         "delivery": deliverer.run,
         "recovery": lambda: deliverer.recovery.run(bus),
         "presence": _once_migrated(

@@ -28,7 +28,8 @@ from chatserver.fleet.heartbeat import Heartbeat
 from chatserver.fleet.moving import Mover
 from chatserver.http.admission import Admission
 from chatserver.http.context import Context
-from chatserver.limits.rates import Limits
+from chatserver.limits.rates import Limits, local_buckets
+from chatserver.limits.sharing import LimitSharing
 from chatserver.messaging.messages import MessageSender
 from chatserver.messaging.receipts import Receipts
 from chatserver.messaging.send_times import SendTimes
@@ -98,12 +99,14 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         sender=sender,
         on_refused=metrics.requests.count_limited,
     )
+    sharing = _share_limits(settings, metrics, bus)
     limits = Limits(
         messages_per_user_per_minute=settings.messages_per_user_per_minute,
         stored_bytes_per_user_per_hour=settings.stored_bytes_per_user_per_hour,
         requests_per_device_per_minute=settings.requests_per_device_per_minute,
         requests_per_address_per_minute=settings.requests_per_address_per_minute,
         on_refused=metrics.requests.count_limited,
+        make_buckets=local_buckets if sharing is None else sharing.make_buckets,
     )
     return Context(
         settings=settings,
@@ -114,6 +117,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         sender=sender,
         deletions=Deletions(database, devices_service),
         limits=limits,
+        limit_sharing=sharing,
         writer=writer,
         messages=MessageSender(database, writer, limits, send_times),
         receipts=Receipts(database),
@@ -198,6 +202,13 @@ def _meet(names: AbstractSet[str], settings: Settings, bus: Bus, deliverer: Deli
     deliverer.recovery.fleet_is_mixed(is_mixed)
     if isinstance(bus, ValkeyBus):
         bus.notifies_too = is_mixed
+
+
+def _share_limits(settings: Settings, metrics: Metrics, bus: Bus) -> LimitSharing | None:
+    if not isinstance(bus, ValkeyBus):
+        return None
+    metrics.requests.limits_shared.set_function(bus.limit_counts.is_counting)
+    return LimitSharing(bus.limit_counts.count, settings.secret_key)
 
 
 def _make_sender(settings: Settings, metrics: Metrics) -> Sender:

@@ -20,6 +20,7 @@ from chatserver.fanout.valkey.bus import ValkeyBus
 from chatserver.fanout.valkey.link import open_link
 from chatserver.fanout.valkey.node import Callbacks
 from chatserver.hints import Hint
+from chatserver.limits.sharing import Usage
 from chatserver.model import SeqRange
 from tests.support.certificates import of_a_user
 from tests.support.valkey import ValkeyProcess, incarnation
@@ -252,6 +253,7 @@ async def test_a_server_that_was_killed_is_forgotten_when_it_is_written_to(valke
         await one.send(row(2))
         assert valkey.registry() == {}
         assert valkey.call("SMEMBERS", "chat:servers") == [one.name]
+        assert await one.bus.limit_counts.count([Usage(1, "messages:1", 10**6, 0)]) == [10**6]
         assert valkey.call("KEYS", "chat:count:*") == [f"chat:count:{one.name}"]
 
 

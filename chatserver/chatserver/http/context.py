@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from chatserver.fleet.moving import Mover
     from chatserver.http.admission import Admission
     from chatserver.limits.rates import Limits
+    from chatserver.limits.sharing import LimitSharing
     from chatserver.messaging.messages import MessageSender
     from chatserver.messaging.receipts import Receipts
     from chatserver.messaging.writer import MessageWriter
@@ -60,6 +61,7 @@ class Context:
 
     Attributes:
         admission: places for the handshakes of new WebSockets.
+        limit_sharing: counts the limits together with other servers; None: each server counts for itself.
         sweep: publishes hints that servers left when they ended.
         sockets: the open ones, which one loop pings.
         unread: answers that their clients have not read.
@@ -77,6 +79,7 @@ class Context:
     sender: Sender
     deletions: Deletions
     limits: Limits
+    limit_sharing: LimitSharing | None
     writer: MessageWriter
     messages: MessageSender
     receipts: Receipts

@@ -1,7 +1,8 @@
 """Rate limits of this server: token buckets in bounded memory, with the time as an argument. Pure.
 
-Servers share no buckets, so that a limit costs no round trip: a user with connections to all N servers gets at most N
-times the rate. Limits that must hold for the whole cluster (sign-in codes) are counted in the database.
+A limit costs no round trip: servers share no buckets, so that a user with connections to all N servers gets at most N
+times the rate, or they report afterwards what was taken (``shared.py``). Limits that must hold exactly for the whole
+cluster (sign-in codes) are counted in the database.
 """
 
 from __future__ import annotations
@@ -88,6 +89,11 @@ class TokenBuckets:
         return 0.0
 
 
+def local_buckets(_kind: str, tokens: int, period_seconds: float) -> TokenBuckets:
+    """Return buckets of this server alone; see ``Limits``."""
+    return TokenBuckets(tokens, period_seconds=period_seconds)
+
+
 class Limits:
     """The limits of users, devices and addresses on this server.
 
@@ -98,6 +104,7 @@ class Limits:
         requests_per_device_per_minute: REST calls with one device's token; 0: no limit.
         requests_per_address_per_minute: REST calls and WebSocket handshakes from one address; 0: no limit.
         on_refused: called with ``messages``, ``bytes``, ``device`` or ``address`` at each rejection, for metrics.
+        make_buckets: makes the buckets of one of these kinds; gets the kind, tokens, and the period in seconds.
     """
 
     def __init__(
@@ -108,11 +115,12 @@ class Limits:
         requests_per_device_per_minute: int,
         requests_per_address_per_minute: int,
         on_refused: Callable[[str], None],
+        make_buckets: Callable[[str, int, float], TokenBuckets] = local_buckets,
     ) -> None:
-        self._messages = TokenBuckets(messages_per_user_per_minute)
-        self._bytes = TokenBuckets(stored_bytes_per_user_per_hour, period_seconds=HOUR_SECONDS)
-        self._devices = TokenBuckets(requests_per_device_per_minute)
-        self._addresses = TokenBuckets(requests_per_address_per_minute)
+        self._messages = make_buckets("messages", messages_per_user_per_minute, MINUTE_SECONDS)
+        self._bytes = make_buckets("bytes", stored_bytes_per_user_per_hour, HOUR_SECONDS)
+        self._devices = make_buckets("device", requests_per_device_per_minute, MINUTE_SECONDS)
+        self._addresses = make_buckets("address", requests_per_address_per_minute, MINUTE_SECONDS)
         self._on_refused = on_refused
 
     def check_change(self, user_id: int, now: float, stored: int, changes: int = 1) -> None:

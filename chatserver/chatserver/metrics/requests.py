@@ -18,6 +18,7 @@ class RequestMetrics:
 
     Attributes:
         answered: by route template, method and status.
+        limits_shared: 1 or 0.
         seconds: by route template and method, without long polls.
     """
 
@@ -38,6 +39,12 @@ class RequestMetrics:
             "Requests rejected by a rate limit, by limit",
             ["limit"],
             [(limit,) for limit in LIMITS],
+        )
+
+        self.limits_shared = families.gauge(
+            "chatserver_limits_shared",
+            "1 while the rate limits of users, devices and addresses count across servers, by Valkey; 0 while each"
+            " server counts for itself: Valkey does not answer, or the bus is PostgreSQL",
         )
 
     def count_limited(self, limit: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from chatserver import supervision
 from chatserver.errors import ServiceUnavailable
 from chatserver.fanout.valkey.addressing import addressed
+from chatserver.fanout.valkey.limit_counts import LimitCounts
 from chatserver.fanout.valkey.link import open_link
 from chatserver.fanout.valkey.node import Node
 from chatserver.fanout.valkey.scripts import Letter
@@ -40,6 +41,7 @@ class ValkeyBus:
         callbacks: what is called.
 
     Attributes:
+        limit_counts: the rate limits that all servers count together.
         notifies_too: whether hints are sent by NOTIFY as well: there may be servers that have another bus.
     """
 
@@ -75,6 +77,7 @@ class ValkeyBus:
             )
 
         self._nodes = [make_node(share, address) for share, address in enumerate(settings.bus_urls)]
+        self.limit_counts = LimitCounts(self._nodes, settings.bus_prefix)
 
     def is_healthy(self) -> bool:
         """Return whether hints of all users, and NOTIFYs, arrive now, as far as can be known."""

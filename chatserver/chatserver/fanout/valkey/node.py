@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -93,15 +93,23 @@ class Node:
         """Return whether commands can be sent."""
         return self._link is not None
 
+    async def call(self, *command: str | int | bytes) -> Any:
+        """Send a command and return its reply.
+
+        Raises:
+            ServiceUnavailable: not connected, or as of ``Link.call``.
+        """
+        if self._link is None:
+            raise ServiceUnavailable
+        return await self._link.call(*command)
+
     async def publish(self, letters: Sequence[scripts.Letter]) -> None:
         """Send hints to the servers of the users concerned, to each server all of its hints in one message.
 
         Raises:
             ServiceUnavailable: not sent, or not known to be.
         """
-        if self._link is None:
-            raise ServiceUnavailable
-        await self._link.call("EVAL", scripts.PUBLISH, 0, self._prefix, scripts.pack_letters(letters))
+        await self.call("EVAL", scripts.PUBLISH, 0, self._prefix, scripts.pack_letters(letters))
 
     async def register(self, user_ids: Collection[int]) -> None:
         """Have hints for these users sent to this server; see ``Bus.register``."""

@@ -5,6 +5,7 @@ Keys and channels, after the prefix:
 - ``:user:ID``: a set with the servers where the user is connected; it expires unless they refresh it.
 - ``:servers``: a set with all servers.
 - ``:count:SERVER``: the number of the last message on the server's channel.
+- ``:limit:SUBJECT``: a rate limit (``limit_counts.py``).
 - ``:to:SERVER``: the server's channel. A message is its number, and a hint in each further line.
 """
 
