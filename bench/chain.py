@@ -40,11 +40,10 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.machine import Chat
+    from bench.machine import Chat, Start
     from bench.measure import Row
     from bench.orders import Person, Wire
     from bench.sizes import Sizes
-    from tests.support.postgres import PostgresCluster
 
 PROXIES = 2
 """HAProxy processes, as many as a ChatCluster has; each connection needs two of a process's 20,000 files."""
@@ -158,9 +157,9 @@ def _wait(port: int, log: Path) -> None:
     raise TimeoutError(f"HAProxy does not listen:\n{log.read_text(errors='replace')}")
 
 
-def whole_chain(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
+def whole_chain(start: Start, sizes: Sizes) -> list[Row]:
     """H: latencies through the chain, then again while thousands of others are connected to the one chatserver."""
-    with machine.chat(postgres) as chat, behind_haproxy(chat) as chain:
+    with start() as chat, behind_haproxy(chat) as chain:
         pairs = chain.pairs(sizes.pairs)
         idle = chain.users(max(0, sizes.chain - 2 * sizes.pairs))
         straight = loaded(chat, ordered(chat, pairs, mode="open", seconds=sizes.seconds, rate=CHAIN_RATE))

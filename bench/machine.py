@@ -16,11 +16,15 @@ from tests.support.server import ServerProcess, migrate
 from tests.support.valkey import bus_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from bench.builds import Build
     from bench.orders import Person, Wire
     from tests.support.valkey import ValkeyProcess
+
+    Start = Callable[..., AbstractContextManager["Chat"]]
+    """`chat` of one PostgreSQL and one build; it takes `database`."""
 
 DURABLE = "\n".join(
     f"{name} = {value}"

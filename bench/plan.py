@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import chain, limits, machine, measure, scaling, scenarios
+from bench import builds, chain, limits, machine, measure, scaling, scenarios
 from bench.interpreter import built
 from bench.measure import FAILURES
 from bench.peers import ejabberd, prosody, synapse
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from bench.builds import Build
+    from bench.machine import Start
     from bench.measure import Row
     from bench.sizes import Sizes
     from bench.subjects import Subject
@@ -54,13 +56,15 @@ class Plan:
         """Run it; returns all figures in the form of ``latest.json``."""
         started = time.monotonic()
         sizes = self._sizes
+        build = self._build()
         with machine.durable_postgres() as postgres:
+            start = functools.partial(machine.chat, postgres, build=build)
             if "compare" in self._only:
-                self._compare(postgres)
+                self._compare(postgres, start)
             whole: dict[str, tuple[str, Callable[[], list[Row]]]] = {
-                "herd": ("herd", lambda: scenarios.reconnect_storm(postgres, sizes)),
-                "chain": ("chain", lambda: chain.whole_chain(postgres, sizes)),
-                "stored": ("stored", lambda: scenarios.more_messages(postgres, sizes)),
+                "herd": ("herd", lambda: scenarios.reconnect_storm(start, sizes)),
+                "chain": ("chain", lambda: chain.whole_chain(start, sizes)),
+                "stored": ("stored", lambda: scenarios.more_messages(start, sizes)),
             }
             alone = {
                 "receipts": ("receipts", scenarios.with_receipts),
@@ -73,16 +77,16 @@ class Plan:
                     name, scenario = whole[part]
                     self._part(name, scenario)
             if "servers" in self._only:
-                self._servers()
+                self._servers(build)
             if any(part in alone for part in self._only):
-                self._alone(postgres, [alone[part] for part in self._only if part in alone])
+                self._alone(start, [alone[part] for part in self._only if part in alone])
             version = postgres.sql("SHOW server_version")
         return {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": _git("rev-parse", "--short", "HEAD"),
             "command": command,
             "minutes": round((time.monotonic() - started) / 60, 1),
-            "machine": _machine() | {"PostgreSQL": version},
+            "machine": _machine() | {"PostgreSQL": version, "chatserver": build.name},
             "settings": machine.DURABLE.strip().splitlines(),
             "skipped": self._skipped,
             "failed": self._failed,
@@ -90,13 +94,23 @@ class Plan:
             "ratios": ratios(self._parts),
         }
 
-    def _compare(self, postgres: PostgresCluster) -> None:
+    def _build(self) -> Build:
+        """Return the chatserver to measure: what the image has, or if it cannot be made here, what the checkout has."""
+        if not self._sizes.compiled:
+            return builds.HERE
+        try:
+            return builds.compiled()
+        except builds.NotBuiltError as reason:
+            self._skipped["the compiled chatserver"] = str(reason)
+            return builds.HERE
+
+    def _compare(self, postgres: PostgresCluster, start: Start) -> None:
         sizes = self._sizes
         self._limits(postgres)
-        with machine.chat(postgres) as chat:
+        with start() as chat:
             # In a separate server: memory that a load leaves allocated would hide that of connections.
             self._part("memory", lambda: measure.idle_memory(chat, sizes.idle))
-        with machine.chat(postgres) as chat:
+        with start() as chat:
             self._load(chat, sizes.pairs, sizes.windows, sizes.rates, half=True)
         if not self._peers:
             self._skipped["the peers"] = "not selected"
@@ -154,15 +168,13 @@ class Plan:
 
             self._part("latency", at_half)
 
-    def _alone(
-        self, postgres: PostgresCluster, parts: Sequence[tuple[str, Callable[[machine.Chat, Sizes], list[Row]]]]
-    ) -> None:
-        with machine.chat(postgres) as chat:
+    def _alone(self, start: Start, parts: Sequence[tuple[str, Callable[[machine.Chat, Sizes], list[Row]]]]) -> None:
+        with start() as chat:
             for name, scenario in parts:
                 self._part(name, functools.partial(scenario, chat, self._sizes))
 
-    def _servers(self) -> None:
-        found = scaling.more_servers(self._sizes)
+    def _servers(self, build: Build) -> None:
+        found = scaling.more_servers(build, self._sizes)
         self._skipped |= found.skipped
         self._failed |= found.failed
         for name, rows in found.parts.items():

@@ -24,7 +24,6 @@ TITLES = {
     "first sync": "G: the first sync of a new device",
     "chain": "H: the whole chain",
     "servers": "I: more server processes, at 1,000/s",
-    "servers idle": "I: the same, with nobody connected",
     "servers most": "I: most durable messages a second of more server processes",
     "servers half": "I: one server at half of its most",
     "servers inserts": "I: pgbench in the same turns",
@@ -92,9 +91,11 @@ def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]
     if memory:
         found["memory"] = plots.bars("KiB of server memory an idle connection", memory)
     cost = {
-        bus: [(row["servers"], row["cpu us"]["without generator"]) for row in rows]
+        f"{bus}{ending}": [(row["servers"], row["cpu us"][which]) for row in rows if row["cpu us"][which]]
         for bus, rows in _by_bus(parts.get("servers", ())).items()
+        for which, ending in (("without generator", ""), ("above idle", ", above idle"))
     }
+    cost = {name: line for name, line in cost.items() if line}
     if cost:
         found["servers"] = plots.lines(
             "CPU microseconds per message at 1,000/s: server, database and bus", "server processes", cost

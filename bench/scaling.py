@@ -34,7 +34,7 @@ FEW_CONNECTIONS = 2
 
 MOST_DATABASE_CONNECTIONS = 400
 
-COST, IDLE, MOST, HALF, INSERTS = "servers", "servers idle", "servers most", "servers half", "servers inserts"
+COST, MOST, HALF, INSERTS = "servers", "servers most", "servers half", "servers inserts"
 """Names of the parts."""
 
 
@@ -79,6 +79,7 @@ class Running:
 
     Attributes:
         most: messages per second that they reached in this round.
+        idle: CPU seconds that all processes use in a second without a connection.
     """
 
     setup: Setup
@@ -86,6 +87,7 @@ class Running:
     pairs: list[list[Person]]
     seconds: float
     most: float = 0.0
+    idle: float = 0.0
 
     def __str__(self) -> str:
         return str(self.setup)
@@ -114,23 +116,21 @@ class Running:
 
     def _row(self, measured: Measured) -> Row:
         costs = measured.costs()["cpu us"]
+        ours = sum(costs.values()) - costs["generator"]
+        idle = round(1e6 * self.idle / measured.acked_per_second)
         return {
-            **columns(self.setup),
+            "chatserver": self.setup.build.name,
+            "bus": self.setup.bus,
+            "servers": self.setup.servers,
             "messages/s": round(measured.acked_per_second),
-            "cpu us": costs | {"without generator": sum(costs.values()) - costs["generator"]},
+            "cpu us": {"bus": 0, **costs, "without generator": ours, "above idle": max(0, ours - idle)},
             **measured.times(),
         }
 
 
-def columns(setup: Setup) -> Row:
-    """Return the columns that name what a row is of."""
-    return {"chatserver": setup.build.name, "bus": setup.bus, "servers": setup.servers}
-
-
-def more_servers(sizes: Sizes) -> Found:
+def more_servers(build: Build, sizes: Sizes) -> Found:
     """Load few servers and the old one in turns, then many with one bus, then many with the other."""
     found = Found()
-    build = _own(sizes, found)
     buses = _buses(found)
     few = [Setup(build, bus, count) for bus in buses for count in sizes.servers]
     try:
@@ -153,7 +153,7 @@ def _in_turns(setups: Sequence[Setup], sizes: Sizes, found: Found, *, at_most: b
             except FAILURES as error:
                 found.failed[str(setup)] = f"{type(error).__name__}: {error}"
         turns = Turns(running)
-        _idle(running, sizes.round_seconds, found)
+        _idle(running, 2 * sizes.round_seconds)
         inserts = None
         if at_most:
             postgres = stack.enter_context(machine.durable_postgres())
@@ -170,13 +170,12 @@ def _in_turns(setups: Sequence[Setup], sizes: Sizes, found: Found, *, at_most: b
         found.failed |= {str(one): reason for one, reason in turns.failed.items()}
 
 
-def _idle(running: Sequence[Running], seconds: float, found: Found) -> None:
-    """Measure all at once while nobody is connected: what servers cost that a message does not."""
+def _idle(running: Sequence[Running], seconds: float) -> None:
+    """Measure all at once while nobody is connected: what processes cost that a message does not."""
     before = [used(one.chat) for one in running]
     time.sleep(seconds)
     for one, earlier in zip(running, before, strict=True):
-        cpu = {who: round(1000 * taken / seconds, 1) for who, taken in since(earlier, one.chat).items()}
-        found.parts.setdefault(IDLE, []).append({**columns(one.setup), "cpu ms a second": cpu})
+        one.idle = sum(since(earlier, one.chat).values()) / seconds
 
 
 @contextlib.contextmanager
@@ -190,16 +189,6 @@ def _running(setup: Setup, sizes: Sizes) -> Iterator[Running]:
         one = Running(setup, chat, chat.pairs(sizes.pairs), sizes.round_seconds)
         warm_up(chat, one.pairs, sizes.warm_up_seconds)
         yield one
-
-
-def _own(sizes: Sizes, found: Found) -> Build:
-    if not sizes.compiled:
-        return builds.HERE
-    try:
-        return builds.compiled()
-    except builds.NotBuiltError as reason:
-        found.skipped["the compiled chatserver"] = str(reason)
-        return builds.HERE
 
 
 def _buses(found: Found) -> tuple[Bus, ...]:

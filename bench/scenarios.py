@@ -8,7 +8,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from bench import latencies, machine
+from bench import latencies
 from bench.fleet import Fleet
 from bench.measure import GENERATORS, RowsDiffer, loaded, ordered, since, used, warm_up
 from bench.orders import Person
@@ -16,10 +16,9 @@ from bench.orders import Person
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.machine import Chat
+    from bench.machine import Chat, Start
     from bench.measure import Row
     from bench.sizes import Sizes
-    from tests.support.postgres import PostgresCluster
 
 GROUP_SENDERS = 16
 """Members who send; the others receive."""
@@ -56,12 +55,12 @@ def with_receipts(chat: Chat, sizes: Sizes) -> list[Row]:
     return rows
 
 
-def reconnect_storm(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
+def reconnect_storm(start: Start, sizes: Sizes) -> list[Row]:
     """D: thousands connect at once to a server and sync, while others keep sending there.
 
     Their own server was killed, so that nothing delays or spreads their reconnects.
     """
-    with machine.chat(postgres) as chat:
+    with start() as chat:
         steady = chat.pairs(sizes.pairs)
         returning = [
             [Person(person.token, have={chat_id: seq - MISSED for chat_id, seq in person.have.items()})]
@@ -69,7 +68,7 @@ def reconnect_storm(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
             for person in _both_ways(pair)
         ][: sizes.storm]
         calm = loaded(chat, ordered(chat, steady, mode="open", seconds=sizes.seconds, rate=STEADY_RATE))
-        with machine.chat(postgres, database=chat.database) as doomed, contextlib.ExitStack() as leaving:
+        with start(database=chat.database) as doomed, contextlib.ExitStack() as leaving:
             leaving.enter_context(Fleet(ordered(doomed, returning, mode="hold"), GENERATORS))
             staying = ordered(chat, steady, mode="open", seconds=sizes.storm_seconds, rate=STEADY_RATE)
             with (
@@ -183,21 +182,20 @@ def first_sync(chat: Chat, sizes: Sizes) -> list[Row]:
     return rows
 
 
-def more_messages(postgres: PostgresCluster, sizes: Sizes) -> list[Row]:
+def more_messages(start: Start, sizes: Sizes) -> list[Row]:
     """I: the same load with many messages stored, in the chats that are written to as in others."""
     rows = []
     for stored in sizes.stored:
-        with machine.chat(postgres) as chat:
+        with start() as chat:
             chats = max(sizes.pairs, stored // MESSAGES_A_CHAT)
             started = time.monotonic()
             pairs = chat.filling.pairs(chats, stored // chats)
             filled = time.monotonic() - started
-            size = postgres.sql(f"SELECT pg_size_pretty(pg_database_size('{chat.database}'))", chat.database)
+            size = chat.postgres.sql(f"SELECT pg_size_pretty(pg_database_size('{chat.database}'))", chat.database)
             # Chats from all parts of the tables, not only the first ones.
             spread = pairs[:: len(pairs) // sizes.pairs][: sizes.pairs]
             figures = _most_and_steady(chat, spread, sizes)
-            database = chat.database
-        postgres.sql(f"DROP DATABASE {database}")
+        chat.postgres.sql(f"DROP DATABASE {chat.database}")
         rows.append({"stored": chats * (stored // chats), "size": size, "filled in s": round(filled), **figures})
     return rows
 

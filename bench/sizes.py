@@ -32,9 +32,9 @@ class Sizes:
         many_servers: the same, only at 1,000/s.
         rounds: in each, all of these are loaded one after the other.
         round_seconds: of each of these loads.
-        compiled: whether they run the modules that are compiled in the image as there, and not interpreted.
         pgbench_clients: the best counts.
         commits: bare ones, one after the other.
+        compiled: whether the modules that are compiled in the image run as there, and not interpreted.
     """
 
     seconds: float = 20
@@ -59,9 +59,9 @@ class Sizes:
     many_servers: tuple[int, ...] = (16, 64)
     rounds: int = 3
     round_seconds: float = 4
-    compiled: bool = True
     pgbench_clients: tuple[int, ...] = (16, 32, 64)
     commits: int = 3000
+    compiled: bool = True
 
 
 QUICK = Sizes(
@@ -102,8 +102,8 @@ SMOKE = Sizes(
     many_servers=(3,),
     rounds=1,
     round_seconds=0.5,
-    compiled=False,
     pgbench_clients=(2,),
     commits=20,
+    compiled=False,
 )
 """For tests that only check that the scenarios run; the figures are meaningless."""

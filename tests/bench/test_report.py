@@ -25,7 +25,7 @@ def latency(subject: str, rate: int, p50: float, p99: float, **more: object) -> 
 def servers(
     chatserver: str, bus: str, count: int, *, per_second: int = 1000, cpu: int = 100, p50: float = 1.0, p99: float = 9.0
 ) -> dict[str, Any]:
-    costs = {"server": cpu, "database": 0, "generator": 50, "without generator": cpu}
+    costs = {"server": cpu, "database": 0, "generator": 50, "without generator": cpu, "above idle": cpu - 5 * count}
     row = {"chatserver": chatserver, "bus": bus, "servers": count, "messages/s": per_second, "cpu us": costs}
     return row | {"delivered": times(p50, p99)}
 
@@ -103,6 +103,7 @@ def test_servers_are_compared_with_the_old_one_and_with_fewer_by_their_bus() -> 
     assert found["cpu_at_1000_4_servers_vs_old_1"] == 1.25
     assert found["cpu_at_1000_4_servers_vs_old_1_postgresql"] == 2.0
     assert found["cpu_at_1000_64_servers_vs_16"] == 1.15
+    assert found["cpu_at_1000_64_servers_vs_16_above_idle"] == 0.833
     assert found["cpu_at_1000_64_servers_vs_16_postgresql"] is None
     assert found["p99_ms_at_1000_64_servers"] == 40.0
     assert found["p50_ms_at_1000_above_old"] == 0.5
