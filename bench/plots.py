@@ -60,8 +60,7 @@ def lines(title: str, across: str, series: Mapping[str, Sequence[tuple[float, fl
     """
     points = [point for line in series.values() for point in line]
     left, right = min(x for x, _ in points), max(x for x, _ in points)
-    low = 10 ** math.floor(math.log10(min(y for _, y in points)))
-    high = 10 ** math.ceil(math.log10(max(y for _, y in points)))
+    ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
 
     def place(value: float, least: float, most: float, start: float, end: float) -> float:
         share = math.log(value / least) / (math.log(most / least) or 1)
@@ -71,14 +70,12 @@ def lines(title: str, across: str, series: Mapping[str, Sequence[tuple[float, fl
         return place(value, left, right, MARGIN + 30, WIDTH - MARGIN)
 
     def y(value: float) -> float:
-        return place(value, low, max(high, low * 10), LINES_HEIGHT - 2 * MARGIN, MARGIN)
+        return place(value, ticks[0], ticks[-1], LINES_HEIGHT - 2 * MARGIN, MARGIN)
 
     body = []
-    tick = float(low)
-    while tick <= max(high, low * 10):
+    for tick in ticks:
         body.append(f'<line x1="{x(left)}" x2="{x(right)}" y1="{y(tick)}" y2="{y(tick)}" stroke="#ddd"/>')
         body.append(f'<text x="{x(left) - 8}" y="{y(tick) + 4}" text-anchor="end">{tick:g}</text>')
-        tick *= 10
     bottom = LINES_HEIGHT - 2 * MARGIN + 20
     body += [
         f'<text x="{x(rate)}" y="{bottom}" text-anchor="middle">{rate:,.0f}</text>'
@@ -90,6 +87,19 @@ def lines(title: str, across: str, series: Mapping[str, Sequence[tuple[float, fl
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         body += [f'<circle cx="{x(rate)}" cy="{y(value)}" r="3" fill="{colour}"/>' for rate, value in line]
     return _document(title, LINES_HEIGHT, [*body, _legend(list(series), LINES_HEIGHT - 16)])
+
+
+def _ticks(least: float, most: float) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten, at least two, from one at or below the least to one at or above the most.
+
+    Example:
+        >>> _ticks(30, 400)
+        [20, 50, 100, 200, 500]
+    """
+    steps = [factor * 10.0**power for power in range(-9, 12) for factor in (1, 2, 5)]
+    first = max((place for place, step in enumerate(steps) if step <= least), default=0)
+    last = next((place for place, step in enumerate(steps) if step >= most and place > first), len(steps) - 1)
+    return steps[first : last + 1]
 
 
 def _document(title: str, height: int, body: Sequence[str]) -> str:

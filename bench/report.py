@@ -90,12 +90,7 @@ def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]
     }
     if memory:
         found["memory"] = plots.bars("KiB of server memory an idle connection", memory)
-    cost = {
-        f"{bus}{ending}": [(row["servers"], row["cpu us"][which]) for row in rows if row["cpu us"][which]]
-        for bus, rows in _by_bus(parts.get("servers", ())).items()
-        for which, ending in (("without generator", ""), ("above idle", ", above idle"))
-    }
-    cost = {name: line for name, line in cost.items() if line}
+    cost = _cost_lines(parts.get("servers", ()))
     if cost:
         found["servers"] = plots.lines(
             "CPU microseconds per message at 1,000/s: server, database and bus", "server processes", cost
@@ -103,13 +98,17 @@ def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]
     return found
 
 
-def _by_bus(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the rows of several servers by their bus, and the one of the old commit."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in sorted(rows, key=lambda row: int(row["servers"])):
-        old = row["chatserver"] == OLD_COMMIT
-        found.setdefault(f"one server of {OLD_COMMIT}" if old else row["bus"], []).append(row)
-    return dict(sorted(found.items(), reverse=True))
+def _cost_lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Return the cost over the number of servers, of the old one and by bus, there also without that of idle ones."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        servers, cpu = row["servers"], row["cpu us"]
+        if row["chatserver"] == OLD_COMMIT:
+            found[f"one server of {OLD_COMMIT}"] = [(servers, cpu["without generator"])]
+            continue
+        found.setdefault(row["bus"], []).append((servers, cpu["without generator"]))
+        found.setdefault(f"{row['bus']}, above idle", []).append((servers, max(1, cpu["above idle"])))
+    return found
 
 
 def _best_rows(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:

@@ -65,7 +65,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    seconds=6,
+    seconds=5,
     windows=(4, 16),
     peer_idle=(1000,),
     peer_rates=(500, 1000),

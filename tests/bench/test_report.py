@@ -175,3 +175,8 @@ def test_higher_values_are_drawn_higher() -> None:
     assert heights == sorted(heights, reverse=True)
     # Ten times as much is the same step everywhere.
     assert abs((heights[0] - heights[1]) - (heights[1] - heights[2])) <= 0.2
+
+
+def test_the_scale_begins_and_ends_near_the_values() -> None:
+    assert plots._ticks(310, 1900) == [200, 500, 1000, 2000]
+    assert plots._ticks(5, 5) == [5, 10]
