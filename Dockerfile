@@ -1,4 +1,4 @@
-# Every image of the project, one target each: chatserver, operator, postgres, haproxy.
+# Every image of the project, one target each: chatserver, operator, postgres, haproxy, valkey.
 # All run as a fixed non-root user on a read-only root file system; what they write goes to volumes.
 # Debian's setuid and setgid bits are cleared in the step that brings them: a later layer would only hide them.
 ARG BASE_IMAGE=debian:trixie-slim
@@ -88,3 +88,14 @@ EXPOSE 8080 8443 8404
 STOPSIGNAL SIGUSR1
 ENTRYPOINT ["haproxy"]
 CMD ["-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
+
+# With the exporter of its metrics, which runs in a container of its own.
+FROM ${BASE_IMAGE} AS valkey
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends valkey-server prometheus-redis-exporter \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
+ && find / -xdev -perm /6000 -type f -exec chmod a-s {} +
+USER 10001:10001
+EXPOSE 6379 9121
+ENTRYPOINT ["valkey-server"]
+CMD ["/etc/chatcluster/valkey/valkey.conf"]

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from localcluster.kindcluster import KindCluster
     from localcluster.paths import ClusterPaths
 
-TARGETS = ("chatserver", "operator", "postgres", "haproxy")
+TARGETS = ("chatserver", "operator", "postgres", "haproxy", "valkey")
 
 BASE_IMAGE = "debian:trixie-slim"
 
 BASE_SUITE = "trixie"
-"""Debian 13: Python 3.13, PostgreSQL 17, HAProxy 3.0."""
+"""Debian 13: Python 3.13, PostgreSQL 17, HAProxy 3.0, Valkey 8.1."""
 
 # What debian:trixie-slim has beside the essential packages.
 BASE_PACKAGES = ("debian-archive-keyring",)

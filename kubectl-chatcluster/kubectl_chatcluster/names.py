@@ -13,7 +13,7 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 OPERATOR_SELECTOR = "app.kubernetes.io/name=chatcluster-operator"
 """The operator's own pods and Deployment, as the Helm chart labels them."""
 
-PARTS = ("chatserver", "ingress", "postgres", "migrate", "probe")
+PARTS = ("chatserver", "ingress", "postgres", "migrate", "probe", "bus")
 """Components of a ChatCluster that have pods."""
 
 OPERATOR = "operator"

@@ -34,6 +34,8 @@ def as_text(picture: Picture, now: dt.datetime) -> str:
     ]
     if picture.of("probe"):
         lines += ["", *_pods("Probe", picture.of("probe"), now)]
+    if picture.of("bus"):
+        lines += ["", *_pods("Bus", picture.of("bus"), now)]
     migrations = [pod for pod in picture.of("migrate") if pod.state != "succeeded"]
     if migrations:
         lines += ["", *_pods("Migration", tuple(migrations), now)]

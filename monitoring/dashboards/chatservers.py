@@ -112,8 +112,8 @@ _BUS = Row(
         ),
         Panel(
             title="Lost bus connections, recovered gaps, notifications sent for others",
-            shows="In the last 5 minutes: how often a server lost its LISTEN connection, how many messages it found "
-            "only by comparing chats, late, and how many notifications it sent for a server that ended before.",
+            shows="In the last 5 minutes: how often a server lost its connection to the bus, how many messages it "
+            "found only by comparing chats, late, and how many notifications it sent for a server that ended before.",
             normal="0. Gaps without lost connections: notifications disappear on the way. Notifications for others: "
             "a server was killed, or commits had unknown outcomes.",
             unit=Unit.COUNT,
@@ -121,8 +121,9 @@ _BUS = Row(
                 Query(total(increase("chatserver_bus_losses_total", over="5m"), "pod"), f"{POD} lost"),
                 Query(total(increase("chatserver_gaps_healed_total", over="5m"), "pod"), f"{POD} recovered"),
                 Query(total(increase("chatserver_hints_swept_total", over="5m"), "pod"), f"{POD} for others"),
+                Query(total(increase("chatserver_bus_gaps_total", over="5m"), "pod"), f"{POD} Valkey lost"),
             ),
-            alerts=("ChatBusLost", "ChatNotificationsLost"),
+            alerts=("ChatBusLost", "ChatBusGaps", "ChatNotificationsLost"),
         ),
         Panel(
             title="Clients that read too slowly",
@@ -162,12 +163,15 @@ _PROCESSES = Row(
             width=6,
         ),
         Panel(
-            title="Memory, by server",
-            shows="Resident memory of the process.",
+            title="Memory, by server and Valkey pod",
+            shows="Resident memory of the process, and what Valkey pods use for users, where Valkey is the bus.",
             normal="grows with connections (docs/operations/sizing.md) and stays below the limit of the pod.",
             unit=Unit.BYTES,
-            queries=(Query(total(of("process_resident_memory_bytes", SERVER), "pod"), POD),),
-            alerts=("ChatServerNearLimit", "ChatServersRestart"),
+            queries=(
+                Query(total(of("process_resident_memory_bytes", SERVER), "pod"), POD),
+                Query(f"max by (pod) ({of('valkey_memory_used_bytes')})", POD),
+            ),
+            alerts=("ChatServerNearLimit", "ChatServersRestart", "ChatBusMemory"),
             width=6,
         ),
         Panel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitoring.dashboards.model import Color, Dashboard, Kind, Panel, Query, Row, Threshold, Unit
 from monitoring.dashboards.queries import BY_CHAT, CHAT, increase, of, total
 
-BAD_IF_FALSE = ("Ready", "DatabaseReady", "ChatserverReady", "IngressReady", "DataSafe", "ScalingActive")
+BAD_IF_FALSE = ("Ready", "DatabaseReady", "ChatserverReady", "IngressReady", "DataSafe", "BusReady", "ScalingActive")
 BAD_IF_TRUE = (
     *("Progressing", "ScalingLimited", "Paused", "DevelopmentCodes", "UpgradeAvailable"),
     *("HostnameConflict", "ClientAddressesShared", "Contested"),
@@ -24,7 +24,7 @@ _SINCE = f"max by (namespace, chatcluster, type) ({of('chatcluster_condition_sin
 
 
 _DESIRED = of("chatcluster_replicas", 'state="desired"')
-_UP = of("up", 'component=~"chatserver|ingress|database"')
+_UP = of("up", 'component=~"chatserver|ingress|database|bus"')
 _RUNNING = of("chatcluster_replicas", 'state="ready"')
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from monitoring.rules import chat, chatservers, database, ingress, operator, slo
+from monitoring.rules import bus, chat, chatservers, database, ingress, operator, slo
 from monitoring.rules.declared import Alert
 
-GROUPS = (*slo.GROUPS, *chat.GROUPS, *database.GROUPS, *ingress.GROUPS, *chatservers.GROUPS, *operator.GROUPS)
+GROUPS = (
+    *slo.GROUPS,
+    *chat.GROUPS,
+    *database.GROUPS,
+    *ingress.GROUPS,
+    *chatservers.GROUPS,
+    *bus.GROUPS,
+    *operator.GROUPS,
+)
 """In the order of the generated file."""
 
 ALERTS = tuple(rule for group in GROUPS for rule in group.rules if isinstance(rule, Alert))

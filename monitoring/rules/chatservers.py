@@ -24,10 +24,11 @@ _DELIVERY = Group(
             "or\n"
             "max by (namespace, chatcluster) (increase(chatserver_bus_losses_total[15m])) > 3",
             "2m",
-            f"Chatservers of {CHAT} lose the notifications of the database",
-            "A chatserver has no session that listens for notifications, or lost it several times within 15 minutes. "
-            "Messages from other servers reach its users up to 10 s late; none is lost. Check the connections between "
-            "chatservers and PostgreSQL, and poolers in between, which must not be in transaction mode.",
+            f"Chatservers of {CHAT} lose their bus",
+            "A chatserver does not receive the hints of other servers, or lost its connection for them several times "
+            "within 15 minutes. Messages from other servers reach its users up to 10 s late; none is lost. With bus "
+            "PostgreSQL check the connections between chatservers and PostgreSQL, and poolers in between, which must "
+            "not be in transaction mode; with Valkey its pods. BusReady in kubectl describe chatcluster has the cause.",
         ),
         Alert(
             "ChatNotificationsLost",

@@ -35,7 +35,14 @@ class Inhibition:
 _BUDGETS = ("ChatErrorBudgetBurnFast", "ChatErrorBudgetBurnSlow")
 _FELT = ("ChatProbeFailing", *_BUDGETS)
 _UNAVAILABLE = (*_FELT, "ChatTargetsAbsent", "ChatProxyErrors", "ChatProxyQueues", "ChatReconnectStorm")
-_OF_THE_DATABASE = ("ChatBusLost", "ChatNotificationsLost", "ChatWritesQueue", "ChatPoolWaits", "ChatCodesFail")
+_OF_THE_DATABASE = (
+    "ChatBusLost",
+    "ChatBusGaps",
+    "ChatNotificationsLost",
+    "ChatWritesQueue",
+    "ChatPoolWaits",
+    "ChatCodesFail",
+)
 
 INHIBITIONS = (
     Inhibition(

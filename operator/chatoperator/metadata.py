@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
 
-Part = Literal["ingress", "chatserver", "postgres", "migrate", "probe"]
+Part = Literal["ingress", "chatserver", "postgres", "migrate", "probe", "bus"]
+
+STATEFUL: frozenset[Part] = frozenset({"postgres", "bus"})
+"""Parts whose pods have names of their own: their workload is a StatefulSet, that of the others a Deployment."""
+
 Manifest = dict[str, Any]
 
 ObjectKey = tuple[str, str]
@@ -107,6 +111,11 @@ def issued_secret_name(cluster_name: str) -> str:
 def probe_secret_name(cluster_name: str) -> str:
     """Secret with the tokens of the probe's accounts."""
     return f"{cluster_name}-probe"
+
+
+def bus_secret_name(cluster_name: str) -> str:
+    """Secret with the passwords and the certificate of the Valkey pods."""
+    return f"{cluster_name}-bus"
 
 
 def claim_name(cluster_name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chatoperator.metadata import part_name
+from chatoperator.metadata import STATEFUL, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,12 +22,14 @@ class Reading:
         draining: It has begun to drain.
         login: The role in its DSN; None if it reports none.
         forced_closes: Connections that it closed because its drain ended; 0 if it does not report them.
+        hears_bus: It receives the hints of the other servers at once; None if it does not report that.
     """
 
     connections: int
     draining: bool
     login: str | None = None
     forced_closes: int = 0
+    hears_bus: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Observed:
 
     def workload(self, cluster_name: str, part: Part) -> Manifest | None:
         """The Deployment or StatefulSet of a part."""
-        return self.child("StatefulSet" if part == "postgres" else "Deployment", part_name(cluster_name, part))
+        return self.child("StatefulSet" if part in STATEFUL else "Deployment", part_name(cluster_name, part))
 
     def component(self, part: Part) -> tuple[Pod, ...]:
         """The pods of a part, by name."""

@@ -17,11 +17,12 @@ MEMORY_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one release."""
+    """Images of one release; one that runs no Valkey has none of it."""
 
     chatserver: str
     postgres: str
     haproxy: str
+    valkey: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             chatserver=_required(environment, "CHATOPERATOR_IMAGE_CHATSERVER"),
             postgres=_required(environment, "CHATOPERATOR_IMAGE_POSTGRES"),
             haproxy=_required(environment, "CHATOPERATOR_IMAGE_HAPROXY"),
+            valkey=_required(environment, "CHATOPERATOR_IMAGE_VALKEY"),
         ),
         image_pull_policy=_choice(environment, "CHATOPERATOR_IMAGE_PULL_POLICY", ("IfNotPresent", "Always", "Never")),
         namespace=_required(environment, "CHATOPERATOR_NAMESPACE"),

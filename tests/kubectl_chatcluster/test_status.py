@@ -69,6 +69,13 @@ def test_status_shows_a_probe_where_there_is_one() -> None:
     assert "\nProbe: 1 ready of 1\n" in status.as_text(probed, NOW)
 
 
+def test_status_shows_valkey_where_it_is_the_bus() -> None:
+    without = picture(chatcluster())
+    assert "Bus:" not in status.as_text(without, NOW)
+    with_valkey = dataclasses.replace(without, pods=(*without.pods, pod_of(pod("demo-bus-0", "bus"))))
+    assert "\nBus: 1 ready of 1\n" in status.as_text(with_valkey, NOW)
+
+
 def test_a_chat_that_is_not_ready_says_why_in_its_second_line() -> None:
     text = status.as_text(picture(chatcluster(ready="False")), NOW)
     assert text.splitlines()[1] == "NOT READY for 1m: no answer within 5 s"

@@ -126,7 +126,9 @@ def test_a_rate_covers_four_scrapes_whatever_their_interval_is() -> None:
 
 def test_each_query_keeps_to_the_chosen_chats_or_is_of_the_operator_alone() -> None:
     for name, expression in queries():
-        for metric in re.finditer(r"\b(?:chatserver|chatpostgres|chatprobe|haproxy|process)_\w+(.?)", expression):
+        for metric in re.finditer(
+            r"\b(?:chatserver|chatpostgres|chatprobe|haproxy|valkey|process)_\w+(.?)", expression
+        ):
             assert metric[1] == "{", name
         for selector in re.findall(r"\{([^{}]*)\}", expression):
             assert selector.startswith('namespace=~"$namespace", chatcluster=~"$chatcluster"'), name

@@ -25,7 +25,8 @@ OF_OTHERS = {
     "container_memory_working_set_bytes",
     "container_spec_memory_limit_bytes",
 }
-"""Those of HAProxy are compared with its page in tests/integration/operator/test_haproxy_telemetry.py."""
+"""Those of HAProxy and Valkey are compared with their pages in tests/integration/operator/: test_haproxy_telemetry.py
+and test_valkey.py."""
 
 TARGET_LABELS = {"component", "pod", "namespace", "chatcluster", "container"}
 
@@ -36,7 +37,7 @@ def samples(registry: CollectorRegistry) -> Iterator[tuple[str, dict[str, str]]]
 
 def test_each_series_that_a_rule_reads_exists() -> None:
     recorded = {rule.record for group in GROUPS for rule in group.rules if isinstance(rule, Record)}
-    read = {selector.metric for selector in read_by_rules() if not selector.metric.startswith("haproxy_")}
+    read = {selector.metric for selector in read_by_rules() if not selector.metric.startswith(("haproxy_", "valkey_"))}
     assert len(read) > 50
     assert not sorted(read - sample_names() - recorded - OF_OTHERS)
 

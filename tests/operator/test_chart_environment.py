@@ -27,6 +27,7 @@ LEAST = {
     "CHATOPERATOR_IMAGE_CHATSERVER": "chatserver:1",
     "CHATOPERATOR_IMAGE_POSTGRES": "postgres:1",
     "CHATOPERATOR_IMAGE_HAPROXY": "haproxy:1",
+    "CHATOPERATOR_IMAGE_VALKEY": "valkey:1",
     "CHATOPERATOR_NAMESPACE": "chatcluster-system",
 }
 """The variables without a default."""

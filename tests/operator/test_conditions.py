@@ -187,6 +187,7 @@ def test_the_conditions_are_those_that_admins_are_promised() -> None:
         "IngressReady",
         "Progressing",
         "DataSafe",
+        "BusReady",
         "ScalingActive",
         "ScalingLimited",
         "Paused",

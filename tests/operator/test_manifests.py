@@ -104,6 +104,20 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"serving": ServedElsewhere()},
     ),
+    "valkey": (
+        {
+            "bus": {
+                "type": "Valkey",
+                "valkey": {
+                    "replicas": 3,
+                    "resources": {"limits": {"memory": "1Gi"}},
+                    "podTemplate": {"labels": {"team": "chat"}, "annotations": {"a": "b"}, **PLACED},
+                },
+            },
+        },
+        {},
+    ),
+    "external-bus": ({"bus": {"type": "External", "external": {"secretName": "theirs"}}}, {}),
     "loadbalancer": (
         {
             "ingress": {
@@ -552,8 +566,10 @@ def test_the_crd_refuses_every_variable_that_the_operator_sets() -> None:
     crd = yaml.safe_load((ROOT / "crds" / "chatcluster.yaml").read_text())
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     (rule,) = schema["chatserver"]["properties"]["env"]["x-kubernetes-validations"]
-    webhook, _ = CASES["webhook"]
-    ours = {entry["name"] for entry in _pods(**webhook)["demo-chatserver"]["spec"]["containers"][0]["env"]}
+    specs = [CASES[name][0] for name in ("webhook", "valkey", "external-bus")]
+    ours = {
+        entry["name"] for spec in specs for entry in _pods(**spec)["demo-chatserver"]["spec"]["containers"][0]["env"]
+    }
     assert set(re.findall(r"'(\w+)'", rule["rule"])) == ours
 
 

@@ -24,7 +24,15 @@ from tests.operator.test_fields import PASSED_ON, bare
 from tests.support.chatclusters import body, desired
 from tests.support.cluster import ROOT
 from tests.support.extremes import merged
-from tests.support.places import ENVIRONMENT, PLACES, POSTED, RENAMED, USED_ELSEWHERE
+from tests.support.places import (
+    ENVIRONMENT,
+    EXTERNAL_BUS,
+    PLACES,
+    POSTED,
+    RENAMED,
+    USED_ELSEWHERE,
+    VALKEY,
+)
 from tests.support.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -162,14 +170,15 @@ def owned() -> set[str]:
     spec = merged(merged(body()["spec"], POSTED), {"auth": {"callingCodes": ["49"]}})
     return {
         found[1]
-        for where in rendered(spec)
+        for bus in (VALKEY, EXTERNAL_BUS)
+        for where in rendered(merged(spec, bus))
         if (found := re.match(rf"{re.escape(ENVIRONMENT)}\.({PREFIX}\w+)\.", where))
     }
 
 
 def test_servers_read_each_variable_that_the_operator_sets(tmp_path: Path) -> None:
     spec = merged(merged(body()["spec"], POSTED), {"auth": {"callingCodes": ["49"]}})
-    given = Recorded(environment(rendered(spec), tmp_path))
+    given = Recorded(environment(rendered(merged(spec, VALKEY)), tmp_path))
     read_settings(given)
     assert owned() - given.read == set()
 

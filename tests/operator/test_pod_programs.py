@@ -68,7 +68,9 @@ def test_a_chatserver_has_each_path_that_is_probed(target: str) -> None:
 def test_the_metrics_of_a_chatserver_are_a_reading() -> None:
     made = Metrics()
     made.connections.open.set(3)
-    assert parsing.parse_reading(generate_latest(made.registry).decode()) == Reading(3, draining=False, login=None)
+    assert parsing.parse_reading(generate_latest(made.registry).decode()) == Reading(
+        3, draining=False, login=None, hears_bus=False
+    )
     assert prober.METRICS_TARGET.partition("?")[0] == METRICS_PATH
 
 
@@ -92,7 +94,7 @@ async def test_only_the_metrics_that_are_read_are_requested_of_a_chatserver(monk
             found = await prober.Prober(made_session).readings({"a": "127.0.0.1"})
     finally:
         await asyncio.to_thread(server.stop)
-    assert found == {"a": Reading(3, draining=False, login="chat_a")}
+    assert found == {"a": Reading(3, draining=False, login="chat_a", hears_bus=False)}
     (text,) = pages
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert names == set(parsing.READ_METRICS)

@@ -16,7 +16,12 @@ from tests.support.cluster import ROOT
 
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
 
-PARTS = {"chatservers": "demo-chatserver", "HAProxy": "demo-ingress", "PostgreSQL": "demo-postgres"}
+PARTS = {
+    "chatservers": "demo-chatserver",
+    "HAProxy": "demo-ingress",
+    "PostgreSQL": "demo-postgres",
+    "Valkey pods": "demo-bus",
+}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "chatserver.scaling.mode": {"chatserver": {"scaling": {"mode": "External", "replicas": 3}}},
@@ -61,10 +66,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "database.external": {"database": {"external": {"secretName": "another"}}},
     "database.resources": {"database": {"resources": {"limits": {"memory": "2Gi"}}}},
     "database.parameters": {"database": {"parameters": {"max_connections": "400"}}},
+    "bus.type": {"bus": {"type": "Valkey"}},
+    "bus.valkey.replicas": {"bus": {"type": "Valkey", "valkey": {"replicas": 3}}},
+    "bus.valkey.resources": {"bus": {"type": "Valkey", "valkey": {"resources": {"limits": {"memory": "2Gi"}}}}},
+    "bus.valkey.podTemplate": {"bus": {"type": "Valkey", "valkey": {"podTemplate": {"labels": {"team": "chat"}}}}},
+    "bus.external": {"bus": {"type": "External", "external": {"secretName": "another"}}},
     "networkPolicies": {"networkPolicies": {"enabled": False}},
     "deletionPolicy": {"deletionPolicy": "Delete"},
     "paused": {"paused": True},
-    "images.pullSecrets": {"images": {"pullSecrets": ["registry"]}},
+    "images.pullSecrets": {"images": {"pullSecrets": ["registry"]}, "bus": {"type": "Valkey"}},
 }
 
 ALREADY: dict[str, dict[str, Any]] = {
@@ -73,6 +83,11 @@ ALREADY: dict[str, dict[str, Any]] = {
     "ingress.service.externalTrafficPolicy": {"ingress": {"service": {"type": "LoadBalancer"}}},
     "ingress.service.nodePort": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},
     "database.external": {"database": {"external": {"secretName": "mine"}}},
+    "bus.external": {"bus": {"type": "External", "external": {"secretName": "theirs"}}},
+    **{
+        field: {"bus": {"type": "Valkey"}}
+        for field in ("bus.valkey.replicas", "bus.valkey.resources", "bus.valkey.podTemplate", "images.pullSecrets")
+    },
 }
 """What a field's example needs beside it, and the chat has before."""
 
@@ -108,7 +123,7 @@ def test_a_change_restarts_what_the_page_says(field: str) -> None:
     assert {name for name in before if before[name] != after[name]} == documented()[field]
 
 
-OF_IMAGES = {"version", "images.registry", "chatserver.image", "ingress.image", "database.image"}
+OF_IMAGES = {"version", "images.registry", "chatserver.image", "ingress.image", "database.image", "bus.valkey.image"}
 """Fields that choose images, which are an input here."""
 
 PROMISED = {"restarts the chatservers": "demo-chatserver", "replaces the HAProxy pods": "demo-ingress"}

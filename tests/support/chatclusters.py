@@ -1,5 +1,6 @@
 """ChatClusters for tests, and a data plane that answers as a test says."""
 
+import base64
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping
@@ -8,10 +9,14 @@ from typing import Any
 from chatoperator.api.parse import parse
 from chatoperator.api.spec import ChatCluster
 from chatoperator.desired import Desired
+from chatoperator.desired.bus import DesiredBus
 from chatoperator.desired.database import DesiredDatabase, Volume
 from chatoperator.desired.migration import SchemaMigration, ServerTemplate
 from chatoperator.desired.release import Release
 from chatoperator.observed import AgentReport, Answer, Pod, Reading
+from chatoperator.parts.bus import access as bus_access
+from chatoperator.parts.bus.credentials import BusCredentials
+from chatoperator.parts.bus.external import judge
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.parts.database.logins import Logins
@@ -21,7 +26,7 @@ from chatoperator.parts.probe.tokens import ProbeTokens
 from chatoperator.probes.prober import Target
 from chatoperator.settings import Images, Settings
 
-IMAGES = Images(chatserver="chatserver:1", postgres="postgres:1", haproxy="haproxy:1")
+IMAGES = Images(chatserver="chatserver:1", postgres="postgres:1", haproxy="haproxy:1", valkey="valkey:1")
 
 SETTINGS = Settings(
     version="1",
@@ -47,6 +52,18 @@ SELF_SIGNED = SelfSigned(
     authority=Certificate("authority certificate\n", "authority key\n"),
     server=Certificate("server certificate\n", "server key\n"),
 )
+
+
+BUS_CREDENTIALS = BusCredentials("bus password", "metrics password", SELF_SIGNED)
+
+BUS_SECRET = {"urls": "valkeys://a:6380,valkeys://b:6380", "username": "chat", "password": "bus password"}
+"""Content of the Secret of an external bus."""
+
+
+def secret(name: str, **content: str) -> dict[str, Any]:
+    """A Secret of a user's."""
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in content.items()}
+    return {"kind": "Secret", "metadata": {"name": name}, "data": encoded}
 
 
 def body(name: str = "demo", namespace: str = "chat", **spec: Any) -> dict[str, Any]:
@@ -111,6 +128,7 @@ def desired(chatcluster: ChatCluster, **changed: Any) -> Desired:
     )
     return Desired(
         cluster=chatcluster,
+        bus=made.pop("bus", None) or _bus(chatcluster),
         probe=tokens,
         release=Release("1", images),
         served=frozenset(made.pop("served")),
@@ -128,6 +146,17 @@ def desired(chatcluster: ChatCluster, **changed: Any) -> Desired:
         ),
         **made,
     )
+
+
+def _bus(chatcluster: ChatCluster) -> DesiredBus:
+    """The bus of the spec, once all chatservers use it."""
+    spec = chatcluster.bus
+    if spec.external_secret_name is not None:
+        return DesiredBus(judge(spec.external_secret_name, secret("theirs", **BUS_SECRET), default_prefix="chat.demo"))
+    if spec.valkeys is None:
+        return DesiredBus()
+    servers = bus_access.own(chatcluster.name, "demo-bus.chat.svc.cluster.local", spec.valkeys.replicas)
+    return DesiredBus(servers, pods=spec.valkeys.replicas, credentials=BUS_CREDENTIALS)
 
 
 class FakeProber:

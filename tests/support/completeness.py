@@ -30,7 +30,7 @@ WITHOUT_MONITORING = {
 """Pod labels of what has no metrics, with the reason."""
 
 
-WITH_EVERYTHING = {"monitoring": {"probe": {"enabled": True}}}
+WITH_EVERYTHING = {"monitoring": {"probe": {"enabled": True}}, "bus": {"type": "Valkey"}}
 """Fields of the spec without which a part is left out."""
 
 
@@ -56,6 +56,7 @@ PARTS = (
     Part("ingress", "ingress", "haproxy_", "HAProxy"),
     Part("database", "postgres", "chatpostgres_", "PostgreSQL"),
     Part("probe", "probe", "chatprobe_", "probe"),
+    Part("bus", "bus", "valkey_", "Valkey"),
     Part("operator", "operator", "chatcluster_", "operator"),
 )
 

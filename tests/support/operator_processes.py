@@ -53,6 +53,7 @@ class Process:
             "CHATOPERATOR_IMAGE_CHATSERVER": "chatserver:1",
             "CHATOPERATOR_IMAGE_POSTGRES": "postgres:1",
             "CHATOPERATOR_IMAGE_HAPROXY": "haproxy:1",
+            "CHATOPERATOR_IMAGE_VALKEY": "valkey:1",
             "CHATOPERATOR_NAMESPACE": namespace,
             "CHATOPERATOR_WATCH_NAMESPACES": namespace,
             "CHATOPERATOR_LEASE_NAME": LEASE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatoperator.kube.cache import Cache
 from chatoperator.kube.kinds import CERTIFICATE, CHILDREN, ROUTE
-from chatoperator.metadata import KIND
+from chatoperator.metadata import KIND, STATEFUL
 from chatoperator.observed import Reading
 from chatoperator.reconcile import Reconciler
 from chatoperator.reconcile.context import Context
@@ -132,11 +132,15 @@ class Operator:
             ("deployment", "demo-chatserver"),
             ("deployment", "demo-ingress"),
         ):
-            live = self.admin.get(kind, name)
-            counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
-            replicas = dict.fromkeys(counts, live["spec"]["replicas"])
-            seen = {"observedGeneration": live["metadata"]["generation"]}
-            self.patch_status(kind, name, seen | replicas)
+            self.all_ready(kind, name)
+
+    def all_ready(self, kind: str, name: str) -> None:
+        """What the controller of a workload reports when all of its pods run and have its template."""
+        live = self.admin.get(kind, name)
+        counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+        replicas = dict.fromkeys(counts, live["spec"]["replicas"])
+        seen = {"observedGeneration": live["metadata"]["generation"]}
+        self.patch_status(kind, name, seen | replicas)
 
     def pod(
         self,
@@ -153,7 +157,7 @@ class Operator:
             node: Where it runs; its deletion then waits for a kubelet, and there is none.
             owners: Other references than the part's own pods have.
         """
-        kind = "statefulset" if part == "postgres" else "deployment"
+        kind = "statefulset" if part in STATEFUL else "deployment"
         workload = self.admin.get(kind, f"demo-{part}")
         template = workload["spec"]["template"]
         made = {

@@ -17,6 +17,7 @@ SERVERS_POD = f"{SERVERS} spec.template"
 PROXIES_POD = "Deployment demo-ingress spec.template"
 DATABASE_POD = "StatefulSet demo-postgres spec.template"
 MIGRATION_POD = "Job demo-migrate spec.template"
+BUS_POD = "StatefulSet demo-bus spec.template"
 PROBE_POD = "Deployment demo-probe spec.template"
 CLAIM = "PersistentVolumeClaim demo-postgres-data"
 CERTIFICATE = "Certificate demo-ingress-issued"
@@ -58,6 +59,8 @@ POSTED = {
     },
 }
 PROBED = {"monitoring": {"probe": {"enabled": True}}}
+VALKEY = {"bus": {"type": "Valkey"}}
+EXTERNAL_BUS = {"bus": {"type": "External", "external": {"secretName": "theirs"}}}
 EXTERNAL = {"database": {"external": {"secretName": "theirs"}}}
 
 
@@ -129,6 +132,16 @@ PLACES: dict[str, Place] = {
     "database.external.secretKey": Place("uri", f"{SERVERS_POD}.spec.volumes", beside=EXTERNAL),
     "database.external.caSecretName": Place("authority", f"{SERVERS_POD}.spec.volumes", beside=EXTERNAL),
     "database.external.connectionBudget": variable(40, "DATABASE_POOL_SIZE", beside=EXTERNAL),
+    "bus.type": variable("Valkey", "BUS_TYPE", setting="bus"),
+    "bus.valkey.replicas": variable(3, "BUS_URLS", setting="bus", beside=VALKEY),
+    **{
+        field: place._replace(beside=VALKEY)
+        for field, place in {
+            **_resources("bus.valkey.resources", f"{BUS_POD}.spec.containers.valkey"),
+            **_pods("bus.valkey.podTemplate", BUS_POD),
+        }.items()
+    },
+    "bus.external.secretName": Place("other", f"{SERVERS_POD}.spec.volumes.bus", beside=EXTERNAL_BUS),
     "auth.otp.sender": variable("Log", "OTP_SENDER", beside=POSTED),
     "auth.otp.webhook.url": variable("https://b.example.com", "OTP_WEBHOOK_URL", setting="otp_webhook", beside=POSTED),
     "auth.otp.webhook.secretName": Place("other", f"{SERVERS_POD}.spec.volumes.webhook", beside=POSTED),
@@ -154,6 +167,7 @@ USED_ELSEWHERE = {
     "ingress.image": ("cluster.ingress.image", "the same"),
     "chatserver.image": ("cluster.chatserver.image", "the same"),
     "database.image": ("cluster.database.image", "the same"),
+    "bus.valkey.image": ("cluster.bus.valkey.image", "the same"),
     "paused": ("cluster.paused", "decides whether anything is applied"),
     "ingress.tls.mode": ("cluster.ingress.issuer", "chooses the certificate, an input of the manifests"),
     "ingress.tls.secretName": ("cluster.ingress.tls_secret_name", "the same"),
@@ -170,7 +184,7 @@ RENAMED = {
     "ingress.limits.connectionsPerIP": "connections_per_address",
     "chatserver.env": "variables",
     "chatserver.scaling.replicas": "stated_replicas",
-    **{f"{part}.resources.requests": "stated_requests" for part in ("ingress", "chatserver", "database")},
-    **{f"{part}.resources.limits": "stated_limits" for part in ("ingress", "chatserver", "database")},
+    **{f"{part}.resources.requests": "stated_requests" for part in ("ingress", "chatserver", "database", "bus.valkey")},
+    **{f"{part}.resources.limits": "stated_limits" for part in ("ingress", "chatserver", "database", "bus.valkey")},
 }
 """Attributes that have another name than their field."""

@@ -24,7 +24,17 @@ HAPROXY = frozenset(
 )
 """Those of its own exporter that runbooks use."""
 
-OTHERS = HAPROXY | {"up"}
+VALKEY = frozenset(
+    {
+        "valkey_client_output_buffer_limit_disconnections_total",
+        "valkey_evicted_keys_total",
+        "valkey_memory_max_bytes",
+        "valkey_memory_used_bytes",
+    }
+)
+"""Those of Valkey's exporter that runbooks use."""
+
+OTHERS = HAPROXY | VALKEY | {"up"}
 """Metrics that no component of the project declares."""
 
 _NAME = re.compile(r"(?<![\w:\"])[a-z_][\w:]*(?=\s*[{\[)]|\s*$|\s+[-+*/<>=]|\s+(?:and|or|unless)\b)", re.MULTILINE)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from monitoring.rules import GROUPS
 
-_SELECTOR = re.compile(r"\b((?:chat|haproxy|process|container)[a-z0-9_]*_[a-z0-9_:]+|up)\b(?!\s*\()(?:\{([^}]*)\})?")
+_SELECTOR = re.compile(
+    r"\b((?:chat|haproxy|valkey|process|container)[a-z0-9_]*_[a-z0-9_:]+|up)\b(?!\s*\()(?:\{([^}]*)\})?"
+)
 _MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 
 

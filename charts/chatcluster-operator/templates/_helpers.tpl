@@ -42,9 +42,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, patch]
-# delete: of a probe that is disabled. An admission policy forbids it for other Deployments.
+# delete: of a probe that is disabled, and of Valkey that is no longer the bus. An admission policy forbids it for others.
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, statefulsets]
   verbs: [delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from chatoperator.api.auth import Auth
+from chatoperator.api.bus import Bus
 from chatoperator.api.chatserver import Chatserver, surge
 from chatoperator.api.database import RESERVED_CONNECTIONS, Database
 from chatoperator.api.fields import DnsName, Fields, ImagePrefix, RuleBroken, Version, check_networks
@@ -68,6 +69,7 @@ class Spec(Fields, frozen=True):
     ingress: Ingress = Ingress()
     chatserver: Chatserver = Chatserver()
     database: Database = Database()
+    bus: Bus = Bus()
     auth: Auth = Auth()
     network_policies: NetworkPolicies = NetworkPolicies()
     monitoring: Monitoring = Monitoring()

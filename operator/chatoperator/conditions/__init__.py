@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import (
+    bus_ready,
     chatserver_ready,
     client_addresses_shared,
     contested,
@@ -43,6 +44,7 @@ TYPES = tuple(
         ingress_ready,
         progressing,
         data_safe,
+        bus_ready,
         scaling_active,
         scaling_limited,
         paused,
@@ -67,6 +69,7 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     cluster = inputs.cluster
     if cluster is not None:
         made += [
+            bus_ready.condition(inputs, cluster),
             scaling_active.condition(inputs, cluster),
             scaling_limited.condition(inputs, cluster),
             paused.condition(cluster),

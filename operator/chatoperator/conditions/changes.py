@@ -1,4 +1,4 @@
-"""Changes of the database while its pod keeps running (parameters, volume size, passwords): part of Progressing."""
+"""Changes of the database while its pod keeps running, and of the bus: part of Progressing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ VOLUME_RESIZING = Reason(
 )
 ROTATING_CREDENTIALS = Reason(
     "RotatingCredentials", ("True",), "The passwords of the database are being rotated; no action needed"
+)
+CHANGING_BUS = Reason(
+    "ChangingBus",
+    ("True",),
+    "Another bus is required: chatservers change to it once it is ready, and the old one is removed once no chatserver "
+    "uses it ([bus.md](bus.md#change-the-bus))",
 )
 PARAMETERS_REFUSED = Reason(
     "ParametersRefused",
@@ -39,7 +45,7 @@ VOLUME_NOT_EXPANDABLE = Reason(
     "([database.md](database.md#growing-the-volume)). Everything else keeps running",
     Level.WARNING,
 )
-UNDER_WAY = (APPLYING_PARAMETERS, VOLUME_RESIZING, ROTATING_CREDENTIALS)
+UNDER_WAY = (APPLYING_PARAMETERS, VOLUME_RESIZING, ROTATING_CREDENTIALS, CHANGING_BUS)
 REJECTED = (PARAMETERS_REFUSED, STORAGE_CLASS_KEPT, VOLUME_NOT_EXPANDABLE)
 
 
@@ -52,7 +58,7 @@ def under_way(inputs: ConditionInputs) -> tuple[Reason, str] | None:
         return VOLUME_RESIZING, growing
     if inputs.desired is not None and inputs.desired.rotating:
         return ROTATING_CREDENTIALS, "The operator is rotating the passwords of the database; no action needed"
-    return None
+    return _changing_bus(inputs)
 
 
 def rejected(inputs: ConditionInputs) -> tuple[Reason, str] | None:
@@ -111,4 +117,17 @@ def _growing(inputs: ConditionInputs) -> str | None:
         )
     if "Resizing" in holding:
         return f"The storage driver is expanding the volume to {desired}"
+    return None
+
+
+def _changing_bus(inputs: ConditionInputs) -> tuple[Reason, str] | None:
+    """What a change of the bus waits for; None where chatservers use that of the spec already."""
+    desired = inputs.desired
+    if desired is None or not desired.bus.moving:
+        return None
+    name = desired.cluster.bus.type
+    if desired.bus.pods is not None and not desired.bus.servers.is_own(inputs.name):
+        return CHANGING_BUS, f"Waiting for all Valkey pods to be ready; then chatservers change to bus {name}"
+    if desired.bus.leaving:
+        return CHANGING_BUS, f"Chatservers change to bus {name}; Valkey is removed when none of them uses it any more"
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import address, changes, data_safe, database_ready, migration, names, rollout
+from chatoperator.conditions import address, bus_ready, changes, data_safe, database_ready, migration, names, rollout
 from chatoperator.conditions.declared import ConditionType, Level, Reason
 from chatoperator.kube.objects import job_state
 from chatoperator.parts.chatserver.webhook_key import webhook_fault
@@ -59,6 +59,7 @@ TYPE = ConditionType(
         PAUSED,
         WEBHOOK_SECRET_MISSING,
         *(replace(reason, meaning="As for `DatabaseReady`") for reason in database_ready.EXTERNAL_TROUBLES),
+        replace(bus_ready.SECRET_INVALID, meaning="As for `BusReady`"),
         *changes.REJECTED,
     ),
 )
@@ -93,6 +94,8 @@ def _secrets(inputs: ConditionInputs) -> tuple[Reason, str] | None:
         return WEBHOOK_SECRET_MISSING, message
     if inputs.database.trouble is not None:
         return TYPE.reason(inputs.database.trouble.reason), inputs.database.trouble.message
+    if inputs.desired is not None and inputs.desired.bus.secret_error is not None:
+        return bus_ready.SECRET_INVALID, f"{inputs.desired.bus.secret_error}. Chatservers keep the bus that they have"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Whether the pods of a part are ready, and why they are not: shared by the conditions of the three parts."""
+"""Whether the pods of a part are ready, and why they are not: shared by the conditions of the parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import Level, Reason
 from chatoperator.kube.objects import ready_replicas, refusal
-from chatoperator.metadata import part_name
+from chatoperator.metadata import STATEFUL, part_name
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition, ConditionType
@@ -42,6 +42,7 @@ RESOURCES: dict[Part, str] = {
     "migrate": "chatserver.resources",
     "ingress": "ingress.resources",
     "probe": "monitoring.probe",
+    "bus": "bus.valkey.resources",
 }
 """The field of the spec with which pods of a part meet a quota."""
 
@@ -50,7 +51,7 @@ def part_condition(inputs: ConditionInputs, part: Part, kind: ConditionType) -> 
     """Ready if all desired pods are."""
     live = inputs.observed.workload(inputs.name, part)
     if live is None:
-        workload = "StatefulSet" if part == "postgres" else "Deployment"
+        workload = "StatefulSet" if part in STATEFUL else "Deployment"
         return kind.condition(MISSING, f"{workload} {part_name(inputs.name, part)} does not exist yet")
     ready, desired = ready_replicas(live), int(live["spec"].get("replicas", 1))
     message = f"{ready} of {desired} {part} pods are ready"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from chatoperator.desired import bus as bus_step
 from chatoperator.desired import credentials as credentials_step
 from chatoperator.desired import database as database_step
 from chatoperator.desired import migration as migration_step
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from chatoperator.api.spec import ChatCluster
+    from chatoperator.desired.bus import DesiredBus
     from chatoperator.desired.database import DesiredDatabase
     from chatoperator.desired.migration import SchemaMigration
     from chatoperator.desired.release import Release
@@ -49,6 +51,7 @@ class Desired:
         losses: Irreplaceable objects that are lost, or about to be.
         credentials: Passwords and keys.
         database: The database that the chatservers use.
+        bus: How they send each other hints.
         migration: The migration that the desired image needs, and what the chatservers may run.
         serving: The certificate that HAProxy serves.
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
@@ -64,6 +67,7 @@ class Desired:
     losses: Losses
     credentials: Credentials
     database: DesiredDatabase
+    bus: DesiredBus
     migration: SchemaMigration
     serving: Serving
     https_port: int | None
@@ -162,6 +166,7 @@ def decide(
         losses=losses,
         credentials=credentials,
         database=database,
+        bus=bus_step.decide(cluster, observed, cluster_domain=settings.cluster_domain, now=now, new_secret=new_secret),
         migration=migration,
         serving=served,
         https_port=desired_port(cluster, observed),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import tls_secret_name
 from chatoperator.parts import credentials, networkpolicy
+from chatoperator.parts.bus import credentials as bus_credentials
+from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database import statefulset as postgres
 from chatoperator.parts.ingress import deployment as ingress
@@ -31,8 +33,9 @@ def render(desired: Desired) -> tuple[Manifest, ...]:
         desired.cluster,
         operator_namespace=desired.settings.namespace,
         external_ports=desired.database.ports,
+        bus=desired.bus.servers,
     )
-    made = [*policies, *_secrets(desired), *_database(desired), *_servers(desired), *_ingress(desired)]
+    made = [*policies, *_secrets(desired), *_database(desired), *_bus(desired), *_servers(desired), *_ingress(desired)]
     made += _probe(desired)
     return without(made, desired.withheld)
 
@@ -80,6 +83,24 @@ def _database(desired: Desired) -> list[Manifest]:
     return made
 
 
+def _bus(desired: Desired) -> list[Manifest]:
+    cluster, spec, made = desired.cluster, desired.cluster.bus.valkeys, desired.bus
+    if spec is None or made.pods is None or made.credentials is None:
+        return []
+    config = valkey.config_map(cluster, spec)
+    pods = valkey.stateful_set(
+        cluster,
+        spec,
+        image=desired.release.images.valkey,
+        pull_policy=desired.settings.image_pull_policy,
+        replicas=made.pods,
+        config=config,
+        secret_digest=made.credentials.server_digest(desired.credentials.chatserver_key),
+    )
+    secret = bus_credentials.secret(cluster, made.credentials)
+    return [secret, config, valkey.service(cluster), disruption_budget(cluster, "bus"), pods]
+
+
 def _servers(desired: Desired) -> list[Manifest]:
     cluster, migration = desired.cluster, desired.migration
     made = [chatserver.service(cluster), disruption_budget(cluster, "chatserver")]
@@ -93,6 +114,7 @@ def _servers(desired: Desired) -> list[Manifest]:
                 pull_policy=desired.settings.image_pull_policy,
                 replicas=desired.replicas,
                 schema=migration.template.schema,
+                bus=desired.bus.servers,
                 cluster_domain=desired.settings.cluster_domain,
             )
         )

@@ -48,6 +48,7 @@ def decide(cluster: ChatCluster, body: Manifest, settings: Settings) -> Release:
         images = settings.images
     elif version == pinned.get("version"):
         images = Images(**pinned["images"])
+        _check_bus(cluster, version, images)
     else:
         raise SpecError(
             "version",
@@ -60,6 +61,21 @@ def decide(cluster: ChatCluster, body: Manifest, settings: Settings) -> Release:
             chatserver=cluster.chatserver.image or source.of(images.chatserver),
             postgres=cluster.database.image or source.of(images.postgres),
             haproxy=cluster.ingress.image or source.of(images.haproxy),
+            valkey=cluster.bus.valkey.image or (source.of(images.valkey) if images.valkey else ""),
         ),
         available=settings.version if version != settings.version else None,
     )
+
+
+def _check_bus(cluster: ChatCluster, version: str, images: Images) -> None:
+    """Check that the chatservers of a pinned release know the bus of the spec.
+
+    Raises:
+        SpecError: They would use PostgreSQL without an error.
+    """
+    if cluster.bus.type != "PostgreSQL" and not images.valkey:
+        raise SpecError(
+            "bus.type",
+            f"release {version}, which runs, has no other bus than PostgreSQL; set version to the release of the "
+            "operator first, and change the bus when all chatservers run it",
+        )

@@ -12,6 +12,7 @@ from chatoperator.metadata import (
     KIND,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    bus_secret_name,
     ca_secret_name,
     chatserver_secret_name,
     claim_name,
@@ -43,12 +44,12 @@ RETAINED_KEYS: Mapping[str, frozenset[str]] = {
 def own_names(name: str) -> frozenset[ObjectKey]:
     """(kind, name) of everything that the operator makes for some spec of a ChatCluster, but for migrate Jobs."""
     chatserver, ingress, postgres = (part_name(name, part) for part in ("chatserver", "ingress", "postgres"))
-    probe = part_name(name, "probe")
+    probe, bus = part_name(name, "probe"), part_name(name, "bus")
     by_kind = {
         "Deployment": (chatserver, ingress, probe),
-        "StatefulSet": (postgres,),
-        "Service": (chatserver, ingress, postgres, proxies_service_name(name), front_name(name)),
-        "ConfigMap": (ingress, postgres),
+        "StatefulSet": (postgres, bus),
+        "Service": (chatserver, ingress, postgres, proxies_service_name(name), front_name(name), bus),
+        "ConfigMap": (ingress, postgres, bus),
         "Secret": (
             database_secret_name(name),
             chatserver_secret_name(name),
@@ -56,10 +57,11 @@ def own_names(name: str) -> frozenset[ObjectKey]:
             tls_secret_name(name),
             issued_secret_name(name),
             probe_secret_name(name),
+            bus_secret_name(name),
         ),
         "PersistentVolumeClaim": (claim_name(name),),
-        "PodDisruptionBudget": (chatserver, ingress),
-        "NetworkPolicy": (chatserver, ingress, postgres, part_name(name, "migrate"), probe),
+        "PodDisruptionBudget": (chatserver, ingress, bus),
+        "NetworkPolicy": (chatserver, ingress, postgres, part_name(name, "migrate"), probe, bus),
         "Ingress": (front_name(name),),
         "HTTPRoute": (front_name(name),),
         "Certificate": (issued_secret_name(name),),
@@ -174,6 +176,7 @@ def workload_of(raw: Manifest, name: str) -> ObjectKey | None:
         "ingress": ("Deployment", part_name(name, "ingress")),
         "postgres": ("StatefulSet", part_name(name, "postgres")),
         "probe": ("Deployment", part_name(name, "probe")),
+        "bus": ("StatefulSet", part_name(name, "bus")),
     }
     is_job = component == "migrate" and key[0] == "Job" and is_migrate_job(name, key[1])
     return key if is_job or made.get(str(component)) == key else None

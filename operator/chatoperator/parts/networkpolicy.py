@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from chatoperator.api import dsn
 from chatoperator.metadata import metadata, part_name, selector
+from chatoperator.parts.bus import access as bus_access
+from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database import statefulset as postgres
 from chatoperator.parts.ingress import haproxy
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from chatoperator.api.spec import ChatCluster, NetworkPolicies
     from chatoperator.metadata import Manifest, Part
+    from chatoperator.parts.bus.access import ServerBus
 
 DNS_PORTS = (53, 5353)
 """To anywhere: DNS may be a pod, the node itself or a link-local address. Policies see the pod's port, and OpenShift's
@@ -36,13 +39,20 @@ LISTEN_DSN_VARIABLE = "CHAT_DATABASE_LISTEN_DSN"
 """With a pooler in front, chatservers have a second address of the database, which may have another port."""
 
 
-def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: Sequence[int]) -> list[Manifest]:
+def policies(
+    cluster: ChatCluster,
+    *,
+    operator_namespace: str,
+    external_ports: Sequence[int],
+    bus: ServerBus = bus_access.POSTGRESQL,
+) -> list[Manifest]:
     """The policies of all parts; none where the spec disables them.
 
     Args:
         cluster: The ChatCluster.
         operator_namespace: Where the operator runs, which reads metrics and the status of PostgreSQL's agent.
         external_ports: Of the external database, empty where they are unknown.
+        bus: That the chatservers may use now.
     """
     if not cluster.network_policies.enabled:
         return []
@@ -66,7 +76,7 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
                 _rule("from", [_pods(cluster, "ingress")], chatserver.HTTP_PORT),
                 _rule("from", scrapers, chatserver.METRICS_PORT),
             ],
-            egress=[_to_dns(), *database, *_to_webhook(cluster)],
+            egress=[_to_dns(), *database, *_to_webhook(cluster), *_to_bus(cluster, bus)],
         ),
         _policy(cluster, "migrate", ingress=[], egress=[_to_dns(), *database]),
     ]
@@ -77,6 +87,12 @@ def policies(cluster: ChatCluster, *, operator_namespace: str, external_ports: S
             _rule("from", scrapers, postgres.AGENT_PORT),
         ]
         made.append(_policy(cluster, "postgres", ingress=allowed, egress=[]))
+    if cluster.bus.valkeys is not None:
+        allowed = [
+            _rule("from", [_pods(cluster, "chatserver")], bus_access.PORT),
+            _rule("from", scrapers, valkey.METRICS_PORT),
+        ]
+        made.append(_policy(cluster, "bus", ingress=allowed, egress=[]))
     if cluster.monitoring.probe.enabled:
         made.append(
             _policy(
@@ -153,3 +169,13 @@ def _to_webhook(cluster: ChatCluster) -> list[Manifest]:
     if cluster.auth.webhook is None:
         return []
     return [_rule("to", [], urlsplit(cluster.auth.webhook.url).port or HTTPS_PORT)]
+
+
+def _to_bus(cluster: ChatCluster, bus: ServerBus) -> list[Manifest]:
+    """To the Valkey pods that the servers use or are about to use; to an external Valkey anywhere, at its ports."""
+    made = []
+    if cluster.bus.valkeys is not None or bus.is_own(cluster.name):
+        made.append(_rule("to", [_pods(cluster, "bus")], bus_access.PORT))
+    if bus.ports and not bus.is_own(cluster.name):
+        made.append(_rule("to", [], *bus.ports))
+    return made

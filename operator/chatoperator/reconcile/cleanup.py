@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from chatoperator.reconcile.outcome import Outcome
 
 REMOVED = frozenset({"NetworkPolicy", "Service", "Ingress", ROUTE, CERTIFICATE})
-"""Kinds of which some are desired with one spec and not with another. Of Deployments only the probe's is."""
+"""Kinds of which some are desired with one spec and not with another. Of Deployments only the probe's is, of
+StatefulSets only the bus's."""
 
 NOT_DESIRED = "deleted, because the spec no longer requires it"
 
@@ -88,11 +89,15 @@ def undesired(desired: Desired, observed: Observed, names: Collection[ObjectKey]
     """Children to delete: only what the ChatCluster controls and the operator itself names; others copy labels."""
     name = desired.cluster.name
     ours = own_names(name) - frozenset(names)
-    probe = ("Deployment", part_name(name, "probe"))
+    bus = part_name(name, "bus")
+    workloads = {("Deployment", part_name(name, "probe")), ("StatefulSet", bus)}
     return {
         key: child
         for key, child in observed.children.items()
-        if (key[0] in REMOVED or key == probe) and key in ours and is_child(child, desired.cluster.uid)
+        if (key[0] in REMOVED or key in workloads)
+        and key in ours
+        and is_child(child, desired.cluster.uid)
+        and not (desired.bus.leaving and key[1] == bus)
     }
 
 

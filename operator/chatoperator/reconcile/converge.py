@@ -120,7 +120,7 @@ class Converger:
         _measure_rotation(desired, seen, state)
         desired = desired.withholding(taken(cluster, seen), seen)
         replicas = await scale.decide(self._context.prober, desired, body, seen, state, now=self._context.monotonic())
-        return seen, replace(desired, replicas=replicas)
+        return replace(seen, readings=state.readings), replace(desired, replicas=replicas)
 
     async def _write(self, desired: Desired, observed: Observed, state: State, outcome: Outcome) -> None:
         """Write what differs. A refused step does not keep the others from their work; the outcome gets the refusal."""

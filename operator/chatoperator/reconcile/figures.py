@@ -54,4 +54,5 @@ def _images(desired: Desired) -> dict[str, str]:
         "chatserver": template.image if template else images.chatserver,
         "postgres": images.postgres,
         "haproxy": images.haproxy,
+        **({"valkey": images.valkey} if images.valkey else {}),
     }

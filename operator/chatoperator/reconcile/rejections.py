@@ -11,6 +11,7 @@ import structlog
 
 from chatoperator.errors import KubeError
 from chatoperator.kube.objects import job_state
+from chatoperator.metadata import STATEFUL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,11 +35,12 @@ log = structlog.get_logger(__name__)
 
 
 def podless(cluster_name: str, observed: Observed, job_name: str | None) -> dict[Part, Manifest]:
-    """The StatefulSet and the Job that should have a pod and have none."""
+    """The StatefulSets and the Job that should have a pod and have none."""
     found: dict[Part, Manifest] = {}
-    database = observed.workload(cluster_name, "postgres")
-    if database is not None and not observed.component("postgres"):
-        found["postgres"] = database
+    for part in sorted(STATEFUL):
+        live = observed.workload(cluster_name, part)
+        if live is not None and not observed.component(part):
+            found[part] = live
     job = observed.child("Job", job_name) if job_name else None
     if job is not None and job_name and job_state(job) is None and not observed.job_pods(job_name):
         found["migrate"] = job
@@ -62,7 +64,7 @@ async def rejections(kube: Kube, workloads: Mapping[Part, Manifest]) -> dict[Par
 
 
 async def _last(kube: Kube, part: Part, workload: Manifest) -> str | None:
-    kind = "StatefulSet" if part == "postgres" else "Job"
+    kind = "StatefulSet" if part in STATEFUL else "Job"
     try:
         events = await kube.events(kind, workload, REASON)
     except KubeError as error:

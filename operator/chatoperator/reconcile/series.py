@@ -20,6 +20,7 @@ COMPONENTS: Mapping[str, Part] = {
     "ingress": "ingress",
     "database": "postgres",
     "probe": "probe",
+    "bus": "bus",
 }
 """Values of the label `component`, with the parts that they name."""
 
@@ -65,6 +66,8 @@ def _desired(inputs: ConditionInputs, part: Part, live: Manifest | None) -> int 
         return None if inputs.external else 1
     if part == "probe":
         return 1 if inputs.desired.probe is not None else None
+    if part == "bus":
+        return inputs.desired.bus.pods
     return inputs.desired.replicas if part == "chatserver" else inputs.desired.cluster.ingress.replicas
 
 

@@ -8,6 +8,7 @@ from chatoperator.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
     CREDENTIALS_HASH_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
+    bus_secret_name,
     database_secret_name,
     digest,
     part_name,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from chatoperator.observed import Observed
     from chatoperator.reconcile.outcome import Outcome
 
-SCRATCH_VOLUMES = {"ingress": "tmp,run", "chatserver": "tmp"}
+SCRATCH_VOLUMES = {"ingress": "tmp,run", "chatserver": "tmp", "bus": "tmp,run"}
 """By part, emptyDirs whose loss costs nothing; with one that is not named, the autoscaler never removes the node.
 PostgreSQL has some, too: its eviction is an outage, which is not worth a node. A migration is not to be interrupted."""
 
@@ -59,12 +60,15 @@ def stale_mounts(desired: Desired, observed: Observed, unwritten: Collection[Obj
         ("Secret", database_secret_name(cluster.name)),
         ("ConfigMap", part_name(cluster.name, "postgres")),
     }
-    if cluster.database.external_secret_name is not None or not sources.isdisjoint(unwritten):
-        return {}
-    hashes = {
-        "chatserver": credentials.dsn_digest,
-        "postgres": digest([credentials.revision, credentials.dsn_digest, database.revision]),
-    }
+    hashes: dict[str, str] = {}
+    if cluster.database.external_secret_name is None and sources.isdisjoint(unwritten):
+        hashes = {
+            "chatserver": credentials.dsn_digest,
+            "postgres": digest([credentials.revision, credentials.dsn_digest, database.revision]),
+        }
+    bus = desired.bus.credentials
+    if bus is not None and ("Secret", bus_secret_name(cluster.name)) not in unwritten:
+        hashes["chatserver"] = digest([hashes.get("chatserver"), bus.client_digest(credentials.chatserver_key)])
     return {
         pod.name: hashes[pod.component]
         for pod in observed.pods

@@ -6,7 +6,10 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from chatoperator.api.busurls import BYTES_MAX as URLS_BYTES_MAX
 from chatoperator.api.dsn import BYTES_MAX as DSN_BYTES_MAX
+from chatoperator.parts.bus.access import PASSWORD_KEY
+from chatoperator.parts.bus.external import PREFIX_KEY, URLS_KEY, USERNAME_KEY, VALUE_BYTES_MAX
 from chatoperator.parts.chatserver.database_access import AUTHORITY_KEY
 from chatoperator.parts.chatserver.deployment import WEBHOOK_KEY
 from chatoperator.parts.ingress.tls.faults import CERTIFICATE_BYTES_MAX
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from chatoperator.metadata import Manifest
 
 AUTHORITY_BYTES_MAX = 512 * 1024
-"""Of an external database's ca.crt: all authorities that browsers trust have 220 KB."""
+"""Of the ca.crt of an external database or bus: all authorities that browsers trust have 220 KB."""
 
 WEBHOOK_KEY_BYTES_MAX = 4 * 1024
 """Of the webhook's key that is looked at: whether it is there, and long enough."""
@@ -28,7 +31,7 @@ WEBHOOK_KEY_BYTES_MAX = 4 * 1024
 async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:
     """The Secrets that the spec names, by name; None where one does not exist.
 
-    A Secret has up to a megabyte, and a ChatCluster names up to five: each is reduced as soon as it has been read.
+    A Secret has up to a megabyte, and a ChatCluster names up to six: each is reduced as soon as it has been read.
 
     Raises:
         KubeError: The API server did not answer.
@@ -47,6 +50,11 @@ def needed(cluster: ChatCluster) -> Mapping[str, Mapping[str, int]]:
     """By the name of a Secret its keys that are read, with the bytes of each that are looked at."""
     certificate = {"tls.crt": CERTIFICATE_BYTES_MAX, "tls.key": CERTIFICATE_BYTES_MAX, "ca.crt": CERTIFICATE_BYTES_MAX}
     external, webhook = cluster.database.external, cluster.auth.webhook
+    bus = {
+        URLS_KEY: URLS_BYTES_MAX,
+        **dict.fromkeys((PASSWORD_KEY, USERNAME_KEY, PREFIX_KEY), VALUE_BYTES_MAX),
+        AUTHORITY_KEY: AUTHORITY_BYTES_MAX,
+    }
     made: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for name, keys in (
         (cluster.ingress.tls_secret_name, certificate),
@@ -54,6 +62,7 @@ def needed(cluster: ChatCluster) -> Mapping[str, Mapping[str, int]]:
         (webhook.secret_name if webhook else None, {WEBHOOK_KEY: WEBHOOK_KEY_BYTES_MAX}),
         (external.secret_name if external else None, {external.secret_key: DSN_BYTES_MAX} if external else {}),
         (external.ca_secret_name if external else None, {AUTHORITY_KEY: AUTHORITY_BYTES_MAX}),
+        (cluster.bus.external_secret_name, bus),
     ):
         for key, most in keys.items() if name else ():
             # One Secret may serve for several of them.

@@ -22,7 +22,7 @@ SHORTEST = 160
 
 KIND_OF = {where.plural: kind for kind, where in KINDS.items()}
 
-PART = re.compile(r"-(postgres|chatserver|ingress|migrate|probe)(-|$)")
+PART = re.compile(r"-(postgres|chatserver|ingress|migrate|probe|bus)(-|$)")
 
 SECTIONS = {
     "postgres": "database",
@@ -31,6 +31,7 @@ SECTIONS = {
     "ingress": "ingress",
     # It runs where chatservers may.
     "probe": "chatserver",
+    "bus": "bus.valkey",
 }
 
 ANY = frozenset(SECTIONS)
@@ -164,7 +165,7 @@ def _recreate(kind: str, name: str, namespace: str) -> str:
             "The Secret has immutable: true, which cannot be undone. Recreate it with the same content: "
             f"kubectl get secret {name} -n {namespace} -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"
         )
-    if kind == "StatefulSet":
+    if kind == "StatefulSet" and name.endswith("-postgres"):
         return (
             f"Delete {kind} {name}: the operator recreates it on the same volume; the database is unavailable meanwhile"
         )

@@ -218,6 +218,7 @@ async def test_the_charts_rights_are_what_the_operator_uses_and_deleted_children
     await _scale_down(admin, prober)
 
     await _probe_comes_and_goes(admin, second)
+    await _bus_comes_and_goes(admin)
     await admin.patch("cc", "demo", {"spec": {"networkPolicies": {"enabled": False}}})
 
     async def opened() -> bool:
@@ -289,6 +290,20 @@ async def _probe_comes_and_goes(admin: Client, job: str) -> None:
     await admin.gone("deployment", "demo-probe")
     await admin.gone("job", enrolment)
     assert await admin.get("secret", "demo-probe") is not None
+
+
+async def _bus_comes_and_goes(admin: Client) -> None:
+    """Valkey that is no longer the bus loses its StatefulSet once no server uses it; its Secret stays."""
+    await admin.patch("cc", "demo", {"spec": {"bus": {"type": "Valkey"}}})
+    await admin.until("statefulset", "demo-bus")
+    await admin.patch("cc", "demo", {"spec": {"bus": {"type": "PostgreSQL"}}})
+
+    async def gone() -> bool:
+        await _report(admin)
+        return await admin.get("statefulset", "demo-bus") is None
+
+    await until(gone, "the StatefulSet of the bus is deleted", PATIENCE_SECONDS)
+    assert await admin.get("secret", "demo-bus") is not None
 
 
 async def _scale_down(admin: Client, prober: FakeProber) -> None:

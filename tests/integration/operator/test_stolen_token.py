@@ -48,7 +48,9 @@ def children(namespace: str) -> dict[tuple[str, str], Manifest]:
     made: dict[tuple[str, str], Manifest] = {}
     for front in fronts:
         monitoring = {"probe": {"enabled": True}}
-        chatcluster = parse(body(namespace=namespace, ingress={**ingress, "front": front}, monitoring=monitoring))
+        given = {**ingress, "front": front}
+        spec = body(namespace=namespace, ingress=given, monitoring=monitoring, bus={"type": "Valkey"})
+        chatcluster = parse(spec)
         issued = Issued(Certificate("certificate\n", "key\n"), None)
         serving = Serving(self_signed=SELF_SIGNED, issued=issued, certificate_uid="0000-certificate")
         for manifest in manifests.render(desired(chatcluster, serving=serving, served={CERTIFICATE, ROUTE})):
@@ -421,6 +423,15 @@ def test_of_the_deployments_of_a_chat_only_the_probe_can_be_deleted(
     rights.apply(server, [made["Deployment", name] for name in names])
     refused = {name: REFUSED in thief.delete("Deployment", namespace, name) for name in names}
     assert refused == {"demo-chatserver": True, "demo-ingress": True, "demo-probe": False}
+
+
+def test_of_the_stateful_sets_of_a_chat_only_the_bus_can_be_deleted(
+    server: ApiServer, thief: Thief, namespace: str
+) -> None:
+    made = children(namespace)
+    rights.apply(server, [made["StatefulSet", name] for name in ("demo-postgres", "demo-bus")])
+    refused = {name: REFUSED in thief.delete("StatefulSet", namespace, name) for name in ("demo-postgres", "demo-bus")}
+    assert refused == {"demo-postgres": True, "demo-bus": False}
 
 
 def test_what_holds_a_claim_until_its_database_has_ended_stays(server: ApiServer, thief: Thief, namespace: str) -> None:

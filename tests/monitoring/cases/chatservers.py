@@ -53,6 +53,27 @@ CASES = [
         },
         steps=(20, 10, 30),
     ),
+    Case(
+        "ChatBusGaps",
+        ("ticket",),
+        {
+            'chatserver_bus_gaps_total{pod="a"}': counter(0, 1, 0),
+            'chatserver_bus_gaps_total{pod="b"}': counter(0, 0, 0.125),
+            'chatserver_bus_connected{pod="a"}': gauge(1, 1),
+        },
+        steps=(20, 20, 40),
+    ),
+    Case(
+        "ChatBusMemory",
+        ("ticket",),
+        {
+            'valkey_memory_used_bytes{pod="v"}': gauge(50, 90, 60),
+            'valkey_memory_max_bytes{pod="v"}': gauge(100, 100),
+            'valkey_memory_used_bytes{pod="w"}': gauge(50, 50),
+            'valkey_memory_max_bytes{pod="w"}': gauge(0, 0),
+        },
+        labels={"pod": "v"},
+    ),
     Case("ChatClockSkew", ("ticket",), {'chatserver_clock_offset_seconds{pod="a"}': gauge(0.01, -2, -0.3)}),
     Case("ChatWritesQueue", ("ticket",), histogram("chatserver_write_wait_seconds", 0.5)),
     Case("ChatPoolWaits", ("ticket",), histogram("chatserver_database_acquire_seconds", 0.25)),

@@ -14,6 +14,7 @@ from chatoperator.metadata import (
     proxies_service_name,
     selector,
 )
+from chatoperator.parts.bus import access as bus_access
 from chatoperator.parts.chatserver import database_access
 from chatoperator.parts.ingress.haproxy import DISCOVERY_SECONDS, READINESS_NOTICE_SECONDS, STAY_SECONDS
 from chatoperator.parts.placement import placement, pod_metadata, tolerations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from chatoperator.api.auth import Auth
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
+    from chatoperator.parts.bus.access import ServerBus
 
 HTTP_PORT = 8080
 METRICS_PORT = 9090
@@ -80,7 +82,14 @@ def service(cluster: ChatCluster) -> Manifest:
 
 
 def deployment(
-    cluster: ChatCluster, *, image: str, pull_policy: str, replicas: int, schema: str, cluster_domain: str
+    cluster: ChatCluster,
+    *,
+    image: str,
+    pull_policy: str,
+    replicas: int,
+    schema: str,
+    cluster_domain: str,
+    bus: ServerBus = bus_access.POSTGRESQL,
 ) -> Manifest:
     """The chatservers.
 
@@ -91,6 +100,7 @@ def deployment(
         replicas: The decided number; always set, so that a recreated Deployment starts with it.
         schema: Name of the migrate Job after which this template may run.
         cluster_domain: DNS domain of the Kubernetes cluster, such as `cluster.local`.
+        bus: That the servers may use now.
     """
     webhook_volumes, webhook_mounts = _webhook_volume(cluster.auth)
     template = cluster.chatserver.pod_template
@@ -103,14 +113,14 @@ def deployment(
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
-        "env": _environment(cluster, cluster_domain),
+        "env": _environment(cluster, cluster_domain, bus),
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.chatserver.resources),
         "securityContext": container_security(),
         "startupProbe": http_probe("/livez", "http", period_seconds=1, failures=120),
         "livenessProbe": http_probe("/livez", "http", period_seconds=10, failures=6, timeout_seconds=5),
         # Without the database: its outage must not empty DNS, whose slots HAProxy may not fill again (haproxy#3400).
         "readinessProbe": http_probe("/readyz?exclude=database", "http", period_seconds=2, failures=2),
-        "volumeMounts": [*database_access.mounts(cluster), *webhook_mounts],
+        "volumeMounts": [*database_access.mounts(cluster), *webhook_mounts, *bus_access.mounts(bus)],
     }
     return {
         "apiVersion": "apps/v1",
@@ -133,7 +143,7 @@ def deployment(
                     **pod_spec(
                         user_id=SERVICE_USER_ID,
                         containers=[container],
-                        volumes=[*database_access.volumes(cluster), *webhook_volumes],
+                        volumes=[*database_access.volumes(cluster), *webhook_volumes, *bus_access.volumes(bus)],
                         pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=cluster.chatserver.drain_seconds + GRACE_AFTER_DRAIN_SECONDS,
                         spread_over=selector(cluster.name, "chatserver"),
@@ -211,9 +221,10 @@ def suspended(job: Manifest) -> Manifest:
     }
 
 
-def _environment(cluster: ChatCluster, cluster_domain: str) -> list[Manifest]:
+def _environment(cluster: ChatCluster, cluster_domain: str, bus: ServerBus) -> list[Manifest]:
     """Ours, and after it the user's, of which none may replace ours."""
     ours = [*database_access.environment(cluster), *_serve_environment(cluster, cluster_domain)]
+    ours += bus_access.environment(bus)
     names = {entry["name"] for entry in ours}
     theirs = cluster.chatserver.env.items()
     return [*ours, *({"name": name, "value": value} for name, value in theirs if name not in names)]
