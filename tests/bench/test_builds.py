@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import builds
+from bench.plan import Plan
+from bench.sizes import Sizes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,3 +62,13 @@ def test_a_changed_file_or_another_interpreter_is_another_environment(
     changed = builds._digest("server")
     monkeypatch.setattr("sys.base_prefix", "/another")
     assert len({before, changed, builds._digest("server")}) == 3
+
+
+def test_without_a_compiler_the_checkout_is_measured_and_the_report_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> builds.Build:
+        raise builds.NotBuiltError("no C compiler")
+
+    monkeypatch.setattr(builds, "compiled", fail)
+    plan = Plan(Sizes(), peers=False, only=())
+    assert plan._build() == builds.HERE
+    assert plan._skipped == {"the compiled chatserver": "no C compiler"}
