@@ -21,6 +21,10 @@ HINT_CHANNEL = "chat_hints"
 HINT_MAX_BYTES = 7900
 """Bytes of one encoded hint; PostgreSQL refuses NOTIFY payloads of 8,000 bytes and more."""
 
+HINT_ITEMS = 80
+"""Entries of one list that fit into one NOTIFY: the longest (four 19-digit numbers) takes 86 bytes as PostgreSQL writes
+JSON, 80 of them 6,880."""
+
 
 class MembershipChange(msgspec.Struct, frozen=True, array_like=True):
     """The membership of these users in this chat changed: servers with connections of them must read it again."""
@@ -111,11 +115,11 @@ class Hint(
         pieces: list[Hint] = []
         for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims", "relations", "profiles"):
             items = getattr(self, field)
-            starts = range(0, len(items), _HINT_ITEMS)
-            pieces.extend(replace(empty, **{field: items[start : start + _HINT_ITEMS]}) for start in starts)
+            starts = range(0, len(items), HINT_ITEMS)
+            pieces.extend(replace(empty, **{field: items[start : start + HINT_ITEMS]}) for start in starts)
         for change in self.members:
-            for start in range(0, len(change.user_ids), _HINT_ITEMS):
-                part = MembershipChange(change.chat_id, change.user_ids[start : start + _HINT_ITEMS])
+            for start in range(0, len(change.user_ids), HINT_ITEMS):
+                part = MembershipChange(change.chat_id, change.user_ids[start : start + HINT_ITEMS])
                 pieces.append(replace(empty, members=(part,)))
         whole = _HINT_ENCODER.encode(self._content())
         if len(whole) <= HINT_MAX_BYTES:
@@ -218,9 +222,6 @@ def _merged_audiences(hints: Sequence[Hint]) -> dict[int, Sequence[int]] | None:
 def _each(lists: Iterable[Iterable[Item]]) -> tuple[Item, ...]:
     return tuple(dict.fromkeys(item for items in lists for item in items))
 
-
-_HINT_ITEMS = 80
-"""Entries of one list in one piece: the longest (four 19-digit numbers) takes 82 bytes, 80 of them 6,560."""
 
 _HINT_ENCODER = msgspec.json.Encoder()
 _HINT_DECODER = msgspec.json.Decoder(Hint)

@@ -80,7 +80,6 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         rendered=rendered,
     )
     bus = _make_bus(settings, metrics, database, hub, deliverer, rendered)
-    database.hints.publish_by(bus.publish)
     writer = MessageWriter(database, deliverer.own_batches, times=WriteTimes(metrics.database))
     sockets = Sockets()
     metrics.connections.slow_readers.set_function(lambda: sockets.paused)
@@ -192,6 +191,7 @@ def _make_bus(
             on_gap=metrics.delivery.bus_gaps.inc,
         ),
     )
+    database.hints.publish_by(bus.publish)
     metrics.delivery.bus_connected.set_function(bus.is_healthy)
     return bus
 

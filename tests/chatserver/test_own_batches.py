@@ -178,3 +178,12 @@ def test_the_lag_is_taken_once_for_each_batch_though_one_hint_is_of_several() ->
     here.own_batches.receive([SeqRange(CHAT, 1, 4)])
     here.own_batches.receive([SeqRange(CHAT, 1, 4)])
     assert here.metrics.bus_lag_seconds.count == 2
+
+
+def test_the_lag_of_a_hint_that_came_before_the_answer_of_its_commit_is_none() -> None:
+    here = Listening(BOB)
+    here.own_batches.begin([message(1)])
+    here.own_batches.receive([SeqRange(CHAT, 1, 1)])
+    here.own_batches.committed([message(1)], [stored(1, (ANA, BOB))])
+    assert (here.metrics.bus_lag_seconds.count, here.metrics.bus_lag_seconds.sum) == (1, 0)
+    assert not here.own_batches._unheard

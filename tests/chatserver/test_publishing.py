@@ -1,4 +1,4 @@
-"""Publication of hints: at once when idle, together under load, again after a failure, and never forgotten before."""
+"""Publication of hints: in the commit when idle, together under load, again after a failure, and never forgotten."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.hints import Hint
+from chatserver.hints import HINT_ITEMS, Hint
 from chatserver.model import SeqRange
 from chatserver.storage import publishing
-from chatserver.storage.outages import Contended, StatementFailed
+from chatserver.storage.outages import Contended, StatementFailed, error_of
 from chatserver.storage.publishing import HintPublisher
 
 if TYPE_CHECKING:
@@ -42,10 +42,11 @@ def rows(chat_id: int, seq: int) -> Hint:
     return Hint("server", ranges=(SeqRange(chat_id, seq, seq),))
 
 
-def store(publisher: HintPublisher, hint: Hint) -> int:
-    slot = publisher.slots.take()
-    publisher.committed(slot, hint)
-    return slot.number
+def store(publisher: HintPublisher, hint: Hint) -> int | None:
+    """Commit a transaction with a hint; returns the number of its slot, or None: it notified."""
+    with publisher.leaving(1) as leaving:
+        leaving.hint = hint
+    return leaving.slot and leaving.slot.number
 
 
 async def until_published(publisher: HintPublisher) -> None:
@@ -127,8 +128,89 @@ async def test_closing_publishes_what_waits_and_leaves_in_its_slot_what_cannot_b
 )
 def test_the_slot_of_an_unknown_outcome_is_not_written_again(error: BaseException, is_known: bool) -> None:  # noqa: FBT001
     publisher = HintPublisher("server", Gate().publish)
-    slot = publisher.slots.take()
-    publisher.failed(slot, error)
+    leaving = publisher.begin(is_small=True)
+    assert leaving.slot is not None
+    number = leaving.slot.number
+    publisher.failed(leaving, error)
     assert publisher.uncertain.is_set() is not is_known
-    assert (publisher.slots.take().number == slot.number) is is_known
-    assert publisher.slots.take_uncertain() == (set() if is_known else {slot.number})
+    assert (publisher.slots.take().number == number) is is_known
+    assert publisher.slots.take_uncertain() == (set() if is_known else {number})
+
+
+# --- transactions that notify themselves
+
+
+async def test_a_transaction_that_is_alone_notifies_and_those_that_follow_it_closely_are_published_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate()
+    publisher = HintPublisher("server", gate.publish, by_notify=True)
+    monkeypatch.setattr(publishing, "COLLECT_SECONDS", 0)
+    assert [store(publisher, rows(1, seq)) for seq in (1, 2)] == [None, None]
+    assert publisher.unpublished_since() is None
+    monkeypatch.setattr(publishing, "COLLECT_SECONDS", 3600)
+    assert store(publisher, rows(1, 2)) is None
+    assert store(publisher, rows(1, 3)) is not None
+    assert store(publisher, rows(1, 4)) is not None
+    gate.answer(None)
+    await publisher.close()
+    assert gate.sent == [[Hint("server", ranges=(SeqRange(1, 3, 4),))]]
+
+
+async def test_a_transaction_beside_one_that_notifies_or_a_publication_takes_a_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publishing, "COLLECT_SECONDS", 0)
+    gate = Gate()
+    publisher = HintPublisher("server", gate.publish, by_notify=True)
+    with publisher.leaving(1) as first:
+        assert first.slot is None
+        assert store(publisher, rows(1, 2)) is not None
+    await gate.trying.wait()
+    assert store(publisher, rows(1, 3)) is not None
+    gate.answer(None, None)
+    await until_published(publisher)
+    await asyncio.sleep(0)
+    assert store(publisher, rows(1, 4)) is None
+    await publisher.close()
+
+
+def test_a_transaction_that_leaves_nothing_delays_no_other_one() -> None:
+    publisher = HintPublisher("server", Gate().publish, by_notify=True)
+    for _ in range(2):
+        with publisher.leaving(1) as leaving:
+            assert leaving.slot is None
+
+
+def test_a_hint_that_may_not_fit_into_a_notification_goes_into_a_slot() -> None:
+    publisher = HintPublisher("server", Gate().publish, by_notify=True)
+    assert publisher.begin(is_small=False).slot is not None
+    with publisher.leaving(HINT_ITEMS + 1) as leaving:
+        assert leaving.slot is not None
+    with publisher.leaving(HINT_ITEMS) as leaving:
+        assert leaving.slot is None
+
+
+def test_no_transaction_notifies_where_another_bus_publishes() -> None:
+    publisher = HintPublisher("server", Gate().publish, by_notify=True)
+    publisher.publish_by(Gate().publish)
+    assert publisher.begin(is_small=True).slot is not None
+
+
+async def test_after_a_notifying_transaction_failed_none_notifies_until_a_publication_succeeded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publishing, "COLLECT_SECONDS", 0)
+    monkeypatch.setattr(publishing, "RETRY_SECONDS", 0)
+    gate = Gate()
+    publisher = HintPublisher("server", gate.publish, by_notify=True)
+    # PostgreSQL's queue of notifications is full.
+    with pytest.raises(Contended), publisher.leaving(1):
+        raise error_of("54000", None)
+    assert not publisher.uncertain.is_set()
+    assert store(publisher, rows(1, 1)) is not None
+    gate.answer(error_of("54000", None), None)
+    await until_published(publisher)
+    await asyncio.sleep(0)
+    assert store(publisher, rows(1, 2)) is None
+    await publisher.close()

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatserver.fanout import sweeping
+from chatserver.hints import Hint
 from chatserver.messaging import groups
-from chatserver.model import Principal
+from chatserver.model import Principal, SeqRange
 from chatserver.storage import database as storage_database
-from chatserver.storage import hint_sweep
+from chatserver.storage import hint_sweep, publishing
 from chatserver.storage.messages import open_direct_chat
 from tests.support import inprocess
 from tests.support.devices import sign_in
@@ -27,12 +28,12 @@ from tests.support.inprocess import Air, ChatServer, Wire, published
 from tests.support.mortal import Mortal, World
 from tests.support.people import running_server
 from tests.support.people import sign_in as make_account
+from tests.support.ports import free_port
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from chatserver.hints import Hint
     from tests.support.inprocess import Frame
     from tests.support.postgres import PostgresCluster
 
@@ -114,20 +115,10 @@ async def test_what_a_killed_process_committed_arrives_within_ten_seconds(
     postgres: PostgresCluster, migrated_template: str
 ) -> None:
     database = postgres.create_database(migrated_template)
-    # Its transactions commit, and its notifications are refused: it is always between the two.
-    role = f"mortal_{database}"
-    for statement in (
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
-        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
-        "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC",
-        f"GRANT EXECUTE ON FUNCTION pg_control_system() TO {role}",
-        f"GRANT EXECUTE ON FUNCTION pg_walfile_name(pg_lsn), pg_current_wal_lsn() TO {role}",
-    ):
-        postgres.sql(statement, database)
     dsn = postgres.dsn(database)
-    mortal_dsn = dsn.replace(f"//{postgres.superuser}@", f"//{role}@")
-    with ServerProcess(dsn, "survivor") as survivor, ServerProcess(mortal_dsn, "mortal") as mortal:
+    # Its transactions commit, and the bus that it has to publish their hints by is not there.
+    no_bus = {"CHAT_BUS_TYPE": "Valkey", "CHAT_BUS_URLS": f"valkey://127.0.0.1:{free_port()}"}
+    with ServerProcess(dsn, "survivor") as survivor, ServerProcess(dsn, "mortal", **no_bus) as mortal:
         survivor.wait_ready()
         mortal.wait_ready()
         ana, ben = await sign_in(survivor, "ana"), await sign_in(survivor, "ben")
@@ -148,7 +139,7 @@ async def test_what_a_killed_process_committed_arrives_within_ten_seconds(
             mortal.signal(signal.SIGKILL)
             mortal.wait(20)
             # Under the same name, and with slots of its own.
-            with ServerProcess(mortal_dsn, "mortal") as again:
+            with ServerProcess(dsn, "mortal", **no_bus) as again:
                 again.wait_ready()
                 async with ben.http(again) as http:
                     assert (await http.post("/api/messages", json={"chat_id": chat_id, "text": "third"})).is_success
@@ -167,12 +158,42 @@ async def test_what_a_killed_process_committed_arrives_within_ten_seconds(
         swept = survivor.metric("chatserver_hints_swept_total")
         survivor.terminate()
         survivor.wait(30)
-    assert postgres.sql("SELECT count(*) FROM hint_slots", database) == "0", "a server that drains leaves nothing"
+    left = postgres.sql("SELECT hint FROM hint_slots WHERE owner LIKE 'survivor%'", database)
+    assert left == "", "a server that drains leaves nothing"
     tell(
         f"a killed process: {swept:.0f} hints swept, all after {seconds:.1f} s, of its next life {third_seconds:.1f} s"
     )
     assert third_seconds < LATE_SECONDS
     assert swept >= 3
+
+
+async def test_a_message_that_is_alone_is_announced_by_its_commit_and_the_next_one_from_a_slot(
+    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_server(read_dsn, "here") as server:
+        database = server.database
+        ana, ben = [await make_account(database, f"u{secrets.token_hex(8)}") for _ in range(2)]
+        chat_id = await open_direct_chat(database, ana.user.user_id, ben.user.user_id)
+        assert chat_id is not None
+        await published(database)
+        heard: list[Hint] = []
+        listener = await database.listen(lambda payload: heard.append(Hint.decode(payload)))
+        try:
+            # Nothing was published for so long as hints are collected, and then for an hour something was.
+            database.hints._due_at = 0
+            monkeypatch.setattr(publishing, "COLLECT_SECONDS", 3600)
+            for text in ("first", "second"):
+                await server.send(ana.user.user_id, text, chat_id=chat_id)
+            slots = await database.fetch("SELECT hint FROM hint_slots WHERE hint LIKE '%\"c\":%'")
+            assert [Hint.decode(row[0]).ranges for row in slots] == [(SeqRange(chat_id, 2, 2),)]
+            async with asyncio.timeout(LATE_SECONDS):
+                while not heard:
+                    await asyncio.sleep(0.01)
+            assert [(hint.origin, hint.ranges, hint.is_batch) for hint in heard] == [
+                ("here", (SeqRange(chat_id, 1, 1),), True)
+            ]
+        finally:
+            listener.close()
 
 
 async def test_rows_of_a_commit_whose_answer_was_lost_are_delivered(

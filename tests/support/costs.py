@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 COUNTING = "shared_preload_libraries = 'pg_stat_statements'\nautovacuum = off\n"
 """Settings of a PostgreSQL in which statements can be counted."""
 
-_READ = """
+# Sweeps of hints come by the clock.
+_READ = r"""
 SELECT coalesce(sum(calls), 0), coalesce(sum(rows), 0), coalesce(sum(shared_blks_hit + shared_blks_read), 0)
 FROM pg_stat_statements(true) s
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = $1) AND queryid <> ALL ($2::bigint[])
-    AND query !~ '^(BEGIN|COMMIT|ROLLBACK)'
+    AND query !~ '^(BEGIN|COMMIT|ROLLBACK|\s*UPDATE hint_slots|DELETE FROM hint_slots)'
 """
 
 

@@ -1,11 +1,11 @@
-"""Transactions of several statements that other servers have to hear of: their hint goes into a slot with them."""
+"""Transactions of several statements that other servers have to hear of: their last one leaves the hint."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from chatserver.hints import Hint, MembershipChange
+from chatserver.hints import HINT_MAX_BYTES, Hint, MembershipChange
 from chatserver.model import SeqRange
 from chatserver.storage.hint_sweep import leave
 
@@ -68,21 +68,23 @@ async def announced(database: Database) -> AsyncIterator[tuple[Connection, Annou
     """Lend a connection with a transaction around the block, and publish after its commit what the block announces.
 
     Raises:
-        ServiceUnavailable: as of `Database.connection`. Should the transaction be committed all the same, its slot says
-            so, and is published.
+        ServiceUnavailable: as of `Database.connection`. Should the transaction be committed all the same, its hint is
+            published.
     """
     announcement, hints = Announcement(database.server_name), database.hints
-    slot = hint = None
+    leaving = None
     try:
         async with database.transaction() as connection:
             yield connection, announcement
             hint = announcement.hint()
             if hint is not None:
-                slot = hints.slots.take()
-                await leave(connection, hints.slots.owner, slot, hint)
+                text = hint.encode_whole()
+                leaving = hints.begin(is_small=len(text.encode()) <= HINT_MAX_BYTES)
+                leaving.hint = hint
+                await leave(connection, leaving.place, text)
     except BaseException as error:
-        if slot is not None:
-            hints.failed(slot, error)
+        if leaving is not None:
+            hints.failed(leaving, error)
         raise
-    if slot is not None:
-        hints.committed(slot, hint)
+    if leaving is not None:
+        hints.committed(leaving)

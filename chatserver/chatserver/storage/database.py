@@ -98,7 +98,7 @@ class Database:
         on_call: Callable[[CallTimes], None] | None = None,
     ) -> None:
         self.server_name = server_name
-        self.hints = HintPublisher(server_name, partial(notify, self))
+        self.hints = HintPublisher(server_name, partial(notify, self), by_notify=True)
         self._read_dsn = read_dsn
         self._read_listen_dsn = read_listen_dsn or read_dsn
         self._pooled = pooled

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from chatserver.hints import Hint
     from chatserver.storage.database import Connection, Database
-    from chatserver.storage.hint_slots import Slot
 
 CLAIM_SECONDS = 2.0
 """Seconds for which a server has hints to itself that it publishes for another one."""
@@ -42,9 +40,15 @@ RETURNING owner, slot, batch, hint
 """
 
 
-async def leave(connection: Connection, owner: str, slot: Slot, hint: Hint) -> None:
-    """Leave the hint of the connection's transaction in a slot."""
-    await connection.execute("SELECT leave_hint($1, $2, $3, $4)", owner, *slot, hint.encode_whole())
+async def leave(connection: Connection, place: tuple[str, int | None, int], hint: str) -> None:
+    """Leave the hint of the connection's transaction in a slot, or have it sent by the commit.
+
+    Args:
+        connection: of the transaction.
+        place: as of `Leaving`.
+        hint: as `Hint.encode_whole` returns it.
+    """
+    await connection.execute("SELECT leave_hint($1, $2, $3, $4)", *place, hint)
 
 
 async def claim(database: Database, owner: str, numbers: Collection[int], *, stale_seconds: float) -> list[LeftHint]:

@@ -67,7 +67,7 @@ async def store_messages(database: Database, batch: Sequence[NewMessage], call: 
             unavailable).
         StatementFailed: nothing is stored; one of the messages cannot be.
     """
-    with database.hints.leaving() as leaving:
+    with database.hints.leaving(len(batch)) as leaving:
         records = await database.fetch(
             "SELECT * FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             database.server_name,
@@ -131,7 +131,7 @@ async def append_event(
 
 async def open_direct_chat(database: Database, user_id: int, other_id: int) -> int | None:
     """Return the direct chat of two users, creating it if needed; None: one of them blocks the other."""
-    with database.hints.leaving() as leaving:
+    with database.hints.leaving(1) as leaving:
         record = await database.fetchrow(
             "SELECT open_direct_chat($1, $2, $3, $4, $5, $6) WHERE NOT EXISTS (SELECT FROM blocks b "
             "WHERE (b.blocker_id, b.blocked_id) IN (($5::bigint, $6::bigint), ($6::bigint, $5::bigint)))",

@@ -11,7 +11,10 @@ UNKNOWN: Final = "XX000"
 
 
 class Contended(ServiceUnavailable):
-    """Another transaction held a lock for too long, or PostgreSQL broke a deadlock: a retry can succeed."""
+    """Another transaction held a lock for too long, PostgreSQL broke a deadlock, or its queue of notifications is full.
+
+    Nothing is committed, and a retry can succeed.
+    """
 
 
 class VolumeFull(ServiceUnavailable):
@@ -32,6 +35,12 @@ class StatementFailed(Exception):
         # Without PostgreSQL's text: it quotes values, which may be message text.
         super().__init__(f"SQLSTATE {sqlstate}" + (f" ({constraint})" if constraint else ""))
 
+
+_CONTENDED: Final = (
+    "40",  # a deadlock, or a serialisation failure
+    "55P03",  # a lock is held for too long
+    "54000",  # the queue of notifications is full: nothing else here can exceed a limit
+)
 
 _UNAVAILABLE_CLASSES: Final = (
     "08",  # connection exceptions
@@ -57,7 +66,7 @@ def error_of(sqlstate: str, constraint: str | None) -> ServiceUnavailable | Stat
     Example:
         40001, a serialisation failure, is `Contended`; 53100, a full disk, `VolumeFull`; 23505 `StatementFailed`.
     """
-    if sqlstate.startswith(("40", "55P03")):
+    if sqlstate.startswith(_CONTENDED):
         return Contended()
     if sqlstate == "53100":
         return VolumeFull()

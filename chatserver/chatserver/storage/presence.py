@@ -41,7 +41,7 @@ async def turn(database: Database, server_name: str, *, came: Sequence[int], wen
     Raises:
         ServiceUnavailable: the database is unavailable.
     """
-    with database.hints.leaving() as leaving:
+    with database.hints.leaving(len(came) + len(went)) as leaving:
         record = await database.fetchrow(
             "SELECT * FROM turn_presence($1, $2, $3, $4, $5, $6, $7)",
             database.server_name,

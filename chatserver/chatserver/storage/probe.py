@@ -89,7 +89,7 @@ async def _revoke_others(connection: Connection, token_hashes: Sequence[bytes], 
     )
     if revoked:
         hint = Hint("migrate", revoked=tuple(row[0] for row in revoked))
-        await leave(connection, slots.owner, slots.take(), hint)
+        await leave(connection, (slots.owner, *slots.take()), hint.encode_whole())
         # Servers of the release before, beside which this runs, read no slots.
         await connection.execute(
             "SELECT pg_notify($1, hint) FROM unnest($2::text[]) AS hint", HINT_CHANNEL, hint.encode()

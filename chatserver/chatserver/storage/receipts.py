@@ -75,26 +75,20 @@ WITH requested AS (
     SELECT chat_id, user_id, 'read', read_seq FROM changed WHERE read_seq > was_read AND NOT is_blocked
     ON CONFLICT DO NOTHING
 ), hinted AS (
-    SELECT json_build_object('o', $1::text, 'receipts',
-        json_agg(json_build_array(ch.chat_id, ch.user_id, ch.delivered_seq, ch.read_seq)))::text AS hint
+    SELECT leave_hint($2, $3, $4, json_build_object('o', $1::text, 'receipts',
+        json_agg(json_build_array(ch.chat_id, ch.user_id, ch.delivered_seq, ch.read_seq)))::text)
     FROM changed ch HAVING count(*) > 0
-), kept AS (
-    -- As in store_messages.
-    UPDATE hint_slots s SET batch = $4, written_at = now(), hint = h.hint FROM hinted h
-    WHERE s.owner = $2 AND s.slot = $3
-    RETURNING s.slot
-), made AS (
-    INSERT INTO hint_slots (owner, slot, batch, written_at, hint)
-    SELECT $2, $3, $4, now(), h.hint FROM hinted h WHERE NOT EXISTS (SELECT FROM kept)
 )
 SELECT chat_id, user_id, delivered_seq, read_seq FROM changed
+-- A SELECT in WITH runs only where it is used.
+WHERE (SELECT count(*) FROM hinted) >= 0
 ORDER BY chat_id, user_id
 """
 
 
 async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[MemberWatermarks]:
     """Raise watermarks, record when, and have published what changed; returns only that."""
-    with database.hints.leaving() as leaving:
+    with database.hints.leaving(len(raises)) as leaving:
         records = await database.fetch(
             _RAISE,
             database.server_name,
