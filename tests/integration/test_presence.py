@@ -225,3 +225,37 @@ async def test_who_came_and_went_before_it_was_written_is_offline_for_whoever_wa
     finally:
         await chat_server.kill()
         await air.close()
+
+
+async def test_whoever_is_in_doubt_while_another_is_told_of_a_turn_is_told_of_it_too(
+    read_dsn: Callable[[], str],
+) -> None:
+    air = Air(read_dsn)
+    await air.open()
+    here = ChatServer(read_dsn, "here", air)
+    await here.start()
+    try:
+        ana, ben, cat = [await join(here.database) for _ in range(3)]
+        for watcher in (ana, cat):
+            await open_direct_chat(here.database, watcher.user.user_id, ben.user.user_id)
+        await air.catch_up()
+        here.hear_all()
+        wires = [Wire(here, Principal(who.user.user_id, who.device_id)) for who in (ana, cat)]
+        for wire in wires:
+            await wire.open()
+        wires[0].submit({"type": "subscribe", "user_ids": [ben.user.user_id]})
+        await here.quiet()
+        # Who subscribes reads what another server has committed, and its hint comes later.
+        await presence.turn(here.database, "there", came=[ben.user.user_id], went=[])
+        await air.catch_up()
+        wires[1].submit({"type": "subscribe", "user_ids": [ben.user.user_id]})
+        await here.quiet()
+        here.context.deliverer.watches.doubt_users([ana.user.user_id])
+        here.hear_all()
+        await here.quiet()
+        told = [[frame["online"] for frame in wire.take() if frame["type"] == "presence"] for wire in wires]
+        assert [online[-1] for online in told] == [True, True]
+        assert not here.failures
+    finally:
+        await here.kill()
+        await air.close()

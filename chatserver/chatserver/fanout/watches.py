@@ -86,6 +86,15 @@ class Watches:
             self._sent[user_id] = online
             self._hub.watching.send(user_id, encode_frame(Presence(user_id, online, None)))
 
+    def _keep_alike(self, user_id: int, *, online: bool) -> None:
+        """Send what one connection is about to get to the other watchers too, if they were sent something else.
+
+        Their hint may still be on its way, and what was sent last is kept for all of them together.
+        """
+        if self._sent.get(user_id, online) is not online:
+            self._send(user_id, online=online)
+        self._sent[user_id] = online
+
     def doubt_pairs(self, pairs: Iterable[Pair]) -> None:
         """Hide users from each other until they are read again: one of each two blocked or unblocked the other."""
         for user_id, other_id in pairs:
@@ -156,10 +165,10 @@ class Watches:
         self, connection: ClientConnection, user_id: int, watched: Watched | None, *, sent: bool | None
     ) -> None:
         visible = watched is not None and may_see("online", watched.relation)
-        self._hub.watching.show(connection, user_id, visible=visible)
         online = visible and watched is not None and self._is_online(user_id, watched)
         if visible:
-            self._sent[user_id] = online
+            self._keep_alike(user_id, online=online)
+        self._hub.watching.show(connection, user_id, visible=visible)
         if online is not (sent or False) or (visible and sent is None):
             connection.outbox.put(encode_frame(_frame(user_id, watched, online=online)))
 
@@ -181,10 +190,10 @@ class Watches:
                     continue
                 watched = found[user_id]
                 visible = may_see("online", watched.relation)
-                self._hub.watching.show(connection, user_id, visible=visible)
                 online = visible and self._is_online(user_id, watched)
                 if visible:
-                    self._sent[user_id] = online
+                    self._keep_alike(user_id, online=online)
+                self._hub.watching.show(connection, user_id, visible=visible)
                 connection.outbox.put(encode_frame(_frame(user_id, watched, online=online)))
         finally:
             self._subscribing = [other for other in self._subscribing if other is not subscribing]
