@@ -42,12 +42,13 @@ def test_no_class_is_compiled_that_another_library_must_see_interpreted(path: st
 
 
 @pytest.mark.parametrize("path", MODULES)
-def test_the_types_of_a_dataclass_are_there_at_run_time(path: str) -> None:
+def test_the_types_of_dataclasses_and_named_tuples_are_there_at_run_time(path: str) -> None:
     """The compiled module evaluates them when it is imported."""
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     own = [each for _, each in inspect.getmembers(module, inspect.isclass) if each.__module__ == module.__name__]
-    for each in filter(dataclasses.is_dataclass, own):
-        get_type_hints(each)
+    for each in own:
+        if dataclasses.is_dataclass(each) or issubclass(each, tuple):
+            get_type_hints(each)
 
 
 def test_the_compiler_is_the_mypy_that_checks_the_types() -> None:

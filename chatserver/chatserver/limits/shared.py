@@ -7,13 +7,14 @@ server what it had given and not yet reported. That is counted too, so that it i
 
 from __future__ import annotations
 
+from collections.abc import Hashable  # noqa: TC003 - mypyc evaluates the annotations of a named tuple
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from chatserver.limits.rates import KEYS_MAX, TokenBuckets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
 DUE_PARTS: Final = 60
 """Part of a bucket after which a key is reported at once: of 600 messages a minute, 10."""
