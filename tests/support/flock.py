@@ -33,6 +33,9 @@ CHECK_SECONDS = 0.2
 CONNECT_SECONDS = 30.0
 CONNECTS_AT_ONCE = 100
 BACKOFF_MAX_SECONDS = 20.0
+DEVICES_A_STATEMENT = 1000
+"""They take a fifth of a second; a statement has five, on a busy machine too."""
+
 NO_CODE = 1006
 
 
@@ -296,13 +299,15 @@ async def flock_of(cluster: Cluster, count: int) -> Flock:
 async def fill_devices(database: Database, count: int) -> list[str]:
     """Make that many people with a signed-in device each, and return the devices' tokens."""
     tokens = make_tokens(count)
-    await database.execute(
-        "WITH made AS (INSERT INTO users (phone_number) SELECT '+1778' || lpad(n::text, 7, '0') "
-        "FROM generate_series(1, cardinality($1::bytea[])) AS n RETURNING user_id) "
-        "INSERT INTO devices (user_id, token_hash, expires_at) "
-        "SELECT user_id, ($1::bytea[])[row_number() OVER (ORDER BY user_id)], now() + interval '1 day' FROM made",
-        [secret_hash(token) for token in tokens],
-    )
+    for first in range(0, count, DEVICES_A_STATEMENT):
+        await database.execute(
+            "WITH made AS (INSERT INTO users (phone_number) SELECT '+1778' || lpad(($2 + n)::text, 7, '0') "
+            "FROM generate_series(1, cardinality($1::bytea[])) AS n RETURNING user_id) "
+            "INSERT INTO devices (user_id, token_hash, expires_at) "
+            "SELECT user_id, ($1::bytea[])[row_number() OVER (ORDER BY user_id)], now() + interval '1 day' FROM made",
+            [secret_hash(token) for token in tokens[first : first + DEVICES_A_STATEMENT]],
+            first,
+        )
     return tokens
 
 

@@ -46,13 +46,14 @@ class Task(msgspec.Struct, frozen=True):
     Attributes:
         doors: host and port of each proxy; every try goes to one by chance, as through a Service.
         tokens: of the devices, one connection each.
-        at_once: connects at the same time, until all were connected once; then as many as there are.
+        at_once: connects under way at the same time; the others wait. This process has a share of a CPU where real
+            clients have one each: with more, it would itself be too slow for the other side's deadlines.
         resume: whether a client resumes its TLS session, as browsers and phones do and Python does not.
     """
 
     doors: list[tuple[str, int]]
     tokens: list[str]
-    at_once: int = 64
+    at_once: int = 50
     resume: bool = False
 
 
@@ -111,12 +112,12 @@ class Holder:
         self._clients: dict[int, Client] = {}
         self._timers: list[tuple[float, int, int, Callable[[Client], None], Client]] = []
         self._numbers = itertools.count()
-        self._first = deque(Client(token) for token in task.tokens)
+        self._under_way = 0
+        self._waiting = deque(Client(token) for token in task.tokens)
 
     def run(self, ended: threading.Event) -> None:
         """Connect and hold until the event is set."""
-        for _ in range(min(self._task.at_once, len(self._first))):
-            self._connect(self._first.popleft())
+        self._fill()
         said = 0.0
         while not ended.is_set():
             wait = min(STATUS_SECONDS, self._timers[0][0] - time.monotonic()) if self._timers else STATUS_SECONDS
@@ -143,6 +144,15 @@ class Holder:
     def _after(self, seconds: float, act: Callable[[Client], None], client: Client) -> None:
         entry = (time.monotonic() + seconds, next(self._numbers), client.tries, act, client)
         heapq.heappush(self._timers, entry)
+
+    def _due(self, client: Client) -> None:
+        self._waiting.append(client)
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and self._under_way < self._task.at_once:
+            self._under_way += 1
+            self._connect(self._waiting.popleft())
 
     def _connect(self, client: Client) -> None:
         client.tries += 1
@@ -243,8 +253,8 @@ class Holder:
     def _hold(self, client: Client) -> None:
         client.held_at = time.monotonic()
         self.status.held += 1
-        if self._first:
-            self._connect(self._first.popleft())
+        self._under_way -= 1
+        self._fill()
 
     def _end(self, client: Client, why: str, named: float = 0.0) -> None:
         made, lasted = client.socket, 0.0
@@ -256,6 +266,7 @@ class Holder:
             self._lost[why] += 1
         else:
             self._failed[why] += 1
+            self._under_way -= 1
         if self._task.resume and isinstance(made, ssl.SSLSocket) and client.held_at is not None:
             client.session = made.session
         self._poll.unregister(made.fileno())
@@ -266,7 +277,8 @@ class Holder:
         # Timers of this connection mean nothing any more.
         client.tries += 1
         wait = client.backoff.seconds(lasted, self._chance.random(), named_seconds=named)
-        self._after(wait, self._connect, client)
+        self._after(wait, self._due, client)
+        self._fill()
 
 
 def main() -> None:
