@@ -12,34 +12,36 @@ ENV PATH=/opt/chatcluster/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 # uv installs what uv.lock pins, hash by hash; neither it nor pip reaches a final image,
 # nor uv's lock file, which everybody may write.
-FROM python AS build
+FROM python AS uv
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-venv
 COPY images/build/uv.txt /opt/
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /opt/uv.txt
 ENV UV_PROJECT_ENVIRONMENT=/opt/chatcluster UV_PYTHON=/usr/bin/python3 UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
 WORKDIR /src
-COPY pyproject.toml uv.lock README.md LICENSE ./
 
-FROM build AS build-chatserver
-# For the modules that are compiled; the final image has no compiler.
+# For the modules that are compiled; the final image has no compiler. Before the sources, with which all later layers change.
+FROM uv AS compiler
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libpython3-dev
+
+# An image has its own component alone, so that a change of another one leaves it as it is.
+FROM compiler AS build-chatserver
+COPY pyproject.toml uv.lock ./
 # `chatserver probe` is built on it.
 COPY clients/ clients/
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra server --no-install-project --no-editable
 COPY images/build/ images/build/
-COPY hatch_build.py ./
-COPY operator/ operator/
+COPY hatch_build.py README.md LICENSE ./
 COPY chatserver/ chatserver/
 # Offline: everything that the wheel depends on is there already, by hash.
 RUN images/build/compiled-wheel /opt/uv/bin/uv /opt/wheels \
  && /opt/uv/bin/uv pip install --offline --no-deps --python /opt/chatcluster/bin/python /opt/wheels/*.whl \
  && rm -f /opt/chatcluster/.lock
 
-FROM build AS build-operator
+FROM uv AS build-operator
+COPY pyproject.toml uv.lock ./
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-install-project
-COPY hatch_build.py ./
+COPY hatch_build.py README.md LICENSE ./
 COPY operator/ operator/
-COPY chatserver/ chatserver/
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable && rm -f /opt/chatcluster/.lock
 
 FROM python AS chatserver
