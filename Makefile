@@ -12,17 +12,18 @@ UV ?= $(shell command -v uv || echo $(CACHE)/uv/bin/uv)
 # The Python of the images, or the nearest that can be had; looked for once, when the first command needs it.
 UV_PYTHON ?= $(eval UV_PYTHON := $$(shell .ci/python $(UV)))$(UV_PYTHON)
 RUN = UV_PYTHON=$(UV_PYTHON) $(UV) run --frozen --all-extras
-# What promtool says of the rules, which are the same on each Python.
-PROMTOOL = tests/monitoring/test_alerts.py tests/monitoring/test_budget.py
-# The first that the project supports: requires-python.
+UNIT = -m "not integration and not e2e and not soak"
+# The first that the project supports: requires-python. On it runs what users may run on a Python of their own.
 OLDEST = 3.11
-UNIT = pytest -q tests -m "not integration and not e2e and not soak" --ignore=tests/integration --ignore=tests/e2e --ignore=tests/soak
+OLDEST_TESTS = tests/chatserver tests/client tests/kubectl_chatcluster tests/localcluster tests/operator
 # The folders of the other lanes: each process collects all that it is given, and all tests take it 20 s of CPU.
 INTEGRATION = tests/integration tests/soak
 E2E = tests/e2e tests/localcluster
-# Where the compiled wheel is built and installed, and the tests that run on it: of what is compiled, and of what uses it.
+# Where the compiled wheel is installed, and the tests that run on it: of what is compiled, and of what uses it.
 COMPILED = .local/compiled
-COMPILED_TESTS = tests/chatserver $(addprefix tests/integration/test_,messages.py delivery.py receipts.py connections.py interleavings.py outages.py polling.py)
+COMPILED_UNIT = bounds checks compiled following frame_fuzzing hub limits metrics_page moving newest own_batches pending_rows protocol_document proxies receipts session supervision websocket_conformance write_coalescing writer
+COMPILED_INTEGRATION = messages delivery receipts connections interleavings outages polling
+COMPILED_TESTS = $(COMPILED_UNIT:%=tests/chatserver/test_%.py) $(COMPILED_INTEGRATION:%=tests/integration/test_%.py)
 # Awaited coroutines of mypyc's are thrown into in the old way; Python shows this warning to nobody but tests.
 COMPILED_WARNS = ignore:the (type, exc, tb) signature of throw:DeprecationWarning
 # A whole cluster on a busy machine: CI looks twice before it fails, and prints what the first look saw. Nothing else is
@@ -30,7 +31,7 @@ COMPILED_WARNS = ignore:the (type, exc, tb) signature of throw:DeprecationWarnin
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit check-oldest check-compiled tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine e2e-chat-and-others checked-chatserver yielding-operator machine-after-all soak bench bench-regress test purge release changelog
+.PHONY: help up status url logs down check docs fix format lint types unit check-oldest check-compiled tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine all-lanes machine-after-others soak bench bench-regress test purge release changelog
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,16 +80,16 @@ types: | $(UV) ## mypy, strict
 	@$(RUN) mypy
 
 unit: | $(UV) ## tests without I/O
-	@$(RUN) $(UNIT) --lane unit
+	@$(RUN) pytest -q tests $(UNIT) --ignore=tests/integration --ignore=tests/e2e --ignore=tests/soak --lane unit
 
-check-oldest: | $(UV) ## the unit tests on the oldest Python that is supported, in an environment of its own
+check-oldest: | $(UV) ## the unit tests of what runs on users' machines, on the oldest Python that is supported
 	@python="$$(.ci/python $(UV) $(OLDEST))"; \
-	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras $(UNIT) $(PROMTOOL:%=--ignore=%) --lane unit-$(OLDEST)
+	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras pytest -q $(OLDEST_TESTS) $(UNIT) --hypothesis-profile=brief --lane unit-$(OLDEST)
 
 check-compiled: | $(UV) ## the tests of the chatserver on the wheel with compiled modules, in an environment of its own
-	@rm -rf $(COMPILED)/wheels; UV_PYTHON=$(UV_PYTHON) images/build/compiled-wheel $(UV) $(COMPILED)/wheels; \
+	@wheel="$$(UV_PYTHON=$(UV_PYTHON) .ci/compiled-wheel $(UV) $(CACHE)/compiled)"; \
 	UV_PROJECT_ENVIRONMENT=$(COMPILED)/venv UV_PYTHON=$(UV_PYTHON) $(UV) sync --quiet --frozen --all-extras --no-install-project; \
-	$(UV) pip install --quiet --offline --no-deps --reinstall --python $(COMPILED)/venv/bin/python $(COMPILED)/wheels/*.whl; \
+	$(UV) pip install --quiet --offline --no-deps --reinstall --python $(COMPILED)/venv/bin/python "$$wheel"; \
 	CHAT_COMPILED=true $(COMPILED)/venv/bin/python -m pytest -q $(COMPILED_TESTS) -m "not soak" -W "$(COMPILED_WARNS)" --lane compiled
 
 tools: | $(UV)
@@ -103,7 +104,7 @@ integration-operator: | $(UV)
 	@$(RUN) pytest -q tests/integration/operator -m "integration and not soak" --durations=8 -n 2 --dist loadfile --lane integration-operator
 
 soak: tools ## what is slow and rare (ONLY=tests/soak/test_drain.py for a piece; CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
-	@$(RUN) pytest -q $(or $(ONLY),tests) -m soak --lane soak
+	@$(RUN) pytest -q $(or $(ONLY),tests) -m "soak or hypothesis" --hypothesis-profile=deep --lane soak
 
 e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a cluster leaves behind, side by side
 	@$(MAKE) -j2 e2e-chat e2e-machine
@@ -120,23 +121,21 @@ bench: | $(UV) ## our chat beside its peers and what the machine can do at all, 
 bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside what was accepted (ACCEPT=1 accepts it)
 	@$(RUN) python -m bench.regress $(if $(ACCEPT),--accept)
 
-# Three lanes side by side, since all of them mostly wait; each goes on after a failure, so that one run shows them all.
-# What is left on the machine is looked at when no API server of the tests is.
+# Three lanes side by side, since some of them mostly wait; the longest begin first, and the next begins where one has
+# ended. All go on after a failure, so that one run shows them all. The lane of the real cluster, whose waits end when its
+# programs get the CPU, comes before the others. What is left on the machine is looked at when no API server of the tests is;
+# beside it run those that have none, and neither clusters nor networks.
 test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 	@rm -rf .local/lanes; mkdir -p .local/lanes; cp /proc/stat .local/lanes/begun; code=0; \
-	{ $(MAKE) tools && $(MAKE) -k -j3 machine-after-all; } || code=$$?; \
+	{ $(MAKE) tools && $(MAKE) -k -j3 all-lanes; } || code=$$?; \
 	$(RUN) python -m tests.support.lanes $$SECONDS || code=$$?; exit $$code
 
-e2e-chat-and-others:
-	@$(MAKE) -k -j1 e2e-chat check-oldest check-compiled
+yielding-%:
+	@nice -n 5 $(MAKE) -k -j1 $*
 
-checked-chatserver:
-	@nice -n 5 $(MAKE) -k -j1 check integration-chatserver
+all-lanes: machine-after-others yielding-check-compiled
 
-yielding-operator:
-	@nice -n 5 $(MAKE) integration-operator
-
-machine-after-all: e2e-chat-and-others checked-chatserver yielding-operator
+machine-after-others: e2e-chat $(addprefix yielding-,integration-operator check integration-chatserver check-oldest)
 	@$(MAKE) e2e-machine
 
 $(CACHE)/uv/bin/uv:

@@ -1,5 +1,6 @@
 """What holds for the whole suite: a test is skipped only if a committed list says so, with its reason."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -13,8 +14,15 @@ pytest_plugins = ["tests.support.lanereport"]
 ALLOWED = Path(__file__).parent / "data" / "skipped.toml"
 
 # A loaded machine is slow. Where CI is set, the parent is hypothesis's own profile for it, without chance.
-settings.register_profile("patient", parent=settings.default, deadline=None)
+settings.register_profile("patient", parent=settings.default, deadline=None, max_examples=40)
 settings.load_profile("patient")
+# Where another lane looks at the same properties with more examples.
+settings.register_profile("brief", parent=settings.get_profile("patient"), max_examples=10)
+# `make soak`: new examples each time.
+EXAMPLES = int(os.environ.get("CHAT_SOAK_EXAMPLES", "200"))
+settings.register_profile(
+    "deep", parent=settings.get_profile("patient"), max_examples=EXAMPLES, derandomize=False, print_blob=True
+)
 
 _skipped: dict[str, str] = {}
 

@@ -95,5 +95,15 @@ def test_the_oldest_python_is_the_same_for_users_tests_types_and_lint() -> None:
     assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
 
 
+def test_what_users_run_on_a_python_of_their_own_is_tested_on_the_oldest() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    components = {package.partition("/")[0].replace("-", "_") for package in packages}
+    found = re.search(r"^OLDEST_TESTS = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found is not None
+    # Beside the wheel the client's own, and what `make up` runs.
+    assert set(found[1].split()) == {f"tests/{name}" for name in {*components, "client", "localcluster"}}
+
+
 def test_a_report_says_whether_its_python_was_optimised() -> None:
     assert re.search(r"\d, (not )?optimised$", built())

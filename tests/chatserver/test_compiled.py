@@ -51,6 +51,16 @@ def test_the_types_of_dataclasses_and_named_tuples_are_there_at_run_time(path: s
             get_type_hints(each)
 
 
+def test_each_test_of_a_compiled_module_runs_on_it() -> None:
+    names = [path.removesuffix(".py").replace("/", ".").rpartition(".") for path in MODULES]
+    imports = "|".join(rf"{package}\.{name}\b|from {package} import .*\b{name}\b" for package, _, name in names)
+    files = Path(__file__).parent.glob("test_*.py")
+    expected = {path.stem.removeprefix("test_") for path in files if re.search(imports, path.read_text())}
+    found = re.search(r"^COMPILED_UNIT = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found is not None
+    assert set(found[1].split()) == expected | {"compiled"}
+
+
 def test_the_compiler_is_the_mypy_that_checks_the_types() -> None:
     [checks] = [each for each in PROJECT["dependency-groups"]["dev"] if each.startswith("mypy==")]
     version = checks.removeprefix("mypy==")
