@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 from pathlib import Path
@@ -62,6 +63,7 @@ def crowded(text: str) -> list[str]:
     return [line for line in lines if SECOND_SENTENCE.search(re.sub(r'"[^"]*"', "", line))]
 
 
+@functools.cache
 def listed(*patterns: str) -> list[str]:
     """Return the tracked files that match, without those that are not covered."""
     output = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -77,9 +77,11 @@ class Admin:
         params = {"fieldManager": "kubectl-create", "fieldValidation": "Strict", **query}
         return self.client.post(self._path(manifest["kind"]), params=params, json=manifest)
 
-    def patch(self, kind: str, name: str, body: Mapping[str, Any], subresource: str = "") -> None:
-        """Merge into an object, or into a subresource such as `/status`."""
-        query = {"fieldManager": "kubectl-patch"}
+    def patch(
+        self, kind: str, name: str, body: Mapping[str, Any], subresource: str = "", manager: str = "kubectl-patch"
+    ) -> None:
+        """Merge into an object, or into a subresource such as `/status`, as the manager of these fields."""
+        query = {"fieldManager": manager}
         headers = {"Content-Type": "application/merge-patch+json"}
         path = self._path(kind, name) + subresource
         _checked(self.client.patch(path, params=query, headers=headers, json=body))

@@ -231,8 +231,13 @@ def _write_inputs(folder: Path) -> None:
 
 @contextlib.contextmanager
 def process(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the block ends; what it prints goes to the log."""
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent) as started:
+    """Run a program in Go until the block ends; what it prints goes to the log."""
+    # They collect when the heap has grown to five times what was in use, not to twice: a fifth of their CPU.
+    environment = {**os.environ, "GOGC": "400"}
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent, env=environment) as started,
+    ):
         try:
             yield started
         finally:

@@ -65,17 +65,18 @@ async def test_an_operator_that_is_gone_is_replaced_by_the_one_that_stood_back(
 
 
 def _scale(operator: Operator, replicas: int) -> None:
-    patch = json.dumps({"spec": {"replicas": replicas}})
-    operator.kubectl("patch", "deployment", "demo-ingress", "--type=merge", "--field-manager=mesh", "-p", patch)
+    operator.admin.patch("deployment", "demo-ingress", {"spec": {"replicas": replicas}}, manager="mesh")
 
 
 def _label(operator: Operator, _: int) -> None:
-    name = "app.kubernetes.io/component=mesh"
-    operator.kubectl("label", "service", "demo-ingress", "--overwrite", "--field-manager=mesh", name)
+    labels = {"app.kubernetes.io/component": "mesh"}
+    operator.admin.patch("service", "demo-ingress", {"metadata": {"labels": labels}}, manager="mesh")
 
 
 def _delete(operator: Operator, _: int) -> None:
-    operator.admin.delete("networkpolicy", "demo-postgres")
+    # Once the operator waits there is nothing to delete.
+    if operator.admin.find("networkpolicy", "demo-postgres") is not None:
+        operator.admin.delete("networkpolicy", "demo-postgres")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +100,7 @@ async def test_what_another_writer_undoes_again_and_again_is_slowed_down_and_rep
     before = len(operator.writes())
     rounds = 16
     for number in range(rounds):
-        # Once it waits there is nothing to delete.
-        if undo is not _delete or "demo-postgres" in operator.kubectl("get", "networkpolicies", "-o", "name"):
-            undo(operator, number + 3)
+        undo(operator, number + 3)
         await operator.reconcile(seconds=SWEEP_SECONDS)
     applied = [write for write in operator.writes()[before:] if write.startswith("patch") and where in write]
     applied = [write for write in applied if "fieldManager=chatcluster-operator" in write]
