@@ -186,7 +186,7 @@ async def _failing_beside_healthy(chats: Chats, proxy: ApiProxy, failing: int, h
 
 @pytest.mark.integration
 async def test_failing_ones_hold_up_no_healthy_ones(chats: Chats, proxy: ApiProxy) -> None:
-    await _failing_beside_healthy(chats, proxy, 24, 5, 1)
+    await _failing_beside_healthy(chats, proxy, 60, 5, 1)
 
 
 @pytest.mark.soak

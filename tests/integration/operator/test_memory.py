@@ -71,19 +71,19 @@ async def _figure(process: Process, name: str) -> float | None:
 async def test_what_only_has_the_operators_label_takes_none_of_its_memory(
     kube: Kube, operators: Operators, minimal: dict[str, Any], tenant: Tenant
 ) -> None:
-    await tenant.store(filler(f"filler-{number}", "demo") for number in range(30))
+    await tenant.store(filler(f"filler-{number}", "demo") for number in range(40))
     process = operators.start("operator-a", CHAT_TEST_ANSWERS="1", CHATOPERATOR_MEMORY_BYTES=str(MEMORY_BYTES))
     await _served(kube, operators, minimal, "demo")
     quiet = process.peak_mib()
     # While it watches, too.
-    await tenant.store(filler(f"later-{number}", "demo", "ConfigMap") for number in range(15))
+    await tenant.store(filler(f"later-{number}", "demo", "ConfigMap") for number in range(30))
     await operators.comes_back("demo-ingress")
     assert await _figure(process, "chatcluster_cache_without_room_objects") is None
     taken = await _figure(process, "chatcluster_cache_bytes")
     assert taken is not None
     assert taken < 1024 * 1024
     assert process.peak_mib() < quiet + 40
-    tell(f"45 objects of {JUNK_BYTES} bytes with the operator's label: {process.peak_mib():.0f} MiB at the most")
+    tell(f"70 objects of {JUNK_BYTES} bytes with the operator's label: {process.peak_mib():.0f} MiB at the most")
 
 
 async def test_a_tenant_who_fills_the_memory_is_reported_and_the_others_are_served(
@@ -93,7 +93,7 @@ async def test_a_tenant_who_fills_the_memory_is_reported_and_the_others_are_serv
     process = operators.start("operator-a", CHAT_TEST_ANSWERS="1", CHATOPERATOR_MEMORY_BYTES=str(MEMORY_BYTES))
     await _served(kube, operators, minimal, "demo")
     quiet = process.peak_mib()
-    await tenant.store(filler(f"x{number}-database", f"x{number}") for number in range(32))
+    await tenant.store(filler(f"x{number}-database", f"x{number}") for number in range(36))
     await _served(kube, operators, minimal, "late")
     await operators.comes_back("demo-ingress")
 
@@ -107,7 +107,7 @@ async def test_a_tenant_who_fills_the_memory_is_reported_and_the_others_are_serv
     assert taken <= MEMORY_BYTES * 3 / 8
     assert process.peak_mib() < quiet + MEMORY_BYTES * 3 / 8 / 1024 / 1024 + 40
     assert process.health()[0] == httpx.codes.OK
-    tell(f"32 of a chat's own names with {JUNK_BYTES} bytes each: {process.peak_mib():.0f} MiB at the most")
+    tell(f"36 of a chat's own names with {JUNK_BYTES} bytes each: {process.peak_mib():.0f} MiB at the most")
 
 
 async def test_a_chat_whose_own_object_is_filled_is_told_of_it_and_no_other_is(
