@@ -23,6 +23,7 @@ from chatserver.messaging import changes, chats, feed, groups, sync
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.writer import MessageWriter
 from chatserver.model import SendMessage, SeqRange
+from chatserver.storage.outages import StatementFailed
 from chatserver.storage.publishing import notify
 from tests.support.inprocess import published
 from tests.support.people import Server, running_server, sign_in
@@ -344,3 +345,15 @@ async def test_what_waits_is_bounded_in_bytes_and_room_comes_back(server: Server
         assert writer.queued_rows == writer._queued_bytes == 0
     finally:
         await writer.close()
+
+
+@pytest.mark.parametrize(("kind", "message_type"), [("poem", "text"), ("message", "hologram"), ("edit", "hologram")])
+async def test_the_database_refuses_rows_of_an_unknown_kind(server: Server, kind: str, message_type: str) -> None:
+    with pytest.raises(StatementFailed) as refused:
+        await server.database.execute(
+            "INSERT INTO messages (chat_id, seq, kind, message_type, sender_id, created_at) "
+            "VALUES (1, 1, $1, $2, 1, now())",
+            kind,
+            message_type,
+        )
+    assert refused.value.constraint == "messages_row_check"
