@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-LEASE_SECONDS, RENEW_WITHIN_SECONDS, RENEW_EVERY_SECONDS = 10, 7, 2
-"""A leader that died is replaced after 10 to 12 s; one that cannot renew for 7 s stops before another one may start."""
+LEASE_SECONDS, RENEW_WITHIN_SECONDS, RENEW_EVERY_SECONDS = 15, 10, 2
+"""As client-go and Kubernetes' own controllers have them: a leader that died is replaced after 15 to 17 s. One that
+cannot renew stops 12 s after it last could, 3 s before another one may start."""
 
-LEASE_REQUEST_SECONDS = 3
-"""A request about the Lease that hangs must not outlive it."""
+LEASE_REQUEST_SECONDS = 5
+"""So that a request that hangs is tried again before the leader stops: half of the time, as in client-go."""
 
 
 class Lease:
@@ -75,14 +77,14 @@ class _Election(LeaderElection):
         return await super().try_acquire_or_renew()
 
     async def renew_loop(self) -> None:
-        """Renew until it has not worked for RENEW_WITHIN_SECONDS."""
-        while True:
-            began = time.monotonic()
-            while not await self.try_acquire_or_renew():
-                await asyncio.sleep(RENEW_EVERY_SECONDS)
-                if time.monotonic() - began >= RENEW_WITHIN_SECONDS:
-                    return
-            await asyncio.sleep(RENEW_EVERY_SECONDS)
+        """Renew until it has not worked for RENEW_WITHIN_SECONDS, even if a request hangs."""
+        clock = asyncio.get_running_loop().time
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RENEW_WITHIN_SECONDS) as deadline:
+                while True:
+                    if await self.try_acquire_or_renew():
+                        deadline.reschedule(clock() + RENEW_EVERY_SECONDS + RENEW_WITHIN_SECONDS)
+                    await asyncio.sleep(RENEW_EVERY_SECONDS)
 
 
 def _clock_offset() -> float:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-TAKEN_OVER_SECONDS = 20
+TAKEN_OVER_SECONDS = 25
 """The standby reconciles within it after the leader was killed: the promise to the admin."""
 
 
