@@ -16,7 +16,7 @@ from crds.metrics import sample_names
 from monitoring.rules import ALERTS
 from tests.support import promql
 from tests.support.cluster import ROOT
-from tests.support.runbooks import CHANGE, COMPONENTS, INDEX, QUERY, READ, Runbook, index, runbooks
+from tests.support.runbooks import CHANGE, COMPONENTS, INDEX, QUERY, READ, Runbook, index, runbooks, with_pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,6 +126,34 @@ def test_the_commands_of_a_page_are_shell_and_use_the_variables_that_it_sets(one
             assert done.returncode == 0, done.stderr
             used = set(re.findall(r"\$\{?([A-Z_]+)", re.sub(r"'[^']*'", "", script)))
             assert used <= set(re.findall(r"(?:^| )([A-Z_]+)=", script, re.MULTILINE)), script
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_a_page_acts_on_the_pod_of_the_alert_and_not_on_any(one: Runbook) -> None:
+    assert not re.search(r"\.items\[-?\d", one.text), "the first of several pods is rarely the one with the fault"
+    named = {
+        "pod" in labels.split(", ")
+        for alert in ALERTS
+        if alert.name == one.name
+        for labels in re.findall(r"\bby \(([^)]*)\)", alert.expr)
+    }
+    if named == {True} and "$POD" in one.text:
+        assert "the labels `namespace`, `chatcluster` and `pod` of the alert" in one.text
+    elif "$POD" in one.text:
+        assert "`pod` of the alert" not in one.text, "this alert has no such label"
+
+
+def test_a_script_gets_pods_that_exist_for_the_examples_of_its_page() -> None:
+    pods = {"chatserver": "demo-chatserver-1-a", "ingress": "demo-ingress-1-b"}
+    scripts = [with_pods(script, pods) for one in BOOKS for kind in (READ, CHANGE) for script in one.scripts(kind)]
+    assert {pod for script in scripts for pod in re.findall(r"\bPOD=(\S+)", script)} == set(pods.values())
+
+
+@pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)
+def test_cpu_throttling_is_read_from_both_versions_of_cgroups(one: Runbook) -> None:
+    for line in one.text.splitlines():
+        if "/sys/fs/cgroup/" in line:
+            assert {"/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat"} <= set(line.split())
 
 
 @pytest.mark.parametrize("one", BOOKS, ids=lambda one: one.name)

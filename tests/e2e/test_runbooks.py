@@ -15,7 +15,7 @@ from tests.support import dryrun
 from tests.support.cluster import Cluster, CommandFailed, environment, run
 from tests.support.findings import tell
 from tests.support.pages import Admin, commands
-from tests.support.runbooks import CHANGE, READ, runbooks
+from tests.support.runbooks import CHANGE, READ, runbooks, with_pods
 from tests.support.scrapes import PAGE
 
 AT_A_TIME = 4
@@ -48,10 +48,11 @@ async def test_the_commands_of_the_page_of_monitoring_run(cluster: Cluster, tmp_
 
 async def _failures(cluster: Cluster, folder: Path, kind: str, extra: Mapping[str, str]) -> dict[str, str]:
     """Run the different scripts of a kind; returns the errors by the names of the pages."""
+    pods = {part: (await cluster.pods(part))[0]["metadata"]["name"] for part in ("chatserver", "ingress")}
     scripts: dict[str, list[str]] = {}
     for book in runbooks():
         for script in book.scripts(kind):
-            scripts.setdefault(script, []).append(book.name)
+            scripts.setdefault(with_pods(script, pods), []).append(book.name)
     tell(f"runbooks: {len(scripts)} scripts of kind {kind!r}")
     turns = asyncio.Semaphore(AT_A_TIME)
 

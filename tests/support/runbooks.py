@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.support.cluster import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 FOLDER = ROOT / "docs" / "runbooks"
@@ -31,6 +31,7 @@ _BLOCK = re.compile(r"^```([a-z ]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SECTION = re.compile(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 _HEAD = re.compile(r"^Severity: (.+); component: ([a-z]+)\.$", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"^[A-Z_]+=")
+_EXAMPLE_POD = re.compile(r"\bPOD=demo-(chatserver|ingress)-\S+")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Runbook:
         found = _HEAD.search(self.text)
         assert found, f"{self.name}: the line after the title is `Severity: ...; component: ...`"
         return found
+
+
+def with_pods(script: str, pods: Mapping[str, str]) -> str:
+    """A script with pods that exist, by their component, in the place of the examples that its page has."""
+    return _EXAMPLE_POD.sub(lambda found: f"POD={pods[found[1]]}", script)
 
 
 def pages() -> list[Path]:
