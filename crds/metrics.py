@@ -37,12 +37,13 @@ COLUMNS = ("metric", "type", "labels", "unit", "meaning")
 
 UNITS = {
     "timestamp_seconds": "Unix time, seconds",
+    "start_time_seconds": "Unix time, seconds",
     "seconds": "seconds",
     "bytes": "bytes",
     "ratio": "0 to 1",
     "info": "always 1",
 }
-"""By the last words of a name, without `_total`."""
+"""By the last words of a name, without `_total`; the first that fits counts."""
 
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count")}
 """Of the series of a metric, by its type; of other types there are none."""

@@ -1,5 +1,7 @@
 """The page of metrics lists what the code of each component declares, and queries can be checked against the same."""
 
+import re
+
 import pytest
 
 from crds import metrics
@@ -50,3 +52,12 @@ def test_each_metric_is_described_once_in_a_sentence(component: Component) -> No
     families = [Family(*one) for one in component.families()]
     assert len({family.name for family in families}) == len(families)
     assert [family.name for family in families if len(family.help) < 10] == []
+
+
+def test_the_unit_of_a_time_on_the_clock_is_not_that_of_a_duration() -> None:
+    rows = [line.split(" | ") for line in metrics.PAGE.read_text().splitlines() if line.startswith("| `")]
+    clock = {name for name, _, _, unit, _ in rows if unit == "Unix time, seconds"}
+    described = {name for name, *_, meaning in rows if re.match(r"When |Time (at|of) |.*[Uu]nix (time|epoch)", meaning)}
+    durations = {"| `chatcluster_answer_seconds`"}
+    assert described - durations <= clock
+    assert "| `process_start_time_seconds`" in clock
