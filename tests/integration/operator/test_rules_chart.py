@@ -107,9 +107,21 @@ def test_no_value_of_monitoring_changes_a_pod() -> None:
     assert made("Deployment", *settings) == made("Deployment")
 
 
-@pytest.mark.parametrize(("setting", "mentioned"), [("auto", True), ("true", False)])
-def test_the_notes_name_the_way_without_the_prometheus_operator(
-    tmp_path: Path, setting: str, *, mentioned: bool
+MONITORS = "monitoring.podMonitors.enabled"
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [
+        ((), "no monitors and no alerts."),
+        (("monitoring.rules.enabled=false",), "no monitors."),
+        ((f"{MONITORS}=false",), "no alerts."),
+        ((f"{MONITORS}=true", RULES), None),
+        ((f"{MONITORS}=false", "monitoring.rules.enabled=false"), None),
+    ],
+)
+def test_the_notes_name_what_the_chart_left_out_and_the_way_without_the_prometheus_operator(
+    tmp_path: Path, settings: tuple[str, ...], missing: str | None
 ) -> None:
     """Without a cluster Helm shows no notes, so that they are rendered as a manifest."""
     chart = shutil.copytree(CHART, tmp_path / "chart")
@@ -117,6 +129,14 @@ def test_the_notes_name_the_way_without_the_prometheus_operator(
     wrapped = f'{{{{ define "notes" }}}}{notes}{{{{ end }}}}notes: {{{{ include "notes" . | quote }}}}\n'
     (chart / "templates" / "notes.yaml").write_text(wrapped)
     arguments = ("--kube-version", "1.34.0", "--show-only", "templates/notes.yaml")
-    done = helm("template", "x", str(chart), *arguments, "--set", f"monitoring.rules.enabled={setting}")
+    done = helm("template", "x", str(chart), *arguments, *(part for setting in settings for part in ("--set", setting)))
     assert done.returncode == 0, done.stderr
-    assert ("docs/operations/monitoring.md" in yaml.safe_load(done.stdout)["notes"]) is mentioned
+    shown = yaml.safe_load(done.stdout)["notes"]
+    assert ("docs/operations/monitoring.md" in shown) is (missing is not None)
+    assert missing is None or f"the chart has created {missing}" in shown
+
+
+def test_an_objective_that_is_out_of_bounds_is_rejected_with_its_bound_alone() -> None:
+    done = helm("template", "x", str(CHART), "--kube-version", "1.34.0", "--set", "monitoring.rules.slo.delivery=300")
+    complaints = [line for line in done.stderr.splitlines() if line.lstrip().startswith("- at ")]
+    assert complaints == ["- at '/monitoring/rules/slo/delivery': maximum: got 300, want 99.999"]
