@@ -94,7 +94,7 @@ _CHATS = Row(
                     f"sum by (namespace, chatcluster, component) (1 - {_UP})", f"{CHAT} {{{{component}}}} not scraped"
                 ),
             ),
-            alerts=("ChatNotReady", "ChatChangeStuck", "ChatTargetsAbsent"),
+            alerts=("ChatPodsNotReady", "ChatNotReady", "ChatChangeStuck", "ChatTargetsAbsent"),
         ),
         Panel(
             title="Failed requests through the ingresses",

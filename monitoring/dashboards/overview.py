@@ -6,6 +6,11 @@ from monitoring.dashboards.model import Color, Dashboard, Kind, Panel, Query, Ro
 from monitoring.dashboards.queries import BY_CHAT, CHAT, increase, of, quantiles, rate, share, total
 from monitoring.rules.slo import BUDGET_LEFT, OBJECTIVE, ratio
 
+BY_PROBE = (*BY_CHAT, "instance")
+"""One inside the cluster, and others outside: the sum of both would hide what one of them sees."""
+
+PROBE = f"{CHAT} {{{{instance}}}}"
+
 BURN = ("ChatErrorBudgetBurnFast", "ChatErrorBudgetBurnSlow")
 
 _FIRING = of("ALERTS", 'alertstate="firing"')
@@ -185,15 +190,11 @@ _PROBE = Row(
         ),
         Panel(
             title="Last success",
-            shows="Time since a message of the probe last arrived, for each chat.",
+            shows="Time since a message of the probe last arrived, for each probe.",
             normal="below two intervals of the probe (spec.monitoring.probe.intervalSeconds).",
             unit=Unit.SECONDS,
             kind=Kind.STAT,
-            queries=(
-                Query(
-                    f"time() - max by (namespace, chatcluster) ({of('chatprobe_last_success_timestamp_seconds')})", CHAT
-                ),
-            ),
+            queries=(Query(f"time() - {total(of('chatprobe_last_success_timestamp_seconds'), *BY_PROBE)}", PROBE),),
             alerts=("ChatProbeFailing",),
             decimals=0,
             empty="no probe",
@@ -205,7 +206,7 @@ _PROBE = Row(
             "database.",
             normal="p99 below 500 ms (dashed line), which the objective requires of 99.5 %.",
             unit=Unit.SECONDS,
-            queries=quantiles("chatprobe_round_trip_seconds", *BY_CHAT),
+            queries=quantiles("chatprobe_round_trip_seconds", *BY_PROBE, legend=PROBE),
             alerts=BURN,
             thresholds=(Threshold(0.5, Color.BAD),),
             logarithmic=True,
@@ -215,7 +216,7 @@ _PROBE = Row(
             shows="Failed tries a second, by the step that failed: sign_in, connect, send, receive.",
             normal="0. connect: look at the ingress. send: at the database. receive: at the bus.",
             unit=Unit.PER_SECOND,
-            queries=(Query(total(rate("chatprobe_failures_total"), *BY_CHAT, "step"), f"{CHAT} {{{{step}}}}"),),
+            queries=(Query(total(rate("chatprobe_failures_total"), *BY_PROBE, "step"), f"{PROBE} {{{{step}}}}"),),
             alerts=("ChatProbeFailing",),
         ),
     ),

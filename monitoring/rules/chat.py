@@ -10,6 +10,10 @@ _INVARIANT = (
 )
 
 
+_FAILURES = "sum by (namespace, chatcluster, instance) (increase(chatprobe_failures_total[5m]))"
+_ATTEMPTS = "sum by (namespace, chatcluster, instance) (increase(chatprobe_attempts_total[5m]))"
+
+
 def _broken(name: str, metric: str, what: str) -> Alert:
     return Alert(
         name,
@@ -45,15 +49,18 @@ GROUPS = (
             Alert(
                 "ChatProbeFailing",
                 Severity.PAGE,
-                # For each probe: one that succeeds would hide another that comes another way.
+                # For each probe: one that succeeds would hide another that comes another way. Three attempts, or
+                # nearly: `increase` estimates. A probe with a long interval has fewer within 5 minutes.
                 "max by (namespace, chatcluster) (\n"
-                "sum by (namespace, chatcluster, instance) (increase(chatprobe_failures_total[5m]))\n"
-                "/\n"
-                "(sum by (namespace, chatcluster, instance) (increase(chatprobe_attempts_total[5m])) > 0)\n"
-                ") > 0.5",
+                f"{_FAILURES}\n/\n({_ATTEMPTS} > 0)\n"
+                f"and\n{_FAILURES} > 2.5\n"
+                ") > 0.5\n"
+                "or\n"
+                "(max by (namespace, chatcluster) (chatprobe_consecutive_failures) >= 3) * 0 + 1",
                 "3m",
                 f"The probe of {CHAT} fails",
-                "{{ $value | humanizePercentage }} of the probe's messages of the last 5 minutes did not get through. "
+                "{{ $value | humanizePercentage }} of the probe's last messages did not get through: of those of 5 "
+                "minutes, or of the last three. "
                 "What the probe does, users do: they cannot sign in, connect, send or receive. "
                 "The label step of chatprobe_failures_total says which of these fails; begin with the logs of the "
                 "probe and of the part that the step reaches first.",

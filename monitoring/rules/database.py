@@ -11,18 +11,20 @@ WRAPAROUND_AGE = 1_500_000_000
 for long when this many are reached."""
 
 
-def _full_soon(severity: Severity, window: str, before: str, ahead: str, within: str) -> Alert:
-    free = "chatpostgres_volume_free_bytes"
+def _full_soon(severity: Severity, window: str, step: str, before: str, ahead: str, within: str) -> Alert:
+    # By the chat: the volume stays when its pod is replaced, whose series have another `instance`.
+    free, size, reserve = (
+        f"min by (namespace, chatcluster) (chatpostgres_volume_{name}_bytes)" for name in ("free", "size", "reserve")
+    )
     return Alert(
         "ChatVolumeFullSoon",
         severity,
-        f"min by (namespace, chatcluster) (predict_linear({free}[{window}], seconds({ahead})) < "
-        "chatpostgres_volume_reserve_bytes)\n"
+        f"predict_linear({free}[{window}:{step}], seconds({ahead})) < {reserve}\n"
         "and\n"
-        f"min by (namespace, chatcluster) ({free} / chatpostgres_volume_size_bytes) < 0.5\n"
+        f"{free} / {size} < 0.5\n"
         "and\n"
         # A line through a few minutes of a young Prometheus or a new chat predicts nothing.
-        f"min by (namespace, chatcluster) ({free} offset {before}) >= 0\n"
+        f"min by (namespace, chatcluster) (chatpostgres_volume_free_bytes offset {before}) >= 0\n"
         "unless\n"
         "max by (namespace, chatcluster) (chatpostgres_refusing_writes) == 1",
         "10m",
@@ -64,12 +66,13 @@ GROUPS = (
                 f"The volume of {CHAT} is full",
                 f"PostgreSQL refuses writes, so users can read, but not send. No acknowledged message is lost. {_GROW}",
             ),
-            _full_soon(Severity.PAGE, "1h", "30m", "4h", "within 4 hours"),
-            _full_soon(Severity.TICKET, "6h", "3h", "4d", "within 4 days"),
+            _full_soon(Severity.PAGE, "1h", "1m", "30m", "4h", "within 4 hours"),
+            _full_soon(Severity.TICKET, "6h", "5m", "3h", "4d", "within 4 days"),
             Alert(
                 "ChatChecksumFailure",
                 Severity.PAGE,
-                "sum by (namespace, chatcluster) (increase(chatpostgres_checksum_failures_total[6h])) > 0",
+                # By the chat: PostgreSQL's own count goes on when its pod is replaced, perhaps because of the damage.
+                "increase((max by (namespace, chatcluster) (chatpostgres_checksum_failures_total))[6h:1m]) > 0",
                 "0s",
                 f"PostgreSQL of {CHAT} read damaged data",
                 "The checksum of a page did not match its content: the disk or the file system changed data. Reads of "

@@ -34,7 +34,14 @@ class Inhibition:
 
 _BUDGETS = ("ChatErrorBudgetBurnFast", "ChatErrorBudgetBurnSlow")
 _FELT = ("ChatProbeFailing", *_BUDGETS)
-_UNAVAILABLE = (*_FELT, "ChatTargetsAbsent", "ChatProxyErrors", "ChatProxyQueues", "ChatReconnectStorm")
+_UNAVAILABLE = (
+    *_FELT,
+    "ChatPodsNotReady",
+    "ChatTargetsAbsent",
+    "ChatProxyErrors",
+    "ChatProxyQueues",
+    "ChatReconnectStorm",
+)
 _OF_THE_DATABASE = (
     "ChatBusLost",
     "ChatBusGaps",
@@ -74,9 +81,17 @@ def inhibit_rules() -> list[dict[str, Any]]:
         "target_matchers": ["alertname=ChatErrorBudgetBurnSlow"],
         "equal": [*SAME_CHAT, "slo"],
     }
-    # The operator's own alerts have no chat.
-    operator = {"source_matchers": ["alertname=ChatOperatorAbsent"], "target_matchers": ["alertname=ChatOperatorDeaf"]}
-    return [*(_rule(inhibition) for inhibition in INHIBITIONS), budget, sends, same_alert, operator]
+    # The operator's own alerts have no chat. With a namespace, ChatOperatorAbsent is about chats that no operator
+    # reports; an operator that leads nothing reports none.
+    absent = {
+        "source_matchers": ["alertname=ChatOperatorAbsent", 'namespace=""'],
+        "target_matchers": ["alertname=ChatOperatorDeaf"],
+    }
+    deaf = {
+        "source_matchers": ["alertname=ChatOperatorDeaf"],
+        "target_matchers": ["alertname=ChatOperatorAbsent", 'namespace!=""'],
+    }
+    return [*(_rule(inhibition) for inhibition in INHIBITIONS), budget, sends, same_alert, absent, deaf]
 
 
 def _rule(inhibition: Inhibition) -> dict[str, Any]:

@@ -46,6 +46,21 @@ GROUPS = (
                 "remedy (kubectl describe chatcluster, docs/operations/conditions.md).",
             ),
             Alert(
+                "ChatPodsNotReady",
+                Severity.TICKET,
+                # A share of the time: a pod that dies again and again is ready for moments, some before any scrape.
+                "avg_over_time((\n"
+                'max by (namespace, chatcluster, component) (chatcluster_replicas{state="ready"})\n'
+                "< bool\n"
+                'max by (namespace, chatcluster, component) (chatcluster_replicas{state="desired"})\n'
+                ")[15m:1m]) > 0.5",
+                "10m",
+                f"Pods of {CHAT} are not ready: {{{{ $labels.component }}}}",
+                "For {{ $value | humanizePercentage }} of 15 minutes, fewer pods of this part were ready than desired: "
+                "they do not start, or die again and again. The others carry the load, and nothing is left for a "
+                "fault. The condition of the part says why (kubectl describe chatcluster).",
+            ),
+            Alert(
                 "ChatOperatorErrors",
                 Severity.TICKET,
                 f"sum by (namespace, chatcluster) ({grown('chatcluster_reconcile_errors_total', '15m')}) >= 3\n"
@@ -72,12 +87,20 @@ GROUPS = (
             Alert(
                 "ChatOperatorAbsent",
                 Severity.PAGE,
-                "absent(chatcluster_leading)",
+                "absent(chatcluster_leading)\n"
+                "or on ()\n"
+                # One of several operators is gone, or no longer watches a namespace: its chats have pods, and no Ready.
+                "count by (namespace) (\n"
+                'max by (namespace, chatcluster) (up{component=~"chatserver|ingress|database"})\n'
+                "unless on (namespace, chatcluster)\n"
+                "max by (namespace, chatcluster) (chatcluster_ready)\n"
+                ")",
                 "5m",
-                "Prometheus reads no ChatCluster operator",
-                "No operator pod gives metrics. Chats keep running, but nothing scales, repairs or renews them, and "
-                "most alerts on them cannot fire. Check the operator's Deployment, its NetworkPolicy, and whether "
-                "Prometheus selects its PodMonitor.",
+                "Prometheus reads no ChatCluster operator{{ with $labels.namespace }} of the chats in {{ . }}{{ end }}",
+                "No operator pod gives metrics, or, with the namespace of chats, none reports these chats. Chats keep "
+                "running, but nothing scales, repairs or renews them, and most alerts on them cannot fire. Check the "
+                "operator's Deployment, its watchNamespaces, its NetworkPolicy, and whether Prometheus selects its "
+                "PodMonitor.",
             ),
         ),
     ),

@@ -23,8 +23,8 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_each_objective_is_on_the_page_with_its_default_and_its_expressions() -> None:
-    found = {row[0]: row[1:] for row in rows("The five objectives")[: len(SLOS) + 1]}
-    expressions = {row[0]: row[1:] for row in rows("The five objectives")[len(SLOS) + 1 :]}
+    found = {row[0]: row[1:] for row in rows("The objectives")[: len(SLOS) + 1]}
+    expressions = {row[0]: row[1:] for row in rows("The objectives")[len(SLOS) + 1 :]}
     for slo in SLOS:
         assert found[f"`{slo.name}`"][1] == f"{slo.percent:g} %"
         events, good = (cell.replace("\\|", "|").strip("`") for cell in expressions[f"`{slo.name}`"])

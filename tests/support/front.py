@@ -97,6 +97,8 @@ class Front:
             return live
         if request.path == "/held":
             await self.let_go.wait()
+        if request.path == "/unavailable":
+            return web.Response(status=503)
         return web.Response(text="from the server")
 
     async def reached(self, path: str) -> None:

@@ -39,7 +39,8 @@ class Signal:
         healthy: Before and after the fault.
         faulty: During the fault.
         near: During a fault that must not fire; None: as when healthy.
-        kind: ``gauge``; ``counter``, whose values are its rises in each step; ``clock``, whose values are how many
+        kind: ``gauge``; ``counter``, whose values are its rises in each step; ``streak``, a counter that begins at 0 in
+            each phase; ``clock``, whose values are how many
             seconds a timestamp is behind the time, with None for one that stands still.
         start: First value of a counter.
     """
@@ -64,6 +65,8 @@ class Signal:
                 )
             elif value is None:
                 made.append(f"_x{steps}")
+            elif self.kind == "streak":
+                made.append(f"{value}+{value}x{steps - 1}")
             elif self.kind == "counter":
                 made.append(f"{total + value}{'+' if value >= 0 else ''}{value}x{steps - 1}")
                 total += value * steps
@@ -81,6 +84,11 @@ def gauge(healthy: float | None, faulty: float | None, near: float | None = -1) 
 def counter(healthy: float | None, faulty: float | None, near: float | None = -1) -> Signal:
     """A series that rises by the given numbers in each step."""
     return Signal(healthy, faulty, healthy if near == -1 else near, "counter")
+
+
+def streak(faulty: float) -> Signal:
+    """A number that rises by as much in each step of the fault, and is 0 otherwise."""
+    return Signal(0, faulty, 0, "streak")
 
 
 def clock(near: float = 0) -> Signal:

@@ -55,6 +55,9 @@ class ProbeMetrics:
         self._last_success = families.gauge(
             "chatprobe_last_success_timestamp_seconds", "When a message last arrived in time; 0: never"
         )
+        self._streak = families.gauge(
+            "chatprobe_consecutive_failures", "Attempts that failed since the last one that succeeded"
+        )
         # Without a value until it is known: 0 would be a certificate that has expired.
         self._expiry = families.gauges(
             "chatprobe_certificate_expiry_timestamp_seconds", "When the certificate that the chat serves expires", ()
@@ -70,10 +73,12 @@ class ProbeMetrics:
     def fail(self, step: str, count: int = 1) -> None:
         """Count failed attempts by the step that failed."""
         self._failures.labels(step).inc(count)
+        self._streak.set(self._streak.value + count)
 
     def succeed(self) -> None:
         """Record that a message arrived in time."""
         self._last_success.set(time.time())
+        self._streak.set(0)
 
     def misplaced(self) -> None:
         """Count a message that was stored out of order."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 import pytest
@@ -114,3 +115,56 @@ async def test_lines_of_the_log_have_the_servers_time_format_and_the_id_of_the_a
         at = dt.datetime.strptime(line["timestamp"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)
         assert began <= at <= dt.datetime.now(dt.UTC)
     assert answer.status_code == httpx.codes.OK
+
+
+async def test_requests_that_no_server_took_are_counted_once_and_apart_from_what_servers_answer(tmp_path: Path) -> None:
+    """Both are 503 to clients; the objective requests_forwarded is about the first only."""
+    async with in_front(tmp_path, replace(ROUTE, server_connections=1), queue="700ms") as front:
+        client, https = front.client, front.https
+        before = await _of_the_backend(front)
+        for path in ("/found", "/unavailable"):
+            await client.get(f"{https}{path}")
+        assert await _of_the_backend(front) == before.more(requests=2)
+
+        held = asyncio.create_task(client.get(f"{https}/held"))
+        await front.reached("/held")
+        assert (await client.get(f"{https}/waits")).status_code == httpx.codes.SERVICE_UNAVAILABLE
+        front.let_go.set()
+        await held
+        assert await _of_the_backend(front) == before.more(requests=4, not_taken=1)
+
+        front.ready = False
+        await front.status_is(httpx.codes.SERVICE_UNAVAILABLE)
+        without = await _of_the_backend(front)
+        await client.get(f"{https}/nowhere")
+        assert await _of_the_backend(front) == without.more(requests=1, not_taken=1)
+
+
+async def test_a_request_that_another_server_takes_is_no_connection_error(tmp_path: Path) -> None:
+    async with in_front(tmp_path, dead=True) as front:
+        before = await _of_the_backend(front)
+        answers = [await front.client.get(f"{front.https}/x") for _ in range(8)]
+        assert {answer.status_code for answer in answers} == {httpx.codes.OK}
+        assert await _of_the_backend(front) == before.more(requests=8)
+
+
+class _Counts(NamedTuple):
+    """HAProxy's counters of the servers behind it."""
+
+    requests: int
+    not_taken: int
+
+    def more(self, requests: int, not_taken: int = 0) -> _Counts:
+        """These, and so many more."""
+        return _Counts(self.requests + requests, self.not_taken + not_taken)
+
+
+async def _of_the_backend(front: Front) -> _Counts:
+    page = (await front.client.get(f"{front.statistics}/metrics")).text
+
+    def read(name: str) -> int:
+        found = re.search(rf'^haproxy_backend_{name}_total{{proxy="chatserver"}} (\d+)$', page, re.MULTILINE)
+        assert found, page
+        return int(found[1])
+
+    return _Counts(read("sessions"), read("connection_errors"))

@@ -1,6 +1,6 @@
 """Cases for monitoring/rules/chat.py."""
 
-from tests.support.rulecases import Case, counter, gauge
+from tests.support.rulecases import Case, counter, gauge, streak
 
 FAILS = {
     'chatprobe_failures_total{step="connect"}': counter(0, 5, 2),
@@ -44,6 +44,19 @@ CASES = [
             'chatprobe_failures_total{step="connect", instance="inside"}': counter(0, 0),
             'chatprobe_attempts_total{instance="inside"}': counter(6, 6),
         },
+    ),
+    # One message each five minutes: two that fail, one after the other, wake nobody.
+    Case(
+        "ChatProbeFailing",
+        ("page",),
+        {
+            'chatprobe_failures_total{step="connect", instance="outside"}': counter(0, 0.2),
+            'chatprobe_attempts_total{instance="outside"}': counter(0.2, 0.2),
+            'chatprobe_consecutive_failures{instance="outside"}': streak(0.2),
+            'chatprobe_consecutive_failures{instance="inside"}': gauge(0, 0),
+        },
+        steps=(20, 30, 20),
+        brief=10,
     ),
     Case(
         "ChatNoServers",

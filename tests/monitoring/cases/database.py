@@ -5,12 +5,17 @@ from tests.support.rulecases import Case, Signal, counter, gauge
 GIB = 2**30
 
 
+LARGE = {
+    "chatpostgres_volume_size_bytes": gauge(10 * GIB, 10 * GIB),
+    "chatpostgres_volume_reserve_bytes": gauge(0.2 * GIB, 0.2 * GIB),
+    "chatpostgres_refusing_writes": gauge(0, 0),
+}
+
+
 def volume(loss: float, near: float) -> dict[str, Signal]:
     """10 GiB, of which 4 are free; then so many bytes less in each step."""
     return {
-        "chatpostgres_volume_size_bytes": gauge(10 * GIB, 10 * GIB),
-        "chatpostgres_volume_reserve_bytes": gauge(0.2 * GIB, 0.2 * GIB),
-        "chatpostgres_refusing_writes": gauge(0, 0),
+        **LARGE,
         "chatpostgres_volume_free_bytes": Signal(0, -loss, -near, "counter", 4 * GIB),
     }
 
@@ -56,11 +61,35 @@ CASES = [
         steps=(240, 400, 480),
         every=10,
     ),
+    # Its pod is replaced, and writes for the first minutes: the hours before still count.
+    Case(
+        "ChatVolumeFullSoon",
+        ("page", "ticket"),
+        {
+            **LARGE,
+            'chatpostgres_volume_free_bytes{instance="a"}': gauge(4 * GIB, None),
+            'chatpostgres_volume_free_bytes{instance="b"}': Signal(None, -0.02 * GIB, None, "counter", 4 * GIB),
+        },
+        steps=(240, 120, 480),
+        every=5,
+        brief=25,
+    ),
     Case(
         "ChatChecksumFailure",
         ("page",),
         {"chatpostgres_checksum_failures_total": counter(0, 1, 0), "chatpostgres_rollbacks_total": counter(0, 1, 1)},
         steps=(10, 2, 370),
+        every=2,
+    ),
+    # PostgreSQL ended, and its pod was replaced before a scrape.
+    Case(
+        "ChatChecksumFailure",
+        ("page",),
+        {
+            'chatpostgres_checksum_failures_total{instance="a"}': gauge(3, None),
+            'chatpostgres_checksum_failures_total{instance="b"}': gauge(None, 4, 3),
+        },
+        steps=(10, 4, 370),
         every=2,
     ),
     Case("ChatWraparound", ("page",), {"chatpostgres_xid_age": gauge(2e8, 1.6e9, 1.4e9)}),

@@ -1,10 +1,20 @@
 """Cases for monitoring/rules/operator.py."""
 
-from tests.support.rulecases import Case, clock, counter, gauge
+from tests.support.rulecases import Case, Signal, clock, counter, gauge
 
 PROGRESSING = 'chatcluster_condition{type="Progressing", '
 SINCE = 'chatcluster_condition_since_timestamp_seconds{type="Progressing", pod="operator"}'
 OPERATOR = 'namespace="chatcluster-system", job="operator"'
+
+
+def _reported(ready: Signal) -> dict[str, Signal]:
+    """A chat with two pods, and what an operator reports of it."""
+    return {
+        'up{namespace="chat", chatcluster="demo", component="chatserver", pod="s"}': gauge(1, 1),
+        'up{namespace="chat", chatcluster="demo", component="ingress", pod="i"}': gauge(0, 0),
+        'chatcluster_ready{namespace="chat", chatcluster="demo", pod="b"}': ready,
+    }
+
 
 CASES = [
     Case(
@@ -40,6 +50,24 @@ CASES = [
         labels={"reason": "Migrating"},
         steps=(20, 80, 20),
         brief=60,
+    ),
+    # Servers that die before Prometheus has seen them have no series of their own.
+    *(
+        Case(
+            "ChatPodsNotReady",
+            ("ticket",),
+            {
+                f'chatcluster_replicas{{component="{component}", state="desired"}}': gauge(4, 4),
+                f'chatcluster_replicas{{component="{component}", state="ready"}}': gauge(4, 3),
+                # More than desired, as in a rollout.
+                'chatcluster_replicas{component="probe", state="desired"}': gauge(1, 1),
+                'chatcluster_replicas{component="probe", state="ready"}': gauge(1, 2),
+            },
+            labels={"component": component},
+            steps=(30, 40, 30),
+            brief=7,
+        )
+        for component in ("chatserver", "ingress")
     ),
     Case(
         "ChatOperatorErrors",
@@ -88,7 +116,22 @@ CASES = [
     Case(
         "ChatOperatorAbsent",
         ("page",),
-        {f'chatcluster_leading{{{OPERATOR}, pod="a"}}': gauge(1, None)},
+        {f'chatcluster_leading{{{OPERATOR}, pod="a"}}': gauge(1, None), **_reported(ready=gauge(1, None))},
+        of_a_chat=False,
+        brief=5,
+        steps=(20, 20, 20),
+    ),
+    # Another operator of the cluster is there, and does not report this one's chats.
+    Case(
+        "ChatOperatorAbsent",
+        ("page",),
+        {
+            f'chatcluster_leading{{{OPERATOR}, pod="a"}}': gauge(1, 1),
+            **_reported(ready=gauge(1, None)),
+            'up{namespace="calm", chatcluster="quiet", component="chatserver", pod="d"}': gauge(1, 1),
+            'chatcluster_ready{namespace="calm", chatcluster="quiet", pod="a"}': gauge(1, 1),
+        },
+        labels={"namespace": "chat"},
         of_a_chat=False,
         brief=5,
         steps=(20, 20, 20),

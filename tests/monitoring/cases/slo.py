@@ -5,7 +5,7 @@ from tests.support.rulecases import Case, Signal, counter
 HOUR, DAY = 60, 24 * 60
 """In steps of a minute."""
 
-SLOS = ("sends_accepted", "sends_quick", "delivery", "connecting", "end_to_end")
+SLOS = ("sends_accepted", "sends_quick", "delivery", "connecting", "requests_forwarded", "end_to_end")
 
 
 def events(slo: str, bad: float, near: float, each_step: float = 1000) -> dict[str, Signal]:
@@ -31,6 +31,15 @@ def events(slo: str, bad: float, near: float, each_step: float = 1000) -> dict[s
                 opened.format("full"): lost,
                 opened.format("unauthenticated"): lost,
             }
+        case "requests_forwarded":
+            backend = 'haproxy_backend_{}_total{{proxy="chatserver"{}, pod="h"}}'
+            return {
+                backend.format("sessions", ""): all_of_them,
+                # No server, or none with a free place.
+                backend.format("connection_errors", ""): lost,
+                # The servers' own, which the other objectives count, beside HAProxy's.
+                backend.format("http_responses", ', code="5xx"'): all_of_them,
+            }
         case _:
             return {
                 'chatprobe_attempts_total{pod="p"}': all_of_them,
@@ -51,6 +60,20 @@ CASES = [
             every=10,
         )
         for slo in SLOS
+    ),
+    # Of the probe outside the cluster half of the messages come too late; the one beside the chat sends more, and well.
+    Case(
+        "ChatErrorBudgetBurnFast",
+        ("page",),
+        {
+            'chatprobe_attempts_total{instance="inside"}': counter(1000, 1000),
+            'chatprobe_round_trip_seconds_bucket{le="0.5", instance="inside"}': counter(1000, 1000),
+            'chatprobe_attempts_total{instance="outside"}': counter(100, 100),
+            'chatprobe_round_trip_seconds_bucket{le="0.5", instance="outside"}': counter(100, 50, 99.9),
+        },
+        labels={"slo": "end_to_end"},
+        steps=(2 * HOUR, 30, 7 * HOUR),
+        every=10,
     ),
     # A rate that empties the budget in five days, seen over six hours.
     Case(
