@@ -71,7 +71,7 @@ GROUPS = (
             Alert(
                 "ChatChecksumFailure",
                 Severity.PAGE,
-                # By the chat: PostgreSQL's own count goes on when its pod is replaced, perhaps because of the damage.
+                # By the chat: PostgreSQL keeps its count when its pod is replaced, perhaps because of the damage.
                 "increase((max by (namespace, chatcluster) (chatpostgres_checksum_failures_total))[6h:1m]) > 0",
                 "0s",
                 f"PostgreSQL of {CHAT} read damaged data",

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 HAPROXY = frozenset(
     {
         "haproxy_backend_active_servers",
+        "haproxy_backend_connection_errors_total",
         "haproxy_backend_current_queue",
         "haproxy_backend_http_responses_total",
+        "haproxy_backend_response_errors_total",
         "haproxy_frontend_current_sessions",
         "haproxy_frontend_http_responses_total",
         "haproxy_process_current_connections",
