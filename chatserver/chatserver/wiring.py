@@ -76,7 +76,9 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         devices_service,
         hub,
         metrics.delivery,
-        register=lambda user_ids: bus.register(user_ids),  # noqa: PLW0108 - the bus is made below: it calls the deliverer
+        # The bus is made below: it calls the deliverer.
+        register=lambda user_ids: bus.register(user_ids),  # noqa: PLW0108
+        register_watched=lambda user_ids: bus.register_watched(user_ids),  # noqa: PLW0108
         rendered=rendered,
     )
     bus = _make_bus(settings, metrics, database, hub, deliverer, rendered)
@@ -182,6 +184,7 @@ def _make_bus(
         postgres,
         server_name=settings.server_name,
         users=hub.following.users,
+        watched=hub.watching.users,
         members_of=hub.members.of,
         rows_of=rendered.take,
         callbacks=Callbacks(

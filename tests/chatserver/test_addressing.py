@@ -59,12 +59,20 @@ def test_typing_goes_to_the_members() -> None:
     ]
 
 
+def test_presence_goes_where_the_user_is_watched() -> None:
+    hint = Hint(ORIGIN, presence=((10, 1), (11, 0)), profiles=(10,))
+    assert parts(hint) == [
+        Addressed(Hint(ORIGIN, presence=((10, 1),)), (10,), "watched"),
+        Addressed(Hint(ORIGIN, presence=((11, 0),)), (11,), "watched"),
+        Addressed(Hint(ORIGIN, profiles=(10,)), None),
+    ]
+
+
 def test_all_else_goes_to_everybody() -> None:
     hint = Hint(
         ORIGIN,
         members=(MembershipChange(1, (10,)),),
         revoked=(1,),
-        presence=((10, 1),),
         claims=((1, "c"),),
         relations=((10, 11),),
         profiles=(10,),

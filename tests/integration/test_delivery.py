@@ -42,6 +42,9 @@ class SilentBus:
     async def register(self, user_ids: Collection[int]) -> None:
         """Have hints sent that never arrive."""
 
+    async def register_watched(self, user_ids: Collection[int]) -> None:
+        """Have hints sent that never arrive."""
+
     async def run(self) -> None:
         """Hear nothing."""
 
@@ -50,7 +53,7 @@ class SilentBus:
 async def delivering(server: Server, *, healing: bool) -> AsyncIterator[tuple[Hub, Deliverer]]:
     hub = Hub()
     devices, bus = Devices(server.database, on_ended=hub.sign_out), SilentBus()
-    deliverer = Deliverer(server.database, devices, hub, Metrics().delivery, bus.register)
+    deliverer = Deliverer(server.database, devices, hub, Metrics().delivery, bus.register, bus.register_watched)
     tasks = [asyncio.create_task(deliverer.run())]
     if healing:
         tasks.append(asyncio.create_task(deliverer.recovery.run(bus)))

@@ -52,6 +52,7 @@ class BusOfServer:
 
     Attributes:
         users: who is connected.
+        watched: whose presence somebody here watches.
         hints: what it got.
         healings: how often it was to read what was missed.
         gaps: how often messages were lost on the way.
@@ -60,6 +61,7 @@ class BusOfServer:
 
     def __init__(self, name: str, settings: BusSettings) -> None:
         self.users: set[int] = set()
+        self.watched: set[int] = set()
         self.hints: list[Hint] = []
         self.healings = 0
         self.gaps = 0
@@ -70,6 +72,7 @@ class BusOfServer:
             _heard_database(self.notified),
             server_name=name,
             users=lambda: self.users,
+            watched=lambda: self.watched,
             members_of=lambda _: None,
             rows_of=self.rendered.take,
             callbacks=Callbacks(
@@ -91,6 +94,11 @@ class BusOfServer:
         """Have users connect, as `Arrivals` does."""
         self.users.update(user_ids)
         await self.bus.register(user_ids)
+
+    async def watch(self, *user_ids: int) -> None:
+        """Have somebody watch users, as `Watches` does."""
+        self.watched.update(user_ids)
+        await self.bus.register_watched(user_ids)
 
     async def send(self, hint: Hint, to: Collection[int] | None = None) -> None:
         """Publish a hint, as `HintPublisher` does."""
@@ -172,6 +180,25 @@ async def test_a_hint_goes_to_the_servers_of_its_users_and_to_no_other(valkey: V
         assert three.hints == [row(11), row(12)]
 
 
+async def test_presence_goes_to_the_servers_with_a_watcher_and_to_no_other(valkey: ValkeyProcess) -> None:
+    def turned(*user_ids: int) -> Hint:
+        return Hint("server-0", presence=tuple((user_id, 1) for user_id in user_ids))
+
+    async with servers(settings_of(valkey), count=3) as (one, two, three):
+        for server in (one, two, three):
+            await server.healthy()
+            # Where users are connected is another matter.
+            await server.connect(1, 2, 3)
+        await one.watch(1)
+        await two.watch(1, 2)
+        await one.send(turned(1, 2, 3))
+        await one.send(row(1))
+        await until(lambda: all(row(1) in server.hints for server in (one, two, three)))
+        assert [hint.presence for hint in one.hints if hint.presence] == [((1, 1),)]
+        assert dict(item for hint in two.hints for item in hint.presence) == {1: 1, 2: 1}
+        assert not [hint for hint in three.hints if hint.presence]
+
+
 async def test_a_server_gets_its_own_batch_without_valkey(valkey: ValkeyProcess) -> None:
     batch = Hint("server-0", ranges=(SeqRange(1, 1, 1),), is_batch=True)
     async with servers(settings_of(valkey)) as (one, two):
@@ -235,10 +262,16 @@ async def test_users_who_left_are_forgotten_and_those_who_returned_are_not(
     async with servers(settings_of(valkey), count=1) as (one,):
         await one.healthy()
         await one.connect(1, 2)
+        await one.watch(1, 3)
         one.users.clear()
         await until(lambda: valkey.registry() == {})
+        assert valkey.registry("watched") == {1: {one.name}, 3: {one.name}}
+        one.watched.clear()
+        await until(lambda: valkey.registry("watched") == {})
         await one.connect(2)
+        await one.watch(3)
         assert valkey.registry() == {2: {one.name}}
+        assert valkey.registry("watched") == {3: {one.name}}
 
 
 async def test_a_server_that_was_killed_is_forgotten_when_it_is_written_to(valkey: ValkeyProcess) -> None:
@@ -302,12 +335,14 @@ async def test_after_a_fault_everybody_is_registered_and_what_was_missed_is_read
             await server.healthy()
         await one.connect(1, 2)
         await two.connect(2, 3)
+        await one.watch(3)
         healings = one.healings, two.healings
         await fault(valkey)  # type: ignore[misc]
         await until(lambda: one.healings > healings[0] and two.healings > healings[1])
         for server in (one, two):
             await server.healthy()
         assert valkey.registry() == {1: {one.name}, 2: {one.name, two.name}, 3: {two.name}}
+        assert valkey.registry("watched") == {3: {one.name}}
         await is_reached(one, two, 3)
 
 

@@ -67,7 +67,9 @@ async def counting(*valkeys: ValkeyProcess) -> AsyncIterator[tuple[LimitCounts, 
             return await open_link(ValkeyAddress("127.0.0.1", valkey.port, tls=False), settings, on_message)
 
         nothing = Callbacks(lambda _: None, lambda: None, lambda: None, lambda: None)
-        return Node(connect, prefix="chat", incarnation="server.1", users=lambda: (), callbacks=nothing)
+        return Node(
+            connect, prefix="chat", incarnation="server.1", users=lambda: (), watched=lambda: (), callbacks=nothing
+        )
 
     nodes = [node(valkey) for valkey in valkeys]
     tasks = [asyncio.create_task(each.run()) for each in nodes]

@@ -127,6 +127,9 @@ class PlayedBus:
     async def register(self, user_ids: Collection[int]) -> None:
         """As of `Bus`."""
 
+    async def register_watched(self, user_ids: Collection[int]) -> None:
+        """As of `Bus`."""
+
     async def run(self) -> None:
         """As of `Bus`; nothing is to be done, since hints are handed over by hand."""
 
@@ -153,7 +156,8 @@ class ChatServer:
         self.database = self.context.database
         self.bus = PlayedBus(self.database, air, self.context.deliverer.own_batches._rendered)
         self.context.bus = self.bus
-        self.database.hints.publish_by(self.bus.publish)
+        if carries_rows:
+            self.database.hints.publish_by(self.bus.publish)
         self.failures: list[BaseException] = []
         self.refusals: list[str] = []
         self._air = air

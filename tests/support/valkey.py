@@ -137,9 +137,9 @@ class ValkeyProcess:
                 _ask(connection, reader, ("AUTH", self.password))
             return _ask(connection, reader, command)
 
-    def registry(self, prefix: str = "chat") -> dict[int, set[str]]:
-        """Return the servers of each user."""
-        keys = self.call("KEYS", f"{prefix}:user:*")
+    def registry(self, kind: str = "user") -> dict[int, set[str]]:
+        """Return the servers of each user, or with `watched` those where somebody watches the user."""
+        keys = self.call("KEYS", f"chat:{kind}:*")
         return {int(key.rpartition(":")[2]): set(self.call("SMEMBERS", key)) for key in keys}
 
 

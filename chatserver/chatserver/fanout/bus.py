@@ -58,6 +58,12 @@ class Bus(Protocol):
         Never raises: a bus that cannot register is not healthy until it has registered everybody.
         """
 
+    async def register_watched(self, user_ids: Collection[int]) -> None:
+        """Have hints of the presence of these users sent to this server; to be awaited before it is read.
+
+        Never raises, as `register`.
+        """
+
     async def run(self) -> None:
         """Receive hints until cancelled."""
 
@@ -110,6 +116,9 @@ class PostgresBus:
 
     async def register(self, user_ids: Collection[int]) -> None:
         """Do nothing: every server gets every hint."""
+
+    async def register_watched(self, user_ids: Collection[int]) -> None:
+        """Do nothing, as in `register`."""
 
     async def run(self) -> None:
         """Listen, probe the connection, and listen again with back-off when it is lost; until cancelled."""

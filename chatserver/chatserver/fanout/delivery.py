@@ -48,6 +48,7 @@ class Deliverer:
         hub: the connections of this server.
         metrics: of delivery.
         register: has hints for users sent to this server (``Bus.register``).
+        register_watched: has their presence sent to it (``Bus.register_watched``).
         rendered: gets what hints of this server may carry; None: the bus carries no rows.
 
     Attributes:
@@ -67,6 +68,7 @@ class Deliverer:
         hub: Hub,
         metrics: DeliveryMetrics,
         register: Callable[[Collection[int]], Awaitable[None]],
+        register_watched: Callable[[Collection[int]], Awaitable[None]],
         rendered: RenderedRows | None = None,
     ) -> None:
         self._server_name = database.server_name
@@ -83,8 +85,8 @@ class Deliverer:
         self.own_batches = OwnBatches(hub, self._pending, metrics, rendered)
         self._other_batches = OtherBatches(hub, self._pending, self.clock, metrics)
         self.claims = DeviceClaims(self._server_name, hub)
-        self.signals = Signals(database, hub)
-        self.watches = Watches(database, hub)
+        self.signals = Signals(database, hub, self._work.set)
+        self.watches = Watches(database, hub, register_watched)
         self.presence = PresenceWriter(database, hub, self.watches)
         self.recovery = Recovery(
             database,

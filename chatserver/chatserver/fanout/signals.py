@@ -12,7 +12,7 @@ from chatserver.supervision import apart
 from chatserver.visibility import crosses_block
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from chatserver.fanout.hub import Hub
     from chatserver.storage.database import Database
@@ -35,14 +35,18 @@ class Signals:
     Args:
         database: where members and watermarks are.
         hub: the connections of this server.
+        wake: has ``deliver`` run.
     """
 
-    def __init__(self, database: Database, hub: Hub) -> None:
+    def __init__(self, database: Database, hub: Hub, wake: Callable[[], None]) -> None:
         self._database = database
         self._hub = hub
+        self._wake = wake
         # By chat and user: delivered and read. By chat: the users who type.
         self._receipts: dict[int, dict[int, tuple[int, int]]] = {}
         self._typing: dict[int, set[int]] = {}
+        # By chat: the users here who type, to be published once it is known who the members are.
+        self._typing_here: dict[int, set[int]] = {}
         # Receipts that could not be delivered, until the next try.
         self._failed: list[tuple[int, int, int, int]] = []
         self._typed_at: dict[tuple[int, int], float] = {}
@@ -71,10 +75,11 @@ class Signals:
         Raises:
             ServiceUnavailable: the database is unavailable; the rest waits.
         """
-        chat_ids = {*self._receipts, *self._typing}.difference(joining)
+        chat_ids = {*self._receipts, *self._typing, *self._typing_here}.difference(joining)
         for chat_id in await apart("signals_not_delivered", sorted(chat_ids), self._deliver):
             # Typing would be over by the next try.
             receipts, _ = self._take(chat_id)
+            self._typing_here.pop(chat_id, None)
             self._failed += [(chat_id, user_id, *marks) for user_id, marks in receipts]
 
     def retry(self) -> bool:
@@ -91,6 +96,8 @@ class Signals:
                 members, blocks = audiences.get(chat_id, ((), []))
                 self._hub.members.learn(chat_id, members, () if SIGNALS_CROSS_BLOCKS else blocks)
         for chat_id in chat_ids:
+            for user_id in self._typing_here.pop(chat_id, ()):
+                self._publish_typing(chat_id, user_id)
             receipts, typing = self._take(chat_id)
             for user_id, marks in receipts:
                 self._hub.send_to_members(chat_id, encode_frame(Receipt(chat_id, user_id, *marks)), from_id=user_id)
@@ -109,6 +116,14 @@ class Signals:
         if now - self._typed_at.get((chat_id, user_id), -TYPING_SECONDS) < TYPING_SECONDS:
             return
         self._typed_at[chat_id, user_id] = now
+        if self._hub.members.knows(chat_id):
+            self._publish_typing(chat_id, user_id)
+        else:
+            # Read first: a bus that knows where they are then sends it nowhere else.
+            self._typing_here.setdefault(chat_id, set()).add(user_id)
+            self._wake()
+
+    def _publish_typing(self, chat_id: int, user_id: int) -> None:
         self._database.hints.say(Hint(self._database.server_name, typing=((chat_id, user_id),)))
 
     def forget_typed(self, now: float) -> None:

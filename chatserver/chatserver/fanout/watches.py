@@ -19,7 +19,7 @@ from chatserver.times import rfc3339
 from chatserver.visibility import may_see
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from chatserver.fanout.connection import ClientConnection
     from chatserver.fanout.hub import Hub
@@ -52,11 +52,13 @@ class Watches:
     Args:
         database: where presence and relations are.
         hub: the connections of this server.
+        register: has the presence of users sent to this server (``Bus.register_watched``).
     """
 
-    def __init__(self, database: Database, hub: Hub) -> None:
+    def __init__(self, database: Database, hub: Hub, register: Callable[[Collection[int]], Awaitable[None]]) -> None:
         self._database = database
         self._hub = hub
+        self._register = register
         self._subscriptions = Batches(self._read, most=SUBSCRIPTIONS_TOGETHER)
         # What was sent to the watchers last.
         self._sent: dict[int, bool] = {}
@@ -148,9 +150,7 @@ class Watches:
     async def _settle(self, chunk: Sequence[Doubt]) -> None:
         taken = {doubt: self._doubts.pop(doubt) for doubt in chunk if doubt in self._doubts}
         try:
-            found = await storage.watched(
-                self._database, [(connection.user_id, user_id) for connection, user_id in taken]
-            )
+            found = await self._read_pairs([(connection.user_id, user_id) for connection, user_id in taken])
         except BaseException:
             self._doubts = {**taken, **self._doubts}
             raise
@@ -209,11 +209,16 @@ class Watches:
 
     async def _read(self, subscriptions: Sequence[tuple[int, frozenset[int]]]) -> list[dict[int, Watched]]:
         pairs: list[Pair] = [(viewer_id, user_id) for viewer_id, user_ids in subscriptions for user_id in user_ids]
-        found = await storage.watched(self._database, pairs)
+        found = await self._read_pairs(pairs)
         return [
             {user_id: found[viewer_id, user_id] for user_id in user_ids if (viewer_id, user_id) in found}
             for viewer_id, user_ids in subscriptions
         ]
+
+    async def _read_pairs(self, pairs: Sequence[Pair]) -> dict[Pair, Watched]:
+        # What is committed after the query's snapshot is hinted after this line, and to this server.
+        await self._register({user_id for _, user_id in pairs})
+        return await storage.watched(self._database, pairs)
 
     async def recover(self) -> None:
         """Send what changed since hints were lost.

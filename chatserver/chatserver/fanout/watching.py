@@ -49,6 +49,10 @@ class Watching:
             for connection in list(watchers):
                 yield connection, user_id
 
+    def users(self) -> list[int]:
+        """Return all users whom a connection here watches."""
+        return list(self._watchers)
+
     def is_watched(self, user_id: int) -> bool:
         """Return whether a connection here watches the user."""
         return user_id in self._watchers

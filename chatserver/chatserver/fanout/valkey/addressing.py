@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from chatserver.fanout.valkey.scripts import Kind  # noqa: TC001 - a named tuple's
 from chatserver.hints import Hint
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ class Addressed(NamedTuple):
 
     Attributes:
         hint: the part.
-        to: ids of the users whom it concerns; None: all servers get it.
+        to: ids of users whose servers get it; None: all servers.
+        of: which servers these are: where the users are connected, or watched.
     """
 
     hint: Hint
     to: Collection[int] | None
+    of: Kind = "user"
 
 
 def addressed(
@@ -36,7 +39,7 @@ def addressed(
 
     Rows go to the members that were read with their commit, and messages themselves to nobody else. Watermarks and
     typing go to the members that are known here, and to the other devices of the user from whom they are, who may have
-    left. All else goes to all servers.
+    left. Presence goes where the user is watched. All else goes to all servers.
 
     Args:
         hint: to divide.
@@ -69,6 +72,10 @@ def addressed(
             typing.append(typed)
         else:
             yield Addressed(Hint(hint.origin, typing=(typed,)), members)
-    rest = replace(hint, ranges=tuple(ranges), receipts=tuple(receipts), typing=tuple(typing), audiences=None)
+    for turned in hint.presence:
+        yield Addressed(Hint(hint.origin, presence=(turned,)), turned[:1], "watched")
+    rest = replace(
+        hint, ranges=tuple(ranges), receipts=tuple(receipts), typing=tuple(typing), presence=(), audiences=None
+    )
     if rest != Hint(hint.origin, is_batch=hint.is_batch):
         yield Addressed(rest, None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chatserver.fanout.bus import PostgresBus
     from chatserver.fanout.valkey.link import Link
     from chatserver.fanout.valkey.node import Callbacks
+    from chatserver.fanout.valkey.scripts import Kind
     from chatserver.hints import ChatRows, Hint
     from chatserver.model import SeqRange
 
@@ -36,6 +37,7 @@ class ValkeyBus:
         postgres: the NOTIFYs of database functions, and of servers that have no Valkey.
         server_name: of this server; a random part is added, since a container restarts under the same name.
         users: returns all users of this server.
+        watched: returns all users whose presence somebody here watches.
         members_of: returns the members of a chat that this server knows; None: it knows none.
         rows_of: returns the messages of a range as a hint may carry them (``RenderedRows.take``).
         callbacks: what is called.
@@ -52,10 +54,12 @@ class ValkeyBus:
         *,
         server_name: str,
         users: Callable[[], Iterable[int]],
+        watched: Callable[[], Iterable[int]],
         members_of: Callable[[int], Collection[int] | None],
         rows_of: Callable[[SeqRange], tuple[ChatRows, ...]],
         callbacks: Callbacks,
     ) -> None:
+        self._settings = settings
         self._postgres = postgres
         self.notifies_too = True
         self._members_of = members_of
@@ -72,7 +76,8 @@ class ValkeyBus:
                 connect,
                 prefix=settings.bus_prefix,
                 incarnation=self._incarnation,
-                users=lambda: dict(self._shares(users())).get(share, ()),
+                users=lambda: [user_id for user_id in users() if self._share_of(user_id) == share],
+                watched=lambda: [user_id for user_id in watched() if self._share_of(user_id) == share],
                 callbacks=callbacks,
             )
 
@@ -87,7 +92,7 @@ class ValkeyBus:
         """Send hints; see ``Bus.publish``."""
         letters: list[list[Letter]] = [[] for _ in self._nodes]
         parts = (addressed(hint, self._members_of, self._rows_of) for hint in hints)
-        for part, to in itertools.chain.from_iterable(parts):
+        for part, to, of in itertools.chain.from_iterable(parts):
             # This server's own batches need no way over the network; others keep their order among all servers.
             but = self._incarnation if part.is_batch and part.origin == self._server_name else ""
             line = part.encode_with_rows()
@@ -95,7 +100,7 @@ class ValkeyBus:
                 letters[self._for_everybody()].append(Letter(line, True, but))  # noqa: FBT003 - no flag
             else:
                 for share, user_ids in self._shares(to):
-                    letters[share].append(Letter(line, user_ids, but))
+                    letters[share].append(Letter(line, user_ids, but, of))
         await self._send(letters)
         if self.notifies_too:
             await self._postgres.publish(hints)
@@ -116,7 +121,14 @@ class ValkeyBus:
 
     async def register(self, user_ids: Collection[int]) -> None:
         """Have hints for these users sent to this server; see ``Bus.register``."""
-        await asyncio.gather(*(self._nodes[share].register(some) for share, some in self._shares(user_ids)))
+        await self._register(user_ids, "user")
+
+    async def register_watched(self, user_ids: Collection[int]) -> None:
+        """Have the presence of these users sent to this server; see ``Bus.register_watched``."""
+        await self._register(user_ids, "watched")
+
+    async def _register(self, user_ids: Collection[int], kind: Kind) -> None:
+        await asyncio.gather(*(self._nodes[share].register(some, kind) for share, some in self._shares(user_ids)))
 
     async def run(self) -> None:
         """Receive hints until cancelled."""
@@ -129,9 +141,12 @@ class ValkeyBus:
         """Return the number of a Valkey that answers, if there is one: all servers have a channel on each."""
         return next((share for share, node in enumerate(self._nodes) if node.is_connected()), 0)
 
+    def _share_of(self, user_id: int) -> int:
+        return user_id % len(self._settings.bus_urls)
+
     def _shares(self, user_ids: Iterable[int]) -> Iterable[tuple[int, list[int]]]:
         """Return the users of each Valkey that has any of these."""
         shares: dict[int, list[int]] = {}
         for user_id in user_ids:
-            shares.setdefault(user_id % len(self._nodes), []).append(user_id)
+            shares.setdefault(self._share_of(user_id), []).append(user_id)
         return shares.items()

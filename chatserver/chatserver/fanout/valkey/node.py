@@ -14,6 +14,7 @@ from chatserver.errors import ServiceUnavailable
 from chatserver.fanout.bus import RETRY_MAX_SECONDS, RETRY_SECONDS, SILENT_SECONDS, WATCH_SECONDS
 from chatserver.fanout.valkey import scripts
 from chatserver.fanout.valkey.numbers import Numbers
+from chatserver.fanout.valkey.registrations import Registrations
 from chatserver.hints import Hint, merged
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from chatserver.fanout.valkey.link import Link
 
 log = structlog.get_logger()
-
-USERS_TOGETHER = 1000
-"""Users whom one command registers: some milliseconds of Valkey, in which it does nothing else."""
 
 REFRESH_SECONDS = 600.0
 """Time after which all users are registered again, well before their entries expire."""
@@ -58,6 +56,7 @@ class Node:
         prefix: of keys and channels.
         incarnation: name of this process among all servers.
         users: returns the users of this server whom this Valkey registers.
+        watched: returns the users whose presence somebody here watches, as far as this Valkey registers them.
         callbacks: what is called.
     """
 
@@ -68,21 +67,22 @@ class Node:
         prefix: str,
         incarnation: str,
         users: Callable[[], Iterable[int]],
+        watched: Callable[[], Iterable[int]],
         callbacks: Callbacks,
     ) -> None:
         self._open_link = open_link
         self._prefix = prefix
         self._incarnation = incarnation
-        self._users = users
+        self._registrations: dict[scripts.Kind, Registrations] = {
+            "user": Registrations("user", prefix=prefix, incarnation=incarnation, current=users),
+            "watched": Registrations("watched", prefix=prefix, incarnation=incarnation, current=watched),
+        }
         self._callbacks = callbacks
         self._link: Link | None = None
         self._numbers = Numbers()
         self._evicted: int | None = None
         self._missed = asyncio.Event()
         self._alive_at: float | None = None
-        # Only one command at a time changes the registry: they take effect in the order in which they are sent.
-        self._registering = asyncio.Lock()
-        self._registered: set[int] = set()
 
     def is_healthy(self) -> bool:
         """Return whether a message came within SILENT_SECONDS, and none is known to be missing."""
@@ -111,13 +111,13 @@ class Node:
         """
         await self.call("EVAL", scripts.PUBLISH, 0, self._prefix, scripts.pack_letters(letters))
 
-    async def register(self, user_ids: Collection[int]) -> None:
-        """Have hints for these users sent to this server; see ``Bus.register``."""
+    async def register(self, user_ids: Collection[int], kind: scripts.Kind) -> None:
+        """Have hints for these users sent to this server; see ``Bus.register`` and ``Bus.register_watched``."""
         if self._link is None:
             # Once it is connected, all users are registered, and what they missed is read.
             return
         try:
-            await self._add(self._link, [user_id for user_id in user_ids if user_id not in self._registered])
+            await self._registrations[kind].add(self._link, user_ids)
         except ServiceUnavailable:
             log.warning("users_not_registered", users=len(user_ids))
 
@@ -153,14 +153,15 @@ class Node:
         self._evicted = None
         self._missed.clear()
         await link.subscribe(f"{self._prefix}:to:{self._incarnation}")
-        self._registered.clear()
+        for entries in self._registrations.values():
+            entries.forget_all()
         self._link = link
         await self._begin_again(link)
         log.info("bus_listening")
 
     async def _begin_again(self, link: Link) -> None:
         """Register everybody, and then have read what was missed before."""
-        await self._register_all(link)
+        await self._add_all(link)
         await self._beat(link)
         self._callbacks.on_listening()
 
@@ -178,10 +179,11 @@ class Node:
                     log.warning("bus_hints_missed")
                     await self._begin_again(link)
                     continue
-                await self._forget(link)
+                for entries in self._registrations.values():
+                    await entries.remove_gone(link)
                 if time.monotonic() > refresh_at:
                     refresh_at = time.monotonic() + REFRESH_SECONDS
-                    await self._register_all(link)
+                    await self._add_all(link)
                 await self._beat(link)
         finally:
             closed.cancel()
@@ -194,32 +196,9 @@ class Node:
             self._missed.set()
         self._evicted = evicted
 
-    # --- the registry
-
-    async def _register_all(self, link: Link) -> None:
-        user_ids = list(self._users())
-        for start in range(0, len(user_ids), USERS_TOGETHER):
-            await self._add(link, user_ids[start : start + USERS_TOGETHER])
-
-    async def _add(self, link: Link, user_ids: Collection[int]) -> None:
-        if not user_ids:
-            return
-        async with self._registering:
-            packed = scripts.pack_users(user_ids)
-            await link.call(
-                "EVAL", scripts.REGISTER, 0, self._prefix, self._incarnation, packed, scripts.EXPIRE_SECONDS
-            )
-            self._registered.update(user_ids)
-
-    async def _forget(self, link: Link) -> None:
-        """Remove the users who are no longer here."""
-        async with self._registering:
-            gone = self._registered.difference(self._users())
-            if gone:
-                # Whoever comes back meanwhile waits for the lock, and is then registered again.
-                self._registered -= gone
-                packed = scripts.pack_users(gone)
-                await link.call("EVAL", scripts.UNREGISTER, 0, self._prefix, self._incarnation, packed)
+    async def _add_all(self, link: Link) -> None:
+        for entries in self._registrations.values():
+            await entries.add_all(link)
 
     # --- the channel
 

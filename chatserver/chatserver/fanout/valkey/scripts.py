@@ -3,6 +3,7 @@
 Keys and channels, after the prefix:
 
 - ``:user:ID``: a set with the servers where the user is connected; it expires unless they refresh it.
+- ``:watched:ID``: likewise, the servers where somebody watches the user's presence.
 - ``:servers``: a set with all servers.
 - ``:count:SERVER``: the number of the last message on the server's channel.
 - ``:limit:SUBJECT``: a rate limit (``limit_counts.py``).
@@ -11,27 +12,30 @@ Keys and channels, after the prefix:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+Kind = Literal["user", "watched"]
+"""Which servers an entry of the registry names: where a user is connected, or is watched."""
+
 EXPIRE_SECONDS = 3600
 """Time after which Valkey forgets what a server that was killed has registered."""
 
 REGISTER: Final = """
-for _, id in ipairs(cmsgpack.unpack(ARGV[3])) do
-  local key = string.format('%s:user:%.0f', ARGV[1], id)
-  redis.call('SADD', key, ARGV[2])
-  redis.call('EXPIRE', key, ARGV[4])
+for _, id in ipairs(cmsgpack.unpack(ARGV[4])) do
+  local key = string.format('%s:%s:%.0f', ARGV[1], ARGV[2], id)
+  redis.call('SADD', key, ARGV[3])
+  redis.call('EXPIRE', key, ARGV[5])
 end
 """
 
 UNREGISTER: Final = """
-for _, id in ipairs(cmsgpack.unpack(ARGV[3])) do
-  redis.call('SREM', string.format('%s:user:%.0f', ARGV[1], id), ARGV[2])
+for _, id in ipairs(cmsgpack.unpack(ARGV[4])) do
+  redis.call('SREM', string.format('%s:%s:%.0f', ARGV[1], ARGV[2], id), ARGV[3])
 end
 """
 
@@ -65,7 +69,7 @@ local function add(targets, hint, except)
   end
 end
 for _, letter in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local hint, ids, except = letter[1], letter[2], letter[3]
+  local hint, ids, except, kind = letter[1], letter[2], letter[3], letter[4]
   if ids == true then
     keys[#keys + 1] = prefix .. ':servers'
     add(redis.call('SMEMBERS', keys[#keys]), hint, except)
@@ -73,7 +77,7 @@ for _, letter in ipairs(cmsgpack.unpack(ARGV[2])) do
     for first = 1, #ids, 1000 do
       local chunk = {}
       for i = first, math.min(first + 999, #ids) do
-        chunk[#chunk + 1] = string.format('%s:user:%.0f', prefix, ids[i])
+        chunk[#chunk + 1] = string.format('%s:%s:%.0f', prefix, kind, ids[i])
         keys[#keys + 1] = chunk[#chunk]
       end
       add(redis.call('SUNION', unpack(chunk)), hint, except)
@@ -102,11 +106,13 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
         hint: encoded, one line; text, since Valkey's scripts do not read binary data of MessagePack.
         to: ids of users; True: all servers.
         but: a server that does not get it; empty: none.
+        of: the servers of these users: where they are connected, or watched.
     """
 
     hint: str
     to: list[int] | bool
     but: str = ""
+    of: Kind = "user"
 
 
 def pack_letters(letters: Iterable[Letter]) -> bytes:
