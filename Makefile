@@ -21,7 +21,7 @@ INTEGRATION = tests/integration tests/soak
 E2E = tests/e2e tests/localcluster
 # Where the compiled wheel is installed, and the tests that run on it: of what is compiled, and of what uses it.
 COMPILED = .local/compiled
-COMPILED_UNIT = bounds checks compiled following frame_fuzzing hub limits metrics_page moving newest other_batches own_batches pending_rows protocol_document proxies receipts session shared_limits supervision websocket_conformance write_coalescing writer
+COMPILED_UNIT = bounds checks compiled following frame_fuzzing hub limits metrics_page moving newest other_batches own_batches pending_rows protocol_document proxies receipts session shared_limits supervision watches websocket_conformance write_coalescing writer
 COMPILED_INTEGRATION = messages delivery receipts connections interleavings outages polling
 COMPILED_TESTS = $(COMPILED_UNIT:%=tests/chatserver/test_%.py) $(COMPILED_INTEGRATION:%=tests/integration/test_%.py)
 # Awaited coroutines of mypyc's are thrown into in the old way; Python shows this warning to nobody but tests.
