@@ -37,7 +37,7 @@ def ports(template: dict[str, Any]) -> set[str]:
 
 def test_there_is_a_monitor_only_where_it_is_wanted_or_its_kind_exists() -> None:
     assert not monitors()
-    assert len(monitors(ON)) == 5
+    assert len(monitors(ON)) == 6
     assert not monitors("monitoring.podMonitors.enabled=false")
 
 
@@ -52,6 +52,7 @@ def test_each_monitor_selects_one_workload_at_a_port_that_it_has() -> None:
         fixed = [one["replacement"] for one in endpoint.get("relabelings", ()) if one["targetLabel"] == "component"]
         names[template["metadata"]["labels"]["app.kubernetes.io/component"]] = fixed
     assert names == {
+        "bus": ["bus"],
         "chatserver": ["chatserver"],
         "ingress": ["ingress"],
         "postgres": ["database"],

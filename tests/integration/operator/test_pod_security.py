@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-PARTS = {"ingress", "chatserver", "postgres", "migrate", "probe"}
+PARTS = {"bus", "ingress", "chatserver", "postgres", "migrate", "probe"}
 
 
 def everything(namespace: str) -> dict[str, dict[str, Any]]:

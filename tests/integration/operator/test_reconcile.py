@@ -369,7 +369,8 @@ async def test_a_registry_and_its_secrets_reach_every_pod_and_can_be_put_right(o
     chatserver, postgres = f"{registry}chatserver:1", f"{registry}postgres:1"
     assert [spec["containers"][0]["image"] for spec in specs] == [chatserver, "own/haproxy:2", postgres, chatserver]
     held = (await operator.status())["images"]
-    assert held == {"chatserver": chatserver, "haproxy": "own/haproxy:2", "postgres": postgres}
+    valkey = f"{registry}valkey:1"
+    assert held == {"chatserver": chatserver, "haproxy": "own/haproxy:2", "postgres": postgres, "valkey": valkey}
 
     # A newer operator whose chart names another registry changes nothing.
     newer = type(SETTINGS.images)(chatserver="c.example.com/chatserver:9", postgres="postgres:9", haproxy="haproxy:9")
