@@ -49,6 +49,8 @@ EXAMPLES = 16
 """Some 15 s of CPU."""
 
 STEPS = 60
+SEED = 2
+"""Its worlds have what is worth a look. Those that Hypothesis derives from the source alone had no server that died."""
 
 NOT_COMPARED = ("status", "from", "to", "timestamp", "message_id", "reply_to", "media_url")
 """Of a row: what its sender's own device makes up from the ack, and `status`, which receipts change."""
@@ -467,18 +469,18 @@ async def _open_direct(database: Database, user_id: int, other_id: int) -> int:
     return chat_id
 
 
-def explore(read_dsn: Callable[[], str], examples: int, steps: int, seed: int | None) -> None:
-    """Run worlds; without a seed the same ones each time."""
+def explore(read_dsn: Callable[[], str], examples: int, steps: int, seed: int) -> None:
+    """Run worlds, the same ones for the same seed."""
 
     def new() -> Interleavings:
         return Interleavings(read_dsn)
 
     run_state_machine_as_test(
-        new if seed is None else hypothesis.seed(seed)(new),  # type: ignore[arg-type] # a function that makes one will do
+        hypothesis.seed(seed)(new),  # type: ignore[arg-type] # a function that makes one will do
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            derandomize=seed is None,
+            derandomize=False,
             deadline=None,
             database=None,
             print_blob=True,
@@ -502,8 +504,10 @@ def _tell(label: str) -> None:
 def test_devices_that_replay_equal_one_that_fetches_afresh_whatever_the_interleaving(
     read_dsn: Callable[[], str],
 ) -> None:
-    explore(read_dsn, EXAMPLES, STEPS, None)
-    _tell("derandomized")
+    explore(read_dsn, EXAMPLES, STEPS, SEED)
+    _tell(f"seed {SEED}")
+    seen = Interleavings.totals
+    assert min(seen["kills"], seen["worlds with rows in hints"], seen["acknowledged"]) > 0, "choose another SEED"
 
 
 @pytest.mark.soak
