@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,10 @@ PAGE_ROWS = 20
 
 MISSED = 3
 """Messages in each chat that one who connects has not seen."""
+
+PAUSE_SECONDS = 0.05
+"""Before each batch: longer than the server collects hints, so that each finds none being published and sends its own
+in its commit. Whether the next one of a slow server came in time for that would be chance."""
 
 HISTORY = 200
 """Messages stored in each chat at first."""
@@ -141,6 +146,7 @@ def _one_by_one(stage: Stage, users: Sequence[Person], sends: int) -> Iterator[C
 
         def go() -> None:
             for _ in range(sends):
+                time.sleep(PAUSE_SECONDS)
                 sending.send([stage.message(users[0].target)])
                 sending.read("ack")
                 for line in receiving:
@@ -164,6 +170,7 @@ def _together(stage: Stage, senders_url: str = "") -> Iterator[Callable[[], None
 
         def go() -> None:
             for _ in range(ROUNDS):
+                time.sleep(PAUSE_SECONDS)
                 sending.send(map(stage.message, stage.head.have))
                 sending.read("ack", TOGETHER)
                 for line in receiving:
@@ -184,6 +191,7 @@ def _receipts(stage: Stage) -> Iterator[Callable[[], None]]:
 
         def go() -> None:
             for _ in range(ROUNDS):
+                time.sleep(PAUSE_SECONDS)
                 mark = {"type": "read", "seq": next(seqs)}
                 reading.send(msgspec.json.encode(mark | {"chat_id": int(chat_id)}) for chat_id in stage.head.have)
                 reading.read("receipt", TOGETHER)
@@ -200,6 +208,7 @@ def _rest(stage: Stage) -> Iterator[Callable[[], None]]:
 
         def go() -> None:
             for _ in range(SENDS):
+                time.sleep(PAUSE_SECONDS)
                 message = {"chat_id": int(sender.target), "client_id": stage.client_id(), "text": TEXT}
                 sending.call("POST", "/api/messages", msgspec.json.encode(message))
                 receiving.read("message")
