@@ -158,9 +158,9 @@ async def test_a_new_volume_is_migrated_before_servers_of_a_known_image(operator
     first = (await operator.migrate_job())["metadata"]["name"]
     operator.admin.delete("pvc", "demo-postgres-data")
     operator.admin.patch("pvc", "demo-postgres-data", {"metadata": {"finalizers": None}})
-    names = set()
-    # Made in the same second as the first one, the second one is deleted and made once more.
-    for _ in range(2):
+    names: set[str] = set()
+    # Made in the same second as the first one, the second one is deleted and made once more; both take a reconcile.
+    for _ in range(4):
         await operator.reconcile()
         names |= {job["metadata"]["name"] for job in await operator.kube.list("Job", operator.namespace)}
     assert names - {first}, "the new volume has no schema yet"
