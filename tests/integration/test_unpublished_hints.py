@@ -155,7 +155,10 @@ async def test_what_a_killed_process_committed_arrives_within_ten_seconds(
             third_seconds = time.monotonic() - third_at
         rows = at_ana.rows()
         assert len(rows) == len(set(rows))
-        swept = survivor.metric("chatserver_hints_swept_total")
+        # What recovery of a fleet with two buses has brought already is swept as well.
+        async with asyncio.timeout(LATE_SECONDS):
+            while (swept := survivor.metric("chatserver_hints_swept_total")) < 3:
+                await asyncio.sleep(0.1)
         survivor.terminate()
         survivor.wait(30)
     left = postgres.sql("SELECT hint FROM hint_slots WHERE owner LIKE 'survivor%'", database)
@@ -164,7 +167,6 @@ async def test_what_a_killed_process_committed_arrives_within_ten_seconds(
         f"a killed process: {swept:.0f} hints swept, all after {seconds:.1f} s, of its next life {third_seconds:.1f} s"
     )
     assert third_seconds < LATE_SECONDS
-    assert swept >= 3
 
 
 async def test_a_message_that_is_alone_is_announced_by_its_commit_and_the_next_one_from_a_slot(
