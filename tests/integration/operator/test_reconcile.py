@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import datetime as dt
 import json
@@ -159,8 +158,6 @@ async def test_a_new_volume_is_migrated_before_servers_of_a_known_image(operator
     first = (await operator.migrate_job())["metadata"]["name"]
     operator.admin.delete("pvc", "demo-postgres-data")
     operator.admin.patch("pvc", "demo-postgres-data", {"metadata": {"finalizers": None}})
-    # Of two Jobs of one second either counts as the later, so that the second one would be deleted and made once more.
-    await asyncio.sleep(1)
     await operator.reconcile(2)
     names = {job["metadata"]["name"] for job in await operator.kube.list("Job", operator.namespace)}
     assert names - {first}, "the new volume has no schema yet"
