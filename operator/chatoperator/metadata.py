@@ -14,6 +14,9 @@ Part = Literal["ingress", "chatserver", "postgres", "migrate", "probe", "bus"]
 STATEFUL: frozenset[Part] = frozenset({"postgres", "bus"})
 """Parts whose pods have names of their own: their workload is a StatefulSet, that of the others a Deployment."""
 
+WORKLOADS: tuple[Part, ...] = ("ingress", "chatserver", "postgres", "probe", "bus")
+"""Parts that run all the time; a migration is a Job, of which there may be several."""
+
 Manifest = dict[str, Any]
 
 ObjectKey = tuple[str, str]
@@ -71,6 +74,11 @@ HASH_HEX_DIGITS = 10
 def part_name(cluster_name: str, part: Part) -> str:
     """Name of a part's workload, Service and ConfigMap: `demo`, `ingress` -> `demo-ingress`."""
     return f"{cluster_name}-{part}"
+
+
+def workload_key(cluster_name: str, part: Part) -> ObjectKey:
+    """Kind and name of the workload of a part of WORKLOADS."""
+    return "StatefulSet" if part in STATEFUL else "Deployment", part_name(cluster_name, part)
 
 
 def proxies_service_name(cluster_name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chatoperator.metadata import STATEFUL, part_name
+from chatoperator.metadata import workload_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +123,7 @@ class Observed:
 
     def workload(self, cluster_name: str, part: Part) -> Manifest | None:
         """The Deployment or StatefulSet of a part."""
-        return self.child("StatefulSet" if part in STATEFUL else "Deployment", part_name(cluster_name, part))
+        return self.child(*workload_key(cluster_name, part))
 
     def component(self, part: Part) -> tuple[Pod, ...]:
         """The pods of a part, by name."""

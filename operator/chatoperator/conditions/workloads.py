@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import Level, Reason
 from chatoperator.kube.objects import ready_replicas, refusal
-from chatoperator.metadata import STATEFUL, part_name
+from chatoperator.metadata import workload_key
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition, ConditionType
@@ -51,8 +51,8 @@ def part_condition(inputs: ConditionInputs, part: Part, kind: ConditionType) -> 
     """Ready if all desired pods are."""
     live = inputs.observed.workload(inputs.name, part)
     if live is None:
-        workload = "StatefulSet" if part in STATEFUL else "Deployment"
-        return kind.condition(MISSING, f"{workload} {part_name(inputs.name, part)} does not exist yet")
+        workload, name = workload_key(inputs.name, part)
+        return kind.condition(MISSING, f"{workload} {name} does not exist yet")
     ready, desired = ready_replicas(live), int(live["spec"].get("replicas", 1))
     message = f"{ready} of {desired} {part} pods are ready"
     if ready >= desired:

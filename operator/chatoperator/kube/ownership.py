@@ -12,6 +12,7 @@ from chatoperator.metadata import (
     KIND,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    WORKLOADS,
     bus_secret_name,
     ca_secret_name,
     chatserver_secret_name,
@@ -24,6 +25,7 @@ from chatoperator.metadata import (
     probe_secret_name,
     proxies_service_name,
     tls_secret_name,
+    workload_key,
 )
 
 if TYPE_CHECKING:
@@ -171,13 +173,7 @@ def workload_of(raw: Manifest, name: str) -> ObjectKey | None:
     by_hash = owner["kind"] == "ReplicaSet"
     key = ("Deployment", owner["name"].rpartition("-")[0]) if by_hash else (owner["kind"], owner["name"])
     component = (raw["metadata"].get("labels") or {}).get(COMPONENT_LABEL)
-    made = {
-        "chatserver": ("Deployment", part_name(name, "chatserver")),
-        "ingress": ("Deployment", part_name(name, "ingress")),
-        "postgres": ("StatefulSet", part_name(name, "postgres")),
-        "probe": ("Deployment", part_name(name, "probe")),
-        "bus": ("StatefulSet", part_name(name, "bus")),
-    }
+    made = {str(part): workload_key(name, part) for part in WORKLOADS}
     is_job = component == "migrate" and key[0] == "Job" and is_migrate_job(name, key[1])
     return key if is_job or made.get(str(component)) == key else None
 

@@ -10,7 +10,7 @@ import structlog
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.kube.objects import job_state
 from chatoperator.kube.ownership import is_child, is_migrate_job, own_names
-from chatoperator.metadata import part_name
+from chatoperator.metadata import part_name, workload_key
 from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def undesired(desired: Desired, observed: Observed, names: Collection[ObjectKey]
     name = desired.cluster.name
     ours = own_names(name) - frozenset(names)
     bus = part_name(name, "bus")
-    workloads = {("Deployment", part_name(name, "probe")), ("StatefulSet", bus)}
+    workloads = {workload_key(name, "probe"), workload_key(name, "bus")}
     return {
         key: child
         for key, child in observed.children.items()

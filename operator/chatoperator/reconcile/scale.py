@@ -8,7 +8,7 @@ import structlog
 
 from chatoperator.autoscaling import autoscaler
 from chatoperator.kube.objects import ready_replicas, rolling
-from chatoperator.metadata import DELETION_COST_ANNOTATION, part_name
+from chatoperator.metadata import DELETION_COST_ANNOTATION, workload_key
 from chatoperator.reconcile.state import Removal
 from chatoperator.reporting.events import EventContent
 
@@ -140,7 +140,7 @@ def _is_stable(cluster: ChatCluster, observed: Observed, current: int) -> bool:
 
 def _about_to_roll(desired: Desired, state: State) -> bool:
     """Whether this very reconcile changes the servers' template, or may do so: a new operator does not know yet."""
-    key = ("Deployment", part_name(desired.cluster.name, "chatserver"))
+    key = workload_key(desired.cluster.name, "chatserver")
     last = state.applied.get(key)
     return last is None or last.digest != state.rendered(desired).digest_of(key)
 
