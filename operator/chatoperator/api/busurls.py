@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BYTES_MAX = 8 * 1024
 """Of all URLs together."""
@@ -52,7 +56,7 @@ def read(text: str) -> BusUrls:
     addresses = [_address(url) for url in urls]
     if len(set(addresses)) < len(addresses):
         raise UrlsError("it names an address twice; name each Valkey once")
-    return BusUrls(",".join(urls), ports(",".join(urls)), any(tls for _, _, tls in addresses))
+    return BusUrls(",".join(urls), _ascending(addresses), any(tls for _, _, tls in addresses))
 
 
 def ports(text: str) -> tuple[int, ...]:
@@ -62,9 +66,13 @@ def ports(text: str) -> tuple[int, ...]:
     (6379, 6380)
     """
     try:
-        return tuple(sorted({_address(url.strip())[1] for url in text.split(",") if url.strip()}))
+        return _ascending(_address(url.strip()) for url in text.split(",") if url.strip())
     except UrlsError:
         return ()
+
+
+def _ascending(addresses: Iterable[tuple[str, int, bool]]) -> tuple[int, ...]:
+    return tuple(sorted({port for _, port, _ in addresses}))
 
 
 def _address(url: str) -> tuple[str, int, bool]:

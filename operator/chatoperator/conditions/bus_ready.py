@@ -46,15 +46,21 @@ SLOWER = (
 
 def condition(inputs: ConditionInputs, cluster: ChatCluster) -> Condition:
     """BusReady."""
-    bus = inputs.desired.bus if inputs.desired is not None else None
-    if bus is not None and bus.secret_error is not None:
-        return TYPE.condition(SECRET_INVALID, f"{bus.secret_error}. Chatservers keep the bus that they have")
+    fault = secret_fault(inputs)
+    if fault is not None:
+        return TYPE.condition(SECRET_INVALID, fault)
     if cluster.bus.valkeys is not None:
         pods = workloads.part_condition(inputs, "bus", TYPE)
         if pods.status != "True":
             # Until they are ready for the first time, chatservers use what they did before.
             return TYPE.condition(TYPE.reason(pods.reason), f"{pods.message}. {_effect(inputs)}")
     return _of_servers(inputs, cluster)
+
+
+def secret_fault(inputs: ConditionInputs) -> str | None:
+    """What is wrong with the Secret of an external bus, as a message; None where nothing is."""
+    error = inputs.desired.bus.secret_error if inputs.desired is not None else None
+    return None if error is None else f"{error}. Chatservers keep the bus that they have"
 
 
 def _effect(inputs: ConditionInputs) -> str:

@@ -94,9 +94,8 @@ def _secrets(inputs: ConditionInputs) -> tuple[Reason, str] | None:
         return WEBHOOK_SECRET_MISSING, message
     if inputs.database.trouble is not None:
         return TYPE.reason(inputs.database.trouble.reason), inputs.database.trouble.message
-    if inputs.desired is not None and inputs.desired.bus.secret_error is not None:
-        return bus_ready.SECRET_INVALID, f"{inputs.desired.bus.secret_error}. Chatservers keep the bus that they have"
-    return None
+    fault = bus_ready.secret_fault(inputs)
+    return None if fault is None else (bus_ready.SECRET_INVALID, fault)
 
 
 def _failed_migration(inputs: ConditionInputs) -> tuple[Reason, str] | None:
