@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-import socket
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +32,7 @@ from chatoperator.parts.ingress.haproxy import (
 )
 from chatoperator.parts.ingress.haproxy import render as render_haproxy
 from chatoperator.parts.ingress.tls.self_signed import ensure
-from tests.support.haproxy import program
+from tests.support.haproxy import program, wait_listening
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -127,7 +125,7 @@ def behind_haproxy(chat: Chat) -> Iterator[Chain]:
             stack.callback(proxy.terminate)
             proxies.append(proxy)
             urls.append(f"wss://localhost:{https}")
-            _wait(https, Path(log.name))
+            wait_listening(https, Path(log.name), START_SECONDS)
         yield Chain(chat, proxies, urls, str(authority))
 
 
@@ -145,16 +143,6 @@ def local(text: str, folder: Path, place: int, ports: dict[int, int], behind: li
         text = re.sub(rf"bind :{was}\b", f"bind 127.0.0.1:{now}", text)
     servers = "\n    ".join(f"server chat{number} {address}" for number, address in enumerate(behind, 1))
     return re.sub(r"server-template chat \d+ \S+", servers, text)
-
-
-def _wait(port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"HAProxy does not listen:\n{log.read_text(errors='replace')}")
 
 
 def whole_chain(start: Start, sizes: Sizes) -> list[Row]:

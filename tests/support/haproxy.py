@@ -3,7 +3,9 @@
 import contextlib
 import re
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,3 +50,18 @@ def running(configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             process.terminate()
             process.wait(20)
+
+
+def wait_listening(port: int, log: Path, seconds: float) -> None:
+    """Wait until a HAProxy on loopback takes connections.
+
+    Raises:
+        TimeoutError: It does not; the text has its log.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"HAProxy does not listen:\n{log.read_text(errors='replace')}")

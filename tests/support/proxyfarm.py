@@ -6,9 +6,7 @@ import contextlib
 import datetime as dt
 import re
 import signal
-import socket
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +22,7 @@ from chatoperator.parts.ingress.haproxy import (
     render,
 )
 from chatoperator.parts.ingress.tls.self_signed import ensure
-from tests.support.haproxy import running
+from tests.support.haproxy import running, wait_listening
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
@@ -98,15 +96,5 @@ def proxy_farm(
             configuration.write_text(local(text, folder, place, ports, list(servers)))
             farm.masters.append(stack.enter_context(running(configuration)))
             farm.doors.append(("127.0.0.1", ports[HTTPS_PORT]))
-            _wait(ports[HTTPS_PORT], configuration.with_suffix(".log"))
+            wait_listening(ports[HTTPS_PORT], configuration.with_suffix(".log"), START_SECONDS)
         yield farm
-
-
-def _wait(port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"HAProxy does not listen:\n{log.read_text(errors='replace')}")
