@@ -84,10 +84,11 @@ def compiled() -> Build:
     """
 
     def make(folder: Path) -> None:
-        _run(str(ROOT / "images" / "build" / "compiled-wheel"), _uv(), str(folder / "wheels"), UV_PYTHON=sys.executable)
+        # The one that the tests of the compiled modules run on.
+        cache = str(cache_root() / "compiled")
+        wheel = _run(str(ROOT / ".ci" / "compiled-wheel"), _uv(), cache, UV_PYTHON=sys.executable).decode().strip()
         _sync(ROOT, folder, "--no-install-project")
-        wheels = map(str, (folder / "wheels").glob("*.whl"))
-        _run(_uv(), "pip", "install", "--quiet", "--no-deps", "--python", str(_python(folder)), *wheels)
+        _run(_uv(), "pip", "install", "--quiet", "--no-deps", "--python", str(_python(folder)), wheel)
 
     return Build("compiled", _installed(f"compiled-{_digest(*_COMPILED_FROM)}", make))
 
