@@ -55,7 +55,7 @@ async def turns(socket: Socket, user_id: int, *, is_online: bool) -> None:
 
 
 async def meet(server: ServerProcess, *devices: Device) -> None:
-    """Put some users into a group: only who shares a chat is told of the others' presence."""
+    """Put some users into a group: only users who share a chat see each other's presence."""
     first, *others = devices
     async with first.http(server) as http:
         made = {"group_name": "All", "members": [device.phone_number for device in others]}
@@ -134,7 +134,7 @@ async def test_servers_that_a_user_leaves_and_comes_to_at_once_tell_it_once_and_
             heard.extend(Hint.decode(payload).presence)
 
     async def turns() -> list[tuple[int, int]]:
-        """Return what was told since the last call, in any order: each hint goes when its commit is known."""
+        """Return the turns in all hints since the last call, in any order: each hint goes when its commit is known."""
         await published(server.database)
         await server.database.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, "mark")
         async with asyncio.timeout(20):

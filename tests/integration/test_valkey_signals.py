@@ -53,7 +53,7 @@ async def test_presence_reaches_the_server_of_a_watcher_also_after_valkey_was_fl
             await asyncio.to_thread(process.wait_ready)
         ana, ben = [await sign_in(one, name) for name in ("ana", "ben")]
         async with ana.socket(one) as a:
-            # Only who shares a chat is told of the other's presence.
+            # Only users who share a chat see each other's presence.
             await a.message("hello", to="ben")
             await a.send(type="subscribe", user_ids=[ben.user_id])
             await turns(a, ben.user_id, is_online=False)
