@@ -115,11 +115,9 @@ _CONNECTIONS = Row(
         ),
         Panel(
             title="Waits for locks, deadlocks, damaged pages",
-            shows="Backends that wait for a lock now, deadlocks in the last 5 minutes, and pages in the last 6 "
-            "hours whose "
-            "checksum did not match.",
-            normal="0 to a few waits for an instant, no deadlock. A damaged page: dump the database before anything "
-            "else.",
+            shows="Connections that have waited for a lock for over a second, deadlocks in the last 5 minutes, and "
+            "pages in the last 6 hours whose checksum did not match.",
+            normal="no such wait, no deadlock. A damaged page: dump the database before anything else.",
             unit=Unit.COUNT,
             queries=(
                 Query(_each("max", "chatpostgres_lock_waits"), f"{CHAT} waits"),

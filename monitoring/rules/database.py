@@ -120,8 +120,8 @@ GROUPS = (
                 "min by (namespace, chatcluster) (min_over_time(chatpostgres_lock_waits[5m])) > 0",
                 "5m",
                 f"Statements of {CHAT} wait for locks",
-                "For minutes at least {{ $value }} statement has waited for a lock of another transaction; sends to "
-                "the chats concerned are slow. Find the blocking transaction with pg_blocking_pids and end it.",
+                "For minutes at least {{ $value }} connection has waited for a lock for over a second; sends to the "
+                "chats concerned are slow. Find the blocking transaction with pg_blocking_pids and end it.",
             ),
             Alert(
                 "ChatVacuumBehind",

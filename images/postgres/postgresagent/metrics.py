@@ -35,7 +35,7 @@ METRICS = (
     ),
     Metric("chatpostgres_max_connections", "gauge", "Client connections that PostgreSQL accepts at once."),
     Metric("chatpostgres_longest_transaction_seconds", "gauge", "Age of the oldest open transaction of a client."),
-    Metric("chatpostgres_lock_waits", "gauge", "Client connections that wait for a lock now."),
+    Metric("chatpostgres_lock_waits", "gauge", "Client connections that have waited for a lock for over a second."),
     Metric("chatpostgres_deadlocks_total", "counter", "Deadlocks that PostgreSQL resolved by cancelling a statement."),
     Metric("chatpostgres_commits_total", "counter", "Transactions committed in the chat's database."),
     Metric("chatpostgres_rollbacks_total", "counter", "Transactions rolled back in the chat's database."),
