@@ -31,7 +31,7 @@ COMPILED_WARNS = ignore:the (type, exc, tb) signature of throw:DeprecationWarnin
 AGAIN = $(if $(CI),--reruns 1)
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
-.PHONY: help up status url logs down check docs fix format lint types unit check-oldest check-compiled tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine all-lanes machine-after-others soak bench bench-regress test purge release changelog
+.PHONY: help up status url logs down check docs fix format lint types unit check-oldest check-compiled tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine all-lanes soak bench bench-regress test purge release changelog
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,9 +124,8 @@ bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside
 	@$(RUN) python -m bench.regress $(if $(ACCEPT),--accept)
 
 # Three lanes side by side, since some of them mostly wait; the longest begin first, and the next begins where one has
-# ended. All go on after a failure, so that one run shows them all. The lane of the real cluster, whose waits end when its
-# programs get the CPU, comes before the others. What is left on the machine is looked at when no API server of the tests is;
-# beside it run those that have none, and neither clusters nor networks.
+# ended. All go on after a failure, so that one run shows them all. The lanes of real clusters, whose waits end when their
+# programs get the CPU, come before the others; the second one begins early enough that it does not wait alone at the end.
 test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 	@rm -rf .local/lanes; mkdir -p .local/lanes; cp /proc/stat .local/lanes/begun; code=0; \
 	{ $(MAKE) tools && $(MAKE) -k -j3 all-lanes; } || code=$$?; \
@@ -135,10 +134,7 @@ test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 yielding-%:
 	@nice -n 5 $(MAKE) -k -j1 $*
 
-all-lanes: machine-after-others yielding-check-compiled
-
-machine-after-others: e2e-chat $(addprefix yielding-,integration-operator check integration-chatserver check-oldest)
-	@$(MAKE) e2e-machine
+all-lanes: e2e-chat $(addprefix yielding-,integration-chatserver integration-operator) e2e-machine $(addprefix yielding-,check check-compiled check-oldest)
 
 $(CACHE)/uv/bin/uv:
 	@echo "installing uv into $(CACHE)/uv"

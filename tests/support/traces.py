@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -9,20 +10,33 @@ from localcluster import leftovers, process
 from localcluster.engine import build_engine_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from localcluster.paths import ClusterPaths
 
 # What this project starts. Others may start processes meanwhile, and make clusters of other names.
 _OURS = re.compile(r"localcluster|dockerd|containerd|docker-proxy|kubelet|kube-|kind |mmdebstrap")
+# What tests of other lanes have meanwhile: their commands, which name folders of tests, and their volumes.
+_LANES = re.compile(r"--lane\b|/chat-volume-")
 # How its cgroups are called: its own, the engine's, kubelet's. Whoever starts a session meanwhile gets others.
 _OUR_CGROUPS = re.compile(r"chatcluster|docker|containerd|kube|buildkit|kind")
 
 
 def snapshot(paths: ClusterPaths) -> leftovers.Snapshot:
-    """The machine without the processes of other clusters, which may come and go meanwhile."""
+    """The machine without the processes of other clusters and of other lanes, which may come and go meanwhile."""
     engines = [found for found in process.find("localcluster.engineinit") if str(paths.engine) not in found.argv]
     relays = [found for found in process.find("localcluster.relay") if str(paths.state) not in found.argv]
     others = {found.pid for found in (*engines, *relays)} | {_parent(found.pid) for found in engines}
-    return leftovers.snapshot(ignored_trees=frozenset(others))
+    # Among them are API servers, and processes in networks of their own.
+    lanes = {found.pid for found in process.find("--lane")} - set(_ancestors())
+    return leftovers.snapshot(ignored_trees=frozenset(others | lanes))
+
+
+def _ancestors() -> Iterator[int]:
+    pid, child = os.getpid(), 0
+    while pid != child:
+        yield pid
+        pid, child = _parent(pid), pid
 
 
 def _parent(pid: int) -> int:
@@ -46,7 +60,7 @@ def left(paths: ClusterPaths, before: leftovers.Snapshot) -> list[str]:
     return [
         line
         for line in found
-        if not others.search(line)
+        if not (others.search(line) or _LANES.search(line))
         and not (building and re.search("chatcluster-build|/chatcluster/engine", line))
         and _concerns(line, paths)
     ]
