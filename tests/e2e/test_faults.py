@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from chatcluster_client import Problem
-from tests.support.cluster import Cluster, CommandFailed, until
+from tests.support.cluster import PROXY_PORT, Cluster, until
 from tests.support.findings import tell
 from tests.support.flock import NO_CODE, flock_of
 from tests.support.ledger import Account, Ledger, sign_in
@@ -198,16 +198,11 @@ async def _still_acknowledging(ledger: Ledger) -> None:
 async def _slots(cluster: Cluster) -> int:
     """Servers that HAProxy still has an address for, whatever its checks say of them."""
     ingress, *_ = await cluster.pods("ingress")
-    try:
-        metrics = await cluster.kubectl(
-            "get",
-            "--raw",
-            f"/api/v1/namespaces/chat/pods/{ingress['metadata']['name']}:8404/proxy/metrics?scope=server",
-        )
-    except CommandFailed as failed:
-        raise AssertionError("HAProxy's metrics are not to be had") from failed
-    states = [line for line in metrics.splitlines() if line.startswith("haproxy_server_status{")]
-    return sum(line.endswith(" 1") for line in states if 'state="DOWN"' in line or 'state="UP"' in line)
+    states = [
+        await cluster.figure(ingress, "haproxy_server_status", PROXY_PORT, f'state="{state}"')
+        for state in ("DOWN", "UP")
+    ]
+    return int(sum(states))
 
 
 def _verdict(account: Account) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.cluster import Cluster, CommandFailed, until
+from tests.support.cluster import Cluster, until
+from tests.support.clusterapi import RequestRefusedError
 from tests.support.findings import tell
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ async def more_round_trips(cluster: Cluster, count: int) -> None:
             return False
         try:
             found = await value(cluster, ROUND_TRIPS)
-        except CommandFailed:
+        except RequestRefusedError:
             # The pod does not answer yet.
             return False
         start = found if start is None else start

@@ -241,7 +241,8 @@ async def in_front(
 
 def anybody() -> ssl.SSLContext:
     """Trusts any certificate."""
-    context = ssl.create_default_context()
+    # Without the authorities of the machine, which take a default context 20 ms to read.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from localcluster.deploy import api_server_as_peer
 from tests.support.cluster import ROOT, Cluster, run, until
+from tests.support.clusterapi import connected
 from tests.support.findings import tell
 from tests.support.nodes import Nodes
 
@@ -29,7 +30,9 @@ def made(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     printed = asyncio.run(_localcluster("up", "--nodes", str(NODES), timeout_seconds=UP_SECONDS))
     found = re.search(r"^Chat is ready: (https://127\.0\.0\.1:\d+)/$", printed, re.MULTILINE)
     assert found, f"`make up` did not end as it promises:\n{printed}"
-    yield Cluster(NAME, ROOT / ".local" / NAME / "kubeconfig", found[1])
+    kubeconfig = ROOT / ".local" / NAME / "kubeconfig"
+    with connected(kubeconfig) as api:
+        yield Cluster(NAME, kubeconfig, found[1], api)
     if request.session.testsfailed:
         for command in ("status", "logs"):
             tell(asyncio.run(_localcluster(command, timeout_seconds=60)))
