@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from tests.support import forks
 from tests.support.plainhttp import NO_TLS
+from tests.support.server import IMPORTED
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
 WAIT_SECONDS = 90
@@ -35,16 +36,12 @@ class ProbeProcess:
         self._arguments = ["probe", "--url", url, *own, *options]
         self._folder = tempfile.TemporaryDirectory(prefix="chat-probe-")
         self._log = Path(self._folder.name) / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forks.Fork | subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "chatserver", *self._arguments],
-                env={"PATH": os.environ["PATH"]},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            environment = {"PATH": os.environ["PATH"]}
+            self._process = forks.begin("chatserver", self._arguments, environment, log, IMPORTED)
         return self
 
     def __exit__(self, *_: object) -> None:
