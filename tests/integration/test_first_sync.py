@@ -31,7 +31,7 @@ MESSAGES_EACH = 20
 OF_THE_SERVER = (
     *("SELECT pg_notify", "last_seen = now()", "last_used = now()", "pg_is_in_recovery", "SELECT chat_epoch()"),
     *("account_deletions", "audit_events", "SET enable_seqscan", "INTO servers", "FROM servers", "turn_presence"),
-    *("chatcluster.volume_full", "AS pages", "current_setting('jit')", "typeinfo_tree", "hint_slots"),
+    *("chatcluster.volume_full", "current_setting('jit')", "typeinfo_tree", "hint_slots"),
 )
 """Hints and their sweep, presence, who and what was seen, the probe, the epoch, which is asked for all connections once
 in 5 s, what is looked for each minute, heartbeats, room on the volume, and what each new connection begins with: what a

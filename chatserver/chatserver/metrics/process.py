@@ -29,12 +29,12 @@ class ProcessMetrics:
         )
         self.loop_lag_seconds = families.histogram(
             "chatserver_event_loop_lag_seconds",
-            "Time by which the event loop was late, measured ten times a second: everything waits for so long",
+            "Time by which the event loop was late, measured four times a second: everything waits for so long",
             STALL_SECONDS,
         )
         self.loop_ran_at = families.gauge(
             "chatserver_event_loop_last_run_timestamp_seconds",
-            "When the event loop ran last, to a tenth of a second",
+            "When the event loop ran last, to a quarter of a second",
         )
         self._build = families.gauges(
             "chatserver_build_info",

@@ -20,7 +20,7 @@ from chatserver.storage.calls import CallTimes
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
 from chatserver.storage.publishing import HintPublisher, notify
-from chatserver.storage.session import SESSION
+from chatserver.storage.session import REJECTS_WRITES, SESSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -257,11 +257,7 @@ class Database:
         Raises:
             ServiceUnavailable: it does not.
         """
-        # A database that rejects writes because its volume is nearly full is no standby: it can be read.
-        row = await self.fetchrow(
-            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
-            " AND current_setting('chatcluster.volume_full', true) IS DISTINCT FROM 'on'"
-        )
+        row = await self.fetchrow("SELECT " + REJECTS_WRITES)
         if row is None or row[0]:
             raise ServiceUnavailable("The database is read-only or a standby.")
 

@@ -1,36 +1,41 @@
-"""Whether PostgreSQL's volume has room for another write."""
+"""Whether PostgreSQL takes writes, and its volume has room for another one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, LiteralString
 
+from chatserver.errors import ServiceUnavailable
 from chatserver.storage.outages import VolumeFull
+from chatserver.storage.session import REJECTS_WRITES
 
 if TYPE_CHECKING:
     from chatserver.storage.database import Database
 
-_FIND_ROOM: Final = """
-    SET LOCAL work_mem = '64kB';
-    SELECT count(*) FROM (
-        SELECT repeat(chr(65 + n % 26), 8000) AS page FROM generate_series(1, 132) AS n ORDER BY page OFFSET 0) AS pages
-"""
-"""132 pages of 8,000 characters, a MiB: PostgreSQL extends a table by up to half of this at once."""
+_FIND_ROOM: Final[LiteralString] = (
+    "SELECT "
+    + REJECTS_WRITES
+    + """ AS rejects_writes, current_setting('chatcluster.volume_full', true) = 'on' AS is_full, (
+        SELECT sum(octet_length(page)) FROM (SELECT set_config('work_mem', '64kB', true) AS setting OFFSET 0) s
+        CROSS JOIN LATERAL unnest(array_fill(repeat(s.setting, 8192), ARRAY[33])) AS page) AS written"""
+)
+"""33 rows of 32 KiB, a MiB: PostgreSQL extends a table by up to half of this at once. The function's result exceeds its
+memory, whose size is set for this transaction before the function is called, since it depends on that."""
 
 
 async def find_room(database: Database) -> None:
-    """Check that PostgreSQL's volume has room for a write, which may need a MiB.
+    """Check that PostgreSQL takes writes, and its volume has room for one, which may need a MiB.
 
     Where an agent watches the volume, its setting counts too: it rejects writes while there is still some room.
 
-    A sort that exceeds its memory writes a temporary file on the volume and leaves no WAL, row or dead tuple. A test
-    row would prove nothing: an existing page may have room for it.
+    A result that exceeds its memory is written to a temporary file on the volume and leaves no WAL, row or dead tuple.
+    A test row would prove nothing: an existing page may have room for it.
 
     Raises:
         VolumeFull: it has no room.
-        ServiceUnavailable: the database is unavailable.
+        ServiceUnavailable: the database is unavailable, read-only or a standby.
     """
-    async with database.connection() as connection:
-        # Several statements in one message are one transaction, at whose end SET LOCAL ends.
-        await connection.execute(_FIND_ROOM)
-        if await connection.fetchval("SELECT current_setting('chatcluster.volume_full', true)") == "on":
-            raise VolumeFull
+    row = await database.fetchrow(_FIND_ROOM)
+    if row is None or row["rejects_writes"]:
+        raise ServiceUnavailable("The database is read-only or a standby.")
+    if row["is_full"]:
+        raise VolumeFull
