@@ -16,7 +16,7 @@ from tests.support.monitored import Monitored
 FIRES_SECONDS = 90
 RESOLVES_SECONDS = 240
 
-CUTS_A_SESSION = 10
+CUTS_A_SESSION = 4
 
 DEMO = {"namespace": "chat", "chatcluster": "demo"}
 
@@ -48,4 +48,4 @@ async def test_a_bus_that_is_cut_again_and_again_is_a_ticket(cluster: Cluster, w
 async def _cut_bus(cluster: Cluster) -> None:
     while True:
         # A session for many cuts: each costs processes here and in the pod.
-        await cluster.psql(f"{CUT_LISTENERS};SELECT pg_sleep(0.2);" * CUTS_A_SESSION)
+        await cluster.psql(f"{CUT_LISTENERS};SELECT pg_sleep(0.5);" * CUTS_A_SESSION)

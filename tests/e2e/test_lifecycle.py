@@ -65,7 +65,13 @@ async def test_deleting_the_statefulset_alone_loses_nothing_under_both_policies(
 
 async def test_a_namespace_goes_while_the_operator_is_away(cluster: Cluster) -> None:
     async with _operator_away(cluster):
-        await cluster.kubectl("delete", "namespace", "chat", "--timeout=120s", timeout_seconds=150)
+        await cluster.kubectl("delete", "namespace", "chat", "--wait=false")
+        await _end_at_once(cluster)
+
+        async def gone() -> bool:
+            return await cluster.get("namespace", "chat", namespace="") is None
+
+        await until(gone, "the namespace is gone", GONE_SECONDS)
     await _recreate(cluster)
 
 
@@ -85,11 +91,24 @@ async def _operator_away(cluster: Cluster) -> AsyncIterator[None]:
 
 async def _delete_chat(cluster: Cluster) -> None:
     await cluster.kubectl("delete", "chatcluster", "demo", "-n", "chat", "--timeout=60s")
+    await _end_at_once(cluster)
 
     async def stopped() -> bool:
         return not await cluster.get("pods", selector="app.kubernetes.io/instance=demo")
 
     await until(stopped, "all pods of the ChatCluster are gone", GONE_SECONDS)
+
+
+async def _end_at_once(cluster: Cluster) -> None:
+    """Kill what moves its clients for half a minute before it ends, once nothing makes it again."""
+    mine = "app.kubernetes.io/instance=demo"
+
+    async def left_alone() -> bool:
+        return not await cluster.get("replicasets", selector=mine)
+
+    await until(left_alone, "the ReplicaSets are gone", GONE_SECONDS)
+    stateless = f"{mine},app.kubernetes.io/component in (chatserver, ingress)"
+    await cluster.kubectl("delete", "pods", "-n", "chat", "-l", stateless, "--force", "--grace-period=0")
 
 
 async def _recreate(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ import ssl
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from chatcluster_client import ChatClientError, Item, LiveClient, Problem, RestClient
 from tests.support.cluster import until
@@ -158,7 +158,7 @@ class Ledger:
         rows: set[tuple[int, int, str]] = set()
         for chat_id in {chat_id for chat_id, _, _ in (*user.acked, *user.seen)}:
             after_seq = 0
-            while page := await user.rest.history(chat_id, after_seq=after_seq):
+            while page := await _history(user.rest, chat_id, after_seq):
                 after_seq = page[-1]["seq"]
                 rows |= {
                     (chat_id, row["seq"], row["text"])
@@ -182,6 +182,18 @@ class Ledger:
             longest_gap_seconds=max(user.gap_seconds for user in self._users),
             refused=sum(user.refused for user in self._users),
         )
+
+
+async def _history(rest: RestClient, chat_id: int, after_seq: int) -> list[dict[str, Any]]:
+    """Read rows of a chat; patient with a server that is busy."""
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while True:
+            try:
+                return await rest.history(chat_id, after_seq=after_seq)
+            except Problem as problem:
+                if not problem.retryable:
+                    raise
+                await asyncio.sleep(problem.retry_after_seconds or 1)
 
 
 async def sign_in(base_url: str, *, tls: ssl.SSLContext | bool = True, prefix: str = "u") -> RestClient:
