@@ -59,7 +59,7 @@ class Scale:
     soak_seconds: float
 
 
-SMOKE = Scale(clients=24, messages_per_second=2, fault_seconds=3, ping_seconds=1, soak_seconds=0)
+SMOKE = Scale(clients=12, messages_per_second=1.5, fault_seconds=3, ping_seconds=1, soak_seconds=0)
 FULL = Scale(
     clients=200, messages_per_second=0.5, fault_seconds=30, ping_seconds=connection.PING_SECONDS,
     soak_seconds=SOAK_SECONDS,
