@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 BOOKS = runbooks()
-CRD = yaml.safe_load((ROOT / "crds" / "chatcluster.yaml").read_text())
+CRD = yaml.load((ROOT / "crds" / "chatcluster.yaml").read_text(), yaml.CSafeLoader)
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-VALUES = yaml.safe_load((ROOT / "charts" / "chatcluster-operator" / "values.yaml").read_text())
+VALUES = yaml.load((ROOT / "charts" / "chatcluster-operator" / "values.yaml").read_text(), yaml.CSafeLoader)
 
 SECTIONS = (
     ["Meaning", "Impact", "Diagnosis", "Mitigation"],

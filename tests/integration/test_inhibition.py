@@ -28,7 +28,7 @@ INVARIANTS = ("ChatMessageLost", "ChatMessageDuplicated", "ChatMessageReordered"
 
 @pytest.fixture(scope="module")
 def alertmanager() -> Iterator[Alertmanager]:
-    rules = yaml.safe_load(INHIBIT_RULES.read_text())["inhibit_rules"]
+    rules = yaml.load(INHIBIT_RULES.read_text(), yaml.CSafeLoader)["inhibit_rules"]
     with Receiver() as receiver, Alertmanager(receiver, inhibit_rules=rules) as running:
         yield running
 

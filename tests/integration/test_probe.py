@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import ssl
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,12 @@ from chatserver.probe.attempts import Attempts
 from chatserver.probe.certificate import Trust
 from chatserver.probe.metrics import ProbeMetrics
 from chatserver.probe.options import PHONE_NUMBERS
+from tests.support import forks
 from tests.support.certificates import issued
 from tests.support.clientproxy import ClientProxy
 from tests.support.databaseproxy import DatabaseProxy
 from tests.support.probe import ProbeProcess
-from tests.support.server import ServerProcess
+from tests.support.server import IMPORTED, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,13 +219,8 @@ def serving(certificate: Certificate, folder: Path) -> ssl.SSLContext:
 
 async def once(url: str, *options: str) -> tuple[int, str]:
     """The exit code and the line of one attempt."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "chatserver", "probe", "--url", url, "--once", *options),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    line, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, line.decode()
+    command = ["probe", "--url", url, "--once", *options]
+    return await asyncio.to_thread(forks.run, "chatserver", command, os.environ, IMPORTED)
 
 
 async def test_only_the_certificate_that_was_given_is_accepted(process: ServerProcess, tmp_path: Path) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
-import subprocess
-import sys
 import uuid
 from typing import TYPE_CHECKING
 
@@ -17,8 +14,9 @@ from chatcluster_client import Item, LiveClient, Positions, Problem, RestClient
 from chatserver.http.context import PROBE_CALLS
 from chatserver.routes import CALLS
 from chatserver.storage import probe as storage
+from tests.support import forks
 from tests.support.probe import ProbeProcess
-from tests.support.server import ServerProcess, environment
+from tests.support.server import IMPORTED, ServerProcess, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,15 +33,9 @@ SIGN_IN_FAILURES = 'chatprobe_failures_total{step="sign_in"}'
 def enrol(dsn: str, *tokens: str) -> str:
     """Run `chatserver migrate` as the operator's Job does; returns its log."""
     hashes = ",".join(hashlib.sha256(token.encode()).hexdigest() for token in tokens)
-    done = subprocess.run(
-        [sys.executable, "-m", "chatserver", "migrate"],
-        env={**environment(dsn), "PATH": os.environ["PATH"], "CHAT_PROBE_TOKEN_HASHES": hashes},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.stdout
+    code, printed = forks.run("chatserver", ["migrate"], environment(dsn, CHAT_PROBE_TOKEN_HASHES=hashes), IMPORTED)
+    assert code == 0, printed
+    return printed
 
 
 def tokens() -> tuple[str, str]:

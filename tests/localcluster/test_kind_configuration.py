@@ -20,7 +20,7 @@ def rendered(*, own_node: bool, cgroup_2: bool, nodes: int = 1) -> dict[str, Any
     text = configuration(
         ClusterPaths.of("e2e"), Ports(chat=8444, api=16444), nodes=nodes, own_node=own_node, cgroup_2=cgroup_2
     )
-    parsed: dict[str, Any] = yaml.safe_load(text)
+    parsed: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)
     return parsed
 
 
@@ -88,7 +88,7 @@ def test_our_node_asks_for_the_images_that_it_has() -> None:
 )
 def test_system_manifests_use_only_images_of_the_node(manifest: str) -> None:
     known = {image.reference for image in nodeimage.SYSTEM_IMAGES}
-    documents = list(yaml.safe_load_all((REPO_ROOT / manifest).read_text()))
+    documents = list(yaml.load_all((REPO_ROOT / manifest).read_text(), yaml.CSafeLoader))
     used = [
         container["image"]
         for document in documents

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 CHART = ROOT / "charts" / "chatcluster-operator"
 TEMPLATE = (CHART / "templates" / "deployment.yaml").read_text(encoding="utf-8")
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-SCHEMA = yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]
+VALUES = yaml.load((CHART / "values.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+SCHEMA = yaml.load((CHART / "values.schema.json").read_text(encoding="utf-8"), yaml.CSafeLoader)["properties"]
 
 LEAST = {
     "CHATOPERATOR_VERSION": "1",

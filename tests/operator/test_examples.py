@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
-CRD = yaml.safe_load((ROOT / "crds" / "chatcluster.yaml").read_text())
+CRD = yaml.load((ROOT / "crds" / "chatcluster.yaml").read_text(), yaml.CSafeLoader)
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,9 @@ def validator() -> jsonschema.protocols.Validator:
 
 
 def chatclusters(path: Path) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(path.read_text()) if document["kind"] == "ChatCluster"]
+    return [
+        document for document in yaml.load_all(path.read_text(), yaml.CSafeLoader) if document["kind"] == "ChatCluster"
+    ]
 
 
 def test_there_are_the_promised_examples() -> None:

@@ -18,4 +18,4 @@ _characters = st.characters(exclude_categories=["Cs"])
 @example("\\ud83d\\udc69 \\")
 def test_whatever_a_manifest_says_is_read_back_fromas_yaml(text: str) -> None:
     manifest = {"data": {"text": text}, "numbers": [1, 2.5, None, True]}
-    assert yaml.safe_load(as_yaml(manifest)) == manifest
+    assert yaml.load(as_yaml(manifest), yaml.CSafeLoader) == manifest

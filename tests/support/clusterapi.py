@@ -117,7 +117,7 @@ class ClusterApi:
 @contextlib.contextmanager
 def connected(kubeconfig: Path) -> Iterator[ClusterApi]:
     """A connection as the user of a kubeconfig that kind has written."""
-    made = yaml.safe_load(kubeconfig.read_text())
+    made = yaml.load(kubeconfig.read_text(), yaml.CSafeLoader)
     (cluster,), (user,) = ([one[kind] for one in made[f"{kind}s"]] for kind in ("cluster", "user"))
     context = ssl.create_default_context(cadata=_text(cluster, "certificate-authority-data"))
     with tempfile.NamedTemporaryFile("w") as pair:

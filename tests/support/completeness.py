@@ -132,7 +132,7 @@ def _safety(part: Part, made: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _operator() -> Iterator[str]:
     """The same of the operator's own pod, which the chart makes."""
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    values = yaml.load((CHART / "values.yaml").read_text(), yaml.CSafeLoader)
     if {"cpu", "memory"} - values["resources"]["limits"].keys():
         yield "the chart's resources.limits has no CPU and memory"
     if not values["networkPolicy"]["enabled"]:

@@ -12,7 +12,9 @@ GOLDENS = ROOT / "tests" / "operator" / "data"
 
 def goldens() -> dict[str, list[dict[str, Any]]]:
     """All manifests of each golden file, by its name without `.yaml`."""
-    return {path.stem: list(yaml.safe_load_all(path.read_text())) for path in sorted(GOLDENS.glob("*.yaml"))}
+    return {
+        path.stem: list(yaml.load_all(path.read_text(), yaml.CSafeLoader)) for path in sorted(GOLDENS.glob("*.yaml"))
+    }
 
 
 def pods(manifests: Iterable[dict[str, Any]], namespace: str) -> dict[str, dict[str, Any]]:

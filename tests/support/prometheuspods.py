@@ -28,14 +28,18 @@ _GLOBAL = (
 
 def peers() -> list[dict[str, Any]]:
     """The documented `metricsFrom`."""
-    found: list[dict[str, Any]] = yaml.safe_load(scrapes.block("spec:"))["spec"]["networkPolicies"]["metricsFrom"]
+    found: list[dict[str, Any]] = yaml.load(scrapes.block("spec:"), yaml.CSafeLoader)["spec"]["networkPolicies"][
+        "metricsFrom"
+    ]
     return found
 
 
 def rights(namespace: str) -> list[dict[str, Any]]:
     """A service account with the documented rights, in the documented namespace or another one."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus", "namespace": namespace}}
-    role, binding = yaml.safe_load_all(scrapes.block("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole"))
+    role, binding = yaml.load_all(
+        scrapes.block("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole"), yaml.CSafeLoader
+    )
     subjects = [{**subject, "namespace": namespace} for subject in binding["subjects"]]
     name = binding["metadata"]["name"] if namespace == DOCUMENTED_NAMESPACE else f"prometheus-pods-{namespace}"
     return [account, role, {**binding, "metadata": {"name": name}, "subjects": subjects}]

@@ -73,7 +73,7 @@ def chats(kube: Kube, operators: Operators, minimal: dict[str, Any]) -> Chats:
 @pytest.fixture
 def open_schema(server: ApiServer) -> Iterator[None]:
     """The CRD as it was when anything could be stored below affinity."""
-    crd = yaml.safe_load(CRD.read_text())
+    crd = yaml.load(CRD.read_text(), yaml.CSafeLoader)
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     template = spec["properties"]["chatserver"]["properties"]["podTemplate"]["properties"]
     template["affinity"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

@@ -338,7 +338,7 @@ def test_the_scale_subresource_belongs_to_external_mode(
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_examples_are_accepted(server: ApiServer, namespace: str, path: Any) -> None:
-    for document in yaml.safe_load_all(path.read_text()):
+    for document in yaml.load_all(path.read_text(), yaml.CSafeLoader):
         if document["kind"] == "Namespace":
             continue
         document["metadata"]["namespace"] = namespace

@@ -30,7 +30,7 @@ MANAGERS = {
 
 def documents() -> list[dict[str, Any]]:
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return [document for block in blocks for document in yaml.safe_load_all(block)]
+    return [document for block in blocks for document in yaml.load_all(block, yaml.CSafeLoader)]
 
 
 def chatcluster(namespace: str) -> str:

@@ -45,7 +45,7 @@ def manifests() -> dict[str, list[dict[str, Any]]]:
     """All that there is to look at, by file name."""
     charts = {name: render(*values) for name, values in CHARTS.items()}
     examples = {
-        f"example-{path.stem}": list(yaml.safe_load_all(path.read_text()))
+        f"example-{path.stem}": list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
         for path in (ROOT / "examples").glob("*.yaml")
     }
     return {**goldens(), **charts, **examples}
@@ -79,7 +79,7 @@ def test_kubeconform_finds_every_manifest_valid(server: ApiServer, tmp_path: Pat
     others = {(api_version, kind) for api_version, kind in kinds if kind in {"Certificate", "HTTPRoute"}}
     write(server, kinds - others, schemas)
     for module, file in (crds.CERTIFICATES, crds.ROUTES):
-        write_crd(yaml.safe_load((crds.folder(server, module) / "crds" / file).read_text()), schemas)
+        write_crd(yaml.load((crds.folder(server, module) / "crds" / file).read_text(), yaml.CSafeLoader), schemas)
     report = kubeconform(tmp_path, schemas, written(made, tmp_path))
     wrong = [found for found in report["resources"] if found["status"] != "statusValid"]
     assert not wrong, json.dumps(wrong, indent=1)

@@ -7,19 +7,19 @@ import datetime as dt
 import json
 import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from tests.support import rights
+from tests.support import forks, rights
 from tests.support.chart import render
-from tests.support.cluster import ROOT, until
+from tests.support.cluster import until
+from tests.support.operator_processes import IMPORTED
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -42,7 +42,7 @@ class Release:
         rights.apply(server, [document for document in self._made if document["kind"] in rights.ROLES])
         rights.apply(server, rights.policies_of(self._made))
         self.token = self.kubectl("create", "token", NAME, "-n", namespace).strip()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forks.Fork | subprocess.Popen[bytes] | None = None
 
     def kubectl(self, *arguments: str, stdin: Any = None) -> str:
         done = self.server.run_kubectl(*arguments, stdin=json.dumps(stdin) if stdin is not None else None)
@@ -71,10 +71,7 @@ class Release:
             "CHATOPERATOR_METRICS_PORT": str(metrics),
         }
         with (self._folder / "operator.log").open("wb") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.operator_process"],
-                cwd=ROOT, env=environment, stdout=out, stderr=out,
-            )  # fmt: skip
+            self._process = forks.begin("tests.support.operator_process", [], environment, out, IMPORTED)
 
     def log(self) -> str:
         return (self._folder / "operator.log").read_text()
@@ -97,9 +94,10 @@ class Release:
         self.kubectl("create", "-f", "-", stdin=chatcluster)
 
         async def there(kind: str, name: str) -> bool:
-            return name in await asyncio.to_thread(self.kubectl, "get", kind, "-n", namespace, "-o", "name")
+            found = await asyncio.to_thread(self.server.admin(namespace).list, kind)
+            return any(name in one["metadata"]["name"] for one in found)
 
-        await until(lambda: there("jobs", "demo-migrate"), f"a Job in {namespace}", PATIENCE_SECONDS)
+        await until(lambda: there("job", "demo-migrate"), f"a Job in {namespace}", PATIENCE_SECONDS)
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         done = [{"type": of, "status": "True", "lastTransitionTime": now} for of in ("SuccessCriteriaMet", "Complete")]
         status = {"conditions": done, "succeeded": 1, "startTime": now, "completionTime": now}
@@ -107,7 +105,7 @@ class Release:
         patch = json.dumps({"status": status})
         self.kubectl("patch", job, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
         for name in ("demo-chatserver", "demo-ingress"):
-            await until(lambda name=name: there("deployments", name), f"{name} in {namespace}", PATIENCE_SECONDS)  # type: ignore[misc]
+            await until(lambda name=name: there("deployment", name), f"{name} in {namespace}", PATIENCE_SECONDS)  # type: ignore[misc]
 
     def requests(self) -> list[dict[str, Any]]:
         """What the operator has asked the API server."""
