@@ -31,6 +31,7 @@ from chatserver.http.context import Context
 from chatserver.limits.rates import Limits, local_buckets
 from chatserver.limits.sharing import LimitSharing
 from chatserver.messaging.messages import MessageSender
+from chatserver.messaging.pacing import pace_of
 from chatserver.messaging.receipts import Receipts
 from chatserver.messaging.send_times import SendTimes
 from chatserver.messaging.write_times import WriteTimes
@@ -41,12 +42,11 @@ from chatserver.transport.upkeep import Sockets
 from chatserver.transport.write_coalescing import WriteCoalescer
 
 if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
-
     from chatserver.accounts.code_senders import Sender
     from chatserver.fanout.bus import Bus
     from chatserver.metrics import Metrics
     from chatserver.settings import Settings
+    from chatserver.storage.servers import Others
 
 
 def make_context(settings: Settings, metrics: Metrics) -> Context:
@@ -146,7 +146,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
                 database,
                 period_seconds=settings.heartbeat_seconds,
                 bus=settings.bus.name,
-                on_buses=lambda names: _meet(names, settings, bus, deliverer),
+                on_others=lambda others: _meet(others, settings, bus, deliverer, writer),
             ),
             hub,
             health,
@@ -199,9 +199,10 @@ def _make_bus(
     return bus
 
 
-def _meet(names: AbstractSet[str], settings: Settings, bus: Bus, deliverer: Deliverer) -> None:
-    """Take the buses of the other servers: while the setting changes, two of them serve."""
-    is_mixed = not names <= {settings.bus.name}
+def _meet(others: Others, settings: Settings, bus: Bus, deliverer: Deliverer, writer: MessageWriter) -> None:
+    """Share the database with the other servers, and take their buses: while the setting changes, two of them serve."""
+    writer.pace_seconds = pace_of(1 + len(others.connections))
+    is_mixed = not others.buses <= {settings.bus.name}
     deliverer.recovery.fleet_is_mixed(is_mixed)
     if isinstance(bus, ValkeyBus):
         bus.notifies_too = is_mixed

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from chatserver.messaging import writer as writers
-from chatserver.messaging.pacing import EAGER_ROWS, PACE_SECONDS, PATIENCE_SECONDS, TIMER_SECONDS, seconds_to_wait
+from chatserver.messaging.pacing import (
+    EAGER_ROWS,
+    MOST_PACE_SECONDS,
+    PACE_SECONDS,
+    PATIENCE_SECONDS,
+    TIMER_SECONDS,
+    pace_of,
+    seconds_to_wait,
+)
 from chatserver.messaging.writer import MessageWriter
 from chatserver.storage.messages import AppendResult, NewMessage
 from tests.support import virtualtime
@@ -41,8 +49,19 @@ STORE_SECONDS = 0.0015
     ],
 )
 def test_a_batch_is_due(rows: int, oldest_at: float, started_at: float, *, running: bool, seconds: float) -> None:
-    wait = seconds_to_wait(10.0, rows=rows, oldest_at=oldest_at, started_at=started_at, running=running)
+    wait = seconds_to_wait(
+        10.0, rows=rows, oldest_at=oldest_at, started_at=started_at, running=running, pace_seconds=PACE_SECONDS
+    )
     assert wait == pytest.approx(seconds)
+
+
+def test_servers_that_share_a_database_start_their_batches_further_apart() -> None:
+    assert [pace_of(servers) for servers in (1, 2, 4, 64)] == [
+        PACE_SECONDS,
+        2 * PACE_SECONDS,
+        MOST_PACE_SECONDS,
+        MOST_PACE_SECONDS,
+    ]
 
 
 @dataclass
@@ -112,6 +131,21 @@ def test_at_a_thousand_rows_a_second_batches_start_four_milliseconds_apart(stori
     assert max(gaps) <= PACE_SECONDS + 0.001
     assert sum(rows for _, rows in storing.started) == 1000
     assert max(rows for _, rows in storing.started) <= 5
+
+
+def test_with_four_servers_each_starts_a_quarter_of_the_batches(storing: Storing) -> None:
+    async def act(writer: MessageWriter) -> None:
+        writer.pace_seconds = pace_of(4)
+        async with asyncio.TaskGroup() as sends:
+            for number in range(250):
+                sends.create_task(writer.write(message(number)))
+                await asyncio.sleep(0.004)
+
+    run(act)
+    starts = [at for at, _ in storing.started]
+    assert min(after - before for before, after in itertools.pairwise(starts)) >= MOST_PACE_SECONDS - TIMER_SECONDS
+    assert sum(rows for _, rows in storing.started) == 250
+    assert len(starts) <= 250 / 4 + 2
 
 
 def test_a_sender_who_waits_for_each_ack_gets_it_within_the_pace(storing: Storing) -> None:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from chatserver.messaging.pacing import pace_of
+from chatserver.metrics import Metrics
+from chatserver.settings import read_settings
 from chatserver.storage import servers
 from chatserver.storage.database import Database
+from chatserver.wiring import make_context
 from tests.support.findings import tell
 from tests.support.flock import Flock, LeastConnections, fill_devices
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -82,6 +86,24 @@ async def test_heartbeats_tell_of_live_servers_only(database: Database) -> None:
     assert await beat("a", 6) == []
     assert [row[0] for row in await database.fetch("SELECT server_name FROM servers ORDER BY 1")] == ["a", "c"]
     assert await beat("b", 3) == [6], "who was away is back with the next heartbeat"
+
+
+async def test_a_server_paces_its_batches_as_one_of_those_that_are_live(
+    read_dsn: Callable[[], str], database: Database
+) -> None:
+    context = make_context(read_settings(environment(read_dsn(), CHAT_SERVER_NAME="own")), Metrics())
+    await context.database.open()
+    try:
+        for live in (1, 2, 3):
+            await context.balancer.beat(0.0)
+            assert context.writer.pace_seconds == pace_of(live)
+            name = f"other-{live}"
+            await servers.beat(database, name, connections=0, draining=False, gone_seconds=15, bus="PostgreSQL")
+        await database.execute("UPDATE servers SET seen_at = now() - interval '16 seconds'")
+        await context.balancer.beat(0.0)
+        assert context.writer.pace_seconds == pace_of(1)
+    finally:
+        await context.database.close()
 
 
 async def test_servers_that_come_back_together_do_not_wait_for_each_other(

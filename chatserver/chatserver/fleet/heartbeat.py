@@ -8,9 +8,9 @@ from chatserver.storage import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from collections.abc import Set as AbstractSet
 
     from chatserver.storage.database import Database
+    from chatserver.storage.servers import Others
 
 # A server without a heartbeat for so many periods is gone; one whose own fail for so long knows nothing of others.
 BEATS_UNTIL_GONE = 3
@@ -23,7 +23,7 @@ class Heartbeat:
         database: where all servers record theirs.
         period_seconds: between two heartbeats.
         bus: by which this server sends hints (``BusSettings.name``).
-        on_buses: called at each heartbeat with those of the other live servers.
+        on_others: called at each heartbeat with what the other live servers recorded.
 
     Attributes:
         period_seconds: between two heartbeats.
@@ -31,13 +31,13 @@ class Heartbeat:
     """
 
     def __init__(
-        self, database: Database, *, period_seconds: float, bus: str, on_buses: Callable[[AbstractSet[str]], None]
+        self, database: Database, *, period_seconds: float, bus: str, on_others: Callable[[Others], None]
     ) -> None:
         self.period_seconds = period_seconds
         self.gone_seconds = BEATS_UNTIL_GONE * period_seconds
         self._database = database
         self._bus = bus
-        self._on_buses = on_buses
+        self._on_others = on_others
 
     async def beat(self, *, connections: int, draining: bool) -> list[int]:
         """Record the connections of this server; returns those of each other server that is not draining.
@@ -53,5 +53,5 @@ class Heartbeat:
             gone_seconds=self.gone_seconds,
             bus=self._bus,
         )
-        self._on_buses(others.buses)
+        self._on_others(others)
         return others.connections

@@ -1,7 +1,7 @@
 """The group-committing writer: collects the sends of this server and commits them in few transactions.
 
 A message that arrives after a pause is written at once; those that arrive meanwhile are collected until that commit is
-done, and until a few milliseconds after its batch was started (``messaging/pacing.py``), so that batches grow with the
+done, and until some milliseconds after its batch was started (``messaging/pacing.py``), so that batches grow with the
 load. When many wait, or one waits for long, further batches run beside it. No two of them have rows of one chat: they
 would wait for each other's locks. Waiting messages are kept by chat, so that finding those that may be written next
 needs no search.
@@ -24,7 +24,7 @@ from chatserver.errors import (
     InternalError,
     ServiceUnavailable,
 )
-from chatserver.messaging.pacing import EAGER_ROWS, seconds_to_wait
+from chatserver.messaging.pacing import EAGER_ROWS, pace_of, seconds_to_wait
 from chatserver.messaging.pending import Pending, answer, answer_late, outcome_of
 from chatserver.storage.calls import CallTimes
 from chatserver.storage.messages import store_messages
@@ -70,6 +70,9 @@ class MessageWriter:
         queue_rows: rows waiting at most; beyond it a send is answered with 503.
         queue_bytes: memory of what waits at most, with the same answer beyond it; one message alone is always taken.
         monotonic: the clock, in seconds.
+
+    Attributes:
+        pace_seconds: between the starts of two batches, as of ``pace_of``.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class MessageWriter:
         self._ready_rows = 0
         # Of the last batch; before the first one nothing is waited for.
         self._started_at = -math.inf
+        self.pace_seconds = pace_of(1)
         self._running: dict[asyncio.Task[None], list[Pending]] = {}
         self._look: asyncio.Handle | None = None
         self._expiry: asyncio.Task[None] | None = None
@@ -213,6 +217,7 @@ class MessageWriter:
                 oldest_at=next(iter(self._ready.values()))[0].queued_at,
                 started_at=self._started_at,
                 running=bool(self._running),
+                pace_seconds=self.pace_seconds,
             )
             if wait_seconds > 0:
                 self._look_in(wait_seconds)
