@@ -1,1 +1,1 @@
-"""SQL, each statement beside the function that runs it, and the only importer of asyncpg."""
+"""SQL, each statement beside the function that runs it, and the only importers of asyncpg."""

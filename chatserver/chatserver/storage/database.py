@@ -1,7 +1,7 @@
 """The pool of PostgreSQL connections with bounded waits; opens the connection that listens for hints, too.
 
-The only importer of asyncpg: any failure between here and PostgreSQL becomes ServiceUnavailable within CALL_SECONDS,
-and the next call tries again, so that nothing has to be restarted after an outage.
+The only importer of asyncpg beside `replicated.py`: any failure between here and PostgreSQL becomes ServiceUnavailable
+within CALL_SECONDS, and the next call tries again, so that nothing has to be restarted after an outage.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from chatserver.storage.calls import CallTimes
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
 from chatserver.storage.publishing import HintPublisher, notify
+from chatserver.storage.replicated import ReplicatedConnection
 from chatserver.storage.session import REJECTS_WRITES, SESSION
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Database:
                 min_size=0,
                 max_size=self._pool_size,
                 connect=self._connect,
+                connection_class=ReplicatedConnection,
                 reset=_keep_session,
                 # Without prepared statements each is planned for its arguments, and by statistics: no kept plan can
                 # be wrong, so that SESSION is not needed there.
@@ -308,7 +310,7 @@ async def connect(
         command_timeout=command_timeout,
         server_settings={"application_name": application_name},
         target_session_attrs=SessionAttribute.primary,
-        **arguments,
+        **{"connection_class": ReplicatedConnection, **arguments},
     )
     return connection
 
