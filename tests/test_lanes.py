@@ -119,11 +119,15 @@ def test_what_the_whole_machine_took_is_told_from_what_was_idle() -> None:
     assert machine_seconds(begun, ended) == (19, 45)
 
 
+SOAK = r'\bmark\.soak\b|\bBUSES\b|usefixtures\("bus"\)'
+"""In a file with tests that only `make soak` runs: by their mark, or with Valkey as the bus."""
+
+
 def test_each_piece_of_the_soak_is_listed() -> None:
     marked = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests").rglob("test_*.py")
-        if re.search(r"\bmark\.soak\b", path.read_text()) and path != Path(__file__)
+        if re.search(SOAK, path.read_text()) and path != Path(__file__)
     }
     page = (ROOT / "CONTRIBUTING.md").read_text().partition("### Pieces of `make soak`")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(tests/\S+)` \|", page, re.MULTILINE)) == marked

@@ -1,4 +1,7 @@
-"""What breaks in real life, with people chatting all the while: N acknowledged, none lost, doubled or reordered."""
+"""What breaks in real life, with people chatting all the while: N acknowledged, none lost, doubled or reordered.
+
+`make soak` runs all of it with Valkey as the bus, too.
+"""
 
 import asyncio
 import time
@@ -12,6 +15,8 @@ from tests.support.findings import tell
 from tests.support.flock import NO_CODE, flock_of
 from tests.support.ledger import Account, Ledger, sign_in
 from tests.support.readiness import READY_FALSE_SECONDS, ReadyWatch, answers
+
+pytestmark = pytest.mark.usefixtures("bus")
 
 BACK_SECONDS = 10
 """A deleted child exists again within it: the promise to the admin."""
@@ -28,6 +33,7 @@ CHILDREN = [
     ("configmap", "demo-ingress"),
     ("configmap", "demo-postgres"),
 ]
+CHILDREN_OF_VALKEY = [("statefulset", "demo-bus"), ("service", "demo-bus"), ("configmap", "demo-bus")]
 
 OUTAGE_SECONDS = 60
 
@@ -39,7 +45,7 @@ LEFT_SECONDS = 90
 """A leaving proxy has 35 s."""
 
 
-async def test_a_pod_of_each_part_dies(cluster: Cluster) -> None:
+async def test_a_pod_of_each_part_dies(cluster: Cluster, bus: str) -> None:
     """Those that can leave in order cut no socket: a proxy's clients are moved as those of a server are."""
     async with (
         Ledger(cluster.url, tls=cluster.insecure) as ledger,
@@ -47,14 +53,14 @@ async def test_a_pod_of_each_part_dies(cluster: Cluster) -> None:
     ):
         await flock.all_connected(CONNECT_SECONDS)
         left = []
-        for component in ("chatserver", "ingress", "postgres"):
+        for component in ("chatserver", "ingress", "postgres", *(["bus"] if bus == "Valkey" else [])):
             victim, *_ = await cluster.pods(component)
             left.append(f"pod/{victim['metadata']['name']}")
             await cluster.kubectl("delete", left[-1], "-n", "chat", "--wait=false")
             await cluster.replaced(component, victim["metadata"]["uid"], RECOVER_SECONDS)
             await cluster.ready(RECOVER_SECONDS)
             await _still_acknowledging(ledger)
-        # PostgreSQL's has the same name again.
+        # Those of PostgreSQL and Valkey have the same name again.
         await cluster.kubectl("wait", *left[:2], "-n", "chat", "--for=delete", f"--timeout={LEFT_SECONDS}s")
         await flock.all_connected(CONNECT_SECONDS)
         by_proxy = await cluster.metric("chatserver", "chatserver_proxy_moves_total")
@@ -84,10 +90,10 @@ async def test_all_chatservers_and_postgres_are_killed_without_warning(cluster: 
         _verdict(await ledger.finish())
 
 
-async def test_deleted_children_come_back_with_their_replicas(cluster: Cluster) -> None:
+async def test_deleted_children_come_back_with_their_replicas(cluster: Cluster, bus: str) -> None:
     took: dict[str, float] = {}
     async with Ledger(cluster.url, tls=cluster.insecure) as ledger:
-        for kind, name in CHILDREN:
+        for kind, name in [*CHILDREN, *(CHILDREN_OF_VALKEY if bus == "Valkey" else [])]:
             before = await cluster.get(kind, name)
             await cluster.kubectl("delete", kind, name, "-n", "chat", "--wait=false")
             took[f"{kind}/{name}"] = await _recreated(cluster, kind, name, before["metadata"]["uid"])

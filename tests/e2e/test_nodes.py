@@ -1,7 +1,7 @@
 """Two nodes: what runs is on both, and either way of leaving, told or untold, loses nothing.
 
 In `make test` one dies and comes back. What takes minutes, because of Kubernetes' own patience or of the graces of
-proxies and servers, is run by `make soak`.
+proxies and servers, is run by `make soak`, as is all of it with Valkey as the bus.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from tests.support.cluster import Cluster, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
 from tests.support.nodes import Nodes
+
+pytestmark = pytest.mark.usefixtures("bus")
 
 DRAIN_SECONDS = 180
 """Budgets let one pod of a part go at a time, each within its grace."""

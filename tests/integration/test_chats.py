@@ -13,8 +13,8 @@ from chatserver.messaging import chats, feed, groups, sync
 from chatserver.messaging.receipts import Receipts
 from chatserver.model import MemberWatermarks, ReceiptMark
 from chatserver.storage.publishing import notify
-from tests.support.inprocess import published
 from tests.support.people import Server, running_server, sign_in
+from tests.support.playedbus import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,12 @@ from tests.support.devices import Device, Socket, sign_in
 from tests.support.plainhttp import NO_TLS
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
+from tests.support.valkey import BUSES, bus_environment, running_bus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.support.valkey import ValkeyProcess
 
 pytestmark = pytest.mark.integration
 
@@ -44,16 +47,23 @@ async def texts_in_history(device: Device, server: ServerProcess, chat_id: int) 
     return [row["text"] for row in rows]
 
 
+@pytest.fixture(params=BUSES)
+def valkeys(request: pytest.FixtureRequest) -> Iterator[list[ValkeyProcess]]:
+    """The bus of the servers; empty: PostgreSQL."""
+    with running_bus(request.param) as running:
+        yield running
+
+
 @pytest.fixture
-def one(read_dsn: Callable[[], str]) -> Iterator[ServerProcess]:
-    with ServerProcess(read_dsn(), "one") as server:
+def one(read_dsn: Callable[[], str], valkeys: list[ValkeyProcess]) -> Iterator[ServerProcess]:
+    with ServerProcess(read_dsn(), "one", **bus_environment(valkeys)) as server:
         server.wait_ready()
         yield server
 
 
 @pytest.fixture
-def two(read_dsn: Callable[[], str]) -> Iterator[ServerProcess]:
-    with ServerProcess(read_dsn(), "two") as server:
+def two(read_dsn: Callable[[], str], valkeys: list[ValkeyProcess]) -> Iterator[ServerProcess]:
+    with ServerProcess(read_dsn(), "two", **bus_environment(valkeys)) as server:
         server.wait_ready()
         yield server
 
@@ -151,11 +161,13 @@ async def test_a_client_that_leaves_when_asked_ends_the_drain_early(read_dsn: Ca
         assert await asyncio.to_thread(server.wait, 60) == 0
 
 
-async def test_without_a_database_sockets_stay_writes_answer_503_and_all_recovers_by_itself() -> None:
+async def test_without_a_database_sockets_stay_writes_answer_503_and_all_recovers_by_itself(
+    valkeys: list[ValkeyProcess],
+) -> None:
     with PostgresCluster() as postgres:
-        dsn = postgres.dsn(postgres.create_database())
+        dsn, bus = postgres.dsn(postgres.create_database()), bus_environment(valkeys)
         migrate(dsn)
-        with ServerProcess(dsn, "one") as one, ServerProcess(dsn, "two") as two:
+        with ServerProcess(dsn, "one", **bus) as one, ServerProcess(dsn, "two", **bus) as two:
             one.wait_ready()
             two.wait_ready()
             ana, bob = await sign_in(one, "ana"), await sign_in(two, "bob")
@@ -218,7 +230,7 @@ async def test_a_server_without_the_schema_is_not_ready_until_it_is_migrated(pos
 
 
 async def test_messages_arrive_though_the_bus_is_cut_again_and_again(
-    one: ServerProcess, two: ServerProcess, postgres: PostgresCluster
+    one: ServerProcess, two: ServerProcess, postgres: PostgresCluster, valkeys: list[ValkeyProcess]
 ) -> None:
     ana, bob = await sign_in(one, "ana"), await sign_in(two, "bob")
     async with ana.socket(one) as a, bob.socket(two) as b:
@@ -228,6 +240,8 @@ async def test_messages_arrive_though_the_bus_is_cut_again_and_again(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE '%listen'"
             )
             assert int(killed) > 0
+            for valkey in valkeys:
+                valkey.call("CLIENT", "KILL", "TYPE", "pubsub")
             await a.message(str(number), chat_id=chat_id)
             await b.text(str(number))
             await asyncio.sleep(0.7)

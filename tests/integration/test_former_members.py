@@ -11,8 +11,9 @@ from chatserver.accounts.deletion import Deletions
 from chatserver.accounts.devices import Devices
 from chatserver.messaging import changes, chats, groups
 from chatserver.model import ReceiptMark, SendMessage
-from tests.support.inprocess import Air, ChatServer, Wire
+from tests.support.inprocess import ChatServer, Wire
 from tests.support.people import Server, arrival, principal_of, sign_in
+from tests.support.playedbus import Air
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,10 @@ import pytest
 
 from chatserver.fanout.connection import PushedRow
 from chatserver.model import Principal, ReceiptMark
-from tests.support.inprocess import Air, ChatServer, Wire
+from tests.support.inprocess import ChatServer, Wire
 from tests.support.people import Server, sign_in
+from tests.support.playedbus import Air
+from tests.support.valkey import BUSES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,11 +24,13 @@ HEALED_SECONDS = 20
 
 
 @contextlib.asynccontextmanager
-async def _apart(read_dsn: Callable[[], str], name: str) -> AsyncIterator[tuple[Air, ChatServer]]:
+async def _apart(
+    read_dsn: Callable[[], str], name: str, *, by_valkey: bool = False
+) -> AsyncIterator[tuple[Air, ChatServer]]:
     """A server that hears what the test lets it hear, and where it is heard."""
     air = Air(read_dsn)
     await air.open()
-    server = ChatServer(read_dsn, name, air)
+    server = ChatServer(read_dsn, name, air, by_valkey=by_valkey)
     await server.start()
     try:
         yield air, server
@@ -35,11 +39,12 @@ async def _apart(read_dsn: Callable[[], str], name: str) -> AsyncIterator[tuple[
         await air.close()
 
 
+@pytest.mark.parametrize("bus", BUSES)
 async def test_receipts_of_a_chat_that_began_while_the_bus_was_lost_are_told(
-    server: Server, read_dsn: Callable[[], str]
+    server: Server, read_dsn: Callable[[], str], bus: str
 ) -> None:
     ada, bob = [await sign_in(server.database, name) for name in ("Ada", "Bob")]
-    async with _apart(read_dsn, "deaf") as (air, deaf):
+    async with _apart(read_dsn, "deaf", by_valkey=bus == "Valkey") as (air, deaf):
         wire = Wire(deaf, Principal(ada.user.user_id, ada.device_id))
         await wire.open()
         deaf.lose_bus()

@@ -25,8 +25,8 @@ from chatserver.messaging.writer import MessageWriter
 from chatserver.model import SendMessage, SeqRange
 from chatserver.storage.outages import StatementFailed
 from chatserver.storage.publishing import notify
-from tests.support.inprocess import published
 from tests.support.people import Server, running_server, sign_in
+from tests.support.playedbus import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,9 @@ from chatserver.messaging.feed import FeedQuery
 from chatserver.model import SendMessage
 from chatserver.storage.database import single_connection
 from tests.support.devices import sign_in as device
-from tests.support.inprocess import Air, ChatServer
+from tests.support.inprocess import ChatServer
 from tests.support.people import Server, arrival, principal_of, sign_in
+from tests.support.playedbus import Air
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

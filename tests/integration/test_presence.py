@@ -14,9 +14,10 @@ from chatserver.model import Principal
 from chatserver.storage import presence
 from chatserver.storage.messages import open_direct_chat
 from tests.support.devices import Device, Socket, sign_in
-from tests.support.inprocess import Air, ChatServer, Wire, published
+from tests.support.inprocess import ChatServer, Wire
 from tests.support.people import Server
 from tests.support.people import sign_in as join
+from tests.support.playedbus import Air, published
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:

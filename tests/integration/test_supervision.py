@@ -15,6 +15,7 @@ from chatserver.messaging import writer
 from tests.support.findings import tell
 from tests.support.injection import Injector
 from tests.support.serverloops import END, looped_server
+from tests.support.valkey import running_bus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,10 +77,7 @@ async def test_each_await_of_each_loop_may_fail(
     fault: str, read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = itertools.cycle([(DEFECTS | OUTAGES)[fault]] if fault != IN_TURN else DEFECTS.values())
-    # asyncpg takes a connection back whatever happens to whoever gives it back.
-    injector = Injector("chatserver", late={"_release"})
-    for module in (supervision, writer, webhook):
-        monkeypatch.setattr(module, "keep", injector.named(supervision.keep))
+    injector = _injector(monkeypatch)
     thrown: dict[str, int] = {}
     with injector.points():
         async with looped_server(read_dsn, monkeypatch, "ana", "ben") as server:
@@ -89,6 +87,27 @@ async def test_each_await_of_each_loop_may_fail(
     assert all(thrown.values())
     counts = ", ".join(f"{name} {places}" for name, places in thrown.items())
     tell(f"awaits of a server's loops at which exceptions were thrown ({fault}): {counts}")
+
+
+@pytest.mark.parametrize("loop", ["bus", "limits"])
+async def test_each_await_of_the_loops_of_valkey_may_fail(
+    loop: str, read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    injector, faults = _injector(monkeypatch), itertools.cycle(DEFECTS.values())
+    with running_bus("Valkey") as valkeys, injector.points():
+        async with looped_server(read_dsn, monkeypatch, "ana", "ben", valkeys=valkeys) as server:
+            assert loops.loops_of(server.context).keys() <= server.works.keys()
+            places = await _inject_everywhere(server, injector, loop, faults, counted=True)
+    tell(f"awaits of the loop {loop} with Valkey at which exceptions were thrown: {places}")
+    assert places
+
+
+def _injector(monkeypatch: pytest.MonkeyPatch) -> Injector:
+    # asyncpg takes a connection back whatever happens to whoever gives it back.
+    injector = Injector("chatserver", late={"_release"})
+    for module in (supervision, writer, webhook):
+        monkeypatch.setattr(module, "keep", injector.named(supervision.keep))
+    return injector
 
 
 async def test_each_await_of_the_end_may_fail_and_the_rest_of_it_is_done(

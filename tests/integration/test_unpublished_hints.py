@@ -10,6 +10,7 @@ import secrets
 import signal
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,15 +22,18 @@ from chatserver.model import Principal, SeqRange
 from chatserver.storage import database as storage_database
 from chatserver.storage import hint_sweep, publishing
 from chatserver.storage.messages import open_direct_chat
+from chatserver.storage.publishing import notify
 from tests.support import inprocess
 from tests.support.devices import sign_in
 from tests.support.findings import tell
-from tests.support.inprocess import Air, ChatServer, Wire, published
+from tests.support.inprocess import ChatServer, Wire
 from tests.support.mortal import Mortal, World
 from tests.support.people import running_server
 from tests.support.people import sign_in as make_account
+from tests.support.playedbus import Air, published
 from tests.support.ports import free_port
 from tests.support.server import ServerProcess
+from tests.support.valkey import BUSES, bus_environment, running_bus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,16 +51,18 @@ LATE_SECONDS = 10.0
 
 
 @contextlib.asynccontextmanager
-async def world(read_dsn: Callable[[], str], seed: int) -> AsyncIterator[World]:
+async def world(read_dsn: Callable[[], str], seed: int, bus: str) -> AsyncIterator[World]:
     """Users on one server, and another one that dies."""
     chance = random.Random(seed)  # noqa: S311 - a seed repeats it
     air = Air(read_dsn)
     await air.open()
-    survivor = ChatServer(read_dsn, "survivor", air)
+    by_valkey = bus == "Valkey"
+    survivor = ChatServer(read_dsn, "survivor", air, by_valkey=by_valkey)
     await survivor.start()
     try:
         async with running_server(read_dsn, "mortal") as server:
-            made = World(Mortal(server, chance), survivor, air, chance)
+            publish = air.publish if by_valkey else partial(notify, server.database)
+            made = World(Mortal(server, chance, publish), survivor, air, chance)
             await made.begin()
             sweep = asyncio.create_task(survivor.context.sweep.run())
             try:
@@ -84,41 +90,49 @@ def _shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hint_sweep, "CLAIM_SECONDS", 0.05)
 
 
+@pytest.mark.parametrize("bus", BUSES)
 async def test_a_server_that_dies_between_commits_and_publications_loses_and_doubles_nothing(
-    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch, bus: str
 ) -> None:
     _shorten(monkeypatch)
-    async with world(read_dsn, seed=62) as made:
+    async with world(read_dsn, 62, bus) as made:
         await _die(made, DEATHS)
-        tell(f"{DEATHS} deaths, {made.mortal.unpublished} with unpublished hints: {dict(made.acts)}")
+        tell(f"{bus}: {DEATHS} deaths, {made.mortal.unpublished} with unpublished hints: {dict(made.acts)}")
         assert made.mortal.unpublished > DEATHS / 3
         assert len(made.acts) == 11, "each kind of hint is left"
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(SOAK_SECONDS + 600)
+@pytest.mark.parametrize("bus", ["PostgreSQL", "Valkey"])
 async def test_a_server_that_dies_loses_nothing_for_as_long_as_wanted(
-    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch, bus: str
 ) -> None:
     _shorten(monkeypatch)
     seed = int(os.environ.get("CHAT_SOAK_SEED") or secrets.randbelow(10**6))
-    deadline, deaths = time.monotonic() + SOAK_SECONDS, 0
+    deadline, deaths, unpublished = time.monotonic() + SOAK_SECONDS, 0, 0
     while time.monotonic() < deadline:
         tell(f"unpublished hints: CHAT_SOAK_SEED={seed}")
-        async with world(read_dsn, seed) as made:
+        async with world(read_dsn, seed, bus) as made:
             await _die(made, SOAK_DEATHS)
+            unpublished += made.mortal.unpublished
         seed, deaths = seed + 1, deaths + SOAK_DEATHS
-    tell(f"unpublished hints: {deaths} deaths")
+    tell(f"{bus}: {deaths} deaths, {unpublished} of them with unpublished hints")
 
 
+@pytest.mark.parametrize("bus", BUSES)
 async def test_what_a_killed_process_committed_arrives_within_ten_seconds(
-    postgres: PostgresCluster, migrated_template: str
+    postgres: PostgresCluster, migrated_template: str, bus: str
 ) -> None:
     database = postgres.create_database(migrated_template)
     dsn = postgres.dsn(database)
     # Its transactions commit, and the bus that it has to publish their hints by is not there.
     no_bus = {"CHAT_BUS_TYPE": "Valkey", "CHAT_BUS_URLS": f"valkey://127.0.0.1:{free_port()}"}
-    with ServerProcess(dsn, "survivor") as survivor, ServerProcess(dsn, "mortal", **no_bus) as mortal:
+    with (
+        running_bus(bus) as valkeys,
+        ServerProcess(dsn, "survivor", **bus_environment(valkeys)) as survivor,
+        ServerProcess(dsn, "mortal", **no_bus) as mortal,
+    ):
         survivor.wait_ready()
         mortal.wait_ready()
         ana, ben = await sign_in(survivor, "ana"), await sign_in(survivor, "ben")

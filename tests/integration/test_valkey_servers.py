@@ -15,11 +15,14 @@ from chatserver.storage.database import Database
 from tests.support.busfaults import bus_faults
 from tests.support.crowd import Crowd
 from tests.support.findings import tell
+from tests.support.registry import registered, registry_is_true
 from tests.support.server import ServerProcess
 from tests.support.valkey import ValkeyProcess, bus_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.integration
 
@@ -47,13 +50,8 @@ def processes(read_dsn: Callable[[], str], valkeys: list[ValkeyProcess]) -> Iter
         yield started
 
 
-def registered(valkeys: list[ValkeyProcess]) -> dict[int, set[str]]:
-    """The servers of each user, by their names without what distinguishes processes."""
-    return {
-        user_id: {name.rpartition(".")[0] for name in names}
-        for valkey in valkeys
-        for user_id, names in valkey.registry().items()
-    }
+def database_of(read_dsn: Callable[[], str]) -> str:
+    return read_dsn().rpartition("/")[2]
 
 
 async def until(done: Callable[[], bool]) -> None:
@@ -63,7 +61,7 @@ async def until(done: Callable[[], bool]) -> None:
 
 
 async def test_messages_arrive_without_a_notify(
-    read_dsn: Callable[[], str], processes: list[ServerProcess], valkeys: list[ValkeyProcess]
+    postgres: PostgresCluster, read_dsn: Callable[[], str], processes: list[ServerProcess], valkeys: list[ValkeyProcess]
 ) -> None:
     notified: list[str] = []
     database = await Database(read_dsn, server_name="listener", pool_size=1).open()
@@ -72,8 +70,7 @@ async def test_messages_arrive_without_a_notify(
         chance = random.Random(1)  # noqa: S311 - which server is met is no secret
         urls = [process.url for process in processes]
         async with Crowd(urls, size=SIZE, messages_per_second=4, chance=chance) as crowd:
-            user_ids = {person.user_id for person in crowd.people}
-            await until(lambda: registered(valkeys).keys() >= user_ids)
+            await registry_is_true(valkeys, postgres, database_of(read_dsn), crowd.user_ids)
             await until(lambda: len(crowd.acked_at) > 20 * SIZE)
             account = await crowd.finish()
             tell(f"{account} by Valkey, longest way to a recipient {crowd.longest_delivery_seconds():.1f} s")
@@ -92,26 +89,24 @@ async def test_the_registry_is_the_truth_after_a_server_was_killed(
     chance = random.Random(2)  # noqa: S311 - which server is met is no secret
     urls = [first.url, second.url]
     async with Crowd(urls, size=SIZE, messages_per_second=4, chance=chance) as crowd:
-        user_ids = {person.user_id for person in crowd.people}
         # From now on all are met by the second one.
         urls[:] = [second.url]
         first.signal(signal.SIGKILL)
         await asyncio.to_thread(first.wait, WAIT_SECONDS)
-        await until(lambda: all(registered(valkeys).get(user_id) == {"server-1"} for user_id in user_ids))
+        await until(lambda: registered(valkeys) == {("server-1", user_id) for user_id in crowd.user_ids})
         account = await crowd.finish()
     assert account.clean, account
 
 
 async def test_everything_arrives_whatever_happens_to_valkey(
-    processes: list[ServerProcess], valkeys: list[ValkeyProcess]
+    postgres: PostgresCluster, read_dsn: Callable[[], str], processes: list[ServerProcess], valkeys: list[ValkeyProcess]
 ) -> None:
     chance = random.Random(4)  # noqa: S311 - which server is met is no secret
     async with Crowd([process.url for process in processes], size=SIZE, messages_per_second=2, chance=chance) as crowd:
-        user_ids = {person.user_id for person in crowd.people}
         for fault in bus_faults(valkeys, seconds=FAULT_SECONDS):
             began = time.monotonic()
             await fault.happen()
-            await until(lambda: registered(valkeys).keys() >= user_ids)
+            await registry_is_true(valkeys, postgres, database_of(read_dsn), crowd.user_ids)
             await until(lambda: all(process.metric("chatserver_bus_connected") == 1 for process in processes))
             sent = len(crowd.acked_at)
             await until(lambda before=sent: len(crowd.acked_at) > before + SIZE)  # type: ignore[misc]
@@ -119,7 +114,6 @@ async def test_everything_arrives_whatever_happens_to_valkey(
             tell(f"{fault.name}: well after {time.monotonic() - began:.1f} s, longest way to a recipient {late:.1f} s")
         account = await crowd.finish()
     assert account.clean, account
-    assert registered(valkeys).keys() >= user_ids
 
 
 async def test_everything_arrives_while_servers_of_both_buses_serve(

@@ -11,8 +11,9 @@ import pytest
 from chatserver.model import Principal
 from chatserver.storage.messages import open_direct_chat
 from tests.support.devices import Socket, sign_in
-from tests.support.inprocess import Air, ChatServer, Wire
+from tests.support.inprocess import ChatServer, Wire
 from tests.support.people import sign_in as join
+from tests.support.playedbus import Air
 from tests.support.server import ServerProcess
 from tests.support.valkey import ValkeyProcess, bus_environment
 
@@ -77,7 +78,7 @@ async def test_presence_reaches_the_server_of_a_watcher_also_after_valkey_was_fl
 async def test_typing_is_published_once_it_is_known_who_the_members_are(read_dsn: Callable[[], str]) -> None:
     air = Air(read_dsn)
     await air.open()
-    server = ChatServer(read_dsn, "one", air, carries_rows=True)
+    server = ChatServer(read_dsn, "one", air, by_valkey=True)
     await server.start()
     published: list[tuple[tuple[int, int], frozenset[int] | None]] = []
 

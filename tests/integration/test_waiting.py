@@ -22,8 +22,9 @@ from chatserver.messaging.feed import FeedQuery
 from chatserver.model import ReceiptMark, SendMessage
 from chatserver.protocol import CLOSE_RESTART
 from chatserver.users import blocks
-from tests.support.inprocess import Air, ChatServer, Frame, Wire
+from tests.support.inprocess import ChatServer, Frame, Wire
 from tests.support.people import arrival, make_accounts, principal_of, sign_in
+from tests.support.playedbus import Air
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

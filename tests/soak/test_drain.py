@@ -24,6 +24,7 @@ from tests.support.flock import Flock, LeastConnections, fill_devices, histogram
 from tests.support.plainhttp import NO_TLS
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
+from tests.support.valkey import BUSES, bus_environment, running_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,13 @@ def dsn() -> Iterator[str]:
         yield dsn
 
 
+@pytest.fixture(params=BUSES)
+def bus(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The settings of the servers' bus."""
+    with running_bus(request.param) as valkeys:
+        yield bus_environment(valkeys)
+
+
 @pytest.mark.parametrize(
     "scale",
     [
@@ -71,7 +79,9 @@ def dsn() -> Iterator[str]:
         pytest.param(Scale(5000, 50, 8, 20, 5.0), id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
     ],
 )
-async def test_all_sockets_leave_a_draining_server_in_time_spread_and_lose_nothing(dsn: str, scale: Scale) -> None:
+async def test_all_sockets_leave_a_draining_server_in_time_spread_and_lose_nothing(
+    dsn: str, bus: dict[str, str], scale: Scale
+) -> None:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert files >= scale.sockets + SPARE_FILES, "raise the limit of open files (ulimit -n)"
     database = await Database(lambda: dsn, server_name="test").open()
@@ -88,6 +98,7 @@ async def test_all_sockets_leave_a_draining_server_in_time_spread_and_lose_nothi
                 CHAT_READINESS_NOTICE_SECONDS=scale.notice_seconds,
                 # Who leaves here leaves because of the drain.
                 CHAT_SHED_PERCENT_PER_SECOND=0,
+                **bus,
             )
             await asyncio.to_thread(stack.enter_context, server)
             return server

@@ -1,5 +1,7 @@
 """Real servers, real clients, real faults: every acknowledged message is at every recipient once and in order.
 
+After each fault Valkey's registry, where it is the bus, is compared with where users are connected.
+
 The smoke version runs each fault once; the soak, run by `make soak`, has many clients and goes on for
 CHAT_SOAK_SECONDS. CHAT_SOAK_SEED repeats a run's faults.
 """
@@ -25,11 +27,14 @@ from tests.support.faults import Faults
 from tests.support.findings import tell
 from tests.support.network import Network, private_network
 from tests.support.postgres import PostgresCluster
+from tests.support.registry import registry_is_true
 from tests.support.server import ServerProcess, migrate
-from tests.support.valkey import ValkeyProcess, bus_environment
+from tests.support.valkey import bus_environment, running_bus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from tests.support.valkey import ValkeyProcess
 
 SERVERS = 4
 FIRST_PORT = 8001
@@ -72,6 +77,7 @@ class Site:
 
     network: Network
     postgres: PostgresCluster
+    database: str
 
 
 @pytest.fixture
@@ -82,7 +88,8 @@ def site() -> Iterator[Site]:
             network = stack.enter_context(private_network())
         except PermissionError as error:
             pytest.skip(f"dropping packets needs root: {error}")
-        yield Site(network, stack.enter_context(PostgresCluster()))
+        postgres = stack.enter_context(PostgresCluster())
+        yield Site(network, postgres, postgres.create_database())
 
 
 @pytest.fixture
@@ -97,24 +104,20 @@ def chance() -> random.Random:
 def valkeys(request: pytest.FixtureRequest, site: Site) -> Iterator[list[ValkeyProcess]]:
     """The bus of the servers: none of these, or two that share the users."""
     del site  # only first: Valkey is in its network
-    with ExitStack() as stack:
-        count = 2 if request.param == "Valkey" else 0
-        yield [stack.enter_context(ValkeyProcess()) for _ in range(count)]
+    with running_bus(request.param) as valkeys:
+        yield valkeys
 
 
 @asynccontextmanager
 async def serving(
-    postgres: PostgresCluster, valkeys: Sequence[ValkeyProcess], count: int = SERVERS
+    site: Site, valkeys: Sequence[ValkeyProcess], count: int = SERVERS
 ) -> AsyncIterator[tuple[list[ServerProcess], DatabaseProxy]]:
     """Servers on one database, with a proxy between that can swallow the bus."""
-    database = await asyncio.to_thread(postgres.create_database)
-    await asyncio.to_thread(migrate, postgres.dsn(database))
-    async with DatabaseProxy(postgres.port) as proxy:
+    await asyncio.to_thread(migrate, site.postgres.dsn(site.database))
+    async with DatabaseProxy(site.postgres.port) as proxy:
+        dsn, bus = proxy.dsn(site.database), bus_environment(valkeys)
         servers = [
-            ServerProcess(
-                proxy.dsn(database), f"server-{number}", CHAT_HTTP_PORT=FIRST_PORT + number, **bus_environment(valkeys)
-            )
-            for number in range(count)
+            ServerProcess(dsn, f"server-{number}", CHAT_HTTP_PORT=FIRST_PORT + number, **bus) for number in range(count)
         ]
         with ExitStack() as stack:
             await asyncio.gather(*(asyncio.to_thread(stack.enter_context, server) for server in servers))
@@ -138,7 +141,7 @@ async def test_every_acknowledged_message_is_at_every_recipient_once_and_in_orde
     scale: Scale,
 ) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", scale.ping_seconds)
-    async with serving(site.postgres, valkeys) as (servers, proxy):
+    async with serving(site, valkeys) as (servers, proxy):
         faults = Faults(servers, site.postgres, proxy, site.network, chance=chance, seconds=scale.fault_seconds)
         urls = [server.url for server in servers]
         async with Crowd(
@@ -146,12 +149,13 @@ async def test_every_acknowledged_message_is_at_every_recipient_once_and_in_orde
         ) as crowd:
             started = time.monotonic()
             while True:
-                planned = [*faults.plan(), *bus_faults(valkeys, seconds=scale.fault_seconds)]
+                planned = [*faults.plan(), *bus_faults(valkeys, seconds=scale.fault_seconds, network=site.network)]
                 chance.shuffle(planned)
                 for fault in planned:
                     begun = time.monotonic()
                     await fault.happen()
                     tell(f"soak: {begun - started:5.1f} s: {fault.name}, mended after {time.monotonic() - begun:.1f} s")
+                    await registry_is_true(valkeys, site.postgres, site.database, crowd.user_ids)
                     await asyncio.sleep(chance.uniform(0.2, 1))
                 if time.monotonic() - started >= scale.soak_seconds:
                     break
@@ -174,7 +178,7 @@ async def test_every_acknowledged_message_is_at_every_recipient_once_and_in_orde
 async def test_idle_recipients_get_every_message_though_the_bus_is_a_black_hole(
     site: Site, valkeys: list[ValkeyProcess], chance: random.Random, seconds: float
 ) -> None:
-    async with serving(site.postgres, valkeys, 2) as (servers, proxy):
+    async with serving(site, valkeys, 2) as (servers, proxy):
         urls = [server.url for server in servers]
         async with Crowd(urls, size=8, messages_per_second=1, chance=chance) as crowd:
             connections = [list(device.live.closes) for device in crowd.devices]

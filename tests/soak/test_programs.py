@@ -18,6 +18,7 @@ from tests.support.clientproxy import ClientProxy
 from tests.support.findings import tell
 from tests.support.postgres import PostgresCluster
 from tests.support.server import ServerProcess, migrate
+from tests.support.valkey import bus_environment, running_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,12 +165,16 @@ def postgres() -> Iterator[PostgresCluster]:
         yield cluster
 
 
-async def test_a_bot_a_bridge_and_a_monitor_over_everything_that_fails(postgres: PostgresCluster) -> None:
+@pytest.mark.parametrize("bus", ["PostgreSQL", "Valkey"])
+async def test_a_bot_a_bridge_and_a_monitor_over_everything_that_fails(postgres: PostgresCluster, bus: str) -> None:
     dsn = postgres.dsn(postgres.create_database())
     migrate(dsn)
     async with contextlib.AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(ClientProxy())
-        one, two, three = (stack.enter_context(ServerProcess(dsn, name)) for name in ("one", "two", "three"))
+        settings = bus_environment(stack.enter_context(running_bus(bus)))
+        one, two, three = (
+            stack.enter_context(ServerProcess(dsn, name, **settings)) for name in ("one", "two", "three")
+        )
         proxy.servers = [one, two]
         for server in (one, two, three):
             server.wait_ready()

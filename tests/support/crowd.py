@@ -115,6 +115,11 @@ class Crowd:
         self._stopped = asyncio.Event()
 
     @property
+    def user_ids(self) -> set[int]:
+        """All of them."""
+        return {person.user_id for person in self.people}
+
+    @property
     def devices(self) -> list[Device]:
         """All devices of all."""
         return [device for person in self.people for device in person.devices]

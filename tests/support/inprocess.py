@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,127 +10,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 from chatserver.closing import End
 from chatserver.errors import ChatError, InternalError
 from chatserver.fanout.connection import ClientConnection
-from chatserver.fanout.valkey.addressing import addressed
-from chatserver.hints import HINT_CHANNEL, Hint
 from chatserver.metrics import Metrics
 from chatserver.settings import read_settings
 from chatserver.socket.conversation import Conversation
-from chatserver.storage.database import Database
-from chatserver.storage.publishing import notify
 from chatserver.transport.upkeep import Sockets
 from chatserver.transport.websocket import Socket
 from chatserver.wiring import make_context
+from tests.support.playedbus import PlayedBus
 from tests.support.server import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from chatserver.fanout.rendered_rows import RenderedRows
+    from chatserver.hints import Hint
     from chatserver.http.context import Context
     from chatserver.model import Principal
-    from chatserver.storage.listener import Listener
+    from tests.support.playedbus import Air
 
 POOL_SIZE = 4
-PUBLISHED_SECONDS = 10.0
 Frame = dict[str, Any]
-
-
-class Air:
-    """Where every NOTIFY of the database is heard, once; what servers get of it, and when, the test decides.
-
-    Attributes:
-        databases: of others than servers whose hints are waited for.
-    """
-
-    def __init__(self, read_dsn: Callable[[], str]) -> None:
-        self._database = Database(read_dsn, server_name="air", pool_size=1)
-        self._numbers = itertools.count(1)
-        self._marks: dict[str, asyncio.Event] = {}
-        self._listener: Listener | None = None
-        self.servers: list[ChatServer] = []
-        self.databases: list[Database] = []
-
-    async def open(self) -> None:
-        """Begin to listen."""
-        await self._database.open()
-        self._listener = await self._database.listen(self._hear)
-
-    async def close(self) -> None:
-        """Listen no more."""
-        if self._listener is not None:
-            self._listener.close()
-        await self._database.close()
-
-    def _hear(self, payload: str) -> None:
-        if payload in self._marks:
-            self._marks.pop(payload).set()
-            return
-        self.pass_on(payload)
-
-    def pass_on(self, payload: str | bytes) -> None:
-        """Have all servers get a hint that listen."""
-        for server in self.servers:
-            if server.bus.listening:
-                server.bus.waiting.append(Hint.decode(payload))
-
-    async def catch_up(self) -> None:
-        """Return when everything that is committed by now has been heard, except what servers hold back."""
-        for database in (*self.databases, *(server.database for server in self.servers)):
-            await published(database)
-        mark = f"mark {next(self._numbers)}"
-        heard = self._marks[mark] = asyncio.Event()
-        await self._database.execute("SELECT pg_notify($1, $2)", HINT_CHANNEL, mark)
-        await heard.wait()
-
-
-async def published(database: Database) -> None:
-    """Return when the hints of all that is committed through a database are published."""
-    async with asyncio.timeout(PUBLISHED_SECONDS):
-        while database.hints.unpublished_since() is not None:
-            await asyncio.sleep(0.0005)
-
-
-class PlayedBus:
-    """One server's end of the bus (`chatserver.fanout.bus.Bus`).
-
-    Args:
-        database: the server's, whose NOTIFY is used.
-        air: what passes on.
-        rendered: messages that hints carry, as by Valkey, instead of a NOTIFY; None: by NOTIFY.
-
-    Attributes:
-        waiting: hints that were sent and have not reached the server.
-        listening: False: the connection is lost, and the server knows it.
-    """
-
-    def __init__(self, database: Database, air: Air, rendered: RenderedRows | None = None) -> None:
-        self.waiting: list[Hint] = []
-        self.listening = True
-        self._database = database
-        self._air = air
-        self._rendered = rendered
-
-    def is_healthy(self) -> bool:
-        """As of `Bus`."""
-        return self.listening
-
-    async def publish(self, hints: Sequence[Hint]) -> None:
-        """As of `Bus`."""
-        if self._rendered is None:
-            await notify(self._database, hints)
-            return
-        for hint in hints:
-            for part in addressed(hint, lambda _: None, self._rendered.take):
-                self._air.pass_on(part.hint.encode_with_rows())
-
-    async def register(self, user_ids: Collection[int]) -> None:
-        """As of `Bus`."""
-
-    async def register_watched(self, user_ids: Collection[int]) -> None:
-        """As of `Bus`."""
-
-    async def run(self) -> None:
-        """As of `Bus`; nothing is to be done, since hints are handed over by hand."""
 
 
 class ChatServer:
@@ -141,22 +38,26 @@ class ChatServer:
         read_dsn: of the database.
         name: of the server.
         air: where hints are heard.
-        carries_rows: its hints carry small messages, as by Valkey.
+        by_valkey: its hints go to the servers concerned and carry small messages.
 
     Attributes:
         failures: what no test may see: errors that are nobody's answer.
         refusals: codes of errors that callers were told.
     """
 
-    def __init__(self, read_dsn: Callable[[], str], name: str, air: Air, *, carries_rows: bool = False) -> None:
+    def __init__(self, read_dsn: Callable[[], str], name: str, air: Air, *, by_valkey: bool = False) -> None:
         # Nobody listens there: the bus is played.
-        bus = {"CHAT_BUS_TYPE": "Valkey", "CHAT_BUS_URLS": "valkey://127.0.0.1:1"} if carries_rows else {}
+        bus = {"CHAT_BUS_TYPE": "Valkey", "CHAT_BUS_URLS": "valkey://127.0.0.1:1"} if by_valkey else {}
         variables = environment(read_dsn(), CHAT_SERVER_NAME=name, CHAT_DATABASE_POOL_SIZE=POOL_SIZE, **bus)
         self.context = make_context(read_settings(variables), Metrics())
         self.database = self.context.database
-        self.bus = PlayedBus(self.database, air, self.context.deliverer.own_batches._rendered)
+        deliverer = self.context.deliverer
+        self.bus = PlayedBus(self.database, air, self.context.hub, deliverer.own_batches._rendered)
         self.context.bus = self.bus
-        if carries_rows:
+        # Instead of those of the bus that nobody listens to.
+        deliverer.arrivals._register = self.bus.register
+        deliverer.watches._register = self.bus.register_watched
+        if by_valkey:
             self.database.hints.publish_by(self.bus.publish)
         self.failures: list[BaseException] = []
         self.refusals: list[str] = []
@@ -222,14 +123,15 @@ class ChatServer:
             self.hear(self.bus.waiting.pop(0))
 
     def lose_bus(self) -> None:
-        """Lose the connection of LISTEN, and what was on the way with it."""
+        """Lose the connection of the bus, and what was on the way with it."""
         self.bus.listening = False
         self.bus.waiting.clear()
 
     def regain_bus(self) -> None:
-        """Listen again, on a new connection that tells nothing of what was before."""
+        """Listen again, on a new connection that tells nothing of what was before, after registering everybody."""
         self.bus.listening = True
         self.bus.waiting.clear()
+        self.bus.register_all()
         self.context.deliverer.recovery.hints_were_missed()
 
 

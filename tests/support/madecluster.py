@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -14,6 +14,7 @@ from tests.support.cluster import ROOT, Cluster, run, until
 from tests.support.clusterapi import connected
 from tests.support.findings import tell
 from tests.support.nodes import Nodes
+from tests.support.valkey import BUSES
 
 NAME = "e2e"
 """`make up NAME=e2e NODES=2`: its own Kubernetes, so that tests never touch the one a user works with."""
@@ -22,6 +23,10 @@ NODES = 2
 
 UP_SECONDS = 35 * 60
 """With empty caches Kubernetes itself is built."""
+
+
+CHANGED_SECONDS = 420
+"""Until the chatservers have another bus: a quarter of them at a time, each within its drain."""
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +67,21 @@ async def cluster(made: Cluster) -> Cluster:
     await until(lambda: _scaled(made), "the default two servers run", 120)
     await made.ready()
     return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=BUSES)
+async def bus(made: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The bus of `demo` for all tests of a file about faults, which run with each in turn."""
+    if request.param == "PostgreSQL":
+        yield request.param
+        return
+    await made.patch({"bus": {"type": request.param}})
+    try:
+        await made.settled(CHANGED_SECONDS)
+        yield request.param
+    finally:
+        await made.patch({"bus": None})
+        await made.settled(CHANGED_SECONDS)
 
 
 async def _control_plane_address(made: Cluster) -> str:

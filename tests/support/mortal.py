@@ -13,10 +13,10 @@ from chatserver.messaging import changes, groups
 from chatserver.model import Principal, ReceiptMark
 from chatserver.storage import presence
 from chatserver.storage.messages import open_direct_chat
-from chatserver.storage.publishing import HintPublisher, notify
+from chatserver.storage.publishing import HintPublisher
 from chatserver.users.blocks import set_block
 from chatserver.users.users import ProfileChange, update_profile
-from tests.support.inprocess import Air, ChatServer, Frame, Wire
+from tests.support.inprocess import ChatServer, Frame, Wire
 from tests.support.people import Server, sign_in
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from chatserver.hints import Hint
+    from tests.support.playedbus import Air
+
 USERS = 4
 ARRIVES_SECONDS = 30.0
 """Far beyond what a sweep takes whose periods are shortened."""
@@ -40,13 +42,17 @@ class Mortal:
     Args:
         server: its storage, which all of its lives share.
         chance: decides which.
+        publish: sends hints.
 
     Attributes:
         deaths: how many lives it had; `unpublished`: how many of them left something.
     """
 
-    def __init__(self, server: Server, chance: random.Random) -> None:
+    def __init__(
+        self, server: Server, chance: random.Random, publish: Callable[[Sequence[Hint]], Awaitable[None]]
+    ) -> None:
         self.server = server
+        self._send = publish
         self.deaths = 0
         self.unpublished = 0
         self._chance = chance
@@ -54,7 +60,7 @@ class Mortal:
 
     async def _publish(self, hints: Sequence[Hint]) -> None:
         if self._chance.random() < 1 / 3:
-            await notify(self.server.database, hints)
+            await self._send(hints)
         else:
             await asyncio.Event().wait()
 

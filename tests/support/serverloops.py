@@ -6,17 +6,21 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from chatserver import loops, supervision
 from chatserver.accounts import deletion
 from chatserver.accounts.code_senders import CodeMessage
+from chatserver.errors import ChatError, ServiceUnavailable
 from chatserver.fanout import bus, delivery, recovery, sweeping
 from chatserver.fanout import presence as presence_service
+from chatserver.fanout.valkey import node
+from chatserver.fanout.valkey.bus import ValkeyBus
 from chatserver.fleet import balancing, health, housekeeping, proxies
 from chatserver.fleet.health import Health
 from chatserver.hints import Hint
+from chatserver.limits import sharing
 from chatserver.messaging import groups, writer
 from chatserver.messaging.pending import Pending
 from chatserver.metrics import Metrics
@@ -33,15 +37,16 @@ from tests.support.injection import within
 from tests.support.inprocess import Wire
 from tests.support.people import Server, running_server, sign_in
 from tests.support.server import environment
+from tests.support.valkey import bus_environment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 
     import pytest
 
-    from chatserver.errors import ChatError
     from chatserver.http.context import Context
     from chatserver.model import SentMessage
+    from tests.support.valkey import ValkeyProcess
 
 HAPPENS_SECONDS = 10.0
 """Far beyond what any of the work takes."""
@@ -55,6 +60,8 @@ END = "end"
 PERIODS: dict[Any, tuple[str, ...]] = {
     supervision: ("RESTART_SECONDS", "RESTART_MAX_SECONDS"),
     bus: ("WATCH_SECONDS",),
+    node: ("WATCH_SECONDS", "RETRY_SECONDS", "REFRESH_SECONDS"),
+    sharing: ("REPORT_SECONDS",),
     delivery: ("RETRY_SECONDS",),
     recovery: ("RECOVER_SECONDS", "RETRY_SECONDS"),
     presence_service: ("PRESENCE_SECONDS", "COMPARE_SECONDS"),
@@ -79,7 +86,7 @@ class LoopedServer:
         context: its parts.
     """
 
-    def __init__(self, context: Context, other: Server, gateway: Gateway) -> None:
+    def __init__(self, context: Context, other: Server, gateway: Gateway, valkeys: Sequence[ValkeyProcess]) -> None:
         self.context = context
         self._other = other
         self._gateway = gateway
@@ -88,7 +95,7 @@ class LoopedServer:
         self._ids: dict[str, int] = {}
         self._wires: dict[str, Wire] = {}
         self.works: dict[str, Callable[[], Awaitable[None]]] = {
-            "bus": self._hears,
+            **({"bus": self._hears_valkey, "limits": self._shares_limits} if valkeys else {"bus": self._hears}),
             "delivery": self._delivers,
             "recovery": self._recovers,
             "presence": self._writes_presence,
@@ -135,6 +142,43 @@ class LoopedServer:
         await _until_async(is_heard, 0)
         pinged_at = alive._alive_at
         await _until(lambda: alive._alive_at is not None and alive._alive_at != pinged_at)
+
+    async def _hears_valkey(self) -> None:
+        heard, valkey_bus = self.context.metrics.delivery.bus_hints, self.context.bus
+        assert isinstance(valkey_bus, ValkeyBus)
+        await _until(valkey_bus.is_healthy)
+        before = heard.value
+
+        async def is_heard(_: int) -> bool:
+            with suppress(ServiceUnavailable):
+                await valkey_bus.publish([Hint("other", profiles=(0,))])
+            return heard.value > before
+
+        await _until_async(is_heard, 0)
+        # NOTIFY, and each Valkey.
+        listening: list[bus.PostgresBus | node.Node] = [valkey_bus._postgres, *valkey_bus._nodes]
+        before_at = [one._alive_at for one in listening]
+        await _until(lambda: all(one._alive_at not in {None, at} for one, at in zip(listening, before_at, strict=True)))
+
+    async def _shares_limits(self) -> None:
+        assert self.context.limit_sharing is not None
+        device_id, buckets = next(self._numbers), self.context.limit_sharing._buckets["device"]
+        learned: list[object] = []
+        learn = buckets.learn
+
+        def note(key: Hashable, sent_at: float, busy_seconds: float) -> None:
+            learned.append(key)
+            learn(key, sent_at, busy_seconds)
+
+        async def is_counted(device_id: int) -> bool:
+            # A report that fails is not repeated.
+            with suppress(ChatError):
+                self.context.limits.check_request(device_id, time.monotonic())
+            return device_id in learned
+
+        buckets.learn = note  # type: ignore[method-assign]
+        await _until_async(is_counted, device_id)
+        buckets.learn = learn  # type: ignore[method-assign]
 
     async def _delivers(self) -> None:
         name = f"group {next(self._numbers)}"
@@ -283,9 +327,15 @@ class _Looked(Socket):
 
 @asynccontextmanager
 async def looped_server(
-    read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch, *names: str
+    read_dsn: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    *names: str,
+    valkeys: Sequence[ValkeyProcess] = (),
 ) -> AsyncIterator[LoopedServer]:
-    """Run the loops of a server whose rounds take no time, with users of these names who are connected."""
+    """Run the loops of a server whose rounds take no time, with users of these names who are connected.
+
+    With Valkeys as its bus, it counts rate limits with other servers.
+    """
     for module, periods in PERIODS.items():
         for period in periods:
             monkeypatch.setattr(module, period, TURN_SECONDS)
@@ -298,10 +348,11 @@ async def looped_server(
             CHAT_OTP_SENDER="Webhook",
             CHAT_OTP_WEBHOOK_URL=gateway.url,
             CHAT_OTP_WEBHOOK_SECRET="a key that only tests use",
+            **(bus_environment(valkeys) | {"CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": "600"} if valkeys else {}),
         )
         context = make_context(read_settings(configured), Metrics())
         async with running_server(read_dsn, "other") as other:
-            server = LoopedServer(context, other, gateway)
+            server = LoopedServer(context, other, gateway, valkeys)
             monkeypatch.setattr(loops, "resolve", server.resolve)
             with within(END):
                 async with loops.running(context):

@@ -11,15 +11,16 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import hiredis
+import pytest
 
 from tests.support.debian import unpacked
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from chatserver.fanout.valkey.bus import ValkeyBus
 
@@ -30,6 +31,10 @@ PACKAGES = (
 """The program and all that it links against."""
 
 START_SECONDS = 30
+
+BUSES: Final = ("PostgreSQL", pytest.param("Valkey", marks=pytest.mark.soak))
+"""Parameters of a test that is about a fault for which the bus matters: `make test` has the case of each fault with
+PostgreSQL as the bus, and those of Valkey itself."""
 
 
 def program() -> Path:
@@ -141,6 +146,13 @@ class ValkeyProcess:
         """Return the servers of each user, or with `watched` those where somebody watches the user."""
         keys = self.call("KEYS", f"chat:{kind}:*")
         return {int(key.rpartition(":")[2]): set(self.call("SMEMBERS", key)) for key in keys}
+
+
+@contextlib.contextmanager
+def running_bus(kind: str) -> Iterator[list[ValkeyProcess]]:
+    """Run a bus of this type: two Valkeys that share the users, or none with PostgreSQL."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(ValkeyProcess()) for _ in range(2 if kind == "Valkey" else 0)]
 
 
 def bus_environment(valkeys: Sequence[ValkeyProcess]) -> dict[str, str]:

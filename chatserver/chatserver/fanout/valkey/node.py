@@ -185,6 +185,8 @@ class Node:
                     refresh_at = time.monotonic() + REFRESH_SECONDS
                     await self._add_all(link)
                 await self._beat(link)
+            # Not lost in the task, should it have failed.
+            closed.result()
         finally:
             closed.cancel()
 
