@@ -211,7 +211,7 @@ def _meet(others: Others, settings: Settings, bus: Bus, deliverer: Deliverer, wr
 def _share_limits(settings: Settings, metrics: Metrics, bus: Bus) -> LimitSharing | None:
     if not isinstance(bus, ValkeyBus):
         return None
-    metrics.requests.limits_shared.set_function(bus.limit_counts.is_counting)
+    metrics.requests.limits_shared.labels().set_function(bus.limit_counts.is_counting)
     return LimitSharing(bus.limit_counts.count, settings.secret_key)
 
 

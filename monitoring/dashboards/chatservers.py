@@ -113,17 +113,19 @@ _BUS = Row(
         Panel(
             title="Lost bus connections, recovered gaps, notifications sent for others",
             shows="In the last 5 minutes: how often a server lost its connection to the bus, how many messages it "
-            "found only by comparing chats, late, and how many notifications it sent for a server that ended before.",
+            "found only by comparing chats, late, and how many notifications it sent for a server that ended before; "
+            "and 1 while it counts rate limits for itself, although Valkey is the bus.",
             normal="0. Gaps without lost connections: notifications disappear on the way. Notifications for others: "
-            "a server was killed, or commits had unknown outcomes.",
+            "a server was killed, or commits had unknown outcomes. Limits alone: Valkey does not answer, or refuses.",
             unit=Unit.COUNT,
             queries=(
                 Query(total(increase("chatserver_bus_losses_total", over="5m"), "pod"), f"{POD} lost"),
                 Query(total(increase("chatserver_gaps_healed_total", over="5m"), "pod"), f"{POD} recovered"),
                 Query(total(increase("chatserver_hints_swept_total", over="5m"), "pod"), f"{POD} for others"),
                 Query(total(increase("chatserver_bus_gaps_total", over="5m"), "pod"), f"{POD} Valkey lost"),
+                Query(f"max by (pod) (1 - {of('chatserver_limits_shared')})", f"{POD} limits alone"),
             ),
-            alerts=("ChatBusLost", "ChatBusGaps", "ChatNotificationsLost"),
+            alerts=("ChatBusLost", "ChatBusGaps", "ChatLimitsNotShared", "ChatNotificationsLost"),
         ),
         Panel(
             title="Clients that read too slowly",

@@ -22,6 +22,18 @@ GROUPS = (
                 "second. Valkey was flushed or evicts keys, or messages get lost on the way to it.",
             ),
             Alert(
+                "ChatLimitsNotShared",
+                Severity.TICKET,
+                "min by (namespace, chatcluster) (chatserver_limits_shared) == 0\n"
+                "unless\n"
+                "min by (namespace, chatcluster) (chatserver_bus_connected) == 0",
+                "5m",
+                f"Rate limits of {CHAT} do not count across its servers",
+                "A chatserver is connected to Valkey, which refuses to count rate limits, so the server counts for "
+                "itself: a client that reaches several servers has the limit of each of them. Nobody is rejected "
+                "because of it. With bus External, the ACL user probably lacks +pttl or +set.",
+            ),
+            Alert(
                 "ChatBusMemory",
                 Severity.TICKET,
                 "max by (namespace, chatcluster, pod) (valkey_memory_used_bytes / (valkey_memory_max_bytes > 0)) > 0.8",

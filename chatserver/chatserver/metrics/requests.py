@@ -18,7 +18,7 @@ class RequestMetrics:
 
     Attributes:
         answered: by route template, method and status.
-        limits_shared: 1 or 0.
+        limits_shared: one gauge, where there is something to share the limits by.
         seconds: by route template and method, without long polls.
     """
 
@@ -41,10 +41,12 @@ class RequestMetrics:
             [(limit,) for limit in LIMITS],
         )
 
-        self.limits_shared = families.gauge(
+        self.limits_shared = families.gauges(
             "chatserver_limits_shared",
             "1 while the rate limits of users, devices and addresses count across servers, by Valkey; 0 while each"
-            " server counts for itself: Valkey does not answer, or the bus is PostgreSQL",
+            " server counts for itself, because Valkey does not answer or refuses to count; no series with bus"
+            " PostgreSQL",
+            (),
         )
 
     def count_limited(self, limit: str) -> None:

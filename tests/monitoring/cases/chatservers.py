@@ -64,6 +64,25 @@ CASES = [
         steps=(20, 20, 40),
     ),
     Case(
+        "ChatLimitsNotShared",
+        ("ticket",),
+        {
+            'chatserver_limits_shared{pod="a"}': gauge(1, 1),
+            'chatserver_limits_shared{pod="b"}': gauge(1, 0),
+            'chatserver_bus_connected{pod="b"}': gauge(1, 1),
+        },
+        brief=4,
+    ),
+    # Whoever is not connected to Valkey is another alert's.
+    Case(
+        "ChatLimitsNotShared",
+        ("ticket",),
+        {
+            'chatserver_limits_shared{pod="a"}': gauge(1, 0, 0),
+            'chatserver_bus_connected{pod="a"}': gauge(1, 1, 0),
+        },
+    ),
+    Case(
         "ChatBusMemory",
         ("ticket",),
         {
