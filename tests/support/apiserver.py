@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from localcluster import toolchain
 from localcluster.progress import Stage
+from tests.support import orphans
 from tests.support.admin import Admin, connection
 from tests.support.ports import free_ports
 
@@ -110,6 +111,8 @@ class ApiServer:
     @contextlib.contextmanager
     def controllers(self, *names: str, options: Sequence[str] = ()) -> Iterator[int]:
         """Run some of Kubernetes' own controllers, by the controller manager's names; gives the process's id."""
+        # Else they would make pods for what all tests before have left: half a minute of CPU.
+        orphans.collect(self.client)
         with process(
             self.folder / CONTROLLERS_LOG,
             str(self.controller_manager),
@@ -117,7 +120,7 @@ class ApiServer:
             f"--controllers={','.join(names)}",
             "--leader-elect=false",
             "--secure-port=0",
-            # They see what all tests before have left, too: at 20 requests a second that takes minutes.
+            # What a test waits for is theirs: at 20 requests a second that takes long.
             "--kube-api-qps=1000",
             "--kube-api-burst=2000",
             *options,
