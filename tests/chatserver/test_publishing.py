@@ -132,7 +132,7 @@ def test_the_slot_of_an_unknown_outcome_is_not_written_again(error: BaseExceptio
     assert leaving.slot is not None
     number = leaving.slot.number
     publisher.failed(leaving, error)
-    assert publisher.uncertain.is_set() is not is_known
+    assert publisher.wake.is_set() is not is_known
     assert (publisher.slots.take().number == number) is is_known
     assert publisher.slots.take_uncertain() == (set() if is_known else {number})
 
@@ -207,7 +207,7 @@ async def test_after_a_notifying_transaction_failed_none_notifies_until_a_public
     # PostgreSQL's queue of notifications is full.
     with pytest.raises(Contended), publisher.leaving(1):
         raise error_of("54000", None)
-    assert not publisher.uncertain.is_set()
+    assert not publisher.wake.is_set()
     assert store(publisher, rows(1, 1)) is not None
     gate.answer(error_of("54000", None), None)
     await until_published(publisher)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SWEEP_SECONDS = 2.0
-"""Seconds between two sweeps, one statement each. A server clears its own published slots after at most two of them."""
+SWEEP_SECONDS = 2.5
+"""Longest time between two rounds: usually each probe of the listening connection begins one (``bus.WATCH_SECONDS``).
+A server clears its own published slots after at most two of them."""
 
 STALE_SECONDS = 5.0
 """Seconds after which a hint counts as left: the slots of a server that runs are younger. With the time until the next
@@ -46,30 +47,34 @@ class HintSweep:
     def __init__(self, database: Database, metrics: DeliveryMetrics) -> None:
         self._database = database
         self._hints = database.hints
+        self._looks = database.looks
         self._metrics = metrics
 
     async def run(self) -> None:
         """Sweep until cancelled; at once when a transaction of this server has an unknown outcome."""
+        self._looks.stale_seconds = STALE_SECONDS
         while True:
             try:
-                await self.sweep()
+                await self._sweep()
             except ServiceUnavailable:
                 log.warning("hints_wait_for_database")
                 await asyncio.sleep(SWEEP_SECONDS)
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):
-                    await self._hints.uncertain.wait()
+                    await self._hints.wake.wait()
 
-    async def sweep(self) -> None:
+    async def _sweep(self) -> None:
         """Clear the slots of this server that are published, and publish what was left.
 
         Raises:
             ServiceUnavailable: the database or the bus is unavailable.
         """
         await self._clear(self._hints.slots.take_idle())
-        self._hints.uncertain.clear()
+        self._hints.wake.clear()
         uncertain = self._hints.slots.take_uncertain()
+        if self._looks.take() and not uncertain:
+            return
         try:
             left = await hint_sweep.claim(
                 self._database, self._hints.slots.owner, uncertain, stale_seconds=STALE_SECONDS

@@ -17,6 +17,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.storage.calls import CallTimes
+from chatserver.storage.hint_sweep import Looks
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
 from chatserver.storage.publishing import HintPublisher, notify
@@ -86,6 +87,7 @@ class Database:
 
     Attributes:
         hints: publishes what transactions committed for other servers to hear.
+        looks: what probes of the listening connection see.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Database:
     ) -> None:
         self.server_name = server_name
         self.hints = HintPublisher(server_name, partial(notify, self), by_notify=True)
+        self.looks = Looks(self.hints.wake)
         self._read_dsn = read_dsn
         self._read_listen_dsn = read_listen_dsn or read_dsn
         self._pooled = pooled
@@ -280,7 +283,7 @@ class Database:
                     application_name=f"chatserver {self.server_name} listen",
                     command_timeout=STATEMENT_SECONDS,
                 )
-                listener = Listener(connection, _is_outage)
+                listener = Listener(connection, _is_outage, self.looks)
                 await listener.start(on_payload)
                 return listener
         except BaseException as error:

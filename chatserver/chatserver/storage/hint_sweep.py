@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Collection, Sequence
 
     from chatserver.storage.database import Connection, Database
@@ -14,6 +15,34 @@ CLAIM_SECONDS = 2.0
 
 MOST_SLOTS = 500
 """Slots that are read at once."""
+
+
+class Looks:
+    """What the probes of the listening connection see beside the clock: whether hints were left.
+
+    A server that has nothing to do has only these probes, and no sweeps.
+
+    Args:
+        wake: set at each look.
+
+    Attributes:
+        stale_seconds: age at which any slot counts as left; None: nobody sweeps, and the table may not be there.
+    """
+
+    def __init__(self, wake: asyncio.Event) -> None:
+        self.stale_seconds: float | None = None
+        self._wake = wake
+        self._are_none_left = False
+
+    def saw(self, *, left: bool) -> None:
+        """Take what a probe has seen."""
+        self._are_none_left = not left
+        self._wake.set()
+
+    def take(self) -> bool:
+        """Return whether there was a look since the last call, and the last one saw no hint that was left."""
+        taken, self._are_none_left = self._are_none_left, False
+        return taken
 
 
 class LeftHint(NamedTuple):

@@ -12,11 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chatserver.storage.database import OwnConnection
+    from chatserver.storage.hint_sweep import Looks
 
 PING_SECONDS: Final = 5.0
 """Seconds within which a healthy PostgreSQL answers."""
 
 _CLOCK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+# As hint_sweep.claim finds them.
+_CLOCK_AND_LEFT: Final = (
+    _CLOCK + ", EXISTS (SELECT FROM hint_slots s WHERE s.written_at < now() - make_interval(secs => $1))"
+)
 
 
 class Listener:
@@ -25,11 +31,13 @@ class Listener:
     Args:
         connection: owned by the listener from here on.
         is_outage: whether an error means that PostgreSQL is unavailable.
+        looks: gets what probes see.
     """
 
-    def __init__(self, connection: OwnConnection, is_outage: Callable[[Exception], bool]) -> None:
+    def __init__(self, connection: OwnConnection, is_outage: Callable[[Exception], bool], looks: Looks) -> None:
         self._connection = connection
         self._is_outage = is_outage
+        self._looks = looks
         self._closed = asyncio.Event()
         connection.add_termination_listener(self._on_end)
 
@@ -56,13 +64,20 @@ class Listener:
         """
         try:
             async with asyncio.timeout(PING_SECONDS):
-                seconds: float = await self._connection.fetchval(_CLOCK)
+                return await self._probe()
         except Exception as error:
             if not self._is_outage(error):
                 raise
             self.close()
             raise ServiceUnavailable from error
-        return seconds
+
+    async def _probe(self) -> float:
+        stale_seconds = self._looks.stale_seconds
+        if stale_seconds is None:
+            return float(await self._connection.fetchval(_CLOCK))
+        [(seconds, left)] = await self._connection.fetch(_CLOCK_AND_LEFT, stale_seconds)
+        self._looks.saw(left=left)
+        return float(seconds)
 
     def close(self) -> None:
         """Terminate the connection."""

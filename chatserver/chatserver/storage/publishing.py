@@ -74,12 +74,12 @@ class HintPublisher:
 
     Attributes:
         slots: where transactions leave hints.
-        uncertain: set when a transaction may or may not be committed: its slot says which.
+        wake: set when slots may have to be read: a transaction may or may not be committed, or a probe has looked.
     """
 
     def __init__(self, server_name: str, publish: Publish, *, by_notify: bool = False) -> None:
         self.slots = HintSlots(server_name)
-        self.uncertain = asyncio.Event()
+        self.wake = asyncio.Event()
         self._publish = publish
         self._by_notify = by_notify
         # Of what is stored, with the slots; and what is lost when it cannot be sent at once.
@@ -158,7 +158,7 @@ class HintPublisher:
             self.slots.unwritten(slot)
         else:
             self.slots.uncertain(slot)
-            self.uncertain.set()
+            self.wake.set()
 
     def say(self, hint: Hint) -> None:
         """Publish something that is not stored, such as typing; it is lost when it cannot be sent."""
