@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 
 _TWO_WORDS = re.compile(r"[A-Za-z,;:'] +[a-z]")
 _SQL = re.compile(r"\b(SELECT|WITH|INSERT|UPDATE|FROM)\b")
+
+
+@functools.lru_cache(maxsize=1)
+def _nodes(source: str) -> list[ast.AST]:
+    """All nodes of a module, parsed once for both functions below."""
+    return list(ast.walk(ast.parse(source)))
 
 
 class Found(NamedTuple):
@@ -32,7 +39,7 @@ def python_prose(source: str) -> Iterator[Found]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield Found(token.start[0], token.string.lstrip("# "))
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(source):
         if (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
@@ -44,7 +51,7 @@ def python_prose(source: str) -> Iterator[Found]:
 
 def python_names(source: str) -> Iterator[Found]:
     """Yield the names that a module defines: functions, classes, arguments, variables, attributes."""
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(source):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield Found(node.lineno, name)
