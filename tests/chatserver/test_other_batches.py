@@ -7,14 +7,11 @@ from msgspec import Raw
 
 from chatserver.fanout.clock import DatabaseClock
 from chatserver.fanout.connection import ClientConnection
-from chatserver.fanout.hub import Hub
 from chatserver.fanout.other_batches import OtherBatches
-from chatserver.fanout.pending_rows import PendingRows
 from chatserver.hints import ChatRows, Hint, HintRow, merged
-from chatserver.metrics import Metrics
 from chatserver.model import SeqRange
-
-CHAT, ANA, BOB, EVE = 10, 1, 2, 3
+from tests.support import listening
+from tests.support.listening import ANA, BOB, CHAT, EVE
 
 
 def row(seq: int) -> HintRow:
@@ -27,31 +24,17 @@ def batch(first: int, last: int, *, user_ids: tuple[int, ...] = (ANA, BOB), carr
     return Hint("other", ranges=(SeqRange(CHAT, first, last),), is_batch=True, rows=rows)
 
 
-class Listening:
-    """Connections of some users who follow the chat, and what is left to be read."""
+class Listening(listening.Listening):
+    """A server that gets the hints of another one."""
 
     def __init__(self, *user_ids: int, last_seq: int = 0) -> None:
-        self.hub = Hub()
-        self.connections = [ClientConnection(f"c{user_id}", user_id, user_id) for user_id in user_ids]
-        for connection in self.connections:
-            self.hub.add(connection)
-            self.hub.following.follow(connection.user_id, CHAT, last_seq)
-        self.woken = 0
-        self.pending = PendingRows(self.hub.following.needed_after, self._wake)
-        self._batches = OtherBatches(self.hub, self.pending, DatabaseClock(), Metrics().delivery)
-
-    def _wake(self) -> None:
-        self.woken += 1
+        super().__init__(*user_ids, last_seq=last_seq)
+        self._batches = OtherBatches(self.hub, self.pending, DatabaseClock(), self.metrics)
 
     def receive(self, *hints: Hint) -> None:
         """Take hints as a bus hands them over: decoded, and merged where they come together."""
         for hint in merged([Hint.decode(each.encode_with_rows()) for each in hints]):
             self._batches.receive(hint)
-
-    def got(self) -> list[list[int]]:
-        """Return the rows that each connection got since."""
-        frames = [connection.outbox.take() for connection in self.connections]
-        return [[json.loads(frame)["message"]["seq"] for frame in each] for each in frames]
 
 
 def test_rows_of_a_hint_reach_the_members_here_and_nothing_is_read() -> None:

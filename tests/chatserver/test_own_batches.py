@@ -2,15 +2,11 @@
 
 import json
 
-from chatserver.fanout.connection import ClientConnection
-from chatserver.fanout.hub import Hub
 from chatserver.fanout.own_batches import OwnBatches
-from chatserver.fanout.pending_rows import PendingRows
-from chatserver.metrics import Metrics
 from chatserver.model import SeqRange
 from chatserver.storage.messages import AppendResult, NewMessage
-
-CHAT, ANA, BOB, EVE = 10, 1, 2, 3
+from tests.support import listening
+from tests.support.listening import ANA, BOB, CHAT, EVE, seqs
 
 
 def message(number: int, chat_id: int = CHAT) -> NewMessage:
@@ -28,22 +24,12 @@ def stored(seq: int, members: tuple[int, ...] | None = None) -> AppendResult:
     return AppendResult("stored", 100 + seq, seq, 1_700_000_000_000_000 + seq, "ana", "bob", members)
 
 
-class Listening:
-    """Connections of some users who follow the chat, and what the writer's listener leaves to be read."""
+class Listening(listening.Listening):
+    """A server whose writer stores messages."""
 
     def __init__(self, *user_ids: int, last_seq: int = 0) -> None:
-        self.hub = Hub()
-        self.connections = [ClientConnection(f"c{user_id}", user_id, user_id) for user_id in user_ids]
-        for connection in self.connections:
-            self.hub.add(connection)
-            self.hub.following.follow(connection.user_id, CHAT, last_seq)
-        self.woken = 0
-        self.pending = PendingRows(lambda _: 0, self._wake)
-        self.metrics = Metrics().delivery
+        super().__init__(*user_ids, last_seq=last_seq, needed_after=lambda _: 0)
         self.own_batches = OwnBatches(self.hub, self.pending, self.metrics)
-
-    def _wake(self) -> None:
-        self.woken += 1
 
     def commit(self, messages: list[NewMessage], results: list[AppendResult]) -> None:
         self.own_batches.begin(messages)
@@ -54,10 +40,6 @@ class Listening:
         found = self.pending.next_ranges()
         assert bool(found) == bool(self.woken)
         return found
-
-
-def seqs(connection: ClientConnection) -> list[int]:
-    return [json.loads(frame)["message"]["seq"] for frame in connection.outbox.take()]
 
 
 def test_a_batch_reaches_the_members_here_and_its_hint_adds_nothing() -> None:

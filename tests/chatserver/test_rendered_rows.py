@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import Raw
 
 from chatserver.bounds import GROUP_MEMBERS_MAX
 from chatserver.fanout import rendered_rows
 from chatserver.fanout.rendered_rows import RenderedRows
-from chatserver.hints import Hint
+from chatserver.hints import ChatRows, Hint, HintRow
 from chatserver.model import SeqRange
-from chatserver.storage.messages import AppendResult, NewMessage
 
 CHAT, ANA, BOB = 10, 1, 2
 
@@ -20,14 +20,10 @@ def add(
     rendered: RenderedRows, first: int, last: int, *, user_ids: tuple[int, ...] = (ANA, BOB), frame_bytes: int = 0
 ) -> None:
     rows = []
-    frames = []
     for seq in range(first, last + 1):
-        message = NewMessage(
-            chat_id=CHAT, sender_id=ANA, client_id=f"id-{seq}", client_hash=b"", text="text", client_timestamp=None
-        )
-        rows.append((message, AppendResult("stored", 100 + seq, seq, 1_700_000_000_000_000 + seq)))
-        frames.append(json.dumps({"seq": seq}).encode().ljust(frame_bytes))
-    rendered.add(CHAT, user_ids, rows, frames)
+        frame = json.dumps({"seq": seq}).encode().ljust(frame_bytes)
+        rows.append(HintRow(seq, ANA, f"id-{seq}", 1_700_000_000_000_000 + seq, Raw(frame)))
+    rendered.add(ChatRows(CHAT, user_ids, rows))
 
 
 def taken(rendered: RenderedRows, first: int, last: int) -> list[tuple[tuple[int, ...], list[int]]]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from chatserver.fanout.connection import PushedRow
+from chatserver.fanout import batch_rows
 from chatserver.fanout.push_times import NO_COMMIT
-from chatserver.times import MICROSECONDS
 
 if TYPE_CHECKING:
     from chatserver.fanout.clock import DatabaseClock
@@ -49,13 +47,8 @@ class OtherBatches:
             return
         if rows[-1].seq - rows[0].seq + 1 != len(rows):
             return
-        readers = self._hub.following.followers_among(chat_id, carried.user_ids)
-        now_us = time.time() * MICROSECONDS
-        pushed = []
-        for row in rows:
-            # The database dates a row just before its commit, which no server can date better for another one.
-            committed_at = self._clock.monotonic(row.created_at_us) or NO_COMMIT
-            frame = bytes(row.frame)
-            pushed.append(PushedRow(chat_id, row.seq, row.from_id, row.client_id, frame, readers, committed_at))
-            self._metrics.queue_seconds.observe(max(0.0, (now_us - row.created_at_us) / MICROSECONDS))
-        self._hub.push(chat_id, pushed, rows[-1].seq)
+        batch_rows.push(self._hub, self._metrics, carried, self._committed_at)
+
+    def _committed_at(self, created_at_us: int) -> float:
+        # The database dates a row just before its commit, which no server can date better for another one.
+        return self._clock.monotonic(created_at_us) or NO_COMMIT

@@ -10,11 +10,13 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Final
 
-from chatserver.fanout.connection import PushedRow
+from msgspec import Raw
+
+from chatserver.fanout import batch_rows
+from chatserver.hints import ChatRows, HintRow
 from chatserver.messaging.rendering import frame_of_stored
 from chatserver.model import SeqRange
 from chatserver.supervision import caught
-from chatserver.times import MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -139,36 +141,32 @@ class OwnBatches:
                 continue
             after_seq = self._hub.following.needed_after(chat_id)
             is_next = after_seq is not None and after_seq >= first.seq - 1
-            if not is_next and self._rendered is None:
-                frames = []
-            else:
-                # In a chat with one member, no other member has yet to read it.
-                status: Status = "read" if first.member_ids is not None and len(first.member_ids) == 1 else "sent"
-                frames = [frame_of_stored(message, result, status) for message, result in rows]
-            if is_next:
-                self._push(chat_id, rows, frames, first.member_ids or (), last.seq, committed_at)
-            elif after_seq is not None:
+            if not is_next and after_seq is not None:
                 self._pending.add((SeqRange(chat_id, first.seq, last.seq),))
+            if not is_next and self._rendered is None:
+                continue
+            batch = _rendered_batch(chat_id, rows)
+            if is_next:
+                batch_rows.push(self._hub, self._metrics, batch, lambda _: committed_at)
             if self._rendered is not None:
-                self._rendered.add(chat_id, first.member_ids or (), rows, frames)
+                self._rendered.add(batch)
 
-    def _push(
-        self,
-        chat_id: int,
-        rows: Sequence[tuple[NewMessage, AppendResult]],
-        frames: Sequence[bytes],
-        member_ids: Sequence[int],
-        last_seq: int,
-        committed_at: float,
-    ) -> None:
-        readers = self._hub.following.followers_among(chat_id, member_ids)
-        now_us = time.time() * MICROSECONDS
-        pushed = []
-        for (message, result), frame in zip(rows, frames, strict=True):
-            seq, created_at_us = result.seq or 0, result.created_at_us or 0
-            pushed.append(PushedRow(chat_id, seq, message.sender_id, message.client_id, frame, readers, committed_at))
-            self._metrics.queue_seconds.observe(max(0.0, (now_us - created_at_us) / MICROSECONDS))
-        self._hub.push(chat_id, pushed, last_seq)
+
+def _rendered_batch(chat_id: int, rows: Sequence[tuple[NewMessage, AppendResult]]) -> ChatRows:
+    member_ids = rows[0][1].member_ids or ()
+    # In a chat with one member, no other member has yet to read it.
+    status: Status = "read" if len(member_ids) == 1 else "sent"
+    hint_rows = [
+        HintRow(
+            result.seq or 0,
+            message.sender_id,
+            message.client_id,
+            result.created_at_us or 0,
+            Raw(frame_of_stored(message, result, status)),
+        )
+        for message, result in rows
+    ]
+    return ChatRows(chat_id, member_ids, hint_rows)
 
 
 def _chat_id(pair: tuple[NewMessage, AppendResult]) -> int:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Raw
-
-from chatserver.hints import ChatRows, HintRow
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from chatserver.hints import ChatRows
     from chatserver.model import SeqRange
-    from chatserver.storage.messages import AppendResult, NewMessage
 
 MOST_ROW_BYTES: Final = 4096
 """Bytes of a frame that a hint carries: nearly all are a tenth of it, and a larger one is seldom enough to be read."""
@@ -35,33 +29,16 @@ class RenderedRows:
         self._chats: dict[int, list[tuple[int, ChatRows]]] = {}
         self._bytes = 0
 
-    def add(
-        self,
-        chat_id: int,
-        user_ids: Sequence[int],
-        rows: Sequence[tuple[NewMessage, AppendResult]],
-        frames: Sequence[bytes],
-    ) -> None:
-        """Keep the messages that a batch has stored in a chat, unless they are too large.
-
-        Args:
-            chat_id: the chat.
-            user_ids: who may see them.
-            rows: ascending by seq.
-            frames: of each of them.
-        """
-        size = ID_BYTES * len(user_ids)
-        for frame in frames:
-            if len(frame) > MOST_ROW_BYTES:
+    def add(self, batch: ChatRows) -> None:
+        """Keep the messages that a batch has stored in a chat, ascending by seq, unless they are too large."""
+        size = ID_BYTES * len(batch.user_ids)
+        for row in batch.rows:
+            if len(row.frame) > MOST_ROW_BYTES:
                 return
-            size += len(frame)
+            size += len(row.frame)
         if size > MOST_CHAT_BYTES or self._bytes + size > MOST_BYTES:
             return
-        hint_rows = [
-            HintRow(result.seq or 0, message.sender_id, message.client_id, result.created_at_us or 0, Raw(frame))
-            for (message, result), frame in zip(rows, frames, strict=True)
-        ]
-        self._chats.setdefault(chat_id, []).append((size, ChatRows(chat_id, user_ids, hint_rows)))
+        self._chats.setdefault(batch.chat_id, []).append((size, batch))
         self._bytes += size
 
     def take(self, chat_range: SeqRange) -> tuple[ChatRows, ...]:
