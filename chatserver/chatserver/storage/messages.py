@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, LiteralString
+from typing import TYPE_CHECKING, Final, Literal, LiteralString, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from chatserver.storage.announcing import Announcement
     from chatserver.storage.calls import CallTimes
     from chatserver.storage.database import Connection, Database
+
+Value = TypeVar("Value")
 
 Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
 
@@ -78,9 +80,9 @@ async def store_messages(database: Database, batch: Sequence[NewMessage], call: 
             [message.client_hash for message in batch],
             [message.text for message in batch],
             [message.message_type for message in batch],
-            [message.media_url for message in batch],
-            [message.reply_to for message in batch],
-            [message.client_timestamp for message in batch],
+            _sparse([message.media_url for message in batch]),
+            _sparse([message.reply_to for message in batch]),
+            _sparse([message.client_timestamp for message in batch]),
             call=call,
         )
         results = [
@@ -89,6 +91,11 @@ async def store_messages(database: Database, batch: Sequence[NewMessage], call: 
         ]
         leaving.hint = _hint_of(database.server_name, batch, results)
     return results
+
+
+def _sparse(column: list[Value]) -> list[Value]:
+    """Return an empty column if it has only None: unnest() fills it up, and asyncpg looks at each element twice."""
+    return column if column.count(None) < len(column) else []  # type: ignore[arg-type] # it may have none
 
 
 def _hint_of(origin: str, batch: Sequence[NewMessage], results: Sequence[AppendResult]) -> Hint | None:
