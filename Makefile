@@ -115,7 +115,7 @@ e2e-chat: | $(UV)
 	@$(RUN) pytest $(E2E) -m "e2e and not machine and not soak" -v --durations=10 --lane e2e-chat $(AGAIN)
 
 e2e-machine: | $(UV)
-	@$(RUN) pytest $(E2E) -m "e2e and machine" -v --durations=10 -p no:cacheprovider --lane e2e-machine $(AGAIN)
+	@$(RUN) pytest $(E2E) -m "e2e and machine and not soak" -v --durations=10 -p no:cacheprovider --lane e2e-machine $(AGAIN)
 
 bench: | $(UV) ## our chat beside its peers and what the machine can do at all, as a report in docs/benchmarks (QUICK=1: under 15 minutes)
 	@$(RUN) python -m bench --size $(if $(QUICK),quick,full)

@@ -56,7 +56,9 @@ def test_nothing_is_left_of_an_up_that_was_killed(reached: str, tmp_path: Path) 
     assert not PATHS.state.exists()
 
 
+@pytest.mark.soak
 def test_a_cluster_works_and_leaves_nothing() -> None:
+    """As in tests/e2e/test_readme.py, without a chat."""
     before = snapshot(PATHS)
     kubectl = [programs.in_cache("kubectl") or "kubectl", "--kubeconfig", str(PATHS.kubeconfig)]
     try:
