@@ -13,6 +13,8 @@ from tests.support.ledger import sign_in
 
 GONE_SECONDS = 120
 
+DEMO = "app.kubernetes.io/instance=demo"
+
 
 async def test_retain_brings_messages_and_credentials_back(cluster: Cluster) -> None:
     async with await sign_in(cluster.url, tls=cluster.insecure) as ana:
@@ -65,6 +67,7 @@ async def test_deleting_the_statefulset_alone_loses_nothing_under_both_policies(
 
 async def test_a_namespace_goes_while_the_operator_is_away(cluster: Cluster) -> None:
     async with _operator_away(cluster):
+        # It takes no new pods from here on.
         await cluster.kubectl("delete", "namespace", "chat", "--wait=false")
         await _end_at_once(cluster)
 
@@ -91,23 +94,22 @@ async def _operator_away(cluster: Cluster) -> AsyncIterator[None]:
 
 async def _delete_chat(cluster: Cluster) -> None:
     await cluster.kubectl("delete", "chatcluster", "demo", "-n", "chat", "--timeout=60s")
+
+    async def left_alone() -> bool:
+        return not await cluster.get("replicasets", selector=DEMO)
+
+    await until(left_alone, "the ReplicaSets are gone", GONE_SECONDS)
     await _end_at_once(cluster)
 
     async def stopped() -> bool:
-        return not await cluster.get("pods", selector="app.kubernetes.io/instance=demo")
+        return not await cluster.get("pods", selector=DEMO)
 
     await until(stopped, "all pods of the ChatCluster are gone", GONE_SECONDS)
 
 
 async def _end_at_once(cluster: Cluster) -> None:
-    """Kill what moves its clients for half a minute before it ends, once nothing makes it again."""
-    mine = "app.kubernetes.io/instance=demo"
-
-    async def left_alone() -> bool:
-        return not await cluster.get("replicasets", selector=mine)
-
-    await until(left_alone, "the ReplicaSets are gone", GONE_SECONDS)
-    stateless = f"{mine},app.kubernetes.io/component in (chatserver, ingress)"
+    """Kill the pods that move their clients for half a minute before they end, when nothing makes them again."""
+    stateless = f"{DEMO},app.kubernetes.io/component in (chatserver, ingress)"
     await cluster.kubectl("delete", "pods", "-n", "chat", "-l", stateless, "--force", "--grace-period=0")
 
 
