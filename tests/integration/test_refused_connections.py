@@ -5,6 +5,7 @@ One case of each: by a real chatserver, and by a real HAProxy with the operator'
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,17 @@ async def by_haproxy(front: Front, count: int = 1) -> list[httpx.Response]:
     return [await front.client.get(f"{front.https}/api/ws", headers=UPGRADE) for _ in range(count)]
 
 
+async def is_closed_after_refusal(front: Front) -> bool:
+    """Whether HAProxy closes a connection over which it has refused a WebSocket, and which the client keeps open."""
+    reader, writer = await asyncio.open_connection("localhost", front.https_port, ssl=front.trusting())
+    lines = ["GET /api/ws HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in UPGRADE.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        answer = await reader.read()
+    writer.close()
+    return answer.startswith(b"HTTP/1.1 503 ")
+
+
 async def test_haproxy_says_when_while_there_is_no_server(tmp_path: Path) -> None:
     async with in_front(tmp_path) as front:
         front.ready = False
@@ -126,7 +138,10 @@ async def test_haproxy_says_when_while_it_is_full_itself(tmp_path: Path) -> None
         await front.client.aclose()
         front.client = httpx.AsyncClient(verify=front.trusting(), timeout=10)
         sockets = [await open_websocket(front) for _ in range(most - LEAST_SPARE)]
-        assert waits(await by_haproxy(front), 503) <= set(OF_HAPROXY)
+        refused = await by_haproxy(front)
+        assert waits(refused, 503) <= set(OF_HAPROXY)
+        assert refused[0].headers["Connection"] == "close", "none of the last connections stays with who was refused"
+        assert await is_closed_after_refusal(front)
         rest = await front.client.get(f"{front.https}/x")
         assert rest.status_code == httpx.codes.OK, "what is answered soon still passes"
         await front.client.aclose()

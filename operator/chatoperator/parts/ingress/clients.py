@@ -92,9 +92,15 @@ def limit_connections(limits: ClientLimits, *, trusted_proxies: tuple[str, ...],
 
 
 def refuse_when_full(max_connections: int) -> str:
-    """Refuse a WebSocket with 503 once the proxy has nearly all its connections: 12,288 -> above 12,043."""
+    """Refuse a WebSocket with 503 once the proxy has nearly all its connections: 12,288 -> above 12,043.
+
+    The connection is closed with the answer: a client that kept it for later would have one of the last ones.
+    """
     most = max_connections - max(LEAST_SPARE, max_connections // SPARE_SHARE)
-    return f"    http-request deny deny_status 503 if {{ fe_conn gt {most} }} {{ req.hdr(upgrade) -m found }}\n"
+    return (
+        f"    http-request deny deny_status 503 if {{ fe_conn gt {most} }} {{ req.hdr(upgrade) -m found }}\n"
+        f"    http-after-response set-header Connection close if {{ status 503 }} {{ fe_conn gt {most} }}\n"
+    )
 
 
 def enforce(limits: ClientLimits) -> str:

@@ -19,7 +19,7 @@ _OF_0_1_0 = {
 }
 """Texts, and what release 0.1.0 had in their place."""
 
-_REFUSE_WHEN_FULL = re.compile(r" +http-request deny deny_status 503 if \{ fe_conn gt \d+ \}.*\n")
+_REFUSE_WHEN_FULL = re.compile(r" +http-.* if .*\{ fe_conn gt \d+ \}.*\n")
 
 
 def without_restart(text: str) -> str:
