@@ -29,6 +29,8 @@ COMPILED_WARNS = ignore:the (type, exc, tb) signature of throw:DeprecationWarnin
 # A whole cluster on a busy machine: CI looks twice before it fails, and prints what the first look saw. Nothing else is
 # run again: a race that shows once in a hundred runs is what those tests are for.
 AGAIN = $(if $(CI),--reruns 1)
+# Loading this plugin takes 0.8 s of CPU in each process, and one test file needs it.
+LIGHT = -p no:schemathesis
 LOCALCLUSTER = $(RUN) python -m localcluster --name $(NAME)
 
 .PHONY: help up status url logs down check docs fix format lint types unit check-oldest check-compiled tools integration integration-chatserver integration-operator e2e e2e-chat e2e-machine all-lanes soak bench bench-regress test purge release changelog
@@ -82,17 +84,17 @@ types: | $(UV) ## mypy, strict
 	@$(RUN) mypy
 
 unit: | $(UV) ## tests without I/O
-	@$(RUN) pytest -q tests $(UNIT) --ignore=tests/integration --ignore=tests/e2e --ignore=tests/soak --lane unit
+	@$(RUN) pytest $(LIGHT) -q tests $(UNIT) --ignore=tests/integration --ignore=tests/e2e --ignore=tests/soak --lane unit
 
 check-oldest: | $(UV) ## the unit tests of what runs on users' machines, on the oldest Python that is supported
 	@python="$$(.ci/python $(UV) $(OLDEST))"; \
-	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras pytest -q $(OLDEST_TESTS) $(UNIT) --hypothesis-profile=brief --lane unit-$(OLDEST)
+	UV_PROJECT_ENVIRONMENT=.local/python$(OLDEST) UV_PYTHON="$$python" $(UV) run --frozen --all-extras pytest $(LIGHT) -q $(OLDEST_TESTS) $(UNIT) --hypothesis-profile=brief --lane unit-$(OLDEST)
 
 check-compiled: | $(UV) ## the tests of the chatserver on the wheel with compiled modules, in an environment of its own
 	@wheel="$$(UV_PYTHON=$(UV_PYTHON) .ci/compiled-wheel $(UV) $(CACHE)/compiled)"; \
 	UV_PROJECT_ENVIRONMENT=$(COMPILED)/venv UV_PYTHON=$(UV_PYTHON) $(UV) sync --quiet --frozen --all-extras --no-install-project; \
 	$(UV) pip install --quiet --offline --no-deps --reinstall --python $(COMPILED)/venv/bin/python "$$wheel"; \
-	CHAT_COMPILED=true $(COMPILED)/venv/bin/python -m pytest -q $(COMPILED_TESTS) -m "not soak" -W "$(COMPILED_WARNS)" --lane compiled
+	CHAT_COMPILED=true $(COMPILED)/venv/bin/python -m pytest $(LIGHT) -q $(COMPILED_TESTS) -m "not soak" -W "$(COMPILED_WARNS)" --lane compiled
 
 tools: | $(UV)
 	@$(RUN) python -m localcluster --name integration tools
@@ -103,7 +105,7 @@ integration-chatserver: | $(UV)
 	@$(RUN) pytest -q $(INTEGRATION) -m "integration and not soak" --ignore=tests/integration/operator --durations=8 -n 2 --dist loadfile --lane integration-chatserver
 
 integration-operator: | $(UV)
-	@$(RUN) pytest -q tests/integration/operator -m "integration and not soak" --durations=8 -n 2 --dist loadfile --lane integration-operator
+	@$(RUN) pytest $(LIGHT) -q tests/integration/operator -m "integration and not soak" --durations=8 -n 2 --dist loadfile --lane integration-operator
 
 soak: tools ## what is slow and rare (ONLY=tests/soak/test_drain.py for a piece; CHAT_SOAK_SECONDS, 600; CHAT_SOAK_SEED; CHAT_SOAK_EXAMPLES, 200)
 	@$(RUN) pytest -q $(or $(ONLY),tests) -m "soak or hypothesis" --hypothesis-profile=deep --lane soak
@@ -112,10 +114,10 @@ e2e: | $(UV) ## tests on real clusters of their own: of the chat, and of what a 
 	@$(MAKE) -j2 e2e-chat e2e-machine
 
 e2e-chat: | $(UV)
-	@$(RUN) pytest $(E2E) -m "e2e and not machine and not soak" -v --durations=10 --lane e2e-chat $(AGAIN)
+	@$(RUN) pytest $(LIGHT) $(E2E) -m "e2e and not machine and not soak" -v --durations=10 --lane e2e-chat $(AGAIN)
 
 e2e-machine: | $(UV)
-	@$(RUN) pytest $(E2E) -m "e2e and machine and not soak" -v --durations=10 -p no:cacheprovider --lane e2e-machine $(AGAIN)
+	@$(RUN) pytest $(LIGHT) $(E2E) -m "e2e and machine and not soak" -v --durations=10 -p no:cacheprovider --lane e2e-machine $(AGAIN)
 
 bench: | $(UV) ## our chat beside its peers and what the machine can do at all, as a report in docs/benchmarks (QUICK=1: under 15 minutes)
 	@$(RUN) python -m bench --size $(if $(QUICK),quick,full)
