@@ -1,6 +1,8 @@
 """The bus of a running chat changes from PostgreSQL to Valkey and back, and loses a Valkey pod, while users chat.
 
-Run by `make soak`: all chatservers are replaced twice. What needs no pods is in the integration tests of the operator.
+Run by `make soak`: both chatservers are replaced twice, one after the other and each within its drain, which takes more
+than a minute each time. `make test` has what needs no pods: the order of a change (tests/integration/operator/), and
+servers of both buses side by side and each fault of Valkey while users chat (tests/integration/test_valkey_servers.py).
 """
 
 from __future__ import annotations

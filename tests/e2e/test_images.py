@@ -1,9 +1,16 @@
-"""What is in the running containers of `demo`: the Python that tests run on, and nothing that helps an intruder."""
+"""What is in the running containers of `demo`: the Python that tests run on, and nothing that helps an intruder.
+
+`make soak` looks into those of Valkey, too, which is not there otherwise.
+"""
 
 import asyncio
 
+import pytest
+
 from tests.support.cluster import ROOT, Cluster
 from tests.support.findings import tell
+
+pytestmark = pytest.mark.usefixtures("bus")
 
 CONTENTS = r"""
 [ "$(id -u)" != 0 ] || echo "runs as root"
@@ -24,8 +31,8 @@ Volumes are file systems of their own, which -xdev leaves out.
 """
 
 
-async def test_no_container_holds_what_helps_an_intruder(cluster: Cluster) -> None:
-    components = ("chatserver", "ingress", "postgres")
+async def test_no_container_holds_what_helps_an_intruder(cluster: Cluster, bus: str) -> None:
+    components = ("chatserver", "ingress", "postgres", *(["bus"] if bus == "Valkey" else []))
     containers = [
         ("chat", pod["metadata"]["name"], container["name"])
         for component in components
