@@ -67,6 +67,24 @@ KEPT_ANNOTATIONS = {
 """On what has no owner. With label tracking Argo CD takes what has an Application's name as app.kubernetes.io/instance
 for that Application's, and would prune a chat's volume and keys as something that is not in Git."""
 
+DATABASE_LABEL = f"{GROUP}/database"
+"""On the members of a replicated database and on Patroni's ConfigMaps: by it Patroni finds what belongs together."""
+
+DATABASE_INSTANCE_LABEL = f"{GROUP}/database-instance"
+"""On the pods of a replicated database: the number of the instance."""
+
+ROLE_LABEL = f"{GROUP}/role"
+"""On the pods of a replicated database, written by Patroni: `primary` or `replica`, absent while it starts."""
+
+TEMPLATE_HASH_ANNOTATION = f"{GROUP}/template-hash"
+"""On the StatefulSets of a replicated database: the pod template that was applied last."""
+
+INSTANCES_MAX = 5
+"""Of a database."""
+
+PATRONI_KEYS = ("config", "failover", "leader", "sync")
+"""Ends of the names of the ConfigMaps in which Patroni keeps its state."""
+
 HASH_HEX_DIGITS = 10
 """Enough against accidents, short enough for a name: 40 bits."""
 
@@ -126,9 +144,30 @@ def bus_secret_name(cluster_name: str) -> str:
     return f"{cluster_name}-bus"
 
 
-def claim_name(cluster_name: str) -> str:
-    """PersistentVolumeClaim of the database."""
-    return f"{cluster_name}-postgres-data"
+def database_name(cluster_name: str, instance: int = 1) -> str:
+    """StatefulSet of an instance of the database: `demo-postgres`, `demo-postgres-2`."""
+    name = part_name(cluster_name, "postgres")
+    return name if instance == 1 else f"{name}-{instance}"
+
+
+def member_name(cluster_name: str, instance: int) -> str:
+    """Pod of an instance of the database, by which Patroni knows it: `demo-postgres-2-0`."""
+    return f"{database_name(cluster_name, instance)}-0"
+
+
+def claim_name(cluster_name: str, instance: int = 1) -> str:
+    """PersistentVolumeClaim of an instance of the database."""
+    return f"{database_name(cluster_name, instance)}-data"
+
+
+def replicas_service_name(cluster_name: str) -> str:
+    """Service that reaches the replicas of the database, for reading."""
+    return f"{part_name(cluster_name, 'postgres')}-replicas"
+
+
+def patroni_name(cluster_name: str, key: str) -> str:
+    """ConfigMap of Patroni's: `demo`, `leader` -> `demo-postgres-leader`."""
+    return f"{part_name(cluster_name, 'postgres')}-{key}"
 
 
 def migrate_job_name(cluster_name: str, digest: str) -> str:

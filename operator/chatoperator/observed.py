@@ -33,6 +33,36 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class MemberReport:
+    """What Patroni on one instance says of it, as the agent beside it passes it on.
+
+    Attributes:
+        role: `leader`, `replica` and others, as Patroni names them.
+        state: `running`, `streaming`, `starting` and others, as Patroni names them.
+        timeline: Of its WAL; None where that is not known.
+        lag_bytes: WAL that it lacks; None where that is not known.
+        synchronous: It counts for commits that wait for a replica; None where that is not known.
+        pending_restart: It does not run with all parameters that Patroni sets.
+        paused: Patroni changes nothing.
+        leader: The member that leads; None where none does.
+    """
+
+    role: str
+    state: str
+    timeline: int | None = None
+    lag_bytes: int | None = None
+    synchronous: bool | None = None
+    pending_restart: bool = False
+    paused: bool = False
+    leader: str | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a replica that gets the leader's WAL as it is written."""
+        return self.state == "streaming"
+
+
+@dataclass(frozen=True)
 class AgentReport:
     """What the agent beside PostgreSQL says.
 
@@ -40,11 +70,13 @@ class AgentReport:
         credentials: Revision of the passwords that PostgreSQL has; None before the first.
         configuration: Revision of the parameters that were checked last; None before the first.
         refused: PostgreSQL's words against them; None where they count.
+        member: What Patroni says of the instance; None where there is one instance.
     """
 
     credentials: str | None
     configuration: str | None
     refused: str | None
+    member: MemberReport | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +108,7 @@ class Pod:
         outlived: The part's own container has ended with 0, and an injected one runs on.
         owner_uid: Of what controls the pod; None where nothing does.
         has_eviction_rule: An annotation says whether the cluster autoscaler may evict it.
+        role: Of an instance of a replicated database, `primary` or `replica`; None where Patroni has written none.
     """
 
     name: str
@@ -93,6 +126,7 @@ class Pod:
     outlived: bool = False
     owner_uid: str | None = None
     has_eviction_rule: bool = False
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +138,8 @@ class Observed:
         pods: Of every component.
         others: Objects that carry its labels or a name of its children and are somebody else's, by (kind, name).
         user_secrets: The Secrets that the spec names, by name; None for one that does not exist.
-        agent: Report of PostgreSQL's agent; None where it gives none.
+        agent: Report of PostgreSQL's agent, of several that of the leader's; None where it gives none.
+        agents: Reports of all agents by pod name; None for one that gave none.
         readings: Of the chatservers by pod name, as they were read last; None for one that gave none.
         served: Kinds that not every cluster has and this one serves.
     """
@@ -114,6 +149,7 @@ class Observed:
     others: Mapping[ObjectKey, Manifest] = field(default_factory=dict)
     user_secrets: Mapping[str, Manifest | None] = field(default_factory=dict)
     agent: AgentReport | None = None
+    agents: Mapping[str, AgentReport | None] = field(default_factory=dict)
     readings: Mapping[str, Reading | None] = field(default_factory=dict)
     served: frozenset[str] = frozenset()
 

@@ -15,6 +15,10 @@ MEMORY_BYTES = 512 * 1024 * 1024
 """The chart's limit, for a process without the setting."""
 
 
+API_SERVER_PORTS = (443, 6443)
+"""Of most API servers: behind a load balancer, and of kubeadm, kind and OpenShift."""
+
+
 @dataclass(frozen=True)
 class Images:
     """Images of one release; one that runs no Valkey has none of it."""
@@ -42,6 +46,7 @@ class Settings:
         metrics_port: Where Prometheus reads.
         log_level: Of the standard library's names.
         memory_bytes: That the process may use: its container's limit.
+        api_server_ports: TCP ports of the API server, as NetworkPolicies see them.
     """
 
     version: str
@@ -56,6 +61,7 @@ class Settings:
     metrics_port: int
     log_level: str
     memory_bytes: int = MEMORY_BYTES
+    api_server_ports: tuple[int, ...] = API_SERVER_PORTS
 
     @property
     def cache_bytes_max(self) -> int:
@@ -87,6 +93,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         metrics_port=_port(environment, "CHATOPERATOR_METRICS_PORT", 9090),
         log_level=_choice(environment, "CHATOPERATOR_LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
         memory_bytes=_bytes(environment, "CHATOPERATOR_MEMORY_BYTES", MEMORY_BYTES),
+        api_server_ports=_ports(environment, "CHATOPERATOR_API_SERVER_PORTS", API_SERVER_PORTS),
     )
 
 
@@ -110,6 +117,12 @@ def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Names with commas between them: `a, b,a` -> `("a", "b")`."""
     parts = (part.strip() for part in environment.get(name, "").split(","))
     return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _ports(environment: Mapping[str, str], name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Ports with commas between them."""
+    given = _names(environment, name)
+    return tuple(_port({name: text}, name, 0) for text in given) or default
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -22,7 +22,7 @@ from chatoperator.parts.credentials import Certificate, Issued
 from chatoperator.parts.database import statefulset
 from chatoperator.parts.ingress.tls.serving import Serving
 from chatoperator.parts.placement import LOST_NODE_SECONDS, tolerations
-from tests.support.chatclusters import IMAGES, SELF_SIGNED, ServedElsewhere, body, cluster, desired
+from tests.support.chatclusters import IMAGES, SELF_SIGNED, THREE, ServedElsewhere, body, cluster, desired
 from tests.support.cluster import ROOT
 
 GOLDEN = ROOT / "tests" / "operator" / "data"
@@ -116,6 +116,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             },
         },
         {},
+    ),
+    "instances": (
+        {
+            "database": {
+                "instances": 3,
+                "parameters": {"max_connections": "500", "work_mem": "8MB"},
+                "podTemplate": {"labels": {"team": "data"}, "annotations": {"a": "b"}},
+            }
+        },
+        {"replication": THREE},
     ),
     "external-bus": ({"bus": {"type": "External", "external": {"secretName": "theirs"}}}, {}),
     "loadbalancer": (

@@ -13,6 +13,7 @@ from chatoperator.desired.bus import DesiredBus
 from chatoperator.desired.database import DesiredDatabase, Volume
 from chatoperator.desired.migration import SchemaMigration, ServerTemplate
 from chatoperator.desired.release import Release
+from chatoperator.desired.replication import Instance, Replication
 from chatoperator.observed import AgentReport, Answer, Pod, Reading
 from chatoperator.parts.bus import access as bus_access
 from chatoperator.parts.bus.credentials import BusCredentials
@@ -20,6 +21,7 @@ from chatoperator.parts.bus.external import judge
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.credentials import Certificate, Credentials, SelfSigned
 from chatoperator.parts.database.logins import Logins
+from chatoperator.parts.database.replication.order import NOTHING
 from chatoperator.parts.ingress.tls.serving import Serving
 from chatoperator.parts.losses import NOTHING_LOST
 from chatoperator.parts.probe.tokens import ProbeTokens
@@ -58,6 +60,17 @@ BUS_CREDENTIALS = BusCredentials("bus password", "metrics password", SELF_SIGNED
 
 BUS_SECRET = {"urls": "valkeys://a:6380,valkeys://b:6380", "username": "chat", "password": "bus password"}
 """Content of the Secret of an external bus."""
+
+
+THREE = Replication(
+    instances=tuple(Instance(number, Volume(), applied=True) for number in (1, 2, 3)),
+    step=NOTHING,
+    strict=True,
+    begin=False,
+    has_leader=True,
+    leader="demo-postgres-0",
+)
+"""A database of three instances that are all as they should be."""
 
 
 def secret(name: str, **content: str) -> dict[str, Any]:

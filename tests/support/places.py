@@ -179,7 +179,14 @@ USED_ELSEWHERE = {
 }
 """Fields that change no manifest by themselves: what the operator reads, and why."""
 
+UNPUBLISHED = {
+    "database.instances": "the images do not run Patroni yet",
+    "database.strict": "the same",
+}
+"""Fields that the operator knows and the CRD does not have yet, so that nobody can set them, with the reason."""
+
 RENAMED = {
+    "database.strict": "stated_strict",
     "ingress.limits.requestsPerSecondPerIP": "requests_per_second_per_address",
     "ingress.limits.connectionsPerIP": "connections_per_address",
     "chatserver.env": "variables",

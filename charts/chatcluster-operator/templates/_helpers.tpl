@@ -42,7 +42,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, patch]
-# delete: of a probe that is disabled, and of Valkey that is no longer the bus. An admission policy forbids it for others.
+# delete: of a probe that is disabled, of Valkey that is no longer the bus, and of instances of a database that the spec no
+# longer requires. An admission policy forbids it for others.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [delete]
@@ -75,6 +76,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 # delete: a claim of the wrong storage class that has no volume yet.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+# The account of a database with several instances. Its Role grants nothing that these rules do not.
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch, delete]
 # patch: only annotations, which choose the server to remove and refresh mounted credentials.
 - apiGroups: [""]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from chatoperator.api.fields import Fields, Image, ObjectName, RuleBroken, SecretKey, StorageClassName, VolumeSize
 from chatoperator.api.pods import PodTemplate, Resources
@@ -71,9 +71,34 @@ class ExternalDatabase(Fields, frozen=True):
     connection_budget: Annotated[int, Meta(ge=4, le=10_000)] = 80
 
 
-class Database(Fields, frozen=True):
-    """PostgreSQL. `external` is None where the operator runs it."""
+REPLICATION_OWNED_PARAMETERS = frozenset(
+    {
+        "cluster_name",
+        "hot_standby",
+        "primary_conninfo",
+        "primary_slot_name",
+        "promote_trigger_file",
+        "recovery_min_apply_delay",
+        "synchronous_standby_names",
+        "wal_log_hints",
+    }
+)
+"""Parameters that Patroni sets where there are several instances; those that begin with recovery_target, too."""
 
+STRICT_FROM_INSTANCES = 3
+"""With two, the replacement of the replica would stop all writes."""
+
+
+class Database(Fields, frozen=True):
+    """PostgreSQL. `external` is None where the operator runs it.
+
+    Attributes:
+        instances: PostgreSQL servers, of which one takes writes and the others have a copy.
+        stated_strict: The field `strict`; None where it is not set.
+    """
+
+    instances: Literal[1, 2, 3, 5] = 1
+    stated_strict: bool | None = field(default=None, name="strict")
     image: Image | None = None
     storage: Storage = Storage()
     resources: Resources = Resources()
@@ -88,16 +113,28 @@ class Database(Fields, frozen=True):
             RuleBroken: One is the operator's, or cannot be written.
         """
         for name, value in self.parameters.items():
-            field = f"parameters.{name}"
+            where = f"parameters.{name}"
             if name in POSTGRES_OWNED_PARAMETERS:
-                raise RuleBroken(field, "the operator sets it itself; remove it")
+                raise RuleBroken(where, "the operator sets it itself; remove it")
+            if self.instances > 1 and (name in REPLICATION_OWNED_PARAMETERS or name.startswith("recovery_target")):
+                raise RuleBroken(where, "with several instances Patroni sets it; remove it")
             if not _PARAMETER.fullmatch(name):
                 remedy = "names of PostgreSQL parameters are lower-case letters, digits, '_' and '.', such as work_mem"
-                raise RuleBroken(field, remedy)
+                raise RuleBroken(where, remedy)
             if "\n" in value or "\r" in value:
-                raise RuleBroken(field, "it must be one line")
+                raise RuleBroken(where, "it must be one line")
         if not self._max_connections.isdecimal():
             raise RuleBroken("parameters.max_connections", "it must be a whole number, such as 300")
+
+        if self.external is not None and self.instances > 1:
+            raise RuleBroken("instances", "the database is external; remove instances or external")
+
+    @property
+    def strict(self) -> bool:
+        """Whether a write waits until a second instance has it, however long that takes."""
+        if self.instances == 1:
+            return False
+        return self.stated_strict if self.stated_strict is not None else self.instances >= STRICT_FROM_INSTANCES
 
     @property
     def _max_connections(self) -> str:

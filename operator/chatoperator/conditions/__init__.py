@@ -17,6 +17,7 @@ from chatoperator.conditions import (
     contested,
     data_safe,
     database_ready,
+    database_replicated,
     development_codes,
     hostname_conflict,
     ingress_ready,
@@ -44,6 +45,7 @@ TYPES = tuple(
         ingress_ready,
         progressing,
         data_safe,
+        database_replicated,
         bus_ready,
         scaling_active,
         scaling_limited,
@@ -66,6 +68,9 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     """All conditions, in the order of TYPES; without a valid spec only those that do not need it."""
     parts = (database_ready.condition(inputs), chatserver_ready.condition(inputs), ingress_ready.condition(inputs))
     made = [ready.condition(inputs, parts), *parts, progressing.condition(inputs), data_safe.condition(inputs)]
+    replication = inputs.desired.replication if inputs.desired is not None else None
+    if replication is not None:
+        made.append(database_replicated.condition(inputs, replication))
     cluster = inputs.cluster
     if cluster is not None:
         made += [

@@ -12,6 +12,7 @@ from chatoperator.metadata import claim_name
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
     from chatoperator.conditions.inputs import ConditionInputs
+    from chatoperator.desired.replication import Replication
 
 VOLUME_LEAVING = Reason(
     "VolumeLeaving",
@@ -61,12 +62,20 @@ UNVERIFIED = Reason(
     "fail. Check the Secret of `database.external.secretName` and the message",
 )
 
+LEADER_READY = Reason(
+    "LeaderReady",
+    ("True",),
+    "One instance takes writes, but others are not ready; see `DatabaseReplicated`",
+    Level.STEP,
+)
+
 TYPE = ConditionType(
     "DatabaseReady",
     bad="False",
     summary="The database is reachable and stores messages.",
     reasons=(
         *workloads.REASONS,
+        LEADER_READY,
         VOLUME_LEAVING,
         VOLUME_FULL,
         *EXTERNAL_TROUBLES,
@@ -85,6 +94,9 @@ def condition(inputs: ConditionInputs) -> Condition:
         return TYPE.condition(VOLUME_FULL, _full_message(inputs))
     if inputs.external:
         return _external(inputs)
+    replication = inputs.desired.replication if inputs.desired is not None else None
+    if replication is not None:
+        return _instances(inputs, replication)
     claim = inputs.observed.child("PersistentVolumeClaim", claim_name(inputs.name))
     if leaving(claim, inputs.uid):
         message = (
@@ -94,6 +106,17 @@ def condition(inputs: ConditionInputs) -> Condition:
         )
         return TYPE.condition(VOLUME_LEAVING, message)
     return workloads.part_condition(inputs, "postgres", TYPE)
+
+
+def _instances(inputs: ConditionInputs, replication: Replication) -> Condition:
+    """Of several instances one that leads is enough."""
+    ready = sum(pod.ready and not pod.terminating for pod in inputs.observed.component("postgres"))
+    message = f"{ready} of {len(replication.instances)} postgres pods are ready"
+    if replication.leader is not None:
+        whole = ready >= len(replication.instances)
+        return TYPE.condition(workloads.ALL_READY if whole else LEADER_READY, f"{message}; {replication.leader} leads")
+    why = workloads.troubles(inputs, "postgres")[: workloads.SHOWN]
+    return TYPE.condition(workloads.NOT_READY, "; ".join([f"{message}, and none leads", *why]))
 
 
 def _external(inputs: ConditionInputs) -> Condition:

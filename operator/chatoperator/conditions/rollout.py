@@ -60,7 +60,27 @@ def progress(inputs: ConditionInputs) -> tuple[Reason, str] | None:
         return ROLLOUT_FAILING, _stuck_message(inputs, rolls, stuck)
     if rolls:
         return ROLLING, f"Replacing pods of {', '.join(rolls)}, as the spec requires"
-    return None
+    return _instances(inputs)
+
+
+def _instances(inputs: ConditionInputs) -> tuple[Reason, str] | None:
+    """The instances of a database, which change one after the other."""
+    replication = inputs.desired.replication if inputs.desired is not None else None
+    if replication is None:
+        return None
+    step, count = replication.step, inputs.cluster.database.instances if inputs.cluster is not None else 0
+    if step.waits_for:
+        names = ", ".join(str(number) for number in step.waits_for)
+        found = f"Instances of the database wait for instance {names} to be ready before they change"
+        stuck = troubles(inputs, "postgres")
+        return (ROLLOUT_FAILING if stuck else ROLLING), "; ".join([found, *stuck[:SHOWN]])
+    happens = {
+        f"Instance {step.switch_to} becomes the leader of the database": step.switch_to is not None,
+        f"Instance {step.remove} of the database is removed, as the spec requires": step.remove is not None,
+        "Replacing instances of the database one after the other, as the spec requires": bool(step.replace),
+        "The instances of the database are created once the first one leads": len(replication.instances) < count,
+    }
+    return next(((ROLLING, message) for message, true in happens.items() if true), None)
 
 
 def _desired(inputs: ConditionInputs, part: Part) -> bool:

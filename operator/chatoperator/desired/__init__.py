@@ -10,6 +10,7 @@ from chatoperator.desired import credentials as credentials_step
 from chatoperator.desired import database as database_step
 from chatoperator.desired import migration as migration_step
 from chatoperator.desired import release as release_step
+from chatoperator.desired import replication as replication_step
 from chatoperator.kube.kinds import CERTIFICATE
 from chatoperator.parts.database.configuration import keeps_database
 from chatoperator.parts.ingress.address import desired_port
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from chatoperator.desired.database import DesiredDatabase
     from chatoperator.desired.migration import SchemaMigration
     from chatoperator.desired.release import Release
+    from chatoperator.desired.replication import Replication
     from chatoperator.metadata import Manifest, ObjectKey
     from chatoperator.observed import Observed
     from chatoperator.parts.credentials import Credentials
@@ -51,6 +53,7 @@ class Desired:
         losses: Irreplaceable objects that are lost, or about to be.
         credentials: Passwords and keys.
         database: The database that the chatservers use.
+        replication: The instances of the database; None where there is one, without Patroni.
         bus: How they send each other hints.
         migration: The migration that the desired image needs, and what the chatservers may run.
         serving: The certificate that HAProxy serves.
@@ -72,6 +75,7 @@ class Desired:
     serving: Serving
     https_port: int | None
     replicas: int
+    replication: Replication | None = None
     probe: ProbeTokens | None = None
     withheld: frozenset[ObjectKey] = frozenset()
 
@@ -146,7 +150,8 @@ def decide(
     credentials = credentials_step.decide(
         cluster, body, observed, losses, unix_time=int(now.timestamp()), new_secret=new_secret
     )
-    database = database_step.decide(cluster, observed)
+    replicated = replication_step.is_replicated(cluster, observed)
+    database = database_step.decide(cluster, observed, replicated=replicated)
     tokens = probe_tokens(cluster, observed, new_secret)
     migration = migration_step.decide(
         cluster,
@@ -156,7 +161,19 @@ def decide(
         database_identity=database.identity,
         probe_hashes=tokens.hashes if tokens is not None else (),
     )
-    if not migration.done and keeps_database(cluster, observed, observed.agent, release.images.postgres):
+    kept = not migration.done and keeps_database(cluster, observed, observed.agent, release.images.postgres)
+    replication = None
+    if replicated:
+        replication = replication_step.decide(
+            cluster,
+            body,
+            observed,
+            config_digest=database.config_digest or "",
+            image=release.images.postgres,
+            pull_policy=settings.image_pull_policy,
+            held=kept,
+        )
+    elif kept:
         database = replace(database, config_digest=None)
     return Desired(
         cluster=cluster,
@@ -171,6 +188,7 @@ def decide(
         serving=served,
         https_port=desired_port(cluster, observed),
         replicas=replicas,
+        replication=replication,
         probe=tokens,
         withheld=losses.withheld,
     )

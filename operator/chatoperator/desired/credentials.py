@@ -43,19 +43,19 @@ def decide(
     key = known_key or ("" if ("Secret", key_name) in losses.withheld else new_secret())
     servers = observed.component("chatserver")
     readings = [None if server.terminating else observed.readings.get(server.name) for server in servers]
-    return Credentials(
-        logins=logins.advance(
-            logins.read(
-                lambda name: secret_text(secret, name), ((secret or {}).get("metadata") or {}).get("annotations") or {}
-            ),
-            request=annotation(body, logins.REQUEST_ANNOTATION),
-            signs=logins.Signs(
-                applied=observed.agent.credentials if observed.agent else None,
-                followed=tuple(reading.login if reading else None for reading in readings),
-            ),
-            salt=key,
-            now=unix_time,
-            new_password=new_secret,
+    made = logins.advance(
+        logins.read(
+            lambda name: secret_text(secret, name), ((secret or {}).get("metadata") or {}).get("annotations") or {}
         ),
-        chatserver_key=key,
+        request=annotation(body, logins.REQUEST_ANNOTATION),
+        signs=logins.Signs(
+            applied=observed.agent.credentials if observed.agent else None,
+            followed=tuple(reading.login if reading else None for reading in readings),
+        ),
+        salt=key,
+        now=unix_time,
+        new_password=new_secret,
     )
+    if cluster.database.instances > 1:
+        made = logins.with_replication(made, new_secret)
+    return Credentials(logins=made, chatserver_key=key)

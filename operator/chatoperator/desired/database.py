@@ -9,6 +9,7 @@ from chatoperator.kube.objects import condemned, leaving
 from chatoperator.metadata import claim_name, part_name
 from chatoperator.parts.database.configuration import digest_of, revision_of
 from chatoperator.parts.database.external import judge
+from chatoperator.parts.database.statefulset import config_digest
 from chatoperator.parts.networkpolicy import live_database_ports
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class DesiredDatabase:
             PostgreSQL has checked them, or its new image is known to be pullable.
         parameters_refused: The error of PostgreSQL about the parameters; None where it has none.
         parameters_checked: Whether PostgreSQL has checked them; True where no agent answers.
+        had_account: The pods of the only instance have, or had, a service account of their own.
     """
 
     volume: Volume
@@ -58,33 +60,64 @@ class DesiredDatabase:
     config_digest: str | None = None
     parameters_refused: str | None = None
     parameters_checked: bool = True
+    had_account: bool = False
 
 
-def decide(cluster: ChatCluster, observed: Observed) -> DesiredDatabase:
+def decide(cluster: ChatCluster, observed: Observed, *, replicated: bool) -> DesiredDatabase:
     """Decide it from the claim, the user's Secrets and the report of PostgreSQL's agent.
+
+    Args:
+        cluster: The parsed spec.
+        observed: Its children, the user's Secrets and the agents' reports.
+        replicated: Whether Patroni runs it.
 
     Raises:
         SpecError: A quantity from which parameters are derived cannot be read.
     """
-    claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name))
-    usable = not leaving(claim, cluster.uid)
-    volume = Volume(
-        size=_size(claim) if usable else None,
-        usable=usable,
-        leaving=not usable and not condemned(claim, cluster.uid),
-    )
+    claim, volume = observed.child("PersistentVolumeClaim", claim_name(cluster.name)), volume_of(cluster, observed)
     if cluster.database.external is not None:
         return _external(cluster, cluster.database.external, observed, volume)
-    agent, revision = observed.agent, revision_of(cluster, volume.size)
+    # Another volume is another database, whose schema has to be brought up to date.
+    identity = f"claim:{claim['metadata']['uid']}" if claim is not None and volume.usable else None
+    if replicated:
+        return _replicated(cluster, observed, volume, identity)
+    agent, revision = observed.agent, revision_of(cluster, volume.size, replicated=False)
     checked = agent is not None and agent.configuration == revision
+    live = (observed.workload(cluster.name, "postgres") or {}).get("spec") or {}
     return DesiredDatabase(
         volume=volume,
-        # Another volume is another database, whose schema has to be brought up to date.
-        identity=f"claim:{claim['metadata']['uid']}" if claim is not None and usable else None,
+        identity=identity,
         revision=revision,
         config_digest=digest_of(cluster, observed, agent, volume.size, revision),
         parameters_refused=agent.refused if agent is not None and checked else None,
         parameters_checked=agent is None or checked,
+        had_account=bool(((live.get("template") or {}).get("spec") or {}).get("serviceAccountName")),
+    )
+
+
+def volume_of(cluster: ChatCluster, observed: Observed, instance: int = 1) -> Volume:
+    """The claim of an instance, as it is."""
+    claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name, instance))
+    usable = not leaving(claim, cluster.uid)
+    return Volume(
+        size=_size(claim) if usable else None,
+        usable=usable,
+        leaving=not usable and not condemned(claim, cluster.uid),
+    )
+
+
+def _replicated(cluster: ChatCluster, observed: Observed, volume: Volume, identity: str | None) -> DesiredDatabase:
+    """Of several instances: they try new parameters by restarting, replicas first."""
+    revision = revision_of(cluster, volume.size, replicated=True)
+    seen = [report for report in observed.agents.values() if report is not None]
+    refused = [report.refused for report in seen if report.configuration == revision and report.refused is not None]
+    return DesiredDatabase(
+        volume=volume,
+        identity=identity,
+        revision=revision,
+        config_digest=config_digest(cluster, volume_size=volume.size or cluster.database.storage.size),
+        parameters_refused=refused[0] if refused else None,
+        parameters_checked=all(report.configuration == revision for report in seen),
     )
 
 

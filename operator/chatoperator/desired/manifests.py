@@ -11,6 +11,7 @@ from chatoperator.parts.bus import credentials as bus_credentials
 from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database import statefulset as postgres
+from chatoperator.parts.database.replication import account, members, patroni
 from chatoperator.parts.ingress import deployment as ingress
 from chatoperator.parts.ingress import front
 from chatoperator.parts.ingress.tls import certmanager
@@ -20,7 +21,10 @@ from chatoperator.parts.probe import deployment as probe
 from chatoperator.parts.probe import tokens as probe_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chatoperator.desired import Desired
+    from chatoperator.desired.replication import Replication
     from chatoperator.metadata import Manifest
 
 
@@ -34,6 +38,8 @@ def render(desired: Desired) -> tuple[Manifest, ...]:
         operator_namespace=desired.settings.namespace,
         external_ports=desired.database.ports,
         bus=desired.bus.servers,
+        replicated=desired.replication is not None,
+        api_server_ports=desired.settings.api_server_ports,
     )
     made = [*policies, *_secrets(desired), *_database(desired), *_bus(desired), *_servers(desired), *_ingress(desired)]
     made += _probe(desired)
@@ -68,7 +74,10 @@ def _database(desired: Desired) -> list[Manifest]:
     if cluster.database.external_secret_name is not None:
         return []
     size = volume.size or cluster.database.storage.size
-    made = [postgres.config_map(cluster, volume_size=size), postgres.service(cluster)]
+    parameters = postgres.parameters(cluster, volume_size=size)
+    if desired.replication is not None:
+        return _instances(desired, desired.replication, parameters)
+    made = [postgres.config_map_of(cluster, parameters), postgres.service(cluster)]
     if volume.usable:
         made.append(postgres.claim(cluster, volume_size=size))
     if volume.usable and config_digest is not None:
@@ -78,8 +87,38 @@ def _database(desired: Desired) -> list[Manifest]:
                 image=desired.release.images.postgres,
                 pull_policy=desired.settings.image_pull_policy,
                 config_digest=config_digest,
+                default_account=desired.database.had_account,
             )
         )
+    return made
+
+
+def _instances(desired: Desired, replication: Replication, parameters: Mapping[str, str]) -> list[Manifest]:
+    """Several instances: what they need at the API server comes before them."""
+    cluster = desired.cluster
+    made = [
+        members.config_map(cluster, parameters, begin=replication.begin),
+        *patroni.config_maps(cluster, parameters, strict=replication.strict),
+        *account.objects(cluster, [one.number for one in replication.instances]),
+        members.leader_service(cluster, has_leader=replication.has_leader),
+        members.replicas_service(cluster),
+        disruption_budget(cluster, "postgres"),
+    ]
+    for instance in replication.instances:
+        volume = instance.volume
+        if volume.usable:
+            size = volume.size or cluster.database.storage.size
+            made.append(postgres.claim(cluster, volume_size=size, instance=instance.number))
+        if volume.usable and instance.applied:
+            made.append(
+                members.stateful_set(
+                    cluster,
+                    instance.number,
+                    image=desired.release.images.postgres,
+                    pull_policy=desired.settings.image_pull_policy,
+                    config_digest=desired.database.config_digest or "",
+                )
+            )
     return made
 
 

@@ -18,6 +18,7 @@ from chatoperator.metadata import (
     INSTANCE_LABEL,
     KIND,
     MANAGED_BY,
+    ROLE_LABEL,
     SAFE_TO_EVICT_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
 )
@@ -30,13 +31,18 @@ if TYPE_CHECKING:
 
 LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 
+PATRONIS_ANNOTATIONS = frozenset(
+    {"acquireTime", "failsafe", "history", "optime", "renewTime", "retain_slots", "slots", "transitions", "ttl"}
+)
+"""Of Patroni's ConfigMaps, what nobody reads here; some of it changes every 5 s."""
+
 TEXT_MAX = 2_000
 """Characters of each text of a pod that is kept; kubelet's longest message has fewer."""
 
 CONTAINERS_MAX, CONDITIONS_MAX = 16, 32
 """Of a pod, that are kept."""
 
-POD_LABELS = frozenset(EXCERPT_LABELS)
+POD_LABELS = frozenset((*EXCERPT_LABELS, ROLE_LABEL))
 POD_ANNOTATIONS = frozenset(
     {
         CERTIFICATE_HASH_ANNOTATION,
@@ -78,7 +84,8 @@ def kept(kind: str, raw: Manifest) -> Manifest | None:
         return None
     made = {**_without(metadata, {"managedFields"}), WRITERS_FIELD: writers(raw, MANAGED_BY)}
     if "annotations" in made:
-        made["annotations"] = _without(made["annotations"] or {}, {LAST_APPLIED_ANNOTATION})
+        left_out = {LAST_APPLIED_ANNOTATION} | (PATRONIS_ANNOTATIONS if kind == "ConfigMap" else frozenset())
+        made["annotations"] = _without(made["annotations"] or {}, left_out)
     return {**raw, "kind": kind, "metadata": made}
 
 

@@ -13,6 +13,7 @@ from chatoperator.metadata import (
     DELETION_COST_ANNOTATION,
     KIND,
     OUTLIVED_ANNOTATION,
+    ROLE_LABEL,
     SAFE_TO_EVICT_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
     SCHEMA_ANNOTATION,
@@ -50,6 +51,7 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
         deletion_cost=annotations.get(DELETION_COST_ANNOTATION),
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
         certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),
+        role=(metadata.get("labels") or {}).get(ROLE_LABEL),
     )
 
 

@@ -9,21 +9,26 @@ from chatoperator.metadata import (
     FIELD_MANAGER,
     GROUP,
     INSTANCE_LABEL,
+    INSTANCES_MAX,
     KIND,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    PATRONI_KEYS,
     WORKLOADS,
     bus_secret_name,
     ca_secret_name,
     chatserver_secret_name,
     claim_name,
+    database_name,
     database_secret_name,
     front_name,
     issued_secret_name,
     migrate_job_name,
     part_name,
+    patroni_name,
     probe_secret_name,
     proxies_service_name,
+    replicas_service_name,
     tls_secret_name,
     workload_key,
 )
@@ -43,15 +48,28 @@ RETAINED_KEYS: Mapping[str, frozenset[str]] = {
 """Keys of the Secrets that outlive a ChatCluster, by component. With the labels they prove whose a Secret is."""
 
 
+INSTANCES = range(1, INSTANCES_MAX + 1)
+"""Numbers that instances of a database may have."""
+
+
 def own_names(name: str) -> frozenset[ObjectKey]:
     """(kind, name) of everything that the operator makes for some spec of a ChatCluster, but for migrate Jobs."""
     chatserver, ingress, postgres = (part_name(name, part) for part in ("chatserver", "ingress", "postgres"))
     probe, bus = part_name(name, "probe"), part_name(name, "bus")
+    databases = [database_name(name, instance) for instance in INSTANCES]
     by_kind = {
         "Deployment": (chatserver, ingress, probe),
-        "StatefulSet": (postgres, bus),
-        "Service": (chatserver, ingress, postgres, proxies_service_name(name), front_name(name), bus),
-        "ConfigMap": (ingress, postgres, bus),
+        "StatefulSet": (*databases, bus),
+        "Service": (
+            chatserver,
+            ingress,
+            postgres,
+            replicas_service_name(name),
+            proxies_service_name(name),
+            front_name(name),
+            bus,
+        ),
+        "ConfigMap": (ingress, postgres, *(patroni_name(name, key) for key in PATRONI_KEYS), bus),
         "Secret": (
             database_secret_name(name),
             chatserver_secret_name(name),
@@ -61,8 +79,11 @@ def own_names(name: str) -> frozenset[ObjectKey]:
             probe_secret_name(name),
             bus_secret_name(name),
         ),
-        "PersistentVolumeClaim": (claim_name(name),),
-        "PodDisruptionBudget": (chatserver, ingress, bus),
+        "PersistentVolumeClaim": tuple(claim_name(name, instance) for instance in INSTANCES),
+        "ServiceAccount": (postgres,),
+        "Role": (postgres,),
+        "RoleBinding": (postgres,),
+        "PodDisruptionBudget": (chatserver, ingress, postgres, bus),
         "NetworkPolicy": (chatserver, ingress, postgres, part_name(name, "migrate"), probe, bus),
         "Ingress": (front_name(name),),
         "HTTPRoute": (front_name(name),),
@@ -79,7 +100,7 @@ def is_migrate_job(name: str, job_name: str) -> bool:
 def retained_names(name: str) -> Mapping[ObjectKey, Part]:
     """What outlives a ChatCluster under deletionPolicy Retain: the part it belongs to by (kind, name)."""
     return {
-        ("PersistentVolumeClaim", claim_name(name)): "postgres",
+        **{("PersistentVolumeClaim", claim_name(name, instance)): "postgres" for instance in INSTANCES},
         ("Secret", database_secret_name(name)): "postgres",
         ("Secret", chatserver_secret_name(name)): "chatserver",
     }
@@ -175,7 +196,8 @@ def workload_of(raw: Manifest, name: str) -> ObjectKey | None:
     component = (raw["metadata"].get("labels") or {}).get(COMPONENT_LABEL)
     made = {str(part): workload_key(name, part) for part in WORKLOADS}
     is_job = component == "migrate" and key[0] == "Job" and is_migrate_job(name, key[1])
-    return key if is_job or made.get(str(component)) == key else None
+    is_member = component == "postgres" and key in {("StatefulSet", database_name(name, one)) for one in INSTANCES}
+    return key if is_job or is_member or made.get(str(component)) == key else None
 
 
 def owner_in_words(raw: Manifest) -> str:

@@ -33,6 +33,10 @@ LEFT_OUT_MAX = 10_000
 """Names of objects that there was no room for at all: no more are counted."""
 
 
+RESTLESS = frozenset({"ConfigMap", "Pod"})
+"""Kinds that others change all the time in ways that nobody reads: Patroni renews its lease every 5 s."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """One object.
@@ -237,7 +241,8 @@ class Store:
             return touched
         self._insert(name, _Stored(version, owner, encode(made)))
         self._make_room(name, owner)
-        return touched | {owner}
+        same = kind in RESTLESS and before is not None and not before.cut and _is_same(made, before.text)
+        return set() if same and touched == {owner} else touched | {owner}
 
     def _make_room(self, name: Name, owner: Key) -> None:
         """Cut the largest objects of a ChatCluster that has too many, and of the namespace that takes most."""
@@ -304,6 +309,12 @@ class Store:
 
 def _name(kind: str, raw: Manifest) -> Name:
     return kind, raw["metadata"]["namespace"], raw["metadata"]["name"]
+
+
+def _is_same(made: Manifest, before: bytes) -> bool:
+    """Whether an object differs from its text of before in nothing that is kept of it but its resourceVersion."""
+    version = _parsed(before)["metadata"]["resourceVersion"]
+    return encode({**made, "metadata": {**made["metadata"], "resourceVersion": version}}) == before
 
 
 def _parsed(text: bytes) -> Manifest:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.metadata import ca_secret_name, chatserver_secret_name, claim_name, issued_secret_name
+from chatoperator.parts.database.replication.patroni import leading_claim
 from chatoperator.parts.remembered import allowed, losses
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Losses:
     Attributes:
         reported: Losses about which somebody has to do something.
         restored: What is restored unchanged.
+        copied: Volumes that are made anew, on which the database is copied from another instance.
         key: The chatservers' key, to be restored; None where it is not lost or not known.
         authority: The certificate authority, likewise.
         withheld: (kind, name) of what is not recreated.
@@ -49,6 +51,7 @@ class Losses:
 
     reported: tuple[Loss, ...] = ()
     restored: tuple[Loss, ...] = ()
+    copied: tuple[Loss, ...] = ()
     key: str | None = None
     authority: Certificate | None = None
     withheld: frozenset[ObjectKey] = frozenset()
@@ -65,7 +68,8 @@ def irreplaceables(cluster: ChatCluster, observed: Observed) -> frozenset[Object
     """(kind, name) of the children whose content is made once, as far as the spec needs them."""
     names: list[ObjectKey] = [("Secret", chatserver_secret_name(cluster.name))]
     if cluster.database.external_secret_name is None:
-        names.append(("PersistentVolumeClaim", claim_name(cluster.name)))
+        instances = range(1, cluster.database.instances + 1)
+        names += [("PersistentVolumeClaim", claim_name(cluster.name, number)) for number in instances]
     # An authority of its own is not made where there is a certificate by cert-manager.
     issued = ("Secret", issued_secret_name(cluster.name)) in observed.children
     if cluster.ingress.tls_secret_name is None and not issued:
@@ -83,7 +87,11 @@ def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: 
         held: What the last reconcile had; None after a start of the operator.
     """
     needed, may = irreplaceables(cluster, observed), allowed(body)
+    whole = leading_claim(cluster.name, observed)
     lost = [loss for loss in losses(body, observed) if loss.key in needed and loss.uid not in may]
+    # Patroni copies the database again while another instance leads.
+    copied = [loss for loss in lost if loss.subject == "volume" and whole not in (None, loss.name)]
+    lost = [loss for loss in lost if loss not in copied]
     gone = {loss.key: loss for loss in lost if not loss.leaving}
     known = frozenset[tuple[str, str]]() if held is None else gone.keys() - held.withheld
     ca, servers = ("Secret", ca_secret_name(cluster.name)), ("Secret", chatserver_secret_name(cluster.name))
@@ -93,6 +101,7 @@ def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: 
     return Losses(
         reported=tuple(loss for loss in lost if loss.key not in back),
         restored=tuple(loss for loss in lost if loss.key in back),
+        copied=tuple(loss for loss in copied if not loss.leaving),
         key=key,
         authority=pair,
         withheld=frozenset(gone.keys() - back),

@@ -15,6 +15,7 @@ from chatoperator.parts.bus import access as bus_access
 from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
 from chatoperator.parts.database import statefulset as postgres
+from chatoperator.parts.database.replication import patroni
 from chatoperator.parts.ingress import haproxy
 from chatoperator.parts.probe import deployment as probe
 
@@ -45,6 +46,8 @@ def policies(
     operator_namespace: str,
     external_ports: Sequence[int],
     bus: ServerBus = bus_access.POSTGRESQL,
+    replicated: bool = False,
+    api_server_ports: Sequence[int] = (),
 ) -> list[Manifest]:
     """The policies of all parts; none where the spec disables them.
 
@@ -53,6 +56,8 @@ def policies(
         operator_namespace: Where the operator runs, which reads metrics and the status of PostgreSQL's agent.
         external_ports: Of the external database, empty where they are unknown.
         bus: That the chatservers may use now.
+        replicated: Whether Patroni runs the database.
+        api_server_ports: TCP ports of the API server, behind its Service.
     """
     if not cluster.network_policies.enabled:
         return []
@@ -86,7 +91,13 @@ def policies(
             _rule("from", clients, postgres.PORT),
             _rule("from", scrapers, postgres.AGENT_PORT),
         ]
-        made.append(_policy(cluster, "postgres", ingress=allowed, egress=[]))
+        egress = []
+        if replicated:
+            members, ports = [_pods(cluster, "postgres")], (postgres.PORT, patroni.PORT)
+            allowed.append(_rule("from", members, *ports))
+            # The API server's address differs from cluster to cluster, and no selector finds it.
+            egress = [_rule("to", members, *ports), _rule("to", [], *api_server_ports)]
+        made.append(_policy(cluster, "postgres", ingress=allowed, egress=egress))
     if cluster.bus.valkeys is not None:
         allowed = [
             _rule("from", [_pods(cluster, "chatserver")], bus_access.PORT),

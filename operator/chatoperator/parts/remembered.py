@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from chatoperator.kube.decoding import UNREADABLE
 from chatoperator.kube.objects import annotation, leaving, secret_text
-from chatoperator.metadata import ca_secret_name, chatserver_secret_name, claim_name, database_secret_name
+from chatoperator.metadata import (
+    INSTANCES_MAX,
+    ca_secret_name,
+    chatserver_secret_name,
+    claim_name,
+    database_secret_name,
+)
 from chatoperator.parts.credentials import Certificate
 from chatoperator.parts.ingress.tls import self_signed
 from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION, Loss, Subject
@@ -26,7 +32,7 @@ UNKNOWN_UID = "unknown"
 def subjects(name: str) -> Mapping[ObjectKey, Subject]:
     """What each object holds by which status knows a ChatCluster's own again, by (kind, name)."""
     return {
-        ("PersistentVolumeClaim", claim_name(name)): "volume",
+        **{("PersistentVolumeClaim", claim_name(name, number)): "volume" for number in range(1, INSTANCES_MAX + 1)},
         ("Secret", chatserver_secret_name(name)): "key",
         ("Secret", ca_secret_name(name)): "authority",
         ("Secret", database_secret_name(name)): "credentials",

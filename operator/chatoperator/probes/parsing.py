@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+import msgspec
+
 from chatoperator.metrics.prometheus import parse
-from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.observed import AgentReport, Answer, MemberReport, Reading
 
 READ_METRICS = (
     "chatserver_connections",
@@ -53,7 +55,16 @@ def parse_report(page: str) -> AgentReport | None:
     if not all(text is None or isinstance(text, str) for text in texts):
         return None
     credentials, configuration, refused = texts
-    return AgentReport(credentials, configuration, refused[:AGENT_WORDS_MAX] if refused is not None else None)
+    refused = refused[:AGENT_WORDS_MAX] if refused is not None else None
+    return AgentReport(credentials, configuration, refused, _member(raw.get("member")))
+
+
+def _member(raw: object) -> MemberReport | None:
+    """Read what Patroni says of an instance; None where that cannot be read: the rest of the report counts."""
+    try:
+        return msgspec.convert(raw, MemberReport)
+    except msgspec.ValidationError:
+        return None
 
 
 def parse_reading(page: str) -> Reading | None:

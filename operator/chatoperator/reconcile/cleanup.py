@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
-from chatoperator.kube.objects import job_state
-from chatoperator.kube.ownership import is_child, is_migrate_job, own_names
-from chatoperator.metadata import part_name, workload_key
+from chatoperator.kube.objects import job_state, rolling
+from chatoperator.kube.ownership import INSTANCES, is_child, is_migrate_job, own_names
+from chatoperator.metadata import database_name, part_name, workload_key
 from chatoperator.reporting.events import EventContent
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 REMOVED = frozenset({"NetworkPolicy", "Service", "Ingress", ROUTE, CERTIFICATE})
 """Kinds of which some are desired with one spec and not with another. Of Deployments only the probe's is, of
-StatefulSets only the bus's."""
+StatefulSets the bus's and those of the database beside the first."""
+
+RIGHTS = frozenset({"RoleBinding", "Role", "ServiceAccount"})
+"""Of the members of a replicated database: they go when no pod has that account any more."""
 
 NOT_DESIRED = "deleted, because the spec no longer requires it"
 
@@ -91,14 +94,28 @@ def undesired(desired: Desired, observed: Observed, names: Collection[ObjectKey]
     ours = own_names(name) - frozenset(names)
     bus = part_name(name, "bus")
     workloads = {workload_key(name, "probe"), workload_key(name, "bus")}
+    step = desired.replication.step if desired.replication is not None else None
+    if step is not None and step.remove is not None:
+        workloads.add(("StatefulSet", database_name(name, step.remove)))
+    removed = REMOVED if _has_account(name, observed) else REMOVED | RIGHTS
     return {
         key: child
         for key, child in observed.children.items()
-        if (key[0] in REMOVED or key in workloads)
+        if (key[0] in removed or key in workloads)
         and key in ours
         and is_child(child, desired.cluster.uid)
         and not (desired.bus.leaving and key[1] == bus)
     }
+
+
+def _has_account(name: str, observed: Observed) -> bool:
+    """Whether a pod of the database may have the account of the members."""
+    databases = [observed.child("StatefulSet", database_name(name, number)) for number in INSTANCES]
+    return any(
+        rolling(live) or live["spec"]["template"]["spec"].get("serviceAccountName") == part_name(name, "postgres")
+        for live in databases
+        if live is not None
+    )
 
 
 async def _delete(kube: Kube, desired: Desired, kind: str, child: Manifest) -> None:

@@ -11,10 +11,10 @@ from chatoperator.desired import decide
 from chatoperator.errors import OutdatedError
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import KIND, database_secret_name
-from chatoperator.reconcile import cleanup, rotations, scale
+from chatoperator.reconcile import cleanup, rotations, scale, switchover
 from chatoperator.reconcile.apply import Applier
 from chatoperator.reconcile.observe import confirmed, credentials_of, names_of, taken, with_writes
-from chatoperator.reconcile.reachability import report_of_agent
+from chatoperator.reconcile.reachability import report_of_leader, reports_of_agents
 from chatoperator.reconcile.touch import touch
 from chatoperator.reconcile.usersecrets import named_secrets
 
@@ -71,6 +71,7 @@ class Converger:
                 await self._check_current(body)
             await self._write(desired, observed, state, outcome)
             outcome.restored(desired.losses.restored)
+            outcome.copied(desired.losses.copied)
             if not pending:
                 break
             before = observed
@@ -96,10 +97,11 @@ class Converger:
         observed = replace(
             observed,
             user_secrets=await named_secrets(self._context.kube, cluster),
-            agent=await report_of_agent(self._context.prober, observed),
+            agents=await reports_of_agents(self._context.prober, observed),
             readings=state.readings,
             served=frozenset(kind for kind in (CERTIFICATE, ROUTE) if self._context.cache.serves(kind)),
         )
+        observed = replace(observed, agent=report_of_leader(cluster.name, observed))
         while True:
             desired = decide(
                 cluster,
@@ -126,6 +128,8 @@ class Converger:
         """Write what differs. A refused step does not keep the others from their work; the outcome gets the refusal."""
         applied = await self._applier.apply_all(desired, observed, state, outcome)
         await touch(self._context.kube, self._context.cache, applied, observed, outcome)
+        with outcome.collecting():
+            await switchover.request(self._context.kube, self._context.cache, applied, outcome)
         with outcome.collecting():
             await cleanup.delete_jobs(self._context.kube, applied, observed, self._context.now())
         with outcome.collecting():

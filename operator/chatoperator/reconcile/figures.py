@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.metadata import part_name
+from chatoperator.metadata import member_name, part_name
+from chatoperator.parts.database.replication import patroni
 from chatoperator.parts.ingress.tls import self_signed
 from chatoperator.parts.ingress.tls.expiry import rfc3339
 from chatoperator.parts.losses import irreplaceables
@@ -36,8 +37,23 @@ def figures(body: Manifest, observed: Observed, desired: Desired) -> dict[str, A
         "version": desired.release.version,
         "images": _images(desired),
         "deletionPolicy": policy(body, observed),
+        **_database(desired, observed),
         STATUS_FIELD: record(body, observed, irreplaceables(cluster, observed)),
     }
+
+
+def _database(desired: Desired, observed: Observed) -> dict[str, Any]:
+    """The instances of the database, by their pods; nothing of a single one, whose field is removed with the others."""
+    made, held = desired.replication, patroni.read(desired.cluster.name, observed)
+    if made is None:
+        return {"database": None}
+    instances = []
+    for instance in made.instances:
+        name = member_name(desired.cluster.name, instance.number)
+        report = observed.agents.get(name)
+        state = report.member.state if report is not None and report.member is not None else "unknown"
+        instances.append({"name": name, "state": state, "synchronous": name in held.standbys})
+    return {"database": {"leader": made.leader, "instances": instances}}
 
 
 def _certificate(desired: Desired) -> dict[str, str] | None:

@@ -56,6 +56,13 @@ class Outcome:
             event = EventContent(warning=True, reason="SecretRestored", message=message)
             self.events += [] if event in self.events else [event]
 
+    def copied(self, losses: Sequence[Loss]) -> None:
+        """Note which volumes are made anew, once."""
+        for loss in losses:
+            message = f"{loss.kind} {loss.name} was deleted; the database is copied to a new one from another instance"
+            event = EventContent(warning=True, reason="VolumeReplaced", message=message)
+            self.events += [] if event in self.events else [event]
+
     def raise_first(self) -> None:
         """Have the reconcile tried again, where anything was refused.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from chatoperator.kube.objects import mounted_secrets, rolling, secret_text
 from chatoperator.metadata import ca_secret_name, part_name, tls_secret_name
 from chatoperator.observed import Answer
+from chatoperator.parts.database.replication import patroni
 from chatoperator.parts.ingress.clients import expects_header
 from chatoperator.parts.ingress.haproxy import HTTPS_PORT
 from chatoperator.parts.ingress.tls.faults import CERTIFICATE_BYTES_MAX
@@ -100,12 +101,24 @@ async def reach(prober: Prober, targets: Sequence[Target]) -> Answer:
     return next((one for one in answers if not one.ok), answers[0])
 
 
-async def report_of_agent(prober: Prober, observed: Observed) -> AgentReport | None:
-    """What the agent of a healthy PostgreSQL says; one that is not healthy is not waited for."""
-    for pod in observed.component("postgres"):
-        if pod.ready and not pod.terminating and pod.address:
-            return await prober.agent(pod.address)
-    return None
+async def reports_of_agents(prober: Prober, observed: Observed) -> dict[str, AgentReport | None]:
+    """What the agents of healthy PostgreSQLs say, by pod name; one that is not healthy is not waited for."""
+    addresses = {
+        pod.name: pod.address
+        for pod in observed.component("postgres")
+        if pod.ready and not pod.terminating and pod.address
+    }
+    reports = await asyncio.gather(*map(prober.agent, addresses.values()))
+    return dict(zip(addresses, reports, strict=True))
+
+
+def report_of_leader(cluster_name: str, observed: Observed) -> AgentReport | None:
+    """That of the agent beside the leader, or the only one: roles and passwords are changed there."""
+    leader = patroni.read(cluster_name, observed).leader
+    reports = list(observed.agents.values())
+    if leader is not None and leader in observed.agents:
+        return observed.agents[leader]
+    return reports[0] if len(reports) == 1 else None
 
 
 async def pulse(prober: Prober, states: Mapping[Key, State], now: dt.datetime) -> list[Key]:

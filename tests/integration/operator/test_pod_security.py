@@ -58,6 +58,8 @@ def test_every_pod_is_admitted_where_pod_security_is_restricted(server: ApiServe
     # Which a golden file and an example name.
     priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "chat"}, "value": 1}
     assert server.run_kubectl("apply", "-f", "-", stdin=json.dumps(priority)).returncode == 0
+    # That of a database of several instances.
+    assert server.run_kubectl("create", "serviceaccount", "demo-postgres", "-n", namespace).returncode == 0
     made = everything(namespace)
     parts = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in made.values()}
     assert parts == PARTS | {"operator"}

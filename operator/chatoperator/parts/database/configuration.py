@@ -8,6 +8,7 @@ from chatoperator.errors import SpecError
 from chatoperator.kube.objects import annotation
 from chatoperator.metadata import CONFIG_HASH_ANNOTATION
 from chatoperator.parts.database import statefulset
+from chatoperator.parts.database.replication import members
 
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
@@ -15,16 +16,19 @@ if TYPE_CHECKING:
     from chatoperator.observed import AgentReport, Observed
 
 
-def revision_of(cluster: ChatCluster, volume_size: str | None) -> str:
-    """Revision of all parameters.
+def revision_of(cluster: ChatCluster, volume_size: str | None, *, replicated: bool) -> str:
+    """Revision of the parameters that the agent has PostgreSQL take over.
 
     Raises:
         SpecError: A quantity that they are derived from cannot be read.
     """
     try:
-        made = statefulset.config_map(cluster, volume_size=volume_size or cluster.database.storage.size)
+        desired = statefulset.parameters(cluster, volume_size=volume_size or cluster.database.storage.size)
     except ValueError as error:
         raise SpecError("database.resources.limits", f"{error}: write it like 4Gi or 500m") from error
+    made = (
+        members.config_map(cluster, desired, begin=False) if replicated else statefulset.config_map_of(cluster, desired)
+    )
     return str(made["data"][statefulset.REVISION_KEY])
 
 

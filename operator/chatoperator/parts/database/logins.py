@@ -20,7 +20,14 @@ OWNER = "chat"
 
 ROLES = ("chat_a", "chat_b")
 
+REPLICATION_ROLE, PATRONI_USER = "chat_replication", "patroni"
+"""Where there are several instances: the role that replicas stream as, and the user of Patroni's REST. Their passwords
+are never rotated."""
+
 PASSWORD_PREFIX = "password."  # noqa: S105 - a key of the Secret, such as password.chat_a
+
+HOLDERS = (OWNER, *ROLES, REPLICATION_ROLE, PATRONI_USER)
+"""Of a password, each."""
 
 REQUEST_ANNOTATION = f"{GROUP}/rotate-credentials"
 """On the ChatCluster: each new value is one rotation. On the Secret: the last value that was followed."""
@@ -93,7 +100,7 @@ def read(texts: Callable[[str], str | None], annotations: Mapping[str, str]) -> 
         texts: A key's text, or None.
         annotations: Of the Secret.
     """
-    passwords = {role: password for role in (OWNER, *ROLES) if (password := texts(PASSWORD_PREFIX + role))}
+    passwords = {role: password for role in HOLDERS if (password := texts(PASSWORD_PREFIX + role))}
     username, password = texts("username"), texts("password")
     if not any(role in passwords for role in ROLES):
         # From before there were two.
@@ -141,6 +148,14 @@ def advance(
     if missing:
         return replace(held, passwords={**held.passwords, **{role: new_password() for role in missing}})
     return _step(held, request, signs, salt=salt, now=now, new_password=new_password)
+
+
+def with_replication(held: Logins, new_password: Callable[[], str]) -> Logins:
+    """The same with what members of a replicated database authenticate with; what they have stays."""
+    missing = [holder for holder in (REPLICATION_ROLE, PATRONI_USER) if holder not in held.passwords]
+    if not missing:
+        return held
+    return replace(held, passwords={**held.passwords, **{holder: new_password() for holder in missing}})
 
 
 def _step(

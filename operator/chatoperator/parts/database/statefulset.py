@@ -31,6 +31,8 @@ from chatoperator.parts.pod import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
@@ -82,16 +84,26 @@ def parameters(cluster: ChatCluster, *, volume_size: str) -> dict[str, str]:
     return {**DEFAULT_PARAMETERS, **derived, **cluster.database.parameters}
 
 
-def config_map(cluster: ChatCluster, *, volume_size: str) -> Manifest:
-    """postgresql.conf, which counts once PostgreSQL has found it to be right."""
-    desired = parameters(cluster, volume_size=volume_size)
+def config_map_of(cluster: ChatCluster, desired: Mapping[str, str], **more: str) -> Manifest:
+    """postgresql.conf, which counts once PostgreSQL has found it to be right.
+
+    Args:
+        cluster: The ChatCluster.
+        desired: Parameters.
+        more: Further keys.
+    """
     text = "".join(f"{name} = '{_quoted(value)}'\n" for name, value in sorted(desired.items()))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(cluster, part_name(cluster.name, "postgres"), "postgres"),
-        "data": {CONFIG_FILE: text, REVISION_KEY: digest(text)},
+        "data": {CONFIG_FILE: text, REVISION_KEY: digest(text), **more},
     }
+
+
+def config_map(cluster: ChatCluster, *, volume_size: str) -> Manifest:
+    """The same with all parameters of the one PostgreSQL."""
+    return config_map_of(cluster, parameters(cluster, volume_size=volume_size))
 
 
 def _quoted(value: str) -> str:
@@ -103,12 +115,13 @@ def config_digest(cluster: ChatCluster, *, volume_size: str) -> str:
     return restart_digest(parameters(cluster, volume_size=volume_size))
 
 
-def claim(cluster: ChatCluster, *, volume_size: str) -> Manifest:
+def claim(cluster: ChatCluster, *, volume_size: str, instance: int = 1) -> Manifest:
     """The volume's claim, applied by the operator itself: a StatefulSet would tie it to its own life and template.
 
     Args:
         cluster: The ChatCluster.
         volume_size: Of the volume as it is. An adopted one may be larger than the spec requires, and cannot shrink.
+        instance: Of a database of several instances, the number.
     """
     spec: Manifest = {
         "accessModes": ["ReadWriteOnce"],
@@ -119,7 +132,7 @@ def claim(cluster: ChatCluster, *, volume_size: str) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata(cluster, claim_name(cluster.name), "postgres", owned=not cluster.retain),
+        "metadata": metadata(cluster, claim_name(cluster.name, instance), "postgres", owned=not cluster.retain),
         "spec": spec,
     }
 
@@ -140,7 +153,9 @@ def service(cluster: ChatCluster) -> Manifest:
     }
 
 
-def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_digest: str) -> Manifest:
+def stateful_set(
+    cluster: ChatCluster, *, image: str, pull_policy: str, config_digest: str, default_account: bool = False
+) -> Manifest:
     """One PostgreSQL on the claim, and beside it the agent that keeps its passwords and parameters as mounted.
 
     Args:
@@ -148,7 +163,10 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
         image: Image to run.
         pull_policy: imagePullPolicy.
         config_digest: Changes with the parameters that only a restart brings.
+        default_account: Name the account `default`, which an absent one is: the pods had another one.
     """
+    # The API server would take an absent one from the deprecated field serviceAccount, and keep the old one.
+    account = {"serviceAccountName": "default"} if default_account else {}
     name, template = part_name(cluster.name, "postgres"), cluster.database.pod_template
     config_name = name
     container: Manifest = {
@@ -216,6 +234,7 @@ def stateful_set(cluster: ChatCluster, *, image: str, pull_policy: str, config_d
                         pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                     ),
+                    **account,
                     **placement(cluster.name, "postgres", template),
                 },
             },
