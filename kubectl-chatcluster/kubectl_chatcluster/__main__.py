@@ -1,4 +1,4 @@
-"""`kubectl chatcluster status | connections | drain | logs | support-bundle`."""
+"""`kubectl chatcluster status | connections | drain | switchover | logs | support-bundle`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_chatcluster import bundle, connections, gather, journal, logs, status, terminal
+from kubectl_chatcluster import bundle, connections, gather, journal, logs, status, switchover, terminal
 from kubectl_chatcluster import drain as draining
 from kubectl_chatcluster.archive import FILE_MODE, pack
 from kubectl_chatcluster.errors import Misuse, PluginError
@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
         help="how long to wait; default: the grace period of the pod plus one minute",
     )
     one.set_defaults(run=_drain)
+    one = command("switchover", "have another instance of the database lead, and wait until it does")
+    _add_name(one)
+    one.add_argument(
+        "--to", type=int, choices=range(1, 6), metavar="N", help="number of the instance; default: the best"
+    )
+    one.add_argument("--timeout", type=_duration, default=60.0, metavar="60s", help="how long to wait")
+    one.set_defaults(run=_switchover)
     one = command("logs", "print the logs of all pods, merged by time, newest last")
     _add_name(one)
     one.add_argument(
@@ -157,6 +164,12 @@ def _connections(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
 
 def _drain(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     draining.drain(kubectl, parsed.server, timeout_seconds=parsed.timeout, say=_say)
+    return 0
+
+
+def _switchover(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    body = gather.chat(kubectl, parsed.name)
+    switchover.switch(kubectl, body, instance=parsed.to, timeout_seconds=parsed.timeout, now=_now(), say=_say)
     return 0
 
 

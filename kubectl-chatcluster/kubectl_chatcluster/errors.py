@@ -46,6 +46,18 @@ class NotGone(PluginError):
     code = "NotGone"
 
 
+class SingleDatabase(PluginError):
+    """The database has no second instance."""
+
+    code = "SingleDatabase"
+
+
+class NotSwitched(PluginError):
+    """No other instance of the database led by the end of the time given."""
+
+    code = "NotSwitched"
+
+
 class KubectlError(PluginError):
     """The kubectl program failed.
 

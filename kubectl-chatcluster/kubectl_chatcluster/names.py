@@ -6,6 +6,9 @@ GROUP = "chatcluster.io"
 RESOURCE = f"chatclusters.{GROUP}"
 """With its group: another operator may serve a `chatclusters` too."""
 
+SWITCHOVER_ANNOTATION = f"{GROUP}/switchover"
+"""On a ChatCluster: each new value requests another leader of its database."""
+
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 COMPONENT_LABEL = "app.kubernetes.io/component"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
