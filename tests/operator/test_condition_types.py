@@ -129,5 +129,12 @@ def test_events_without_a_condition_are_on_the_page() -> None:
         if argument.arg == "reason" and isinstance(argument.value, ast.Constant)
     }
     section = page.PAGE.read_text().partition("\n## Events without a condition\n")[2]
-    assert made == {"ClaimReplaced", "Removed", "SecretRestored", "WrongServerRemoved"}
+    assert made == {
+        "ClaimReplaced",
+        "Removed",
+        "SecretRestored",
+        "Switchover",
+        "VolumeReplaced",
+        "WrongServerRemoved",
+    }
     assert [reason for reason in made if f"\n- `{reason}`" not in section] == []

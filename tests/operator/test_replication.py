@@ -21,7 +21,7 @@ from chatoperator.kube.store import Store
 from chatoperator.metadata import ROLE_LABEL, labels, owner
 from chatoperator.observed import AgentReport, Answer, MemberReport, Observed, Pod
 from chatoperator.parts.database.replication import account, patroni
-from chatoperator.parts.database.replication.order import Step
+from chatoperator.parts.database.replication.order import InstanceChange
 from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION
 from chatoperator.parts.losses import NOTHING_LOST, find_losses
 from chatoperator.probes.parsing import parse_report
@@ -93,7 +93,7 @@ ALONE = (pod(NAMES[1], "postgres"),)
 
 def test_instances_that_are_as_they_should_be_stay() -> None:
     found = decided(observed(led(ALL)))
-    assert (found.step, found.leader, found.begin) == (Step(), NAMES[1], False)
+    assert (found.step, found.leader, found.begin) == (InstanceChange(), NAMES[1], False)
     assert [(one.number, one.applied) for one in found.instances] == [(1, True), (2, True), (3, True)]
 
 
@@ -104,7 +104,7 @@ def test_a_new_image_reaches_one_replica_first() -> None:
         name = NAMES[number].removesuffix("-0")
         children["StatefulSet", name]["metadata"]["annotations"]["chatcluster.io/template-hash"] = "older"
     found = decided(observed(children), newer)
-    assert found.step == Step(replace=frozenset({3}))
+    assert found.step == InstanceChange(replace=frozenset({3}))
     assert [one.applied for one in found.instances] == [False, False, True]
     # The template of the others stays as it is live: nothing of it is applied.
     rendered = render(desired(cluster(**newer), replication=found))
@@ -113,7 +113,7 @@ def test_a_new_image_reaches_one_replica_first() -> None:
 
 def test_one_postgresql_becomes_a_member_before_copies_are_made() -> None:
     first = decided(observed(SINGLE, ALONE))
-    assert first.step == Step(replace=frozenset({1}))
+    assert first.step == InstanceChange(replace=frozenset({1}))
     assert [one.number for one in first.instances] == [1]
     # Under Patroni, but nobody leads yet.
     later = {claim(2), claim(3), ("StatefulSet", "demo-postgres-2"), ("StatefulSet", "demo-postgres-3")}
@@ -146,7 +146,7 @@ def test_back_to_one_instance_the_first_leads_before_the_others_go() -> None:
     assert (found.switchover.leader, found.switchover.candidate) == (NAMES[2], NAMES[1])
     assert not found.strict, "the last replica's removal must not stop writes"
     last = decided(observed(led(ALL)), one)
-    assert last.step == Step(remove=3)
+    assert last.step == InstanceChange(remove=3)
     assert [(each.number, each.applied) for each in last.instances] == [(1, True), (2, True), (3, False)]
     kept = desired(cluster(**one), replication=last)
     owned = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chatoperator.parts.database.replication.order import ANY, NOTHING, Member, Step, decide
+from chatoperator.parts.database.replication.order import ANY, NOTHING, InstanceChange, Member, decide
 
 LEADER = Member(1, leads=True, ready=True, updated=True)
 SECOND, THIRD = (Member(number, ready=True, updated=True, synchronous=True) for number in (2, 3))
@@ -24,42 +24,57 @@ def down(member: Member) -> Member:
     [
         # Nothing to do, nobody yet.
         ([LEADER, SECOND, THIRD], 3, None, NOTHING),
-        ([], 3, None, Step()),
+        ([], 3, None, InstanceChange()),
         # 1 -> n: the only one restarts as a member.
-        ([OLD_LEADER], 3, None, Step(replace=frozenset({1}))),
+        ([OLD_LEADER], 3, None, InstanceChange(replace=frozenset({1}))),
         # Replicas first, one at a time; who would lead next goes last.
-        ([OLD_LEADER, OLD_SECOND, OLD_THIRD], 3, None, Step(replace=frozenset({3}))),
-        ([OLD_LEADER, replace(OLD_SECOND, synchronous=False), OLD_THIRD], 3, None, Step(replace=frozenset({2}))),
-        ([OLD_LEADER, OLD_SECOND, down(THIRD)], 3, None, Step(waits_for=(3,))),
-        ([OLD_LEADER, OLD_SECOND, THIRD], 3, None, Step(replace=frozenset({2}))),
+        ([OLD_LEADER, OLD_SECOND, OLD_THIRD], 3, None, InstanceChange(replace=frozenset({3}))),
+        (
+            [OLD_LEADER, replace(OLD_SECOND, synchronous=False), OLD_THIRD],
+            3,
+            None,
+            InstanceChange(replace=frozenset({2})),
+        ),
+        ([OLD_LEADER, OLD_SECOND, down(THIRD)], 3, None, InstanceChange(waits_for=(3,))),
+        ([OLD_LEADER, OLD_SECOND, THIRD], 3, None, InstanceChange(replace=frozenset({2}))),
         # Then somebody else leads, who lacks least; then the old leader.
-        ([OLD_LEADER, SECOND, replace(THIRD, lag_bytes=0)], 3, None, Step(switch_to=3)),
-        ([replace(OLD_LEADER, leads=False), replace(SECOND, leads=True), THIRD], 3, None, Step(replace=frozenset({1}))),
+        ([OLD_LEADER, SECOND, replace(THIRD, lag_bytes=0)], 3, None, InstanceChange(switch_to=3)),
+        (
+            [replace(OLD_LEADER, leads=False), replace(SECOND, leads=True), THIRD],
+            3,
+            None,
+            InstanceChange(replace=frozenset({1})),
+        ),
         # Parameters that PostgreSQL does not start with reach no leader.
-        ([OLD_LEADER, SECOND, replace(THIRD, refused=True)], 3, None, Step(waits_for=(3,))),
+        ([OLD_LEADER, SECOND, replace(THIRD, refused=True)], 3, None, InstanceChange(waits_for=(3,))),
         # A member that is down waits for nothing, and the leader is not restarted without somebody to take over.
-        ([OLD_LEADER, OLD_SECOND, down(OLD_THIRD)], 3, None, Step(replace=frozenset({3}))),
-        ([down(OLD_LEADER), OLD_SECOND, OLD_THIRD], 3, None, Step(waits_for=(1,))),
-        ([down(OLD_LEADER), down(OLD_SECOND)], 2, None, Step(replace=frozenset({1, 2}))),
-        ([OLD_LEADER, down(SECOND), down(THIRD)], 3, None, Step(waits_for=(2, 3))),
+        ([OLD_LEADER, OLD_SECOND, down(OLD_THIRD)], 3, None, InstanceChange(replace=frozenset({3}))),
+        ([down(OLD_LEADER), OLD_SECOND, OLD_THIRD], 3, None, InstanceChange(waits_for=(1,))),
+        ([down(OLD_LEADER), down(OLD_SECOND)], 2, None, InstanceChange(replace=frozenset({1, 2}))),
+        ([OLD_LEADER, down(SECOND), down(THIRD)], 3, None, InstanceChange(waits_for=(2, 3))),
         # n -> 1: the first one leads before the others go, the highest number first.
-        ([replace(LEADER, leads=False), SECOND, replace(THIRD, leads=True)], 1, None, Step(switch_to=1)),
-        ([LEADER, SECOND, THIRD], 1, None, Step(remove=3)),
-        ([LEADER, SECOND], 1, None, Step(remove=2)),
-        ([replace(LEADER, leads=False, ready=False), replace(SECOND, leads=True)], 1, None, Step(waits_for=(1,))),
-        ([LEADER, down(SECOND), THIRD], 2, None, Step(waits_for=(2,))),
-        ([LEADER, SECOND, down(THIRD)], 2, None, Step(remove=3)),
+        ([replace(LEADER, leads=False), SECOND, replace(THIRD, leads=True)], 1, None, InstanceChange(switch_to=1)),
+        ([LEADER, SECOND, THIRD], 1, None, InstanceChange(remove=3)),
+        ([LEADER, SECOND], 1, None, InstanceChange(remove=2)),
+        (
+            [replace(LEADER, leads=False, ready=False), replace(SECOND, leads=True)],
+            1,
+            None,
+            InstanceChange(waits_for=(1,)),
+        ),
+        ([LEADER, down(SECOND), THIRD], 2, None, InstanceChange(waits_for=(2,))),
+        ([LEADER, SECOND, down(THIRD)], 2, None, InstanceChange(remove=3)),
         # An admin's switchover: only to who is ready, and not during another change.
-        ([LEADER, SECOND, THIRD], 3, 3, Step(switch_to=3)),
-        ([LEADER, SECOND, THIRD], 3, ANY, Step(switch_to=2)),
+        ([LEADER, SECOND, THIRD], 3, 3, InstanceChange(switch_to=3)),
+        ([LEADER, SECOND, THIRD], 3, ANY, InstanceChange(switch_to=2)),
         ([LEADER, SECOND, THIRD], 3, 1, NOTHING),
         ([LEADER, SECOND, down(THIRD)], 3, 3, NOTHING),
-        ([LEADER, OLD_SECOND, THIRD], 3, 3, Step(replace=frozenset({2}))),
+        ([LEADER, OLD_SECOND, THIRD], 3, 3, InstanceChange(replace=frozenset({2}))),
         ([LEADER], 1, ANY, NOTHING),
     ],
 )
 def test_one_member_changes_at_a_time_and_the_leader_last(
-    members: list[Member], count: int, switch_to: int | None, expected: Step
+    members: list[Member], count: int, switch_to: int | None, expected: InstanceChange
 ) -> None:
     assert decide(members, count=count, switch_to=switch_to) == expected
 

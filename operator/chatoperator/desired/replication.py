@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chatoperator.desired.database import Volume
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
-    from chatoperator.parts.database.replication.order import Step
+    from chatoperator.parts.database.replication.order import InstanceChange
 
 SWITCHOVER_ANNOTATION = f"{GROUP}/switchover"
 """On the ChatCluster: each new value is one switchover; `TEXT` to any instance, `TEXT/NUMBER` to that one. On Patroni's
@@ -79,7 +79,7 @@ class Replication:
     """
 
     instances: tuple[Instance, ...]
-    step: Step
+    step: InstanceChange
     strict: bool
     begin: bool
     has_leader: bool
@@ -231,7 +231,7 @@ def _target(request: str | None) -> int | None:
 
 
 def _switchover(
-    cluster: ChatCluster, state: patroni.PatroniState, step: Step, leader: str | None, request: str | None
+    cluster: ChatCluster, state: patroni.PatroniState, step: InstanceChange, leader: str | None, request: str | None
 ) -> Switchover | None:
     if step.switch_to is None or leader is None or state.switching:
         return None

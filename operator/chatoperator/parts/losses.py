@@ -43,7 +43,7 @@ class Losses:
     Attributes:
         reported: Losses about which somebody has to do something.
         restored: What is restored unchanged.
-        copied: Volumes that are made anew, on which the database is copied from another instance.
+        copied: Volumes that are recreated, on which the database is copied from another instance.
         key: The chatservers' key, to be restored; None where it is not lost or not known.
         authority: The certificate authority, likewise.
         withheld: (kind, name) of what is not recreated.

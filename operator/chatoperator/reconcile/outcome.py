@@ -57,7 +57,7 @@ class Outcome:
             self.events += [] if event in self.events else [event]
 
     def copied(self, losses: Sequence[Loss]) -> None:
-        """Note which volumes are made anew, once."""
+        """Note which volumes are recreated, once."""
         for loss in losses:
             message = f"{loss.kind} {loss.name} was deleted; the database is copied to a new one from another instance"
             event = EventContent(warning=True, reason="VolumeReplaced", message=message)

@@ -39,7 +39,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Step:
+class InstanceChange:
     """What may happen now.
 
     Attributes:
@@ -55,14 +55,14 @@ class Step:
     waits_for: tuple[int, ...] = ()
 
 
-NOTHING = Step()
+NOTHING = InstanceChange()
 
 
 ANY = 0
 """In place of the number of an instance: whichever is best."""
 
 
-def decide(members: Sequence[Member], *, count: int, switch_to: int | None = None) -> Step:
+def decide(members: Sequence[Member], *, count: int, switch_to: int | None = None) -> InstanceChange:
     """Decide it.
 
     Args:
@@ -74,10 +74,10 @@ def decide(members: Sequence[Member], *, count: int, switch_to: int | None = Non
         one.instance for one in members if not one.ready and not one.updated and _may_restart(one, members)
     )
     if cures:
-        return Step(replace=cures)
+        return InstanceChange(replace=cures)
     leader = _leader(members)
     if leader is None:
-        return Step(waits_for=_missing(members))
+        return InstanceChange(waits_for=_missing(members))
     leaving = [one for one in members if one.instance > count]
     if leaving:
         return _leave(members, leaving, leader, count)
@@ -99,36 +99,40 @@ def _may_restart(member: Member, members: Collection[Member]) -> bool:
     return not member.leads or not any(one.ready for one in members if one is not member)
 
 
-def _leave(members: Collection[Member], leaving: Sequence[Member], leader: Member, count: int) -> Step:
+def _leave(members: Collection[Member], leaving: Sequence[Member], leader: Member, count: int) -> InstanceChange:
     """One after the other, the highest number first, once a member that stays leads and all that stay are ready."""
     staying = [one for one in members if one.instance <= count]
     waits = _missing(staying)
     if leader.instance > count:
         best = _candidate(one for one in staying if one.ready)
-        return Step(switch_to=best.instance) if best is not None else Step(waits_for=waits)
-    return Step(waits_for=waits) if waits else Step(remove=max(one.instance for one in leaving))
+        return InstanceChange(switch_to=best.instance) if best is not None else InstanceChange(waits_for=waits)
+    return InstanceChange(waits_for=waits) if waits else InstanceChange(remove=max(one.instance for one in leaving))
 
 
-def _update(members: Sequence[Member], leader: Member) -> Step:
+def _update(members: Sequence[Member], leader: Member) -> InstanceChange:
     waits = _missing(members) or tuple(one.instance for one in members if one.updated and one.refused)
     if waits:
-        return Step(waits_for=waits)
+        return InstanceChange(waits_for=waits)
     replicas = [one for one in members if not one.updated and not one.leads]
     if replicas:
         # The one that would lead next goes last.
-        return Step(replace=frozenset({max(replicas, key=_rank).instance}))
+        return InstanceChange(replace=frozenset({max(replicas, key=_rank).instance}))
     best = _candidate(one for one in members if not one.leads)
     # Alone it has nobody to hand over to.
-    return Step(switch_to=best.instance) if best is not None else Step(replace=frozenset({leader.instance}))
+    return (
+        InstanceChange(switch_to=best.instance)
+        if best is not None
+        else InstanceChange(replace=frozenset({leader.instance}))
+    )
 
 
-def _switch(members: Sequence[Member], leader: Member, switch_to: int | None) -> Step:
+def _switch(members: Sequence[Member], leader: Member, switch_to: int | None) -> InstanceChange:
     """What an admin wants, as far as it works now."""
     able = [one for one in members if one.ready and not one.leads and switch_to in (ANY, one.instance)]
     best = _candidate(able)
     if switch_to in (None, leader.instance) or best is None:
         return NOTHING
-    return Step(switch_to=best.instance)
+    return InstanceChange(switch_to=best.instance)
 
 
 def _missing(members: Collection[Member]) -> tuple[int, ...]:
