@@ -16,7 +16,7 @@ NOW = dt.datetime(2026, 11, 30, 12, 0, tzinfo=dt.UTC)
 
 
 def chat(leader: str | None = "demo-postgres-0", instances: int = 3) -> dict[str, Any]:
-    status = {"database": {"leader": leader, "instances": [{}] * instances}} if instances > 1 else {}
+    status: dict[str, Any] = {"database": {"leader": leader, "instances": [{}] * instances}} if instances > 1 else {}
     return {"metadata": {"name": "demo", "namespace": "chat"}, "status": status}
 
 

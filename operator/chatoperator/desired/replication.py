@@ -235,5 +235,5 @@ def _switchover(
 ) -> Switchover | None:
     if step.switch_to is None or leader is None or state.switching:
         return None
-    # Whatever the reason is, somebody else leads after it: that is what the admin wanted.
+    # Whatever the reason is, somebody else leads after it: that is what the admin requested.
     return Switchover(leader, member_name(cluster.name, step.switch_to), request)

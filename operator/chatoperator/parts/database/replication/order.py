@@ -68,7 +68,7 @@ def decide(members: Sequence[Member], *, count: int, switch_to: int | None = Non
     Args:
         members: Instances that have a StatefulSet.
         count: Instances that the spec requires; those with higher numbers leave.
-        switch_to: The instance that an admin wants to lead; ANY for another than now; None where nobody wants any.
+        switch_to: The instance that an admin has requested as leader; ANY for another than now; None without a request.
     """
     cures = frozenset(
         one.instance for one in members if not one.ready and not one.updated and _may_restart(one, members)
@@ -127,7 +127,7 @@ def _update(members: Sequence[Member], leader: Member) -> InstanceChange:
 
 
 def _switch(members: Sequence[Member], leader: Member, switch_to: int | None) -> InstanceChange:
-    """What an admin wants, as far as it works now."""
+    """What an admin has requested, as far as it works now."""
     able = [one for one in members if one.ready and not one.leads and switch_to in (ANY, one.instance)]
     best = _candidate(able)
     if switch_to in (None, leader.instance) or best is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chatoperator.observed import Observed
 
 PORT = 8008
-"""Patroni's REST: members ask each other who has which WAL, and kubelet probes it."""
+"""Patroni's REST: members read from each other who has which WAL, and kubelet probes it."""
 
 LEADER_SECONDS, LOOP_SECONDS, RETRY_SECONDS = 20, 5, 5
 """Patroni's ttl, loop_wait and retry_timeout. The first is at least the second and twice the third: a leader that the
