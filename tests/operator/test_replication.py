@@ -350,6 +350,8 @@ MEMBER = {"role": "replica", "state": "streaming", "timeline": 3, "lag_bytes": 1
         ({**MEMBER, "pending_restart": False, "paused": False, "leader": "demo-postgres-0"}, 12),
         ({**MEMBER, "lag_bytes": None}, None),
         ({**MEMBER, "lag_bytes": "much"}, None),
+        ({**MEMBER, "state": "s" * 129}, None),
+        ({**MEMBER, "role": "replica\x1b[2J"}, None),
         ("streaming", None),
         ([], None),
     ],

@@ -26,6 +26,9 @@ COUNTS = re.compile(
 )
 """Lines of that page that are read; a page of other lines costs next to nothing."""
 
+PATRONIS_WORD = re.compile(r"[A-Za-z0-9_. -]{0,128}")
+"""A role, a state or the name of a pod."""
+
 AGENT_WORDS_MAX = 500
 """Characters of PostgreSQL's words that are passed on."""
 
@@ -62,9 +65,12 @@ def parse_report(page: str) -> AgentReport | None:
 def _member(raw: object) -> MemberReport | None:
     """Read what Patroni says of an instance; None where that cannot be read: the rest of the report counts."""
     try:
-        return msgspec.convert(raw, MemberReport)
+        member = msgspec.convert(raw, MemberReport)
     except msgspec.ValidationError:
         return None
+    # Status shows some of it.
+    plain = all(PATRONIS_WORD.fullmatch(text) for text in (member.role, member.state, member.leader or ""))
+    return member if plain else None
 
 
 def parse_reading(page: str) -> Reading | None:
