@@ -6,14 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.support import forks
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.network import private_network
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "COLUMNS": "50"}
 
@@ -65,3 +63,18 @@ def test_forks_end_with_what_began_them(tmp_path: Path) -> None:
         running = template.begin("http.server", ["0"], ENVIRONMENT, log)
     template.close()
     assert running.wait(60) == -signal.SIGKILL
+
+
+def test_a_fork_is_in_the_network_of_the_test(tmp_path: Path) -> None:
+    def network(process: str | int) -> Path:
+        return Path(f"/proc/{process}/ns/net").readlink()
+
+    try:
+        with private_network(), (tmp_path / "log").open("wb") as log:
+            running = forks.begin("http.server", ["0"], ENVIRONMENT, log, ("argparse", "http.server", "calendar"))
+            assert network(running.pid) == network("thread-self") != forks.NETWORK
+            running.kill()
+            assert running.wait(60) == -signal.SIGKILL
+    except PermissionError as error:
+        pytest.skip(f"networks need root: {error}")
+    assert network("thread-self") == forks.NETWORK

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from tests.support.network import enter
 from tests.support.template import MESSAGE_BYTES_MAX, Request
 
 if TYPE_CHECKING:
@@ -34,14 +35,17 @@ AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "TZ")
 
 RUN_SECONDS = 120
 
+THREADS_NETWORK = "/proc/thread-self/ns/net"
+
 
 def _network() -> Path:
     """The network of this thread."""
-    return Path("/proc/thread-self/ns/net").readlink()
+    return Path(THREADS_NETWORK).readlink()
 
 
+HOME = os.open(THREADS_NETWORK, os.O_RDONLY)
 NETWORK = _network()
-"""Where templates run; a test may be in another one."""
+"""Where templates run. A test may be in another one, and what it begins is there too."""
 
 
 class Fork:
@@ -112,6 +116,7 @@ class Template:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.template", str(other.fileno()), *modules],
                 cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[other.fileno()],
+                preexec_fn=None if _network() == NETWORK else lambda: enter(HOME),  # noqa: PLW1509 - takes no locks
             )  # fmt: skip
 
     def begin(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], output: BinaryIO) -> Fork:
@@ -125,9 +130,11 @@ class Template:
         """
         request = msgspec.json.encode(Request(module, list(arguments), dict(environment)))
         status, written = os.pipe()
+        networks = [] if _network() == NETWORK else [os.open(THREADS_NETWORK, os.O_RDONLY)]
         with self._turn:
-            socket.send_fds(self._control, [request], [output.fileno(), written])
-            os.close(written)
+            socket.send_fds(self._control, [request], [output.fileno(), written, *networks])
+            for descriptor in (written, *networks):
+                os.close(descriptor)
             return Fork(int(self._control.recv(MESSAGE_BYTES_MAX)), status)
 
     def close(self) -> None:
@@ -167,7 +174,7 @@ def begin(
         imported: modules that it imports.
     """
     given = {name for name, value in environment.items() if value != os.environ.get(name)}
-    if _network() == NETWORK and not any(name.startswith(AT_START) for name in given):
+    if not any(name.startswith(AT_START) for name in given):
         return template(*imported).begin(module, arguments, environment, output)
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],

@@ -55,9 +55,14 @@ def private_network() -> Iterator[Network]:
             _run("nft", "-f -", _RULES)
             yield Network()
         finally:
-            _check(_libc.setns(before, CLONE_NEWNET))
+            enter(before)
     finally:
         os.close(before)
+
+
+def enter(network: int) -> None:
+    """Put this thread into the network of an open descriptor."""
+    _check(_libc.setns(network, CLONE_NEWNET))
 
 
 def _check(result: int) -> None:

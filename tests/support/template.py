@@ -18,10 +18,13 @@ import threading
 
 import msgspec
 
+from tests.support.network import enter
+
 MESSAGE_BYTES_MAX = 256 * 1024
 
-DESCRIPTORS = 2
-"""With a request come where the program's output goes, and where its exit code is written when it has ended."""
+DESCRIPTORS_MAX = 3
+"""With a request come where the program's output goes, where its exit code is written when it has ended, and the
+network that it is to be in, where that is not this process's own."""
 
 
 class Request(msgspec.Struct):
@@ -49,32 +52,31 @@ def serve(control: socket.socket) -> Request | None:
                     selector.unregister(key.fd)
                     _report(key.fd, *ended.pop(key.fd))
                     continue
-                text, (output, status), *_ = _received(control)
+                text, descriptors, *_ = socket.recv_fds(control, MESSAGE_BYTES_MAX, DESCRIPTORS_MAX)
                 if not text:
                     for pid, _ in ended.values():
                         os.kill(pid, signal.SIGKILL)
                     return None
+                output, status, *networks = descriptors
                 pid = os.fork()
                 if pid == 0:
                     for watched, (_, written) in ended.items():
                         os.close(watched)
                         os.close(written)
-                    os.close(status)
                     control.close()
+                    for network in networks:
+                        enter(network)
                     for number in (1, 2):
                         os.dup2(output, number)
-                    os.close(output)
+                    for descriptor in descriptors:
+                        os.close(descriptor)
                     return msgspec.json.decode(text, type=Request)
-                os.close(output)
+                for descriptor in (output, *networks):
+                    os.close(descriptor)
                 control.send(str(pid).encode())
                 watched = os.pidfd_open(pid)
                 ended[watched] = pid, status
                 selector.register(watched, selectors.EVENT_READ)
-
-
-def _received(control: socket.socket) -> tuple[bytes, tuple[int, int]]:
-    text, descriptors, *_ = socket.recv_fds(control, MESSAGE_BYTES_MAX, DESCRIPTORS)
-    return (text, (descriptors[0], descriptors[1])) if text else (b"", (-1, -1))
 
 
 def _report(watched: int, pid: int, status: int) -> None:
