@@ -107,7 +107,7 @@ async def _says(server: ServerProcess, writes: str) -> bool:
 async def _agent(postgres: PostgresCluster, volume: Path) -> AsyncIterator[None]:
     """The image's agent, beside the server."""
     nowhere = volume / "nowhere"
-    places = Places(nowhere, nowhere, nowhere, volume / "full.conf", nowhere, postgres.data)
+    places = Places(nowhere, nowhere, nowhere, volume / "full.conf", nowhere, postgres.data, nowhere)
     libpq = {"PGHOST": str(postgres.folder), "PGPORT": str(postgres.port), "PGUSER": postgres.superuser}
     agent = Agent(nowhere, places, Server({"PATH": str(postgres.binaries), "PGDATABASE": "postgres", **libpq}))
 

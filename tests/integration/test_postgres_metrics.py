@@ -36,6 +36,10 @@ ALWAYS = {metric.name for metric in metrics.METRICS} - {
     # Of connections and of the first vacuum.
     "chatpostgres_backends",
     "chatpostgres_table_last_vacuum_timestamp_seconds",
+    # Of several instances.
+    "chatpostgres_replica_lag_bytes",
+    "chatpostgres_replica_synchronous",
+    "chatpostgres_replay_lag_seconds",
 }
 
 

@@ -134,7 +134,7 @@ def test_the_postgresql_agent_reads_the_files_that_are_mounted(tmp_path: Path) -
         for one in containers("StatefulSet", "demo-postgres").values()
         for mount in one["volumeMounts"]
     }
-    assert {str(made._secret), str(made._places.candidate), str(agent.SOCKETS)} <= mounted
+    assert {str(made.secret), str(made._places.candidate), str(agent.SOCKETS)} <= mounted
     assert (statefulset.CONFIG_FILE, statefulset.REVISION_KEY) == (configuration.FILE, configuration.REVISION_KEY)
     assert manifest("ConfigMap", "demo-postgres")["data"].keys() == {configuration.FILE, configuration.REVISION_KEY}
 

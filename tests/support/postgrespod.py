@@ -54,7 +54,8 @@ class Pod:
             file.write(f"hba_file = '{postgres.folder}/hba.conf'\n")
             file.write(f"include_if_exists '{self.accepted}'\ninclude_if_exists '{self.full}'\n")
         (postgres.folder / "hba.conf").write_text(HBA)
-        self.places = Places(self.config, base, self.accepted, self.full, postgres.folder / "refused", postgres.data)
+        refused, proven = postgres.folder / "refused", postgres.folder / "proven.conf"
+        self.places = Places(self.config, base, self.accepted, self.full, refused, postgres.data, proven)
         self.clock = 0.0
         postgres.stop()
         postgres.start()

@@ -1,4 +1,8 @@
-"""`prepare` creates roles and database for the entrypoint; `run` keeps them and the parameters as mounted."""
+"""The commands.
+
+`prepare` creates roles and database for the entrypoint, `patroni FOLDER` prints patroni.yml for it, and `run` keeps
+roles and parameters as mounted.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postgresagent import configuration, metrics, monitor, report, roles, volume
+from postgresagent import configuration, metrics, monitor, patroni, replication, report, roles, volume
 from postgresagent.configuration import Outcome, Places
 from postgresagent.exporter import Exporter
+from postgresagent.instance import Instance
 from postgresagent.logs import log
+from postgresagent.member import Patroni
 from postgresagent.report import Page
 from postgresagent.server import Server, ServerError
 
@@ -39,10 +46,12 @@ class Agent:
         secret: Folder of the mounted Secret.
         places: Files of the configuration.
         server: PostgreSQL's programs.
+        instance: The instance beside which it runs, where Patroni runs several; None for the only one.
     """
 
-    def __init__(self, secret: Path, places: Places, server: Server) -> None:
-        self._secret = secret
+    def __init__(self, secret: Path, places: Places, server: Server, instance: Instance | None = None) -> None:
+        self._instance = instance
+        self.secret = secret
         self._places = places
         self._server = server
         self._seen: dict[str, Any] = {}
@@ -63,11 +72,13 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """Return the status for the operator: the applied revisions, and PostgreSQL's error about a configuration."""
         outcome = self._outcome
+        member = self._instance.member if self._instance else None
         return {
             "credentials": self._revision,
             "configuration": outcome.revision if outcome else None,
             "refused": outcome.refused if outcome else None,
             "volume_full": self._full,
+            "member": asdict(member) if member else None,
         }
 
     def round(self, now: float) -> None:
@@ -78,10 +89,21 @@ class Agent:
         """
         # First: the other steps may write.
         self._tried("volume", (), self.watch_volume, again=True)
-        verify = now - self._verified_at >= VERIFY_SECONDS
-        if self._tried("roles", (self._secret,), self.keep_roles, again=verify) and verify:
+        promoted = self._instance is not None and self._instance.look()
+        verify = promoted or now - self._verified_at >= VERIFY_SECONDS
+        if self._tried("roles", (self.secret,), self.keep_roles, again=verify) and verify:
             self._verified_at = now
         self._tried("configuration", (self._places.candidate, self._places.refused), self.take_configuration)
+        if self._instance is not None:
+            files, again = (self._places.accepted, self._places.proven), verify or self._instance.has_failed_to_start
+            self._tried("proof of the configuration", files, self._instance.prove, again=again)
+            if self._instance.is_primary:
+                self._tried("epoch", (), self.keep_epoch, again=True)
+
+    def keep_epoch(self) -> None:
+        """Keep clients' cursors valid after a promotion by which nothing was lost; errors as of Instance.keep_epoch."""
+        if self._instance is not None:
+            self._instance.keep_epoch(roles.desired(self.secret).database)
 
     def watch_volume(self) -> None:
         """Make the server reject writes while the volume is nearly full.
@@ -106,10 +128,16 @@ class Agent:
         Raises:
             SecretIncomplete, ServerError: It cannot be done now.
         """
-        desired = roles.desired(self._secret)
+        desired = roles.desired(self.secret)
         found = roles.found(self._server.query(roles.QUERY))
+        if found.is_replica:
+            # What the leader does arrives here.
+            self._revision = None if roles.statements(desired, found) else desired.revision
+            return
         self._bring_up_to_date("roles", roles.statements(desired, found))
         self._revision = desired.revision
+        if desired.replication is not None:
+            self._bring_up_to_date("role of replication", replication.statements(desired.replication, found))
         # After it: a rotation does not wait for what only metrics need.
         self._bring_up_to_date("role of the metrics", monitor.statements(desired.database, found))
 
@@ -169,9 +197,13 @@ def make(environment: Mapping[str, str]) -> Agent:
         full=data.parent / "full.conf",
         refused=SOCKETS / "refused",
         data=data,
+        proven=data.parent / "proven.conf",
     )
     server = Server({"PGHOST": str(SOCKETS), "PGUSER": "postgres", "PGDATABASE": "postgres", **environment})
-    return Agent(Path("/etc/chatcluster/database"), places, server)
+    instance = None
+    if environment.get("PATRONI_SCOPE"):
+        instance = Instance(Patroni(environment["PATRONI_NAME"], environment["POD_IP"]), places, server)
+    return Agent(Path("/etc/chatcluster/database"), places, server, instance)
 
 
 def main(arguments: list[str]) -> int:
@@ -184,17 +216,28 @@ def main(arguments: list[str]) -> int:
             log("error", "roles and database were not made", error=str(error))
             return 1
         return 0
+    if arguments[:1] == ["patroni"] and len(arguments) == len(["patroni", "FOLDER"]):
+        try:
+            settings = patroni.settings(os.environ, arguments[1], roles.passwords_of_instances(agent.secret))
+        except (roles.SecretIncomplete, KeyError) as error:
+            log("error", "no configuration for Patroni", error=str(error))
+            return 1
+        # YAML can be written as JSON.
+        sys.stdout.write(json.dumps(settings, indent=1))
+        return 0
     if arguments != ["run"]:
-        sys.stderr.write("usage: python3 -m postgresagent prepare | run\n")
+        sys.stderr.write("usage: python3 -m postgresagent prepare | patroni FOLDER | run\n")
         return 2
     # A container's first process ignores signals that it does not handle.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     report.serve(
         PORT,
         {
             report.STATUS_PATH: Page("application/json", lambda: json.dumps(agent.status()).encode()),
             report.METRICS_PATH: Page(metrics.CONTENT_TYPE, lambda: agent.metrics(time.monotonic())),
         },
+        os.environ.get("LISTEN_ADDRESS", ""),
     )
     log("info", "serving", port=PORT)
     while True:

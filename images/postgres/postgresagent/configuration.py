@@ -36,6 +36,7 @@ class Places:
         full: What the server reads after it, and lets win: that writes are refused, or nothing.
         refused: Where the entrypoint leaves the revision and the words of what the server did not start with.
         data: PGDATA.
+        proven: What the server started with last.
     """
 
     candidate: Path
@@ -44,6 +45,7 @@ class Places:
     full: Path
     refused: Path
     data: Path
+    proven: Path
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,26 @@ METRICS = (
     Metric("chatpostgres_volume_free_bytes", "gauge", "Free bytes on the volume."),
     Metric("chatpostgres_volume_reserve_bytes", "gauge", "Free bytes below which PostgreSQL is made to refuse writes."),
     Metric("chatpostgres_refusing_writes", "gauge", "Whether writes are refused because the volume is full: 1 or 0."),
+    Metric("chatpostgres_in_recovery", "gauge", "Whether this instance is a replica, which takes no writes: 1 or 0."),
+    Metric("chatpostgres_timeline", "gauge", "Timeline of the last checkpoint: it rises by 1 with each promotion."),
+    Metric(
+        "chatpostgres_replica_lag_bytes",
+        "gauge",
+        "Bytes of WAL that a connected replica has not stored yet; on the leader only.",
+        ("replica",),
+    ),
+    Metric(
+        "chatpostgres_replica_synchronous",
+        "gauge",
+        "Whether commits may be acknowledged once a connected replica has them: 1 or 0; on the leader only.",
+        ("replica",),
+    ),
+    Metric("chatpostgres_commits_waiting", "gauge", "Commits that wait for a synchronous replica now."),
+    Metric(
+        "chatpostgres_replay_lag_seconds",
+        "gauge",
+        "Age of what a replica has replayed last, while it has received more; absent on the leader.",
+    ),
     Metric(
         "chatpostgres_checksum_failures_total",
         "counter",

@@ -33,8 +33,13 @@ class _Server(ThreadingHTTPServer):
         super().server_bind()
 
 
-def serve(port: int, pages: Mapping[str, Page]) -> ThreadingHTTPServer:
+def serve(port: int, pages: Mapping[str, Page], address: str = "") -> ThreadingHTTPServer:
     """Answer GET of each path with its page, each request in a thread of its own; port 0 picks a free one.
+
+    Args:
+        port: Where to listen.
+        pages: By path.
+        address: Of the interface, if not all: an IPv4 address.
 
     Raises:
         OSError: The port is taken.
@@ -59,6 +64,7 @@ def serve(port: int, pages: Mapping[str, Page]) -> ThreadingHTTPServer:
         def log_message(self, *_: object) -> None:
             """Log no requests."""
 
-    server = _Server(("", port), Handler)
+    mapped = address and _Server.address_family == socket.AF_INET6
+    server = _Server((f"::ffff:{address}" if mapped else address, port), Handler)
     Thread(target=server.serve_forever, name="report", daemon=True).start()
     return server

@@ -18,18 +18,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PASSWORD_PREFIX = "password."  # noqa: S105 - a key of the Secret: password.chat_a
+REPLICATION, REST = OF_INSTANCES = ("chat_replication", "patroni")
+"""Names in keys of passwords that are no logins of the chat: with them several instances reach each other."""
+
 OWNER_KEY, DATABASE_KEY, REVISION_KEY = "owner", "database", "revision"
 
 QUERY = """
 SELECT json_build_object(
     'roles', (SELECT json_object_agg(rolname, json_build_object('login', rolcanlogin, 'verifier', rolpassword,
-                  'settings', coalesce(setconfig, '{}')))
+                  'replication', rolreplication, 'settings', coalesce(setconfig, '{}')))
               FROM pg_authid LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0),
     'memberships', (SELECT json_agg(json_build_array(member::regrole::text, roleid::regrole::text))
                     FROM pg_auth_members),
     'databases', (SELECT json_agg(datname) FROM pg_database),
     'monitored', (SELECT json_agg(datname) FROM pg_database, aclexplode(datacl)
-                  WHERE privilege_type = 'CONNECT' AND grantee = to_regrole('chat_monitor')))
+                  WHERE privilege_type = 'CONNECT' AND grantee = to_regrole('chat_monitor')),
+    'rewinds', (SELECT count(*) = 4 FROM pg_proc, aclexplode(proacl)
+                WHERE grantee = to_regrole('chat_replication') AND pronamespace = 'pg_catalog'::regnamespace),
+    'recovery', pg_is_in_recovery())
 """
 """The query whose answer `found` reads."""
 
@@ -47,12 +53,14 @@ class Desired:
         database: Its name.
         passwords: Passwords by role, of the roles that may log in; the owner may be among them.
         revision: The operator's revision of this state, which the status repeats.
+        replication: Password of the role with which instances replicate; None where there is one instance.
     """
 
     owner: str
     database: str
     passwords: Mapping[str, str]
     revision: str
+    replication: str | None = None
 
     def __repr__(self) -> str:
         """Show no password: this may reach a log."""
@@ -68,12 +76,16 @@ class Found:
         memberships: Pairs of a member and its role.
         databases: Their names.
         monitored: Databases to which the role of `postgresagent.monitor` may connect.
+        rewinds: Whether the role of `postgresagent.replication` may call what pg_rewind calls.
+        is_replica: Whether nothing can be written here.
     """
 
     roles: Mapping[str, Mapping[str, Any]]
     memberships: frozenset[tuple[str, str]]
     databases: frozenset[str]
     monitored: frozenset[str] = frozenset()
+    rewinds: bool = False
+    is_replica: bool = False
 
 
 def desired(folder: Path) -> Desired:
@@ -84,18 +96,33 @@ def desired(folder: Path) -> Desired:
     """
 
     def value(key: str) -> str:
-        path = folder / key
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if not text:
-            raise SecretIncomplete(f"{path} is missing or empty: mount the database Secret there")
-        return text
+        return _value(folder, key)
 
-    names = [path.name.removeprefix(PASSWORD_PREFIX) for path in sorted(folder.glob(f"{PASSWORD_PREFIX}*"))]
+    found = [path.name.removeprefix(PASSWORD_PREFIX) for path in sorted(folder.glob(f"{PASSWORD_PREFIX}*"))]
+    names = [name for name in found if name not in OF_INSTANCES]
     if not names:
         # A Secret with one role, written by hand.
         return Desired(value("username"), value(DATABASE_KEY), {value("username"): value("password")}, "")
     passwords = {name: value(PASSWORD_PREFIX + name) for name in names}
-    return Desired(value(OWNER_KEY), value(DATABASE_KEY), passwords, value(REVISION_KEY))
+    replication = value(PASSWORD_PREFIX + REPLICATION) if REPLICATION in found else None
+    return Desired(value(OWNER_KEY), value(DATABASE_KEY), passwords, value(REVISION_KEY), replication)
+
+
+def passwords_of_instances(folder: Path) -> dict[str, str]:
+    """Read from the mounted Secret the passwords with which several instances reach each other, by OF_INSTANCES.
+
+    Raises:
+        SecretIncomplete: One is missing or empty.
+    """
+    return {name: _value(folder, PASSWORD_PREFIX + name) for name in OF_INSTANCES}
+
+
+def _value(folder: Path, key: str) -> str:
+    path = folder / key
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not text:
+        raise SecretIncomplete(f"{path} is missing or empty: mount the database Secret there")
+    return text
 
 
 def found(answer: Mapping[str, Any]) -> Found:
@@ -105,6 +132,8 @@ def found(answer: Mapping[str, Any]) -> Found:
         memberships=frozenset((member.strip('"'), role.strip('"')) for member, role in answer["memberships"] or ()),
         databases=frozenset(answer["databases"]),
         monitored=frozenset(answer["monitored"] or ()),
+        rewinds=answer["rewinds"],
+        is_replica=answer["recovery"],
     )
 
 

@@ -19,8 +19,10 @@ READ_SECONDS, CONNECT_SECONDS = 7, 3
 _QUIET = """
 SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1;
 SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET default_transaction_read_only = off;
+SET synchronous_commit = local;
 """
-"""No statement of the agent is logged, whatever the user's parameters are: some contain verifiers."""
+"""No statement of the agent is logged, whatever the user's parameters are: some contain verifiers. And none waits for a
+replica: it may need the role that is being made, and a leader that takes over makes what is missing."""
 
 
 class ServerError(Exception):
@@ -53,6 +55,29 @@ class Server:
         """
         libpq = {"PGUSER": role, "PGDATABASE": database, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS)}
         return json.loads(self._psql(script, libpq, READ_SECONDS))
+
+    def write(self, statement: str, *, role: str, database: str) -> None:
+        """Run a statement that changes something, as a role without rights of a superuser; no replica is waited for.
+
+        Raises:
+            ServerError: It was rejected, or the server does not answer.
+        """
+        settings = "SET default_transaction_read_only = off; SET synchronous_commit = local;"
+        self._psql(f"{settings}{statement};", {"PGUSER": role, "PGDATABASE": database}, READ_SECONDS)
+
+    def wal(self, segment: Path, start: str, end: str) -> str:
+        """Return the records between two positions as pg_waldump shows them, if all of them are there.
+
+        Args:
+            segment: The WAL file with the first of them. Without it, pg_waldump would look at any, which may be empty.
+            start: Position from which on to look for a record.
+            end: Position before which the last one ends.
+
+        Raises:
+            ServerError: The program cannot be run.
+        """
+        done = self._run(["pg_waldump", "-s", start, "-e", end, str(segment)])
+        return done.stdout if done.returncode == 0 else ""
 
     def run(self, statements: Iterable[str]) -> None:
         """Run statements one by one until the first that fails.

@@ -27,7 +27,11 @@ tables AS MATERIALIZED (
     JOIN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace('public')
           ORDER BY relpages DESC, relname LIMIT 50) AS largest ON largest.oid = stat.relid),
 counters AS (SELECT * FROM pg_stat_database WHERE datname = current_database()),
-checkpoints AS (:checkpoints)
+checkpoints AS (:checkpoints),
+replicas AS MATERIALIZED (
+    SELECT application_name AS name, sync_state IN ('sync', 'quorum') AS synchronous,
+           greatest(pg_wal_lsn_diff(CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END, flush_lsn), 0) AS lag
+    FROM pg_stat_replication WHERE state = 'streaming' AND application_name <> 'pg_basebackup')
 SELECT json_build_object(
     'chatpostgres_start_time_seconds', extract(epoch FROM pg_postmaster_start_time()),
     'chatpostgres_backends', (SELECT json_agg(json_build_array(state, role, count))
@@ -54,6 +58,14 @@ SELECT json_build_object(
         json_build_array('timed', timed), json_build_array('requested', requested)) FROM checkpoints),
     'chatpostgres_checkpoint_write_seconds_total', (SELECT write_time / 1000 FROM checkpoints),
     'chatpostgres_notification_queue_ratio', pg_notification_queue_usage(),
+    'chatpostgres_in_recovery', pg_is_in_recovery()::int,
+    'chatpostgres_timeline', (SELECT timeline_id FROM pg_control_checkpoint()),
+    'chatpostgres_replica_lag_bytes', (SELECT json_agg(json_build_array(name, lag)) FROM replicas),
+    'chatpostgres_replica_synchronous', (SELECT json_agg(json_build_array(name, synchronous::int)) FROM replicas),
+    'chatpostgres_commits_waiting', (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'),
+    'chatpostgres_replay_lag_seconds', CASE WHEN pg_is_in_recovery() THEN CASE
+        WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+        ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END END,
     'chatpostgres_checksum_failures_total', (SELECT sum(checksum_failures) FROM pg_stat_database),
     'chatpostgres_table_live_rows', (SELECT json_agg(json_build_array(relname, n_live_tup)) FROM tables),
     'chatpostgres_table_dead_rows', (SELECT json_agg(json_build_array(relname, n_dead_tup)) FROM tables),
