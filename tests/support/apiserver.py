@@ -188,6 +188,8 @@ def running() -> Iterator[ApiServer]:
                 str(programs["kube-apiserver"]),
                 f"--etcd-servers=http://127.0.0.1:{etcd_port}",
                 "--bind-address=127.0.0.1",
+                # Of the documentation's: nobody uses it, and without it a network without routes would not do.
+                "--advertise-address=192.0.2.1",
                 f"--secure-port={port}",
                 f"--cert-dir={folder / CERTIFICATES}",
                 # Room for the Services of thousands of ChatClusters.

@@ -1,0 +1,284 @@
+"""Several instances of one database, run by Patroni as in the image: what is acknowledged is never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from chatserver.storage.migrate import migrate
+from tests.support.apiserver import running
+from tests.support.background import background
+from tests.support.cluster import until
+from tests.support.findings import tell
+from tests.support.network import private_network
+from tests.support.postgresimage import Pod, unpacked
+from tests.support.quorum import (
+    FIRST_USER_ID,
+    PATIENCE_SECONDS,
+    SCOPE,
+    SECRET,
+    Instance,
+    Instances,
+    Ledger,
+    cut_off,
+    instances,
+    join,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+EPOCH = "SELECT chat_epoch()"
+
+OUTAGE_SECONDS = 25
+"""Longer than the validity of the leader's lock."""
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instances]:
+    """A database of three instances, with a table for a ledger."""
+    # First: the private network leads to no mirror.
+    unpacked()
+    folder = tmp_path_factory.mktemp("instances")
+    with private_network(), running() as api, instances(api, folder) as made:
+        asyncio.run(_begin(made))
+        yield made
+
+
+@pytest.fixture
+async def three(made: Instances) -> AsyncIterator[Instances]:
+    """The same, each time with three instances that replicate."""
+    await complete(made)
+    yield made
+    await complete(made)
+
+
+async def _begin(made: Instances) -> None:
+    """Begin as one instance, as before there were several, and become three."""
+    first = made.add(1)
+    first.pod.write("postgres", {"begin": "true"})
+    made.start_alone(1)
+    await holds(lambda: _answers(first), "the only instance answers", made)
+    await migrate(made.dsn, wait_seconds=60)
+    connection = await made.connect()
+    await connection.execute("CREATE TABLE ledger (n bigint PRIMARY KEY)")
+    epoch = await connection.fetchval(EPOCH)
+    connection.terminate()
+    first.stop()
+    first.pod.write("postgres", {"begin": "false"})
+    # Nothing is there to be cloned yet, and nothing begins here.
+    made.start(made.add(2).number)
+    await holds(lambda: "waiting for leader to bootstrap" in made.all[2].log(), "instance 2 waits", made)
+    assert not made.all[2].data.exists()
+    made.start(1)
+    made.start(made.add(3).number)
+    await complete(made)
+    assert '"pg_basebackup" is now a candidate' not in made.all[1].log(), "a clone counts for no commit"
+    await keeps_epoch(made, epoch)
+
+
+def _answers(one: Instance) -> bool:
+    return one.execute("pg_isready", "-q", "-h", "/var/run/postgresql").returncode == 0
+
+
+async def complete(made: Instances) -> None:
+    """Wait until all instances replicate and count for the quorum."""
+
+    def whole() -> bool:
+        leader = made.leader()
+        others = {one.name for one in made.all.values() if one is not leader}
+        roles = {number: "primary" if one is leader else "replica" for number, one in made.all.items()}
+        return leader is not None and made.roles() == roles and made.synchronous() == others
+
+    await holds(whole, "all instances replicate", made)
+
+
+async def holds(condition: Callable[[], bool], what: str, made: Instances) -> None:
+    """Wait until something observed is so."""
+
+    async def asked() -> bool:
+        return condition()
+
+    await until(asked, what, PATIENCE_SECONDS, otherwise=made.described)
+
+
+async def epoch_of(made: Instances) -> str:
+    """The epoch of cursors at the leader."""
+    connection = await made.connect()
+    try:
+        return str(await connection.fetchval(EPOCH))
+    finally:
+        connection.terminate()
+
+
+async def keeps_epoch(made: Instances, epoch: str) -> None:
+    """Wait until the agent beside a new leader has found that nothing was lost."""
+
+    async def same() -> bool:
+        return await epoch_of(made) == epoch
+
+    await until(same, "cursors stay valid", PATIENCE_SECONDS, otherwise=made.described)
+
+
+async def led(made: Instances) -> Instance:
+    """The leader, which there is."""
+    leader = made.leader()
+    assert leader is not None, made.described()
+    return leader
+
+
+async def grows(ledger: Ledger, made: Instances) -> None:
+    """Wait until more is acknowledged."""
+    before = len(ledger.acknowledged)
+    await holds(lambda: len(ledger.acknowledged) > before + 100, "writes are acknowledged", made)
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "begins"),
+    [(f"{SCOPE}-0", "true", True), (f"{SCOPE}-0", "false", False), (f"{SCOPE}-2-0", "true", False)],
+)
+def test_a_database_is_begun_by_the_first_instance_and_only_where_there_was_none(
+    tmp_path: Path, name: str, begin: str, *, begins: bool
+) -> None:
+    unpacked()
+    pod = Pod(tmp_path / "pod", FIRST_USER_ID)
+    pod.write("database", SECRET)
+    pod.write("postgres", {"postgresql.conf": "", "revision": "c1", "begin": begin})
+    # Patroni ends at once: it has no API server here.
+    pod.run("postgres", PATRONI_SCOPE=SCOPE, PATRONI_NAME=name, POD_IP="127.0.0.1").process.wait(PATIENCE_SECONDS)
+    assert (pod.folder / "volume" / "pgdata" / "PG_VERSION").exists() is begins
+    assert "starting Patroni" in (pod.folder / "postgres.log").read_text()
+
+
+async def test_a_leader_that_is_killed_loses_nothing_and_comes_back(three: Instances) -> None:
+    ledger, old, epoch = Ledger(three), await led(three), await epoch_of(three)
+    async with background(ledger.run()):
+        await grows(ledger, three)
+        old.kill()
+        await holds(lambda: three.leader() not in {None, old}, "another instance leads", three)
+        await grows(ledger, three)
+        three.start(old.number)
+        await complete(three)
+    assert await ledger.lost() == set()
+    assert await epoch_of(three) != epoch, "its last transactions may be unknown to the new one"
+    tell(f"leader killed: {len(ledger.acknowledged)} acknowledged, 0 lost, {ledger.longest_gap():.1f} s without")
+
+
+async def test_a_leader_that_is_cut_off_acknowledges_nothing_after_the_cut(three: Instances) -> None:
+    ledger, old = Ledger(three), await led(three)
+    async with background(ledger.run()):
+        await grows(ledger, three)
+        cut_off(old)
+        cut_at = time.monotonic()
+        try:
+            await holds(lambda: three.leader() not in {None, old}, "another instance leads", three)
+            await holds(lambda: old.psql("SELECT pg_is_in_recovery()") == "t", "it no longer leads", three)
+            await grows(ledger, three)
+        finally:
+            join(old)
+        await complete(three)
+    assert not [at for at in ledger.acknowledged_by(old) if at > cut_at]
+    assert await ledger.lost() == set()
+    tell(f"leader cut off: {len(ledger.acknowledged)} acknowledged, 0 lost, {ledger.longest_gap():.1f} s without")
+
+
+async def test_a_switchover_keeps_the_epoch_and_stops_writes_for_moments(three: Instances) -> None:
+    ledger, old, epoch = Ledger(three), await led(three), await epoch_of(three)
+    new = next(one for one in three.all.values() if one is not old)
+    async with background(ledger.run()):
+        await grows(ledger, three)
+        three.switch_over(old, new)
+        await holds(lambda: three.leader() is new, "the other instance leads", three)
+        await grows(ledger, three)
+    await keeps_epoch(three, epoch)
+    assert await ledger.lost() == set()
+    tell(f"switchover: {len(ledger.acknowledged)} acknowledged, 0 lost, {ledger.longest_gap():.1f} s without")
+
+
+async def test_writes_go_on_while_the_api_server_is_unavailable(three: Instances) -> None:
+    ledger, leader = Ledger(three), await led(three)
+    server = three.api.pids["kube-apiserver"]
+    async with background(ledger.run()):
+        await grows(ledger, three)
+        os.kill(server, signal.SIGSTOP)
+        started = time.monotonic()
+        try:
+            while time.monotonic() < started + OUTAGE_SECONDS:
+                await grows(ledger, three)
+        finally:
+            os.kill(server, signal.SIGCONT)
+    assert ledger.longest_gap() < OUTAGE_SECONDS / 2
+    assert {address for _, address in ledger.acknowledged.values()} == {leader.address}
+
+
+async def test_a_replica_that_does_not_start_with_its_configuration_gets_the_one_before(three: Instances) -> None:
+    leader = await led(three)
+    replica = next(one for one in three.all.values() if one is not leader)
+    proven = replica.pod.folder / "volume" / "proven.conf"
+    await holds(proven.exists, "a configuration is proven", three)
+    replica.stop()
+    replica.pod.write("postgres", {"postgresql.conf": "shared_preload_libraries = 'nowhere'\n", "revision": "c2"})
+    three.start(replica.number)
+    await holds(lambda: "does not start" in str(_status(replica).get("refused")), "it is refused", three)
+    await complete(three)
+    expected = {
+        "role": "replica",
+        "state": "streaming",
+        "timeline": three.member(leader.number)["timeline"],
+        "lag_bytes": 0,
+        "synchronous": True,
+        "pending_restart": False,
+        "paused": False,
+        "leader": leader.name,
+    }
+    await holds(lambda: _status(replica)["member"] == expected, "the operator sees the replica", three)
+    status = _status(replica)
+    assert (status["configuration"], status["credentials"]) == ("c2", "r1")
+    assert _status(leader)["member"]["role"] == "primary"
+    replica.pod.write("postgres", {"postgresql.conf": "work_mem = '6MB'\n", "revision": "c3"})
+    await holds(lambda: _status(replica)["refused"] is None, "another configuration is accepted", three)
+    assert replica.psql("SHOW work_mem") == "6MB"
+
+
+def _status(one: Instance) -> dict[str, Any]:
+    """What the agent answers the operator; nothing while it does not."""
+    try:
+        answer = httpx.get(f"http://{one.address}:8010/status", trust_env=False)
+    except httpx.TransportError:
+        return {}
+    return dict(answer.json())
+
+
+async def test_the_last_instance_goes_on_alone_with_nothing_of_patroni(made: Instances) -> None:
+    """The last test of this file: the others need what ends here."""
+    await complete(made)
+    leader, first = await led(made), made.all[1]
+    if leader is not first:
+        made.switch_over(leader, first)
+        await holds(lambda: made.leader() is first, "instance 1 leads", made)
+        await complete(made)
+    connection = await made.connect()
+    await connection.execute("INSERT INTO ledger VALUES (-1)")
+    connection.terminate()
+    for one in (made.all[2], made.all[3], first):
+        one.stop()
+    made.start_alone(1)
+    await holds(lambda: _answers(first), "the only instance answers", made)
+    connection = await made.connect()
+    try:
+        await connection.execute("INSERT INTO ledger VALUES (-2)")
+        assert await connection.fetchval("SELECT count(*) FROM ledger WHERE n < 0") == 2
+    finally:
+        connection.terminate()
+    assert first.psql("SHOW synchronous_standby_names") == ""
+    assert first.psql("SELECT count(*) FROM pg_replication_slots") == "0"
+    assert not {path.name for path in first.data.iterdir()} & {"patroni.dynamic.json", "postgresql.conf.backup"}
