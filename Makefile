@@ -126,8 +126,8 @@ bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside
 	@$(RUN) python -m bench.regress $(if $(ACCEPT),--accept)
 
 # Three lanes side by side, since some of them mostly wait; the longest begin first, and the next begins where one has
-# ended. All go on after a failure, so that one run shows them all. The lanes of real clusters, whose waits end when their
-# programs get the CPU, come before the others; the second one begins early enough that it does not wait alone at the end.
+# ended. All go on after a failure, so that one run shows them all. The lane of the real chat, whose waits end when its
+# programs get the CPU, comes before the others; that of what clusters leave begins early enough not to wait alone at the end.
 test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 	@rm -rf .local/lanes; mkdir -p .local/lanes; cp /proc/stat .local/lanes/begun; code=0; \
 	{ $(MAKE) tools && $(MAKE) -k -j3 all-lanes; } || code=$$?; \
@@ -136,7 +136,7 @@ test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 yielding-%:
 	@nice -n 5 $(MAKE) -k -j1 $*
 
-all-lanes: e2e-chat $(addprefix yielding-,integration-chatserver integration-operator) e2e-machine $(addprefix yielding-,check check-compiled check-oldest)
+all-lanes: e2e-chat $(addprefix yielding-,integration-chatserver integration-operator e2e-machine check check-compiled check-oldest)
 
 $(CACHE)/uv/bin/uv:
 	@echo "installing uv into $(CACHE)/uv"
