@@ -15,7 +15,7 @@ from chatoperator.conditions.inputs import ConditionInputs
 from chatoperator.desired import credentials as credentials_step
 from chatoperator.desired import database as database_step
 from chatoperator.desired.manifests import render
-from chatoperator.desired.replication import SWITCHOVER_ANNOTATION, Replication, decide, is_replicated
+from chatoperator.desired.replication import SWITCHOVER_ANNOTATION, Replication, decide, is_replicated, leftovers
 from chatoperator.errors import SpecError
 from chatoperator.kube.store import Store
 from chatoperator.metadata import ROLE_LABEL, labels, owner
@@ -120,6 +120,32 @@ def test_one_postgresql_becomes_a_member_before_copies_are_made() -> None:
     restarted = {key: live for key, live in ALL.items() if key not in later}
     assert [one.number for one in decided(observed(restarted, ALONE)).instances] == [1]
     assert [one.number for one in decided(observed(led(restarted), ALONE)).instances] == [1, 2, 3]
+
+
+def test_an_old_copy_is_not_started_before_the_database_in_use_leads() -> None:
+    old = {**SINGLE, claim(2): ALL[claim(2)], claim(3): ALL[claim(3)]}
+    assert [one.number for one in decided(observed(old, ALONE)).instances] == [1]
+    # A member whose StatefulSet was deleted may be the one that is needed.
+    children = led({key: live for key, live in ALL.items() if key != ("StatefulSet", "demo-postgres-2")})
+    assert [one.number for one in decided(observed(children, pods(ready=False))).instances] == [1, 2, 3]
+
+
+def test_writes_wait_for_no_first_copy_but_for_each_later_one() -> None:
+    config = ("ConfigMap", "demo-postgres-config")
+    loose, strict = (led(made(replication=replace(THREE, strict=value))) for value in (False, True))
+    assert loose[config] != strict[config]
+    assert not decided(observed(loose, pods()[:1])).strict
+    assert decided(observed(loose)).strict
+    assert decided(observed(strict, pods()[:1])).strict
+
+
+def test_the_state_of_patroni_goes_with_patroni() -> None:
+    kept = {key: live for key, live in led(ALL).items() if key[0] == "ConfigMap"}
+    still = {**kept, ("StatefulSet", "demo-postgres"): ALL["StatefulSet", "demo-postgres"]}
+    plain = {**kept, ("StatefulSet", "demo-postgres"): SINGLE["StatefulSet", "demo-postgres"]}
+    assert leftovers(cluster(), Observed(still, ())) == ()
+    assert leftovers(cluster(), Observed(plain, ())) == ("demo-postgres-config", "demo-postgres-leader")
+    assert leftovers(cluster(), Observed(SINGLE, ())) == ()
 
 
 def test_a_service_finds_the_one_postgresql_until_a_pod_has_the_label_of_the_leader() -> None:

@@ -60,6 +60,7 @@ class Desired:
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         replicas: Number of chatservers.
         probe: Tokens of the probe; None where there is none.
+        leftovers: ConfigMaps of Patroni's whose state is removed, because it runs no longer.
         withheld: (kind, name) of what is not made: somebody else has the name, or its content is lost.
     """
 
@@ -77,6 +78,7 @@ class Desired:
     replicas: int
     replication: Replication | None = None
     probe: ProbeTokens | None = None
+    leftovers: tuple[str, ...] = ()
     withheld: frozenset[ObjectKey] = frozenset()
 
     @property
@@ -190,5 +192,6 @@ def decide(
         replicas=replicas,
         replication=replication,
         probe=tokens,
+        leftovers=() if replicated else replication_step.leftovers(cluster, observed),
         withheld=losses.withheld,
     )

@@ -146,7 +146,9 @@ def decide(
     begun = leads is not None and leads.updated and state.leader == member_name(cluster.name, leads.instance)
     for number in set(range(1, count + 1)) - set(there):
         claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name, number))
-        if number == 1 or begun or (claim is not None and is_bound(claim)):
+        # An old copy must not lead before the one that was in use until now.
+        had_leader = state.leader is not None and claim is not None and is_bound(claim)
+        if number == 1 or begun or had_leader:
             applied.add(number)
     applied -= {step.remove}
     leader = member_name(cluster.name, leads.instance) if leads is not None else None
@@ -156,13 +158,22 @@ def decide(
             for number in sorted({*there, *(number for number in range(1, count + 1) if number in applied)})
         ),
         step=step,
-        strict=cluster.database.strict,
+        # Not before the first copy is made, which may take hours; from then on whatever becomes of the replicas.
+        strict=cluster.database.strict and (state.strict or any(one.ready and not one.leads for one in found)),
         begin=not _has_begun(cluster.name, body, observed, state),
         has_leader=any(pod.role == manifests.PRIMARY for pod in observed.component("postgres")),
         leader=leader,
         switchover=_switchover(cluster, state, step, leader, request),
         forgets=_is_lost_for_ever(cluster.name, body, observed) and state.begun and leader is None,
     )
+
+
+def leftovers(cluster: ChatCluster, observed: Observed) -> tuple[str, ...]:
+    """Patroni's ConfigMaps whose state is to be removed: the one instance runs without Patroni again."""
+    live = observed.child("StatefulSet", database_name(cluster.name))
+    if live is None or cluster.database.external is not None or rolling(live) or template_hash(live) is not None:
+        return ()
+    return patroni.leftovers(cluster.name, observed)
 
 
 def template_hash(stateful_set: Manifest | None) -> str | None:

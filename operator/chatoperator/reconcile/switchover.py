@@ -14,6 +14,8 @@ from chatoperator.parts.database.replication.patroni import (
     FAILOVER,
     INITIALIZE_ANNOTATION,
     LEADER_ANNOTATION,
+    STATE_ANNOTATIONS,
+    UNSEEN_ANNOTATIONS,
 )
 from chatoperator.reporting.events import EventContent
 
@@ -27,12 +29,15 @@ log = structlog.get_logger(__name__)
 
 
 async def request(kube: Kube, cache: Cache, desired: Desired, outcome: Outcome) -> None:
-    """Write what Patroni is to do now: another leader, or to forget a database that is lost for ever.
+    """Write what Patroni is to do now: another leader, or to forget a database that is lost for ever, or itself.
 
     Raises:
         KubeError: The API server refused it.
     """
     made, cluster = desired.replication, desired.cluster
+    for name in desired.leftovers:
+        nothing = dict.fromkeys((*STATE_ANNOTATIONS, *UNSEEN_ANNOTATIONS))
+        cache.note(await kube.annotate("ConfigMap", cluster.namespace, name, nothing))
     if made is None:
         return
     if made.forgets:

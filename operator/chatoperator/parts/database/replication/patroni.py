@@ -61,6 +61,20 @@ STANDBYS_ANNOTATION = "sync_standby"
 """Of those ConfigMaps, as Patroni reads and writes them."""
 
 
+STATE_ANNOTATIONS = frozenset(
+    {CONFIG_ANNOTATION, INITIALIZE_ANNOTATION, LEADER_ANNOTATION, CANDIDATE_ANNOTATION, STANDBYS_ANNOTATION}
+)
+"""What the operator sees of Patroni's state, in any of its ConfigMaps."""
+
+UNSEEN_ANNOTATIONS = frozenset(
+    {
+        *("acquireTime", "failsafe", "history", "optime", "quorum", "renewTime", "retain_slots", "scheduled_at"),
+        *("slots", "transitions", "ttl"),
+    }
+)
+"""The rest of it."""
+
+
 @dataclass(frozen=True)
 class PatroniState:
     """What Patroni has written.
@@ -70,12 +84,14 @@ class PatroniState:
         leader: The member that has the leader's lock, or had it last; None before the first.
         standbys: Members of which one has each acknowledged commit; empty where commits wait for none.
         switching: A switchover is requested that Patroni has not carried out or dropped.
+        strict: The configuration says that no write is acknowledged that only the leader has.
     """
 
     begun: bool = False
     leader: str | None = None
     standbys: frozenset[str] = frozenset()
     switching: bool = False
+    strict: bool = False
 
 
 def read(cluster_name: str, observed: Observed) -> PatroniState:
@@ -86,7 +102,25 @@ def read(cluster_name: str, observed: Observed) -> PatroniState:
         begun=bool(config.get(INITIALIZE_ANNOTATION)),
         leader=leader.get(LEADER_ANNOTATION) or None,
         standbys=frozenset(name for name in named if name),
+        strict=_is_strict(config),
         switching=bool(failover.get(LEADER_ANNOTATION) or failover.get(CANDIDATE_ANNOTATION)),
+    )
+
+
+def _is_strict(annotations: Mapping[str, Any]) -> bool:
+    try:
+        return json.loads(annotations.get(CONFIG_ANNOTATION) or "{}").get("synchronous_mode_strict") is True
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
+def leftovers(cluster_name: str, observed: Observed) -> tuple[str, ...]:
+    """ConfigMaps with state of an earlier life: believed in a later one, it would make an old copy the leader."""
+    names = [patroni_name(cluster_name, key) for key in PATRONI_KEYS]
+    return tuple(
+        name
+        for key, name in zip(PATRONI_KEYS, names, strict=True)
+        if not STATE_ANNOTATIONS.isdisjoint(_annotations(cluster_name, observed, key))
     )
 
 
@@ -144,6 +178,8 @@ def dynamic_configuration(parameters: Mapping[str, str], *, strict: bool) -> Man
         "synchronous_node_count": SYNCHRONOUS_INSTANCES,
         # While the API server is unavailable the leader continues as long as it reaches every member.
         "failsafe_mode": True,
+        # A leader that crashed is not restarted in its place: another one takes over at once, on a timeline of its own.
+        "primary_start_timeout": 0,
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,
