@@ -13,21 +13,27 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from chatoperator.parts.bus.credentials import RIGHTS
 from chatserver.bus_settings import BusSettings, ValkeyAddress
 from chatserver.fanout.valkey.limit_counts import USAGES_TOGETHER, LimitCounts
 from chatserver.fanout.valkey.link import open_link
 from chatserver.fanout.valkey.node import Callbacks, Node
 from chatserver.limits.shared import Taken
 from chatserver.limits.sharing import Usage
+from monitoring.rules.rendering import rule_file
+from tests.support.cluster import until as seen
 from tests.support.devices import sign_in
 from tests.support.findings import tell
+from tests.support.livechat import target
 from tests.support.plainhttp import NO_TLS
+from tests.support.prometheus import Prometheus
 from tests.support.server import ServerProcess
 from tests.support.sharedlimits import SharedCount
 from tests.support.valkey import ValkeyProcess, bus_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from pathlib import Path
 
     from chatserver.fanout.valkey.link import Link
     from tests.support.devices import Socket
@@ -35,6 +41,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 WAIT_SECONDS = 60
+ALERT = "ChatLimitsNotShared"
+RULES_SCALE = 60
+"""Five minutes of the rules are five seconds here."""
+
 LIMIT = 120
 """Of each kind in a minute."""
 
@@ -277,3 +287,32 @@ async def test_without_valkey_each_server_has_its_own_limit_and_afterwards_they_
     async with ben.socket(servers[0]) as one, bens.socket(servers[1]) as two:
         count, refilled = await granted([sender(one, "ana"), sender(two, "ana")])
         assert LIMIT - 3 <= count <= LIMIT + refilled + SLACK
+
+
+@pytest.mark.soak
+async def test_a_valkey_that_refuses_to_count_is_a_ticket_until_it_counts(
+    read_dsn: Callable[[], str], valkey: ValkeyProcess, tmp_path: Path
+) -> None:
+    rights = [right for right in RIGHTS.split() if right not in {"+pttl", "+set"}]
+    valkey.call("ACL", "SETUSER", "server", "on", ">secret", "~chat:*", "&chat:*", *rights)
+    (tmp_path / "password").write_text("secret")
+    login = {"CHAT_BUS_USERNAME": "server", "CHAT_BUS_PASSWORD_FILE": str(tmp_path / "password")}
+    limit = {"CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": 600}
+    with (
+        ServerProcess(read_dsn(), "server-0", **bus_environment([valkey]), **login, **limit) as server,
+        Prometheus(rules={"rules.yaml": rule_file(scale=RULES_SCALE)}) as prometheus,
+    ):
+        server.wait_ready()
+        prometheus.scrape(target(server.metrics_url, "chatserver"))
+        ana = await sign_in(server, "ana")
+        async with ana.http(server) as http:
+
+            async def is_firing(*, expected: bool) -> bool:
+                assert (await http.get("/api/chats")).is_success, "nobody is rejected because of it"
+                firing = {labels["alertname"] for labels in await asyncio.to_thread(prometheus.firing)}
+                return (ALERT in firing) == expected
+
+            await seen(lambda: is_firing(expected=True), f"{ALERT} fires", WAIT_SECONDS)
+            assert "limits_refused" in server.log_text()
+            valkey.call("ACL", "SETUSER", "server", "+pttl", "+set")
+            await seen(lambda: is_firing(expected=False), f"{ALERT} is resolved", WAIT_SECONDS)
