@@ -208,3 +208,18 @@ async def test_the_same_message_twice_in_one_moment_is_stored_once(server: Serve
     sends = [server.send(ana.user.user_id, "again", chat_id=chat_id, client_id=client_id) for _ in range(3)]
     sent = await asyncio.gather(*sends, server.send(ana.user.user_id, "next", chat_id=chat_id))
     assert [(one.seq, one.duplicate) for one in sent] == [(2, False), (2, True), (2, True), (3, False)]
+
+
+async def test_what_is_committed_while_a_user_is_registered_is_in_the_positions(server: Server) -> None:
+    """Its hint may go to the servers of before."""
+    ada, bob = [await sign_in(server.database, name) for name in ("Ada", "Bob")]
+    chat_id = (await server.send(bob.user.user_id, "before", to="Ada")).chat_id
+    hub, bus = Hub(), SilentBus()
+
+    async def register(_: Collection[int]) -> None:
+        await server.send(bob.user.user_id, "meanwhile", chat_id=chat_id)
+
+    devices = Devices(server.database, on_ended=hub.sign_out)
+    deliverer = Deliverer(server.database, devices, hub, Metrics().delivery, register, bus.register_watched)
+    await deliverer.arrivals.expect(ada.user.user_id)
+    assert hub.following.needed_after(chat_id) == 2
