@@ -59,7 +59,7 @@ DYNAMIC: dict[str, Any] = {
 }
 """As the operator renders it."""
 
-OBJECTS = ("leader", "config", "failover", "sync", "failsafe")
+OBJECTS = ("leader", "config", "failover", "sync")
 
 PATIENCE_SECONDS = 120
 
@@ -132,9 +132,9 @@ class Instances:
         names = [f"{SCOPE}-{name}" for name in OBJECTS]
         members = [f"{SCOPE}-0", *(f"{SCOPE}-{number}-0" for number in range(2, 6))]
         rules = [
-            {"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["list", "watch"]},
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"], "resourceNames": members},
-            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch", "update"], "resourceNames": names},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"], "resourceNames": names},
         ]
         self._post(f"{rbac}/roles", {"kind": "Role", "metadata": {"name": SCOPE}, "rules": rules})
         subject = {"kind": "ServiceAccount", "name": SCOPE, "namespace": NAMESPACE}
