@@ -134,8 +134,8 @@ def test_a_real_api_server_accepts_all_of_it_under_restricted(server: ApiServer,
 
 def test_admission_policies_bind_the_operators_account_and_can_be_left_out() -> None:
     made = render("watchNamespaces={chat,support}", namespace="other")
-    about_chats = "chatcluster-operator.other.chatclusters"
-    made = [document for document in made if document["metadata"]["name"] != about_chats]
+    about_others = {f"chatcluster-operator.other.{name}" for name in ("chatclusters", "members")}
+    made = [document for document in made if document["metadata"]["name"] not in about_others]
     policies = [document for document in made if document["kind"] == "ValidatingAdmissionPolicy"]
     bindings = [document for document in made if document["kind"] == "ValidatingAdmissionPolicyBinding"]
     assert policies

@@ -184,7 +184,13 @@ async def test_in_the_whole_cluster_it_serves_all_namespaces(
     codes = {entry["responseStatus"]["code"] for entry in release.requests()}
     assert httpx.codes.FORBIDDEN not in codes
     # Not more than it needs of what could make it more than it is.
-    for verb, what in (("create", "rolebindings"), ("create", "pods/exec"), ("list", "nodes"), ("delete", "secrets")):
+    for verb, what in (
+        ("bind", "roles"),
+        ("escalate", "roles"),
+        ("create", "pods/exec"),
+        ("list", "nodes"),
+        ("delete", "secrets"),
+    ):
         assert not release.may(verb, what, namespaces[0]), what
 
 

@@ -44,6 +44,9 @@ CONTENTS: dict[str, dict[str, Any]] = {
     },
     "PodDisruptionBudget": {"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "shop"}}}},
     "NetworkPolicy": {"spec": {"podSelector": {"matchLabels": {"app": "shop"}}}},
+    "ServiceAccount": {},
+    "Role": {"rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]},
+    "RoleBinding": {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "shop"}},
     "Ingress": {"spec": {"defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}},
 }
 """Another application's objects, by kind."""
