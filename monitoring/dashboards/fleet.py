@@ -5,7 +5,16 @@ from __future__ import annotations
 from monitoring.dashboards.model import Color, Dashboard, Kind, Panel, Query, Row, Threshold, Unit
 from monitoring.dashboards.queries import BY_CHAT, CHAT, increase, of, total
 
-BAD_IF_FALSE = ("Ready", "DatabaseReady", "ChatserverReady", "IngressReady", "DataSafe", "BusReady", "ScalingActive")
+BAD_IF_FALSE = (
+    "Ready",
+    "DatabaseReady",
+    "DatabaseReplicated",
+    "ChatserverReady",
+    "IngressReady",
+    "DataSafe",
+    "BusReady",
+    "ScalingActive",
+)
 BAD_IF_TRUE = (
     *("Progressing", "ScalingLimited", "Paused", "DevelopmentCodes", "UpgradeAvailable"),
     *("HostnameConflict", "ClientAddressesShared", "Contested"),
