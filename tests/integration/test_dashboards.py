@@ -1,6 +1,7 @@
 """Each panel about a chat shows data from its real parts, scraped by a real Prometheus with the chart's rules.
 
-Valkey's page is compared in operator/test_valkey.py.
+What only a chat with Valkey has is left out: its page is compared in operator/test_valkey.py, and whether limits are
+shared in test_valkey_limits.py.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ pytestmark = pytest.mark.integration
 
 PATIENCE_SECONDS = 90
 
+WITH_VALKEY = ("valkey_", "chatserver_limits_shared")
+
+
+def _has_data(expression: str) -> bool:
+    return not of_the_operator(expression) and not any(name in expression for name in WITH_VALKEY)
+
 
 async def test_each_panel_about_a_chat_has_data(tmp_path: Path) -> None:
     async with live_chat(tmp_path) as chat:
-        every = chosen(lambda expression: not of_the_operator(expression) and "valkey_" not in expression)
+        every = chosen(_has_data)
         deadline = time.monotonic() + PATIENCE_SECONDS
         missing = every
         while missing and time.monotonic() < deadline:

@@ -22,8 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 [SPOILED] = [work for work in WORKS if work.name == f"message, {TOGETHER} at once"]
 """What the loss is looked for in: messages in batches, of which one costs so little that its count hardly varies."""
 
-TRIED_TURNS = 1_000
-"""About a tenth of what a message costs."""
+TRIED_TURNS = 300
 
 
 def test_the_hot_path_costs_what_was_accepted_and_a_loss_of_a_fifth_is_found(tmp_path: Path) -> None:
@@ -39,16 +38,13 @@ def test_the_hot_path_costs_what_was_accepted_and_a_loss_of_a_fifth_is_found(tmp
             bench.server.signal(signal.SIGUSR1)
             return bench.count(SPOILED)["instructions"]
 
-        good = counts[SPOILED.name]["instructions"]
-        small = instructions_with(TRIED_TURNS)
-        each = (small - good) / TRIED_TURNS
-        large = instructions_with(round(0.3 * good / each))
-
-    def verdict(instructions: float) -> str:
-        [row] = compared({SPOILED.name: {"instructions": good}}, {SPOILED.name: {"instructions": instructions}}, {})
-        return row.verdict
-
-    tell(f"spoiled: {small / good:.3f} and {large / good:.3f} times the instructions")
-    assert 1.05 < small / good < 1.18
-    assert (verdict(small), verdict(large)) == ("", "LOSS")
+        good = instructions_with(0)
+        # About as many as it will be: a turn's cost depends a little on how many there are.
+        each = (instructions_with(TRIED_TURNS) - good) / TRIED_TURNS
+        found = {}
+        for share in (0.1, 0.3):
+            spoiled = {SPOILED.name: {"instructions": instructions_with(round(share * good / each))}}
+            [row] = compared({SPOILED.name: {"instructions": good}}, spoiled, {})
+            found[share] = row.verdict
+    assert found == {0.1: "", 0.3: "LOSS"}
     assert not failed, text
