@@ -91,6 +91,13 @@ class Instance:
     def log(self) -> str:
         return (self.pod.folder / "postgres.log").read_text() if self.server else ""
 
+    def promotions(self) -> list[bool]:
+        """Whether cursors stayed valid, for each promotion that the agent has looked at."""
+        path = self.pod.folder / "agent.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        events = [json.loads(line) for line in lines if line.startswith("{")]
+        return [event["cursors_stay_valid"] for event in events if event["event"] == "promoted"]
+
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a program in the pod."""
         return self.pod.execute(*command)
