@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,11 @@ def test_a_fork_is_in_the_network_of_the_test(tmp_path: Path) -> None:
     try:
         with private_network(), (tmp_path / "log").open("wb") as log:
             running = forks.begin("http.server", ["0"], ENVIRONMENT, log, ("argparse", "http.server", "calendar"))
-            assert network(running.pid) == network("thread-self") != forks.NETWORK
+            assert network("thread-self") != forks.NETWORK
+            # It enters the network after it has begun.
+            while network(running.pid) != network("thread-self"):
+                assert running.poll() is None
+                time.sleep(0.01)
             running.kill()
             assert running.wait(60) == -signal.SIGKILL
     except PermissionError as error:

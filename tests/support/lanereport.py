@@ -102,7 +102,7 @@ class LaneReport:
         return lanes.Lane(
             name=name,
             python=platform.python_version(),
-            seconds=round(time.monotonic() - self._started, 1),
+            seconds=round(time.monotonic() - self._started, 3),
             cpu_seconds=round(lanes.cpu_seconds(), 1),
             passed=count("passed"),
             failed=count("failed", "error"),
