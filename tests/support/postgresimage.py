@@ -35,7 +35,8 @@ MOUNTED = {
 }
 """A pod's volumes, as folders of the test, and where containers have them."""
 
-# As container runtimes do: nothing of the machine is there but what is mounted, and nobody gains rights.
+# As container runtimes do: nothing of the machine is there but what is mounted, nobody gains rights, and no signal is
+# ignored, as SIGINT is in what a shell runs in the background.
 _SCRIPT = """
 set -e
 mount --bind "$IMAGE" "$HERE/root" && mount -o remount,ro,bind "$HERE/root"
@@ -45,7 +46,7 @@ mount --bind "$HERE/passwd" "$HERE/root/etc/passwd"
 mount --rbind /dev "$HERE/root/dev" && mount -t tmpfs tmpfs "$HERE/root/dev/shm"
 mount -t proc proc "$HERE/root/proc"
 exec chroot "$HERE/root" setpriv --reuid="$USER_ID" --regid="$USER_ID" --clear-groups --no-new-privs --inh-caps=-all \\
-  --pdeathsig keep env -i "$@"
+  --pdeathsig keep env -i --default-signal=INT "$@"
 """
 
 
