@@ -96,8 +96,7 @@ class Admin:
 
     def _path(self, kind: str, name: str | None = None) -> str:
         where = _KINDS[kind.lower()]
-        group = f"/apis/{where.group}/{where.version}" if where.group else f"/api/{where.version}"
-        return f"{group}/namespaces/{self.namespace}/{where.plural}" + (f"/{name}" if name else "")
+        return f"{where.root}/namespaces/{self.namespace}/{where.plural}" + (f"/{name}" if name else "")
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:

@@ -23,18 +23,14 @@ def collect(client: httpx.Client) -> None:
     for kind in WORKLOADS:
         for namespace in {item["metadata"]["namespace"] for item in _items(client, kind)} - kept:
             query = {"labelSelector": MANAGED_SELECTOR, "propagationPolicy": "Background", "gracePeriodSeconds": "0"}
-            client.delete(f"{_path(kind)}/namespaces/{namespace}/{kind.plural}", params=query).raise_for_status()
+            client.delete(f"{kind.root}/namespaces/{namespace}/{kind.plural}", params=query).raise_for_status()
 
 
 def _items(client: httpx.Client, kind: Kind) -> list[dict[str, Any]]:
     query = {} if kind == KINDS[KIND] else {"labelSelector": MANAGED_SELECTOR}
-    answer = client.get(f"{_path(kind)}/{kind.plural}", params=query)
+    answer = client.get(f"{kind.root}/{kind.plural}", params=query)
     # A server of a test's own may have no ChatClusters.
     if answer.status_code == httpx.codes.NOT_FOUND:
         return []
     found: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
     return found
-
-
-def _path(kind: Kind) -> str:
-    return f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"

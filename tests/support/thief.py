@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from chatoperator.kube.kinds import KINDS
+from chatoperator.kube.kinds import KINDS, Kind
 from chatoperator.metadata import FIELD_MANAGER
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.support.apiserver import ApiServer
 
 DRY = {"dryRun": "All"}
+
+LEASES = Kind("coordination.k8s.io", "v1", "leases")
 
 
 class Thief:
@@ -77,14 +79,9 @@ class Thief:
 
 
 def _path(manifest: dict[str, Any], *, named: bool) -> str:
-    where, metadata = KINDS.get(manifest["kind"]), manifest["metadata"]
-    if where is None:
-        assert manifest["kind"] == "Lease", manifest["kind"]
-        prefix, plural = "/apis/coordination.k8s.io/v1", "leases"
-    else:
-        prefix = f"/apis/{where.group}/{where.version}" if where.group else f"/api/{where.version}"
-        plural = where.plural
-    return f"{prefix}/namespaces/{metadata['namespace']}/{plural}" + (f"/{metadata['name']}" if named else "")
+    where, metadata = {**KINDS, "Lease": LEASES}[manifest["kind"]], manifest["metadata"]
+    name = f"/{metadata['name']}" if named else ""
+    return f"{where.root}/namespaces/{metadata['namespace']}/{where.plural}{name}"
 
 
 def _refusal(answer: httpx.Response) -> str:

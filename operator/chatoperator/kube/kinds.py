@@ -16,6 +16,11 @@ class Kind:
     version: str
     plural: str
 
+    @property
+    def root(self) -> str:
+        """Path of its group and version: `/apis/apps/v1`, `/api/v1`."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
 
 CERTIFICATE, ROUTE = "Certificate", "HTTPRoute"
 """cert-manager's, and the Gateway API's: kinds that a cluster need not have."""
@@ -54,6 +59,5 @@ FOLLOWED = (KIND, *CHILDREN, "Pod")
 def path_of(kind: str, namespace: str | None, name: str | None = None) -> str:
     """Path of an object at the API server; without a name of all in a namespace, or in all for None."""
     where = KINDS[kind]
-    prefix = f"/apis/{where.group}/{where.version}" if where.group else f"/api/{where.version}"
     inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return f"{prefix}{inside}/{where.plural}" + (f"/{quote(name, safe='')}" if name else "")
+    return f"{where.root}{inside}/{where.plural}" + (f"/{quote(name, safe='')}" if name else "")
