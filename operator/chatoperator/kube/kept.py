@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 
 PATRONIS_ANNOTATIONS = frozenset(
-    {"acquireTime", "failsafe", "history", "optime", "renewTime", "retain_slots", "slots", "transitions", "ttl"}
+    {
+        *("acquireTime", "failsafe", "history", "optime", "quorum", "renewTime", "retain_slots", "scheduled_at"),
+        *("slots", "transitions", "ttl"),
+    }
 )
 """Of Patroni's ConfigMaps, what nobody reads here; some of it changes every 5 s."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chatoperator.desired.replication import SWITCHOVER_ANNOTATION
+from chatoperator.kube.kept import PATRONIS_ANNOTATIONS
 from chatoperator.metadata import patroni_name
 from chatoperator.parts.database.replication.patroni import (
     CANDIDATE_ANNOTATION,
@@ -15,7 +16,6 @@ from chatoperator.parts.database.replication.patroni import (
     INITIALIZE_ANNOTATION,
     LEADER_ANNOTATION,
     STATE_ANNOTATIONS,
-    UNSEEN_ANNOTATIONS,
 )
 from chatoperator.reporting.events import EventContent
 
@@ -36,7 +36,7 @@ async def request(kube: Kube, cache: Cache, desired: Desired, outcome: Outcome) 
     """
     made, cluster = desired.replication, desired.cluster
     for name in desired.leftovers:
-        nothing = dict.fromkeys((*STATE_ANNOTATIONS, *UNSEEN_ANNOTATIONS))
+        nothing = dict.fromkeys((*STATE_ANNOTATIONS, *PATRONIS_ANNOTATIONS))
         cache.note(await kube.annotate("ConfigMap", cluster.namespace, name, nothing))
     if made is None:
         return

@@ -66,14 +66,6 @@ STATE_ANNOTATIONS = frozenset(
 )
 """What the operator sees of Patroni's state, in any of its ConfigMaps."""
 
-UNSEEN_ANNOTATIONS = frozenset(
-    {
-        *("acquireTime", "failsafe", "history", "optime", "quorum", "renewTime", "retain_slots", "scheduled_at"),
-        *("slots", "transitions", "ttl"),
-    }
-)
-"""The rest of it."""
-
 
 @dataclass(frozen=True)
 class PatroniState:
