@@ -12,7 +12,7 @@ import pytest
 
 from chatoperator.parts.database.logins import Logins
 from chatoperator.parts.database.parameters import AT_START_ONLY
-from chatoperator.parts.database.statefulset import config_map
+from chatoperator.parts.database.statefulset import config_map, parameters
 from postgresagent.configuration import KILLED
 from tests.support.chatclusters import cluster as chatcluster
 from tests.support.cluster import ROOT
@@ -153,7 +153,7 @@ def test_parameters_are_taken_over_in_place_unless_they_are_wrong(pod: Pod) -> N
 @pytest.mark.parametrize(("memory", "volume"), [("64Mi", "256Mi"), ("1Gi", "10Gi"), ("256Gi", "4Ti")])
 def test_derived_parameters_are_ones_that_postgres_takes(pod: Pod, memory: str, volume: str) -> None:
     sized = chatcluster(database={"resources": {"limits": {"memory": memory, "cpu": "8"}}})
-    pod.mount(pod.config, config_map(sized, volume_size=volume)["data"])
+    pod.mount(pod.config, config_map(sized, parameters(sized, volume_size=volume))["data"])
     pod.round()
     assert pod.agent.status()["refused"] is None
     assert pod.postgres.sql("SHOW synchronous_commit") == "on"

@@ -57,9 +57,13 @@ def test_only_what_needs_a_restart_restarts() -> None:
 
 
 def test_the_revision_follows_the_text() -> None:
-    small, large = (config_map(cluster(), volume_size=size)["data"] for size in ("10Gi", "20Gi"))
+    def data(size: str) -> dict[str, str]:
+        made: dict[str, str] = config_map(cluster(), parameters(cluster(), volume_size=size))["data"]
+        return made
+
+    small, large = data("10Gi"), data("20Gi")
     assert small["revision"] != large["revision"]
-    assert small == config_map(cluster(), volume_size="10Gi")["data"]
+    assert small == data("10Gi")
 
 
 @pytest.mark.parametrize(

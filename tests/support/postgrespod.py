@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chatoperator.kube.objects import secret_text
 from chatoperator.parts.credentials import Credentials, database_secret
+from chatoperator.parts.database import statefulset
 from chatoperator.parts.database.logins import Logins
-from chatoperator.parts.database.statefulset import config_map
 from postgresagent.__main__ import Agent
 from postgresagent.configuration import Places
 from postgresagent.exporter import SHARED_SECONDS
@@ -85,7 +85,8 @@ class Pod:
 
     def mount_parameters(self, **parameters: str) -> str:
         """Mount the operator's own ConfigMap; returns its revision."""
-        made = config_map(chatcluster(database={"parameters": parameters}), volume_size="1Gi")
+        cluster = chatcluster(database={"parameters": parameters})
+        made = statefulset.config_map(cluster, statefulset.parameters(cluster, volume_size="1Gi"))
         self.mount(self.config, made["data"])
         return str(made["data"]["revision"])
 

@@ -77,7 +77,7 @@ def _database(desired: Desired) -> list[Manifest]:
     parameters = postgres.parameters(cluster, volume_size=size)
     if desired.replication is not None:
         return _instances(desired, desired.replication, parameters)
-    made = [postgres.config_map_of(cluster, parameters), postgres.service(cluster)]
+    made = [postgres.config_map(cluster, parameters), postgres.service(cluster)]
     if volume.usable:
         made.append(postgres.claim(cluster, volume_size=size))
     if volume.usable and config_digest is not None:

@@ -26,9 +26,7 @@ def revision_of(cluster: ChatCluster, volume_size: str | None, *, replicated: bo
         desired = statefulset.parameters(cluster, volume_size=volume_size or cluster.database.storage.size)
     except ValueError as error:
         raise SpecError("database.resources.limits", f"{error}: write it like 4Gi or 500m") from error
-    made = (
-        members.config_map(cluster, desired, begin=False) if replicated else statefulset.config_map_of(cluster, desired)
-    )
+    made = members.config_map(cluster, desired, begin=False) if replicated else statefulset.config_map(cluster, desired)
     return str(made["data"][statefulset.REVISION_KEY])
 
 

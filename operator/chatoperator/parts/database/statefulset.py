@@ -84,7 +84,7 @@ def parameters(cluster: ChatCluster, *, volume_size: str) -> dict[str, str]:
     return {**DEFAULT_PARAMETERS, **derived, **cluster.database.parameters}
 
 
-def config_map_of(cluster: ChatCluster, desired: Mapping[str, str], **more: str) -> Manifest:
+def config_map(cluster: ChatCluster, desired: Mapping[str, str], **more: str) -> Manifest:
     """postgresql.conf, which counts once PostgreSQL has found it to be right.
 
     Args:
@@ -99,11 +99,6 @@ def config_map_of(cluster: ChatCluster, desired: Mapping[str, str], **more: str)
         "metadata": metadata(cluster, part_name(cluster.name, "postgres"), "postgres"),
         "data": {CONFIG_FILE: text, REVISION_KEY: digest(text), **more},
     }
-
-
-def config_map(cluster: ChatCluster, *, volume_size: str) -> Manifest:
-    """The same with all parameters of the one PostgreSQL."""
-    return config_map_of(cluster, parameters(cluster, volume_size=volume_size))
 
 
 def _quoted(value: str) -> str:

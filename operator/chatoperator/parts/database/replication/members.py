@@ -54,7 +54,7 @@ def config_map(cluster: ChatCluster, parameters: Mapping[str, str], *, begin: bo
         begin: Whether instance 1 may begin a database on an empty volume.
     """
     own = {name: value for name, value in parameters.items() if name not in patroni.PATRONI_PARAMETERS}
-    return statefulset.config_map_of(cluster, own, **{BEGIN_KEY: "true" if begin else "false"})
+    return statefulset.config_map(cluster, own, **{BEGIN_KEY: "true" if begin else "false"})
 
 
 def stateful_set(cluster: ChatCluster, instance: int, *, image: str, pull_policy: str, config_digest: str) -> Manifest:
