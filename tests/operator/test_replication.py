@@ -444,7 +444,7 @@ LOOSE = {"database": {"instances": 3, "strict": False}}
         (INSTANCES, synced(led(ALL), 2), (2,), "Copying"),
         (INSTANCES, led(ALL), (), "WritesStopped"),
         (LOOSE, led(ALL), (), "OneCopy"),
-        # What it was told before, and follows no more.
+        # Patroni still lists them as synchronous, but none follows.
         (INSTANCES, synced(led(ALL), 2, 3), (), "WritesStopped"),
         # Only just a member.
         (INSTANCES, SINGLE, (), "Copying"),
