@@ -41,7 +41,7 @@ class Instance:
         self._patroni = patroni
         self._places = places
         self._server = server
-        self._kept_epoch_of: str | None = None
+        self._kept_epoch_of: int | None = None
 
     def look(self) -> bool:
         """Read what Patroni says; returns whether this instance has become the leader since the last time."""
@@ -86,10 +86,15 @@ class Instance:
             ServerError: It cannot be done now, or this is no leader.
             OSError: The timeline's history cannot be read.
         """
-        timeline = self._server.query(TIMELINE)
+        # What Patroni has said is enough while nothing changes: this runs every second.
+        said = self.member.timeline if self.member is not None else None
+        if said is not None and said == self._kept_epoch_of:
+            return
+        name = self._server.query(TIMELINE)
+        timeline = int(name, 16)
         if timeline == self._kept_epoch_of:
             return
-        history = configuration.read(self._places.data / "pg_wal" / f"{timeline}.history")
+        history = configuration.read(self._places.data / "pg_wal" / f"{name}.history")
         switch = epoch.switch(history or "")
         if switch is not None:
             start = epoch.before(switch.position, LOOK_BACK_BYTES)
@@ -97,7 +102,7 @@ class Instance:
             records = self._server.wal(segment, start, switch.position)
             is_whole = epoch.is_whole(records)
             if is_whole:
-                statement = epoch.statement(int(timeline, 16), switch.timeline)
+                statement = epoch.statement(timeline, switch.timeline)
                 self._server.write(statement, role=monitor.ROLE, database=database)
-            log("info", "promoted", timeline=timeline, cursors_stay_valid=is_whole)
+            log("info", "promoted", timeline=name, cursors_stay_valid=is_whole)
         self._kept_epoch_of = timeline
