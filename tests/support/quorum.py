@@ -18,6 +18,18 @@ from urllib.parse import urlsplit
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from chatoperator.kube import ownership
+from chatoperator.metadata import (
+    DATABASE_LABEL,
+    PATRONI_KEYS,
+    ROLE_LABEL,
+    member_name,
+    part_name,
+    patroni_name,
+    selector,
+)
+from chatoperator.parts.database.replication import account
+from chatoperator.parts.database.replication.patroni import dynamic_configuration
 from tests.support.apiserver import CERTIFICATES
 from tests.support.postgresimage import Container, Pod
 
@@ -27,10 +39,10 @@ if TYPE_CHECKING:
 
     from tests.support.apiserver import ApiServer
 
-SCOPE = "demo-postgres"
+NAME = "demo"
+SCOPE = part_name(NAME, "postgres")
 NAMESPACE = "chat"
-LABELS = {"app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "postgres"}
-SCOPE_LABEL, ROLE_LABEL = "chatcluster.io/database", "chatcluster.io/role"
+LABELS = selector(NAME, "postgres")
 
 FIRST_USER_ID = 20_000
 """Each instance's containers run as a user of their own, by whom the network knows what they send."""
@@ -39,27 +51,7 @@ PASSWORDS = {"chat_a": "a", "chat_b": "b", "chat_replication": "replication", "p
 
 SECRET = {"owner": "chat", "database": "chat", "revision": "r1", **{f"password.{k}": v for k, v in PASSWORDS.items()}}
 
-DYNAMIC: dict[str, Any] = {
-    "ttl": 20,
-    "loop_wait": 5,
-    "retry_timeout": 5,
-    "synchronous_mode": "quorum",
-    "synchronous_mode_strict": True,
-    "synchronous_node_count": 1,
-    "failsafe_mode": True,
-    "maximum_lag_on_failover": 1048576,
-    "primary_start_timeout": 0,
-    "postgresql": {
-        "use_pg_rewind": True,
-        "use_slots": True,
-        "remove_data_directory_on_rewind_failure": True,
-        "remove_data_directory_on_diverged_timelines": True,
-        "parameters": {"max_connections": 100},
-    },
-}
-"""As the operator renders it."""
-
-OBJECTS = ("leader", "config", "failover", "sync")
+DYNAMIC = dynamic_configuration({"max_connections": "100"}, strict=True)
 
 PATIENCE_SECONDS = 120
 
@@ -78,7 +70,7 @@ class Instance:
 
     @property
     def name(self) -> str:
-        return f"{SCOPE}-0" if self.number == 1 else f"{SCOPE}-{self.number}-0"
+        return member_name(NAME, self.number)
 
     @property
     def address(self) -> str:
@@ -129,20 +121,14 @@ class Instances:
     def prepare(self) -> None:
         """Make what the operator makes, with the rights that it gives."""
         self._post("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": NAMESPACE}})
-        labels = {**LABELS, SCOPE_LABEL: SCOPE}
-        for name in OBJECTS:
-            annotations = {"config": json.dumps(DYNAMIC)} if name == "config" else {}
-            meta = {"name": f"{SCOPE}-{name}", "labels": labels, "annotations": annotations}
+        labels = {**LABELS, DATABASE_LABEL: SCOPE}
+        for key in PATRONI_KEYS:
+            annotations = {"config": json.dumps(DYNAMIC)} if key == "config" else {}
+            meta = {"name": patroni_name(NAME, key), "labels": labels, "annotations": annotations}
             self._post(f"{self._path}/configmaps", {"kind": "ConfigMap", "metadata": meta})
         self._post(f"{self._path}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": SCOPE}})
         rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}"
-        names = [f"{SCOPE}-{name}" for name in OBJECTS]
-        members = [f"{SCOPE}-0", *(f"{SCOPE}-{number}-0" for number in range(2, 6))]
-        rules = [
-            {"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["list", "watch"]},
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"], "resourceNames": members},
-            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"], "resourceNames": names},
-        ]
+        rules = account.rules(NAME, ownership.INSTANCES)
         self._post(f"{rbac}/roles", {"kind": "Role", "metadata": {"name": SCOPE}, "rules": rules})
         subject = {"kind": "ServiceAccount", "name": SCOPE, "namespace": NAMESPACE}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": SCOPE}
@@ -154,7 +140,7 @@ class Instances:
         one = Instance(number, Pod(self.folder / str(number), FIRST_USER_ID + number))
         pod = {
             "kind": "Pod",
-            "metadata": {"name": one.name, "labels": {**LABELS, SCOPE_LABEL: SCOPE}},
+            "metadata": {"name": one.name, "labels": {**LABELS, DATABASE_LABEL: SCOPE}},
             "spec": {"containers": [{"name": "postgres", "image": "postgres"}]},
         }
         self._post(f"{self._path}/pods", pod)
@@ -174,7 +160,7 @@ class Instances:
             "PATRONI_NAME": one.name,
             "PATRONI_KUBERNETES_NAMESPACE": NAMESPACE,
             "PATRONI_KUBERNETES_LABELS": json.dumps(LABELS),
-            "PATRONI_KUBERNETES_SCOPE_LABEL": SCOPE_LABEL,
+            "PATRONI_KUBERNETES_SCOPE_LABEL": DATABASE_LABEL,
             "KUBERNETES_SERVICE_HOST": str(api.hostname),
             "KUBERNETES_SERVICE_PORT": str(api.port),
             "POD_IP": one.address,
@@ -189,7 +175,7 @@ class Instances:
         """Ask for another leader, as the operator does."""
         body = {"metadata": {"annotations": {"leader": leader.name, "member": candidate.name}}}
         headers = {"Content-Type": "application/merge-patch+json"}
-        path = f"{self._path}/configmaps/{SCOPE}-failover"
+        path = f"{self._path}/configmaps/{patroni_name(NAME, 'failover')}"
         self.api.client.patch(path, json=body, headers=headers).raise_for_status()
 
     def start_alone(self, number: int) -> Instance:
@@ -214,7 +200,7 @@ class Instances:
         return next((one for one in self.all.values() if one.name == found), None)
 
     def annotations(self, name: str) -> dict[str, str]:
-        answer = self.api.client.get(f"{self._path}/configmaps/{SCOPE}-{name}").raise_for_status()
+        answer = self.api.client.get(f"{self._path}/configmaps/{patroni_name(NAME, name)}").raise_for_status()
         return dict(answer.json()["metadata"].get("annotations") or {})
 
     def roles(self) -> dict[int, str | None]:
