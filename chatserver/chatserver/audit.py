@@ -46,9 +46,9 @@ class Trail:
 
 
 @asynccontextmanager
-async def audited(database: Database) -> AsyncIterator[tuple[Connection, Trail]]:
-    """Yield a connection with a transaction, and its audit trail; errors as of `Database.connection`."""
-    async with announced(database) as (connection, announcement):
+async def audited(database: Database, *, repeatable: bool = True) -> AsyncIterator[tuple[Connection, Trail]]:
+    """Yield a connection with a transaction, and its audit trail; `repeatable` and errors as of `announced`."""
+    async with announced(database, repeatable=repeatable) as (connection, announcement):
         trail = Trail(connection, announcement)
         yield connection, trail
     trail.write_log()

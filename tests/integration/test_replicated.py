@@ -4,95 +4,184 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chatserver.accounts.devices import Devices
 from chatserver.errors import ServiceUnavailable
-from chatserver.messaging import groups
+from chatserver.messaging import changes, groups
+from chatserver.model import ReceiptMark
 from chatserver.storage.migrate import migrate
+from chatserver.storage.replicated import confirm
+from chatserver.users import blocks
+from chatserver.users.users import ProfileChange, update_profile
 from tests.support.cluster import until
-from tests.support.people import running_server, sign_in
+from tests.support.people import Server, running_server, sign_in
 from tests.support.postgres import PostgresCluster
+from tests.support.standby import CANCEL, WAITING, Standby, followed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from chatserver.model import GroupInfo
+    from collections.abc import Awaitable, Callable, Iterator
 
 pytestmark = pytest.mark.integration
 
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
-CANCEL = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+@dataclass(frozen=True)
+class Pair:
+    """A PostgreSQL with a synchronous replica."""
 
-STORED = "SELECT count(*) FROM messages"
-
-
-@pytest.fixture
-def primary() -> Iterator[PostgresCluster]:
-    """A PostgreSQL of its own: what is set here makes every commit wait."""
-    with PostgresCluster() as made:
-        yield made
+    primary: PostgresCluster
+    standby: Standby
 
 
-def require_replica(postgres: PostgresCluster, names: str) -> None:
-    """Have commits wait for a replica with this name; there is none."""
-    postgres.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-    postgres.sql("SELECT pg_reload_conf()")
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with PostgresCluster() as primary, followed(primary) as standby:
+        yield Pair(primary, standby)
 
 
-async def wait_cancelled(postgres: PostgresCluster) -> None:
-    """Cancel the wait of a commit, once one waits."""
+@dataclass(frozen=True)
+class Scene:
+    """Ada and Bob, their direct chat with one message of Ada's, and a group of Ada's with Bob as a member."""
 
-    async def waits() -> bool:
+    server: Server
+    ada: int
+    bob: int
+    device: int
+    chat: int
+    seq: int
+    group: int
+    client_id: str
+
+    @classmethod
+    async def make(cls, server: Server) -> Scene:
+        ada, bob, client_id = await sign_in(server.database), await sign_in(server.database), str(uuid.uuid4())
+        user, other = ada.user.user_id, bob.user.user_id
+        other_device = await sign_in(server.database, phone_number=ada.user.phone_number)
+        sent = await server.send(user, "milk", to=bob.user.phone_number)
+        group = await groups.create_group(server.database, user, "tea", [str(bob.user.phone_number)])
+        return cls(server, user, other, other_device.device_id, sent.chat_id, sent.seq, group.chat_id, client_id)
+
+
+async def nothing(_scene: Scene) -> None:
+    """Prepare nothing."""
+
+
+CALLS: dict[str, tuple[Callable[[Scene], Awaitable[Any]], Callable[[Scene], Awaitable[Any]]]] = {
+    "send": (nothing, lambda s: s.server.send(s.ada, "tea", chat_id=s.chat, client_id=s.client_id)),
+    "edit": (nothing, lambda s: changes.edit_message(s.server.database, s.ada, s.chat, s.seq, "tea")),
+    "delete": (nothing, lambda s: changes.delete_message(s.server.database, s.ada, s.chat, s.seq)),
+    "delete for me": (nothing, lambda s: changes.hide_message(s.server.database, s.bob, s.chat, s.seq)),
+    "react": (nothing, lambda s: changes.put_reaction(s.server.database, s.bob, s.chat, s.seq, "👍")),
+    "remove a reaction": (
+        lambda s: changes.put_reaction(s.server.database, s.bob, s.chat, s.seq, "👍"),
+        lambda s: changes.remove_reaction(s.server.database, s.bob, s.chat, s.seq, "👍"),
+    ),
+    "delivered": (nothing, lambda s: s.server.receipts.mark(s.bob, {s.chat: ReceiptMark(delivered_seq=s.seq)})),
+    "read": (nothing, lambda s: s.server.receipts.mark(s.bob, {s.chat: ReceiptMark(read_seq=s.seq)})),
+    "block": (nothing, lambda s: blocks.set_block(s.server.database, s.ada, s.bob, blocked=True)),
+    "unblock": (
+        lambda s: blocks.set_block(s.server.database, s.ada, s.bob, blocked=True),
+        lambda s: blocks.set_block(s.server.database, s.ada, s.bob, blocked=False),
+    ),
+    "profile": (
+        nothing,
+        lambda s: update_profile(
+            s.server.database, s.ada, ProfileChange(profile_picture_url="https://example.org/a.png")
+        ),
+    ),
+    "sign out a device": (nothing, lambda s: Devices(s.server.database).revoke(s.ada, s.device)),
+    "create a group": (
+        nothing,
+        lambda s: groups.create_group(s.server.database, s.ada, "tea", [], client_id=s.client_id),
+    ),
+    "rename a group": (nothing, lambda s: groups.rename_group(s.server.database, s.ada, s.group, "coffee")),
+    "add a member": (
+        lambda s: groups.remove_member(s.server.database, s.ada, s.group, s.bob),
+        lambda s: groups.add_member(s.server.database, s.ada, s.group, s.bob),
+    ),
+    "remove a member": (nothing, lambda s: groups.remove_member(s.server.database, s.ada, s.group, s.bob)),
+    "leave a group": (nothing, lambda s: groups.remove_member(s.server.database, s.bob, s.group, s.bob)),
+    "set a role": (nothing, lambda s: groups.set_role(s.server.database, s.ada, s.group, s.bob, "admin")),
+}
+"""Each call that can be repeated (`test_repeated_calls` has those of the API), after what prepares it."""
+
+
+async def waits(postgres: PostgresCluster, call: asyncio.Task[Any]) -> None:
+    """Return once a commit waits for the replica.
+
+    Raises:
+        AssertionError: the call has its answer already.
+    """
+
+    async def is_waiting() -> bool:
+        assert not call.done(), f"answered without a replica: {call}"
         return await asyncio.to_thread(postgres.sql, WAITING) != "0"
 
-    await until(waits, "a commit waits for a replica", 10)
+    await until(is_waiting, "a commit waits for a replica", 10)
+
+
+async def first_try(postgres: PostgresCluster, call: Awaitable[Any]) -> None:
+    """Make a call whose wait for the replica is cancelled: it is committed on the primary alone, and has failed."""
+    first = asyncio.ensure_future(call)
+    await waits(postgres, first)
     await asyncio.to_thread(postgres.sql, CANCEL)
+    with pytest.raises(ServiceUnavailable):
+        await first
 
 
-async def test_a_message_that_no_replica_has_is_acknowledged_only_when_one_has_it(primary: PostgresCluster) -> None:
-    dsn = primary.dsn(primary.create_database())
-    await migrate(lambda: dsn, wait_seconds=10)
-    database = dsn.rpartition("/")[2]
-    async with running_server(lambda: dsn) as server:
-        ada = await sign_in(server.database, "Ada")
-        await server.send(ada.user.user_id, "before", to="ada")
-        require_replica(primary, "nobody")
-        client_id = str(uuid.uuid4())
-        first = asyncio.create_task(server.send(ada.user.user_id, "milk", to="ada", client_id=client_id))
-        await wait_cancelled(primary)
-        with pytest.raises(ServiceUnavailable):
-            await first
-        assert primary.sql(STORED, database) == "2", "it is committed, on this instance alone"
-        # Of what is stored nothing changes, and still its answer waits.
-        again = asyncio.create_task(server.send(ada.user.user_id, "milk", to="ada", client_id=client_id))
-        await wait_cancelled(primary)
-        with pytest.raises(ServiceUnavailable):
-            await again
-        require_replica(primary, "")
-        last = await server.send(ada.user.user_id, "milk", to="ada", client_id=client_id)
-        assert last.seq == 2
-        assert primary.sql(STORED, database) == "2"
-
-
-async def test_a_group_that_no_replica_has_is_acknowledged_only_when_one_has_it(primary: PostgresCluster) -> None:
-    dsn = primary.dsn(primary.create_database())
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_repeated_call_is_answered_only_when_a_replica_has_what_the_first_one_did(
+    pair: Pair, name: str
+) -> None:
+    prepare, call = CALLS[name]
+    dsn = pair.primary.dsn(pair.primary.create_database())
     await migrate(lambda: dsn, wait_seconds=10)
     async with running_server(lambda: dsn) as server:
-        ada = (await sign_in(server.database, "Ada")).user.user_id
-        client_id = str(uuid.uuid4())
-
-        def create() -> asyncio.Task[GroupInfo]:
-            return asyncio.create_task(groups.create_group(server.database, ada, "tea", [], client_id=client_id))
-
-        require_replica(primary, "nobody")
-        for _ in range(2):
-            made = create()
-            await wait_cancelled(primary)
+        scene = await Scene.make(server)
+        await prepare(scene)
+        pair.standby.freeze()
+        try:
+            await first_try(pair.primary, call(scene))
+            again = asyncio.ensure_future(call(scene))
+            await waits(pair.primary, again)
+            await asyncio.to_thread(pair.primary.sql, CANCEL)
             with pytest.raises(ServiceUnavailable):
-                await made
-        require_replica(primary, "")
-        group = await create()
-        assert group.seq is None, "the first call made it"
+                await again
+            last = asyncio.ensure_future(call(scene))
+            await waits(pair.primary, last)
+        finally:
+            pair.standby.thaw()
+        assert getattr(await last, "seq", None) in {None, scene.seq + 1}, "the first call did it"
+
+
+async def test_what_a_repeated_call_acknowledged_outlives_the_primary() -> None:
+    with PostgresCluster() as primary, followed(primary) as standby:
+        name = primary.create_database()
+        await migrate(lambda: primary.dsn(name), wait_seconds=10)
+        async with running_server(lambda: primary.dsn(name)) as server:
+            scene = await Scene.make(server)
+            standby.freeze()
+            mark = {scene.chat: ReceiptMark(read_seq=scene.seq)}
+            await first_try(primary, server.receipts.mark(scene.bob, mark))
+            again = asyncio.ensure_future(server.receipts.mark(scene.bob, mark))
+            await waits(primary, again)
+            standby.thaw()
+            assert await again == []
+        primary.stop("immediate")
+        standby.sql("SELECT pg_promote()")
+        read = "SELECT user_id || ' ' || read_seq FROM chat_members ORDER BY read_seq DESC, chat_id LIMIT 1"
+        assert standby.sql(read, name) == f"{scene.bob} {scene.seq}"
+        # followed() resets what the primary waits for.
+        primary.start()
+
+
+async def test_where_no_replica_is_waited_for_a_repeated_call_writes_nothing(
+    postgres: PostgresCluster, migrated_template: str
+) -> None:
+    dsn = postgres.dsn(postgres.create_database(migrated_template))
+    async with running_server(lambda: dsn) as server, server.database.transaction() as connection:
+        await confirm(connection)
+        assert await connection.fetchval("SELECT pg_current_xact_id_if_assigned()") is None

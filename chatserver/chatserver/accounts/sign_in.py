@@ -214,7 +214,7 @@ class Accounts:
             session_days=self._session_days,
         )
         try:
-            async with audited(self._database) as (connection, trail):
+            async with audited(self._database, repeatable=False) as (connection, trail):
                 own_chat = await notices.lock(connection, trail.announcement, number)
                 claimed = None
                 if username is not None:
@@ -239,7 +239,7 @@ class Accounts:
             InvalidCode: no such code, or no tries left. RateLimited: too many wrong tries before.
         """
         counters = try_counters(self._limits, number, address, with_secret=code_id is not None)
-        async with audited(self._database) as (connection, trail):
+        async with audited(self._database, repeatable=False) as (connection, trail):
             if code_id is None:
                 tried = await codes.try_by_address(connection, number, address_subject(address))
             else:
@@ -265,7 +265,7 @@ class Accounts:
 
     async def _notify_of_wrong_codes(self, number: str) -> None:
         """Notify the devices of a number's account, once per code; after the try, because this takes earlier locks."""
-        async with announced(self._database) as (connection, announcement):
+        async with announced(self._database, repeatable=False) as (connection, announcement):
             own_chat = await notices.lock(connection, announcement, number)
             if own_chat is not None:
                 await notices.add(connection, announcement, own_chat, "code_refused")

@@ -155,7 +155,7 @@ async def _describe_to(connection: Connection, group_id: int, user_id: int) -> G
 
 @asynccontextmanager
 async def _change(
-    database: Database, user_id: int, group_id: int, *, admin: bool = True, former: bool = False
+    database: Database, user_id: int, group_id: int, *, admin: bool = True, former: bool = False, reads: bool = False
 ) -> AsyncIterator[tuple[Connection, LockedGroup, Trail]]:
     """Open a transaction in which the group cannot change otherwise and the caller may change it, with its audit trail.
 
@@ -166,7 +166,7 @@ async def _change(
     """
     if not checks.is_id(group_id):
         raise ChatNotFound
-    async with audited(database) as (connection, trail):
+    async with audited(database, repeatable=not reads) as (connection, trail):
         group = await groups.lock_group(connection, group_id)
         own = await groups.membership(connection, group_id, user_id)
         if group is None or own is None:
@@ -192,7 +192,7 @@ async def get_group(database: Database, user_id: int, group_id: int) -> GroupInf
     Raises:
         ChatNotFound, NotAMember.
     """
-    async with _change(database, user_id, group_id, admin=False) as (connection, _, _trail):
+    async with _change(database, user_id, group_id, admin=False, reads=True) as (connection, _, _trail):
         return await _describe(connection, group_id, None)
 
 

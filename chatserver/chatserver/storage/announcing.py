@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from chatserver.hints import HINT_MAX_BYTES, Hint, MembershipChange
 from chatserver.model import SeqRange
 from chatserver.storage.hint_sweep import leave
+from chatserver.storage.replicated import confirm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -64,8 +65,14 @@ class Announcement:
 
 
 @asynccontextmanager
-async def announced(database: Database) -> AsyncIterator[tuple[Connection, Announcement]]:
+async def announced(database: Database, *, repeatable: bool = True) -> AsyncIterator[tuple[Connection, Announcement]]:
     """Lend a connection with a transaction around the block, and publish after its commit what the block announces.
+
+    Args:
+        database: where to write.
+        repeatable: a block that announces nothing answers a request that an earlier one may have carried out, so that
+            the commit waits for replicas as the earlier one's did. False: such a block only reads, or writes something
+            each time.
 
     Raises:
         ServiceUnavailable: as of `Database.connection`. Should the transaction be committed all the same, its hint is
@@ -77,7 +84,10 @@ async def announced(database: Database) -> AsyncIterator[tuple[Connection, Annou
         async with database.transaction() as connection:
             yield connection, announcement
             hint = announcement.hint()
-            if hint is not None:
+            if hint is None:
+                if repeatable:
+                    await confirm(connection)
+            else:
                 text = hint.encode_whole()
                 leaving = hints.begin(is_small=len(text.encode()) <= HINT_MAX_BYTES)
                 leaving.hint = hint

@@ -39,10 +39,9 @@ async def claim(connection: Connection, request: GroupRequest) -> GroupRequest:
     )
     if claimed is not None:
         return request
-    # A separate statement: it sees what the other transaction has committed meanwhile. Its lock is written to the WAL,
-    # so that this commit waits for a synchronous replica, which then has the other transaction too.
+    # A separate statement: it sees what the other transaction has committed meanwhile.
     record = await connection.fetchrow(
-        "SELECT client_hash, group_id FROM group_requests WHERE user_id = $1 AND client_id = $2 FOR KEY SHARE",
+        "SELECT client_hash, group_id FROM group_requests WHERE user_id = $1 AND client_id = $2",
         request.user_id,
         request.client_id,
     )

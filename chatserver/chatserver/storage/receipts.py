@@ -9,6 +9,7 @@ import msgspec
 from chatserver.hints import Hint
 from chatserver.model import MemberWatermarks
 from chatserver.storage.calls import CallTimes
+from chatserver.storage.replicated import confirm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,10 @@ ORDER BY chat_id, user_id
 
 
 async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise]) -> list[MemberWatermarks]:
-    """Raise watermarks, record when, and have published what changed; returns only that."""
+    """Raise watermarks, record when, and have published what changed; returns only that.
+
+    Where nothing changes, the marks may have been stored before; then this waits for replicas as that did.
+    """
     with database.hints.leaving(len(raises)) as leaving:
         records = await database.fetch(
             _RAISE,
@@ -101,6 +105,9 @@ async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise])
         )
         if records:
             leaving.hint = Hint(database.server_name, receipts=tuple(tuple(record) for record in records))
+    if not records:
+        async with database.connection() as connection:
+            await confirm(connection)
     return [MemberWatermarks(*record) for record in records]
 
 
