@@ -18,6 +18,7 @@ from asyncpg.connect_utils import SessionAttribute
 from chatserver.errors import ServiceUnavailable
 from chatserver.storage.calls import CallTimes
 from chatserver.storage.hint_sweep import Looks
+from chatserver.storage.hosts import connect_first
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
 from chatserver.storage.publishing import HintPublisher, notify
@@ -51,7 +52,7 @@ CACHED_STATEMENTS = 200
 """Prepared statements that a connection keeps: more than the code has."""
 
 CONNECT_SECONDS = 2.0
-"""Seconds to connect, TLS and password included."""
+"""Seconds to connect, TLS and password included, however many hosts there are."""
 
 
 def _translate(error: Exception) -> Exception:
@@ -307,15 +308,19 @@ async def connect(
         asyncpg.PostgresError: PostgreSQL rejected the connection.
         ValueError: the DSN cannot be parsed.
     """
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-        dsn,
-        timeout=CONNECT_SECONDS,
-        command_timeout=command_timeout,
-        server_settings={"application_name": application_name},
-        target_session_attrs=SessionAttribute.primary,
-        **{"connection_class": ReplicatedConnection, **arguments},
-    )
-    return connection
+
+    async def attempt(host: str | None, port: int | None) -> asyncpg.Connection[asyncpg.Record]:
+        made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            command_timeout=command_timeout,
+            server_settings={"application_name": application_name},
+            target_session_attrs=SessionAttribute.primary,
+            **{"connection_class": ReplicatedConnection, "host": host, "port": port, **arguments},
+        )
+        return made
+
+    return await connect_first(dsn, attempt, seconds=CONNECT_SECONDS, discard=asyncpg.Connection.terminate)
 
 
 @asynccontextmanager
