@@ -10,8 +10,9 @@ from monitoring.dashboards.fleet import FLEET
 from monitoring.dashboards.grafana import render
 from monitoring.dashboards.ingress import INGRESS
 from monitoring.dashboards.overview import OVERVIEW
+from monitoring.dashboards.replication import REPLICATION
 
-DASHBOARDS = (OVERVIEW, CHATSERVERS, INGRESS, DATABASE, FLEET)
+DASHBOARDS = (OVERVIEW, CHATSERVERS, INGRESS, DATABASE, REPLICATION, FLEET)
 """In the order in which somebody looks at them in an incident."""
 
 FOLDER = Path(__file__).parents[2] / "charts" / "chatcluster-operator" / "monitoring" / "dashboards"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from monitoring.rules import bus, chat, chatservers, database, ingress, operator, slo
+from monitoring.rules import bus, chat, chatservers, database, ingress, operator, replication, slo
 from monitoring.rules.declared import Alert
 
 GROUPS = (
     *slo.GROUPS,
     *chat.GROUPS,
     *database.GROUPS,
+    *replication.GROUPS,
     *ingress.GROUPS,
     *chatservers.GROUPS,
     *bus.GROUPS,

@@ -25,6 +25,9 @@ class Severity(StrEnum):
     TICKET = "ticket"
     """Somebody acts within days."""
 
+    INFO = "info"
+    """Nobody acts: it explains what others see at the same time."""
+
 
 @dataclass(frozen=True)
 class Record:

@@ -53,6 +53,20 @@ _OF_THE_DATABASE = (
 
 INHIBITIONS = (
     Inhibition(
+        "ChatDatabaseHasNoLeader",
+        (
+            "ChatDatabaseDown",
+            "ChatDatabaseNotReplicated",
+            "ChatReplicaMissing",
+            "ChatNotReady",
+            "ChatNoServers",
+            *_UNAVAILABLE,
+            *_OF_THE_DATABASE,
+            "ChatServersRestart",
+        ),
+    ),
+    Inhibition("ChatDatabaseNotReplicated", ("ChatReplicaMissing",)),
+    Inhibition(
         "ChatDatabaseDown", ("ChatNotReady", "ChatNoServers", *_UNAVAILABLE, *_OF_THE_DATABASE, "ChatServersRestart")
     ),
     Inhibition("ChatNoServers", ("ChatNotReady", *_UNAVAILABLE)),

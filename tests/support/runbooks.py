@@ -53,8 +53,8 @@ class Runbook:
 
     @property
     def severities(self) -> set[str]:
-        """`page`, `ticket`, or both."""
-        return set(re.findall(r"\b(page|ticket)\b", self.severity))
+        """`page`, `ticket`, or both; or `info`."""
+        return set(re.findall(r"\b(page|ticket|info)\b", self.severity))
 
     @property
     def component(self) -> str:
