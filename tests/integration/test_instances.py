@@ -40,6 +40,9 @@ EPOCH = "SELECT chat_epoch()"
 SWITCHOVERS = 4
 """Tries: Patroni waits for the start of the old leader's last record, so that a slow replica may lead without it."""
 
+SEGMENTS = 14
+"""Of WAL, 16 MiB each: more than PostgreSQL keeps for replicas without a slot."""
+
 OUTAGE_SECONDS = 25
 """Longer than the validity of the leader's lock."""
 
@@ -272,6 +275,27 @@ def _status(one: Instance) -> dict[str, Any]:
     except httpx.TransportError:
         return {}
     return dict(answer.json())
+
+
+async def test_a_replica_that_lacks_wal_is_copied_again_as_its_runbook_says(three: Instances) -> None:
+    leader = await led(three)
+    replica = next(one for one in three.all.values() if one is not leader)
+    replica.stop()
+    for _ in range(SEGMENTS):
+        leader.psql("SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()")
+    leader.psql("CHECKPOINT")
+    # As Patroni does itself when a pod has been gone for half an hour; it makes it again, from then on.
+    leader.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
+    leader.psql("CHECKPOINT")
+    refused = three.patronictl(leader, "reinit", SCOPE, leader.name, "--force")
+    assert (refused.returncode, refused.stderr) == (1, "Error: No replica among provided members\n")
+    three.start(replica.number)
+    await holds(lambda: "has already been removed" in replica.log(), "it cannot follow", three)
+    assert three.member(replica.number)["state"] != "streaming"
+    again = three.patronictl(replica, "reinit", SCOPE, replica.name, "--force")
+    assert again.returncode == 0, again.stderr
+    await complete(three)
+    assert three.leader() is leader
 
 
 async def test_the_last_instance_goes_on_alone_with_nothing_of_patroni(made: Instances) -> None:

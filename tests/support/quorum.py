@@ -154,8 +154,20 @@ class Instances:
 
     def start(self, number: int, **environment: str) -> Instance:
         """Start both containers of an instance."""
-        one, api = self.all[number], urlsplit(self.api.url)
-        variables = {
+        one = self.all[number]
+        variables = {**self._variables(one), **environment}
+        one.server = one.pod.run("postgres", **variables)
+        one.agent = one.pod.run("agent", "agent", **variables)
+        return one
+
+    def patronictl(self, one: Instance, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Patroni's program in the container of an instance, as `kubectl exec` does."""
+        configuration = "/tmp/patroni/patroni.yml"  # noqa: S108 - the image's path
+        return one.pod.execute("patronictl", "-c", configuration, *arguments, **self._variables(one))
+
+    def _variables(self, one: Instance) -> dict[str, str]:
+        api = urlsplit(self.api.url)
+        return {
             "PATRONI_SCOPE": SCOPE,
             "PATRONI_NAME": one.name,
             "PATRONI_KUBERNETES_NAMESPACE": NAMESPACE,
@@ -165,11 +177,7 @@ class Instances:
             "KUBERNETES_SERVICE_PORT": str(api.port),
             "POD_IP": one.address,
             "LISTEN_ADDRESS": one.address,
-            **environment,
         }
-        one.server = one.pod.run("postgres", **variables)
-        one.agent = one.pod.run("agent", "agent", **variables)
-        return one
 
     def switch_over(self, leader: Instance, candidate: Instance) -> None:
         """Ask for another leader, as the operator does."""
