@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -279,7 +280,8 @@ def _status(one: Instance) -> dict[str, Any]:
 
 async def test_a_replica_that_lacks_wal_is_copied_again_as_its_runbook_says(three: Instances) -> None:
     leader = await led(three)
-    replica = next(one for one in three.all.values() if one is not leader)
+    replica, other = (one for one in three.all.values() if one is not leader)
+    await holds(lambda: _followed_by(leader) == {replica.name, other.name}, "its metrics have both", three)
     replica.stop()
     for _ in range(SEGMENTS):
         leader.psql("SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()")
@@ -292,10 +294,26 @@ async def test_a_replica_that_lacks_wal_is_copied_again_as_its_runbook_says(thre
     three.start(replica.number)
     await holds(lambda: "has already been removed" in replica.log(), "it cannot follow", three)
     assert three.member(replica.number)["state"] != "streaming"
+    # What ChatReplicaMissing compares.
+    await holds(lambda: _followed_by(leader) == {other.name}, "the leader's metrics do not have it", three)
+    await holds(lambda: "chatpostgres_in_recovery 1.0\n" in _metrics(replica), "its own say that it runs", three)
     again = three.patronictl(replica, "reinit", SCOPE, replica.name, "--force")
     assert again.returncode == 0, again.stderr
     await complete(three)
     assert three.leader() is leader
+
+
+def _metrics(one: Instance) -> str:
+    """The agent's page of metrics; nothing while it does not answer."""
+    try:
+        return httpx.get(f"http://{one.address}:8010/metrics", trust_env=False).text
+    except httpx.TransportError:
+        return ""
+
+
+def _followed_by(leader: Instance) -> set[str]:
+    """The replicas of which the leader's metrics say what they lack."""
+    return set(re.findall(r'^chatpostgres_replica_lag_bytes{replica="([^"]+)"}', _metrics(leader), re.MULTILINE))
 
 
 async def test_the_last_instance_goes_on_alone_with_nothing_of_patroni(made: Instances) -> None:
