@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from monitoring.rules.declared import Severity
 from monitoring.rules.rendering import dump
 
 HEAD = """\
@@ -26,10 +27,12 @@ class Inhibition:
     Attributes:
         cause: Name of the alert that mutes others.
         consequences: Names of the alerts that it mutes.
+        severity: Of the cause, where the alert has two and only one of them has these consequences.
     """
 
     cause: str
     consequences: tuple[str, ...]
+    severity: Severity | None = None
 
 
 _BUDGETS = ("ChatErrorBudgetBurnFast", "ChatErrorBudgetBurnSlow")
@@ -65,7 +68,12 @@ INHIBITIONS = (
             "ChatServersRestart",
         ),
     ),
-    Inhibition("ChatDatabaseNotReplicated", ("ChatReplicaMissing",)),
+    # As a ticket, users notice nothing.
+    Inhibition(
+        "ChatDatabaseNotReplicated",
+        (*_FELT, "ChatReplicaMissing", "ChatWritesQueue", "ChatPoolWaits", "ChatCodesFail"),
+        Severity.PAGE,
+    ),
     Inhibition(
         "ChatDatabaseDown", ("ChatNotReady", "ChatNoServers", *_UNAVAILABLE, *_OF_THE_DATABASE, "ChatServersRestart")
     ),
@@ -109,8 +117,9 @@ def inhibit_rules() -> list[dict[str, Any]]:
 
 
 def _rule(inhibition: Inhibition) -> dict[str, Any]:
+    severity = [] if inhibition.severity is None else [f"severity={inhibition.severity}"]
     return {
-        "source_matchers": [f"alertname={inhibition.cause}"],
+        "source_matchers": [f"alertname={inhibition.cause}", *severity],
         "target_matchers": [f"alertname=~{'|'.join(inhibition.consequences)}"],
         "equal": list(SAME_CHAT),
     }
