@@ -282,13 +282,16 @@ async def test_a_replica_that_lacks_wal_is_copied_again_as_its_runbook_says(thre
     leader = await led(three)
     replica, other = (one for one in three.all.values() if one is not leader)
     await holds(lambda: _followed_by(leader) == {replica.name, other.name}, "its metrics have both", three)
+    assert leader.psql("SHOW max_slot_wal_keep_size") not in {"", "-1"}, "no replica fills the leader's volume"
+    leader.psql("ALTER SYSTEM SET max_slot_wal_keep_size = '32MB'")
+    leader.psql("SELECT pg_reload_conf()")
     replica.stop()
     for _ in range(SEGMENTS):
         leader.psql("SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()")
     leader.psql("CHECKPOINT")
-    # As Patroni does itself when a pod has been gone for half an hour; it makes it again, from then on.
-    leader.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
-    leader.psql("CHECKPOINT")
+    leader.psql("ALTER SYSTEM RESET max_slot_wal_keep_size")
+    leader.psql("SELECT pg_reload_conf()")
+    assert leader.psql("SELECT wal_status FROM pg_replication_slots WHERE NOT active") == "lost"
     refused = three.patronictl(leader, "reinit", SCOPE, leader.name, "--force")
     assert (refused.returncode, refused.stderr) == (1, "Error: No replica among provided members\n")
     three.start(replica.number)
@@ -297,10 +300,14 @@ async def test_a_replica_that_lacks_wal_is_copied_again_as_its_runbook_says(thre
     # What ChatReplicaMissing compares.
     await holds(lambda: _followed_by(leader) == {other.name}, "the leader's metrics do not have it", three)
     await holds(lambda: "chatpostgres_in_recovery 1.0\n" in _metrics(replica), "its own say that it runs", three)
+    # PostgreSQL never uses such a slot again; Patroni makes another one.
+    leader.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE wal_status = 'lost'")
     again = three.patronictl(replica, "reinit", SCOPE, replica.name, "--force")
     assert again.returncode == 0, again.stderr
     await complete(three)
     assert three.leader() is leader
+    slots = "SELECT count(*) FROM pg_replication_slots WHERE active AND wal_status IN ('reserved', 'extended')"
+    await holds(lambda: leader.psql(slots) == "2", "the leader keeps WAL for both again", three)
 
 
 def _metrics(one: Instance) -> str:

@@ -98,8 +98,9 @@ def test_patroni_never_begins_a_database_and_writes_nothing_for_postgresql_into_
         "PGDATA": "/v/pgdata",
         "POD_IP": "::1",
     }
-    made = patroni.settings(environment, "/scratch", {"chat_replication": "r", "patroni": "p"})
+    made = patroni.settings(environment, "/scratch", {"chat_replication": "r", "patroni": "p"}, volume_bytes=10 * 2**30)
     assert "bootstrap" not in made
+    assert made["postgresql"]["parameters"]["max_slot_wal_keep_size"] == "2560MB", "a replica fills no leader's volume"
     assert made["restapi"]["connect_address"] == "[::1]:8008"
     database = made["postgresql"]
     assert not any(str(database[key]).startswith("/v/") for key in ("config_dir", "custom_conf", "pgpass"))

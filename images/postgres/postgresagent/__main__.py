@@ -218,8 +218,10 @@ def main(arguments: list[str]) -> int:
         return 0
     if arguments[:1] == ["patroni"] and len(arguments) == len(["patroni", "FOLDER"]):
         try:
-            settings = patroni.settings(os.environ, arguments[1], roles.passwords_of_instances(agent.secret))
-        except (roles.SecretIncomplete, KeyError) as error:
+            passwords = roles.passwords_of_instances(agent.secret)
+            size = volume.look(Path(os.environ["PGDATA"]).parent).size
+            settings = patroni.settings(os.environ, arguments[1], passwords, volume_bytes=size)
+        except (roles.SecretIncomplete, KeyError, OSError) as error:
             log("error", "no configuration for Patroni", error=str(error))
             return 1
         # YAML can be written as JSON.

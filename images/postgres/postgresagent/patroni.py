@@ -22,7 +22,14 @@ ROLE_LABEL = "chatcluster.io/role"
 """The label of pods by which Services find the leader and the replicas."""
 
 
-def settings(environment: Mapping[str, str], folder: str, passwords: Mapping[str, str]) -> dict[str, Any]:
+KEPT_PART = 4
+"""Of the volume, one in so many parts is the most WAL that the leader keeps for a replica that does not follow: hours
+of much traffic. Beyond, the replica has to be copied again, and users still write."""
+
+
+def settings(
+    environment: Mapping[str, str], folder: str, passwords: Mapping[str, str], *, volume_bytes: int
+) -> dict[str, Any]:
     """Return patroni.yml as an object.
 
     Args:
@@ -30,6 +37,7 @@ def settings(environment: Mapping[str, str], folder: str, passwords: Mapping[str
         folder: Where Patroni writes its files, outside of PGDATA.
         passwords: By roles.OF_INSTANCES: of the role with which instances replicate, and of Patroni's REST API, which
             requires one for whatever changes something.
+        volume_bytes: Size of the volume that PGDATA is on.
     """
     address = environment["POD_IP"]
     listen, reachable = environment.get("LISTEN_ADDRESS", "*"), f"[{address}]" if ":" in address else address
@@ -73,6 +81,7 @@ def settings(environment: Mapping[str, str], folder: str, passwords: Mapping[str
                 "ident_file": f"{IMAGE}/pg_ident.conf",
                 # A leader that crashes leaves its place to another instance: each life of a leader is a timeline.
                 "restart_after_crash": "off",
+                "max_slot_wal_keep_size": f"{volume_bytes // KEPT_PART // 2**20}MB",
             },
         },
     }
