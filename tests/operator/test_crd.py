@@ -55,7 +55,7 @@ def every(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, An
 
 BOUNDS = {
     "string": {"enum", "maxLength"},
-    "integer": {"maximum"},
+    "integer": {"maximum", "enum"},
     "array": {"maxItems"},
     "boolean": {"type"},
 }

@@ -123,6 +123,10 @@ PLACES: dict[str, Place] = {
     **_resources("chatserver.resources", f"{SERVERS_POD}.spec.containers.chatserver"),
     **_pods("chatserver.podTemplate", SERVERS_POD),
     **_pods("chatserver.migration.podTemplate", MIGRATION_POD),
+    "database.instances": Place(3, "StatefulSet demo-postgres-2"),
+    "database.strict": Place(
+        False, "ConfigMap demo-postgres-config metadata.annotations", beside={"database": {"instances": 3}}
+    ),
     "database.storage.size": Place("20Gi", f"{CLAIM} spec.resources.requests.storage"),
     "database.storage.storageClassName": Place("fast", f"{CLAIM} spec.storageClassName"),
     **_resources("database.resources", f"{DATABASE_POD}.spec.containers.postgres"),
@@ -178,12 +182,6 @@ USED_ELSEWHERE = {
     "auth.otp.allowDevelopmentCodes": ("self.allow_development_codes", "a rule asks for it beside sender Log"),
 }
 """Fields that change no manifest by themselves: what the operator reads, and why."""
-
-UNPUBLISHED = {
-    "database.instances": "the images do not run Patroni yet",
-    "database.strict": "the same",
-}
-"""Fields that the operator knows and the CRD does not have yet, so that nobody can set them, with the reason."""
 
 RENAMED = {
     "database.strict": "stated_strict",
