@@ -26,6 +26,23 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """One of several instances of the database.
+
+    Attributes:
+        name: Its pod.
+        state: What PostgreSQL does there.
+        synchronous: A message may count as stored because it is there.
+        lag_mebibytes: What it has not replayed of the leader's log, in MiB; None where that is not known.
+    """
+
+    name: str
+    state: str
+    synchronous: bool
+    lag_mebibytes: int | None
+
+
+@dataclass(frozen=True)
 class Chat:
     """A ChatCluster.
 
@@ -45,6 +62,8 @@ class Chat:
         desired_replicas: Desired number of chatservers.
         target: Connections that one server is made for; None where the spec has none.
         external_secret: Name of the Secret of a database that is not the operator's.
+        leader: Pod of the instance of the database that takes writes; None where there is one instance, or no leader.
+        instances: Of the database, where there are several.
     """
 
     namespace: str
@@ -62,6 +81,8 @@ class Chat:
     desired_replicas: int | None
     target: int | None
     external_secret: str | None
+    leader: str | None
+    instances: tuple[Instance, ...]
 
     def condition(self, kind: str) -> Condition | None:
         """One of the conditions."""
@@ -193,6 +214,11 @@ def chat_of(body: Object) -> Chat:
         desired_replicas=status.get("desiredReplicas"),
         target=(spec.get("chatserver") or {}).get("targetConnectionsPerServer"),
         external_secret=((spec.get("database") or {}).get("external") or {}).get("secretName"),
+        leader=(status.get("database") or {}).get("leader"),
+        instances=tuple(
+            Instance(one["name"], one.get("state", "unknown"), bool(one.get("synchronous")), one.get("lagMebibytes"))
+            for one in (status.get("database") or {}).get("instances") or []
+        ),
     )
 
 

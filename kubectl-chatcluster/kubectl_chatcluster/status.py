@@ -108,7 +108,25 @@ def _database(picture: Picture, now: dt.datetime) -> list[str]:
         if volume is not None
         else "  volume: not found"
     )
-    return [*_pods("Database", picture.of("postgres"), now), line]
+    return [*_pods("Database", picture.of("postgres"), now), line, *_instances(picture.chat)]
+
+
+def _instances(chat: Chat) -> list[str]:
+    """Who leads, and who has a copy; nothing where there is one instance."""
+    if not chat.instances:
+        return []
+    rows = [
+        (
+            one.name,
+            "leader" if one.name == chat.leader else "replica",
+            one.state,
+            "yes" if one.synchronous else "no",
+            "" if one.name == chat.leader else _figure(one.lag_mebibytes),
+        )
+        for one in chat.instances
+    ]
+    head = f"  leader {chat.leader}" if chat.leader is not None else "  no instance leads: nothing is written"
+    return [head, *table(("INSTANCE", "ROLE", "STATE", "SYNCHRONOUS", "LAG MiB"), rows)]
 
 
 def _images(chat: Chat) -> list[str]:

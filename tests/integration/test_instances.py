@@ -188,6 +188,7 @@ async def test_a_leader_that_is_cut_off_acknowledges_nothing_after_the_cut(three
         cut_at = time.monotonic()
         try:
             await holds(lambda: three.leader() not in {None, old}, "another instance leads", three)
+            await holds(lambda: three.roles()[old.number] is None, "no Service finds it as the leader", three)
             await holds(lambda: old.psql("SELECT pg_is_in_recovery()") != "f", "it no longer leads", three)
             await grows(ledger, three)
         finally:

@@ -76,6 +76,27 @@ def test_status_shows_valkey_where_it_is_the_bus() -> None:
     assert "\nBus: 1 ready of 1\n" in status.as_text(with_valkey, NOW)
 
 
+def test_status_shows_which_instance_of_the_database_leads_and_which_follow() -> None:
+    assert "INSTANCE" not in status.as_text(picture(chatcluster()), NOW)
+    instances = [
+        {"name": "demo-postgres-0", "state": "running", "synchronous": False},
+        {"name": "demo-postgres-2-0", "state": "streaming", "synchronous": True, "lagMebibytes": 0},
+        {"name": "demo-postgres-3-0", "state": "unknown", "synchronous": False},
+    ]
+    database = {"leader": "demo-postgres-0", "instances": instances}
+    shown = [line.split() for line in status.as_text(picture(chatcluster(database=database)), NOW).splitlines()]
+    for line in (
+        ["leader", "demo-postgres-0"],
+        ["demo-postgres-0", "leader", "running", "no", "-"],
+        ["demo-postgres-2-0", "replica", "streaming", "yes", "0"],
+        ["demo-postgres-3-0", "replica", "unknown", "no", "?"],
+    ):
+        assert line in shown, shown
+    del database["leader"]
+    text = status.as_text(picture(chatcluster(database=database)), NOW)
+    assert "no instance leads: nothing is written" in text
+
+
 def test_a_chat_that_is_not_ready_says_why_in_its_second_line() -> None:
     text = status.as_text(picture(chatcluster(ready="False")), NOW)
     assert text.splitlines()[1] == "NOT READY for 1m: no answer within 5 s"

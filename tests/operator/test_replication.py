@@ -417,7 +417,10 @@ def test_the_lease_that_patroni_renews_wakes_nobody() -> None:
     assert renewed(3, leader=NAMES[2], renewTime="c", optime="3")
 
 
-STATES = {number: replace(STREAMING, member=MemberReport("replica", "streaming")) for number in (2, 3)}
+STATES = {
+    number: replace(STREAMING, member=MemberReport("replica", "streaming", lag_bytes=5 * 2**20 + 1))
+    for number in (2, 3)
+}
 
 
 def inputs(spec: dict[str, Any], children: Children, found: tuple[Pod, ...], following: tuple[int, ...]) -> Any:
@@ -476,9 +479,9 @@ def test_status_shows_who_leads_and_who_follows() -> None:
     given = inputs(INSTANCES, synced(led(ALL), 2), pods(), (2,))
     shown = figures(given.body, given.observed, given.desired)["database"]
     assert shown["leader"] == NAMES[1]
-    assert [(one["state"], one["synchronous"]) for one in shown["instances"]] == [
-        ("unknown", False),
-        ("streaming", True),
-        ("unknown", False),
+    assert [(one["state"], one["synchronous"], one["lagMebibytes"]) for one in shown["instances"]] == [
+        ("unknown", False, None),
+        ("streaming", True, 5),
+        ("unknown", False, None),
     ]
     assert figures(body(), Observed(SINGLE, ()), desired(cluster()))["database"] is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postgresagent import epoch, patroni, replication, roles, verifiers
+from postgresagent import epoch, labels, patroni, replication, roles, takeover, verifiers
 from postgresagent.member import Member, member
 
 CLUSTER: dict[str, Any] = {
@@ -97,6 +97,9 @@ def test_patroni_never_begins_a_database_and_writes_nothing_for_postgresql_into_
         "PATRONI_NAME": "demo-postgres-0",
         "PGDATA": "/v/pgdata",
         "POD_IP": "::1",
+        "PATRONI_KUBERNETES_NAMESPACE": "chat",
+        "PATRONI_KUBERNETES_LABELS": '{"name": "chatcluster", "instance": "demo"}',
+        "PATRONI_KUBERNETES_SCOPE_LABEL": "database",
     }
     made = patroni.settings(environment, "/scratch", {"chat_replication": "r", "patroni": "p"}, volume_bytes=10 * 2**30)
     assert "bootstrap" not in made
@@ -104,3 +107,16 @@ def test_patroni_never_begins_a_database_and_writes_nothing_for_postgresql_into_
     assert made["restapi"]["connect_address"] == "[::1]:8008"
     database = made["postgresql"]
     assert not any(str(database[key]).startswith("/v/") for key in ("config_dir", "custom_conf", "pgpass"))
+    selector = "name=chatcluster,instance=demo,database=demo-postgres"
+    command = f"python3 -m postgresagent role chat {selector} demo-postgres-0"
+    assert database["callbacks"] == {"on_role_change": command}
+
+
+def test_the_leaders_label_goes_from_each_pod_that_does_not_lead() -> None:
+    def pod(name: str, role: str | None) -> dict[str, Any]:
+        own = {"a": "b"} | ({labels.ROLE_LABEL: role} if role else {})
+        return {"metadata": {"name": name, "resourceVersion": "7", "labels": own}}
+
+    pods = [pod("one", "primary"), pod("two", "primary"), pod("three", "replica"), pod("four", None)]
+    removed = {"metadata": {"resourceVersion": "7", "labels": {labels.ROLE_LABEL: None}}}
+    assert list(takeover.pods_to_correct(pods, "two")) == [("one", removed)]

@@ -51,6 +51,9 @@ class _User:
     seen: list[tuple[int, int, str]] = field(default_factory=list)
     """(chat_id, seq, text) of the other's messages, in the order they came."""
     gap_seconds: float = 0.0
+    """Longest wait for an acknowledgement."""
+    gap_since_seconds: float = 0.0
+    """The same, since `Ledger.gap` was asked last."""
     refused: int = 0
 
 
@@ -116,6 +119,14 @@ class Ledger:
 
         return await until(done, "each user's messages are acknowledged", timeout_seconds, poll_seconds=0.2)
 
+    async def gap(self, timeout_seconds: float) -> float:
+        """Wait until each user has one more message acknowledged; returns the longest wait since the last call."""
+        await self.all_acknowledged(timeout_seconds)
+        longest = max(user.gap_since_seconds for user in self._users)
+        for user in self._users:
+            user.gap_since_seconds = 0.0
+        return longest
+
     async def _write(self, user: _User, to: str) -> None:
         number = 0
         while not self._stopped.is_set():
@@ -128,7 +139,9 @@ class Ledger:
                 user.refused += 1
             else:
                 user.acked.append((ack.chat_id, ack.seq, text))
-            user.gap_seconds = max(user.gap_seconds, time.monotonic() - started)
+            waited = time.monotonic() - started
+            user.gap_seconds = max(user.gap_seconds, waited)
+            user.gap_since_seconds = max(user.gap_since_seconds, waited)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), self.period_seconds)
 

@@ -125,7 +125,9 @@ PLACES: dict[str, Place] = {
     **_pods("chatserver.migration.podTemplate", MIGRATION_POD),
     "database.instances": Place(3, "StatefulSet demo-postgres-2"),
     "database.strict": Place(
-        False, "ConfigMap demo-postgres-config metadata.annotations", beside={"database": {"instances": 3}}
+        value=False,
+        manifest="ConfigMap demo-postgres-config metadata.annotations",
+        beside={"database": {"instances": 3}},
     ),
     "database.storage.size": Place("20Gi", f"{CLAIM} spec.resources.requests.storage"),
     "database.storage.storageClassName": Place("fast", f"{CLAIM} spec.storageClassName"),

@@ -1,7 +1,8 @@
 """The commands.
 
 `prepare` creates roles and database for the entrypoint, `patroni FOLDER` prints patroni.yml for it, and `run` keeps
-roles and parameters as mounted.
+roles and parameters as mounted. Patroni calls `role NAMESPACE SELECTOR POD ACTION ROLE SCOPE` when the role of this
+instance has changed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from postgresagent.logs import log
 from postgresagent.member import Patroni
 from postgresagent.report import Page
 from postgresagent.server import Server, ServerError
+from postgresagent.takeover import take_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +39,12 @@ SOCKETS = Path("/var/run/postgresql")
 
 PORT = 8010
 """The port of the status, which the operator requests, and of the metrics."""
+
+ROLE_ARGUMENTS = ("role", "NAMESPACE", "SELECTOR", "POD", "ACTION", "ROLE", "SCOPE")
+"""The last three are Patroni's."""
+
+LEADERS_ROLE = "primary"
+"""Patroni's word."""
 
 
 class Agent:
@@ -208,6 +216,9 @@ def make(environment: Mapping[str, str]) -> Agent:
 
 def main(arguments: list[str]) -> int:
     """Run one of the commands; returns the process's exit code."""
+    if arguments[:1] == ["role"] and len(arguments) == len(ROLE_ARGUMENTS):
+        _, namespace, selector, leader, _, role, _ = arguments
+        return 0 if role != LEADERS_ROLE or take_over(namespace, selector, leader, os.environ) else 1
     agent = make(os.environ)
     if arguments == ["prepare"]:
         try:
@@ -228,7 +239,9 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(json.dumps(settings, indent=1))
         return 0
     if arguments != ["run"]:
-        sys.stderr.write("usage: python3 -m postgresagent prepare | patroni FOLDER | run\n")
+        sys.stderr.write(
+            f"usage: python3 -m postgresagent prepare | patroni FOLDER | {' '.join(ROLE_ARGUMENTS)} | run\n"
+        )
         return 2
     # A container's first process ignores signals that it does not handle.
     for number in (signal.SIGTERM, signal.SIGINT):

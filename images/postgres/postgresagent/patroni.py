@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from postgresagent import roles
+from postgresagent.labels import LEADERS_LABEL, REPLICAS_LABEL, ROLE_LABEL
+from postgresagent.takeover import callback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +19,6 @@ PORT, DATABASE_PORT = 8008, 5432
 """Of Patroni's REST API, which the other members and the agent use, and of PostgreSQL."""
 
 IMAGE, SOCKETS = "/opt/postgres", "/var/run/postgresql"
-
-ROLE_LABEL = "chatcluster.io/role"
-"""The label of pods by which Services find the leader and the replicas."""
 
 
 KEPT_PART = 4
@@ -33,7 +32,7 @@ def settings(
     """Return patroni.yml as an object.
 
     Args:
-        environment: Of the container. Patroni itself reads PATRONI_SCOPE, PATRONI_NAME and PATRONI_KUBERNETES_*.
+        environment: Of the container, whose PATRONI_* Patroni itself reads, too.
         folder: Where Patroni writes its files, outside of PGDATA.
         passwords: By roles.OF_INSTANCES: of the role with which instances replicate, and of Patroni's REST API, which
             requires one for whatever changes something.
@@ -54,9 +53,9 @@ def settings(
         "kubernetes": {
             "use_endpoints": False,
             "role_label": ROLE_LABEL,
-            "leader_label_value": "primary",
-            "follower_label_value": "replica",
-            "standby_leader_label_value": "primary",
+            "leader_label_value": LEADERS_LABEL,
+            "follower_label_value": REPLICAS_LABEL,
+            "standby_leader_label_value": LEADERS_LABEL,
         },
         "restapi": {
             "listen": f"{listen}:{PORT}",
@@ -74,6 +73,7 @@ def settings(
             "use_unix_socket": True,
             "create_replica_methods": ["clone"],
             "clone": {"command": f"{IMAGE}/clone"},
+            "callbacks": {"on_role_change": callback(environment)},
             "authentication": {"superuser": {"username": "postgres"}, "replication": login, "rewind": login},
             "parameters": {
                 "unix_socket_directories": SOCKETS,

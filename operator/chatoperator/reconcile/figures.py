@@ -51,8 +51,17 @@ def _database(desired: Desired, observed: Observed) -> dict[str, Any]:
     for instance in made.instances:
         name = member_name(desired.cluster.name, instance.number)
         report = observed.agents.get(name)
-        state = report.member.state if report is not None and report.member is not None else "unknown"
-        instances.append({"name": name, "state": state, "synchronous": name in held.standbys})
+        member = report.member if report is not None else None
+        lag = member.lag_bytes if member is not None and name != made.leader else None
+        instances.append(
+            {
+                "name": name,
+                "state": member.state if member is not None else "unknown",
+                "synchronous": name in held.standbys,
+                # In whole MiB: of a replica that follows it stays 0, and each change of the status is a request.
+                "lagMebibytes": lag // 2**20 if lag is not None else None,
+            }
+        )
     return {"database": {"leader": made.leader, "instances": instances}}
 
 
