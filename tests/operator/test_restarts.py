@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from chatoperator.desired.database import Volume
 from chatoperator.desired.manifests import render
 from chatoperator.parts.database import statefulset
 from tests.operator.test_places import SPEC, leaves
-from tests.support.chatclusters import cluster, desired
+from tests.support.chatclusters import THREE, cluster, desired
 from tests.support.cluster import ROOT
 
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
@@ -64,6 +65,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ingress.service.type": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},
     "database.storage.size": {"database": {"storage": {"size": "20Gi"}}},
     "database.external": {"database": {"external": {"secretName": "another"}}},
+    "database.instances": {"database": {"instances": 3}},
+    "database.strict": {"database": {"instances": 3, "strict": False}},
     "database.resources": {"database": {"resources": {"limits": {"memory": "2Gi"}}}},
     "database.parameters": {"database": {"parameters": {"max_connections": "400"}}},
     "bus.type": {"bus": {"type": "Valkey"}},
@@ -83,6 +86,7 @@ ALREADY: dict[str, dict[str, Any]] = {
     "ingress.service.externalTrafficPolicy": {"ingress": {"service": {"type": "LoadBalancer"}}},
     "ingress.service.nodePort": {"ingress": {"service": {"type": "NodePort", "nodePort": 30443}}},
     "database.external": {"database": {"external": {"secretName": "mine"}}},
+    "database.strict": {"database": {"instances": 3}},
     "bus.external": {"bus": {"type": "External", "external": {"secretName": "theirs"}}},
     **{
         field: {"bus": {"type": "Valkey"}}
@@ -109,7 +113,10 @@ def templates(**spec: Any) -> dict[str, Any]:
     # The volume does not grow at once.
     digest = statefulset.config_digest(made, volume_size="10Gi")
     port = made.ingress.service.node_port or 443
-    given = desired(made, volume=Volume("10Gi"), config_digest=digest, https_port=port)
+    database = made.database
+    replication = replace(THREE, strict=database.strict) if database.instances > 1 else None
+    volume = Volume("10Gi")
+    given = desired(made, volume=volume, config_digest=digest, https_port=port, replication=replication)
     return {
         manifest["metadata"]["name"]: manifest["spec"]["template"]
         for manifest in render(given)
