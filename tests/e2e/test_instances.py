@@ -64,7 +64,7 @@ async def test_one_becomes_three_survives_its_leader_and_becomes_one_again(clust
         assert await instances.epoch() == epoch, "nothing was lost, so that no cursor expires"
 
         killed = await instances.led()
-        await instances.kill(nodes, killed)
+        await nodes.kill_container(killed, "postgres")
         led = await instances.led_by_another(killed)
         without_leader = await ledger.gap(TALK_SECONDS)
         back = await instances.complete(3)

@@ -96,7 +96,7 @@ async def test_a_server_that_is_killed_again_and_again_is_a_ticket(
     # Those whose server dies are cut, and the others have room for them: nobody is paged.
     async with only_pages(watched):
         for times in range(before + 1, before + KILLS + 1):
-            await nodes.kill_container(name)
+            await nodes.kill_container(name, "chatserver")
             await until(functools.partial(_restarted, cluster, name, times), f"{name} restarted", FIRES_SECONDS)
         await watched.fires("ChatServersRestart", FIRES_SECONDS, pod=name, **DEMO)
         await cluster.ready()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatoperator.api.parse import parse
-from chatoperator.conditions import conditions
+from chatoperator.conditions import conditions, ended
 from chatoperator.conditions.inputs import ConditionInputs
 from chatoperator.desired import credentials as credentials_step
 from chatoperator.desired import database as database_step
@@ -28,6 +28,7 @@ from chatoperator.probes.parsing import parse_report
 from chatoperator.reconcile.cleanup import undesired
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.reachability import report_of_leader
+from chatoperator.reporting import status
 from tests.support.chatclusters import IMAGES, NOW, THREE, body, cluster, desired, pod
 
 Children = dict[tuple[str, str], dict[str, Any]]
@@ -473,6 +474,9 @@ def test_without_a_leader_the_database_is_not_ready() -> None:
 def test_a_chat_with_one_instance_has_no_such_condition() -> None:
     made_now = ConditionInputs(body(), Observed(SINGLE, ALONE), Answer(ok=True, message=""), NOW, desired(cluster()))
     assert "DatabaseReplicated" not in {one.type for one in conditions(made_now)}
+    held = [{"type": "DatabaseReplicated", "status": "True"}, {"type": "OfAnotherRelease", "status": "True"}]
+    merged = status.merge(held, conditions(made_now), generation=1, now=NOW, ended=ended(made_now))
+    assert {"DatabaseReplicated", "OfAnotherRelease"} & {one["type"] for one in merged} == {"OfAnotherRelease"}
 
 
 def test_status_shows_who_leads_and_who_follows() -> None:

@@ -11,7 +11,6 @@ from tests.support.cluster import is_ready, until
 
 if TYPE_CHECKING:
     from tests.support.cluster import Cluster
-    from tests.support.nodes import Nodes
 
 COPIED_SECONDS = 300
 """Until an instance has a copy of a small database, on a loaded machine: a pod starts, and PostgreSQL twice."""
@@ -56,7 +55,9 @@ class ChatInstances:
 
     async def leader(self) -> str | None:
         """The pod that Services find as the leader; None where there is none, or more than one."""
-        found = [pod for pod in await self.pods() if pod["metadata"]["labels"].get(ROLE_LABEL) == "primary"]
+        pods = await self.pods()
+        # A single PostgreSQL has no such label.
+        found = [one for one in pods if len(pods) == 1 or one["metadata"]["labels"].get(ROLE_LABEL) == "primary"]
         return str(found[0]["metadata"]["name"]) if len(found) == 1 and is_ready(found[0]) else None
 
     async def led(self) -> str:
@@ -77,10 +78,6 @@ class ChatInstances:
             return await self.leader() not in {None, old}
 
         return await until(another, f"another than {old} leads", LED_SECONDS)
-
-    async def kill(self, nodes: Nodes, pod: str) -> None:
-        """Kill PostgreSQL with Patroni."""
-        await nodes.kill_container(pod)
 
     async def epoch(self) -> str:
         """The epoch of cursors, at the leader."""

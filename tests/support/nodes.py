@@ -80,10 +80,11 @@ class Nodes:
         """Run a command on a node, as root."""
         await self._docker("exec", node, *command)
 
-    async def kill_container(self, pod: str, namespace: str = "chat") -> None:
-        """Kill the first container of a pod, as the kernel does with one that is out of memory; kubelet restarts it."""
+    async def kill_container(self, pod: str, name: str, namespace: str = "chat") -> None:
+        """Kill a container of a pod, as the kernel does with one that is out of memory; kubelet restarts it."""
         found = await self.cluster.get("pod", pod, namespace=namespace)
-        container = found["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+        (status,) = (one for one in found["status"]["containerStatuses"] if one["name"] == name)
+        container = status["containerID"].removeprefix("containerd://")
         kill = ("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)
         await self._docker("exec", found["spec"]["nodeName"], *kill)
 

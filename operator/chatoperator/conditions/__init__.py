@@ -87,6 +87,13 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     return tuple(made)
 
 
+def ended(inputs: ConditionInputs) -> frozenset[str]:
+    """Types that this ChatCluster does not have, and may have had: those of what its spec no longer requires."""
+    if inputs.desired is None:
+        return frozenset()
+    return frozenset() if inputs.desired.replication is not None else frozenset({database_replicated.TYPE.name})
+
+
 def level(reason: str) -> Level:
     """How a reason appears in Events; STATE for one that another release of the operator has written."""
     return _LEVELS.get(reason, Level.STATE)

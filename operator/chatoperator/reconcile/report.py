@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from chatoperator.conditions import conditions
+from chatoperator.conditions import conditions, ended
 from chatoperator.conditions.inputs import ConditionInputs
 from chatoperator.errors import OutdatedError
 from chatoperator.kube.contest import contested
@@ -147,7 +147,11 @@ class Reporter:
         metadata, held = body["metadata"], body.get("status") or {}
         now = rfc3339(self._context.now())
         made = status.merge(
-            held.get("conditions") or [], conditions(inputs), generation=metadata["generation"], now=now
+            held.get("conditions") or [],
+            conditions(inputs),
+            generation=metadata["generation"],
+            now=now,
+            ended=ended(inputs),
         )
         live = inputs.observed.workload(name, "chatserver")
         desired: dict[str, Any] = {

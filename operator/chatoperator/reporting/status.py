@@ -10,7 +10,7 @@ from chatoperator.parts.ingress.address import HTTPS_PORT, https_port
 from chatoperator.reporting.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from chatoperator.api.spec import ChatCluster
     from chatoperator.conditions.declared import Condition
@@ -22,7 +22,12 @@ MESSAGE_LENGTH_MAX = 1024
 
 
 def merge(
-    previous: Sequence[Mapping[str, Any]], made: Sequence[Condition], *, generation: int, now: str
+    previous: Sequence[Mapping[str, Any]],
+    made: Sequence[Condition],
+    *,
+    generation: int,
+    now: str,
+    ended: Collection[str] = (),
 ) -> list[Manifest]:
     """Conditions as status holds them; lastTransitionTime moves only where the status changes.
 
@@ -31,8 +36,9 @@ def merge(
         made: The new ones.
         generation: metadata.generation that they speak about.
         now: RFC 3339.
+        ended: Types that the ChatCluster no longer has.
     """
-    before = {condition["type"]: condition for condition in previous}
+    before = {condition["type"]: condition for condition in previous if condition["type"] not in ended}
     merged = []
     for condition in made:
         old = before.pop(condition.type, None)
