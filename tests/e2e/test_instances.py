@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
 from chatoperator.metadata import DATABASE_INSTANCE_LABEL, claim_name
 from tests.support.chatinstances import ChatInstances
@@ -37,6 +38,15 @@ SWITCHOVERS, SWITCHOVER_SECONDS = 30, 20
 """Ten minutes of them."""
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def instances(cluster: Cluster) -> AsyncIterator[ChatInstances]:
+    """The database's, of which there is one at first and in the end."""
+    made = ChatInstances(cluster)
+    await made.start_over()
+    yield made
+    await made.start_over()
+
+
 @contextlib.asynccontextmanager
 async def volumes_on_any_node(cluster: Cluster) -> AsyncIterator[None]:
     """Let volumes be on whichever node their first pod is; those of the local cluster are all on one otherwise."""
@@ -55,8 +65,9 @@ async def _replace(cluster: Cluster, manifest: dict[str, Any]) -> None:
     await cluster.kubectl("replace", "--force", "-f", "-", stdin=json.dumps({**manifest, "metadata": named}))
 
 
-async def test_one_becomes_three_survives_its_leader_and_becomes_one_again(cluster: Cluster, nodes: Nodes) -> None:
-    instances = ChatInstances(cluster)
+async def test_one_becomes_three_survives_its_leader_and_becomes_one_again(
+    cluster: Cluster, instances: ChatInstances, nodes: Nodes
+) -> None:
     async with Ledger(cluster.url, tls=cluster.insecure, pairs=2, messages_per_second=4) as ledger:
         epoch = await instances.epoch()
         copied = await instances.become(3)
@@ -83,14 +94,12 @@ async def test_one_becomes_three_survives_its_leader_and_becomes_one_again(clust
         f"another leads after {led:.1f} s, longest wait {without_leader:.1f} s, complete {back:.0f} s later; "
         f"switchover: {handed_over:.1f} s; 3 -> 1 in {removed:.0f} s, longest wait {alone:.1f} s\n{account}"
     )
-    await instances.forget_copies()
     assert account.clean, account
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("how", ["killed", "cut off"])
-async def test_the_leaders_node_is_lost(cluster: Cluster, nodes: Nodes, how: str) -> None:
-    instances = ChatInstances(cluster)
+async def test_the_leaders_node_is_lost(cluster: Cluster, instances: ChatInstances, nodes: Nodes, how: str) -> None:
     async with volumes_on_any_node(cluster), Ledger(cluster.url, tls=cluster.insecure, pairs=2) as ledger:
         await instances.become(2)
         # One instance is on the node that will be lost, and two are not.
@@ -120,13 +129,10 @@ async def test_the_leaders_node_is_lost(cluster: Cluster, nodes: Nodes, how: str
             f"{waited:.1f} s, complete {back:.0f} s after the node was back\n{account}"
         )
         assert account.clean, account
-        await instances.become(1)
-        await instances.forget_copies()
 
 
 @pytest.mark.soak
-async def test_the_leaders_volume_is_deleted(cluster: Cluster) -> None:
-    instances = ChatInstances(cluster)
+async def test_the_leaders_volume_is_deleted(cluster: Cluster, instances: ChatInstances) -> None:
     async with Ledger(cluster.url, tls=cluster.insecure, pairs=2) as ledger:
         await instances.become(3)
         await ledger.gap(TALK_SECONDS)
@@ -149,13 +155,10 @@ async def test_the_leaders_volume_is_deleted(cluster: Cluster) -> None:
             f"{back:.0f} s later\n{account}"
         )
         assert account.clean, account
-        await instances.become(1)
-        await instances.forget_copies()
 
 
 @pytest.mark.soak
-async def test_without_replicas_writes_wait_unless_they_need_not(cluster: Cluster) -> None:
-    instances = ChatInstances(cluster)
+async def test_without_replicas_writes_wait_unless_they_need_not(cluster: Cluster, instances: ChatInstances) -> None:
     await instances.become(3)
     leader = await instances.led()
     others = [one for one in await instances.pods() if one["metadata"]["name"] != leader]
@@ -176,14 +179,11 @@ async def test_without_replicas_writes_wait_unless_they_need_not(cluster: Cluste
         account = await ledger.finish()
         tell(f"strict false: writes again after {loosened:.1f} s; complete again after {back:.0f} s\n{account}")
         assert account.clean, account
-    await instances.become(1)
-    await instances.forget_copies()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(2400)
-async def test_switchovers_for_ten_minutes(cluster: Cluster) -> None:
-    instances = ChatInstances(cluster)
+async def test_switchovers_for_ten_minutes(cluster: Cluster, instances: ChatInstances) -> None:
     async with Ledger(cluster.url, tls=cluster.insecure, pairs=2, messages_per_second=4) as ledger:
         await instances.become(3)
         await ledger.gap(TALK_SECONDS)
@@ -201,5 +201,3 @@ async def test_switchovers_for_ten_minutes(cluster: Cluster) -> None:
             f"{waits[len(waits) // 2]:.1f} s\n{account}"
         )
         assert account.clean, account
-        await instances.become(1)
-        await instances.forget_copies()

@@ -14,6 +14,7 @@ from chatserver.storage import database as storage_database
 from chatserver.storage.database import CALL_SECONDS, Database
 from tests.support.databaseproxy import DatabaseProxy
 from tests.support.people import Server, running_server, sign_in
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +26,9 @@ pytestmark = pytest.mark.integration
 
 BOUND_SECONDS = 2 * CALL_SECONDS + 5
 """Seconds in which every call has answered: waiting for the pool and its own call, on a loaded machine."""
+
+NOBODY_TIMES = 3
+"""Connections that are refused before one succeeds."""
 
 
 async def eventually(call: Callable[[], Awaitable[object]], seconds: float = 30) -> None:
@@ -126,6 +130,21 @@ async def test_rotated_password_is_read_at_the_next_connection(
     await database.close()
     with pytest.raises(ServiceUnavailable):
         await database.ping()
+
+
+async def test_who_waits_while_nobody_leads_is_served_by_the_next_leader(read_dsn: Callable[[], str]) -> None:
+    tried = []
+
+    def changing() -> str:
+        tried.append(True)
+        return read_dsn() if len(tried) > NOBODY_TIMES else f"postgresql://chat@127.0.0.1:{free_port()}/chat"
+
+    database = await Database(changing, server_name="a").open()
+    try:
+        await database.ping()
+    finally:
+        await database.close()
+    assert len(tried) == NOBODY_TIMES + 1
 
 
 async def test_listener_notices_that_its_connection_was_cut(server: Server) -> None:

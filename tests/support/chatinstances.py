@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,12 +88,8 @@ class ChatInstances:
         arguments = ("exec", "-i", "-n", "chat", pod or await self.led(), "-c", "postgres", "--", "psql", *libpq)
         return (await self.cluster.kubectl(*arguments, stdin=statement)).strip()
 
-    async def forget_copies(self) -> None:
-        """Delete the claims of all instances but the first, which the operator keeps."""
-        for number in range(2, INSTANCES_MAX + 1):
-            claim = claim_name("demo", number)
-            await self.cluster.kubectl("delete", "pvc", claim, "-n", "chat", "--ignore-not-found", "--wait=false")
-
-    async def described(self) -> str:
-        """How things are."""
-        return json.dumps(await self.status())
+    async def start_over(self) -> None:
+        """Have one instance, and delete the claims of the others, which the operator keeps."""
+        await self.become(1)
+        claims = [claim_name("demo", number) for number in range(2, INSTANCES_MAX + 1)]
+        await self.cluster.kubectl("delete", "pvc", *claims, "-n", "chat", "--ignore-not-found")

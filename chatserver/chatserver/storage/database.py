@@ -7,10 +7,11 @@ within CALL_SECONDS, and the next call tries again, so that nothing has to be re
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, LiteralString, Self
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -48,6 +49,10 @@ STATEMENT_SECONDS = 4.0
 CALL_SECONDS = 5.0
 """Seconds one call may take in all; then its connection is terminated, also when the server does not respond."""
 
+AGAIN_SECONDS = 0.2
+"""Seconds, on average, until a connection is tried again while PostgreSQL starts or another one becomes leader: who
+waits then is served as soon as that is done, and need not ask again."""
+
 CACHED_STATEMENTS = 200
 """Prepared statements that a connection keeps: more than the code has."""
 
@@ -72,6 +77,17 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, _OUTAGES) or (
         isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     )
+
+
+_CHANGES: Final = (
+    # Refused or cut off: nobody listens, or no longer.
+    ConnectionError,
+    # Starting or shutting down.
+    asyncpg.CannotConnectNowError,
+    # A replica, which may be about to become the leader, or has just been it.
+    asyncpg.TargetServerAttributeNotMatched,
+)
+"""Errors of a connection that may be over in a moment."""
 
 
 class Database:
@@ -148,11 +164,14 @@ class Database:
         return (0, 0) if self._pool is None else (self._pool.get_size(), self._pool.get_idle_size())
 
     async def _connect(self, *_: object, **arguments: Any) -> asyncpg.Connection[asyncpg.Record]:
-        try:
-            connection = await connect(self._read_dsn(), application_name=f"chatserver {self.server_name}", **arguments)
-        except ValueError as error:
-            # A half-written DSN file: the next try may find a complete one.
-            raise ConnectionError("the DSN cannot be used") from error
+        """Connect, until whoever waits for it gives up: as of ACQUIRE_SECONDS."""
+        while True:
+            try:
+                connection = await self._try_to_connect(arguments)
+                break
+            except _CHANGES:
+                # Servers that lost their connections together do not come back together.
+                await asyncio.sleep(AGAIN_SECONDS * (0.5 + random.random()))  # noqa: S311
         if self._pooled:
             return connection
         try:
@@ -161,6 +180,13 @@ class Database:
             connection.terminate()
             raise
         return connection
+
+    async def _try_to_connect(self, arguments: dict[str, Any]) -> asyncpg.Connection[asyncpg.Record]:
+        try:
+            return await connect(self._read_dsn(), application_name=f"chatserver {self.server_name}", **arguments)
+        except ValueError as error:
+            # A half-written DSN file: the next try may find a complete one.
+            raise ConnectionError("the DSN cannot be used") from error
 
     @asynccontextmanager
     async def connection(self, call: CallTimes | None = None) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
