@@ -475,7 +475,7 @@ def test_a_chat_with_one_instance_has_no_such_condition() -> None:
     made_now = ConditionInputs(body(), Observed(SINGLE, ALONE), Answer(ok=True, message=""), NOW, desired(cluster()))
     assert "DatabaseReplicated" not in {one.type for one in conditions(made_now)}
     held = [{"type": "DatabaseReplicated", "status": "True"}, {"type": "OfAnotherRelease", "status": "True"}]
-    merged = status.merge(held, conditions(made_now), generation=1, now=NOW, ended=ended(made_now))
+    merged = status.merge(held, conditions(made_now), generation=1, now=NOW.isoformat(), ended=ended(made_now))
     assert {"DatabaseReplicated", "OfAnotherRelease"} & {one["type"] for one in merged} == {"OfAnotherRelease"}
 
 
