@@ -168,6 +168,7 @@ async def test_without_replicas_writes_wait_unless_they_need_not(cluster: Cluste
             names = [pod["metadata"]["name"] for pod in others]
             await cluster.kubectl("delete", "pod", *names, "-n", "chat", "--wait=false")
             await cluster.says("DatabaseReplicated", "WritesStopped", SAID_SECONDS)
+            await instances.without(set(names))
             before = ledger.acknowledged
             await asyncio.sleep(WITHOUT_SECONDS)
             assert ledger.acknowledged <= before + len(ledger.clients), "no message is acknowledged that one copy has"

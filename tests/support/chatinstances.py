@@ -78,6 +78,15 @@ class ChatInstances:
 
         return await until(another, f"another than {old} leads", LED_SECONDS)
 
+    async def without(self, names: set[str]) -> None:
+        """Wait until PostgreSQL runs in none of these pods: one that ends still gets what is written."""
+
+        async def ended() -> bool:
+            found = await self.cluster.get("pods", selector="app.kubernetes.io/component=postgres")
+            return not any(one["metadata"]["name"] in names and one["status"].get("containerStatuses") for one in found)
+
+        await until(ended, f"{', '.join(sorted(names))} ended", LED_SECONDS)
+
     async def epoch(self) -> str:
         """The epoch of cursors, at the leader."""
         return await self.sql("SELECT chat_epoch()")
