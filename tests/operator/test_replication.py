@@ -18,13 +18,14 @@ from chatoperator.desired.manifests import render
 from chatoperator.desired.replication import SWITCHOVER_ANNOTATION, Replication, decide, is_replicated, leftovers
 from chatoperator.errors import SpecError
 from chatoperator.kube.store import Store
-from chatoperator.metadata import ROLE_LABEL, labels, owner
+from chatoperator.metadata import ROLE_LABEL, database_name, labels, owner
 from chatoperator.observed import AgentReport, Answer, MemberReport, Observed, Pod
 from chatoperator.parts.database.replication import account, patroni
 from chatoperator.parts.database.replication.order import InstanceChange
 from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION
 from chatoperator.parts.losses import NOTHING_LOST, find_losses
 from chatoperator.probes.parsing import parse_report
+from chatoperator.reconcile import series
 from chatoperator.reconcile.cleanup import undesired
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.reachability import report_of_leader
@@ -469,6 +470,14 @@ def test_without_a_leader_the_database_is_not_ready() -> None:
     assert by_type["DatabaseReplicated"].reason == "NoLeader"
     assert "exited with code 1" in by_type["DatabaseReplicated"].message
     assert by_type["DatabaseReady"].status == "False"
+
+
+def test_a_missing_instance_is_counted() -> None:
+    children = synced(led(ALL), 2)
+    for number, ready in ((1, 1), (2, 1), (3, 0)):
+        children["StatefulSet", database_name("demo", number)]["status"] = {"readyReplicas": ready}
+    counted = series.figures(inputs(INSTANCES, children, pods(), (2,)), {"conditions": [], "connections": 0}).replicas
+    assert (counted["database", "desired"], counted["database", "ready"]) == (3, 2)
 
 
 def test_a_chat_with_one_instance_has_no_such_condition() -> None:

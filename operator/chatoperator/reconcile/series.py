@@ -6,7 +6,9 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.conditions import TYPES
+from chatoperator.desired.replication import existing
 from chatoperator.kube.objects import ready_replicas
+from chatoperator.metadata import database_name
 from chatoperator.metrics.chats import ConditionSeries, Figures
 
 if TYPE_CHECKING:
@@ -55,7 +57,13 @@ def _replicas(inputs: ConditionInputs) -> Iterator[tuple[tuple[str, str], int]]:
         desired = _desired(inputs, part, live)
         if desired is not None:
             yield (component, "desired"), desired
-            yield (component, "ready"), ready_replicas(live)
+            yield (component, "ready"), _instances_ready(inputs) if part == "postgres" else ready_replicas(live)
+
+
+def _instances_ready(inputs: ConditionInputs) -> int:
+    """Instances of the database, each of which has a StatefulSet of its own."""
+    names = [database_name(inputs.name, number) for number in existing(inputs.name, inputs.observed)]
+    return sum(ready_replicas(inputs.observed.child("StatefulSet", name)) for name in names)
 
 
 def _desired(inputs: ConditionInputs, part: Part, live: Manifest | None) -> int | None:
@@ -63,7 +71,7 @@ def _desired(inputs: ConditionInputs, part: Part, live: Manifest | None) -> int 
     if inputs.desired is None:
         return int(live["spec"].get("replicas", 1)) if live is not None else None
     if part == "postgres":
-        return None if inputs.external else 1
+        return None if inputs.external else inputs.desired.cluster.database.instances
     if part == "probe":
         return 1 if inputs.desired.probe is not None else None
     if part == "bus":
