@@ -66,7 +66,7 @@ FROM python AS postgres
 RUN apt-get update \
  && apt-get install -y --no-install-recommends postgresql-common \
  && sed -ri 's/^#?create_main_cluster .*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
- && apt-get install -y --no-install-recommends postgresql-17 patroni python3-prometheus-client python3-pythonjsonlogger \
+ && apt-get install -y --no-install-recommends postgresql-17 patroni pgbackrest python3-cronsim python3-prometheus-client python3-pythonjsonlogger zstd \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb \
  && find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
  && usermod -u 999 postgres && groupmod -g 999 postgres \

@@ -84,6 +84,7 @@ PROGRAMS: Mapping[str, Program] = {
         "github.com/prometheus-operator/prometheus-operator/cmd/operator",
         ("github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd"),
     ),
+    "versitygw": Program("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 
 TAGS: Mapping[str, str] = {"prometheus": "remove_all_sd,enable_kubernetes_sd"}

@@ -32,6 +32,11 @@ MOUNTED = {
     "database": "etc/chatcluster/database",
     "postgres": "etc/chatcluster/postgres",
     "token": "var/run/secrets/kubernetes.io/serviceaccount",
+    "backup": "etc/chatcluster/backup",
+    "backup-tls": "etc/chatcluster/backup-tls",
+    "restore": "etc/chatcluster/restore",
+    "restore-tls": "etc/chatcluster/restore-tls",
+    "repository": "repository",
 }
 """A pod's volumes, as folders of the test, and where containers have them."""
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from prometheus_client import Metric as Family
 
@@ -110,24 +110,26 @@ METRICS = (
 """All of them. docs/reference/metrics.md is made from this list."""
 
 
-def page(values: Mapping[str, Any]) -> bytes:
+def page(values: Mapping[str, Any], metrics: Iterable[Metric] = METRICS) -> bytes:
     """Return the page in Prometheus' text format.
 
     Args:
         values: By metric, a number, or a list of [label, ..., number] if it has labels; what is missing or None is not
             on the page.
+        metrics: Those that the page may have.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(values))
+    registry.register(_Collector(values, metrics))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], metrics: Iterable[Metric]) -> None:
         self._values = values
+        self._metrics = metrics
 
     def collect(self) -> Iterator[Family]:
-        for metric in METRICS:
+        for metric in self._metrics:
             found = self._values.get(metric.name)
             rows: list[list[Any]] = found if isinstance(found, list) else [[found]]
             family = _family(metric)

@@ -1,0 +1,229 @@
+"""The work of a repository host, in rounds: it looks at the repository, and does what is due, one at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import subprocess
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from postgresagent import volume
+from postgresbackup import problems, repository, schedule, wal
+from postgresbackup.logs import log
+from postgresbackup.pgbackrest import READ_SECONDS, PgBackRestError
+from postgresbackup.problems import Code, Problem
+from postgresbackup.schedule import Failures, InvalidSettings, Settings
+from postgresbackup.status import IDLE, Failure, State, Verified
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from postgresbackup.pgbackrest import PgBackRest
+    from postgresbackup.schedule import Work
+
+LOOK_SECONDS, UNPREPARED_LOOK_SECONDS = 30.0, 5.0
+"""Between looks at the repository: each lists all backups and WAL. Nothing is archived before it is prepared."""
+
+CHECKED = "checked"
+"""Annotation of a backup: when it was read after it had been made."""
+
+
+class Agent:
+    """The work of one repository host.
+
+    Args:
+        settings: backup.json.
+        looking: pgBackRest, for what is read while other work runs.
+        working: pgBackRest, for the work.
+        volume: Where the repository's volume is mounted; nothing is there for an object store.
+        started: The time.
+    """
+
+    def __init__(
+        self, settings: Path, looking: PgBackRest, working: PgBackRest, volume: Path, started: dt.datetime
+    ) -> None:
+        self._settings_file = settings
+        self._looking = looking
+        self._working = working
+        self._volume = volume
+        self._started = started
+        self._settings = Settings()
+        self._failures = Failures()
+        self._worker: Thread | None = None
+        self._look_again = True
+        self._is_prepared = False
+        self._commit_of: str | None = None
+        self.state = State()
+
+    def round(self, now: dt.datetime) -> None:
+        """Take over what has changed, and begin what is due. Nothing here takes longer than a look at the repository.
+
+        Args:
+            now: The time, UTC.
+        """
+        self._read_settings()
+        looked_at = self.state.looked_at
+        seconds = LOOK_SECONDS if self._is_prepared else UNPREPARED_LOOK_SECONDS
+        if self._look_again or looked_at is None or now >= looked_at + dt.timedelta(seconds=seconds):
+            self._look_again = False
+            self._look(now)
+        if self._worker is not None and self._worker.is_alive():
+            return
+        work = self._due(now)
+        self._note(overdue_since=schedule.overdue_since(now, work))
+        ready = self._is_prepared and self.state.problem is None and self.state.settings_error is None
+        if work is not None and ready and schedule.may_try(now, self._failures):
+            self._note(phase=work.kind)
+            self._worker = Thread(target=self._do, args=(work,), name=work.kind, daemon=True)
+            self._worker.start()
+
+    def stop(self) -> None:
+        """End the work; a backup goes on where it was when the next one begins."""
+        self._working.stop()
+
+    def _note(self, **changes: Any) -> None:
+        self.state = dataclasses.replace(self.state, **changes)
+
+    def _read_settings(self) -> None:
+        try:
+            self._settings = schedule.settings(json.loads(self._settings_file.read_text(encoding="utf-8")))
+        except (InvalidSettings, ValueError, OSError) as error:
+            if self.state.settings_error != str(error):
+                log("error", "backup.json is wrong", error=str(error))
+            self._note(settings_error=str(error))
+            return
+        if self._settings.request != self.state.request:
+            self._failures = Failures()
+        self._note(settings_error=None, request=self._settings.request)
+
+    def _due(self, now: dt.datetime) -> Work | None:
+        found, newest = self.state.found, self.state.found.newest
+        missing = newest is not None and (self.state.window.oldest is None or self._has_gap_since(newest.label))
+        return schedule.due(now, self._settings, found, self._started, missing_wal=missing)
+
+    def _has_gap_since(self, label: str) -> bool:
+        oldest = self.state.window.oldest
+        return oldest is not None and oldest.stopped > next(
+            one.stopped for one in self.state.found.backups if one.label == label
+        )
+
+    def _look(self, now: dt.datetime) -> None:
+        """Read the repository."""
+        try:
+            self._prepare(now)
+            found = self._looking.repository()
+            archive = self._looking.archive(found.archive_folder or "")
+            window = repository.window(found, archive)
+            if window.newest_wal != self._commit_of:
+                commit = wal.newest_commit(self._looking, archive) or self.state.newest_commit
+                self._note(newest_commit=commit)
+                self._commit_of = window.newest_wal
+        except PgBackRestError as error:
+            self._note(looked_at=now, problem=self._told(error.problem))
+            return
+        except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
+            self._note(looked_at=now, problem=self._told(Problem(Code.FAILED, str(error))))
+            return
+        if self.state.problem is not None:
+            log("info", "repository can be read again")
+        verified = self.state.last_verify
+        if verified is None and (at := schedule.verified_at(found)) is not None:
+            verified = Verified(at, ok=True, text="")
+        self._note(looked_at=now, problem=None, found=found, window=window, last_verify=verified, volume=self._space())
+
+    def _space(self) -> volume.Space | None:
+        return volume.look(self._volume) if self._volume.is_mount() else None
+
+    def _told(self, problem: Problem) -> Problem:
+        if self.state.problem != problem:
+            log("warning", "repository cannot be read", code=problem.code, error=problem.text)
+        return problem
+
+    def _prepare(self, now: dt.datetime) -> None:
+        """Prepare the repository for the database, once; it changes nothing where that has been done.
+
+        Raises:
+            PgBackRestError: The repository does not let it.
+        """
+        if self._is_prepared:
+            return
+        try:
+            self._create_stanza()
+        except PgBackRestError as error:
+            if error.problem.code in problems.REPOSITORY:
+                raise
+            # The repository can be read all the same.
+            if self.state.last_failure is None or self.state.last_failure.problem != error.problem:
+                log("warning", "repository not prepared yet", code=error.problem.code, error=error.problem.text)
+            self._note(last_failure=Failure(now, error.problem))
+            return
+        self._is_prepared = True
+
+    def _create_stanza(self) -> None:
+        try:
+            self._looking.run("stanza-create", seconds=READ_SECONDS)
+        except PgBackRestError as error:
+            if error.problem.code is not Code.OTHER_DATABASE:
+                raise
+            log("warning", "the database is another one than before", error=error.problem.text)
+            self._looking.run("stanza-upgrade", seconds=READ_SECONDS)
+
+    def _do(self, work: Work) -> None:
+        log("info", f"{work.kind} begins", request=work.request)
+        verify = work.kind == schedule.VERIFY
+        try:
+            if not verify:
+                self._back_up(work)
+            self._verify(whole=verify)
+            result = "ok"
+        except PgBackRestError as error:
+            result = self._failed(work, error.problem, verify=verify)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            result = self._failed(work, Problem(Code.FAILED, str(error)), verify=verify)
+        runs = self.state.runs
+        self._note(phase=IDLE, runs={**runs, (work.kind, result): runs.get((work.kind, result), 0) + 1})
+        self._look_again = True
+
+    def _back_up(self, work: Work) -> None:
+        annotation = [f"--annotation={repository.REQUEST}={work.request}"] if work.request else []
+        self._working.run("backup", f"--type={work.kind}", *annotation)
+        self._failures = Failures()
+        self._note(last_failure=None)
+        log("info", "backup done", type=work.kind)
+
+    def _failed(self, work: Work, problem: Problem, *, verify: bool) -> str:
+        now = dt.datetime.now(dt.UTC)
+        log("error", f"{work.kind} failed", code=problem.code, error=problem.text)
+        if problem.code is Code.OTHER_DATABASE:
+            self._is_prepared = False
+        self._failures = Failures(self._failures.count + 1, now)
+        if not verify:
+            self._note(last_failure=Failure(now, problem))
+        return problem.code
+
+    def _verify(self, *, whole: bool) -> None:
+        """Read the newest backup, or everything, and compare it with the checksums.
+
+        Raises:
+            PgBackRestError: It cannot be read.
+        """
+        newest = self._working_newest()
+        if newest is None:
+            return
+        selected = [] if whole else [f"--set={newest}"]
+        said = self._working.run("verify", "--output=text", *selected).decode(errors="replace")
+        now = dt.datetime.now(dt.UTC)
+        wrong = problems.damaged(said)
+        self._note(last_verify=Verified(now, ok=wrong is None, text=wrong or ""))
+        if wrong is not None:
+            log("error", "the repository is damaged", error=wrong)
+            return
+        name = repository.VERIFIED if whole else CHECKED
+        self._working.run("annotate", f"--set={newest}", f"--annotation={name}={now.isoformat(timespec='seconds')}")
+        log("info", "verified", whole=whole, backup=newest)
+
+    def _working_newest(self) -> str | None:
+        newest = self._working.repository().newest
+        return newest.label if newest else None

@@ -1,0 +1,125 @@
+"""Decides what a restore begins with, and whether it can reach its target. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from postgresagent import epoch
+from postgresbackup import repository
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from postgresbackup.repository import Archive, Backup, Repository
+
+
+class CannotRestore(Exception):
+    """There is no such state in the repository; the text says which there are."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """restore.json, which the operator renders.
+
+    Attributes:
+        target: The time to restore to; None for the latest state.
+        may_begin: Whether this chat never had a database. Otherwise nothing is restored over a loss.
+    """
+
+    target: dt.datetime | None
+    may_begin: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do.
+
+    Attributes:
+        backup: With which to begin.
+        target: As in Wanted.
+        newest_wal: The last WAL file of which the restore has to know.
+        may_end_with_archive: Whether all WAL there is may be less than what the target asks for: the last commit before
+            the target is then the last one of all.
+    """
+
+    backup: Backup
+    target: dt.datetime | None
+    newest_wal: str | None
+    may_end_with_archive: bool
+
+
+def wanted(data: Mapping[str, Any]) -> Wanted:
+    """Return what restore.json asks for.
+
+    Raises:
+        CannotRestore: A field is wrong.
+    """
+    text = data.get("target_time") or ""
+    try:
+        target = dt.datetime.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise CannotRestore(f"restore.targetTime {text!r} is no time such as 2026-11-30T10:15:00Z") from error
+    if target is not None and target.tzinfo is None:
+        raise CannotRestore(f"restore.targetTime {text!r} has no time zone: end it with Z for UTC")
+    return Wanted(target, bool(data.get("begin")))
+
+
+def plan(desired: Wanted, found: Repository, wal: Archive, newest_commit: dt.datetime | None) -> Plan:
+    """Return the plan of a restore.
+
+    Args:
+        desired: restore.json.
+        found: What is in the repository.
+        wal: Its WAL.
+        newest_commit: Time of the last commit in it; None if it is not known.
+
+    Raises:
+        CannotRestore: The repository does not have that state.
+    """
+    if not found.backups:
+        raise CannotRestore("the repository has no backup: nothing can be restored from it")
+    target = desired.target
+    if target is None:
+        backup = found.backups[-1]
+        if missing := repository.gaps(wal, backup.first_wal):
+            raise CannotRestore(
+                f"WAL file {missing[0]} is missing in the repository, so that the latest state cannot be restored: "
+                f"set restore.targetTime to a time before it was written; {_window(found, newest_commit)}"
+            )
+        return Plan(backup, None, wal.newest, may_end_with_archive=True)
+    # pgBackRest's times are whole seconds: a backup may have ended within that second.
+    earlier = [one for one in found.backups if one.stopped < target]
+    if not earlier:
+        raise CannotRestore(f"restore.targetTime {said(target)} is too early; {_window(found, newest_commit)}")
+    if newest_commit is not None and target > newest_commit:
+        raise CannotRestore(
+            f"restore.targetTime {said(target)} is too late; {_window(found, newest_commit)}, "
+            "or leave it out for the latest state"
+        )
+    backup = earlier[-1]
+    whole = newest_commit is not None and not repository.gaps(wal, backup.first_wal)
+    return Plan(backup, target, wal.newest, may_end_with_archive=whole)
+
+
+def reaches(position: str, newest_wal: str | None) -> bool:
+    """Return whether a recovery that ended at a position has replayed a WAL file to its end.
+
+    Args:
+        position: As PostgreSQL writes it, such as `0/3000000`.
+        newest_wal: Name of the file; None if there was none.
+    """
+    ended = epoch.segment(1, position)
+    return newest_wal is None or repository.number(ended) >= repository.number(newest_wal)
+
+
+def said(time: dt.datetime) -> str:
+    """Return a time as it can be used in restore.targetTime: `2026-11-30T10:15:00Z`."""
+    return time.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _window(found: Repository, newest_commit: dt.datetime | None) -> str:
+    oldest = said(found.backups[0].stopped + dt.timedelta(seconds=1))
+    newest = "the time of the last archived WAL" if newest_commit is None else said(newest_commit)
+    return f"the repository can restore to times from {oldest} to {newest}"

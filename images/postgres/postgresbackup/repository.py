@@ -1,0 +1,223 @@
+"""What is in a repository: its backups, its WAL, and the times to which both together can restore. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+STANZA = "chat"
+
+REQUEST = "request"
+"""Annotation of a backup: the request that it answers."""
+
+VERIFIED = "verified"
+"""Annotation of a backup: when the repository was found to be whole, while it was the newest."""
+
+FULL, DIFFERENTIAL, INCREMENTAL = "full", "diff", "incr"
+
+SEGMENTS_OF_4_GIB = 256
+"""WAL files of 16 MiB by the second third of their names."""
+
+_SEGMENT = re.compile(r"(?:^|/)([0-9A-F]{24})-[0-9a-f]{40}(?:\.\w+)?$")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup.
+
+    Attributes:
+        label: pgBackRest's name of it.
+        type: `full`, `diff` or `incr`.
+        started, stopped: When; after `stopped` the database can be restored to.
+        first_wal, last_wal: Names of the WAL files that are needed to restore it at all.
+        bytes: Of the database.
+        repository_bytes: Which this backup added to the repository.
+        error: Whether pages with a wrong checksum are in it.
+        annotations: Ours.
+    """
+
+    label: str
+    type: str
+    started: dt.datetime
+    stopped: dt.datetime
+    first_wal: str
+    last_wal: str
+    bytes: int
+    repository_bytes: int
+    error: bool
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The WAL of one history of the database.
+
+    Attributes:
+        folder: Its name in the archive, such as `17-1`.
+        segments: Names of its WAL files, in their order.
+        files: Of each, the path below the folder of all archives.
+    """
+
+    folder: str
+    segments: tuple[str, ...]
+    files: Mapping[str, str]
+
+    @property
+    def newest(self) -> str | None:
+        """The last WAL file."""
+        return self.segments[-1] if self.segments else None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository.
+
+    Attributes:
+        has_stanza: Whether it was prepared for the database.
+        is_encrypted: Whether its files are encrypted.
+        backups: Those that are complete, oldest first.
+        archive_folder: Of the database's present history; None without a stanza.
+    """
+
+    has_stanza: bool
+    is_encrypted: bool
+    backups: tuple[Backup, ...]
+    archive_folder: str | None
+
+    @property
+    def newest(self) -> Backup | None:
+        """The last backup."""
+        return self.backups[-1] if self.backups else None
+
+    @property
+    def newest_full(self) -> Backup | None:
+        """The last backup that needs no other."""
+        return next((one for one in reversed(self.backups) if one.type == FULL), None)
+
+    def answered(self, request: str) -> bool:
+        """Whether a backup answers a request."""
+        return any(one.annotations.get(REQUEST) == request for one in self.backups)
+
+
+NOTHING = Repository(has_stanza=False, is_encrypted=False, backups=(), archive_folder=None)
+
+
+def repository(info: Sequence[Mapping[str, Any]]) -> Repository:
+    """Return what `pgbackrest info --output=json` says.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is something else.
+    """
+    stanza = next((one for one in info if one.get("name") == STANZA), None)
+    if stanza is None or not stanza.get("db"):
+        return NOTHING
+    backups = sorted((_backup(one) for one in stanza.get("backup", ())), key=lambda one: one.stopped)
+    newest = max(stanza["db"], key=lambda one: int(one["id"]))
+    return Repository(
+        has_stanza=True,
+        is_encrypted=stanza.get("cipher", "none") != "none",
+        backups=tuple(backups),
+        archive_folder=f"{newest['version']}-{newest['id']}",
+    )
+
+
+def trouble(info: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why `pgbackrest info` could not read the repository; None if it could."""
+    for stanza in info:
+        for one in stanza.get("repo", ()):
+            status = one.get("status", {})
+            if status.get("code") == OTHER_TROUBLE:
+                return " ".join(str(status.get("message", "")).split())
+    return None
+
+
+OTHER_TROUBLE = 99
+"""Status of a repository that cannot be read."""
+
+
+def _backup(one: Mapping[str, Any]) -> Backup:
+    info = one["info"]
+    return Backup(
+        label=str(one["label"]),
+        type=str(one["type"]),
+        started=_time(one["timestamp"]["start"]),
+        stopped=_time(one["timestamp"]["stop"]),
+        first_wal=str(one["archive"]["start"]),
+        last_wal=str(one["archive"]["stop"]),
+        bytes=int(info["size"]),
+        repository_bytes=int(info["repository"]["delta"]),
+        error=bool(one.get("error")),
+        annotations={str(key): str(value) for key, value in (one.get("annotation") or {}).items()},
+    )
+
+
+def _time(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def archive(folder: str, names: Iterable[str]) -> Archive:
+    """Return the WAL of one history.
+
+    Args:
+        folder: The history's.
+        names: Paths of all files below the folder of all archives, as `pgbackrest repo-ls --recurse` lists them.
+    """
+    found = ((match[1], name) for name in names if name.startswith(f"{folder}/") and (match := _SEGMENT.search(name)))
+    files = dict(sorted(found, key=lambda one: (number(one[0]), one[0])))
+    return Archive(folder, tuple(files), files)
+
+
+def number(segment: str) -> int:
+    """Return the place of a WAL file on its timeline: "000000020000000100000003" -> 259."""
+    return int(segment[8:16], 16) * SEGMENTS_OF_4_GIB + int(segment[16:24], 16)
+
+
+def named(timeline: str, place: int) -> str:
+    """Return the name of a WAL file: ("00000002", 259) -> "000000020000000100000003"."""
+    return f"{timeline}{place // SEGMENTS_OF_4_GIB:08X}{place % SEGMENTS_OF_4_GIB:08X}"
+
+
+def gaps(found: Archive, first: str) -> list[str]:
+    """Return the first name of each run of WAL files that are missing after another one.
+
+    A timeline goes on where the one before it ended, so that a place counts once, on whichever timeline.
+    What comes after the newest file is not missing: it is not archived yet.
+    """
+    places = sorted({number(one) for one in found.segments if number(one) >= number(first)})
+    expected, missing = number(first), []
+    for place in places:
+        if place != expected:
+            before = [one[:8] for one in found.segments if number(one) < place]
+            missing.append(named(before[-1] if before else first[:8], expected))
+        expected = place + 1
+    if not places:
+        missing.append(first)
+    return missing
+
+
+@dataclass(frozen=True)
+class Window:
+    """The times to which a restore is possible without a gap.
+
+    Attributes:
+        oldest: The end of the first backup from which all WAL is there; None if there is none.
+        newest_wal: The last WAL file.
+        gaps: First names of missing WAL files since the oldest backup.
+    """
+
+    oldest: Backup | None
+    newest_wal: str | None
+    gaps: tuple[str, ...]
+
+
+def window(found: Repository, wal: Archive) -> Window:
+    """Return the last stretch of time without a gap."""
+    if not found.backups:
+        return Window(None, wal.newest, ())
+    whole = next((one for one in found.backups if not gaps(wal, one.first_wal)), None)
+    return Window(whole, wal.newest, tuple(gaps(wal, found.backups[0].first_wal)))

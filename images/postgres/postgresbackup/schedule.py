@@ -1,0 +1,159 @@
+"""Decides what a repository host does next. Pure: `now` is an argument; all times are UTC.
+
+Only this file imports cronsim.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cronsim import CronSim, CronSimError
+
+from postgresbackup.repository import FULL, INCREMENTAL, VERIFIED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from postgresbackup.repository import Repository
+
+VERIFY = "verify"
+"""The kind of work that reads the whole repository; the other kinds are types of backups."""
+
+OVERDUE_SECONDS = 2 * 3600.0
+"""A backup that should have begun so long ago and is not there is overdue: one of a large database takes an hour."""
+
+PAUSE_SECONDS, PAUSE_SECONDS_MAX = 30.0, 900.0
+"""Before the first and the last of repeated tries."""
+
+
+class InvalidSettings(ValueError):
+    """backup.json is not what it should be; the text names the field."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """backup.json, which the operator renders.
+
+    Attributes:
+        full, incremental, verify: Five cron fields, UTC; empty if nothing is scheduled.
+        request: Id of an administrator's request for a backup; empty if there is none.
+        suspended: Whether WAL is not archived for now, so that no backup could be restored.
+    """
+
+    full: str = ""
+    incremental: str = ""
+    verify: str = ""
+    request: str = ""
+    suspended: bool = False
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The last tries, if they failed: how many, and when the last one ended."""
+
+    count: int = 0
+    at: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is due.
+
+    Attributes:
+        kind: FULL, INCREMENTAL or VERIFY.
+        since: When it should have begun.
+        request: Id of the request that it answers; empty for none.
+    """
+
+    kind: str
+    since: dt.datetime
+    request: str = ""
+
+
+def settings(data: Mapping[str, Any]) -> Settings:
+    """Return the settings in backup.json.
+
+    Raises:
+        InvalidSettings: A field is wrong.
+    """
+    times = data.get("schedule") or {}
+    for name in ("full", "incremental", "verify"):
+        if expression := times.get(name):
+            try:
+                CronSim(expression, dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
+            except (CronSimError, TypeError) as error:
+                raise InvalidSettings(f"schedule.{name}: {expression!r} are not five cron fields: {error}") from error
+    return Settings(
+        full=times.get("full") or "",
+        incremental=times.get("incremental") or "",
+        verify=times.get("verify") or "",
+        request=str(data.get("request") or ""),
+        suspended=bool(data.get("suspended")),
+    )
+
+
+def last(expression: str, now: dt.datetime) -> dt.datetime | None:
+    """Return the last time of a schedule that is not after `now`: "0 1 * * *" at 03:00 -> 01:00; None if there is none."""
+    if not expression:
+        return None
+    # cronsim looks at whole minutes that are before the one it begins with.
+    begin = now.replace(second=0, microsecond=0) + dt.timedelta(minutes=1)
+    return next(CronSim(expression, begin, reverse=True), None)
+
+
+def due(
+    now: dt.datetime, desired: Settings, found: Repository, started: dt.datetime, *, missing_wal: bool = False
+) -> Work | None:
+    """Return the work that should have begun, the most important first; None if there is none.
+
+    Args:
+        now: The time.
+        desired: backup.json.
+        found: What is in the repository.
+        started: When this repository host began to look: what was scheduled before, while there was nothing to back up,
+            is not made up for.
+        missing_wal: Whether WAL is missing since the newest backup, so that only another one can be restored from.
+    """
+    newest, full = found.newest, found.newest_full
+    if desired.suspended:
+        return None
+    if newest is None or full is None:
+        return Work(FULL, started, desired.request)
+    scheduled = last(desired.full, now)
+    if scheduled is not None and scheduled > full.started:
+        return Work(FULL, scheduled, "" if found.answered(desired.request) else desired.request)
+    if desired.request and not found.answered(desired.request):
+        return Work(INCREMENTAL, now, desired.request)
+    if missing_wal:
+        return Work(INCREMENTAL, now)
+    scheduled = last(desired.incremental, now)
+    if scheduled is not None and scheduled > newest.started:
+        return Work(INCREMENTAL, scheduled)
+    scheduled = last(desired.verify, now)
+    verified = verified_at(found)
+    if scheduled is not None and scheduled > (verified or found.backups[0].stopped):
+        return Work(VERIFY, scheduled)
+    return None
+
+
+def verified_at(found: Repository) -> dt.datetime | None:
+    """Return when the repository was found to be whole last; None if it never was."""
+    times = [dt.datetime.fromisoformat(one.annotations[VERIFIED]) for one in found.backups if VERIFIED in one.annotations]
+    return max(times, default=None)
+
+
+def may_try(now: dt.datetime, failures: Failures) -> bool:
+    """Return whether enough time has passed since a failure: after 30 s, then 60 s, and so on up to 15 minutes."""
+    if failures.at is None or failures.count == 0:
+        return True
+    pause = min(PAUSE_SECONDS * 2.0 ** min(failures.count - 1, 10), PAUSE_SECONDS_MAX)
+    return now >= failures.at + dt.timedelta(seconds=pause)
+
+
+def overdue_since(now: dt.datetime, work: Work | None) -> dt.datetime | None:
+    """Return since when a backup is overdue; None while it is in time."""
+    if work is None or work.kind == VERIFY or now - work.since < dt.timedelta(seconds=OVERDUE_SECONDS):
+        return None
+    return work.since

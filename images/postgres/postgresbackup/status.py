@@ -1,0 +1,110 @@
+"""What the operator gets of a repository host: `GET /status`. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from postgresbackup.repository import NOTHING, Repository, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from postgresagent.volume import Space
+    from postgresbackup.problems import Problem
+
+IDLE = "idle"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Work that failed: when, and why."""
+
+    at: dt.datetime
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A verification: when, whether everything was whole, and what was not."""
+
+    at: dt.datetime
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What a repository host knows.
+
+    Attributes:
+        phase: The kind of work that runs, or IDLE.
+        looked_at: When the repository was read last; None until then.
+        problem: Why it cannot be read; None if it can.
+        found: What was in it.
+        window: The times to which it can restore.
+        newest_commit: Of its WAL; None while it is not known.
+        settings_error: What is wrong with backup.json; None if nothing is.
+        last_failure: Of a backup; None after one that succeeded.
+        last_verify: None until the first one.
+        overdue_since: When a backup that is overdue should have begun.
+        request: The administrator's present one.
+        runs: How often work has ended, by kind and result.
+        volume: Space of the repository's volume; None for an object store.
+    """
+
+    phase: str = IDLE
+    looked_at: dt.datetime | None = None
+    problem: Problem | None = None
+    found: Repository = NOTHING
+    window: Window = Window(None, None, ())
+    newest_commit: dt.datetime | None = None
+    settings_error: str | None = None
+    last_failure: Failure | None = None
+    last_verify: Verified | None = None
+    overdue_since: dt.datetime | None = None
+    request: str = ""
+    runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    volume: Space | None = None
+
+
+def status(state: State) -> dict[str, Any]:
+    """Return the answer as JSON; all times are ISO 8601 in UTC, and None where there is none."""
+    problem, failure, verified = state.problem, state.last_failure, state.last_verify
+    oldest = state.window.oldest
+    return {
+        "phase": "backup" if state.phase in {"full", "incr"} else state.phase,
+        "repository": {
+            "reachable": state.looked_at is not None and problem is None,
+            "error": "" if problem is None else problem.text,
+            "code": "" if problem is None else problem.code,
+        },
+        "stanza": state.found.has_stanza,
+        "backups": [
+            {
+                "label": one.label,
+                "type": one.type,
+                "started": _said(one.started),
+                "stopped": _said(one.stopped),
+                "bytes": one.bytes,
+                "repository_bytes": one.repository_bytes,
+                "error": one.error,
+            }
+            for one in state.found.backups
+        ],
+        "oldest_restorable": _said(oldest.stopped if oldest else None),
+        "newest_archived": _said(state.newest_commit),
+        "last_archived_wal": state.window.newest_wal,
+        "gaps": list(state.window.gaps),
+        "last_backup_error": failure
+        and {"at": _said(failure.at), "text": failure.problem.text, "code": failure.problem.code},
+        "last_verify": verified and {"at": _said(verified.at), "ok": verified.ok, "text": verified.text},
+        "overdue_since": _said(state.overdue_since),
+        "answered_request": state.request if state.request and state.found.answered(state.request) else "",
+        "settings_error": state.settings_error,
+    }
+
+
+def _said(time: dt.datetime | None) -> str | None:
+    return None if time is None else time.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,56 @@
+"""Reads WAL files with pg_waldump, for the time up to which a repository can restore."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from postgresbackup.pgbackrest import PgBackRest
+    from postgresbackup.repository import Archive
+
+LOOK_BACK_SEGMENTS = 4
+"""WAL files that are looked at for a commit: each time that PostgreSQL switches, there has been one."""
+
+SECONDS = 60.0
+"""Longest run of pg_waldump."""
+
+_COMMIT = re.compile(r"desc: COMMIT (?:PREPARED )?.*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
+
+
+def last_commit(records: str) -> dt.datetime | None:
+    """Return the latest time of a commit in WAL as pg_waldump shows it; None if there is none."""
+    times = [dt.datetime.fromisoformat(f"{at}+00:00") for at in _COMMIT.findall(records)]
+    return max(times, default=None)
+
+
+def newest_commit(programs: PgBackRest, wal: Archive) -> dt.datetime | None:
+    """Return the time of the last commit in an archive, all of which can be restored; None if none is found.
+
+    Raises:
+        PgBackRestError: The repository cannot be read.
+        OSError: pg_waldump cannot be run, or there is no room for a WAL file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for segment in reversed(wal.segments[-LOOK_BACK_SEGMENTS:]):
+            path = Path(folder) / segment
+            programs.fetch(wal, segment, path)
+            found = last_commit(_records(path))
+            path.unlink()
+            if found is not None:
+                return found
+    return None
+
+
+def _records(path: Path) -> str:
+    # It ends with an error where a record goes on in the next file.
+    done = subprocess.run(
+        ["pg_waldump", "--rmgr=Transaction", str(path)],
+        env={**os.environ, "TZ": "UTC"}, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    return done.stdout
