@@ -62,7 +62,12 @@ def tls(prefix: str, folder: str = "backup-tls") -> dict[str, str]:
     return {f"{prefix}-{kind}-file": f"{mounted}/{file}" for kind, file in names.items()}
 
 
-COMMON = {"log-level-console": "info", "log-level-file": "off", "lock-path": "/tmp/pgbackrest", "compress-type": "zst"}
+COMMON = {
+    "log-level-console": "info",
+    "log-level-file": "off",
+    "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of each pod alone
+    "compress-type": "zst",
+}
 
 POSIX = {"repo1-type": "posix", "repo1-path": "/repository"}
 
@@ -132,7 +137,9 @@ class Chat:
             **tls("tls-server"),
             "tls-server-auth": f"{self.name}=chat",
         }
-        return section("global", options) + section("chat", {"pg1-path": DATA, "pg1-socket-path": "/var/run/postgresql"})
+        return section("global", options) + section(
+            "chat", {"pg1-path": DATA, "pg1-socket-path": "/var/run/postgresql"}
+        )
 
     def host_configuration(self) -> str:
         """pgbackrest.conf, of the repository host."""

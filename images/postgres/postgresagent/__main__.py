@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postgresagent import configuration, metrics, monitor, patroni, replication, report, roles, volume
+from postgresagent import archiving, configuration, metrics, monitor, patroni, replication, report, roles, volume
 from postgresagent.configuration import Outcome, Places
 from postgresagent.exporter import Exporter
 from postgresagent.instance import Instance
@@ -67,7 +67,7 @@ class Agent:
         self._revision: str | None = None
         self._outcome: Outcome | None = None
         self._full: bool | None = None
-        self._exporter = Exporter(secret, places.data, server)
+        self._exporter = Exporter(secret, places.data, server, SOCKETS)
 
     def metrics(self, now: float) -> bytes:
         """Return the page of metrics. Safe in any thread, and beside `round`.
@@ -78,7 +78,10 @@ class Agent:
         return self._exporter.page(now, refusing_writes=self._full)
 
     def status(self) -> dict[str, Any]:
-        """Return the status for the operator: the applied revisions, and PostgreSQL's error about a configuration."""
+        """Return the status for the operator.
+
+        It has the applied revisions, PostgreSQL's error about a configuration, and how much WAL waits to be archived.
+        """
         outcome = self._outcome
         member = self._instance.member if self._instance else None
         return {
@@ -86,8 +89,17 @@ class Agent:
             "configuration": outcome.revision if outcome else None,
             "refused": outcome.refused if outcome else None,
             "volume_full": self._full,
+            "archive": self._archive(),
             "member": asdict(member) if member else None,
         }
+
+    def _archive(self) -> dict[str, Any] | None:
+        try:
+            on = archiving.is_on(configuration.read(self._places.accepted) or "")
+            found = archiving.look(self._places.data, SOCKETS, time.time()) if on else None
+        except OSError:
+            return None
+        return asdict(found) if found else None
 
     def round(self, now: float) -> None:
         """Run the steps that are due; a step that fails does not prevent the others.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from postgresagent import metrics, monitor, roles, volume
+from postgresagent import archiving, metrics, monitor, roles, volume
 from postgresagent.logs import log
 from postgresagent.server import ServerError
 
@@ -27,9 +28,11 @@ class Exporter:
         secret: Folder of the mounted Secret, which names the chat's database.
         data: PGDATA.
         server: PostgreSQL's programs.
+        sockets: Folder of the server's socket.
     """
 
-    def __init__(self, secret: Path, data: Path, server: Server) -> None:
+    def __init__(self, secret: Path, data: Path, server: Server, sockets: Path) -> None:
+        self._sockets = sockets
         self._secret = secret
         self._data = data
         self._server = server
@@ -46,7 +49,7 @@ class Exporter:
             refusing_writes: Whether the volume counts as full; None while it is not known.
         """
         refusing = None if refusing_writes is None else int(refusing_writes)
-        own = {"chatpostgres_refusing_writes": refusing, **self._volume()}
+        own = {"chatpostgres_refusing_writes": refusing, **self._volume(), **self._archive()}
         return metrics.page({**self._shared(now), **own})
 
     def _shared(self, now: float) -> Mapping[str, Any]:
@@ -68,6 +71,19 @@ class Exporter:
             return {"chatpostgres_up": 0}
         self._failed = None
         return {"chatpostgres_up": 1, **answer}
+
+    def _archive(self) -> dict[str, float]:
+        try:
+            found = archiving.look(self._data, self._sockets, time.time())
+        except OSError:
+            return {}
+        if found is None:
+            return {}
+        return {
+            "chatpostgres_archive_failing": int(found.failing),
+            "chatpostgres_archive_lag_seconds": found.lag_seconds,
+            "chatpostgres_archive_waiting_files": found.waiting,
+        }
 
     def _volume(self) -> dict[str, int]:
         try:

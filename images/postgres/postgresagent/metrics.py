@@ -81,6 +81,13 @@ METRICS = (
     Metric("chatpostgres_volume_free_bytes", "gauge", "Free bytes on the volume."),
     Metric("chatpostgres_volume_reserve_bytes", "gauge", "Free bytes below which PostgreSQL is made to refuse writes."),
     Metric("chatpostgres_refusing_writes", "gauge", "Whether writes are refused because the volume is full: 1 or 0."),
+    Metric("chatpostgres_archive_failing", "gauge", "Whether the last try to archive a WAL file failed: 1 or 0."),
+    Metric("chatpostgres_archive_waiting_files", "gauge", "WAL files that wait to be archived, 16 MiB each."),
+    Metric(
+        "chatpostgres_archive_lag_seconds",
+        "gauge",
+        "Age of the oldest complete WAL file that waits to be archived; 0 if none does.",
+    ),
     Metric("chatpostgres_in_recovery", "gauge", "Whether this instance is a replica, which takes no writes: 1 or 0."),
     Metric("chatpostgres_timeline", "gauge", "Timeline of the last checkpoint: it rises by 1 with each promotion."),
     Metric(

@@ -1,6 +1,6 @@
 """The commands.
 
-`run` is the repository host, `serve` lends the files of an instance of PostgreSQL to it, and `restore` makes the database
+`run` is the repository host, `serve` lends the files of an instance of PostgreSQL to it, and `restore` makes a database
 cluster from a repository, once.
 """
 
@@ -60,7 +60,7 @@ def run() -> int:
     )
     log("info", "serving", port=PORT)
     try:
-        _forever(lambda: (server.keep(), agent.round(dt.datetime.now(dt.UTC))))
+        _forever(server.keep, lambda: agent.round(dt.datetime.now(dt.UTC)))
     finally:
         agent.stop()
         server.stop()
@@ -77,18 +77,23 @@ def serve() -> int:
     return 0
 
 
-def _forever(step: Callable[[], object]) -> None:
+def _forever(*steps: Callable[[], None]) -> None:
+    failed = ""
     while True:
         try:
-            step()
+            for step in steps:
+                step()
+            failed = ""
         except OSError as error:
-            log("error", "round failed", error=str(error))
+            if str(error) != failed:
+                log("error", "round failed", error=str(error))
+            failed = str(error)
         time.sleep(ROUND_SECONDS)
 
 
 def main(arguments: list[str]) -> int:
     """Run one of the commands; returns the process's exit code."""
-    commands = {"run": run, "serve": serve, "restore": lambda: restore(os.environ)}
+    commands: dict[str, Callable[[], int]] = {"run": run, "serve": serve, "restore": lambda: restore(os.environ)}
     if len(arguments) != 1 or arguments[0] not in commands:
         sys.stderr.write("usage: python3 -m postgresbackup run | serve | restore\n")
         return 2

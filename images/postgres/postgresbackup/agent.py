@@ -72,7 +72,7 @@ class Agent:
         if self._worker is not None and self._worker.is_alive():
             return
         work = self._due(now)
-        self._note(overdue_since=schedule.overdue_since(now, work))
+        self._note(overdue_since=schedule.overdue_since(now, work), next_due=schedule.next_due(now, self._settings))
         ready = self._is_prepared and self.state.problem is None and self.state.settings_error is None
         if work is not None and ready and schedule.may_try(now, self._failures):
             self._note(phase=work.kind)
@@ -124,7 +124,7 @@ class Agent:
             self._note(looked_at=now, problem=self._told(error.problem))
             return
         except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
-            self._note(looked_at=now, problem=self._told(Problem(Code.FAILED, str(error))))
+            self._note(looked_at=now, problem=self._told(Problem(Code.OTHER, str(error))))
             return
         if self.state.problem is not None:
             log("info", "repository can be read again")
@@ -181,7 +181,9 @@ class Agent:
         except PgBackRestError as error:
             result = self._failed(work, error.problem, verify=verify)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            result = self._failed(work, Problem(Code.FAILED, str(error)), verify=verify)
+            result = self._failed(work, Problem(Code.OTHER, str(error)), verify=verify)
+        if work.request:
+            self._note(tried_request=work.request)
         runs = self.state.runs
         self._note(phase=IDLE, runs={**runs, (work.kind, result): runs.get((work.kind, result), 0) + 1})
         self._look_again = True

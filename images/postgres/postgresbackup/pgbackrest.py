@@ -88,7 +88,7 @@ class PgBackRest:
         done = subprocess.run([*program], input=raw, capture_output=True, timeout=READ_SECONDS, check=False)
         if done.returncode != 0:
             said = f"{name} cannot be decompressed: {done.stderr.decode(errors='replace').strip()}"
-            raise PgBackRestError(problems.Problem(problems.Code.FAILED, said))
+            raise PgBackRestError(problems.Problem(problems.Code.OTHER, said))
         target.write_bytes(done.stdout)
 
     def run(self, command: str, *arguments: str, seconds: float = WORK_SECONDS) -> bytes:

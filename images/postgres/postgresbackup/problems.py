@@ -16,11 +16,11 @@ class Code(StrEnum):
     ACCESS_DENIED = "access_denied"
     TLS = "tls"
     DATABASE_UNREACHABLE = "database_unreachable"
-    ARCHIVE_FAILING = "archive_failing"
+    ARCHIVE = "archive"
     WAL_MISSING = "wal_missing"
     OTHER_DATABASE = "other_database"
     BUSY = "busy"
-    FAILED = "failed"
+    OTHER = "other"
 
 
 REPOSITORY = frozenset({Code.WRONG_KEY, Code.UNREACHABLE, Code.FULL, Code.ACCESS_DENIED, Code.TLS})
@@ -34,7 +34,7 @@ _TEXTS = (
     (Code.WRONG_KEY, r"unable to flush|cipher header invalid|cipher.*pass|CryptoError"),
     (Code.WAL_MISSING, r"WAL segment .* (?:missing|not found)|unable to find WAL segment"),
     (Code.OTHER_DATABASE, r"stanza-upgrade|do not match the archive|does not match stanza|database system.?id"),
-    (Code.ARCHIVE_FAILING, r"was not archived before|archive_mode must be enabled"),
+    (Code.ARCHIVE, r"was not archived before|archive_mode must be enabled"),
 )
 
 _EXITS = {
@@ -44,8 +44,8 @@ _EXITS = {
     51: Code.OTHER_DATABASE,
     56: Code.DATABASE_UNREACHABLE,
     58: Code.OTHER_DATABASE,
-    82: Code.ARCHIVE_FAILING,
-    87: Code.ARCHIVE_FAILING,
+    82: Code.ARCHIVE,
+    87: Code.ARCHIVE,
     95: Code.WRONG_KEY,
     101: Code.UNREACHABLE,
     105: Code.ACCESS_DENIED,
@@ -78,7 +78,7 @@ def problem(exit_code: int, output: str) -> Problem:
     for code, pattern in _TEXTS:
         if re.search(pattern, said):
             return Problem(code, said)
-    code = _EXITS.get(exit_code, Code.FAILED)
+    code = _EXITS.get(exit_code, Code.OTHER)
     if code is Code.UNREACHABLE and _DATABASES.search(said):
         code = Code.DATABASE_UNREACHABLE
     return Problem(code, said)

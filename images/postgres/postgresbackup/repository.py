@@ -215,6 +215,9 @@ class Window:
     gaps: tuple[str, ...]
 
 
+NO_WINDOW = Window(None, None, ())
+
+
 def window(found: Repository, wal: Archive) -> Window:
     """Return the last stretch of time without a gap."""
     if not found.backups:

@@ -99,7 +99,7 @@ def _replay(decided: Plan, new: Path, environment: Mapping[str, str]) -> None:
         timeline, ended = recovery.promoted()
         if decided.target is None and not plan.reaches(ended, decided.newest_wal):
             raise CannotRestore(f"WAL ended at {ended}, before file {decided.newest_wal}: it is missing or damaged")
-        _own(recovery.server, environment)
+        _own(environment)
     finally:
         recovery.stop()
     log("info", "restored", backup=decided.backup.label, timeline=timeline, position=ended)
@@ -109,13 +109,13 @@ def _reason(output: str, decided: Plan) -> str:
     lines = [line.partition("FATAL:")[2].strip() for line in output.splitlines() if "FATAL:" in line]
     if any(ENDED_EARLY in line for line in lines):
         return (
-            f"restore.targetTime {decided.target} is not reached: a WAL file between backup {decided.backup.label} and it "
-            "is missing in the repository. Choose an earlier time, or one after the next backup"
+            f"restore.targetTime {decided.target} is not reached: a WAL file between it and backup "
+            f"{decided.backup.label} is missing in the repository. Choose an earlier time, or one after the next backup"
         )
     return f"PostgreSQL did not replay the WAL: {lines[-1] if lines else output[-500:].strip()}"
 
 
-def _own(server: Server, environment: Mapping[str, str]) -> None:
+def _own(environment: Mapping[str, str]) -> None:
     """Make the database cluster this chat's own: clients sync afresh, and its passwords are the only ones."""
     database = roles.desired(SECRET).database
     chat = Server({**environment, "PGHOST": str(SOCKETS), "PGUSER": "postgres", "PGDATABASE": database})
@@ -131,7 +131,8 @@ def _own(server: Server, environment: Mapping[str, str]) -> None:
         raise ServerError(done.stderr.strip())
 
 
-META_OWNER = "SELECT to_json((SELECT quote_ident(tableowner) FROM pg_tables WHERE schemaname = 'public' AND tablename = 'meta'))"
+META_OWNER = """SELECT to_json((SELECT quote_ident(tableowner) FROM pg_tables
+    WHERE schemaname = 'public' AND tablename = 'meta'))"""
 
 NEW_EPOCH = "UPDATE public.meta SET epoch = pg_catalog.gen_random_uuid()::text"
 """The source may get the same timeline one day, and nothing else distinguishes both (docs/decisions/0073)."""
@@ -150,9 +151,7 @@ class Recovery:
         self._environment = environment
         self._output = Path("/tmp/recovery.log")  # noqa: S108 - a volume of this pod alone
         self._process: subprocess.Popen[bytes] | None = None
-        self.server = Server(
-            {**environment, "PGHOST": str(SOCKETS), "PGUSER": "postgres", "PGDATABASE": "postgres"}
-        )
+        self.server = Server({**environment, "PGHOST": str(SOCKETS), "PGUSER": "postgres", "PGDATABASE": "postgres"})
 
     def run(self, target: object) -> bool:
         """Start it, and wait until it is promoted; returns False if it ended instead, as `log` says.

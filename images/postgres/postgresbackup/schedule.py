@@ -14,7 +14,7 @@ from cronsim import CronSim, CronSimError
 from postgresbackup.repository import FULL, INCREMENTAL, VERIFIED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from postgresbackup.repository import Repository
 
@@ -80,11 +80,8 @@ def settings(data: Mapping[str, Any]) -> Settings:
     """
     times = data.get("schedule") or {}
     for name in ("full", "incremental", "verify"):
-        if expression := times.get(name):
-            try:
-                CronSim(expression, dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
-            except (CronSimError, TypeError) as error:
-                raise InvalidSettings(f"schedule.{name}: {expression!r} are not five cron fields: {error}") from error
+        if times.get(name):
+            _check(f"schedule.{name}", times[name])
     return Settings(
         full=times.get("full") or "",
         incremental=times.get("incremental") or "",
@@ -94,8 +91,18 @@ def settings(data: Mapping[str, Any]) -> Settings:
     )
 
 
+def _check(field: str, expression: object) -> None:
+    try:
+        CronSim(str(expression), dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
+    except CronSimError as error:
+        raise InvalidSettings(f"{field}: {expression!r} is not five cron fields: {error}") from error
+
+
 def last(expression: str, now: dt.datetime) -> dt.datetime | None:
-    """Return the last time of a schedule that is not after `now`: "0 1 * * *" at 03:00 -> 01:00; None if there is none."""
+    """Return the last time of a schedule that is not after `now`; None if there is none.
+
+    "0 1 * * *" at 03:00 -> 01:00 of the same day.
+    """
     if not expression:
         return None
     # cronsim looks at whole minutes that are before the one it begins with.
@@ -116,31 +123,41 @@ def due(
             is not made up for.
         missing_wal: Whether WAL is missing since the newest backup, so that only another one can be restored from.
     """
-    newest, full = found.newest, found.newest_full
     if desired.suspended:
         return None
+    return next(_all_due(now, desired, found, started, missing_wal=missing_wal), None)
+
+
+def _all_due(
+    now: dt.datetime, desired: Settings, found: Repository, started: dt.datetime, *, missing_wal: bool
+) -> Iterator[Work]:
+    newest, full = found.newest, found.newest_full
+    request = "" if found.answered(desired.request) else desired.request
     if newest is None or full is None:
-        return Work(FULL, started, desired.request)
-    scheduled = last(desired.full, now)
-    if scheduled is not None and scheduled > full.started:
-        return Work(FULL, scheduled, "" if found.answered(desired.request) else desired.request)
-    if desired.request and not found.answered(desired.request):
-        return Work(INCREMENTAL, now, desired.request)
-    if missing_wal:
-        return Work(INCREMENTAL, now)
-    scheduled = last(desired.incremental, now)
-    if scheduled is not None and scheduled > newest.started:
-        return Work(INCREMENTAL, scheduled)
-    scheduled = last(desired.verify, now)
-    verified = verified_at(found)
-    if scheduled is not None and scheduled > (verified or found.backups[0].stopped):
-        return Work(VERIFY, scheduled)
-    return None
+        yield Work(FULL, started, request)
+        return
+    if (scheduled := last(desired.full, now)) is not None and scheduled > full.started:
+        yield Work(FULL, scheduled, request)
+    if request or missing_wal:
+        yield Work(INCREMENTAL, now, request)
+    if (scheduled := last(desired.incremental, now)) is not None and scheduled > newest.started:
+        yield Work(INCREMENTAL, scheduled)
+    verified = verified_at(found) or found.backups[0].stopped
+    if (scheduled := last(desired.verify, now)) is not None and scheduled > verified:
+        yield Work(VERIFY, scheduled)
+
+
+def next_due(now: dt.datetime, desired: Settings) -> dt.datetime | None:
+    """Return the next time of a backup in the schedule; None if there is none."""
+    following = (next(CronSim(one, now), None) for one in (desired.full, desired.incremental) if one)
+    return min(filter(None, following), default=None)
 
 
 def verified_at(found: Repository) -> dt.datetime | None:
     """Return when the repository was found to be whole last; None if it never was."""
-    times = [dt.datetime.fromisoformat(one.annotations[VERIFIED]) for one in found.backups if VERIFIED in one.annotations]
+    times = [
+        dt.datetime.fromisoformat(one.annotations[VERIFIED]) for one in found.backups if VERIFIED in one.annotations
+    ]
     return max(times, default=None)
 
 

@@ -48,7 +48,13 @@ class Server:
         if not self.is_running:
             if self._process is not None:
                 log("error", "pgbackrest server ended", code=self._process.returncode)
-            line = ["pgbackrest", "server", f"--config={self._config}", "--log-level-console=warn", "--log-level-file=off"]
+            line = [
+                "pgbackrest",
+                "server",
+                f"--config={self._config}",
+                "--log-level-console=warn",
+                "--log-level-file=off",
+            ]
             self._process = subprocess.Popen(line, env=dict(self._environment), stdin=subprocess.DEVNULL)
         elif self._process is not None and seen != self._seen:
             self._process.send_signal(signal.SIGHUP)

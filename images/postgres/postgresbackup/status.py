@@ -6,15 +6,19 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from postgresbackup.repository import NOTHING, Repository, Window
+from postgresbackup.repository import DIFFERENTIAL, FULL, INCREMENTAL, NO_WINDOW, NOTHING, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from postgresagent.volume import Space
     from postgresbackup.problems import Problem
+    from postgresbackup.repository import Window
 
 IDLE = "idle"
+
+NAMES = {FULL: "full", DIFFERENTIAL: "differential", INCREMENTAL: "incremental"}
+"""Of types of backups."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ class State:
         last_failure: Of a backup; None after one that succeeded.
         last_verify: None until the first one.
         overdue_since: When a backup that is overdue should have begun.
+        next_due: When the next backup of the schedule is due; None if there is none.
         request: The administrator's present one.
+        tried_request: The last one for which a backup has ended, well or not.
         runs: How often work has ended, by kind and result.
         volume: Space of the repository's volume; None for an object store.
     """
@@ -58,13 +64,15 @@ class State:
     looked_at: dt.datetime | None = None
     problem: Problem | None = None
     found: Repository = NOTHING
-    window: Window = Window(None, None, ())
+    window: Window = NO_WINDOW
     newest_commit: dt.datetime | None = None
     settings_error: str | None = None
     last_failure: Failure | None = None
     last_verify: Verified | None = None
     overdue_since: dt.datetime | None = None
+    next_due: dt.datetime | None = None
     request: str = ""
+    tried_request: str = ""
     runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     volume: Space | None = None
 
@@ -74,7 +82,7 @@ def status(state: State) -> dict[str, Any]:
     problem, failure, verified = state.problem, state.last_failure, state.last_verify
     oldest = state.window.oldest
     return {
-        "phase": "backup" if state.phase in {"full", "incr"} else state.phase,
+        "phase": "backup" if state.phase in NAMES else state.phase,
         "repository": {
             "reachable": state.looked_at is not None and problem is None,
             "error": "" if problem is None else problem.text,
@@ -84,7 +92,7 @@ def status(state: State) -> dict[str, Any]:
         "backups": [
             {
                 "label": one.label,
-                "type": one.type,
+                "type": NAMES.get(one.type, one.type),
                 "started": _said(one.started),
                 "stopped": _said(one.stopped),
                 "bytes": one.bytes,
@@ -101,9 +109,14 @@ def status(state: State) -> dict[str, Any]:
         and {"at": _said(failure.at), "text": failure.problem.text, "code": failure.problem.code},
         "last_verify": verified and {"at": _said(verified.at), "ok": verified.ok, "text": verified.text},
         "overdue_since": _said(state.overdue_since),
-        "answered_request": state.request if state.request and state.found.answered(state.request) else "",
+        "next_due": _said(state.next_due),
+        "answered_request": state.request if _is_answered(state) else "",
         "settings_error": state.settings_error,
     }
+
+
+def _is_answered(state: State) -> bool:
+    return bool(state.request) and (state.found.answered(state.request) or state.tried_request == state.request)
 
 
 def _said(time: dt.datetime | None) -> str | None:

@@ -1,0 +1,321 @@
+"""Backups and restores by the image's own containers, with a real pgBackRest, PostgreSQL, TLS and S3.
+
+The tests of this file follow one chat, and the chats that are restored from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from chatserver.storage.migrate import migrate
+from tests.support import s3
+from tests.support.background import background
+from tests.support.backups import KEY, Authority, Chat, closing
+from tests.support.cluster import until
+from tests.support.network import private_network
+from tests.support.postgresimage import unpacked
+from tests.support.volume import FILLING, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.s3 import Store
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+PATIENCE_SECONDS = 180
+
+VOLUME_MEBIBYTES = 384
+"""Of the repository: small enough to be filled."""
+
+EPOCH = "SELECT chat_epoch()"
+
+
+class World:
+    """The chats of this file."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self.folder, self.store, self.authority = folder, store, store.authority
+        self.first = Chat(folder, 1, self.authority)
+        # Its repository is an S3.
+        secrets = {"PGBACKREST_REPO1_S3_KEY": s3.ACCESS, "PGBACKREST_REPO1_S3_KEY_SECRET": s3.SECRET}
+        self.restored = Chat(folder, 2, self.authority, store.options("/chat-2"), {**secrets, **_key("another key")})
+        self.latest = Chat(folder, 3, self.authority)
+        self.chats = [self.first, self.restored, self.latest]
+
+
+def _key(text: str) -> dict[str, str]:
+    return {"PGBACKREST_REPO1_CIPHER_PASS": text}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The chats, of which the first one runs and has a full backup."""
+    # First: the private network leads to no mirror.
+    unpacked()
+    folder = tmp_path_factory.mktemp("backups")
+    folder.chmod(0o755)
+    s3.program(folder / "build.log")
+    with private_network(), s3.store(folder / "s3", "127.0.3.1", Authority()) as store:
+        made = World(folder, store)
+        volume = made.first.host.folder / "repository"
+        options = f"size={VOLUME_MEBIBYTES}m,mode=1777"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(volume)], check=True)
+        try:
+            with closing(*made.chats):
+                asyncio.run(_begin(made.first))
+                yield made
+        finally:
+            subprocess.run(["umount", str(volume)], check=True)
+
+
+async def _begin(chat: Chat) -> None:
+    chat.start_database()
+    chat.start_host()
+    await holds(lambda: chat.psql("SELECT 1") == "1", "PostgreSQL answers", chat)
+    await migrate(chat.dsn, wait_seconds=60)
+    connection = await chat.connect()
+    await connection.execute("CREATE TABLE ledger (n bigint PRIMARY KEY)")
+    await connection.close()
+    await has_backups(chat, 1)
+
+
+async def holds(condition: Callable[[], Any], what: str, chat: Chat) -> None:
+    """Wait until something observed is so."""
+
+    async def asked() -> bool:
+        return bool(await asyncio.to_thread(condition))
+
+    await until(asked, what, PATIENCE_SECONDS, otherwise=chat.described)
+
+
+async def has_backups(chat: Chat, count: int) -> list[dict[str, Any]]:
+    """Wait until a repository has so many backups."""
+    await holds(lambda: len(chat.status().get("backups", ())) >= count, f"{count} backups", chat)
+    return list(chat.status()["backups"])
+
+
+async def archived(chat: Chat) -> dict[str, Any]:
+    """Wait until all that has been committed is in the repository; returns the status."""
+    name = chat.psql("SELECT pg_walfile_name(pg_switch_wal())")
+    await holds(lambda: (chat.status().get("last_archived_wal") or "") >= name, f"{name} is archived", chat)
+    return chat.status()
+
+
+class Ledger:
+    """Inserts one after another, with the times between which each was committed."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self.sent: dict[int, dt.datetime] = {}
+        self.acknowledged: dict[int, dt.datetime] = {}
+
+    async def run(self) -> None:
+        """Insert until cancelled, or until the table is gone."""
+        connection = await self._chat.connect()
+        try:
+            number = 0
+            while True:
+                number += 1
+                self.sent[number] = dt.datetime.now(dt.UTC)
+                await connection.execute("INSERT INTO ledger VALUES ($1)", number)
+                self.acknowledged[number] = dt.datetime.now(dt.UTC)
+                await asyncio.sleep(0.002)
+        except asyncpg.UndefinedTableError:
+            return
+        finally:
+            connection.terminate()
+
+    def before(self, time: dt.datetime) -> set[int]:
+        """What was acknowledged up to a time."""
+        return {number for number, at in self.acknowledged.items() if at <= time}
+
+    def after(self, time: dt.datetime) -> set[int]:
+        """What was sent after a time."""
+        return {number for number, at in self.sent.items() if at > time}
+
+
+async def rows(chat: Chat) -> set[int]:
+    """The numbers in a chat's ledger."""
+    connection = await chat.connect()
+    try:
+        return {row[0] for row in await connection.fetch("SELECT n FROM ledger")}
+    finally:
+        await connection.close()
+
+
+async def test_a_chat_is_restored_to_the_second_before_its_messages_were_dropped(world: World) -> None:
+    source, restored = world.first, world.restored
+    source.write_settings(request="first")
+    backups = await has_backups(source, 2)
+    assert [one["type"] for one in backups] == ["full", "incremental"]
+    assert source.status()["answered_request"] == "first"
+    ledger = Ledger(source)
+    async with background(ledger.run()):
+        await until(_async(lambda: len(ledger.acknowledged) > 200), "there is load", PATIENCE_SECONDS)
+        target = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=2)
+        await until(_async(lambda: dt.datetime.now(dt.UTC) > target + dt.timedelta(seconds=1)), "the target", 30)
+        connection = await source.connect()
+        await connection.execute("DROP TABLE ledger")
+        epoch = await connection.fetchval(EPOCH)
+        await connection.close()
+    assert ledger.before(target)
+    assert ledger.after(target)
+    await archived(source)
+    restored.prepare_restore(source, target.isoformat().replace("+00:00", "Z"))
+    assert await asyncio.to_thread(restored.restore) == 0, restored.described()
+    restored.start_database()
+    await holds(lambda: restored.psql("SELECT 1") == "1", "the restored chat answers", restored)
+    found = await rows(restored)
+    assert not ledger.before(target) - found, "all that was acknowledged before the target is there"
+    assert not ledger.after(target) & found, "nothing from after the target is there"
+    assert restored.psql(EPOCH) != epoch, "clients sync afresh"
+
+
+def _async(condition: Callable[[], bool]) -> Callable[[], Any]:
+    async def asked() -> bool:
+        return condition()
+
+    return asked
+
+
+async def test_two_restores_and_their_source_have_different_epochs_on_equal_timelines(world: World) -> None:
+    source, latest = world.first, world.latest
+    await archived(source)
+    latest.prepare_restore(source)
+    assert await asyncio.to_thread(latest.restore) == 0, latest.described()
+    latest.start_database()
+    await holds(lambda: latest.psql("SELECT 1") == "1", "the restored chat answers", latest)
+    timeline = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+    assert latest.psql(timeline) == world.restored.psql(timeline)
+    assert len({chat.psql(EPOCH) for chat in world.chats}) == len(world.chats)
+    assert latest.psql("SELECT to_regclass('ledger') IS NULL") == "t", "it is the latest state"
+
+
+async def test_a_restored_chat_archives_to_its_own_repository_in_s3_and_leaves_its_source_alone(world: World) -> None:
+    source, restored = world.first, world.restored
+    before = _files(source)
+    restored.start_host()
+    backups = await has_backups(restored, 1)
+    assert backups[0]["type"] == "full"
+    status = await archived(restored)
+    assert status["last_archived_wal"].startswith("00000002")
+    assert status["repository"]["reachable"]
+    assert not [name for name in _files(source) - before if "/00000002" in name]
+    assert list((world.store.folder / "root" / s3.BUCKET / "chat-2" / "archive").rglob("00000002*"))
+
+
+def _files(chat: Chat) -> set[str]:
+    root = chat.host.folder / "repository"
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+async def test_an_s3_that_does_not_answer_is_reported_and_survived(world: World) -> None:
+    chat = world.restored
+    world.store.stop()
+    await holds(lambda: chat.status()["repository"]["code"] == "unreachable", "it is unreachable", chat)
+    assert not chat.status()["repository"]["reachable"]
+    world.store.start()
+    await holds(lambda: chat.status()["repository"]["reachable"], "it is reachable", chat)
+    await archived(chat)
+
+
+async def test_a_time_outside_of_the_window_names_the_window(world: World, tmp_path: Path) -> None:
+    source = world.first
+    chat = Chat(tmp_path, 4, world.authority)
+    status = await archived(source)
+    with closing(chat):
+        for target, word in (("2020-01-01T00:00:00Z", "too early"), ("2100-01-01T00:00:00Z", "too late")):
+            chat.prepare_restore(source, target)
+            assert await asyncio.to_thread(chat.restore) == 1
+            said = chat.log("restore").splitlines()[-1]
+            assert word in said
+            assert status["newest_archived"] in said
+        assert not (chat.database.folder / "volume" / "pgdata").exists()
+
+
+async def test_a_wrong_key_is_reported(world: World) -> None:
+    chat = world.first
+    chat.containers[-1].stop()
+    wrong = chat.start_host(**_key("a wrong key"))
+    await holds(lambda: chat.status().get("repository", {}).get("code") == "wrong_key", "the key is wrong", chat)
+    assert "a wrong key" not in chat.log("backup")
+    wrong.stop()
+    chat.start_host(**_key(KEY))
+    await holds(lambda: chat.status().get("repository", {}).get("reachable"), "the key is right", chat)
+    assert KEY not in chat.log("backup")
+
+
+async def test_a_full_repository_is_reported_and_survived(world: World) -> None:
+    chat = world.first
+    volume = chat.host.folder / "repository"
+    fill(volume, leave_mebibytes=0)
+    chat.write_settings(request="full")
+
+    def code() -> str:
+        return str((chat.status().get("last_backup_error") or {}).get("code"))
+
+    await holds(lambda: code() == "full", "the repository is full", chat)
+    (volume / FILLING).unlink()
+    await holds(lambda: chat.status()["answered_request"] == "full", "the backup is made", chat)
+    assert chat.status()["last_backup_error"] is None
+
+
+async def test_a_missing_wal_file_is_reported_and_ends_the_window(world: World, tmp_path: Path) -> None:
+    chat = world.first
+    first = await archived(chat)
+    chat.psql("CREATE TABLE IF NOT EXISTS later (n int)")
+    second = await archived(chat)
+    assert second["last_archived_wal"] > first["last_archived_wal"]
+    chat.psql("INSERT INTO later VALUES (1)")
+    third = await archived(chat)
+    folder = chat.host.folder / "repository" / "archive" / "chat"
+    (lost,) = folder.rglob(f"{second['last_archived_wal']}-*")
+    backups = len(third["backups"])
+    lost.unlink()
+    other = Chat(tmp_path, 5, world.authority)
+    with closing(other):
+        other.prepare_restore(chat, third["newest_archived"])
+        assert await asyncio.to_thread(other.restore) == 1
+        said = json.loads(other.log("restore").splitlines()[-1])["error"]
+        assert "is missing in the repository" in said
+    await holds(lambda: chat.status()["gaps"] == [second["last_archived_wal"]], "the gap is reported", chat)
+    # Another backup is made at once: from it on everything can be restored.
+    await has_backups(chat, backups + 1)
+    await holds(
+        lambda: (chat.status()["oldest_restorable"] or "") > third["newest_archived"], "the window is whole", chat
+    )
+
+
+async def test_a_damaged_backup_is_reported(world: World) -> None:
+    chat = world.first
+    backups = chat.status()["backups"]
+    folder = chat.host.folder / "repository" / "backup" / "chat" / backups[0]["label"]
+    (bundle, *_) = sorted(path for path in folder.rglob("*") if path.parent.name == "bundle")
+    with bundle.open("r+b") as file:
+        file.seek(bundle.stat().st_size // 2)
+        file.write(b"damaged" * 100)
+    chat.write_settings(schedule={"full": "", "incremental": "", "verify": "* * * * *"})
+    await holds(lambda: not (chat.status()["last_verify"] or {"ok": True})["ok"], "the damage is found", chat)
+    chat.write_settings()
+
+
+async def test_postgresql_shuts_down_in_time_while_the_archive_fails(world: World) -> None:
+    chat = world.latest
+    # Nobody listens at its repository host's address.
+    assert chat.status() == {}
+    chat.psql("CREATE TABLE unsent (n int)")
+    chat.psql("SELECT pg_switch_wal()")
+    server = next(one for one in chat.containers if one.log.name == "postgres.log")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        await asyncio.to_thread(server.stop, 60)
+    assert "database system is shut down" in chat.log("postgres")

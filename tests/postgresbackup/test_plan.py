@@ -1,0 +1,83 @@
+"""What a restore begins with, and what it says if it cannot reach its target."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from postgresbackup import plan, wal
+from postgresbackup.plan import CannotRestore, Wanted
+from tests.postgresbackup.test_repository import at, backup, made, segment
+from tests.postgresbackup.test_repository import wal as archived
+
+FOUND = made(backup("F1", "full", at(1), segment(2), segment(2)), backup("F2", "full", at(2), segment(4), segment(4)))
+WHOLE = archived(*(segment(number) for number in range(2, 8)))
+BROKEN = archived(segment(2), segment(3), segment(4), segment(6))
+NEWEST = at(3)
+
+
+def test_the_latest_state_comes_from_the_newest_backup() -> None:
+    found = plan.plan(Wanted(None, may_begin=True), FOUND, WHOLE, NEWEST)
+    assert (found.backup.label, found.target, found.newest_wal) == ("F2", None, segment(7))
+
+
+@pytest.mark.parametrize(
+    ("target", "label"),
+    [
+        (at(1, 30), "F1"),
+        (at(2) + dt.timedelta(seconds=10), "F1"),
+        (at(2) + dt.timedelta(seconds=11), "F2"),
+        (at(3), "F2"),
+    ],
+)
+def test_a_time_comes_from_the_last_backup_that_ended_before_it(target: dt.datetime, label: str) -> None:
+    found = plan.plan(Wanted(target, may_begin=True), FOUND, WHOLE, NEWEST)
+    assert found.backup.label == label
+    assert found.may_end_with_archive
+
+
+@pytest.mark.parametrize(("target", "word"), [(at(0), "too early"), (at(3, 1), "too late")])
+def test_a_time_outside_of_the_window_names_the_window(target: dt.datetime, word: str) -> None:
+    with pytest.raises(CannotRestore, match="from 2026-11-30T01:00:11Z to 2026-11-30T03:00:00Z") as raised:
+        plan.plan(Wanted(target, may_begin=True), FOUND, WHOLE, NEWEST)
+    assert word in str(raised.value)
+    assert plan.said(target) in str(raised.value)
+
+
+def test_the_end_of_the_archive_is_no_answer_where_wal_is_missing() -> None:
+    with pytest.raises(CannotRestore, match=segment(5)):
+        plan.plan(Wanted(None, may_begin=True), FOUND, BROKEN, NEWEST)
+    assert not plan.plan(Wanted(at(2, 30), may_begin=True), FOUND, BROKEN, NEWEST).may_end_with_archive
+    assert not plan.plan(Wanted(at(2, 30), may_begin=True), FOUND, WHOLE, None).may_end_with_archive
+
+
+def test_nothing_is_restored_from_nothing() -> None:
+    with pytest.raises(CannotRestore, match="has no backup"):
+        plan.plan(Wanted(None, may_begin=True), made(), WHOLE, NEWEST)
+
+
+def test_a_target_is_a_time_with_a_zone() -> None:
+    assert plan.wanted({"target_time": "", "begin": True}) == Wanted(None, may_begin=True)
+    assert plan.wanted({"target_time": "2026-11-30T01:00:00Z"}) == Wanted(at(1), may_begin=False)
+    for text in ("yesterday", "2026-11-30T01:00:00"):
+        with pytest.raises(CannotRestore, match=r"restore\.targetTime"):
+            plan.wanted({"target_time": text})
+
+
+def test_a_recovery_that_ends_before_the_newest_wal_is_none() -> None:
+    assert plan.reaches("0/7000100", segment(7))
+    assert plan.reaches("0/8000000", segment(7))
+    assert not plan.reaches("0/6FFFFFF", segment(7))
+    assert plan.reaches("0/1", None)
+
+
+def test_the_last_commit_is_found_in_wal() -> None:
+    head = "rmgr: Transaction len (rec/tot): 34/ 34, tx: 745, lsn: 0/01, prev 0/00, desc:"
+    lines = [
+        f"{head} COMMIT 2026-11-30 01:00:00.500000 UTC",
+        f"{head} COMMIT 2026-11-30 02:00:00 UTC; inval msgs: catcache 1",
+        f"{head} ABORT 2026-11-30 09:00:00 UTC",
+    ]
+    assert wal.last_commit("\n".join(lines)) == at(2)
+    assert wal.last_commit(lines[2]) is None

@@ -1,0 +1,100 @@
+"""What a repository host does next."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from postgresbackup import schedule
+from postgresbackup.repository import FULL, INCREMENTAL
+from postgresbackup.schedule import VERIFY, Failures, InvalidSettings, Settings, Work
+from tests.postgresbackup.test_repository import at, backup, made, segment
+
+NIGHTLY = Settings(full="0 1 * * 0", incremental="0 1 * * 1-6", verify="0 4 * * *")
+"""The 30th of November 2026 is a Monday."""
+
+SUNDAY = at(1) - dt.timedelta(days=1)
+
+
+def full(started: dt.datetime, **annotations: str) -> dict[str, Any]:
+    return backup("F", "full", started, segment(2), segment(2), **annotations)
+
+
+def incremental(started: dt.datetime, **annotations: str) -> dict[str, Any]:
+    return backup("I", "incr", started, segment(3), segment(3), **annotations)
+
+
+@pytest.mark.parametrize(
+    ("now", "backups", "expected"),
+    [
+        # The first one is not waited for.
+        (at(0, 30), [], Work(FULL, at(0))),
+        (at(0, 30), [full(SUNDAY, verified="2026-11-29T05:00:00+00:00")], None),
+        (at(1), [full(SUNDAY)], Work(INCREMENTAL, at(1))),
+        (at(1, 5), [full(SUNDAY), incremental(at(1))], Work(VERIFY, at(4) - dt.timedelta(days=1))),
+        (at(4), [full(SUNDAY), incremental(at(1), verified="2026-11-29T05:00:00+00:00")], Work(VERIFY, at(4))),
+        (at(4, 9), [full(SUNDAY), incremental(at(1), verified="2026-11-30T04:01:00+00:00")], None),
+        # A whole week was missed: one full backup makes up for all.
+        (at(2), [full(SUNDAY - dt.timedelta(days=7))], Work(FULL, SUNDAY)),
+    ],
+)
+def test_what_was_scheduled_last_is_due(now: dt.datetime, backups: list[dict[str, Any]], expected: Work | None) -> None:
+    assert schedule.due(now, NIGHTLY, made(*backups), at(0)) == expected
+
+
+def test_a_request_is_answered_once() -> None:
+    asked = Settings(request="abc")
+    assert schedule.due(at(2), asked, made(), at(0)) == Work(FULL, at(0), "abc")
+    assert schedule.due(at(2), asked, made(full(SUNDAY)), at(0)) == Work(INCREMENTAL, at(2), "abc")
+    assert schedule.due(at(2), asked, made(full(SUNDAY), incremental(at(1), request="abc")), at(0)) is None
+
+
+def test_missing_wal_makes_another_backup_due() -> None:
+    found = made(full(SUNDAY))
+    assert schedule.due(at(2), Settings(), found, at(0), missing_wal=True) == Work(INCREMENTAL, at(2))
+    assert schedule.due(at(2), Settings(), found, at(0)) is None
+
+
+def test_nothing_is_due_while_archiving_is_suspended() -> None:
+    assert schedule.due(at(2), Settings(suspended=True, full="* * * * *"), made(), at(0)) is None
+
+
+def test_the_last_time_may_be_now() -> None:
+    assert schedule.last("0 1 * * *", at(1)) == at(1)
+    assert schedule.last("0 1 * * *", at(0, 59)) == at(1) - dt.timedelta(days=1)
+    assert schedule.last("", at(1)) is None
+
+
+def test_the_next_time_is_that_of_either_kind() -> None:
+    assert schedule.next_due(at(1), NIGHTLY) == at(1) + dt.timedelta(days=1)
+    assert schedule.next_due(at(1), Settings()) is None
+
+
+def test_tries_are_spread_but_never_given_up() -> None:
+    assert schedule.may_try(at(1), Failures())
+    assert not schedule.may_try(at(1) + dt.timedelta(seconds=29), Failures(1, at(1)))
+    assert schedule.may_try(at(1) + dt.timedelta(seconds=30), Failures(1, at(1)))
+    assert not schedule.may_try(at(1, 14), Failures(1000, at(1)))
+    assert schedule.may_try(at(1, 15), Failures(1000, at(1)))
+
+
+def test_a_backup_is_overdue_after_two_hours() -> None:
+    work = Work(FULL, at(1))
+    assert schedule.overdue_since(at(2, 59), work) is None
+    assert schedule.overdue_since(at(3), work) == at(1)
+    assert schedule.overdue_since(at(9), Work(VERIFY, at(1))) is None
+    assert schedule.overdue_since(at(9), None) is None
+
+
+def test_settings_are_what_the_operator_renders() -> None:
+    data = {"schedule": {"full": "0 1 * * 0", "incremental": "", "verify": None}, "request": None, "suspended": True}
+    assert schedule.settings(data) == Settings(full="0 1 * * 0", suspended=True)
+    assert schedule.settings({}) == Settings()
+
+
+@pytest.mark.parametrize("expression", ["61 * * * *", "every day", "* * *", 5])
+def test_a_wrong_schedule_names_its_field(expression: object) -> None:
+    with pytest.raises(InvalidSettings, match=r"schedule\.verify"):
+        schedule.settings({"schedule": {"verify": expression}})
