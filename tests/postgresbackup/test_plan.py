@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from postgresbackup import plan, wal
-from postgresbackup.plan import CannotRestore, Wanted
+from postgresbackup.plan import CannotRestore, Request
 from tests.postgresbackup.test_repository import at, backup, made, segment
 from tests.postgresbackup.test_repository import wal as archived
 
@@ -18,7 +18,7 @@ NEWEST = at(3)
 
 
 def test_the_latest_state_comes_from_the_newest_backup() -> None:
-    found = plan.plan(Wanted(None, may_begin=True), FOUND, WHOLE, NEWEST)
+    found = plan.plan(Request(None, may_begin=True), FOUND, WHOLE, NEWEST)
     assert (found.backup.label, found.target, found.newest_wal) == ("F2", None, segment(7))
 
 
@@ -32,7 +32,7 @@ def test_the_latest_state_comes_from_the_newest_backup() -> None:
     ],
 )
 def test_a_time_comes_from_the_last_backup_that_ended_before_it(target: dt.datetime, label: str) -> None:
-    found = plan.plan(Wanted(target, may_begin=True), FOUND, WHOLE, NEWEST)
+    found = plan.plan(Request(target, may_begin=True), FOUND, WHOLE, NEWEST)
     assert found.backup.label == label
     assert found.may_end_with_archive
 
@@ -40,29 +40,29 @@ def test_a_time_comes_from_the_last_backup_that_ended_before_it(target: dt.datet
 @pytest.mark.parametrize(("target", "word"), [(at(0), "too early"), (at(3, 1), "too late")])
 def test_a_time_outside_of_the_window_names_the_window(target: dt.datetime, word: str) -> None:
     with pytest.raises(CannotRestore, match="from 2026-11-30T01:00:11Z to 2026-11-30T03:00:00Z") as raised:
-        plan.plan(Wanted(target, may_begin=True), FOUND, WHOLE, NEWEST)
+        plan.plan(Request(target, may_begin=True), FOUND, WHOLE, NEWEST)
     assert word in str(raised.value)
     assert plan.said(target) in str(raised.value)
 
 
 def test_the_end_of_the_archive_is_no_answer_where_wal_is_missing() -> None:
     with pytest.raises(CannotRestore, match=segment(5)):
-        plan.plan(Wanted(None, may_begin=True), FOUND, BROKEN, NEWEST)
-    assert not plan.plan(Wanted(at(2, 30), may_begin=True), FOUND, BROKEN, NEWEST).may_end_with_archive
-    assert not plan.plan(Wanted(at(2, 30), may_begin=True), FOUND, WHOLE, None).may_end_with_archive
+        plan.plan(Request(None, may_begin=True), FOUND, BROKEN, NEWEST)
+    assert not plan.plan(Request(at(2, 30), may_begin=True), FOUND, BROKEN, NEWEST).may_end_with_archive
+    assert not plan.plan(Request(at(2, 30), may_begin=True), FOUND, WHOLE, None).may_end_with_archive
 
 
 def test_nothing_is_restored_from_nothing() -> None:
     with pytest.raises(CannotRestore, match="has no backup"):
-        plan.plan(Wanted(None, may_begin=True), made(), WHOLE, NEWEST)
+        plan.plan(Request(None, may_begin=True), made(), WHOLE, NEWEST)
 
 
 def test_a_target_is_a_time_with_a_zone() -> None:
-    assert plan.wanted({"target_time": "", "begin": True}) == Wanted(None, may_begin=True)
-    assert plan.wanted({"target_time": "2026-11-30T01:00:00Z"}) == Wanted(at(1), may_begin=False)
+    assert plan.request({"target_time": "", "begin": True}) == Request(None, may_begin=True)
+    assert plan.request({"target_time": "2026-11-30T01:00:00Z"}) == Request(at(1), may_begin=False)
     for text in ("yesterday", "2026-11-30T01:00:00"):
         with pytest.raises(CannotRestore, match=r"restore\.targetTime"):
-            plan.wanted({"target_time": text})
+            plan.request({"target_time": text})
 
 
 def test_a_recovery_that_ends_before_the_newest_wal_is_none() -> None:

@@ -1,4 +1,4 @@
-"""How far archiving has come, by files of PostgreSQL and of the archive command: also while PostgreSQL does not run."""
+"""The state of archiving, by files of PostgreSQL and of the archive command: also while PostgreSQL does not run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def is_on(configuration: str) -> bool:
 
 
 def archiving(marked_at: Iterable[float], now: float, failed: str | None) -> Archiving:
-    """Return how far it has come: ([100.0, 130.0], 160.0, None) -> 2 files wait, 60 seconds.
+    """Return the state of archiving: ([100.0, 130.0], 160.0, None) -> 2 files wait, 60 seconds.
 
     Args:
         marked_at: Unix times of the marks.
@@ -58,7 +58,7 @@ def archiving(marked_at: Iterable[float], now: float, failed: str | None) -> Arc
 
 
 def look(data: Path, sockets: Path, now: float) -> Archiving | None:
-    """Return how far archiving has come; None where there is no database cluster.
+    """Return the state of archiving; None where there is no database cluster.
 
     Args:
         data: PGDATA.

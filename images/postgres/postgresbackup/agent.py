@@ -80,7 +80,7 @@ class Agent:
             self._worker.start()
 
     def stop(self) -> None:
-        """End the work; a backup goes on where it was when the next one begins."""
+        """End the work; the next backup takes over what was copied."""
         self._working.stop()
 
     def _note(self, **changes: Any) -> None:
@@ -121,10 +121,10 @@ class Agent:
                 self._note(newest_commit=commit)
                 self._commit_of = window.newest_wal
         except PgBackRestError as error:
-            self._note(looked_at=now, problem=self._told(error.problem))
+            self._note(looked_at=now, problem=self._reported(error.problem))
             return
         except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
-            self._note(looked_at=now, problem=self._told(Problem(Code.OTHER, str(error))))
+            self._note(looked_at=now, problem=self._reported(Problem(Code.OTHER, str(error))))
             return
         if self.state.problem is not None:
             log("info", "repository can be read again")
@@ -136,7 +136,7 @@ class Agent:
     def _space(self) -> volume.Space | None:
         return volume.look(self._volume) if self._volume.is_mount() else None
 
-    def _told(self, problem: Problem) -> Problem:
+    def _reported(self, problem: Problem) -> Problem:
         if self.state.problem != problem:
             log("warning", "repository cannot be read", code=problem.code, error=problem.text)
         return problem

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 READ_SECONDS = 120.0
 """Longest run of a command that only reads lists."""
 
+IO_TIMEOUT = "--io-timeout=15"
+"""Option of the same commands: for how many seconds a connection to a store is tried."""
+
 WORK_SECONDS = 24 * 3600.0
 """Longest run of any other: a full backup of a terabyte over a slow network ends within it."""
 
@@ -80,7 +83,7 @@ class PgBackRest:
             OSError: The target cannot be written.
         """
         name = wal.files[segment]
-        raw = self.run("repo-get", f"{ARCHIVES}/{name}", seconds=READ_SECONDS)
+        raw = self.run("repo-get", IO_TIMEOUT, f"{ARCHIVES}/{name}", seconds=READ_SECONDS)
         program = DECOMPRESSORS.get(name.rpartition(".")[2] if "." in name else "")
         if program is None:
             target.write_bytes(raw)
@@ -126,7 +129,7 @@ class PgBackRest:
                 os.killpg(process.pid, signal.SIGTERM)
 
     def _json(self, command: str, *arguments: str) -> Any:
-        return json.loads(self.run(command, *arguments, seconds=READ_SECONDS))
+        return json.loads(self.run(command, IO_TIMEOUT, *arguments, seconds=READ_SECONDS))
 
 
 LOG_OPTIONS = ("--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off")

@@ -20,7 +20,7 @@ class CannotRestore(Exception):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Request:
     """restore.json, which the operator renders.
 
     Attributes:
@@ -38,9 +38,9 @@ class Plan:
 
     Attributes:
         backup: With which to begin.
-        target: As in Wanted.
+        target: As in Request.
         newest_wal: The last WAL file of which the restore has to know.
-        may_end_with_archive: Whether all WAL there is may be less than what the target asks for: the last commit before
+        may_end_with_archive: Whether all WAL there is may end before the target: the last commit before
             the target is then the last one of all.
     """
 
@@ -50,8 +50,8 @@ class Plan:
     may_end_with_archive: bool
 
 
-def wanted(data: Mapping[str, Any]) -> Wanted:
-    """Return what restore.json asks for.
+def request(data: Mapping[str, Any]) -> Request:
+    """Return the request in restore.json.
 
     Raises:
         CannotRestore: A field is wrong.
@@ -63,10 +63,10 @@ def wanted(data: Mapping[str, Any]) -> Wanted:
         raise CannotRestore(f"restore.targetTime {text!r} is no time such as 2026-11-30T10:15:00Z") from error
     if target is not None and target.tzinfo is None:
         raise CannotRestore(f"restore.targetTime {text!r} has no time zone: end it with Z for UTC")
-    return Wanted(target, bool(data.get("begin")))
+    return Request(target, bool(data.get("begin")))
 
 
-def plan(desired: Wanted, found: Repository, wal: Archive, newest_commit: dt.datetime | None) -> Plan:
+def plan(desired: Request, found: Repository, wal: Archive, newest_commit: dt.datetime | None) -> Plan:
     """Return the plan of a restore.
 
     Args:

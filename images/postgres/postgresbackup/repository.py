@@ -185,7 +185,7 @@ def named(timeline: str, place: int) -> str:
 def gaps(found: Archive, first: str) -> list[str]:
     """Return the first name of each run of WAL files that are missing after another one.
 
-    A timeline goes on where the one before it ended, so that a place counts once, on whichever timeline.
+    A timeline begins where the one before it ended, so that a place counts once, on whichever timeline.
     What comes after the newest file is not missing: it is not archived yet.
     """
     places = sorted({number(one) for one in found.segments if number(one) >= number(first)})

@@ -1,6 +1,6 @@
 """Makes a database cluster from a repository: copies a backup, replays WAL up to a time, and makes it one of its own.
 
-All happens in a folder beside PGDATA, which the entrypoint moves into place: a restore that fails is begun anew.
+All happens in a folder beside PGDATA, which the entrypoint moves into place: a restore that fails begins again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def restore(environment: Mapping[str, str]) -> int:
     except PgBackRestError as error:
         return _failed(f"the repository of the backup: {error.problem.code}: {error}")
     except (ServerError, roles.SecretIncomplete, OSError, ValueError, subprocess.SubprocessError) as error:
-        return _failed(f"the restore failed and is begun anew: {error}")
+        return _failed(f"the restore failed and begins again: {error}")
     return 0
 
 
@@ -65,7 +65,7 @@ def _failed(text: str) -> int:
 
 
 def _restore(environment: Mapping[str, str]) -> None:
-    desired = plan.wanted(json.loads((MOUNTED / "restore.json").read_text(encoding="utf-8")))
+    desired = plan.request(json.loads((MOUNTED / "restore.json").read_text(encoding="utf-8")))
     if not desired.may_begin:
         raise CannotRestore(
             "this chat had a database, and its volume is empty: restoring the source again would lose what came since. "

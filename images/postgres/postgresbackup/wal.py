@@ -48,7 +48,7 @@ def newest_commit(programs: PgBackRest, wal: Archive) -> dt.datetime | None:
 
 
 def _records(path: Path) -> str:
-    # It ends with an error where a record goes on in the next file.
+    # It ends with an error where a record continues in the next file.
     done = subprocess.run(
         ["pg_waldump", "--rmgr=Transaction", str(path)],
         env={**os.environ, "TZ": "UTC"}, capture_output=True, text=True, timeout=SECONDS, check=False,
