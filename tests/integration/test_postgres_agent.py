@@ -128,6 +128,7 @@ def test_parameters_are_taken_over_in_place_unless_they_are_wrong(pod: Pod) -> N
         "configuration": revision,
         "refused": None,
         "volume_full": False,
+        "archive": None,
         "member": None,
     }
     assert pod.postgres.sql("SHOW work_mem") == "5MB"
@@ -186,7 +187,8 @@ def test_a_server_that_is_away_is_waited_for(pod: Pod) -> None:
     pod.mount_parameters()
     pod.postgres.stop()
     pod.round()
-    nothing = {"credentials": None, "configuration": None, "refused": None, "volume_full": None, "member": None}
+    applied = ("credentials", "configuration", "refused", "volume_full", "archive", "member")
+    nothing = dict.fromkeys(applied)
     assert pod.agent.status() == nothing
     assert not pod.accepted.exists(), "while the server starts, the file is the entrypoint's"
     pod.postgres.start()

@@ -222,6 +222,7 @@ def test_without_postgresql_the_volume_is_still_reported(pod: Pod) -> None:
         "chatpostgres_up",
         "chatpostgres_refusing_writes",
         *(f"chatpostgres_volume_{what}_bytes" for what in ("size", "free", "reserve")),
+        *(f"chatpostgres_archive_{what}" for what in ("failing", "lag_seconds", "waiting_files")),
     }
     assert check("metrics", pod.page()) == ""
     pod.postgres.start()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from postgresagent.volume import Space
 from postgresbackup import problems
-from postgresbackup.problems import Code
+from postgresbackup.problems import Code, Problem
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,14 @@ def test_an_error_is_one_line_with_its_hints_and_without_the_rest() -> None:
 )
 def test_the_trouble_of_a_listing_has_a_code(said: str, expected: Code) -> None:
     assert problems.trouble(said).code is expected
+
+
+def test_wal_that_is_not_archived_for_want_of_room_is_a_full_repository() -> None:
+    late, full = Problem(Code.ARCHIVE, "late"), Space(size=1024**3, free=0)
+    assert problems.explained(late, full).code is Code.FULL
+    assert problems.explained(late, Space(size=1024**3, free=1024**3)) == late
+    assert problems.explained(late, None) == late
+    assert problems.explained(Problem(Code.BUSY, ""), full).code is Code.BUSY
 
 
 def test_damage_is_what_verify_says() -> None:

@@ -179,7 +179,7 @@ class Agent:
             self._verify(whole=verify)
             result = "ok"
         except PgBackRestError as error:
-            result = self._failed(work, error.problem, verify=verify)
+            result = self._failed(work, problems.explained(error.problem, self._space()), verify=verify)
         except (OSError, ValueError, KeyError, TypeError) as error:
             result = self._failed(work, Problem(Code.OTHER, str(error)), verify=verify)
         if work.request:

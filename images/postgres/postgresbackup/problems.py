@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from postgresagent.volume import Space
 
 
 class Code(StrEnum):
@@ -82,6 +85,22 @@ def problem(exit_code: int, output: str) -> Problem:
     if code is Code.UNREACHABLE and _DATABASES.search(said):
         code = Code.DATABASE_UNREACHABLE
     return Problem(code, said)
+
+
+FULL_BYTES = 64 * 1024**2
+"""Free bytes of a repository's volume below which WAL is not archived for want of room: four files of WAL."""
+
+
+def explained(found: Problem, space: Space | None) -> Problem:
+    """Return the cause of a problem: a backup that waits for WAL does not see why it is not archived.
+
+    Args:
+        found: The problem.
+        space: Of the repository's volume; None for an object store.
+    """
+    if found.code is Code.ARCHIVE and space is not None and space.free < FULL_BYTES:
+        return Problem(Code.FULL, f"the repository's volume has {space.free} free bytes: {found.text}")
+    return found
 
 
 def text(output: str) -> str:
