@@ -13,6 +13,7 @@ from chatoperator import metrics as operator_metrics
 from chatserver.metrics import Metrics
 from chatserver.probe.metrics import ProbeMetrics
 from postgresagent.metrics import METRICS
+from postgresbackup.metrics import METRICS as BACKUP_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -119,6 +120,7 @@ COMPONENTS = (
     Component("chatserver", "Port 9090 of each chatserver, `/metrics`.", lambda: of_registry(Metrics().registry)),
     Component("operator", "Port 9090 of the operator, `/metrics`.", lambda: of_registry(operator_metrics.REGISTRY)),
     Component("PostgreSQL", "Port 8010 of the agent beside PostgreSQL, `/metrics`.", lambda: METRICS),
+    Component("backup", "Port 9188 of the repository host, `/metrics`.", lambda: BACKUP_METRICS),
     Component("probe", "Port 9090 of the probe, `/metrics`.", lambda: of_registry(ProbeMetrics().registry)),
     Component("Every Python process", "On the pages of chatservers, of the operator and of the probe.", _standard),
 )

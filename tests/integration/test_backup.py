@@ -18,7 +18,7 @@ import pytest
 from chatserver.storage.migrate import migrate
 from tests.support import s3
 from tests.support.background import background
-from tests.support.backups import KEY, Authority, Chat, closing
+from tests.support.backups import KEY, Authority, Chat, closing, write_private
 from tests.support.cluster import until
 from tests.support.network import private_network
 from tests.support.postgresimage import unpacked
@@ -192,6 +192,11 @@ async def test_two_restores_and_their_source_have_different_epochs_on_equal_time
     source, latest = world.first, world.latest
     await archived(source)
     latest.prepare_restore(source)
+    # A first try is killed while it copies or replays.
+    interrupted = latest.start_restore()
+    await holds(lambda: (latest.data.parent / "pgdata.new" / "PG_VERSION").exists(), "the restore copies", latest)
+    interrupted.kill()
+    assert not latest.data.exists()
     assert await asyncio.to_thread(latest.restore) == 0, latest.described()
     latest.start_database()
     await holds(lambda: latest.psql("SELECT 1") == "1", "the restored chat answers", latest)
@@ -229,18 +234,49 @@ async def test_an_s3_that_does_not_answer_is_reported_and_survived(world: World)
     await archived(chat)
 
 
-async def test_a_time_outside_of_the_window_names_the_window(world: World, tmp_path: Path) -> None:
+async def test_a_restore_that_is_refused_says_why_and_leaves_nothing(world: World, tmp_path: Path) -> None:
     source = world.first
     chat = Chat(tmp_path, 4, world.authority)
     status = await archived(source)
+
+    async def refusal() -> str:
+        assert await asyncio.to_thread(chat.restore) == 1
+        assert not chat.data.exists()
+        return str(json.loads(chat.log("restore").splitlines()[-1])["error"])
+
     with closing(chat):
         for target, word in (("2020-01-01T00:00:00Z", "too early"), ("2100-01-01T00:00:00Z", "too late")):
             chat.prepare_restore(source, target)
-            assert await asyncio.to_thread(chat.restore) == 1
-            said = chat.log("restore").splitlines()[-1]
+            said = await refusal()
             assert word in said
             assert status["newest_archived"] in said
-        assert not (chat.database.folder / "volume" / "pgdata").exists()
+        chat.prepare_restore(source, begin=False)
+        assert "its volume is empty" in await refusal()
+        # The certificate of another chat opens no repository.
+        chat.prepare_restore(source)
+        write_private(chat.database, "restore-tls", world.authority.files(chat.name))
+        assert "access_denied" in await refusal()
+
+
+async def test_a_backup_that_is_interrupted_is_made_again(world: World) -> None:
+    chat = world.first
+    chat.write_settings(request="interrupted")
+    await holds(lambda: chat.status().get("phase") == "backup", "a backup runs", chat)
+    chat.containers[-1].kill()
+    chat.start_host()
+    await holds(lambda: chat.status().get("answered_request") == "interrupted", "it is made again", chat)
+    assert chat.status()["last_backup_error"] is None
+
+
+async def test_renewed_certificates_are_used_without_a_restart(world: World) -> None:
+    chat = world.first
+    chat.write_certificates()
+
+    def reloaded() -> bool:
+        return all("reads its configuration again" in chat.log(name) for name in ("backup-server", "backup"))
+
+    await holds(reloaded, "both sides read it", chat)
+    await archived(chat)
 
 
 async def test_a_wrong_key_is_reported(world: World) -> None:

@@ -95,9 +95,7 @@ class Chat:
         user_id = FIRST_USER_ID + self.number
         self.database = Pod(self.folder / f"{self.name}-database", user_id)
         self.host = Pod(self.folder / f"{self.name}-backup", user_id)
-        certificate = self.authority.files(self.name, self.address, self.host_address)
-        for pod in (self.database, self.host):
-            write_private(pod, "backup-tls", certificate)
+        self.write_certificates()
         self.database.write("database", SECRET)
         self.configure()
         self.write_settings()
@@ -113,6 +111,16 @@ class Chat:
     @property
     def host_address(self) -> str:
         return f"127.0.2.{self.number}"
+
+    @property
+    def data(self) -> Path:
+        return self.database.folder / "volume" / "pgdata"
+
+    def write_certificates(self) -> None:
+        """Mount a new certificate in all pods."""
+        certificate = self.authority.files(self.name, self.address, self.host_address)
+        for pod in (self.database, self.host):
+            write_private(pod, "backup-tls", certificate)
 
     def configure(self, **parameters: str) -> None:
         """Write the configurations of PostgreSQL and of pgBackRest."""
@@ -213,8 +221,14 @@ class Chat:
     async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
         return await asyncpg.connect(self.dsn(), timeout=5, command_timeout=30)
 
-    def prepare_restore(self, source: Chat, target_time: str = "") -> None:
-        """Mount what a restore from the repository host of another chat needs."""
+    def prepare_restore(self, source: Chat, target_time: str = "", *, begin: bool = True) -> None:
+        """Mount what a restore from the repository host of another chat needs.
+
+        Args:
+            source: The other chat.
+            target_time: As in restore.json.
+            begin: Likewise.
+        """
         options = {
             **COMMON,
             "repo1-host": source.host_address,
@@ -224,13 +238,17 @@ class Chat:
             "repo1-host-config": f"/{MOUNTED['backup']}/pgbackrest.conf",
         }
         text = section("global", options) + section("chat", {"pg1-path": f"{DATA}.new"})
-        settings = json.dumps({"target_time": target_time, "begin": True})
+        settings = json.dumps({"target_time": target_time, "begin": begin})
         self.database.write("restore", {"pgbackrest.conf": text, "restore.json": settings})
         write_private(self.database, "restore-tls", self.authority.files(source.name))
 
+    def start_restore(self) -> Container:
+        """Start the init container."""
+        return self._run(self.database, "restore")
+
     def restore(self, seconds: float = 120) -> int:
         """Run the init container to its end; returns its exit code."""
-        return self._run(self.database, "restore").process.wait(seconds)
+        return self.start_restore().process.wait(seconds)
 
     def log(self, name: str) -> str:
         """What a container has printed."""

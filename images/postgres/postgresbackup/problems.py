@@ -88,7 +88,7 @@ def problem(exit_code: int, output: str) -> Problem:
 
 
 FULL_BYTES = 64 * 1024**2
-"""Free bytes of a repository's volume below which WAL is not archived for want of room: four files of WAL."""
+"""Free bytes of a repository's volume below which WAL may not be archived because of it: four files of WAL."""
 
 
 def explained(found: Problem, space: Space | None) -> Problem:
