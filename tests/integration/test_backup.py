@@ -106,7 +106,13 @@ async def has_backups(chat: Chat, count: int) -> list[dict[str, Any]]:
 
 async def archived(chat: Chat) -> dict[str, Any]:
     """Wait until all that has been committed is in the repository; returns the status."""
-    name = chat.psql("SELECT pg_walfile_name(pg_switch_wal())")
+    return await archived_by(chat.psql, chat)
+
+
+async def archived_by(psql: Callable[[str], str], chat: Chat) -> dict[str, Any]:
+    """The same, where the leader is one of several instances."""
+    name = psql("SELECT pg_walfile_name(pg_switch_wal())")
+    assert name
     await holds(lambda: (chat.status().get("last_archived_wal") or "") >= name, f"{name} is archived", chat)
     return chat.status()
 
@@ -194,7 +200,7 @@ async def test_two_restores_and_their_source_have_different_epochs_on_equal_time
     latest.prepare_restore(source)
     # A first try is killed while it copies or replays.
     interrupted = latest.start_restore()
-    await holds(lambda: (latest.data.parent / "pgdata.new" / "PG_VERSION").exists(), "the restore copies", latest)
+    await holds((latest.data.parent / "pgdata.new" / "PG_VERSION").exists, "the restore copies", latest)
     interrupted.kill()
     assert not latest.data.exists()
     assert await asyncio.to_thread(latest.restore) == 0, latest.described()

@@ -67,9 +67,23 @@ COMMON = {
     "log-level-file": "off",
     "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of each pod alone
     "compress-type": "zst",
+    "io-timeout": "10",
 }
 
 POSIX = {"repo1-type": "posix", "repo1-path": "/repository"}
+
+
+def lender(prefix: str, address: str) -> dict[str, str]:
+    """Options of the repository host for one instance of PostgreSQL."""
+    return {
+        f"{prefix}-host": address,
+        f"{prefix}-host-type": "tls",
+        f"{prefix}-host-port": str(TLS_PORT),
+        **tls(f"{prefix}-host"),
+        f"{prefix}-host-config": f"/{MOUNTED['backup']}/client.conf",
+        f"{prefix}-path": DATA,
+        f"{prefix}-socket-path": "/var/run/postgresql",
+    }
 
 
 @dataclass
@@ -130,17 +144,20 @@ class Chat:
         self.database.write("backup", {"client.conf": self.client()})
         self.host.write("backup", {"pgbackrest.conf": self.host_configuration()})
 
-    def client(self) -> str:
-        """client.conf, of the pods of PostgreSQL."""
+    def client(self, address: str = "") -> str:
+        """client.conf, of the pods of PostgreSQL.
+
+        Args:
+            address: Of the pod; this chat's only one otherwise.
+        """
         options = {
             **COMMON,
-            "io-timeout": "10",
             "repo1-host": self.host_address,
             "repo1-host-type": "tls",
             "repo1-host-port": str(TLS_PORT),
             **tls("repo1-host"),
             "repo1-host-config": f"/{MOUNTED['backup']}/pgbackrest.conf",
-            "tls-server-address": self.address,
+            "tls-server-address": address or self.address,
             "tls-server-port": str(TLS_PORT),
             **tls("tls-server"),
             "tls-server-auth": f"{self.name}=chat",
@@ -149,8 +166,12 @@ class Chat:
             "chat", {"pg1-path": DATA, "pg1-socket-path": "/var/run/postgresql"}
         )
 
-    def host_configuration(self) -> str:
-        """pgbackrest.conf, of the repository host."""
+    def host_configuration(self, *instances: str) -> str:
+        """pgbackrest.conf, of the repository host.
+
+        Args:
+            instances: Addresses of the instances of PostgreSQL; this chat's only one otherwise.
+        """
         options = {
             **COMMON,
             **self.repository,
@@ -167,16 +188,10 @@ class Chat:
             **tls("tls-server"),
             "tls-server-auth": f"{self.name}=chat",
         }
-        instance = {
-            "pg1-host": self.address,
-            "pg1-host-type": "tls",
-            "pg1-host-port": str(TLS_PORT),
-            **tls("pg1-host"),
-            "pg1-host-config": f"/{MOUNTED['backup']}/client.conf",
-            "pg1-path": DATA,
-            "pg1-socket-path": "/var/run/postgresql",
-        }
-        return section("global", options) + section("chat", instance)
+        lent: dict[str, str] = {}
+        for number, address in enumerate(instances or [self.address], 1):
+            lent |= lender(f"pg{number}", address)
+        return section("global", options) + section("chat", lent)
 
     def write_settings(self, **settings: Any) -> None:
         """Write backup.json."""

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from postgresbackup.problems import Problem
 
-READ_SECONDS = 120.0
+READ_SECONDS = 60.0
 """Longest run of a command that only reads lists."""
 
-IO_TIMEOUT = "--io-timeout=15"
-"""Option of the same commands: for how many seconds a connection to a store is tried."""
+IO_TIMEOUT = "--io-timeout=5"
+"""Option of the same commands: for how many seconds a connection to a store is tried. `info` tries nine times."""
 
 WORK_SECONDS = 24 * 3600.0
 """Longest run of any other: a full backup of a terabyte over a slow network ends within it."""
@@ -112,9 +112,8 @@ class PgBackRest:
         try:
             printed, said = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
-            self.stop()
-            process.communicate()
-            text = f"pgbackrest {command} was ended after {seconds:.0f} s"
+            _end(process)
+            text = f"no answer within {seconds:.0f} s: pgbackrest {command} was ended"
             raise PgBackRestError(problems.Problem(problems.Code.UNREACHABLE, text)) from error
         finally:
             self._running = None
@@ -131,6 +130,19 @@ class PgBackRest:
     def _json(self, command: str, *arguments: str) -> Any:
         return json.loads(self.run(command, IO_TIMEOUT, *arguments, seconds=READ_SECONDS))
 
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command that takes too long, with the processes that it has begun."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=END_SECONDS)
+            return
+
+
+END_SECONDS = 5.0
+"""Longest wait for a command that was told to end; then it is killed."""
 
 LOG_OPTIONS = ("--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off")
 """Standard output is a command's answer alone."""

@@ -1,0 +1,100 @@
+"""Backups of several instances that Patroni runs: from a standby, and through a failover."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatserver.storage.migrate import migrate
+from tests.integration.test_backup import archived_by, has_backups, holds
+from tests.support.apiserver import running
+from tests.support.backups import Authority, Chat, closing, write_private
+from tests.support.network import private_network
+from tests.support.postgresimage import unpacked
+from tests.support.quorum import instances
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.quorum import Instances
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+MANIFEST = "backup.manifest"
+
+
+async def test_backups_come_from_a_standby_and_survive_a_failover(tmp_path: Path) -> None:
+    # First: the private network leads to no mirror.
+    unpacked()
+    await asyncio.to_thread(tmp_path.chmod, 0o755)
+    with private_network(), running() as api, instances(api, tmp_path / "instances") as made:
+        chat, restored = (Chat(tmp_path, number, Authority()) for number in (1, 2))
+        restored.authority = chat.authority
+        with closing(chat, restored):
+            await _begin(made, chat)
+            await _fails_over_and_is_restored(made, chat, restored)
+
+
+async def _begin(made: Instances, chat: Chat) -> None:
+    """Become two instances, and have a first backup."""
+    for number in (1, 2):
+        one = made.add(number)
+        one.pod.write("postgres", {"postgresql.conf": "archive_mode = 'on'\narchive_timeout = '60'\n", "revision": "a"})
+        write_private(one.pod, "backup-tls", chat.authority.files(chat.name, one.address))
+        one.pod.write("backup", {"client.conf": chat.client(one.address)})
+        chat.containers.append(one.pod.run("backup-server", "backup-server"))
+    made.all[1].pod.write("postgres", {"begin": "true"})
+    made.start(1)
+    await holds(lambda: made.leader() is made.all[1], "instance 1 leads", chat)
+    made.all[1].pod.write("postgres", {"begin": "false"})
+    made.start(2)
+    await holds(lambda: made.synchronous() == {made.all[2].name}, "instance 2 replicates", chat)
+    await migrate(made.dsn, wait_seconds=60)
+    addresses = [one.address for one in made.all.values()]
+    chat.host.write("backup", {"pgbackrest.conf": chat.host_configuration(*addresses)})
+    chat.start_host()
+    (first,) = await has_backups(chat, 1)
+    assert _is_from_a_standby(chat, first["label"])
+
+
+def _is_from_a_standby(chat: Chat, label: str) -> bool:
+    """Whether pgBackRest says so in a backup's manifest, which is encrypted."""
+    config = "--config=/etc/chatcluster/backup/pgbackrest.conf"
+    command = ("pgbackrest", config, "--stanza=chat", "repo-get", f"backup/chat/{label}/{MANIFEST}")
+    done = chat.host.execute(*command, **chat.environment)
+    assert done.returncode == 0, done.stderr
+    return "option-backup-standby=true" in done.stdout
+
+
+async def _fails_over_and_is_restored(made: Instances, chat: Chat, restored: Chat) -> None:
+    old = made.all[1]
+    await archived_by(old.psql, chat)
+    old.kill()
+    new = made.all[2]
+    await holds(lambda: made.leader() is new, "instance 2 leads", chat)
+    # Alone it acknowledges nothing, until the old leader replicates.
+    made.start(1)
+    await holds(lambda: made.synchronous() == {old.name}, "instance 1 replicates", chat)
+    connection = await made.connect()
+    await connection.execute("CREATE TABLE later (n int)")
+    epoch = await connection.fetchval("SELECT chat_epoch()")
+    connection.terminate()
+    await archived_by(new.psql, chat)
+    chat.write_settings(request="after the failover")
+    await holds(lambda: chat.status().get("answered_request") == "after the failover", "it is backed up", chat)
+    status = chat.status()
+    assert status["last_backup_error"] is None
+    assert int(status["last_archived_wal"][:8], 16) > 1
+    assert _is_from_a_standby(chat, status["backups"][-1]["label"])
+    restored.prepare_restore(chat)
+    assert await asyncio.to_thread(restored.restore) == 0, restored.described()
+    restored.start_database()
+    await holds(lambda: restored.psql("SELECT count(*) FROM later") == "0", "the restored chat has all", restored)
+    assert restored.psql("SELECT chat_epoch()") != epoch
+    assert _leaves_no_trace_of_patroni(restored)
+
+
+def _leaves_no_trace_of_patroni(restored: Chat) -> bool:
+    return not any((restored.data / name).exists() for name in ("patroni.dynamic.json", "standby.signal"))
