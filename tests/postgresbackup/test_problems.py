@@ -49,6 +49,7 @@ def test_an_error_is_one_line_with_its_hints_and_without_the_rest() -> None:
         ("[CryptoError] unable to load info file '/r/archive.info'", Code.WRONG_KEY),
         ("[HostConnectError] unable to connect to 's3:443': [110] Connection timed out", Code.UNREACHABLE),
         ("[FileOpenError] unable to open file '/repository/x': [13] Permission denied", Code.ACCESS_DENIED),
+        ("[FormatError] unable to load info file '/r/archive.info': \x88 found outside of section", Code.WRONG_KEY),
         ("something new", Code.OTHER),
     ],
 )

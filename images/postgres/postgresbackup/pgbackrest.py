@@ -128,7 +128,9 @@ class PgBackRest:
                 os.killpg(process.pid, signal.SIGTERM)
 
     def _json(self, command: str, *arguments: str) -> Any:
-        return json.loads(self.run(command, IO_TIMEOUT, *arguments, seconds=READ_SECONDS))
+        answer = self.run(command, IO_TIMEOUT, *arguments, seconds=READ_SECONDS)
+        # What was decrypted with a wrong key may be in an error.
+        return json.loads(answer.decode(errors="replace"), strict=False)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

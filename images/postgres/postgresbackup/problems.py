@@ -26,6 +26,9 @@ class Code(StrEnum):
     OTHER = "other"
 
 
+UNDECRYPTED = "the repository's files cannot be decrypted with the key that the repository host has"
+"""Instead of pgBackRest's error, which may contain what a wrong key made of a file."""
+
 REPOSITORY = frozenset({Code.WRONG_KEY, Code.UNREACHABLE, Code.FULL, Code.ACCESS_DENIED, Code.TLS})
 """Codes that are about the repository, and not about a database."""
 
@@ -34,7 +37,12 @@ _TEXTS = (
     (Code.FULL, r"No space left on device|Disk quota exceeded|QuotaExceeded|StorageFull|InsufficientStorage|\b507\b"),
     (Code.TLS, r"certificate|TLS error|unable to find hostname .* in certificate|private key"),
     (Code.ACCESS_DENIED, r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|\b40[13] \(|Permission denied"),
-    (Code.WRONG_KEY, r"unable to flush|cipher header invalid|cipher.*pass|CryptoError"),
+    # A wrong key makes an error or, once in some hundred times, other bytes.
+    (
+        Code.WRONG_KEY,
+        r"unable to flush|cipher header invalid|cipher.*pass|CryptoError|unable to load info file.*FormatError",
+    ),
+    (Code.WRONG_KEY, r"FormatError\] unable to load info file"),
     (Code.WAL_MISSING, r"WAL segment .* (?:missing|not found)|unable to find WAL segment"),
     (Code.OTHER_DATABASE, r"stanza-upgrade|do not match the archive|does not match stanza|database system.?id"),
     (Code.ARCHIVE, r"was not archived before|archive_mode must be enabled"),
@@ -77,11 +85,13 @@ def problem(exit_code: int, output: str) -> Problem:
         exit_code: pgBackRest's; below 0, the signal that ended it.
         output: What it printed.
     """
-    said = text(output) or f"pgbackrest ended with {exit_code}"
+    said = _printable(text(output)) or f"pgbackrest ended with {exit_code}"
     for code, pattern in _TEXTS:
         if re.search(pattern, said):
-            return Problem(code, said)
+            return Problem(code, UNDECRYPTED if code is Code.WRONG_KEY else said)
     code = _EXITS.get(exit_code, Code.OTHER)
+    if code is Code.WRONG_KEY:
+        return Problem(code, UNDECRYPTED)
     if code is Code.UNREACHABLE and _DATABASES.search(said):
         code = Code.DATABASE_UNREACHABLE
     return Problem(code, said)
@@ -101,6 +111,10 @@ def explained(found: Problem, space: Space | None) -> Problem:
     if found.code is Code.ARCHIVE and space is not None and space.free < FULL_BYTES:
         return Problem(Code.FULL, f"the repository's volume has {space.free} free bytes: {found.text}")
     return found
+
+
+def _printable(said: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in said)
 
 
 def text(output: str) -> str:
