@@ -240,6 +240,20 @@ async def test_an_s3_that_does_not_answer_is_reported_and_survived(world: World)
     await archived(chat)
 
 
+async def test_a_chat_is_restored_from_s3_itself(world: World, tmp_path: Path) -> None:
+    source = world.restored
+    await archived(source)
+    chat = Chat(tmp_path, 6, world.authority)
+    chat.prepare_restore(source, direct=True)
+    with closing(chat):
+        assert await asyncio.to_thread(chat.restore) == 0, chat.described()
+        chat.start_database()
+        await holds(lambda: chat.psql("SELECT 1") == "1", "the restored chat answers", chat)
+        assert await rows(chat) == await rows(source)
+        assert chat.psql(EPOCH) != source.psql(EPOCH)
+        assert not [name for name in (s3.SECRET, "another key") if name in chat.log("restore")]
+
+
 async def test_a_restore_that_is_refused_says_why_and_leaves_nothing(world: World, tmp_path: Path) -> None:
     source = world.first
     chat = Chat(tmp_path, 4, world.authority)

@@ -104,6 +104,7 @@ class Chat:
     repository: Mapping[str, str] = field(default_factory=lambda: dict(POSIX))
     environment: Mapping[str, str] = field(default_factory=lambda: {"PGBACKREST_REPO1_CIPHER_PASS": KEY})
     containers: list[Container] = field(default_factory=list)
+    restore_environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         user_id = FIRST_USER_ID + self.number
@@ -236,30 +237,32 @@ class Chat:
     async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
         return await asyncpg.connect(self.dsn(), timeout=5, command_timeout=30)
 
-    def prepare_restore(self, source: Chat, target_time: str = "", *, begin: bool = True) -> None:
-        """Mount what a restore from the repository host of another chat needs.
+    def prepare_restore(self, source: Chat, target_time: str = "", *, begin: bool = True, direct: bool = False) -> None:
+        """Mount what a restore from another chat's repository needs.
 
         Args:
             source: The other chat.
             target_time: As in restore.json.
             begin: Likewise.
+            direct: Whether to read the store itself, and not by the other chat's repository host.
         """
-        options = {
-            **COMMON,
+        by_host = {
             "repo1-host": source.host_address,
             "repo1-host-type": "tls",
             "repo1-host-port": str(TLS_PORT),
             **tls("repo1-host", "restore-tls"),
             "repo1-host-config": f"/{MOUNTED['backup']}/pgbackrest.conf",
         }
-        text = section("global", options) + section("chat", {"pg1-path": f"{DATA}.new"})
+        store = {**source.repository, "repo1-cipher-type": "aes-256-cbc"} if direct else by_host
+        text = section("global", {**COMMON, **store}) + section("chat", {"pg1-path": f"{DATA}.new"})
         settings = json.dumps({"target_time": target_time, "begin": begin})
         self.database.write("restore", {"pgbackrest.conf": text, "restore.json": settings})
         write_private(self.database, "restore-tls", self.authority.files(source.name))
+        self.restore_environment = dict(source.environment) if direct else {}
 
     def start_restore(self) -> Container:
         """Start the init container."""
-        return self._run(self.database, "restore")
+        return self._run(self.database, "restore", **self.restore_environment)
 
     def restore(self, seconds: float = 120) -> int:
         """Run the init container to its end; returns its exit code."""

@@ -99,15 +99,8 @@ class Agent:
         self._note(settings_error=None, request=self._settings.request)
 
     def _due(self, now: dt.datetime) -> Work | None:
-        found, newest = self.state.found, self.state.found.newest
-        missing = newest is not None and (self.state.window.oldest is None or self._has_gap_since(newest.label))
-        return schedule.due(now, self._settings, found, self._started, missing_wal=missing)
-
-    def _has_gap_since(self, label: str) -> bool:
-        oldest = self.state.window.oldest
-        return oldest is not None and oldest.stopped > next(
-            one.stopped for one in self.state.found.backups if one.label == label
-        )
+        missing = self.state.found.newest is not None and self.state.window.oldest is None
+        return schedule.due(now, self._settings, self.state.found, self._started, missing_wal=missing)
 
     def _look(self, now: dt.datetime) -> None:
         """Read the repository."""
