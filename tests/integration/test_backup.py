@@ -111,7 +111,8 @@ async def archived(chat: Chat) -> dict[str, Any]:
 
 async def archived_by(psql: Callable[[str], str], chat: Chat) -> dict[str, Any]:
     """The same, where the leader is one of several instances."""
-    name = psql("SELECT pg_walfile_name(pg_switch_wal())")
+    # Where nothing has been written since the last switch, the position is the first one of the next file.
+    name = psql("SELECT pg_walfile_name(pg_switch_wal() - 1)")
     assert name
     await holds(lambda: (chat.status().get("last_archived_wal") or "") >= name, f"{name} is archived", chat)
     return chat.status()

@@ -35,7 +35,7 @@ REPOSITORY = frozenset({Code.WRONG_KEY, Code.UNREACHABLE, Code.FULL, Code.ACCESS
 _TEXTS = (
     # First what pgBackRest has no exit code of its own for.
     (Code.FULL, r"No space left on device|Disk quota exceeded|QuotaExceeded|StorageFull|InsufficientStorage|\b507\b"),
-    (Code.TLS, r"certificate|TLS error|unable to find hostname .* in certificate|private key"),
+    (Code.TLS, r"certificate|private key"),
     (Code.ACCESS_DENIED, r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|\b40[13] \(|Permission denied"),
     # A wrong key makes an error or, once in some hundred times, other bytes.
     (
