@@ -199,11 +199,20 @@ async def test_two_restores_and_their_source_have_different_epochs_on_equal_time
     source, latest = world.first, world.latest
     await archived(source)
     latest.prepare_restore(source)
+    copied = latest.data.parent / "pgdata.new" / "PG_VERSION"
     # A first try is killed while it copies or replays.
     interrupted = latest.start_restore()
-    await holds((latest.data.parent / "pgdata.new" / "PG_VERSION").exists, "the restore copies", latest)
+    await holds(copied.exists, "the restore copies", latest)
     interrupted.kill()
+    # For a second one the repository becomes unavailable: that is not the end of WAL.
+    copied.unlink()
+    interrupted = latest.start_restore()
+    await holds(copied.exists, "the restore copies again", latest)
+    source.containers[-1].kill()
+    assert await asyncio.to_thread(interrupted.process.wait, PATIENCE_SECONDS) == 1
     assert not latest.data.exists()
+    source.start_host()
+    await holds(lambda: source.status().get("repository", {}).get("reachable"), "the repository is there", source)
     assert await asyncio.to_thread(latest.restore) == 0, latest.described()
     latest.start_database()
     await holds(lambda: latest.psql("SELECT 1") == "1", "the restored chat answers", latest)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+MOUNTED = ("ca.crt", "tls.crt", "tls.key")
+"""Files of the Secret; what else kubelet has in its folder are folders of its own."""
+
 STOP_SECONDS = 10.0
 """Longest wait for its end."""
 
@@ -44,7 +47,7 @@ class Server:
         Raises:
             OSError: It cannot be started, or a file cannot be read.
         """
-        seen = tuple(path.read_bytes() for path in (self._config, *sorted(self._certificates.glob("*.*"))))
+        seen = tuple(path.read_bytes() for path in (self._config, *(self._certificates / name for name in MOUNTED)))
         if not self.is_running:
             if self._process is not None:
                 log("error", "pgbackrest server ended", code=self._process.returncode)
