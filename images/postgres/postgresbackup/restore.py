@@ -34,6 +34,9 @@ SOCKETS = Path("/tmp/sockets")  # noqa: S108 - a volume of this pod alone
 TERMINATION_LOG = Path("/dev/termination-log")
 """What is in it when a container ends is in the pod's status."""
 
+TIMELINE_DIGITS = 8
+"""At the beginning of the name of a WAL file."""
+
 START_SECONDS = 1.0
 """Between looks at a server that replays."""
 
@@ -89,12 +92,13 @@ def _replay(decided: Plan, new: Path, environment: Mapping[str, str]) -> None:
     (new / "recovery.signal").touch()
     recovery = Recovery(new, environment)
     try:
-        if not recovery.run(decided.target):
+        last = decided.newest_wal if decided.target is not None else None
+        if not recovery.run(decided.target, last):
             if not (decided.may_end_with_archive and ENDED_EARLY in recovery.log()):
                 raise CannotRestore(_reason(recovery.log(), decided))
             # Nothing was committed between the last commit and the target.
             log("info", "the archive has no commit after the target", target=str(decided.target))
-            if not recovery.run(None):
+            if not recovery.run(None, last):
                 raise CannotRestore(_reason(recovery.log(), decided))
         timeline, ended = recovery.promoted()
         if decided.target is None and not plan.reaches(ended, decided.newest_wal):
@@ -153,11 +157,12 @@ class Recovery:
         self._process: subprocess.Popen[bytes] | None = None
         self.server = Server({**environment, "PGHOST": str(SOCKETS), "PGUSER": "postgres", "PGDATABASE": "postgres"})
 
-    def run(self, target: object) -> bool:
+    def run(self, target: object, last_wal: str | None) -> bool:
         """Start it, and wait until it is promoted; returns False if it ended instead, as `log` says.
 
         Args:
             target: The time up to which to replay; None for all WAL.
+            last_wal: The last WAL file that is replayed; None for whichever there are.
         """
         self.stop()
         SOCKETS.mkdir(exist_ok=True)
@@ -180,7 +185,9 @@ class Recovery:
         line = ["postgres", "-D", str(self._data)]
         line += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with self._output.open("wb") as output:
-            self._process = subprocess.Popen(line, env=dict(self._environment), stdout=output, stderr=output)
+            limit = {"LAST_WAL": last_wal[TIMELINE_DIGITS:]} if last_wal else {}
+            environment = {**self._environment, **limit}
+            self._process = subprocess.Popen(line, env=environment, stdout=output, stderr=output)
         while self._process.poll() is None:
             ready = subprocess.run(["pg_isready", "-q", "-h", str(SOCKETS)], env=dict(self._environment), check=False)
             if ready.returncode == 0:
