@@ -250,11 +250,11 @@ async def test_an_s3_that_does_not_answer_is_reported_and_survived(world: World)
     await archived(chat)
 
 
-async def test_a_chat_is_restored_from_s3_itself(world: World, tmp_path: Path) -> None:
+async def test_a_chat_is_restored_from_s3_itself_to_its_last_commit(world: World, tmp_path: Path) -> None:
     source = world.restored
-    await archived(source)
+    status = await archived(source)
     chat = Chat(tmp_path, 6, world.authority)
-    chat.prepare_restore(source, direct=True)
+    chat.prepare_restore(source, status["newest_archived"], direct=True)
     with closing(chat):
         assert await asyncio.to_thread(chat.restore) == 0, chat.described()
         chat.start_database()
@@ -331,9 +331,11 @@ async def test_a_full_repository_is_reported_and_survived(world: World) -> None:
         return str((chat.status().get("last_backup_error") or {}).get("code"))
 
     await holds(lambda: code() == "full", "the repository is full", chat)
+    assert chat.status()["answered_request"] == "full", "it has ended, though not well"
+    backups = len(chat.status()["backups"])
     (volume / FILLING).unlink()
-    await holds(lambda: chat.status()["answered_request"] == "full", "the backup is made", chat)
-    assert chat.status()["last_backup_error"] is None
+    await has_backups(chat, backups + 1)
+    await holds(lambda: chat.status()["last_backup_error"] is None, "the backup is made", chat)
 
 
 async def test_a_missing_wal_file_is_reported_and_ends_the_window(world: World, tmp_path: Path) -> None:
