@@ -84,11 +84,15 @@ async def _fails_over_and_is_restored(made: Instances, chat: Chat, restored: Cha
         nonlocal epoch
         try:
             connection = await made.connect()
+        except UNAVAILABLE:
+            return False
+        try:
             await connection.execute("CREATE TABLE IF NOT EXISTS later AS SELECT 1")
             epoch = await connection.fetchval("SELECT chat_epoch()")
         except UNAVAILABLE:
             return False
-        connection.terminate()
+        finally:
+            connection.terminate()
         return True
 
     await until(writes, "instance 1 replicates", PATIENCE_SECONDS, otherwise=made.described)
