@@ -165,6 +165,7 @@ async def test_a_chat_is_restored_to_the_second_before_its_messages_were_dropped
     backups = await has_backups(source, 2)
     assert [one["type"] for one in backups] == ["full", "incremental"]
     assert source.status()["answered_request"] == "first"
+    assert not source.is_from_a_standby(backups[-1]["label"]), "there is none"
     ledger = Ledger(source)
     async with background(ledger.run()):
         await until(_async(lambda: len(ledger.acknowledged) > 200), "there is load", PATIENCE_SECONDS)

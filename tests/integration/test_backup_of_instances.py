@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-MANIFEST = "backup.manifest"
-
 
 async def test_backups_come_from_a_standby_and_survive_a_failover(tmp_path: Path) -> None:
     # First: the private network leads to no mirror.
@@ -58,16 +56,7 @@ async def _begin(made: Instances, chat: Chat) -> None:
     chat.host.write("backup", {"pgbackrest.conf": chat.host_configuration(*addresses)})
     chat.start_host()
     (first,) = await has_backups(chat, 1)
-    assert _is_from_a_standby(chat, first["label"])
-
-
-def _is_from_a_standby(chat: Chat, label: str) -> bool:
-    """Whether pgBackRest says so in a backup's manifest, which is encrypted."""
-    config = "--config=/etc/chatcluster/backup/pgbackrest.conf"
-    command = ("pgbackrest", config, "--stanza=chat", "repo-get", f"backup/chat/{label}/{MANIFEST}")
-    done = chat.host.execute(*command, **chat.environment)
-    assert done.returncode == 0, done.stderr
-    return "option-backup-standby=true" in done.stdout
+    assert chat.is_from_a_standby(first["label"])
 
 
 async def _fails_over_and_is_restored(made: Instances, chat: Chat, restored: Chat) -> None:
@@ -102,7 +91,7 @@ async def _fails_over_and_is_restored(made: Instances, chat: Chat, restored: Cha
     status = chat.status()
     assert status["last_backup_error"] is None
     assert int(status["last_archived_wal"][:8], 16) > 1
-    assert _is_from_a_standby(chat, status["backups"][-1]["label"])
+    assert chat.is_from_a_standby(status["backups"][-1]["label"])
     restored.prepare_restore(chat)
     assert await asyncio.to_thread(restored.restore) == 0, restored.described()
     restored.start_database()

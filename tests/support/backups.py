@@ -226,6 +226,14 @@ class Chat:
         except OSError:
             return {}
 
+    def is_from_a_standby(self, label: str) -> bool:
+        """Whether a backup was copied from a standby, as its manifest says, which is encrypted."""
+        config = f"--config=/{MOUNTED['backup']}/pgbackrest.conf"
+        manifest = f"backup/chat/{label}/backup.manifest"
+        done = self.host.execute("pgbackrest", config, "--stanza=chat", "repo-get", manifest, **self.environment)
+        assert done.returncode == 0, done.stderr
+        return "option-backup-standby=true" in done.stdout
+
     def psql(self, statement: str, database: str = "chat") -> str:
         """Run a statement as the superuser; nothing if no server answers."""
         libpq = ("-U", "postgres", "-h", "/var/run/postgresql", "-d", database)

@@ -144,7 +144,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 END_SECONDS = 5.0
-"""Longest wait for a command that was told to end; then it is killed."""
+"""Longest wait for the end of a command after SIGTERM; then it is killed."""
 
 LOG_OPTIONS = ("--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off")
 """Standard output is a command's answer alone."""
