@@ -375,6 +375,8 @@ async def test_a_damaged_backup_is_reported(world: World) -> None:
     chat.write_settings(schedule={"full": "", "incremental": "", "verify": "* * * * *"})
     await holds(lambda: not (chat.status()["last_verify"] or {"ok": True})["ok"], "the damage is found", chat)
     chat.write_settings()
+    # What was damaged is no ground for the next one.
+    assert (await has_backups(chat, len(backups) + 1))[-1]["type"] == "full"
 
 
 async def test_postgresql_shuts_down_in_time_while_the_archive_fails(world: World) -> None:

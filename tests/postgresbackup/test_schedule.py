@@ -9,11 +9,13 @@ import pytest
 
 from postgresbackup import schedule
 from postgresbackup.repository import FULL, INCREMENTAL
-from postgresbackup.schedule import VERIFY, Failures, InvalidSettings, Settings, Work
+from postgresbackup.schedule import VERIFY, Failures, InvalidSettings, Seen, Settings, Work
 from tests.postgresbackup.test_repository import at, backup, made, segment
 
 NIGHTLY = Settings(full="0 1 * * 0", incremental="0 1 * * 1-6", verify="0 4 * * *")
 """The 30th of November 2026 is a Monday."""
+
+SEEN = Seen(at(0))
 
 SUNDAY = at(1) - dt.timedelta(days=1)
 
@@ -41,24 +43,37 @@ def incremental(started: dt.datetime, **annotations: str) -> dict[str, Any]:
     ],
 )
 def test_what_was_scheduled_last_is_due(now: dt.datetime, backups: list[dict[str, Any]], expected: Work | None) -> None:
-    assert schedule.due(now, NIGHTLY, made(*backups), at(0)) == expected
+    assert schedule.due(now, NIGHTLY, made(*backups), SEEN) == expected
 
 
 def test_a_request_is_answered_once() -> None:
     asked = Settings(request="abc")
-    assert schedule.due(at(2), asked, made(), at(0)) == Work(FULL, at(0), "abc")
-    assert schedule.due(at(2), asked, made(full(SUNDAY)), at(0)) == Work(INCREMENTAL, at(2), "abc")
-    assert schedule.due(at(2), asked, made(full(SUNDAY), incremental(at(1), request="abc")), at(0)) is None
+    assert schedule.due(at(2), asked, made(), SEEN) == Work(FULL, at(0), "abc")
+    assert schedule.due(at(2), asked, made(full(SUNDAY)), SEEN) == Work(INCREMENTAL, at(2), "abc")
+    assert schedule.due(at(2), asked, made(full(SUNDAY), incremental(at(1), request="abc")), SEEN) is None
 
 
 def test_missing_wal_makes_another_backup_due() -> None:
     found = made(full(SUNDAY))
-    assert schedule.due(at(2), Settings(), found, at(0), missing_wal=True) == Work(INCREMENTAL, at(2))
-    assert schedule.due(at(2), Settings(), found, at(0)) is None
+    assert schedule.due(at(2), Settings(), found, Seen(at(0), missing_wal=True)) == Work(INCREMENTAL, at(2))
+    assert schedule.due(at(2), Settings(), found, SEEN) is None
+
+
+def test_damage_makes_one_full_backup_due() -> None:
+    damaged = Seen(at(0), damaged_at=at(2))
+    assert schedule.due(at(3), Settings(), made(full(SUNDAY)), damaged) == Work(FULL, at(2))
+    assert schedule.due(at(3), Settings(request="abc"), made(full(SUNDAY)), damaged) == Work(FULL, at(2), "abc")
+    assert schedule.due(at(3), Settings(), made(full(SUNDAY), full(at(2, 1))), damaged) is None
+
+
+def test_what_was_found_to_be_damaged_is_not_read_again_at_once() -> None:
+    found = made(full(at(3)))
+    assert schedule.due(at(4), Settings(verify="0 4 * * *"), found, SEEN) == Work(VERIFY, at(4))
+    assert schedule.due(at(4, 5), Settings(verify="0 4 * * *"), found, Seen(at(0), read_at=at(4, 1))) is None
 
 
 def test_nothing_is_due_while_archiving_is_suspended() -> None:
-    assert schedule.due(at(2), Settings(suspended=True, full="* * * * *"), made(), at(0)) is None
+    assert schedule.due(at(2), Settings(suspended=True, full="* * * * *"), made(), SEEN) is None
 
 
 def test_the_last_time_may_be_now() -> None:

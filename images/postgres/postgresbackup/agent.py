@@ -14,7 +14,7 @@ from postgresbackup import problems, repository, schedule, wal
 from postgresbackup.logs import log
 from postgresbackup.pgbackrest import READ_SECONDS, PgBackRestError
 from postgresbackup.problems import Code, Problem
-from postgresbackup.schedule import Failures, InvalidSettings, Settings
+from postgresbackup.schedule import Failures, InvalidSettings, Seen, Settings
 from postgresbackup.status import IDLE, Failure, State, Verified
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Agent:
         self._look_again = True
         self._is_prepared = False
         self._commit_of: str | None = None
+        self._read_at: dt.datetime | None = None
         self.state = State()
 
     def round(self, now: dt.datetime) -> None:
@@ -100,7 +101,10 @@ class Agent:
 
     def _due(self, now: dt.datetime) -> Work | None:
         missing = self.state.found.newest is not None and self.state.window.oldest is None
-        return schedule.due(now, self._settings, self.state.found, self._started, missing_wal=missing)
+        verified = self.state.last_verify
+        damaged_at = verified.at if verified is not None and not verified.ok else None
+        seen = Seen(self._started, missing_wal=missing, read_at=self._read_at, damaged_at=damaged_at)
+        return schedule.due(now, self._settings, self.state.found, seen)
 
     def _look(self, now: dt.datetime) -> None:
         """Read the repository."""
@@ -210,6 +214,8 @@ class Agent:
         selected = [] if whole else [f"--set={newest}"]
         said = self._working.run("verify", "--output=text", *selected).decode(errors="replace")
         now = dt.datetime.now(dt.UTC)
+        if whole:
+            self._read_at = now
         wrong = problems.damaged(said)
         self._note(last_verify=Verified(now, ok=wrong is None, text=wrong or ""))
         if wrong is not None:

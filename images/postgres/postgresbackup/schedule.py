@@ -110,40 +110,55 @@ def last(expression: str, now: dt.datetime) -> dt.datetime | None:
     return next(CronSim(expression, begin, reverse=True), None)
 
 
-def due(
-    now: dt.datetime, desired: Settings, found: Repository, started: dt.datetime, *, missing_wal: bool = False
-) -> Work | None:
+@dataclass(frozen=True)
+class Seen:
+    """What was seen beside the repository's own list.
+
+    Attributes:
+        started: When this repository host began to look: what was scheduled before, while there was nothing to back up,
+            is not made up for.
+        missing_wal: Whether WAL is missing since the newest backup, so that only another one can be restored from.
+        read_at: When everything was read last, whole or not; None if it was not since the start.
+        damaged_at: When a verification found damage; None if the last one found none.
+    """
+
+    started: dt.datetime
+    missing_wal: bool = False
+    read_at: dt.datetime | None = None
+    damaged_at: dt.datetime | None = None
+
+
+def due(now: dt.datetime, desired: Settings, found: Repository, seen: Seen) -> Work | None:
     """Return the work that should have begun, the most important first; None if there is none.
 
     Args:
         now: The time.
         desired: backup.json.
         found: What is in the repository.
-        started: When this repository host began to look: what was scheduled before, while there was nothing to back up,
-            is not made up for.
-        missing_wal: Whether WAL is missing since the newest backup, so that only another one can be restored from.
+        seen: What is known beside that.
     """
     if desired.suspended:
         return None
-    return next(_all_due(now, desired, found, started, missing_wal=missing_wal), None)
+    return next(_all_due(now, desired, found, seen), None)
 
 
-def _all_due(
-    now: dt.datetime, desired: Settings, found: Repository, started: dt.datetime, *, missing_wal: bool
-) -> Iterator[Work]:
+def _all_due(now: dt.datetime, desired: Settings, found: Repository, seen: Seen) -> Iterator[Work]:
     newest, full = found.newest, found.newest_full
     request = "" if found.answered(desired.request) else desired.request
     if newest is None or full is None:
-        yield Work(FULL, started, request)
+        yield Work(FULL, seen.started, request)
         return
     if (scheduled := last(desired.full, now)) is not None and scheduled > full.started:
         yield Work(FULL, scheduled, request)
-    if request or missing_wal:
+    # An incremental one would need what is damaged.
+    if seen.damaged_at is not None and seen.damaged_at > full.started:
+        yield Work(FULL, seen.damaged_at, request)
+    if request or seen.missing_wal:
         yield Work(INCREMENTAL, now, request)
     if (scheduled := last(desired.incremental, now)) is not None and scheduled > newest.started:
         yield Work(INCREMENTAL, scheduled)
-    verified = verified_at(found) or found.backups[0].stopped
-    if (scheduled := last(desired.verify, now)) is not None and scheduled > verified:
+    read = max(filter(None, (verified_at(found), seen.read_at)), default=found.backups[0].stopped)
+    if (scheduled := last(desired.verify, now)) is not None and scheduled > read:
         yield Work(VERIFY, scheduled)
 
 
