@@ -252,6 +252,7 @@ async def test_an_s3_that_does_not_answer_is_reported_and_survived(world: World)
 
 async def test_a_chat_is_restored_from_s3_itself_to_its_last_commit(world: World, tmp_path: Path) -> None:
     source = world.restored
+    source.psql("INSERT INTO ledger VALUES (-1)")
     status = await archived(source)
     chat = Chat(tmp_path, 6, world.authority)
     chat.prepare_restore(source, status["newest_archived"], direct=True)

@@ -49,7 +49,20 @@ def test_the_end_of_the_archive_is_no_answer_where_wal_is_missing() -> None:
     with pytest.raises(CannotRestore, match=segment(5)):
         plan.plan(Request(None, may_begin=True), FOUND, BROKEN, NEWEST)
     assert not plan.plan(Request(at(2, 30), may_begin=True), FOUND, BROKEN, NEWEST).may_end_with_archive
-    assert not plan.plan(Request(at(2, 30), may_begin=True), FOUND, WHOLE, None).may_end_with_archive
+
+
+def test_all_that_was_committed_before_the_newest_backup_can_be_restored() -> None:
+    found = plan.plan(Request(at(2), may_begin=True), FOUND, WHOLE, None)
+    assert (found.backup.label, found.may_end_with_archive) == ("F1", True)
+    with pytest.raises(CannotRestore, match="too late"):
+        plan.plan(Request(at(2, 30), may_begin=True), FOUND, WHOLE, None)
+
+
+def test_a_chat_in_which_nothing_has_happened_has_its_latest_state_only() -> None:
+    idle = made(backup("F1", "full", at(1), segment(2), segment(2)))
+    with pytest.raises(CannotRestore, match="its latest state only"):
+        plan.plan(Request(at(2), may_begin=True), idle, WHOLE, at(0))
+    assert plan.plan(Request(None, may_begin=True), idle, WHOLE, at(0)).backup.label == "F1"
 
 
 def test_nothing_is_restored_from_nothing() -> None:

@@ -51,7 +51,7 @@ METRICS = (
     Metric(
         "chatbackup_newest_restorable_timestamp_seconds",
         "gauge",
-        "Unix time of the last commit in the archived WAL; it stands still while nothing is written.",
+        "Unix time up to which every commit is in the repository; it stands still while nothing is written.",
     ),
     Metric("chatbackup_archive_gaps", "gauge", "Places at which archived WAL is missing since the oldest backup."),
     Metric("chatbackup_running", "gauge", "Whether a kind of work runs now: 1 or 0.", ("kind",)),
@@ -100,7 +100,9 @@ def values(state: State) -> dict[str, Any]:
         "chatbackup_repository_free_bytes": state.volume.free if state.volume else None,
         "chatbackup_repository_size_bytes": state.volume.size if state.volume else None,
         "chatbackup_oldest_restorable_timestamp_seconds": _unix(window.oldest.stopped if window.oldest else None),
-        "chatbackup_newest_restorable_timestamp_seconds": _unix(state.newest_commit),
+        "chatbackup_newest_restorable_timestamp_seconds": _unix(
+            repository.newest_restorable(state.found, state.newest_commit)
+        ),
         "chatbackup_archive_gaps": len(window.gaps),
         "chatbackup_running": [[label, int(state.phase == kind)] for kind, label in KINDS.items()],
         "chatbackup_runs_total": [[KINDS[kind], result, count] for (kind, result), count in sorted(state.runs.items())],

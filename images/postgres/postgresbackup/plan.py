@@ -78,7 +78,8 @@ def plan(desired: Request, found: Repository, wal: Archive, newest_commit: dt.da
     Raises:
         CannotRestore: The repository does not have that state.
     """
-    if not found.backups:
+    newest = repository.newest_restorable(found, newest_commit)
+    if newest is None:
         raise CannotRestore("the repository has no backup: nothing can be restored from it")
     target = desired.target
     if target is None:
@@ -86,21 +87,16 @@ def plan(desired: Request, found: Repository, wal: Archive, newest_commit: dt.da
         if missing := repository.gaps(wal, backup.first_wal):
             raise CannotRestore(
                 f"WAL file {missing[0]} is missing in the repository, so that the latest state cannot be restored: "
-                f"set restore.targetTime to a time before it was written; {_window(found, newest_commit)}"
+                f"set restore.targetTime to a time before it was written; {_window(found, newest)}"
             )
         return Plan(backup, None, wal.newest, may_end_with_archive=True)
     # pgBackRest's times are whole seconds: a backup may have ended within that second.
     earlier = [one for one in found.backups if one.stopped < target]
-    if not earlier:
-        raise CannotRestore(f"restore.targetTime {said(target)} is too early; {_window(found, newest_commit)}")
-    if newest_commit is not None and target > newest_commit:
-        raise CannotRestore(
-            f"restore.targetTime {said(target)} is too late; {_window(found, newest_commit)}, "
-            "or leave it out for the latest state"
-        )
+    if not earlier or target > newest:
+        word = "late" if earlier else "early"
+        raise CannotRestore(f"restore.targetTime {said(target)} is too {word}; {_window(found, newest)}")
     backup = earlier[-1]
-    whole = newest_commit is not None and not repository.gaps(wal, backup.first_wal)
-    return Plan(backup, target, wal.newest, may_end_with_archive=whole)
+    return Plan(backup, target, wal.newest, may_end_with_archive=not repository.gaps(wal, backup.first_wal))
 
 
 def reaches(position: str, newest_wal: str | None) -> bool:
@@ -119,7 +115,9 @@ def said(time: dt.datetime) -> str:
     return time.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
-def _window(found: Repository, newest_commit: dt.datetime | None) -> str:
-    oldest = said(found.backups[0].stopped + dt.timedelta(seconds=1))
-    newest = "the time of the last archived WAL" if newest_commit is None else said(newest_commit)
-    return f"the repository can restore to times from {oldest} to {newest}"
+def _window(found: Repository, newest: dt.datetime) -> str:
+    oldest = found.backups[0].stopped + dt.timedelta(seconds=1)
+    if newest < oldest:
+        return "the repository can restore its latest state only: leave restore.targetTime out"
+    times = f"from {said(oldest)} to {said(newest)}"
+    return f"the repository can restore to times {times}, and without restore.targetTime to its latest state"

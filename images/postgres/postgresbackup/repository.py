@@ -224,3 +224,18 @@ def window(found: Repository, wal: Archive) -> Window:
         return Window(None, wal.newest, ())
     whole = next((one for one in found.backups if not gaps(wal, one.first_wal)), None)
     return Window(whole, wal.newest, tuple(gaps(wal, found.backups[0].first_wal)))
+
+
+def newest_restorable(found: Repository, newest_commit: dt.datetime | None) -> dt.datetime | None:
+    """Return the last time up to which the repository has every commit; None without a backup.
+
+    It stands still while nothing is committed: nothing shows whether there is more that is not archived yet.
+
+    Args:
+        found: What is in the repository.
+        newest_commit: Time of the last commit in its WAL; None if none was found.
+    """
+    if found.newest is None:
+        return None
+    # What was committed before a backup began is in its WAL.
+    return max(found.newest.started, newest_commit or found.newest.started)

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from postgresbackup.repository import DIFFERENTIAL, FULL, INCREMENTAL, NO_WINDOW, NOTHING, Repository
+from postgresbackup.repository import DIFFERENTIAL, FULL, INCREMENTAL, NO_WINDOW, NOTHING, Repository, newest_restorable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ def status(state: State) -> dict[str, Any]:
             for one in state.found.backups
         ],
         "oldest_restorable": _said(oldest.stopped if oldest else None),
-        "newest_archived": _said(state.newest_commit),
+        "newest_archived": _said(newest_restorable(state.found, state.newest_commit)),
         "last_archived_wal": state.window.newest_wal,
         "gaps": list(state.window.gaps),
         "last_backup_error": failure
