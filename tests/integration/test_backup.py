@@ -50,6 +50,7 @@ class World:
         self.restored = Chat(folder, 2, self.authority, store.options("/chat-2"), {**secrets, **_key("another key")})
         self.latest = Chat(folder, 3, self.authority)
         self.chats = [self.first, self.restored, self.latest]
+        self.has_begun = False
 
 
 def _key(text: str) -> dict[str, str]:
@@ -160,6 +161,19 @@ async def rows(chat: Chat) -> set[int]:
 
 
 async def test_a_chat_is_restored_to_the_second_before_its_messages_were_dropped(world: World) -> None:
+    await _restore_to_the_second(world)
+
+
+@pytest.fixture
+async def story(world: World) -> World:
+    """The chats, of which the second one has been restored from the first."""
+    if not world.has_begun:
+        await _restore_to_the_second(world)
+    return world
+
+
+async def _restore_to_the_second(world: World) -> None:
+    world.has_begun = True
     source, restored = world.first, world.restored
     source.write_settings(request="first")
     backups = await has_backups(source, 2)
@@ -195,8 +209,9 @@ def _async(condition: Callable[[], bool]) -> Callable[[], Any]:
     return asked
 
 
-async def test_two_restores_and_their_source_have_different_epochs_on_equal_timelines(world: World) -> None:
-    source, latest = world.first, world.latest
+@pytest.mark.soak
+async def test_two_restores_and_their_source_have_different_epochs_on_equal_timelines(story: World) -> None:
+    source, latest = story.first, story.latest
     await archived(source)
     latest.prepare_restore(source)
     copied = latest.data.parent / "pgdata.new" / "PG_VERSION"
@@ -217,13 +232,14 @@ async def test_two_restores_and_their_source_have_different_epochs_on_equal_time
     latest.start_database()
     await holds(lambda: latest.psql("SELECT 1") == "1", "the restored chat answers", latest)
     timeline = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
-    assert latest.psql(timeline) == world.restored.psql(timeline)
-    assert len({chat.psql(EPOCH) for chat in world.chats}) == len(world.chats)
+    assert latest.psql(timeline) == story.restored.psql(timeline)
+    assert len({chat.psql(EPOCH) for chat in story.chats}) == len(story.chats)
     assert latest.psql("SELECT to_regclass('ledger') IS NULL") == "t", "it is the latest state"
 
 
-async def test_a_restored_chat_archives_to_its_own_repository_in_s3_and_leaves_its_source_alone(world: World) -> None:
-    source, restored = world.first, world.restored
+@pytest.mark.soak
+async def test_a_restored_chat_archives_to_its_own_repository_in_s3_and_leaves_its_source_alone(story: World) -> None:
+    source, restored = story.first, story.restored
     before = _files(source)
     restored.start_host()
     backups = await has_backups(restored, 1)
@@ -232,7 +248,7 @@ async def test_a_restored_chat_archives_to_its_own_repository_in_s3_and_leaves_i
     assert status["last_archived_wal"].startswith("00000002")
     assert status["repository"]["reachable"]
     assert not [name for name in _files(source) - before if "/00000002" in name]
-    assert list((world.store.folder / "root" / s3.BUCKET / "chat-2" / "archive").rglob("00000002*"))
+    assert list((story.store.folder / "root" / s3.BUCKET / "chat-2" / "archive").rglob("00000002*"))
 
 
 def _files(chat: Chat) -> set[str]:
@@ -240,21 +256,23 @@ def _files(chat: Chat) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-async def test_an_s3_that_does_not_answer_is_reported_and_survived(world: World) -> None:
-    chat = world.restored
-    world.store.stop()
+@pytest.mark.soak
+async def test_an_s3_that_does_not_answer_is_reported_and_survived(story: World) -> None:
+    chat = story.restored
+    story.store.stop()
     await holds(lambda: chat.status()["repository"]["code"] == "unreachable", "it is unreachable", chat)
     assert not chat.status()["repository"]["reachable"]
-    world.store.start()
+    story.store.start()
     await holds(lambda: chat.status()["repository"]["reachable"], "it is reachable", chat)
     await archived(chat)
 
 
-async def test_a_chat_is_restored_from_s3_itself_to_its_last_commit(world: World, tmp_path: Path) -> None:
-    source = world.restored
+@pytest.mark.soak
+async def test_a_chat_is_restored_from_s3_itself_to_its_last_commit(story: World, tmp_path: Path) -> None:
+    source = story.restored
     source.psql("INSERT INTO ledger VALUES (-1)")
     status = await archived(source)
-    chat = Chat(tmp_path, 6, world.authority)
+    chat = Chat(tmp_path, 6, story.authority)
     chat.prepare_restore(source, status["newest_archived"], direct=True)
     with closing(chat):
         assert await asyncio.to_thread(chat.restore) == 0, chat.described()
@@ -265,9 +283,10 @@ async def test_a_chat_is_restored_from_s3_itself_to_its_last_commit(world: World
         assert not [name for name in (s3.SECRET, "another key") if name in chat.log("restore")]
 
 
-async def test_a_restore_that_is_refused_says_why_and_leaves_nothing(world: World, tmp_path: Path) -> None:
-    source = world.first
-    chat = Chat(tmp_path, 4, world.authority)
+@pytest.mark.soak
+async def test_a_restore_that_is_refused_says_why_and_leaves_nothing(story: World, tmp_path: Path) -> None:
+    source = story.first
+    chat = Chat(tmp_path, 4, story.authority)
     status = await archived(source)
 
     async def refusal() -> str:
@@ -285,12 +304,13 @@ async def test_a_restore_that_is_refused_says_why_and_leaves_nothing(world: Worl
         assert "its volume is empty" in await refusal()
         # The certificate of another chat opens no repository.
         chat.prepare_restore(source)
-        write_private(chat.database, "restore-tls", world.authority.files(chat.name))
+        write_private(chat.database, "restore-tls", story.authority.files(chat.name))
         assert "access_denied" in await refusal()
 
 
-async def test_a_backup_that_is_interrupted_is_made_again(world: World) -> None:
-    chat = world.first
+@pytest.mark.soak
+async def test_a_backup_that_is_interrupted_is_made_again(story: World) -> None:
+    chat = story.first
     chat.write_settings(request="interrupted")
     await holds(lambda: chat.status().get("phase") == "backup", "a backup runs", chat)
     chat.containers[-1].kill()
@@ -299,8 +319,9 @@ async def test_a_backup_that_is_interrupted_is_made_again(world: World) -> None:
     assert chat.status()["last_backup_error"] is None
 
 
-async def test_renewed_certificates_are_used_without_a_restart(world: World) -> None:
-    chat = world.first
+@pytest.mark.soak
+async def test_renewed_certificates_are_used_without_a_restart(story: World) -> None:
+    chat = story.first
     chat.write_certificates()
 
     def reloaded() -> bool:
@@ -310,8 +331,9 @@ async def test_renewed_certificates_are_used_without_a_restart(world: World) -> 
     await archived(chat)
 
 
-async def test_a_wrong_key_is_reported(world: World) -> None:
-    chat = world.first
+@pytest.mark.soak
+async def test_a_wrong_key_is_reported(story: World) -> None:
+    chat = story.first
     chat.containers[-1].stop()
     wrong = chat.start_host(**_key("a wrong key"))
     await holds(lambda: chat.status().get("repository", {}).get("code") == "wrong_key", "the key is wrong", chat)
@@ -322,8 +344,9 @@ async def test_a_wrong_key_is_reported(world: World) -> None:
     assert KEY not in chat.log("backup")
 
 
-async def test_a_full_repository_is_reported_and_survived(world: World) -> None:
-    chat = world.first
+@pytest.mark.soak
+async def test_a_full_repository_is_reported_and_survived(story: World) -> None:
+    chat = story.first
     volume = chat.host.folder / "repository"
     fill(volume, leave_mebibytes=0)
     chat.write_settings(request="full")
@@ -339,8 +362,9 @@ async def test_a_full_repository_is_reported_and_survived(world: World) -> None:
     await holds(lambda: chat.status()["last_backup_error"] is None, "the backup is made", chat)
 
 
-async def test_a_missing_wal_file_is_reported_and_ends_the_window(world: World, tmp_path: Path) -> None:
-    chat = world.first
+@pytest.mark.soak
+async def test_a_missing_wal_file_is_reported_and_ends_the_window(story: World, tmp_path: Path) -> None:
+    chat = story.first
     first = await archived(chat)
     chat.psql("CREATE TABLE IF NOT EXISTS later (n int)")
     second = await archived(chat)
@@ -351,7 +375,7 @@ async def test_a_missing_wal_file_is_reported_and_ends_the_window(world: World, 
     (lost,) = folder.rglob(f"{second['last_archived_wal']}-*")
     backups = len(third["backups"])
     lost.unlink()
-    other = Chat(tmp_path, 5, world.authority)
+    other = Chat(tmp_path, 5, story.authority)
     with closing(other):
         other.prepare_restore(chat, third["newest_archived"])
         assert await asyncio.to_thread(other.restore) == 1
@@ -365,8 +389,9 @@ async def test_a_missing_wal_file_is_reported_and_ends_the_window(world: World, 
     )
 
 
-async def test_a_damaged_backup_is_reported(world: World) -> None:
-    chat = world.first
+@pytest.mark.soak
+async def test_a_damaged_backup_is_reported(story: World) -> None:
+    chat = story.first
     backups = chat.status()["backups"]
     folder = chat.host.folder / "repository" / "backup" / "chat" / backups[0]["label"]
     (bundle, *_) = sorted(path for path in folder.rglob("*") if path.parent.name == "bundle")
@@ -380,8 +405,9 @@ async def test_a_damaged_backup_is_reported(world: World) -> None:
     assert (await has_backups(chat, len(backups) + 1))[-1]["type"] == "full"
 
 
-async def test_postgresql_shuts_down_in_time_while_the_archive_fails(world: World) -> None:
-    chat = world.latest
+@pytest.mark.soak
+async def test_postgresql_shuts_down_in_time_while_the_archive_fails(story: World) -> None:
+    chat = story.latest
     # Nobody listens at its repository host's address.
     assert chat.status() == {}
     chat.psql("CREATE TABLE unsent (n int)")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.quorum import Instances
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(900)]
 
 
 async def test_backups_come_from_a_standby_and_survive_a_failover(tmp_path: Path) -> None:

@@ -279,6 +279,7 @@ def _status(one: Instance) -> dict[str, Any]:
     return dict(answer.json())
 
 
+@pytest.mark.soak
 async def test_a_replica_that_lacks_wal_is_copied_again_as_its_runbook_says(three: Instances) -> None:
     leader = await led(three)
     replica, other = (one for one in three.all.values() if one is not leader)
