@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
 
-Part = Literal["ingress", "chatserver", "postgres", "migrate", "probe", "bus"]
+Part = Literal["ingress", "chatserver", "postgres", "migrate", "probe", "bus", "backup"]
 
-STATEFUL: frozenset[Part] = frozenset({"postgres", "bus"})
+STATEFUL: frozenset[Part] = frozenset({"postgres", "bus", "backup"})
 """Parts whose pods have names of their own: their workload is a StatefulSet, that of the others a Deployment."""
 
-WORKLOADS: tuple[Part, ...] = ("ingress", "chatserver", "postgres", "probe", "bus")
+WORKLOADS: tuple[Part, ...] = ("ingress", "chatserver", "postgres", "probe", "bus", "backup")
 """Parts that run all the time; a migration is a Job, of which there may be several."""
 
 Manifest = dict[str, Any]
@@ -142,6 +142,26 @@ def probe_secret_name(cluster_name: str) -> str:
 def bus_secret_name(cluster_name: str) -> str:
     """Secret with the passwords and the certificate of the Valkey pods."""
     return f"{cluster_name}-bus"
+
+
+def backup_key_name(cluster_name: str) -> str:
+    """Secret with the passphrase of the repository's encryption."""
+    return f"{cluster_name}-backup-key"
+
+
+def backup_tls_name(cluster_name: str) -> str:
+    """Secret with the authority and the certificate by which the backup pod and the database know each other."""
+    return f"{cluster_name}-backup-tls"
+
+
+def backup_claim_name(cluster_name: str) -> str:
+    """PersistentVolumeClaim of a repository on a volume."""
+    return f"{cluster_name}-backup-data"
+
+
+def backed_up_name(cluster_name: str, instance: int) -> str:
+    """Service by which the backup pod reaches one instance of the database: `demo-backup-1`."""
+    return f"{cluster_name}-backup-{instance}"
 
 
 def database_name(cluster_name: str, instance: int = 1) -> str:

@@ -63,6 +63,91 @@ class MemberReport:
 
 
 @dataclass(frozen=True)
+class ArchiveReport:
+    """How the archiving of WAL goes, as the agent beside PostgreSQL sees it.
+
+    Attributes:
+        failing: The last try to archive a file failed.
+        waiting: Files that are not archived yet.
+        lag_seconds: Age of the oldest of them; 0 where there is none.
+        error: Words of the last failure; empty where they are not known.
+    """
+
+    failing: bool
+    waiting: int
+    lag_seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RepositoryReport:
+    """Whether the repository can be reached, and why not."""
+
+    reachable: bool
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MadeBackup:
+    """One backup of the repository; times are ISO 8601.
+
+    Attributes:
+        label: pgBackRest's name for it.
+        type: `full` or `incremental`.
+        stopped: When it was complete.
+        error: Pages were found damaged while it was made.
+    """
+
+    label: str
+    type: str
+    stopped: str
+    error: bool = False
+
+
+@dataclass(frozen=True)
+class BackupError:
+    """Why the last try of a backup failed: when, pgBackRest's words, and one word for programs."""
+
+    at: str
+    text: str
+    code: str = "other"
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What the last verification of the repository found, and when."""
+
+    at: str
+    ok: bool
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """What the backup pod says; times are ISO 8601.
+
+    Attributes:
+        repository: Whether it can be reached.
+        backups: Those in it, the oldest first.
+        oldest_restorable: The earliest moment that can be restored; None where none can.
+        newest_archived: The last moment that can be restored; None likewise.
+        last_backup_error: Of the last try; None where it succeeded.
+        last_verify: None before the first verification.
+        answered_request: Value of the annotation whose backup has ended last.
+        phase: What it does now.
+    """
+
+    repository: RepositoryReport
+    backups: tuple[MadeBackup, ...] = ()
+    oldest_restorable: str | None = None
+    newest_archived: str | None = None
+    last_backup_error: BackupError | None = None
+    last_verify: VerifyReport | None = None
+    answered_request: str | None = None
+    phase: str = "idle"
+
+
+@dataclass(frozen=True)
 class AgentReport:
     """What the agent beside PostgreSQL says.
 
@@ -71,12 +156,14 @@ class AgentReport:
         configuration: Revision of the parameters that were checked last; None before the first.
         refused: PostgreSQL's words against them; None where they count.
         member: What Patroni says of the instance; None where there is one instance.
+        archive: How the archiving of WAL goes; None where there is none.
     """
 
     credentials: str | None
     configuration: str | None
     refused: str | None
     member: MemberReport | None = None
+    archive: ArchiveReport | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +229,7 @@ class Observed:
         agents: Reports of all agents by pod name; None for one that gave none.
         readings: Of the chatservers by pod name, as they were read last; None for one that gave none.
         served: Kinds that not every cluster has and this one serves.
+        backup: Report of the backup pod; None where it gives none.
     """
 
     children: Mapping[ObjectKey, Manifest]
@@ -152,6 +240,7 @@ class Observed:
     agents: Mapping[str, AgentReport | None] = field(default_factory=dict)
     readings: Mapping[str, Reading | None] = field(default_factory=dict)
     served: frozenset[str] = frozenset()
+    backup: BackupReport | None = None
 
     def child(self, kind: str, name: str) -> Manifest | None:
         """The child, or None where it does not exist."""

@@ -127,6 +127,34 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"replication": THREE},
     ),
+    "backup": ({"database": {"backup": {"repository": {"volume": {"size": "30Gi", "storageClassName": "slow"}}}}}, {}),
+    "backup-to-s3": (
+        {
+            "database": {
+                "instances": 3,
+                "backup": {
+                    "repository": {
+                        "s3": {
+                            "bucket": "chats",
+                            "region": "eu-central-1",
+                            "endpoint": "s3.example.com:9000",
+                            "path": "/one",
+                            "uriStyle": "Path",
+                            "secretName": "store",
+                            "caSecretName": "store-ca",
+                        }
+                    },
+                    "schedule": {"full": "30 2 * * 6"},
+                    "retention": {"fullBackups": 4},
+                    "archiveTimeoutSeconds": 30,
+                    "suspended": True,
+                    "encryption": {"secretName": "mine"},
+                    "resources": {"limits": {"memory": "1Gi"}},
+                },
+            }
+        },
+        {"replication": THREE},
+    ),
     "external-bus": ({"bus": {"type": "External", "external": {"secretName": "theirs"}}}, {}),
     "loadbalancer": (
         {

@@ -9,12 +9,15 @@ from typing import Any
 from chatoperator.api.parse import parse
 from chatoperator.api.spec import ChatCluster
 from chatoperator.desired import Desired
+from chatoperator.desired.backup import DesiredBackup
 from chatoperator.desired.bus import DesiredBus
 from chatoperator.desired.database import DesiredDatabase, Volume
 from chatoperator.desired.migration import SchemaMigration, ServerTemplate
 from chatoperator.desired.release import Release
 from chatoperator.desired.replication import Instance, Replication
 from chatoperator.observed import AgentReport, Answer, Pod, Reading
+from chatoperator.parts.backup import usersecrets as backup_secrets
+from chatoperator.parts.backup.credentials import BackupCredentials
 from chatoperator.parts.bus import access as bus_access
 from chatoperator.parts.bus.credentials import BusCredentials
 from chatoperator.parts.bus.external import judge
@@ -57,6 +60,8 @@ SELF_SIGNED = SelfSigned(
 
 
 BUS_CREDENTIALS = BusCredentials("bus password", "metrics password", SELF_SIGNED)
+
+BACKUP_CREDENTIALS = BackupCredentials("passphrase of the repository", SELF_SIGNED)
 
 BUS_SECRET = {"urls": "valkeys://a:6380,valkeys://b:6380", "username": "chat", "password": "bus password"}
 """Content of the Secret of an external bus."""
@@ -143,6 +148,7 @@ def desired(chatcluster: ChatCluster, **changed: Any) -> Desired:
         cluster=chatcluster,
         bus=made.pop("bus", None) or _bus(chatcluster),
         probe=tokens,
+        backup=made.pop("backup", None) or _backup(chatcluster),
         release=Release("1", images),
         served=frozenset(made.pop("served")),
         database=DesiredDatabase(
@@ -170,6 +176,17 @@ def _bus(chatcluster: ChatCluster) -> DesiredBus:
         return DesiredBus()
     servers = bus_access.own(chatcluster.name, "demo-bus.chat.svc.cluster.local", spec.valkeys.replicas)
     return DesiredBus(servers, pods=spec.valkeys.replicas, credentials=BUS_CREDENTIALS)
+
+
+def _backup(chatcluster: ChatCluster) -> DesiredBackup | None:
+    """The backups of the spec, with the operator's own passphrase."""
+    spec = chatcluster.database.backup
+    if spec is None:
+        return None
+    made = BACKUP_CREDENTIALS
+    if spec.encryption.secret_name is not None:
+        made = dataclasses.replace(made, passphrase=None)
+    return DesiredBackup(made, backup_secrets.judge(spec, {}, salt="key"), Volume(), request=None)
 
 
 class FakeProber:

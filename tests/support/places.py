@@ -185,13 +185,22 @@ USED_ELSEWHERE = {
 }
 """Fields that change no manifest by themselves: what the operator reads, and why."""
 
+UNPUBLISHED = {
+    "database.backup": "the images do not make backups yet",
+    "database.restore": "the same",
+}
+"""Fields that the operator knows and the CRD does not have yet, so that nobody can set them, with the reason."""
+
+_WITH_RESOURCES = ("ingress", "chatserver", "database", "database.backup", "bus.valkey")
+
 RENAMED = {
     "database.strict": "stated_strict",
+    "database.restore.from": "source",
     "ingress.limits.requestsPerSecondPerIP": "requests_per_second_per_address",
     "ingress.limits.connectionsPerIP": "connections_per_address",
     "chatserver.env": "variables",
     "chatserver.scaling.replicas": "stated_replicas",
-    **{f"{part}.resources.requests": "stated_requests" for part in ("ingress", "chatserver", "database", "bus.valkey")},
-    **{f"{part}.resources.limits": "stated_limits" for part in ("ingress", "chatserver", "database", "bus.valkey")},
+    **{f"{part}.resources.requests": "stated_requests" for part in _WITH_RESOURCES},
+    **{f"{part}.resources.limits": "stated_limits" for part in _WITH_RESOURCES},
 }
 """Attributes that have another name than their field."""

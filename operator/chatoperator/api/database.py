@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from chatoperator.api.backup import Backup, Restore
 from chatoperator.api.fields import Fields, Image, ObjectName, RuleBroken, SecretKey, StorageClassName, VolumeSize
 from chatoperator.api.pods import PodTemplate, Resources
 
@@ -88,6 +89,9 @@ REPLICATION_OWNED_PARAMETERS = frozenset(
 STRICT_FROM_INSTANCES = 3
 """With two, the replacement of the replica would stop all writes."""
 
+BACKUP_OWNED_PARAMETERS = frozenset({"archive_mode", "archive_timeout", "archive_cleanup_command", "wal_level"})
+"""Parameters that database.backup sets, or relies on the default of."""
+
 
 class Database(Fields, frozen=True):
     """PostgreSQL. `external` is None where the operator runs it.
@@ -95,6 +99,8 @@ class Database(Fields, frozen=True):
     Attributes:
         instances: PostgreSQL servers, of which one takes writes and the others have a copy.
         stated_strict: The field `strict`; None where it is not set.
+        backup: None where there are no backups.
+        restore: Where the first content of the database comes from; None for an empty one.
     """
 
     instances: Literal[1, 2, 3, 5] = 1
@@ -105,6 +111,8 @@ class Database(Fields, frozen=True):
     pod_template: PodTemplate = PodTemplate()
     parameters: Annotated[Mapping[str, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)] = {}
     external: ExternalDatabase | None = None
+    backup: Backup | None = None
+    restore: Restore | None = None
 
     def __post_init__(self) -> None:
         """Check the parameters, each of which becomes a line of postgresql.conf.
@@ -118,6 +126,8 @@ class Database(Fields, frozen=True):
                 raise RuleBroken(where, "the operator sets it itself; remove it")
             if self.instances > 1 and (name in REPLICATION_OWNED_PARAMETERS or name.startswith("recovery_target")):
                 raise RuleBroken(where, "with several instances Patroni sets it; remove it")
+            if self.backup is not None and name in BACKUP_OWNED_PARAMETERS:
+                raise RuleBroken(where, "database.backup relies on the operator's value; remove one of the two")
             if not _PARAMETER.fullmatch(name):
                 remedy = "names of PostgreSQL parameters are lower-case letters, digits, '_' and '.', such as work_mem"
                 raise RuleBroken(where, remedy)
@@ -128,6 +138,11 @@ class Database(Fields, frozen=True):
 
         if self.external is not None and self.instances > 1:
             raise RuleBroken("instances", "the database is external; remove instances or external")
+        if self.external is not None and (self.backup is not None or self.restore is not None):
+            field = "backup" if self.backup is not None else "restore"
+            raise RuleBroken(
+                field, f"the database is external, and who runs it backs it up; remove {field} or external"
+            )
 
     @property
     def strict(self) -> bool:

@@ -106,6 +106,54 @@ LabelValue = Annotated[
     ),
 ]
 
+Schedule = Annotated[
+    str,
+    _text(
+        r"^[0-9*,/-]+( [0-9*,/-]+){4}\Z",
+        128,
+        least=9,
+        what="five fields of cron in numbers, in UTC, such as 0 1 * * 0 for Sundays at 01:00",
+    ),
+]
+"""Without names of months and days, so that every reader of cron expressions understands the same."""
+
+BucketName = Annotated[
+    str,
+    _text(
+        r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?\Z",
+        222,
+        least=3,
+        what="the name of a bucket or container, such as chat-backups",
+    ),
+]
+
+StoreName = Annotated[
+    str, _text(r"^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?\Z", 63, what="a region or an account, such as eu-central-1")
+]
+
+StoreEndpoint = Annotated[
+    str,
+    _text(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?\Z",
+        253,
+        what="a host name with or without a port, such as s3.eu-central-1.amazonaws.com",
+    ),
+]
+
+StorePath = Annotated[
+    str, _text(r"^(/[A-Za-z0-9._-]+)+\Z", 512, least=2, what="a path that begins with a slash, such as /chats/demo")
+]
+
+Moment = Annotated[
+    str,
+    _text(
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})\Z",
+        32,
+        least=20,
+        what="a time with its zone, such as 2026-11-30T10:15:00Z",
+    ),
+]
+
 CallingCode = Annotated[
     str, _text(r"^[1-9][0-9]{0,6}\Z", 7, least=0, what="the first digits of phone numbers without the +, such as 49")
 ]

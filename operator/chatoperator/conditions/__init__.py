@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions import (
+    backed_up,
     bus_ready,
     chatserver_ready,
     client_addresses_shared,
@@ -46,6 +47,7 @@ TYPES = tuple(
         progressing,
         data_safe,
         database_replicated,
+        backed_up,
         bus_ready,
         scaling_active,
         scaling_limited,
@@ -72,6 +74,9 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     if replication is not None:
         made.append(database_replicated.condition(inputs, replication))
     cluster = inputs.cluster
+    if inputs.desired is not None and inputs.desired.backup is not None and cluster is not None:
+        spec = cluster.database.backup
+        made += [backed_up.condition(inputs, inputs.desired.backup, spec)] if spec is not None else []
     if cluster is not None:
         made += [
             bus_ready.condition(inputs, cluster),

@@ -50,7 +50,7 @@ def remedy(inputs: ConditionInputs, parts: Sequence[Part] = ("chatserver",)) -> 
 
 def progress(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The reason and message of Progressing while parts are created or replaced; None where none is."""
-    parts: tuple[Part, ...] = ("postgres", "bus", "chatserver", "ingress")
+    parts: tuple[Part, ...] = ("postgres", "bus", "backup", "chatserver", "ingress")
     rolls = [part for part in parts if rolling(inputs.observed.workload(inputs.name, part))]
     missing = [part_name(inputs.name, part) for part in parts if _desired(inputs, part) and not _exists(inputs, part)]
     stuck = [trouble for part in rolls for trouble in troubles(inputs, part)]
@@ -86,6 +86,8 @@ def _instances(inputs: ConditionInputs) -> tuple[Reason, str] | None:
 def _desired(inputs: ConditionInputs, part: Part) -> bool:
     if part == "bus":
         return inputs.desired is not None and inputs.desired.bus.pods is not None
+    if part == "backup":
+        return inputs.desired is not None and inputs.desired.backup is not None
     return part != "postgres" or not inputs.external
 
 

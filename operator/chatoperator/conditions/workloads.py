@@ -43,6 +43,7 @@ RESOURCES: dict[Part, str] = {
     "ingress": "ingress.resources",
     "probe": "monitoring.probe",
     "bus": "bus.valkey.resources",
+    "backup": "database.backup.resources",
 }
 """The field of the spec with which pods of a part meet a quota."""
 

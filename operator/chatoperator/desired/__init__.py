@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from chatoperator.desired import backup as backup_step
 from chatoperator.desired import bus as bus_step
 from chatoperator.desired import credentials as credentials_step
 from chatoperator.desired import database as database_step
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from chatoperator.api.spec import ChatCluster
+    from chatoperator.desired.backup import DesiredBackup
     from chatoperator.desired.bus import DesiredBus
     from chatoperator.desired.database import DesiredDatabase
     from chatoperator.desired.migration import SchemaMigration
@@ -60,6 +62,7 @@ class Desired:
         https_port: Port that clients use for HTTPS; None while Kubernetes has not given out a node port.
         replicas: Number of chatservers.
         probe: Tokens of the probe; None where there is none.
+        backup: The backups of the database; None where there are none.
         leftovers: ConfigMaps of Patroni's whose state is removed, because it runs no longer.
         withheld: (kind, name) of what is not made: somebody else has the name, or its content is lost.
     """
@@ -78,6 +81,7 @@ class Desired:
     replicas: int
     replication: Replication | None = None
     probe: ProbeTokens | None = None
+    backup: DesiredBackup | None = None
     leftovers: tuple[str, ...] = ()
     withheld: frozenset[ObjectKey] = frozenset()
 
@@ -95,7 +99,9 @@ class Desired:
     def held(self) -> HeldContent:
         """The irreplaceable content, for the case that an object with it is lost before the next reconcile."""
         own = self.serving.self_signed
-        return HeldContent(self.credentials.chatserver_key, own.authority if own else None, self.withheld)
+        passphrase = self.backup.credentials.passphrase if self.backup is not None else None
+        authority = own.authority if own else None
+        return HeldContent(self.credentials.chatserver_key, authority, self.withheld, passphrase or None)
 
     def withholding(self, taken: Collection[ObjectKey], observed: Observed) -> Desired:
         """The same without what would be written into somebody else's object, or made on one.
@@ -192,6 +198,9 @@ def decide(
         replicas=replicas,
         replication=replication,
         probe=tokens,
+        backup=backup_step.decide(
+            cluster, body, observed, losses, salt=credentials.chatserver_key, now=now, new_secret=new_secret
+        ),
         leftovers=() if replicated else replication_step.leftovers(cluster, observed),
         withheld=losses.withheld,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Volume:
-    """The claim of the operator's own PostgreSQL, as it is.
+    """A claim of the operator's own PostgreSQL, or of its backups, as it is.
 
     Attributes:
         size: That the API server has granted; None without a usable claim, which then gets the size in the spec.
@@ -97,12 +97,16 @@ def decide(cluster: ChatCluster, observed: Observed, *, replicated: bool) -> Des
 
 def volume_of(cluster: ChatCluster, observed: Observed, instance: int = 1) -> Volume:
     """The claim of an instance, as it is."""
-    claim = observed.child("PersistentVolumeClaim", claim_name(cluster.name, instance))
-    usable = not leaving(claim, cluster.uid)
+    return claimed(observed.child("PersistentVolumeClaim", claim_name(cluster.name, instance)), cluster.uid)
+
+
+def claimed(claim: Manifest | None, uid: str) -> Volume:
+    """A claim of the ChatCluster with this uid, as it is."""
+    usable = not leaving(claim, uid)
     return Volume(
         size=_size(claim) if usable else None,
         usable=usable,
-        leaving=not usable and not condemned(claim, cluster.uid),
+        leaving=not usable and not condemned(claim, uid),
     )
 
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import tls_secret_name
 from chatoperator.parts import credentials, networkpolicy
+from chatoperator.parts.backup import configuration as backup_configuration
+from chatoperator.parts.backup import credentials as backup_credentials
+from chatoperator.parts.backup import host as backup_host
 from chatoperator.parts.bus import credentials as bus_credentials
 from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
@@ -41,7 +44,16 @@ def render(desired: Desired) -> tuple[Manifest, ...]:
         replicated=desired.replication is not None,
         api_server_ports=desired.settings.api_server_ports,
     )
-    made = [*policies, *_secrets(desired), *_database(desired), *_bus(desired), *_servers(desired), *_ingress(desired)]
+    made = [
+        *policies,
+        *_secrets(desired),
+        *_backup_access(desired),
+        *_database(desired),
+        *_backup(desired),
+        *_bus(desired),
+        *_servers(desired),
+        *_ingress(desired),
+    ]
     made += _probe(desired)
     return without(made, desired.withheld)
 
@@ -91,6 +103,47 @@ def _database(desired: Desired) -> list[Manifest]:
             )
         )
     return made
+
+
+def _backup_access(desired: Desired) -> list[Manifest]:
+    """What the pods of the database mount, and by which they and the backup pod find each other."""
+    cluster, spec, made = desired.cluster, desired.cluster.database.backup, desired.backup
+    if spec is None or made is None:
+        return []
+    instances = [one.number for one in desired.replication.instances] if desired.replication is not None else [1]
+    config = backup_configuration.config_map(
+        cluster, spec, instances=instances, key_type=made.secrets.key_type, request=made.request
+    )
+    services = [backup_host.instance_service(cluster, number) for number in instances]
+    return [
+        backup_credentials.tls_secret(cluster, made.credentials.pair),
+        config,
+        backup_host.service(cluster),
+        *services,
+    ]
+
+
+def _backup(desired: Desired) -> list[Manifest]:
+    cluster, spec, made = desired.cluster, desired.cluster.database.backup, desired.backup
+    if spec is None or made is None:
+        return []
+    volume = spec.repository.volume
+    objects: list[Manifest] = []
+    if made.credentials.passphrase is not None and (made.volume.usable or made.volume.leaving):
+        objects.append(backup_credentials.key_secret(cluster, made.credentials.passphrase))
+    if not made.volume.usable:
+        return objects
+    if volume is not None:
+        objects.append(backup_host.claim(cluster, volume, volume_size=made.volume.size or volume.size))
+    pod = backup_host.stateful_set(
+        cluster,
+        spec,
+        image=desired.release.images.postgres,
+        pull_policy=desired.settings.image_pull_policy,
+        secret_digest=made.pod_digest(desired.credentials.chatserver_key),
+        key_type=made.secrets.key_type,
+    )
+    return [*objects, pod]
 
 
 def _instances(desired: Desired, replication: Replication, parameters: Mapping[str, str]) -> list[Manifest]:

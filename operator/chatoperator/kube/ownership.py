@@ -15,6 +15,10 @@ from chatoperator.metadata import (
     MANAGED_BY_LABEL,
     PATRONI_KEYS,
     WORKLOADS,
+    backed_up_name,
+    backup_claim_name,
+    backup_key_name,
+    backup_tls_name,
     bus_secret_name,
     ca_secret_name,
     chatserver_secret_name,
@@ -44,6 +48,7 @@ CERTIFICATE_NAME_ANNOTATION = "cert-manager.io/certificate-name"
 RETAINED_KEYS: Mapping[str, frozenset[str]] = {
     "postgres": frozenset({"username", "password", "dsn"}),
     "chatserver": frozenset({"secret-key"}),
+    "backup": frozenset({"passphrase"}),
 }
 """Keys of the Secrets that outlive a ChatCluster, by component. With the labels they prove whose a Secret is."""
 
@@ -55,11 +60,11 @@ INSTANCES = range(1, INSTANCES_MAX + 1)
 def own_names(name: str) -> frozenset[ObjectKey]:
     """(kind, name) of everything that the operator makes for some spec of a ChatCluster, but for migrate Jobs."""
     chatserver, ingress, postgres = (part_name(name, part) for part in ("chatserver", "ingress", "postgres"))
-    probe, bus = part_name(name, "probe"), part_name(name, "bus")
+    probe, bus, backup = (part_name(name, part) for part in ("probe", "bus", "backup"))
     databases = [database_name(name, instance) for instance in INSTANCES]
     by_kind = {
         "Deployment": (chatserver, ingress, probe),
-        "StatefulSet": (*databases, bus),
+        "StatefulSet": (*databases, bus, backup),
         "Service": (
             chatserver,
             ingress,
@@ -68,8 +73,10 @@ def own_names(name: str) -> frozenset[ObjectKey]:
             proxies_service_name(name),
             front_name(name),
             bus,
+            backup,
+            *(backed_up_name(name, instance) for instance in INSTANCES),
         ),
-        "ConfigMap": (ingress, postgres, *(patroni_name(name, key) for key in PATRONI_KEYS), bus),
+        "ConfigMap": (ingress, postgres, *(patroni_name(name, key) for key in PATRONI_KEYS), bus, backup),
         "Secret": (
             database_secret_name(name),
             chatserver_secret_name(name),
@@ -78,13 +85,15 @@ def own_names(name: str) -> frozenset[ObjectKey]:
             issued_secret_name(name),
             probe_secret_name(name),
             bus_secret_name(name),
+            backup_key_name(name),
+            backup_tls_name(name),
         ),
-        "PersistentVolumeClaim": tuple(claim_name(name, instance) for instance in INSTANCES),
+        "PersistentVolumeClaim": (*(claim_name(name, instance) for instance in INSTANCES), backup_claim_name(name)),
         "ServiceAccount": (postgres,),
         "Role": (postgres,),
         "RoleBinding": (postgres,),
         "PodDisruptionBudget": (chatserver, ingress, postgres, bus),
-        "NetworkPolicy": (chatserver, ingress, postgres, part_name(name, "migrate"), probe, bus),
+        "NetworkPolicy": (chatserver, ingress, postgres, part_name(name, "migrate"), probe, bus, backup),
         "Ingress": (front_name(name),),
         "HTTPRoute": (front_name(name),),
         "Certificate": (issued_secret_name(name),),
@@ -103,6 +112,8 @@ def retained_names(name: str) -> Mapping[ObjectKey, Part]:
         **{("PersistentVolumeClaim", claim_name(name, instance)): "postgres" for instance in INSTANCES},
         ("Secret", database_secret_name(name)): "postgres",
         ("Secret", chatserver_secret_name(name)): "chatserver",
+        ("PersistentVolumeClaim", backup_claim_name(name)): "backup",
+        ("Secret", backup_key_name(name)): "backup",
     }
 
 

@@ -14,7 +14,7 @@ NEW_CONTENT_ANNOTATION = f"{GROUP}/begin-anew"
 """On the ChatCluster: uids, separated by commas, of lost objects that may be made again with new content. An empty
 database is begun only so. A uid is lost once, so that a value that was forgotten there allows nothing later."""
 
-Subject = Literal["volume", "key", "authority", "credentials"]
+Subject = Literal["volume", "key", "authority", "credentials", "repository", "passphrase"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatoperator.metadata import ca_secret_name, chatserver_secret_name, claim_name, issued_secret_name
+from chatoperator.metadata import (
+    backup_claim_name,
+    backup_key_name,
+    ca_secret_name,
+    chatserver_secret_name,
+    claim_name,
+    issued_secret_name,
+)
 from chatoperator.parts.database.replication.patroni import leading_claim
 from chatoperator.parts.remembered import allowed, losses
 
@@ -25,11 +32,13 @@ class HeldContent:
         key: The chatservers' key.
         authority: The operator's own certificate authority; None where it has made none.
         withheld: (kind, name) of what that reconcile did not make.
+        passphrase: Of the backups' repository; None where the operator has made none.
     """
 
     key: str
     authority: Certificate | None
     withheld: frozenset[ObjectKey]
+    passphrase: str | None = None
 
     def __repr__(self) -> str:
         """Show nothing: secrets never reach logs."""
@@ -47,6 +56,7 @@ class Losses:
         key: The chatservers' key, to be restored; None where it is not lost or not known.
         authority: The certificate authority, likewise.
         withheld: (kind, name) of what is not recreated.
+        passphrase: Of the backups' repository, likewise.
     """
 
     reported: tuple[Loss, ...] = ()
@@ -55,6 +65,7 @@ class Losses:
     key: str | None = None
     authority: Certificate | None = None
     withheld: frozenset[ObjectKey] = frozenset()
+    passphrase: str | None = None
 
     def __repr__(self) -> str:
         """Show no key: secrets never reach logs."""
@@ -70,6 +81,11 @@ def irreplaceables(cluster: ChatCluster, observed: Observed) -> frozenset[Object
     if cluster.database.external_secret_name is None:
         instances = range(1, cluster.database.instances + 1)
         names += [("PersistentVolumeClaim", claim_name(cluster.name, number)) for number in instances]
+    backup = cluster.database.backup
+    if backup is not None and backup.encryption.secret_name is None:
+        names.append(("Secret", backup_key_name(cluster.name)))
+    if backup is not None and backup.repository.volume is not None:
+        names.append(("PersistentVolumeClaim", backup_claim_name(cluster.name)))
     # An authority of its own is not made where there is a certificate by cert-manager.
     issued = ("Secret", issued_secret_name(cluster.name)) in observed.children
     if cluster.ingress.tls_secret_name is None and not issued:
@@ -97,7 +113,10 @@ def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: 
     ca, servers = ("Secret", ca_secret_name(cluster.name)), ("Secret", chatserver_secret_name(cluster.name))
     key = held.key if held is not None and servers in known else None
     pair = held.authority if held is not None and ca in known else None
-    back = {place for place, content in ((servers, key), (ca, pair)) if content is not None}
+    backups = ("Secret", backup_key_name(cluster.name))
+    passphrase = held.passphrase if held is not None and backups in known else None
+    known_again = ((servers, key), (ca, pair), (backups, passphrase))
+    back = {place for place, content in known_again if content is not None}
     return Losses(
         reported=tuple(loss for loss in lost if loss.key not in back),
         restored=tuple(loss for loss in lost if loss.key in back),
@@ -105,4 +124,5 @@ def find_losses(cluster: ChatCluster, body: Manifest, observed: Observed, held: 
         key=key,
         authority=pair,
         withheld=frozenset(gone.keys() - back),
+        passphrase=passphrase,
     )

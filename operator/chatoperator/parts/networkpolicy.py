@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from chatoperator.api import dsn
 from chatoperator.metadata import metadata, part_name, selector
+from chatoperator.parts.backup import access as backup_access
+from chatoperator.parts.backup import host as backup_host
 from chatoperator.parts.bus import access as bus_access
 from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
@@ -22,6 +24,7 @@ from chatoperator.parts.probe import deployment as probe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from chatoperator.api.backup import Backup
     from chatoperator.api.spec import ChatCluster, NetworkPolicies
     from chatoperator.metadata import Manifest, Part
     from chatoperator.parts.bus.access import ServerBus
@@ -97,6 +100,11 @@ def policies(
             allowed.append(_rule("from", members, *ports))
             # The API server's address differs from cluster to cluster, and no selector finds it.
             egress = [_rule("to", members, *ports), _rule("to", [], *api_server_ports)]
+        if cluster.database.backup is not None:
+            backup = [_pods(cluster, "backup")]
+            allowed.append(_rule("from", backup, backup_access.PORT))
+            egress += [_to_dns(), _rule("to", backup, backup_access.PORT)]
+            made.append(_backup(cluster, cluster.database.backup, scrapers))
         made.append(_policy(cluster, "postgres", ingress=allowed, egress=egress))
     if cluster.bus.valkeys is not None:
         allowed = [
@@ -114,6 +122,22 @@ def policies(
             )
         )
     return made
+
+
+def _backup(cluster: ChatCluster, spec: Backup, scrapers: Sequence[Manifest]) -> Manifest:
+    """Of the backup pod: PostgreSQL's pods in both directions, and an object store anywhere, at its port."""
+    database, port = [_pods(cluster, "postgres")], spec.repository.port
+    return _policy(
+        cluster,
+        "backup",
+        ingress=[_rule("from", database, backup_access.PORT), _rule("from", scrapers, backup_host.STATUS_PORT)],
+        egress=[
+            _to_dns(),
+            _rule("to", database, backup_access.PORT),
+            # Its address is a name, which policies do not know.
+            *([_rule("to", [], port)] if port is not None else []),
+        ],
+    )
 
 
 def live_database_ports(migrate: Manifest | None) -> tuple[int, ...]:

@@ -8,6 +8,8 @@ from chatoperator.kube.decoding import UNREADABLE
 from chatoperator.kube.objects import annotation, leaving, secret_text
 from chatoperator.metadata import (
     INSTANCES_MAX,
+    backup_claim_name,
+    backup_key_name,
     ca_secret_name,
     chatserver_secret_name,
     claim_name,
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 STATUS_FIELD = "irreplaceable"
 
+VOLUMES: frozenset[Subject] = frozenset({"volume", "repository"})
+
+PASSPHRASE_KEY = "passphrase"  # noqa: S105 - the name of a key
+
 UNKNOWN_UID = "unknown"
 """Of a claim that only a release without this field has seen."""
 
@@ -36,6 +42,8 @@ def subjects(name: str) -> Mapping[ObjectKey, Subject]:
         ("Secret", chatserver_secret_name(name)): "key",
         ("Secret", ca_secret_name(name)): "authority",
         ("Secret", database_secret_name(name)): "credentials",
+        ("PersistentVolumeClaim", backup_claim_name(name)): "repository",
+        ("Secret", backup_key_name(name)): "passphrase",
     }
 
 
@@ -85,12 +93,12 @@ def losses(body: Manifest, observed: Observed) -> tuple[Loss, ...]:
             continue
         if live is None:
             made.append(Loss(held[key], *key, uid))
-        elif held[key] == "volume" and leaving(live, metadata["uid"]):
-            made.append(Loss("volume", *key, uid, leaving=True, volume=live["spec"].get("volumeName")))
-        elif held[key] == "volume" and (live.get("status") or {}).get("phase") == "Lost":
+        elif held[key] in VOLUMES and leaving(live, metadata["uid"]):
+            made.append(Loss(held[key], *key, uid, leaving=True, volume=live["spec"].get("volumeName")))
+        elif held[key] in VOLUMES and (live.get("status") or {}).get("phase") == "Lost":
             # The claim is there, and what it claims is not.
-            made.append(Loss("volume", *key, uid))
-        elif held[key] != "volume" and not _has_content(held[key], live):
+            made.append(Loss(held[key], *key, uid))
+        elif held[key] not in VOLUMES and not _has_content(held[key], live):
             made.append(Loss(held[key], *key, uid))
     return tuple(made)
 
@@ -102,13 +110,15 @@ def allowed(body: Manifest) -> frozenset[str]:
 
 
 def _has_content(subject: Subject, live: Manifest) -> bool:
-    if subject == "volume":
+    if subject in VOLUMES:
         # Before it is bound there is no volume, and no database on it.
         return is_bound(live)
     if subject == "credentials":
         return True
     if subject == "key":
         return secret_text(live, "secret-key") is not None
+    if subject == "passphrase":
+        return secret_text(live, PASSPHRASE_KEY) is not None
     certificate, key = secret_text(live, "ca.crt"), secret_text(live, "ca.key")
     return certificate is not None and key is not None and self_signed.fits(Certificate(certificate, key))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
+from dataclasses import replace
 
 import msgspec
 
 from chatoperator.metrics.prometheus import parse
-from chatoperator.observed import AgentReport, Answer, MemberReport, Reading
+from chatoperator.observed import AgentReport, Answer, ArchiveReport, BackupReport, MemberReport, Reading
 
 READ_METRICS = (
     "chatserver_connections",
@@ -31,6 +33,9 @@ PATRONIS_WORD = re.compile(r"[A-Za-z0-9_. -]{0,128}")
 
 AGENT_WORDS_MAX = 500
 """Characters of PostgreSQL's words that are passed on."""
+
+FILES_MAX, LAG_SECONDS_MAX = 10_000_000, 10 * 365 * 86_400
+"""Of WAL that waits, and its age. More is no report."""
 
 CONNECTIONS_MAX = 10_000_000
 """Of one server. More than a machine has ports and memory for is no reading."""
@@ -59,7 +64,7 @@ def parse_report(page: str) -> AgentReport | None:
         return None
     credentials, configuration, refused = texts
     refused = refused[:AGENT_WORDS_MAX] if refused is not None else None
-    return AgentReport(credentials, configuration, refused, _member(raw.get("member")))
+    return AgentReport(credentials, configuration, refused, _member(raw.get("member")), _archive(raw.get("archive")))
 
 
 def _member(raw: object) -> MemberReport | None:
@@ -71,6 +76,44 @@ def _member(raw: object) -> MemberReport | None:
     # Status shows some of it.
     plain = all(PATRONIS_WORD.fullmatch(text) for text in (member.role, member.state, member.leader or ""))
     return member if plain else None
+
+
+def _archive(raw: object) -> ArchiveReport | None:
+    """Read how the archiving of WAL goes; None where that cannot be read."""
+    try:
+        archive = msgspec.convert(raw, ArchiveReport)
+    except msgspec.ValidationError:
+        return None
+    sensible = 0 <= archive.waiting <= FILES_MAX and 0 <= archive.lag_seconds <= LAG_SECONDS_MAX
+    return replace(archive, error=archive.error[:AGENT_WORDS_MAX]) if sensible else None
+
+
+def parse_backup(page: str) -> BackupReport | None:
+    """Read what the backup pod says; None where it is no report, or a time in it is none."""
+    try:
+        report = msgspec.convert(json.loads(page), BackupReport)
+    except (ValueError, RecursionError):
+        return None
+    error, verified = report.last_backup_error, report.last_verify
+    times = [report.oldest_restorable, report.newest_archived, *(one.stopped for one in report.backups)]
+    times += [one.at for one in (error, verified) if one is not None]
+    if not all(_is_time(text) for text in times if text is not None):
+        return None
+    return replace(
+        report,
+        repository=replace(report.repository, error=report.repository.error[:AGENT_WORDS_MAX]),
+        last_backup_error=error and replace(error, text=error.text[:AGENT_WORDS_MAX]),
+        last_verify=verified and replace(verified, text=verified.text[:AGENT_WORDS_MAX]),
+        answered_request=(report.answered_request or "")[:AGENT_WORDS_MAX] or None,
+    )
+
+
+def _is_time(text: str) -> bool:
+    """Whether a text is a time with its zone."""
+    try:
+        return dt.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def parse_reading(page: str) -> Reading | None:

@@ -13,15 +13,16 @@ import structlog
 
 from chatoperator import metrics
 from chatoperator.observed import Answer
+from chatoperator.parts.backup.host import STATUS_PATH, STATUS_PORT
 from chatoperator.parts.chatserver.deployment import METRICS_PORT
 from chatoperator.parts.database.statefulset import AGENT_PORT, AGENT_STATUS_PATH
 from chatoperator.probes import tls
-from chatoperator.probes.parsing import COUNTS, READ_METRICS, parse_answer, parse_reading, parse_report
+from chatoperator.probes.parsing import COUNTS, READ_METRICS, parse_answer, parse_backup, parse_reading, parse_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
-    from chatoperator.observed import AgentReport, Reading
+    from chatoperator.observed import AgentReport, BackupReport, Reading
 
 SCRAPE_TIMEOUT_SECONDS = 3
 """A server that cannot answer within this gives no reading; a fifth of the tick."""
@@ -44,6 +45,9 @@ SERVERS_AT_A_TIME = 16
 
 AGENT_BYTES_MAX = 64 * 1024
 """More is not an agent's report."""
+
+BACKUP_BYTES_MAX = 1024 * 1024
+"""Of the backup pod's report: 300 bytes for each of at most some thousand backups."""
 
 BODY_BYTES_MAX = 4096
 """Of the answer of /readyz."""
@@ -124,12 +128,25 @@ class Prober:
         return await _guarded("agent", self._agent(address), None)
 
     async def _agent(self, address: str) -> AgentReport | None:
+        page = await self._page(address, AGENT_PORT, AGENT_STATUS_PATH, AGENT_BYTES_MAX)
+        return parse_report(page) if page is not None else None
+
+    async def backup(self, address: str) -> BackupReport | None:
+        """Read the agent of the backup pod; None where it gives no report."""
+        return await _guarded("backup", self._backup(address), None)
+
+    async def _backup(self, address: str) -> BackupReport | None:
+        page = await self._page(address, STATUS_PORT, STATUS_PATH, BACKUP_BYTES_MAX)
+        return parse_backup(page) if page is not None else None
+
+    async def _page(self, address: str, port: int, path: str, most: int) -> str | None:
+        """A page of at most so many bytes; None for a longer one."""
         page = b""
-        async for part in self._parts(address, AGENT_PORT, AGENT_STATUS_PATH):
+        async for part in self._parts(address, port, path):
             page += part
-            if len(page) > AGENT_BYTES_MAX:
+            if len(page) > most:
                 return None
-        return parse_report(page.decode(errors="replace"))
+        return page.decode(errors="replace")
 
     async def _reading(self, address: str) -> Reading | None:
         """Of a page of any length, only the lines that count are kept."""

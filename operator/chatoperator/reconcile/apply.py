@@ -11,6 +11,7 @@ from chatoperator import metrics
 from chatoperator.errors import KubeError
 from chatoperator.kube.client import CONFLICT
 from chatoperator.kube.contest import WRITERS_FIELD, differing, is_held, overruled, undone
+from chatoperator.metadata import backup_claim_name
 from chatoperator.parts.database.trouble import ClaimRefusal
 from chatoperator.parts.needs import needs
 from chatoperator.reconcile.claim import keep_claim
@@ -141,7 +142,7 @@ class Applier:
         try:
             applied = await self._kube.apply(manifest, uid=uid, resource_version=since)
         except KubeError as error:
-            if one.kind != CLAIM or live is None:
+            if one.kind != CLAIM or live is None or one.name == backup_claim_name(cluster.name):
                 raise
             made = await keep_claim(self._kube, self._cache, manifest, live, error, self._monotonic())
             if isinstance(made, ClaimRefusal):
@@ -150,7 +151,7 @@ class Applier:
             await self._cache.look_again(CLAIM, cluster.namespace, one.name)
             return made
         self._cache.note(applied)
-        if one.kind == CLAIM:
+        if one.kind == CLAIM and one.name != backup_claim_name(cluster.name):
             state.claim_refusal = None
         version = applied["metadata"]["resourceVersion"]
         last, changed = state.applied.get(key), differing(manifest, live, applied)

@@ -93,7 +93,7 @@ def undesired(desired: Desired, observed: Observed, names: Collection[ObjectKey]
     name = desired.cluster.name
     ours = own_names(name) - frozenset(names)
     bus = part_name(name, "bus")
-    workloads = {workload_key(name, "probe"), workload_key(name, "bus")}
+    workloads = {workload_key(name, part) for part in ("probe", "bus", "backup")}
     step = desired.replication.step if desired.replication is not None else None
     if step is not None and step.remove is not None:
         workloads.add(("StatefulSet", database_name(name, step.remove)))

@@ -14,7 +14,7 @@ from chatoperator.metadata import KIND, database_secret_name
 from chatoperator.reconcile import cleanup, rotations, scale, switchover
 from chatoperator.reconcile.apply import Applier
 from chatoperator.reconcile.observe import confirmed, credentials_of, names_of, taken, with_writes
-from chatoperator.reconcile.reachability import report_of_leader, reports_of_agents
+from chatoperator.reconcile.reachability import report_of_backup, report_of_leader, reports_of_agents
 from chatoperator.reconcile.touch import touch
 from chatoperator.reconcile.usersecrets import named_secrets
 
@@ -98,6 +98,7 @@ class Converger:
             observed,
             user_secrets=await named_secrets(self._context.kube, cluster),
             agents=await reports_of_agents(self._context.prober, observed),
+            backup=await report_of_backup(self._context.prober, observed),
             readings=state.readings,
             served=frozenset(kind for kind in (CERTIFICATE, ROUTE) if self._context.cache.serves(kind)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.metadata import member_name, part_name
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from chatoperator.desired import Desired
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
+
+
+NEWEST_STEP_MINUTES, LAG_STEP_SECONDS = 5, 60
+"""What moves all the time is shown in steps, each of which costs a write of the status."""
 
 
 def figures(body: Manifest, observed: Observed, desired: Desired) -> dict[str, Any]:
@@ -37,32 +42,74 @@ def figures(body: Manifest, observed: Observed, desired: Desired) -> dict[str, A
         "version": desired.release.version,
         "images": _images(desired),
         "deletionPolicy": policy(body, observed),
-        **_database(desired, observed),
+        "database": _database(body, desired, observed),
         STATUS_FIELD: record(body, observed, irreplaceables(cluster, observed)),
     }
 
 
-def _database(desired: Desired, observed: Observed) -> dict[str, Any]:
-    """The instances of the database, by their pods; nothing of a single one, whose field is removed with the others."""
+def _database(body: Manifest, desired: Desired, observed: Observed) -> dict[str, Any] | None:
+    """The instances of the database by their pods, of several, and the backups; None where there is neither."""
     made, held = desired.replication, patroni.read(desired.cluster.name, observed)
-    if made is None:
-        return {"database": None}
-    instances = []
-    for instance in made.instances:
-        name = member_name(desired.cluster.name, instance.number)
-        report = observed.agents.get(name)
-        member = report.member if report is not None else None
-        lag = member.lag_bytes if member is not None and name != made.leader else None
-        instances.append(
-            {
-                "name": name,
-                "state": member.state if member is not None else "unknown",
-                "synchronous": name in held.standbys,
-                # In whole MiB: of a replica that follows it stays 0, and each change of the status is a request.
-                "lagMebibytes": lag // 2**20 if lag is not None else None,
-            }
-        )
-    return {"database": {"leader": made.leader, "instances": instances}}
+    shown: dict[str, Any] = {}
+    if made is not None:
+        instances = []
+        for instance in made.instances:
+            name = member_name(desired.cluster.name, instance.number)
+            report = observed.agents.get(name)
+            member = report.member if report is not None else None
+            lag = member.lag_bytes if member is not None and name != made.leader else None
+            instances.append(
+                {
+                    "name": name,
+                    "state": member.state if member is not None else "unknown",
+                    "synchronous": name in held.standbys,
+                    # In whole MiB: of a replica that follows it stays 0, and each change of the status is a request.
+                    "lagMebibytes": lag // 2**20 if lag is not None else None,
+                }
+            )
+        shown = {"leader": made.leader, "instances": instances}
+    before: dict[str, Any] = (body.get("status") or {}).get("database") or {}
+    if desired.backup is not None:
+        shown["backup"] = _with_nulls(_backup(observed, before.get("backup") or {}), before.get("backup") or {})
+    return _with_nulls(shown, before) if shown else None
+
+
+def _with_nulls(shown: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The same with null for what status still has and is to lose: a merge patch keeps what it does not name."""
+    return {**{name: None for name in before if name not in shown}, **shown}
+
+
+def _backup(observed: Observed, before: dict[str, Any]) -> dict[str, Any]:
+    """The backups; while the backup pod gives no report, what it said last."""
+    report, agent = observed.backup, observed.agent
+    archive = agent.archive if agent is not None else None
+    lag = (
+        {}
+        if archive is None
+        else {"archiveLagSeconds": int(archive.lag_seconds // LAG_STEP_SECONDS) * LAG_STEP_SECONDS}
+    )
+    if report is None:
+        return {**before, **lag}
+    full = [one for one in report.backups if one.type == "full"]
+    last = report.backups[-1] if report.backups else None
+    newest = report.newest_archived
+    found = {
+        "lastBackupAt": last.stopped if last is not None else None,
+        "lastBackupType": last.type if last is not None else None,
+        "lastFullBackupAt": full[-1].stopped if full else None,
+        "oldestRestorableTime": report.oldest_restorable,
+        "newestRestorableTime": _step(newest) if newest is not None else None,
+        "lastVerifiedAt": report.last_verify.at if report.last_verify is not None else None,
+        "lastError": report.last_backup_error.text if report.last_backup_error is not None else None,
+        "answeredRequest": report.answered_request,
+    }
+    return {**{name: value for name, value in found.items() if value is not None}, **lag}
+
+
+def _step(time: str) -> str:
+    """The end of the step of five minutes before a time: 10:14:59 -> 10:10:00. It moves only so often."""
+    at = dt.datetime.fromisoformat(time).astimezone(dt.UTC)
+    return rfc3339(at.replace(minute=at.minute - at.minute % NEWEST_STEP_MINUTES, second=0, microsecond=0))
 
 
 def _certificate(desired: Desired) -> dict[str, str] | None:

@@ -11,7 +11,13 @@ from chatoperator.kube.kept import stranger
 from chatoperator.kube.kinds import CERTIFICATE
 from chatoperator.kube.objects import pod
 from chatoperator.kube.ownership import is_migrate_job, is_ours, is_pod_of, own_names
-from chatoperator.metadata import bus_secret_name, database_secret_name, probe_secret_name, tls_secret_name
+from chatoperator.metadata import (
+    backup_tls_name,
+    bus_secret_name,
+    database_secret_name,
+    probe_secret_name,
+    tls_secret_name,
+)
 from chatoperator.observed import Observed
 from chatoperator.parts.losses import irreplaceables
 from chatoperator.parts.remembered import recorded
@@ -122,6 +128,8 @@ def credentials_of(cluster: ChatCluster, observed: Observed) -> list[ObjectKey]:
         made.add(("Secret", probe_secret_name(cluster.name)))
     if cluster.bus.valkeys is not None:
         made.add(("Secret", bus_secret_name(cluster.name)))
+    if cluster.database.backup is not None:
+        made.add(("Secret", backup_tls_name(cluster.name)))
     return sorted(made)
 
 

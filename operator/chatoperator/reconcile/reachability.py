@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from chatoperator.kube.lanes import Key
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import AgentReport, Observed
+    from chatoperator.observed import AgentReport, BackupReport, Observed
     from chatoperator.probes.prober import Prober
     from chatoperator.reconcile.state import State
 
@@ -110,6 +110,14 @@ async def reports_of_agents(prober: Prober, observed: Observed) -> dict[str, Age
     }
     reports = await asyncio.gather(*map(prober.agent, addresses.values()))
     return dict(zip(addresses, reports, strict=True))
+
+
+async def report_of_backup(prober: Prober, observed: Observed) -> BackupReport | None:
+    """What the backup pod says; None where it is not healthy, or there is none."""
+    for pod in observed.component("backup"):
+        if pod.ready and not pod.terminating and pod.address:
+            return await prober.backup(pod.address)
+    return None
 
 
 def report_of_leader(cluster_name: str, observed: Observed) -> AgentReport | None:

@@ -23,6 +23,7 @@ COMPONENTS: Mapping[str, Part] = {
     "database": "postgres",
     "probe": "probe",
     "bus": "bus",
+    "backup": "backup",
 }
 """Values of the label `component`, with the parts that they name."""
 
@@ -76,6 +77,8 @@ def _desired(inputs: ConditionInputs, part: Part, live: Manifest | None) -> int 
         return 1 if inputs.desired.probe is not None else None
     if part == "bus":
         return inputs.desired.bus.pods
+    if part == "backup":
+        return 1 if inputs.desired.backup is not None else None
     return inputs.desired.replicas if part == "chatserver" else inputs.desired.cluster.ingress.replicas
 
 

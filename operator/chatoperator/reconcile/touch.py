@@ -14,6 +14,7 @@ from chatoperator.metadata import (
     part_name,
     tls_secret_name,
 )
+from chatoperator.parts.backup.configuration import plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -69,6 +70,10 @@ def stale_mounts(desired: Desired, observed: Observed, unwritten: Collection[Obj
     bus = desired.bus.credentials
     if bus is not None and ("Secret", bus_secret_name(cluster.name)) not in unwritten:
         hashes["chatserver"] = digest([hashes.get("chatserver"), bus.client_digest(credentials.chatserver_key)])
+    backup, spec = ("ConfigMap", part_name(cluster.name, "backup")), cluster.database.backup
+    if spec is not None and desired.backup is not None and backup not in unwritten:
+        # What the agent re-reads; whatever pgBackRest itself reads it reads each time.
+        hashes["backup"] = digest(plan(spec, desired.backup.request))
     return {
         pod.name: hashes[pod.component]
         for pod in observed.pods

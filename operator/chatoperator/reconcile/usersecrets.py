@@ -6,16 +6,20 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from chatoperator.api.backup import S3Repository
 from chatoperator.api.busurls import BYTES_MAX as URLS_BYTES_MAX
 from chatoperator.api.dsn import BYTES_MAX as DSN_BYTES_MAX
+from chatoperator.parts.backup.usersecrets import VALUE_BYTES_MAX as STORE_BYTES_MAX
+from chatoperator.parts.backup.usersecrets import store_keys
 from chatoperator.parts.bus.access import PASSWORD_KEY
 from chatoperator.parts.bus.external import PREFIX_KEY, URLS_KEY, USERNAME_KEY, VALUE_BYTES_MAX
 from chatoperator.parts.chatserver.database_access import AUTHORITY_KEY
 from chatoperator.parts.chatserver.deployment import WEBHOOK_KEY
 from chatoperator.parts.ingress.tls.faults import CERTIFICATE_BYTES_MAX
+from chatoperator.parts.remembered import PASSPHRASE_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from chatoperator.api.spec import ChatCluster
     from chatoperator.kube.client import Kube
@@ -31,7 +35,7 @@ WEBHOOK_KEY_BYTES_MAX = 4 * 1024
 async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:
     """The Secrets that the spec names, by name; None where one does not exist.
 
-    A Secret has up to a megabyte, and a ChatCluster names up to six: each is reduced as soon as it has been read.
+    A Secret has up to a megabyte, and a ChatCluster names up to nine: each is reduced as soon as it has been read.
 
     Raises:
         KubeError: The API server did not answer.
@@ -63,11 +67,24 @@ def needed(cluster: ChatCluster) -> Mapping[str, Mapping[str, int]]:
         (external.secret_name if external else None, {external.secret_key: DSN_BYTES_MAX} if external else {}),
         (external.ca_secret_name if external else None, {AUTHORITY_KEY: AUTHORITY_BYTES_MAX}),
         (cluster.bus.external_secret_name, bus),
+        *_of_backups(cluster),
     ):
         for key, most in keys.items() if name else ():
             # One Secret may serve for several of them.
             made[str(name)][key] = max(most, made[str(name)].get(key, 0))
     return dict(sorted(made.items()))
+
+
+def _of_backups(cluster: ChatCluster) -> Iterable[tuple[str | None, Mapping[str, int]]]:
+    spec = cluster.database.backup
+    if spec is None:
+        return
+    store = spec.repository.store
+    yield spec.encryption.secret_name, {PASSPHRASE_KEY: STORE_BYTES_MAX}
+    if store is not None:
+        yield store.secret_name, dict.fromkeys(store_keys(store), STORE_BYTES_MAX)
+    if isinstance(store, S3Repository):
+        yield store.ca_secret_name, {AUTHORITY_KEY: AUTHORITY_BYTES_MAX}
 
 
 def reduced(secret: Manifest, keys: Mapping[str, int]) -> Manifest:

@@ -22,7 +22,7 @@ SHORTEST = 160
 
 KIND_OF = {where.plural: kind for kind, where in KINDS.items()}
 
-PART = re.compile(r"-(postgres|chatserver|ingress|migrate|probe|bus)(-|$)")
+PART = re.compile(r"-(postgres|chatserver|ingress|migrate|probe|bus|backup)(-|$)")
 
 SECTIONS = {
     "postgres": "database",
@@ -32,6 +32,7 @@ SECTIONS = {
     # It runs where chatservers may.
     "probe": "chatserver",
     "bus": "bus.valkey",
+    "backup": "database.backup",
 }
 
 ANY = frozenset(SECTIONS)
@@ -106,7 +107,7 @@ def _namespace(path: str) -> str:
 def _field(kind: str, name: str, reason: str) -> str | None:
     """The field of the spec behind a refusal; None where none is known to be."""
     by_kind = {
-        "PersistentVolumeClaim": "database.storage",
+        "PersistentVolumeClaim": _storage(name),
         "Ingress": "ingress.front",
         "HTTPRoute": "ingress.front",
         "Certificate": "ingress.tls.issuerRef",
@@ -118,6 +119,11 @@ def _field(kind: str, name: str, reason: str) -> str | None:
         if part[1] in parts and re.search(pattern, reason):
             return field.format(section=SECTIONS[part[1]])
     return None
+
+
+def _storage(name: str) -> str:
+    """The field behind a claim, by its name."""
+    return "database.backup.repository.volume" if name.endswith("-backup-data") else "database.storage"
 
 
 def _remedy(refusal: KubeError, kind: str, name: str, correct: str) -> str:
@@ -159,7 +165,7 @@ def _undo(kind: str, name: str, correct: str) -> str:
 def _recreate(kind: str, name: str, namespace: str) -> str:
     """What to do about a field that never changes, so that nothing is lost by it."""
     if kind == "PersistentVolumeClaim":
-        return "Restore the old value of spec.database.storage; Kubernetes cannot change it on an existing volume"
+        return f"Restore the old value of spec.{_storage(name)}; Kubernetes cannot change it on an existing volume"
     if kind == "Secret":
         return (
             "The Secret has immutable: true, which cannot be undone. Recreate it with the same content: "

@@ -52,7 +52,8 @@ def children(namespace: str) -> dict[tuple[str, str], Manifest]:
     for front in fronts:
         monitoring = {"probe": {"enabled": True}}
         given = {**ingress, "front": front}
-        more: dict[str, Any] = {"bus": {"type": "Valkey"}, "database": {"instances": 3}}
+        more: dict[str, Any] = {"bus": {"type": "Valkey"}}
+        more["database"] = {"instances": 3, "backup": {"repository": {"volume": {}}}}
         spec = body(namespace=namespace, ingress=given, monitoring=monitoring, **more)
         chatcluster = parse(spec)
         issued = Issued(Certificate("certificate\n", "key\n"), None)
@@ -259,6 +260,12 @@ OBJECT_CHANGES: dict[tuple[str, str], dict[str, Change]] = {
         "a token of the API server": volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
         "the database's account": in_pod(serviceAccountName="demo-postgres"),
         "the claim of another chat": volume(persistentVolumeClaim={"claimName": "demo2-postgres-data"}),
+        "the repository of the backups": volume(persistentVolumeClaim={"claimName": "demo-backup-data"}),
+    },
+    ("StatefulSet", "demo-backup"): {
+        "the repository of another chat": volume(persistentVolumeClaim={"claimName": "demo2-backup-data"}),
+        "the account of the database": in_pod(serviceAccountName="demo-postgres"),
+        "a second repository": in_metadata(name="demo-backup-6"),
     },
     ("ServiceAccount", "demo-postgres"): {
         "rights in a cloud": in_metadata(annotations={"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}),
@@ -478,10 +485,10 @@ def test_of_the_stateful_sets_of_a_chat_the_first_database_cannot_be_deleted(
     server: ApiServer, thief: Thief, namespace: str
 ) -> None:
     made = children(namespace)
-    names = ("demo-postgres", "demo-postgres-2", "demo-bus")
+    names = ("demo-postgres", "demo-postgres-2", "demo-bus", "demo-backup")
     rights.apply(server, [made["StatefulSet", name] for name in names])
     refused = {name: REFUSED in thief.delete("StatefulSet", namespace, name) for name in names}
-    assert refused == {"demo-postgres": True, "demo-postgres-2": False, "demo-bus": False}
+    assert refused == {"demo-postgres": True, "demo-postgres-2": False, "demo-bus": False, "demo-backup": False}
 
 
 def test_what_holds_a_claim_until_its_database_has_ended_stays(server: ApiServer, thief: Thief, namespace: str) -> None:

@@ -15,6 +15,7 @@ from chatoperator.metadata import (
     part_name,
     selector,
 )
+from chatoperator.parts.backup import access as backup_access
 from chatoperator.parts.credentials import DATABASE_NAME
 from chatoperator.parts.database import tuning
 from chatoperator.parts.database.logins import OWNER
@@ -81,7 +82,8 @@ def parameters(cluster: ChatCluster, *, volume_size: str) -> dict[str, str]:
     """
     sized = usable(DEFAULT_REQUESTS, DEFAULT_LIMITS, cluster.database.resources)
     derived = tuning.derive(memory=sized["memory"], cpu=sized["cpu"], volume=volume_size)
-    return {**DEFAULT_PARAMETERS, **derived, **cluster.database.parameters}
+    archiving = backup_access.parameters(cluster.database.backup)
+    return {**DEFAULT_PARAMETERS, **derived, **archiving, **cluster.database.parameters}
 
 
 def config_map(cluster: ChatCluster, desired: Mapping[str, str], **more: str) -> Manifest:
@@ -153,6 +155,8 @@ def stateful_set(
 ) -> Manifest:
     """One PostgreSQL on the claim, and beside it the agent that keeps its passwords and parameters as mounted.
 
+    With backups also the server that hands its files out, and what it archives WAL with.
+
     Args:
         cluster: The ChatCluster.
         image: Image to run.
@@ -201,12 +205,18 @@ def stateful_set(
         "securityContext": container_security(),
         "volumeMounts": [dict(mount) for mount in container["volumeMounts"] if mount["name"] != "shm"],
     }
+    containers = [container, agent]
+    backed_up = cluster.database.backup is not None
+    if backed_up:
+        container["volumeMounts"] += backup_access.mounts()
+        containers.append(backup_access.server_container(image=image, pull_policy=pull_policy))
     volumes: list[Manifest] = [
         {"name": "data", "persistentVolumeClaim": {"claimName": claim_name(cluster.name)}},
         secret_volume("credentials", database_secret_name(cluster.name)),
         {"name": "config", "configMap": {"name": config_name}},
         scratch("run"),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}},
+        *(backup_access.volumes(cluster.name, backup_access.CLIENT_FILE) if backed_up else ()),
     ]
     return {
         "apiVersion": "apps/v1",
@@ -224,7 +234,7 @@ def stateful_set(
                 "spec": {
                     **pod_spec(
                         user_id=POSTGRES_USER_ID,
-                        containers=[container, agent],
+                        containers=containers,
                         volumes=volumes,
                         pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=TERMINATION_GRACE_SECONDS,

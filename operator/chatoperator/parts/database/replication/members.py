@@ -90,7 +90,7 @@ def _template(cluster: ChatCluster, instance: int, single: Manifest) -> Manifest
     held, pod = single["metadata"], single["spec"]
     labels = {DATABASE_LABEL: part_name(cluster.name, "postgres"), DATABASE_INSTANCE_LABEL: str(instance)}
     data = {"name": "data", "persistentVolumeClaim": {"claimName": claim_name(cluster.name, instance)}}
-    postgres, agent = pod["containers"]
+    postgres, agent, *others = pod["containers"]
     environment = [*postgres["env"], *_environment(cluster)]
     return {
         "metadata": {**held, "labels": {**held["labels"], **labels}},
@@ -98,7 +98,11 @@ def _template(cluster: ChatCluster, instance: int, single: Manifest) -> Manifest
             **pod,
             **_apart(cluster, pod),
             "serviceAccountName": part_name(cluster.name, "postgres"),
-            "containers": [{**postgres, **_patroni(postgres), "env": environment}, {**agent, "env": environment}],
+            "containers": [
+                {**postgres, **_patroni(postgres), "env": environment},
+                {**agent, "env": environment},
+                *others,
+            ],
             "volumes": [*(data if one["name"] == "data" else one for one in pod["volumes"]), account.token_volume()],
         },
     }

@@ -39,7 +39,12 @@ BACKDATE = dt.timedelta(hours=1)
 
 
 def ensure(
-    authority: Certificate | None, server: Certificate | None, names: Sequence[str], now: dt.datetime
+    authority: Certificate | None,
+    server: Certificate | None,
+    names: Sequence[str],
+    now: dt.datetime,
+    *,
+    client_name: str | None = None,
 ) -> SelfSigned:
     """What may be kept of the present certificates, and new ones for the rest.
 
@@ -48,11 +53,12 @@ def ensure(
         server: The present server certificate, if any.
         names: Host names and IP addresses that the server certificate has to cover.
         now: The time, with its zone.
+        client_name: Common name of a certificate by which clients prove who they are, too; None for a server's alone.
     """
     if authority is None or not _authority_usable(authority, now):
         authority = _make_authority(now)
-    if server is None or not _server_usable(server, authority, names, now):
-        server = _make_server(authority, names, now)
+    if server is None or not _server_usable(server, authority, names, now, client_name):
+        server = _make_server(authority, names, now, client_name)
     return SelfSigned(authority, server)
 
 
@@ -142,7 +148,9 @@ def _authority_usable(pair: Certificate, now: dt.datetime) -> bool:
     return loaded is not None and _fresh(loaded[0], now)
 
 
-def _server_usable(pair: Certificate, authority: Certificate, names: Sequence[str], now: dt.datetime) -> bool:
+def _server_usable(
+    pair: Certificate, authority: Certificate, names: Sequence[str], now: dt.datetime, client_name: str | None
+) -> bool:
     loaded, issuer = _load_own(pair), _load_own(authority)
     if loaded is None or issuer is None or not _fresh(loaded[0], now):
         return False
@@ -150,7 +158,9 @@ def _server_usable(pair: Certificate, authority: Certificate, names: Sequence[st
         present = loaded[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except UNREADABLE_EXTENSION:
         return False
-    return has_issued(issuer[0], loaded[0]) and set(present) == set(_alternative_names(names))
+    named = [attribute.value for attribute in loaded[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    same = set(present) == set(_alternative_names(names)) and named == ([] if client_name is None else [client_name])
+    return same and has_issued(issuer[0], loaded[0])
 
 
 def _alternative_names(names: Sequence[str]) -> list[x509.GeneralName]:
@@ -176,18 +186,25 @@ def _make_authority(now: dt.datetime) -> Certificate:
     return _pem(certificate, key)
 
 
-def _make_server(authority: Certificate, names: Sequence[str], now: dt.datetime) -> Certificate:
+def _make_server(
+    authority: Certificate, names: Sequence[str], now: dt.datetime, client_name: str | None
+) -> Certificate:
     issuer = _load_own(authority)
     if issuer is None:
         raise ValueError("the authority's certificate and key do not belong together")
     issuer_certificate, issuer_key = issuer
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ChatCluster")])
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ChatCluster")]
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH]
+    if client_name is not None:
+        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, client_name))
+        usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+    subject = x509.Name(attributes)
     certificate = (
         _builder(subject, issuer_certificate.subject, key.public_key(), now, SERVER_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(_alternative_names(names)), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
