@@ -1,4 +1,4 @@
-"""`kubectl chatcluster status | connections | drain | switchover | logs | support-bundle`."""
+"""`kubectl chatcluster status | connections | drain | switchover | backup | logs | support-bundle`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_chatcluster import bundle, connections, gather, journal, logs, status, switchover, terminal
+from kubectl_chatcluster import backup, bundle, connections, gather, journal, logs, status, switchover, terminal
 from kubectl_chatcluster import drain as draining
 from kubectl_chatcluster.archive import FILE_MODE, pack
 from kubectl_chatcluster.errors import Misuse, PluginError
@@ -88,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--timeout", type=_duration, default=60.0, metavar="60s", help="how long to wait")
     one.set_defaults(run=_switchover)
+    one = command("backup", "have a backup of the database made now")
+    _add_name(one)
+    one.add_argument("--full", action="store_true", help="a full backup; default: an incremental one")
+    one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
+    one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="with --wait: how long")
+    one.set_defaults(run=_backup)
     one = command("logs", "print the logs of all pods, merged by time, newest last")
     _add_name(one)
     one.add_argument(
@@ -170,6 +176,12 @@ def _drain(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
 def _switchover(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     body = gather.chat(kubectl, parsed.name)
     switchover.switch(kubectl, body, instance=parsed.to, timeout_seconds=parsed.timeout, now=_now(), say=_say)
+    return 0
+
+
+def _backup(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    body, timeout_seconds = gather.chat(kubectl, parsed.name), parsed.timeout if parsed.wait else None
+    backup.back_up(kubectl, body, full=parsed.full, timeout_seconds=timeout_seconds, now=_now(), say=_say)
     return 0
 
 

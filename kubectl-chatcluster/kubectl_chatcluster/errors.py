@@ -58,6 +58,18 @@ class NotSwitched(PluginError):
     code = "NotSwitched"
 
 
+class NoBackups(PluginError):
+    """The ChatCluster makes no backups."""
+
+    code = "NoBackups"
+
+
+class NotBackedUp(PluginError):
+    """The backup failed, or had not ended by the end of the time given."""
+
+    code = "NotBackedUp"
+
+
 class KubectlError(PluginError):
     """The kubectl program failed.
 

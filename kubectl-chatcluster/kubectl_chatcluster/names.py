@@ -9,6 +9,9 @@ RESOURCE = f"chatclusters.{GROUP}"
 SWITCHOVER_ANNOTATION = f"{GROUP}/switchover"
 """On a ChatCluster: each new value requests another leader of its database."""
 
+BACKUP_ANNOTATION = f"{GROUP}/backup"
+"""On a ChatCluster: each new value requests a backup of its database."""
+
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 COMPONENT_LABEL = "app.kubernetes.io/component"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -16,7 +19,7 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 OPERATOR_SELECTOR = "app.kubernetes.io/name=chatcluster-operator"
 """The operator's own pods and Deployment, as the Helm chart labels them."""
 
-PARTS = ("chatserver", "ingress", "postgres", "migrate", "probe", "bus")
+PARTS = ("chatserver", "ingress", "postgres", "migrate", "probe", "bus", "backup")
 """Components of a ChatCluster that have pods."""
 
 OPERATOR = "operator"

@@ -36,6 +36,8 @@ def as_text(picture: Picture, now: dt.datetime) -> str:
         lines += ["", *_pods("Probe", picture.of("probe"), now)]
     if picture.of("bus"):
         lines += ["", *_pods("Bus", picture.of("bus"), now)]
+    if picture.of("backup"):
+        lines += ["", *_pods("Backup", picture.of("backup"), now)]
     migrations = [pod for pod in picture.of("migrate") if pod.state != "succeeded"]
     if migrations:
         lines += ["", *_pods("Migration", tuple(migrations), now)]

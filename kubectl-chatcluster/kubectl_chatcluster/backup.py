@@ -1,0 +1,90 @@
+"""`backup`: has a backup of the database made now, and with --wait waits until it has ended."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from kubectl_chatcluster.errors import NoBackups, NotBackedUp
+from kubectl_chatcluster.names import BACKUP_ANNOTATION, RESOURCE
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+
+    from kubectl_chatcluster.kubectl import Kubectl
+    from kubectl_chatcluster.picture import Object
+
+POLL_SECONDS = 2
+"""Between two looks at the status."""
+
+
+def back_up(
+    kubectl: Kubectl,
+    body: Object,
+    *,
+    full: bool,
+    timeout_seconds: float | None,
+    now: dt.datetime,
+    say: Callable[[str], None],
+) -> None:
+    """Request it of the operator by an annotation.
+
+    Args:
+        kubectl: The cluster.
+        body: The ChatCluster.
+        full: A full backup; otherwise an incremental one, where there is a full one.
+        timeout_seconds: How long to wait until it has ended; None not to wait.
+        now: The time with its zone, which makes this request another one than the last.
+        say: Gets each line of progress.
+
+    Raises:
+        NoBackups: The ChatCluster has no repository.
+        NotBackedUp: It failed, or had not ended when the time was over.
+        KubectlError: A right is missing, or the cluster does not answer.
+    """
+    metadata = body["metadata"]
+    if not ((body.get("spec") or {}).get("database") or {}).get("backup"):
+        raise NoBackups(
+            f"ChatCluster {metadata['name']} has no repository for backups; set spec.database.backup.repository"
+        )
+    value = request(now, full=full)
+    annotation = f"{BACKUP_ANNOTATION}={value}"
+    kubectl.run("annotate", RESOURCE, metadata["name"], "-n", metadata["namespace"], "--overwrite", annotation)
+    say("requested a backup of the database")
+    if timeout_seconds is None:
+        return
+    end = time.monotonic() + timeout_seconds
+    while time.monotonic() < end:
+        live = kubectl.get(RESOURCE, metadata["name"], metadata["namespace"])
+        made = _status(live)
+        if made.get("answeredRequest") == value:
+            _report(made, say)
+            return
+        time.sleep(POLL_SECONDS)
+    raise NotBackedUp(
+        f"the backup has not ended after {timeout_seconds:.0f} s. `kubectl chatcluster status {metadata['name']}` says "
+        f"what prevents it, and `kubectl chatcluster logs {metadata['name']} --component backup` how far it is"
+    )
+
+
+def request(now: dt.datetime, *, full: bool) -> str:
+    """Value of the annotation: 2026-11-30T12.00.00Z, and of a full backup 2026-11-30T12.00.00Z/full."""
+    at = f"{now:%Y-%m-%dT%H.%M.%SZ}"
+    return f"{at}/full" if full else at
+
+
+def _report(made: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Say how it ended.
+
+    Raises:
+        NotBackedUp: It failed.
+    """
+    if made.get("lastError"):
+        raise NotBackedUp(f"the backup failed: {made['lastError']}")
+    say(f"the backup ({made.get('lastBackupType', 'type unknown')}) ended at {made.get('lastBackupAt', 'unknown')}")
+
+
+def _status(body: Object) -> dict[str, Any]:
+    database: dict[str, Any] = (body.get("status") or {}).get("database") or {}
+    return dict(database.get("backup") or {})

@@ -1,0 +1,79 @@
+"""`backup`: what it requests, and how it ends."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from chatoperator.desired.backup import REQUEST_ANNOTATION
+from kubectl_chatcluster import backup, names
+from kubectl_chatcluster.errors import NoBackups, NotBackedUp
+
+NOW = dt.datetime(2026, 11, 30, 12, 0, tzinfo=dt.UTC)
+VALUE = "2026-11-30T12.00.00Z"
+
+
+def chat(**made: Any) -> dict[str, Any]:
+    spec = {"database": {"backup": {"repository": {"volume": {}}}}}
+    return {"metadata": {"name": "demo", "namespace": "chat"}, "spec": spec, "status": {"database": {"backup": made}}}
+
+
+@dataclass
+class Answers:
+    """A kubectl that reads one state after the other, and the last one for ever."""
+
+    states: list[dict[str, Any]]
+    ran: list[tuple[str, ...]] = field(default_factory=list)
+
+    def run(self, *arguments: str) -> str:
+        self.ran.append(arguments)
+        return ""
+
+    def get(self, *_: str) -> dict[str, Any]:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+
+def backed_up(*states: dict[str, Any], full: bool = False, wait: bool = True) -> tuple[Answers, list[str]]:
+    kubectl, said = Answers(list(states)), list[str]()
+    timeout = 0.2 if wait else None
+    backup.back_up(cast("Any", kubectl), chat(), full=full, timeout_seconds=timeout, now=NOW, say=said.append)
+    return kubectl, said
+
+
+def test_the_annotation_is_the_operators() -> None:
+    assert names.BACKUP_ANNOTATION == REQUEST_ANNOTATION
+
+
+@pytest.mark.parametrize(("full", "value"), [(False, VALUE), (True, f"{VALUE}/full")])
+def test_it_requests_one_and_does_not_wait_unless_it_is_to(*, full: bool, value: str) -> None:
+    kubectl, said = backed_up(full=full, wait=False)
+    annotation = f"{names.BACKUP_ANNOTATION}={value}"
+    assert kubectl.ran == [("annotate", names.RESOURCE, "demo", "-n", "chat", "--overwrite", annotation)]
+    assert said == ["requested a backup of the database"]
+
+
+def test_it_ends_with_the_backup_that_it_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "POLL_SECONDS", 0)
+    done = chat(answeredRequest=VALUE, lastBackupType="incremental", lastBackupAt="2026-11-30T12:01:00Z")
+    _, said = backed_up(chat(answeredRequest="earlier", lastError="of the earlier one"), chat(), done)
+    assert said[-1] == "the backup (incremental) ended at 2026-11-30T12:01:00Z"
+
+
+def test_a_backup_that_failed_is_an_error_with_its_words() -> None:
+    with pytest.raises(NotBackedUp, match="no space left"):
+        backed_up(chat(answeredRequest=VALUE, lastError="no space left"))
+
+
+def test_who_waits_in_vain_learns_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "POLL_SECONDS", 0)
+    with pytest.raises(NotBackedUp, match="--component backup"):
+        backed_up(chat())
+
+
+def test_a_chat_without_a_repository_is_refused() -> None:
+    without = {"metadata": {"name": "demo", "namespace": "chat"}, "spec": {}}
+    with pytest.raises(NoBackups, match=r"spec\.database\.backup\.repository"):
+        backup.back_up(cast("Any", Answers([])), without, full=False, timeout_seconds=None, now=NOW, say=print)
