@@ -90,7 +90,6 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_switchover)
     one = command("backup", "have a backup of the database made now")
     _add_name(one)
-    one.add_argument("--full", action="store_true", help="a full backup; default: an incremental one")
     one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
     one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="with --wait: how long")
     one.set_defaults(run=_backup)
@@ -181,7 +180,7 @@ def _switchover(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
 
 def _backup(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     body, timeout_seconds = gather.chat(kubectl, parsed.name), parsed.timeout if parsed.wait else None
-    backup.back_up(kubectl, body, full=parsed.full, timeout_seconds=timeout_seconds, now=_now(), say=_say)
+    backup.back_up(kubectl, body, timeout_seconds=timeout_seconds, now=_now(), say=_say)
     return 0
 
 

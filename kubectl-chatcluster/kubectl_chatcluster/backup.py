@@ -23,7 +23,6 @@ def back_up(
     kubectl: Kubectl,
     body: Object,
     *,
-    full: bool,
     timeout_seconds: float | None,
     now: dt.datetime,
     say: Callable[[str], None],
@@ -33,7 +32,6 @@ def back_up(
     Args:
         kubectl: The cluster.
         body: The ChatCluster.
-        full: A full backup; otherwise an incremental one, where there is a full one.
         timeout_seconds: How long to wait until it has ended; None not to wait.
         now: The time with its zone, which makes this request another one than the last.
         say: Gets each line of progress.
@@ -48,7 +46,7 @@ def back_up(
         raise NoBackups(
             f"ChatCluster {metadata['name']} has no repository for backups; set spec.database.backup.repository"
         )
-    value = request(now, full=full)
+    value = request(now)
     annotation = f"{BACKUP_ANNOTATION}={value}"
     kubectl.run("annotate", RESOURCE, metadata["name"], "-n", metadata["namespace"], "--overwrite", annotation)
     say("requested a backup of the database")
@@ -68,10 +66,9 @@ def back_up(
     )
 
 
-def request(now: dt.datetime, *, full: bool) -> str:
-    """Value of the annotation: 2026-11-30T12.00.00Z, and of a full backup 2026-11-30T12.00.00Z/full."""
-    at = f"{now:%Y-%m-%dT%H.%M.%SZ}"
-    return f"{at}/full" if full else at
+def request(now: dt.datetime) -> str:
+    """Value of the annotation: 2026-11-30T12.00.00Z."""
+    return f"{now:%Y-%m-%dT%H.%M.%SZ}"
 
 
 def _report(made: dict[str, Any], say: Callable[[str], None]) -> None:

@@ -159,6 +159,11 @@ def backup_claim_name(cluster_name: str) -> str:
     return f"{cluster_name}-backup-data"
 
 
+def restore_name(cluster_name: str) -> str:
+    """ConfigMap of the container that restores a database before PostgreSQL starts."""
+    return f"{cluster_name}-backup-restore"
+
+
 def backed_up_name(cluster_name: str, instance: int) -> str:
     """Service by which the backup pod reaches one instance of the database: `demo-backup-1`."""
     return f"{cluster_name}-backup-{instance}"

@@ -81,10 +81,11 @@ class ArchiveReport:
 
 @dataclass(frozen=True)
 class RepositoryReport:
-    """Whether the repository can be reached, and why not."""
+    """Whether the repository can be read, and why not: in words, and in one word for programs."""
 
     reachable: bool
     error: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)

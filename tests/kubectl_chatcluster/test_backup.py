@@ -17,7 +17,7 @@ VALUE = "2026-11-30T12.00.00Z"
 
 
 def chat(**made: Any) -> dict[str, Any]:
-    spec = {"database": {"backup": {"repository": {"volume": {}}}}}
+    spec: dict[str, Any] = {"database": {"backup": {"repository": {"volume": {}}}}}
     return {"metadata": {"name": "demo", "namespace": "chat"}, "spec": spec, "status": {"database": {"backup": made}}}
 
 
@@ -36,10 +36,10 @@ class Answers:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
 
-def backed_up(*states: dict[str, Any], full: bool = False, wait: bool = True) -> tuple[Answers, list[str]]:
+def backed_up(*states: dict[str, Any], wait: bool = True) -> tuple[Answers, list[str]]:
     kubectl, said = Answers(list(states)), list[str]()
     timeout = 0.2 if wait else None
-    backup.back_up(cast("Any", kubectl), chat(), full=full, timeout_seconds=timeout, now=NOW, say=said.append)
+    backup.back_up(cast("Any", kubectl), chat(), timeout_seconds=timeout, now=NOW, say=said.append)
     return kubectl, said
 
 
@@ -47,10 +47,9 @@ def test_the_annotation_is_the_operators() -> None:
     assert names.BACKUP_ANNOTATION == REQUEST_ANNOTATION
 
 
-@pytest.mark.parametrize(("full", "value"), [(False, VALUE), (True, f"{VALUE}/full")])
-def test_it_requests_one_and_does_not_wait_unless_it_is_to(*, full: bool, value: str) -> None:
-    kubectl, said = backed_up(full=full, wait=False)
-    annotation = f"{names.BACKUP_ANNOTATION}={value}"
+def test_it_requests_one_and_does_not_wait_unless_it_is_to() -> None:
+    kubectl, said = backed_up(wait=False)
+    annotation = f"{names.BACKUP_ANNOTATION}={VALUE}"
     assert kubectl.ran == [("annotate", names.RESOURCE, "demo", "-n", "chat", "--overwrite", annotation)]
     assert said == ["requested a backup of the database"]
 
@@ -76,4 +75,4 @@ def test_who_waits_in_vain_learns_where_to_look(monkeypatch: pytest.MonkeyPatch)
 def test_a_chat_without_a_repository_is_refused() -> None:
     without = {"metadata": {"name": "demo", "namespace": "chat"}, "spec": {}}
     with pytest.raises(NoBackups, match=r"spec\.database\.backup\.repository"):
-        backup.back_up(cast("Any", Answers([])), without, full=False, timeout_seconds=None, now=NOW, say=print)
+        backup.back_up(cast("Any", Answers([])), without, timeout_seconds=None, now=NOW, say=print)

@@ -155,6 +155,37 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"replication": THREE},
     ),
+    "restore": (
+        {
+            "database": {
+                "restore": {"from": {"chatCluster": {"name": "old"}}, "targetTime": "2026-11-30T10:15:00Z"},
+                "backup": {"repository": {"volume": {}}},
+            }
+        },
+        {},
+    ),
+    "restore-from-s3": (
+        {
+            "database": {
+                "instances": 3,
+                "restore": {
+                    "from": {
+                        "repository": {
+                            "s3": {
+                                "bucket": "chats",
+                                "region": "eu-central-1",
+                                "endpoint": "s3.example.com",
+                                "path": "/chat/old",
+                                "secretName": "store",
+                            },
+                            "encryption": {"secretName": "old-key"},
+                        }
+                    }
+                },
+            }
+        },
+        {"replication": THREE},
+    ),
     "external-bus": ({"bus": {"type": "External", "external": {"secretName": "theirs"}}}, {}),
     "loadbalancer": (
         {

@@ -76,8 +76,8 @@ WRONG_KEY = Reason(
 VERIFY_FAILED = Reason(
     "VerifyFailed",
     ("False",),
-    "The last verification found damaged or missing files in the repository; the message quotes pgBackRest. Make a "
-    "full backup (`kubectl chatcluster backup NAME`), and look for the cause in the storage",
+    "The last verification found damaged or missing files in the repository; the message quotes pgBackRest. What "
+    "depends on them cannot be restored; look for the cause in the storage, and make a full backup",
     Level.WARNING,
 )
 SUSPENDED = Reason(
@@ -188,7 +188,7 @@ def _silent(inputs: ConditionInputs) -> Condition:
 
 def _repository(report: BackupReport) -> tuple[Reason, str] | None:
     error = report.last_backup_error
-    if error is not None and error.code == WRONG_KEY_CODE:
+    if WRONG_KEY_CODE in (report.repository.code, error.code if error is not None else None):
         message = (
             "The repository cannot be read with the passphrase: it was made with another one. Restore the old "
             "passphrase, or choose another repository"

@@ -160,6 +160,7 @@ def decide(
     )
     replicated = replication_step.is_replicated(cluster, observed)
     database = database_step.decide(cluster, observed, replicated=replicated)
+    database = replace(database, begins=not database_step.had_database(cluster.name, body, observed))
     tokens = probe_tokens(cluster, observed, new_secret)
     migration = migration_step.decide(
         cluster,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatoperator.kube.objects import condemned, leaving
+from chatoperator.kube.objects import condemned, leaving, schema_of
 from chatoperator.metadata import claim_name, part_name
 from chatoperator.parts.database.configuration import digest_of, revision_of
 from chatoperator.parts.database.external import judge
 from chatoperator.parts.database.statefulset import config_digest
 from chatoperator.parts.networkpolicy import live_database_ports
+from chatoperator.parts.remembered import allowed
 
 if TYPE_CHECKING:
     from chatoperator.api.database import ExternalDatabase
@@ -49,6 +50,7 @@ class DesiredDatabase:
             PostgreSQL has checked them, or its new image is known to be pullable.
         parameters_refused: The error of PostgreSQL about the parameters; None where it has none.
         parameters_checked: Whether PostgreSQL has checked them; True where no agent answers.
+        begins: There may be a database of another content: there has been none yet.
         had_account: The pods of the only instance have, or had, a service account of their own.
     """
 
@@ -61,6 +63,7 @@ class DesiredDatabase:
     parameters_refused: str | None = None
     parameters_checked: bool = True
     had_account: bool = False
+    begins: bool = True
 
 
 def decide(cluster: ChatCluster, observed: Observed, *, replicated: bool) -> DesiredDatabase:
@@ -93,6 +96,12 @@ def decide(cluster: ChatCluster, observed: Observed, *, replicated: bool) -> Des
         parameters_checked=agent is None or checked,
         had_account=bool(((live.get("template") or {}).get("spec") or {}).get("serviceAccountName")),
     )
+
+
+def had_database(cluster_name: str, body: Manifest, observed: Observed) -> bool:
+    """Whether chatservers have used a database of this ChatCluster, in place of which no other one may come."""
+    # Its schema was made in it.
+    return schema_of(observed.workload(cluster_name, "chatserver")) is not None and not allowed(body)
 
 
 def volume_of(cluster: ChatCluster, observed: Observed, instance: int = 1) -> Volume:

@@ -10,6 +10,7 @@ from chatoperator.parts import credentials, networkpolicy
 from chatoperator.parts.backup import configuration as backup_configuration
 from chatoperator.parts.backup import credentials as backup_credentials
 from chatoperator.parts.backup import host as backup_host
+from chatoperator.parts.backup import restore as backup_restore
 from chatoperator.parts.bus import credentials as bus_credentials
 from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
@@ -87,9 +88,12 @@ def _database(desired: Desired) -> list[Manifest]:
         return []
     size = volume.size or cluster.database.storage.size
     parameters = postgres.parameters(cluster, volume_size=size)
+    begins = desired.database.begins if desired.replication is None else desired.replication.begin
+    restored = cluster.database.restore
+    made = [] if restored is None else [backup_restore.config_map(cluster, restored, begin=begins)]
     if desired.replication is not None:
-        return _instances(desired, desired.replication, parameters)
-    made = [postgres.config_map(cluster, parameters), postgres.service(cluster)]
+        return [*made, *_instances(desired, desired.replication, parameters)]
+    made += [postgres.config_map(cluster, parameters), postgres.service(cluster)]
     if volume.usable:
         made.append(postgres.claim(cluster, volume_size=size))
     if volume.usable and config_digest is not None:

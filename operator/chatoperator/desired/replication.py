@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatoperator.desired.database import volume_of
-from chatoperator.kube.objects import annotation, rolling, schema_of
+from chatoperator.desired.database import had_database, volume_of
+from chatoperator.kube.objects import annotation, rolling
 from chatoperator.metadata import (
     GROUP,
     INSTANCES_MAX,
@@ -216,8 +216,7 @@ def _has_begun(cluster_name: str, body: Manifest, observed: Observed, state: pat
     ]
     if any(claim is not None and is_bound(claim) for claim in copies) or state.begun:
         return True
-    # The schema of chatservers was made in it.
-    return schema_of(observed.workload(cluster_name, "chatserver")) is not None and not allowed(body)
+    return had_database(cluster_name, body, observed)
 
 
 def _is_lost_for_ever(cluster_name: str, body: Manifest, observed: Observed) -> bool:

@@ -33,6 +33,7 @@ from chatoperator.metadata import (
     probe_secret_name,
     proxies_service_name,
     replicas_service_name,
+    restore_name,
     tls_secret_name,
     workload_key,
 )
@@ -76,7 +77,14 @@ def own_names(name: str) -> frozenset[ObjectKey]:
             backup,
             *(backed_up_name(name, instance) for instance in INSTANCES),
         ),
-        "ConfigMap": (ingress, postgres, *(patroni_name(name, key) for key in PATRONI_KEYS), bus, backup),
+        "ConfigMap": (
+            ingress,
+            postgres,
+            *(patroni_name(name, key) for key in PATRONI_KEYS),
+            bus,
+            backup,
+            restore_name(name),
+        ),
         "Secret": (
             database_secret_name(name),
             chatserver_secret_name(name),

@@ -13,6 +13,7 @@ from chatoperator.api import dsn
 from chatoperator.metadata import metadata, part_name, selector
 from chatoperator.parts.backup import access as backup_access
 from chatoperator.parts.backup import host as backup_host
+from chatoperator.parts.backup import restore as backup_restore
 from chatoperator.parts.bus import access as bus_access
 from chatoperator.parts.bus import valkey
 from chatoperator.parts.chatserver import deployment as chatserver
@@ -24,7 +25,7 @@ from chatoperator.parts.probe import deployment as probe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from chatoperator.api.backup import Backup
+    from chatoperator.api.backup import Backup, Restore
     from chatoperator.api.spec import ChatCluster, NetworkPolicies
     from chatoperator.metadata import Manifest, Part
     from chatoperator.parts.bus.access import ServerBus
@@ -105,6 +106,8 @@ def policies(
             allowed.append(_rule("from", backup, backup_access.PORT))
             egress += [_to_dns(), _rule("to", backup, backup_access.PORT)]
             made.append(_backup(cluster, cluster.database.backup, scrapers))
+        if cluster.database.restore is not None:
+            egress += [_to_dns(), _to_source(cluster.database.restore)]
         made.append(_policy(cluster, "postgres", ingress=allowed, egress=egress))
     if cluster.bus.valkeys is not None:
         allowed = [
@@ -127,10 +130,12 @@ def policies(
 def _backup(cluster: ChatCluster, spec: Backup, scrapers: Sequence[Manifest]) -> Manifest:
     """Of the backup pod: PostgreSQL's pods in both directions, and an object store anywhere, at its port."""
     database, port = [_pods(cluster, "postgres")], spec.repository.port
+    # A chat of this namespace may be restored from this one: it has to have this one's certificate.
+    readers = [{"podSelector": {"matchLabels": backup_restore.databases()}}]
     return _policy(
         cluster,
         "backup",
-        ingress=[_rule("from", database, backup_access.PORT), _rule("from", scrapers, backup_host.STATUS_PORT)],
+        ingress=[_rule("from", readers, backup_access.PORT), _rule("from", scrapers, backup_host.STATUS_PORT)],
         egress=[
             _to_dns(),
             _rule("to", database, backup_access.PORT),
@@ -146,6 +151,15 @@ def live_database_ports(migrate: Manifest | None) -> tuple[int, ...]:
     listed = [port for rule in rules if not rule.get("to") for port in rule.get("ports") or ()]
     found = {int(port["port"]) for port in listed if port.get("protocol") == "TCP" and port.get("port")}
     return tuple(sorted(found - set(DNS_PORTS)))
+
+
+def _to_source(spec: Restore) -> Manifest:
+    """To what a database is restored from: another chat's backup pod, or an object store anywhere, at its port."""
+    chat, repository = spec.source.chat_cluster, spec.source.repository
+    if chat is not None:
+        return _rule("to", [{"podSelector": {"matchLabels": selector(chat.name, "backup")}}], backup_access.PORT)
+    port = repository.port if repository is not None else None
+    return _rule("to", [], port or HTTPS_PORT)
 
 
 def _policy(cluster: ChatCluster, part: Part, *, ingress: Sequence[Manifest], egress: Sequence[Manifest]) -> Manifest:

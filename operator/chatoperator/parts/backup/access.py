@@ -33,7 +33,7 @@ AUTHORITY_KEY, CERTIFICATE_KEY, PRIVATE_KEY_KEY = "ca.crt", "tls.crt", "tls.key"
 
 CONFIG_VOLUME, TLS_VOLUME = "backup", "backup-tls"
 
-ARCHIVE_COMMAND, DISCARD_COMMAND = "/opt/postgres/archive %p", "/bin/true"
+ARCHIVE_COMMAND, DISCARD_COMMAND = "/opt/postgres/pgbackrest-archive %p", "/bin/true"
 
 SERVER_REQUESTS = {"cpu": "5m", "memory": "16Mi"}
 SERVER_LIMITS = {"cpu": "1", "memory": "256Mi"}

@@ -44,6 +44,9 @@ PROCESSES = 2
 ARCHIVE_SECONDS = 60
 """For one file of WAL: PostgreSQL waits for the command even when it shuts down."""
 
+CONNECT_SECONDS = 10
+"""For an answer of the backup pod: pgBackRest's three tries have to fit into ARCHIVE_SECONDS."""
+
 COMMON = {
     "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of this pod alone
     "log-level-console": "info",
@@ -76,8 +79,8 @@ def config_map(
         "kind": "ConfigMap",
         "metadata": metadata(cluster, part_name(cluster.name, "backup"), "backup"),
         "data": {
-            HOST_FILE: _text(_host(cluster, spec, key_type), _instances(cluster, instances)),
-            CLIENT_FILE: _text(_client(cluster), {**_own_database(1)}),
+            HOST_FILE: written({"global": _host(cluster, spec, key_type), STANZA: _instances(cluster, instances)}),
+            CLIENT_FILE: written({"global": _client(cluster), STANZA: _own_database(1)}),
             PLAN_FILE: json.dumps(plan(spec, request), indent=2, sort_keys=True) + "\n",
         },
     }
@@ -98,11 +101,11 @@ def plan(spec: Backup, request: str | None) -> Manifest:
     }
 
 
-def _text(everywhere: Mapping[str, str], stanza: Mapping[str, str]) -> str:
-    sections = (("global", everywhere), (STANZA, stanza))
+def written(sections: Mapping[str, Mapping[str, str]]) -> str:
+    """The file with these sections and options."""
     return "\n".join(
         "".join([f"[{name}]\n", *(f"{option}={value}\n" for option, value in options.items())])
-        for name, options in sections
+        for name, options in sections.items()
     )
 
 
@@ -163,6 +166,7 @@ def repository_options(cluster: ChatCluster, repository: Repository, key_type: s
 def _client(cluster: ChatCluster) -> dict[str, str]:
     return {
         **COMMON,
+        "io-timeout": str(CONNECT_SECONDS),
         "tls-server-auth": f"{cluster.name}={STANZA}",
         **_remote("repo1", service_host(cluster, "backup"), HOST_FILE),
     }

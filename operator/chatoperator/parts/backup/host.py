@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.api.backup import AzureRepository, GcsRepository, S3Repository
 from chatoperator.api.pods import PodTemplate
 from chatoperator.api.quantity import number
 from chatoperator.metadata import (
@@ -18,7 +17,6 @@ from chatoperator.metadata import (
     selector,
 )
 from chatoperator.parts.backup.access import (
-    AUTHORITY_KEY,
     HOST_FILE,
     PLAN_FILE,
     PORT,
@@ -26,13 +24,8 @@ from chatoperator.parts.backup.access import (
     mounts,
     volumes,
 )
-from chatoperator.parts.backup.configuration import (
-    GCS_KEY,
-    REPOSITORY_FOLDER,
-    STORE_AUTHORITY_FOLDER,
-    STORE_FOLDER,
-)
-from chatoperator.parts.backup.usersecrets import AZURE_KEY_TYPES, S3_KEYS
+from chatoperator.parts.backup.configuration import REPOSITORY_FOLDER
+from chatoperator.parts.backup.stores import environment, store_mounts, store_volumes
 from chatoperator.parts.placement import pod_metadata
 from chatoperator.parts.pod import (
     POSTGRES_USER_ID,
@@ -40,9 +33,7 @@ from chatoperator.parts.pod import (
     http_probe,
     pod_spec,
     resources,
-    secret_volume,
 )
-from chatoperator.parts.remembered import PASSPHRASE_KEY
 
 if TYPE_CHECKING:
     from chatoperator.api.backup import Backup, VolumeRepository
@@ -64,9 +55,6 @@ STARTUP_FAILURES = 60
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 """Kubernetes itself sets it on the pods of StatefulSets."""
-
-VARIABLE = "PGBACKREST_REPO1_"
-"""Beginning of the variables from which pgBackRest reads options of the repository."""
 
 
 def claim(cluster: ChatCluster, spec: VolumeRepository, *, volume_size: str) -> Manifest:
@@ -132,6 +120,7 @@ def stateful_set(
         key_type: Of Azure's key, `shared` or `sas`; None where it is not known, or not Azure's.
     """
     name, kept = part_name(cluster.name, "backup"), spec.repository.volume is not None
+    key_name = spec.encryption.secret_name or backup_key_name(cluster.name)
     container: Manifest = {
         "name": "backup",
         "image": image,
@@ -141,7 +130,7 @@ def stateful_set(
             {"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": STATUS_PORT, "protocol": "TCP"},
         ],
-        "env": _environment(cluster, spec, key_type),
+        "env": environment(spec.repository, key_name, key_type),
         "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, spec.resources),
         "securityContext": container_security(),
         "startupProbe": http_probe(HEALTH_PATH, "metrics", period_seconds=1, failures=STARTUP_FAILURES),
@@ -150,7 +139,7 @@ def stateful_set(
         "volumeMounts": [
             *([{"name": "repository", "mountPath": REPOSITORY_FOLDER}] if kept else []),
             *mounts(),
-            *_store_mounts(spec),
+            *store_mounts(spec.repository),
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
         ],
     }
@@ -175,7 +164,7 @@ def stateful_set(
                     volumes=[
                         *([claim] if kept else []),
                         *volumes(cluster.name, HOST_FILE, PLAN_FILE),
-                        *_store_volumes(spec),
+                        *store_volumes(spec.repository),
                     ],
                     pull_secrets=cluster.images.pull_secrets,
                     termination_grace_seconds=TERMINATION_GRACE_SECONDS,
@@ -183,39 +172,3 @@ def stateful_set(
             },
         },
     }
-
-
-def _environment(cluster: ChatCluster, spec: Backup, key_type: str | None) -> list[Manifest]:
-    """What is secret, as pgBackRest reads it."""
-    store = spec.repository.store
-    key_name = spec.encryption.secret_name or backup_key_name(cluster.name)
-    made = [_variable("CIPHER_PASS", key_name, PASSPHRASE_KEY)]
-    match store:
-        case S3Repository():
-            made += [_variable("S3_KEY", store.secret_name, S3_KEYS[0])]
-            made += [_variable("S3_KEY_SECRET", store.secret_name, S3_KEYS[1])]
-        case AzureRepository():
-            key = next((key for key, kind in AZURE_KEY_TYPES.items() if kind == key_type), next(iter(AZURE_KEY_TYPES)))
-            made.append(_variable("AZURE_KEY", store.secret_name, key))
-    return made
-
-
-def _variable(option: str, secret_name: str, key: str) -> Manifest:
-    return {"name": VARIABLE + option, "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key}}}
-
-
-def _store_volumes(spec: Backup) -> list[Manifest]:
-    store = spec.repository.store
-    if isinstance(store, GcsRepository):
-        return [secret_volume("store", store.secret_name, {GCS_KEY: GCS_KEY})]
-    if isinstance(store, S3Repository) and store.ca_secret_name is not None:
-        return [secret_volume("store-ca", store.ca_secret_name, {AUTHORITY_KEY: AUTHORITY_KEY})]
-    return []
-
-
-def _store_mounts(spec: Backup) -> list[Manifest]:
-    folders = {"store": STORE_FOLDER, "store-ca": STORE_AUTHORITY_FOLDER}
-    return [
-        {"name": volume["name"], "mountPath": folders[volume["name"]], "readOnly": True}
-        for volume in _store_volumes(spec)
-    ]

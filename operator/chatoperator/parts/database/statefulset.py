@@ -16,6 +16,7 @@ from chatoperator.metadata import (
     selector,
 )
 from chatoperator.parts.backup import access as backup_access
+from chatoperator.parts.backup import restore
 from chatoperator.parts.credentials import DATABASE_NAME
 from chatoperator.parts.database import tuning
 from chatoperator.parts.database.logins import OWNER
@@ -151,7 +152,13 @@ def service(cluster: ChatCluster) -> Manifest:
 
 
 def stateful_set(
-    cluster: ChatCluster, *, image: str, pull_policy: str, config_digest: str, default_account: bool = False
+    cluster: ChatCluster,
+    *,
+    image: str,
+    pull_policy: str,
+    config_digest: str,
+    default_account: bool = False,
+    restores: bool = True,
 ) -> Manifest:
     """One PostgreSQL on the claim, and beside it the agent that keeps its passwords and parameters as mounted.
 
@@ -163,6 +170,7 @@ def stateful_set(
         pull_policy: imagePullPolicy.
         config_digest: Changes with the parameters that only a restart brings.
         default_account: Name the account `default`, which an absent one is: the pods had another one.
+        restores: It begins with what database.restore says, where the spec has that.
     """
     # The API server would take an absent one from the deprecated field serviceAccount, and keep the old one.
     account = {"serviceAccountName": "default"} if default_account else {}
@@ -210,6 +218,8 @@ def stateful_set(
     if backed_up:
         container["volumeMounts"] += backup_access.mounts()
         containers.append(backup_access.server_container(image=image, pull_policy=pull_policy))
+    begins = cluster.database.restore if restores else None
+    before = {} if begins is None else {"initContainers": [restore.container(begins, container)]}
     volumes: list[Manifest] = [
         {"name": "data", "persistentVolumeClaim": {"claimName": claim_name(cluster.name)}},
         secret_volume("credentials", database_secret_name(cluster.name)),
@@ -217,6 +227,7 @@ def stateful_set(
         scratch("run"),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}},
         *(backup_access.volumes(cluster.name, backup_access.CLIENT_FILE) if backed_up else ()),
+        *(restore.volumes(cluster, begins) if begins is not None else ()),
     ]
     return {
         "apiVersion": "apps/v1",
@@ -239,6 +250,7 @@ def stateful_set(
                         pull_secrets=cluster.images.pull_secrets,
                         termination_grace_seconds=TERMINATION_GRACE_SECONDS,
                     ),
+                    **before,
                     **account,
                     **placement(cluster.name, "postgres", template),
                 },

@@ -70,7 +70,14 @@ def stateful_set(cluster: ChatCluster, instance: int, *, image: str, pull_policy
         pull_policy: imagePullPolicy.
         config_digest: Changes with the parameters that only a restart brings.
     """
-    made = statefulset.stateful_set(cluster, image=image, pull_policy=pull_policy, config_digest=config_digest)
+    made = statefulset.stateful_set(
+        cluster,
+        image=image,
+        pull_policy=pull_policy,
+        config_digest=config_digest,
+        # All others are copied from the one that leads.
+        restores=instance == 1,
+    )
     spec, name = made["spec"], database_name(cluster.name, instance)
     pod = _template(cluster, instance, spec["template"])
     # The first one's is that of a single PostgreSQL, and immutable.

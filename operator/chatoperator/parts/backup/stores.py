@@ -1,0 +1,62 @@
+"""What a container needs to reach an object store: secret variables, and mounted files. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatoperator.api.backup import AzureRepository, GcsRepository, S3Repository
+from chatoperator.parts.backup.access import AUTHORITY_KEY
+from chatoperator.parts.backup.configuration import GCS_KEY, STORE_AUTHORITY_FOLDER, STORE_FOLDER
+from chatoperator.parts.backup.usersecrets import AZURE_KEY_TYPES, S3_KEYS
+from chatoperator.parts.pod import secret_volume
+from chatoperator.parts.remembered import PASSPHRASE_KEY
+
+if TYPE_CHECKING:
+    from chatoperator.api.backup import Repository
+    from chatoperator.metadata import Manifest
+
+VARIABLE = "PGBACKREST_REPO1_"
+"""Beginning of the variables from which pgBackRest reads options of the repository."""
+
+
+def environment(repository: Repository, key_name: str, key_type: str | None) -> list[Manifest]:
+    """What is secret, as pgBackRest reads it.
+
+    Args:
+        repository: Where the backups are.
+        key_name: Secret with the passphrase.
+        key_type: Of Azure's key, `shared` or `sas`; None where it is not known, or not Azure's.
+    """
+    store = repository.store
+    made = [_variable("CIPHER_PASS", key_name, PASSPHRASE_KEY)]
+    match store:
+        case S3Repository():
+            made += [_variable("S3_KEY", store.secret_name, S3_KEYS[0])]
+            made += [_variable("S3_KEY_SECRET", store.secret_name, S3_KEYS[1])]
+        case AzureRepository():
+            key = next((key for key, kind in AZURE_KEY_TYPES.items() if kind == key_type), next(iter(AZURE_KEY_TYPES)))
+            made.append(_variable("AZURE_KEY", store.secret_name, key))
+    return made
+
+
+def _variable(option: str, secret_name: str, key: str) -> Manifest:
+    return {"name": VARIABLE + option, "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key}}}
+
+
+def store_volumes(repository: Repository) -> list[Manifest]:
+    """The files: Google's key, and the authority of S3."""
+    store = repository.store
+    if isinstance(store, GcsRepository):
+        return [secret_volume("store", store.secret_name, {GCS_KEY: GCS_KEY})]
+    if isinstance(store, S3Repository) and store.ca_secret_name is not None:
+        return [secret_volume("store-ca", store.ca_secret_name, {AUTHORITY_KEY: AUTHORITY_KEY})]
+    return []
+
+
+def store_mounts(repository: Repository) -> list[Manifest]:
+    """Their mounts."""
+    folders = {"store": STORE_FOLDER, "store-ca": STORE_AUTHORITY_FOLDER}
+    return [
+        {"name": volume["name"], "mountPath": folders[volume["name"]], "readOnly": True}
+        for volume in store_volumes(repository)
+    ]
