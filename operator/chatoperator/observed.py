@@ -81,7 +81,7 @@ class ArchiveReport:
 
 @dataclass(frozen=True)
 class RepositoryReport:
-    """Whether the repository can be read, and why not: in words, and in one word for programs."""
+    """Whether the repository can be read, and why not: an error for admins, and one word for programs."""
 
     reachable: bool
     error: str = ""

@@ -188,7 +188,7 @@ class Backup(Fields, frozen=True):
     Attributes:
         archive_timeout_seconds: After this time also a WAL file that is not full is archived: at most so much is lost
             with all volumes of the database.
-        suspended: WAL is thrown away instead of archived: what is written meanwhile cannot be restored.
+        suspended: WAL is discarded instead of archived: what is written meanwhile cannot be restored.
         resources: Of the backup pod.
     """
 

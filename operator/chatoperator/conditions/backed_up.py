@@ -30,28 +30,28 @@ NO_BACKUP_YET = Reason(
 ARCHIVE_FAILING = Reason(
     "ArchiveFailing",
     ("False",),
-    "WAL cannot be archived. PostgreSQL keeps it until the volume is full. See "
-    "[ChatArchiveBehind](../runbooks/ChatArchiveBehind.md)",
+    "WAL cannot be archived; the message says why. PostgreSQL keeps it until the volume is full. Correct the cause, or "
+    "set `database.backup.suspended` to true before it is",
     Level.WARNING,
 )
 ARCHIVE_BEHIND = Reason(
     "ArchiveBehind",
     ("False",),
     "WAL is archived more slowly than it is written, so that more is lost with the database than "
-    "`archiveTimeoutSeconds` says. See [ChatArchiveBehind](../runbooks/ChatArchiveBehind.md)",
+    "`archiveTimeoutSeconds` says. Give the backup pod more CPU (`database.backup.resources`) or a faster repository",
     Level.WARNING,
 )
 BACKUP_FAILED = Reason(
     "BackupFailed",
     ("False",),
-    "The last backup failed; the message quotes pgBackRest. Older backups and all WAL are still there. See "
-    "[ChatBackupFailing](../runbooks/ChatBackupFailing.md)",
+    "The last backup failed; the message quotes pgBackRest. Older backups and all WAL are still there. The backup pod "
+    "tries again automatically",
     Level.WARNING,
 )
 BACKUP_OVERDUE = Reason(
     "BackupOverdue",
     ("False",),
-    "A backup should have ended by the schedule and has not. See [ChatBackupOverdue](../runbooks/ChatBackupOverdue.md)",
+    "A backup should have ended by the schedule and has not. Read the logs of pod `NAME-backup-0`",
     Level.WARNING,
 )
 REPOSITORY_UNAVAILABLE = Reason(
@@ -83,7 +83,7 @@ VERIFY_FAILED = Reason(
 SUSPENDED = Reason(
     "Suspended",
     ("False",),
-    "`database.backup.suspended` is true: WAL is thrown away, and what is written now cannot be restored. After it is "
+    "`database.backup.suspended` is true: WAL is discarded, and what is written now cannot be restored. After it is "
     "set to false a full backup begins",
     Level.CHOSEN,
 )
@@ -124,7 +124,7 @@ def condition(inputs: ConditionInputs, desired: DesiredBackup, spec: Backup) -> 
     """BackedUp."""
     if spec.suspended:
         message = (
-            "database.backup.suspended is true: WAL is thrown away. What is written now cannot be restored, only what "
+            "database.backup.suspended is true: WAL is discarded. What is written now cannot be restored, only what "
             "was written before"
         )
         return TYPE.condition(SUSPENDED, message)
