@@ -14,7 +14,9 @@ OF_CHATS = [part for part in PARTS if part.pod in PODS]
 def test_every_pod_and_every_package_of_a_part_is_a_declared_part() -> None:
     undeclared = PODS - {part.pod for part in PARTS} - WITHOUT_MONITORING.keys()
     assert not undeclared, "declare it in tests/support/completeness.py"
-    assert folders() <= {part.component for part in PARTS} | WITHOUT_MONITORING.keys(), "declare it in tests/support/completeness.py"
+    assert folders() <= {part.component for part in PARTS} | WITHOUT_MONITORING.keys(), (
+        "declare it in tests/support/completeness.py"
+    )
 
 
 @pytest.mark.parametrize("part", [*OF_CHATS, PARTS[-1]], ids=lambda part: part.component)

@@ -92,7 +92,7 @@ THEIRS = {"s3": S3, "encryption": {"secretName": "key"}}
         (restored(**{"from": {"chatCluster": {"name": "a"}, "repository": THEIRS}}), "restore.from.chatCluster"),
         (restored(**{"from": {"repository": {"s3": S3}}}), "restore.from.repository.encryption.secretName"),
         (restored(**{"from": {"repository": {**VOLUME, "encryption": {"secretName": "key"}}}}),
-         "restore.from.repository.volume"),
+         "restore.from.repository.s3"),
         (restored(**{"from": {"chatCluster": {"name": "a"}}, "targetTime": "2026-02-30T10:00:00Z"}),
          "restore.targetTime"),
         (restored(**{"from": {"chatCluster": {"name": "a"}}, "targetTime": "2026-02-03T10:00:00"}),

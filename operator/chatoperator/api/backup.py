@@ -96,13 +96,30 @@ class AzureRepository(Fields, frozen=True):
 Store = S3Repository | GcsRepository | AzureRepository
 
 
-class Repository(Fields, frozen=True):
-    """Where backups are kept: exactly one of the four."""
+class Stores(Fields, frozen=True):
+    """The object stores, of which at most one is given."""
 
-    volume: VolumeRepository | None = None
     s3: S3Repository | None = None
     gcs: GcsRepository | None = None
     azure: AzureRepository | None = None
+
+    @property
+    def store(self) -> Store | None:
+        """The object store; None where there is none."""
+        return self.s3 or self.gcs or self.azure
+
+    @property
+    def port(self) -> int | None:
+        """TCP port of the object store; None where there is none."""
+        if self.store is None:
+            return None
+        return HTTPS_PORT if isinstance(self.store, GcsRepository) else check_port(self.store.endpoint)
+
+
+class Repository(Stores, frozen=True):
+    """Where backups are kept: exactly one of the four."""
+
+    volume: VolumeRepository | None = None
 
     def __post_init__(self) -> None:
         """Check that there is one, and one only.
@@ -110,23 +127,21 @@ class Repository(Fields, frozen=True):
         Raises:
             RuleBroken: There is none, or are several.
         """
-        given = [name for name in ("volume", "s3", "gcs", "azure") if getattr(self, name) is not None]
-        if not given:
-            raise RuleBroken("volume", "a repository needs one of volume, s3, gcs and azure; set it")
-        if len(given) > 1:
-            raise RuleBroken(given[1], f"a repository is one of volume, s3, gcs and azure; remove it, or {given[0]}")
+        check_one(self, ("volume", "s3", "gcs", "azure"))
 
-    @property
-    def store(self) -> Store | None:
-        """The object store; None for a volume."""
-        return self.s3 or self.gcs or self.azure
 
-    @property
-    def port(self) -> int | None:
-        """TCP port of the object store; None for a volume."""
-        if self.store is None:
-            return None
-        return HTTPS_PORT if isinstance(self.store, GcsRepository) else check_port(self.store.endpoint)
+def check_one(stores: Stores, names: tuple[str, ...]) -> None:
+    """Check that exactly one of these fields is set.
+
+    Raises:
+        RuleBroken: None is, or several are.
+    """
+    given = [name for name in names if getattr(stores, name) is not None]
+    among = f"{', '.join(names[:-1])} and {names[-1]}"
+    if not given:
+        raise RuleBroken(names[0], f"a repository needs one of {among}; set it")
+    if len(given) > 1:
+        raise RuleBroken(given[1], f"a repository is one of {among}; remove it, or {given[0]}")
 
 
 def check_port(endpoint: str) -> int:
@@ -215,20 +230,18 @@ class SourceChat(Fields, frozen=True):
     name: ObjectName
 
 
-class SourceRepository(Repository, frozen=True):
-    """An object store that another chat has written to, which may be gone."""
+class SourceRepository(Stores, frozen=True):
+    """An object store that another chat has written to, which may be gone; a volume is reached by its chat alone."""
 
     encryption: Encryption = Encryption()
 
     def __post_init__(self) -> None:
-        """Check that it can be read without that chat.
+        """Check that there is one, and the passphrase.
 
         Raises:
-            RuleBroken: It is a volume, or has no passphrase.
+            RuleBroken: There is no store, or are several, or no passphrase is named.
         """
-        super().__post_init__()
-        if self.volume is not None:
-            raise RuleBroken("volume", "only the chat whose volume it is can read it; use from.chatCluster.name")
+        check_one(self, ("s3", "gcs", "azure"))
         if self.encryption.secret_name is None:
             remedy = "name the Secret with the key passphrase, a copy of Secret NAME-backup-key of that chat"
             raise RuleBroken("encryption.secretName", remedy)

@@ -29,7 +29,7 @@ from chatoperator.parts.backup.access import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatoperator.api.backup import Backup, Repository
+    from chatoperator.api.backup import Backup, Stores
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
@@ -127,7 +127,7 @@ def _host(cluster: ChatCluster, spec: Backup, key_type: str | None) -> dict[str,
     return made
 
 
-def repository_options(cluster: ChatCluster, repository: Repository, key_type: str | None) -> dict[str, str]:
+def repository_options(cluster: ChatCluster, repository: Stores, key_type: str | None) -> dict[str, str]:
     """Options that say where the repository is."""
     store = repository.store
     if store is None:

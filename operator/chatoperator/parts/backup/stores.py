@@ -12,14 +12,14 @@ from chatoperator.parts.pod import secret_volume
 from chatoperator.parts.remembered import PASSPHRASE_KEY
 
 if TYPE_CHECKING:
-    from chatoperator.api.backup import Repository
+    from chatoperator.api.backup import Stores
     from chatoperator.metadata import Manifest
 
 VARIABLE = "PGBACKREST_REPO1_"
 """Beginning of the variables from which pgBackRest reads options of the repository."""
 
 
-def environment(repository: Repository, key_name: str, key_type: str | None) -> list[Manifest]:
+def environment(repository: Stores, key_name: str, key_type: str | None) -> list[Manifest]:
     """What is secret, as pgBackRest reads it.
 
     Args:
@@ -43,7 +43,7 @@ def _variable(option: str, secret_name: str, key: str) -> Manifest:
     return {"name": VARIABLE + option, "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key}}}
 
 
-def store_volumes(repository: Repository) -> list[Manifest]:
+def store_volumes(repository: Stores) -> list[Manifest]:
     """The files: Google's key, and the authority of S3."""
     store = repository.store
     if isinstance(store, GcsRepository):
@@ -53,7 +53,7 @@ def store_volumes(repository: Repository) -> list[Manifest]:
     return []
 
 
-def store_mounts(repository: Repository) -> list[Manifest]:
+def store_mounts(repository: Stores) -> list[Manifest]:
     """Their mounts."""
     folders = {"store": STORE_FOLDER, "store-ca": STORE_AUTHORITY_FOLDER}
     return [
