@@ -15,7 +15,7 @@ from chatoperator.desired.database import DesiredDatabase, Volume
 from chatoperator.desired.migration import SchemaMigration, ServerTemplate
 from chatoperator.desired.release import Release
 from chatoperator.desired.replication import Instance, Replication
-from chatoperator.observed import AgentReport, Answer, Pod, Reading
+from chatoperator.observed import AgentReport, Answer, BackupReport, Pod, Reading
 from chatoperator.parts.backup import usersecrets as backup_secrets
 from chatoperator.parts.backup.credentials import BackupCredentials
 from chatoperator.parts.bus import access as bus_access
@@ -197,6 +197,7 @@ class FakeProber:
         self.answer = Answer(ok=False, message="nothing runs in this test")
         self.asked: list[Target] = []
         self.report: AgentReport | None = None
+        self.backup_report: BackupReport | None = None
 
     async def readings(self, addresses: Mapping[str, str]) -> dict[str, Reading | None]:
         """By pod name, what the test set; None where it set nothing."""
@@ -205,6 +206,10 @@ class FakeProber:
     async def agent(self, address: str) -> AgentReport | None:  # noqa: ARG002 - there is one agent
         """What the test set."""
         return self.report
+
+    async def backup(self, address: str) -> BackupReport | None:  # noqa: ARG002 - there is one backup pod
+        """What the test set."""
+        return self.backup_report
 
     async def probe(self, target: Target) -> Answer:
         """What the test set."""
