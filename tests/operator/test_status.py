@@ -31,6 +31,14 @@ def test_conditions_that_a_wrong_spec_hides_stay_as_they_were() -> None:
     assert after[1] == before[0]
 
 
+def test_a_condition_whose_subject_the_spec_no_longer_has_is_dropped() -> None:
+    before = merge([], [Condition("BackedUp", "True", "A", "a")], generation=1, now=SOONER)
+    after = merge(before, [Condition("Ready", "True", "B", "b")], generation=2, now=LATER, ended={"BackedUp"})
+    assert [condition["type"] for condition in after] == ["Ready"]
+    kept = merge(before, [Condition("BackedUp", "False", "C", "c")], generation=2, now=LATER, ended={"BackedUp"})
+    assert [condition["reason"] for condition in kept] == ["C"]
+
+
 def test_an_event_for_each_turn_and_for_nothing_else() -> None:
     before = merge([], [Condition("Ready", "False", "A", "a")], generation=1, now=SOONER)
     worded = merge(before, [Condition("Ready", "False", "A", "other words")], generation=1, now=LATER)

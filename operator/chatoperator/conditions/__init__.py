@@ -61,6 +61,9 @@ TYPES = tuple(
 )
 """All types, in the order in which status lists them."""
 
+OPTIONAL = frozenset({database_replicated.TYPE.name, backed_up.TYPE.name})
+"""Types that a ChatCluster has with some specs only."""
+
 _TYPES: dict[str, ConditionType] = {kind.name: kind for kind in TYPES}
 
 _LEVELS: dict[str, Level] = {reason.name: reason.level for kind in TYPES for reason in kind.reasons}
@@ -93,10 +96,8 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
 
 
 def ended(inputs: ConditionInputs) -> frozenset[str]:
-    """Types that this ChatCluster does not have, and may have had: those of what its spec no longer requires."""
-    if inputs.desired is None:
-        return frozenset()
-    return frozenset() if inputs.desired.replication is not None else frozenset({database_replicated.TYPE.name})
+    """Types that status loses where they are not made: without a valid spec most are not, and stay as they were."""
+    return OPTIONAL if inputs.desired is not None else frozenset()
 
 
 def level(reason: str) -> Level:

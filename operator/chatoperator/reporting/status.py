@@ -36,9 +36,9 @@ def merge(
         made: The new ones.
         generation: metadata.generation that they speak about.
         now: RFC 3339.
-        ended: Types that the ChatCluster no longer has.
+        ended: Types of which a condition that is not among the new ones is dropped.
     """
-    before = {condition["type"]: condition for condition in previous if condition["type"] not in ended}
+    before = {condition["type"]: condition for condition in previous}
     merged = []
     for condition in made:
         old = before.pop(condition.type, None)
@@ -53,7 +53,7 @@ def merge(
                 "lastTransitionTime": old["lastTransitionTime"] if old is not None and unchanged else now,
             }
         )
-    return merged + [dict(condition) for condition in before.values()]
+    return merged + [dict(condition) for condition in before.values() if condition["type"] not in ended]
 
 
 def transitions(previous: Sequence[Mapping[str, Any]], merged: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
