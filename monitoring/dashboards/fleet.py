@@ -9,6 +9,7 @@ BAD_IF_FALSE = (
     "Ready",
     "DatabaseReady",
     "DatabaseReplicated",
+    "BackedUp",
     "ChatserverReady",
     "IngressReady",
     "DataSafe",
