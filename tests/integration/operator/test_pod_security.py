@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-PARTS = {"bus", "ingress", "chatserver", "postgres", "migrate", "probe"}
+PARTS = {"backup", "bus", "ingress", "chatserver", "postgres", "migrate", "probe"}
 
 
 def everything(namespace: str) -> dict[str, dict[str, Any]]:
