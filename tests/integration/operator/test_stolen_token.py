@@ -53,7 +53,8 @@ def children(namespace: str) -> dict[tuple[str, str], Manifest]:
         monitoring = {"probe": {"enabled": True}}
         given = {**ingress, "front": front}
         more: dict[str, Any] = {"bus": {"type": "Valkey"}}
-        more["database"] = {"instances": 3, "backup": {"repository": {"volume": {}}}}
+        restore = {"from": {"chatCluster": {"name": "old"}}}
+        more["database"] = {"instances": 3, "backup": {"repository": {"volume": {}}}, "restore": restore}
         spec = body(namespace=namespace, ingress=given, monitoring=monitoring, **more)
         chatcluster = parse(spec)
         issued = Issued(Certificate("certificate\n", "key\n"), None)
