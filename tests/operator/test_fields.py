@@ -11,6 +11,7 @@ from msgspec import inspect
 from chatoperator.api.fields import Fields
 from chatoperator.api.spec import Spec
 from tests.operator.test_crd import OPEN, SCHEMA
+from tests.support.places import UNPUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,8 @@ def differences(schema: dict[str, Any], kind: inspect.Type, path: str) -> Iterat
 
 
 def _fields(schema: dict[str, Any], kind: inspect.StructType, path: str) -> Iterator[str]:
-    found = {field.encode_name: field for field in kind.fields}
+    hidden = {f"spec.{name}" for name in UNPUBLISHED}
+    found = {field.encode_name: field for field in kind.fields if f"{path}.{field.encode_name}" not in hidden}
     yield from (f"{path}.{name}" for name in schema["properties"].keys() ^ found.keys())
     for name in schema["properties"].keys() & found.keys():
         field, child = found[name], schema["properties"][name]

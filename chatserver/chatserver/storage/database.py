@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     Record = asyncpg.Record
     """One row of a result."""
 
-ACQUIRE_SECONDS = 2.0
-"""Seconds to wait for a free or new connection: a pool that is full for longer is overloaded."""
+ACQUIRE_SECONDS = 4.0
+"""Seconds to wait for a free or new connection: a pool that is full for longer is overloaded. As long as it takes until
+another instance leads and a replica follows it, so that a send that meets a switchover waits instead of failing."""
 
 STATEMENT_SECONDS = 4.0
 """Seconds one statement may take before it is cancelled."""
