@@ -93,7 +93,7 @@ def test_status_is_bounded_where_it_can_grow() -> None:
 def test_nothing_is_kept_that_the_schema_does_not_name() -> None:
     opened = [path for path, schema in every(SCHEMA, "") if any(key.startswith(OPEN) for key in schema)]
     quantities = [path for path in opened if path.endswith((".resources.requests{}", ".resources.limits{}"))]
-    assert len(opened) == 8
+    assert len(opened) == 10
     assert opened == quantities
 
 
@@ -127,6 +127,14 @@ def test_every_parent_has_an_empty_default() -> None:
         "spec.ingress.tls.issuerRef",
         "spec.ingress.front",
         "spec.database.external",
+        "spec.database.backup",
+        "spec.database.backup.repository",
+        *(f"spec.database.backup.repository.{kind}" for kind in ("volume", "s3", "gcs", "azure")),
+        "spec.database.restore",
+        "spec.database.restore.from",
+        "spec.database.restore.from.chatCluster",
+        "spec.database.restore.from.repository",
+        *(f"spec.database.restore.from.repository.{kind}" for kind in ("s3", "gcs", "azure")),
         "spec.bus.external",
         "spec.auth.otp.webhook",
         *(f"{peer}.{part}" for part in ("podSelector", "namespaceSelector", "ipBlock")),

@@ -11,7 +11,6 @@ from msgspec import inspect
 from chatoperator.api.fields import Fields
 from chatoperator.api.spec import Spec
 from tests.operator.test_crd import OPEN, SCHEMA
-from tests.support.places import UNPUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +81,7 @@ def differences(schema: dict[str, Any], kind: inspect.Type, path: str) -> Iterat
 
 
 def _fields(schema: dict[str, Any], kind: inspect.StructType, path: str) -> Iterator[str]:
-    hidden = {f"spec.{name}" for name in UNPUBLISHED}
-    found = {field.encode_name: field for field in kind.fields if f"{path}.{field.encode_name}" not in hidden}
+    found = {field.encode_name: field for field in kind.fields}
     yield from (f"{path}.{name}" for name in schema["properties"].keys() ^ found.keys())
     for name in schema["properties"].keys() & found.keys():
         field, child = found[name], schema["properties"][name]

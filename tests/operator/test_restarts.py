@@ -22,7 +22,14 @@ PARTS = {
     "HAProxy": "demo-ingress",
     "PostgreSQL": "demo-postgres",
     "Valkey pods": "demo-bus",
+    "backup pod": "demo-backup",
 }
+
+
+def _backup(**more: Any) -> dict[str, Any]:
+    """A spec with backups."""
+    return {"database": {"backup": {"repository": {"volume": {}}, **more}}}
+
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "chatserver.scaling.mode": {"chatserver": {"scaling": {"mode": "External", "replicas": 3}}},
@@ -69,6 +76,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "database.strict": {"database": {"instances": 3, "strict": False}},
     "database.resources": {"database": {"resources": {"limits": {"memory": "2Gi"}}}},
     "database.parameters": {"database": {"parameters": {"max_connections": "400"}}},
+    "database.backup": {"database": {"backup": {"repository": {"volume": {}}}}},
+    "database.backup.schedule": _backup(schedule={"full": "0 2 * * 0"}),
+    "database.backup.retention": _backup(retention={"fullBackups": 3}),
+    "database.backup.archiveTimeoutSeconds": _backup(archiveTimeoutSeconds=30),
+    "database.backup.suspended": _backup(suspended=True),
+    "database.backup.resources": _backup(resources={"limits": {"memory": "2Gi"}}),
+    "database.backup.encryption": _backup(encryption={"secretName": "mine"}),
     "bus.type": {"bus": {"type": "Valkey"}},
     "bus.valkey.replicas": {"bus": {"type": "Valkey", "valkey": {"replicas": 3}}},
     "bus.valkey.resources": {"bus": {"type": "Valkey", "valkey": {"resources": {"limits": {"memory": "2Gi"}}}}},
@@ -88,6 +102,10 @@ ALREADY: dict[str, dict[str, Any]] = {
     "database.external": {"database": {"external": {"secretName": "mine"}}},
     "database.strict": {"database": {"instances": 3}},
     "bus.external": {"bus": {"type": "External", "external": {"secretName": "theirs"}}},
+    **{
+        f"database.backup.{field}": _backup()
+        for field in ("schedule", "retention", "archiveTimeoutSeconds", "suspended", "resources", "encryption")
+    },
     **{
         field: {"bus": {"type": "Valkey"}}
         for field in ("bus.valkey.replicas", "bus.valkey.resources", "bus.valkey.podTemplate", "images.pullSecrets")
@@ -156,5 +174,6 @@ def test_a_description_announces_the_restarts_that_the_page_lists() -> None:
 def test_every_field_of_the_crd_is_on_the_page() -> None:
     page = documented()
     missing = {field for field in leaves(SPEC) if not any(f"{field}.".startswith(f"{known}.") for known in page)}
-    # Kubernetes cannot move a volume, and the page says so below the table.
-    assert missing == {"database.storage.storageClassName"}
+    at_creation = {field for field in leaves(SPEC) if field.startswith("database.restore.")}
+    # Kubernetes cannot move a volume. The page says both below the table.
+    assert missing == {"database.storage.storageClassName", *at_creation}

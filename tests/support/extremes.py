@@ -55,7 +55,19 @@ REPEATED = (
 STORED_BYTES_MAX = 1_300_000
 """Of an object: etcd takes no more than 1.5 MB."""
 
-WORDS = ("Honor", "Exists", "NoSchedule", "In", "255.255.255.255/32", "A", "a", "1Gi")
+WORDS = (
+    "/a",
+    "0 1 * * 0",
+    "2026-11-30T10:15:00Z",
+    "Honor",
+    "Exists",
+    "NoSchedule",
+    "In",
+    "255.255.255.255/32",
+    "A",
+    "a",
+    "1Gi",
+)
 
 QUANTITIES = (
     *(2_147_483_647, 0, -1, "0", "1e9999", "1e99", "9" * 40, "1n", "0.0000000000000000000001"),

@@ -17,6 +17,7 @@ SERVERS_POD = f"{SERVERS} spec.template"
 PROXIES_POD = "Deployment demo-ingress spec.template"
 DATABASE_POD = "StatefulSet demo-postgres spec.template"
 MIGRATION_POD = "Job demo-migrate spec.template"
+BACKUP_POD = "StatefulSet demo-backup spec.template"
 BUS_POD = "StatefulSet demo-bus spec.template"
 PROBE_POD = "Deployment demo-probe spec.template"
 CLAIM = "PersistentVolumeClaim demo-postgres-data"
@@ -61,6 +62,21 @@ POSTED = {
 PROBED = {"monitoring": {"probe": {"enabled": True}}}
 VALKEY = {"bus": {"type": "Valkey"}}
 EXTERNAL_BUS = {"bus": {"type": "External", "external": {"secretName": "theirs"}}}
+BACKED_UP = {"database": {"backup": {"repository": {"volume": {}}}}}
+STORES: dict[str, dict[str, Any]] = {
+    "s3": {"bucket": "chats", "region": "eu", "endpoint": "s3.example.com", "secretName": "store"},
+    "gcs": {"bucket": "chats", "secretName": "store"},
+    "azure": {"account": "chats", "container": "chats", "secretName": "store"},
+}
+"""The fields that each object store needs."""
+
+OF_STORES: dict[str, dict[str, Any]] = {
+    "s3": {"path": "/a", "uriStyle": "Path", "caSecretName": "authority"},
+    "gcs": {"path": "/a"},
+    "azure": {"path": "/a", "endpoint": "other.example.com"},
+}
+"""And those that it may have, with values other than the defaults."""
+
 EXTERNAL = {"database": {"external": {"secretName": "theirs"}}}
 
 
@@ -84,6 +100,53 @@ def _resources(path: str, container: str) -> dict[str, Place]:
     return {
         f"{path}.requests": Place({"cpu": "900m"}, f"{container}.resources.requests.cpu"),
         f"{path}.limits": Place({"memory": "3Gi"}, f"{container}.resources.limits.memory"),
+    }
+
+
+def _backups() -> dict[str, Place]:
+    """The fields of backups and restores."""
+    host, plan = "ConfigMap demo-backup data.pgbackrest.conf", "ConfigMap demo-backup data.backup.json"
+    source, pod = "ConfigMap demo-backup-restore data.pgbackrest.conf", f"{DATABASE_POD}.spec.initContainers.restore"
+    kept = "PersistentVolumeClaim demo-backup-data spec"
+    restored = {"database": {"restore": {"from": {"chatCluster": {"name": "old"}}}}}
+    made = {
+        "repository.volume.size": Place("30Gi", f"{kept}.resources.requests.storage"),
+        "repository.volume.storageClassName": Place("fast", f"{kept}.storageClassName"),
+        "schedule.full": Place("0 2 * * 0", plan),
+        "schedule.incremental": Place("0 2 * * 1-6", plan),
+        "schedule.verify": Place("0 5 * * *", plan),
+        "retention.fullBackups": Place(3, host),
+        "archiveTimeoutSeconds": Place(30, "ConfigMap demo-postgres data"),
+        "suspended": Place(value=True, manifest="ConfigMap demo-postgres data"),
+        "encryption.secretName": Place("mine", f"{BACKUP_POD}.spec.containers.backup.env"),
+        **_resources("resources", f"{BACKUP_POD}.spec.containers.backup"),
+    }
+    places = {f"database.backup.{name}": place._replace(beside=BACKED_UP) for name, place in made.items()}
+    for kind, fields in STORES.items():
+        for name in (*fields, *OF_STORES[kind]):
+            value = OF_STORES[kind].get(name, "other")
+            container = f"{BACKUP_POD}.spec" if name.endswith("ecretName") else host
+            into = f"{DATABASE_POD}.spec" if name.endswith("ecretName") else source
+            repository = {kind: fields}
+            theirs = {**repository, "encryption": {"secretName": "key"}}
+            places |= {
+                f"database.backup.repository.{kind}.{name}": Place(
+                    value, container, beside={"database": {"backup": {"repository": repository}}}
+                ),
+                f"database.restore.from.repository.{kind}.{name}": Place(
+                    value, into, beside={"database": {"restore": {"from": {"repository": theirs}}}}
+                ),
+            }
+    other = {"s3": STORES["s3"], "encryption": {"secretName": "key"}}
+    return {
+        **places,
+        "database.restore.from.repository.encryption.secretName": Place(
+            "mine", pod, beside={"database": {"restore": {"from": {"repository": other}}}}
+        ),
+        "database.restore.from.chatCluster.name": Place("other", source, beside=restored),
+        "database.restore.targetTime": Place(
+            "2026-11-30T10:15:00Z", "ConfigMap demo-backup-restore data.restore.json", beside=restored
+        ),
     }
 
 
@@ -138,6 +201,7 @@ PLACES: dict[str, Place] = {
     "database.external.secretKey": Place("uri", f"{SERVERS_POD}.spec.volumes", beside=EXTERNAL),
     "database.external.caSecretName": Place("authority", f"{SERVERS_POD}.spec.volumes", beside=EXTERNAL),
     "database.external.connectionBudget": variable(40, "DATABASE_POOL_SIZE", beside=EXTERNAL),
+    **_backups(),
     "bus.type": variable("Valkey", "BUS_TYPE", setting="bus"),
     "bus.valkey.replicas": variable(3, "BUS_URLS", setting="bus", beside=VALKEY),
     **{
@@ -184,12 +248,6 @@ USED_ELSEWHERE = {
     "auth.otp.allowDevelopmentCodes": ("self.allow_development_codes", "a rule asks for it beside sender Log"),
 }
 """Fields that change no manifest by themselves: what the operator reads, and why."""
-
-UNPUBLISHED = {
-    "database.backup": "the images do not make backups yet",
-    "database.restore": "the same",
-}
-"""Fields that the operator knows and the CRD does not have yet, so that nobody can set them, with the reason."""
 
 _WITH_RESOURCES = ("ingress", "chatserver", "database", "database.backup", "bus.valkey")
 
