@@ -68,7 +68,7 @@ _STATE = Row(
                 Query(_each("min", "chatpostgres_volume_free_bytes"), f"{CHAT} free"),
                 Query(_each("max", "chatpostgres_volume_reserve_bytes"), f"{CHAT} reserve"),
             ),
-            alerts=("ChatVolumeFull", "ChatVolumeFullSoon"),
+            alerts=("ChatVolumeFull", "ChatVolumeFullSoon", "ChatArchiveBehind"),
             width=9,
         ),
     ),

@@ -257,9 +257,48 @@ _VERSIONS = Row(
     ),
 )
 
+_BACKUPS = Row(
+    "Backups, where there are any",
+    (
+        Panel(
+            title="Age of the last backup, by type",
+            shows="Time since the last backup ended, of the eight chats with the oldest.",
+            normal="below the time between two of the schedule: a day, and a week for full ones.",
+            unit=Unit.SECONDS,
+            queries=(
+                Query(
+                    "topk(8, time() - max by (namespace, chatcluster, type) "
+                    f"({of('chatbackup_last_backup_timestamp_seconds')} > 0))",
+                    f"{CHAT} {{{{type}}}}",
+                ),
+            ),
+            alerts=("ChatBackupOverdue", "ChatBackupFailing"),
+            width=12,
+        ),
+        Panel(
+            title="Free share of the volumes with backups",
+            shows="Of the eight chats with the least; object stores have no such volume.",
+            normal="above 15 % (dashed line). At 0 neither backups nor WAL are stored.",
+            unit=Unit.RATIO,
+            queries=(
+                Query(
+                    "bottomk(8, min by (namespace, chatcluster) "
+                    f"({of('chatbackup_repository_free_bytes')} / ({of('chatbackup_repository_size_bytes')} > 0)))",
+                    CHAT,
+                ),
+            ),
+            alerts=("ChatBackupRepositoryFilling",),
+            thresholds=(Threshold(0.15, Color.BAD),),
+            falling=True,
+            maximum=1,
+            width=12,
+        ),
+    ),
+)
+
 FLEET = Dashboard(
     "fleet",
     "ChatCluster / Operator and fleet",
     "Which chats need somebody, and does the operator keep up?",
-    (_CHATS, _OPERATOR, _VERSIONS),
+    (_CHATS, _BACKUPS, _OPERATOR, _VERSIONS),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.rules import bus, chat, chatservers, database, ingress, operator, replication, slo
+from monitoring.rules import backup, bus, chat, chatservers, database, ingress, operator, replication, slo
 from monitoring.rules.declared import Alert
 
 GROUPS = (
@@ -10,6 +10,7 @@ GROUPS = (
     *chat.GROUPS,
     *database.GROUPS,
     *replication.GROUPS,
+    *backup.GROUPS,
     *ingress.GROUPS,
     *chatservers.GROUPS,
     *bus.GROUPS,

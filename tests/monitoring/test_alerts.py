@@ -17,7 +17,7 @@ from tests.support.rulecases import run
 if TYPE_CHECKING:
     from tests.support.rulecases import Case
 
-SUBJECTS = ("chat", "chatservers", "database", "ingress", "operator", "replication", "slo")
+SUBJECTS = ("backup", "chat", "chatservers", "database", "ingress", "operator", "replication", "slo")
 CASES: list[Case] = [case for subject in SUBJECTS for case in import_module(f"tests.monitoring.cases.{subject}").CASES]
 
 needs_promtool = pytest.mark.skipif(

@@ -26,7 +26,6 @@ PARTS_FOLDER = ROOT / "operator" / "chatoperator" / "parts"
 
 WITHOUT_MONITORING = {
     "migrate": "a Job that ends; its result is the condition Progressing, on which ChatChangeStuck acts",
-    "backup": "no spec can have it yet (UNPUBLISHED in places.py), and its image has no metrics yet",
 }
 """Pod labels of what has no metrics, with the reason."""
 
@@ -62,6 +61,7 @@ PARTS = (
     Part("database", "postgres", "chatpostgres_", "PostgreSQL"),
     Part("probe", "probe", "chatprobe_", "probe"),
     Part("bus", "bus", "valkey_", "Valkey"),
+    Part("backup", "backup", "chatbackup_", "backups"),
     Part("operator", "operator", "chatcluster_", "operator"),
 )
 

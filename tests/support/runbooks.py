@@ -21,6 +21,7 @@ READ, CHANGE, QUERY = "sh", "sh mitigation", "promql"
 COMPONENTS = {
     "chat": "The chat as a whole",
     "database": "PostgreSQL",
+    "backup": "Backups",
     "ingress": "HAProxy and its certificate",
     "chatserver": "Chatservers",
     "operator": "The operator, and changes that it applies",

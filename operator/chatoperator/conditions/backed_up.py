@@ -30,28 +30,28 @@ NO_BACKUP_YET = Reason(
 ARCHIVE_FAILING = Reason(
     "ArchiveFailing",
     ("False",),
-    "WAL cannot be archived; the message says why. PostgreSQL keeps it until the volume is full. Correct the cause, or "
-    "set `database.backup.suspended` to true before it is",
+    "WAL cannot be archived; the message says why. PostgreSQL keeps it until the volume is full. See "
+    "[ChatArchiveBehind](../runbooks/ChatArchiveBehind.md)",
     Level.WARNING,
 )
 ARCHIVE_BEHIND = Reason(
     "ArchiveBehind",
     ("False",),
     "WAL is archived more slowly than it is written, so that more is lost with the database than "
-    "`archiveTimeoutSeconds` says. Give the backup pod more CPU (`database.backup.resources`) or a faster repository",
+    "`archiveTimeoutSeconds` says. See [ChatArchiveBehind](../runbooks/ChatArchiveBehind.md)",
     Level.WARNING,
 )
 BACKUP_FAILED = Reason(
     "BackupFailed",
     ("False",),
-    "The last backup failed; the message quotes pgBackRest. Older backups and all WAL are still there. The backup pod "
-    "tries again automatically",
+    "The last backup failed; the message quotes pgBackRest. Older backups and all WAL are still there. See "
+    "[ChatBackupFailing](../runbooks/ChatBackupFailing.md)",
     Level.WARNING,
 )
 BACKUP_OVERDUE = Reason(
     "BackupOverdue",
     ("False",),
-    "A backup should have ended by the schedule and has not. Read the logs of pod `NAME-backup-0`",
+    "A backup should have ended by the schedule and has not. See [ChatBackupOverdue](../runbooks/ChatBackupOverdue.md)",
     Level.WARNING,
 )
 REPOSITORY_UNAVAILABLE = Reason(

@@ -52,6 +52,7 @@ def test_each_monitor_selects_one_workload_at_a_port_that_it_has() -> None:
         fixed = [one["replacement"] for one in endpoint.get("relabelings", ()) if one["targetLabel"] == "component"]
         names[template["metadata"]["labels"]["app.kubernetes.io/component"]] = fixed
     assert names == {
+        "backup": ["backup"],
         "bus": ["bus"],
         "chatserver": ["chatserver"],
         "ingress": ["ingress"],

@@ -91,7 +91,7 @@ async def test_both_find_the_same_targets_with_the_same_labels(tmp_path: Path) -
     by_chart = set().union(*(listed for name, listed in found.items() if name not in names))
     assert by_page == by_chart
     components = sorted(labels[2] for _, _, labels in by_page)
-    assert components == ["bus", "chatserver", "database", "ingress", "operator", "probe"]
+    assert components == ["backup", "bus", "chatserver", "database", "ingress", "operator", "probe"]
     assert {labels[1] for _, _, labels in by_page} == {"demo", ""}
 
 
