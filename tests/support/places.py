@@ -62,7 +62,7 @@ POSTED = {
 PROBED = {"monitoring": {"probe": {"enabled": True}}}
 VALKEY = {"bus": {"type": "Valkey"}}
 EXTERNAL_BUS = {"bus": {"type": "External", "external": {"secretName": "theirs"}}}
-BACKED_UP = {"database": {"backup": {"repository": {"volume": {}}}}}
+BACKED_UP: dict[str, Any] = {"database": {"backup": {"repository": {"volume": {}}}}}
 STORES: dict[str, dict[str, Any]] = {
     "s3": {"bucket": "chats", "region": "eu", "endpoint": "s3.example.com", "secretName": "store"},
     "gcs": {"bucket": "chats", "secretName": "store"},
