@@ -12,7 +12,7 @@ import pytest
 from chatoperator.api import dsn
 from chatoperator.parts.chatserver.database_access import AUTHORITY_FOLDER, environment
 from chatoperator.parts.ingress.tls.self_signed import ensure
-from chatserver.storage.database import connect
+from chatserver.storage.connecting import connect
 from tests.support.chatclusters import cluster
 from tests.support.postgres import PostgresCluster
 

@@ -1,25 +1,24 @@
 """The pool of PostgreSQL connections with bounded waits; opens the connection that listens for hints, too.
 
-The only importer of asyncpg beside `replicated.py`: any failure between here and PostgreSQL becomes ServiceUnavailable
-within CALL_SECONDS, and the next call tries again, so that nothing has to be restarted after an outage.
+The only importer of asyncpg beside `connecting.py` and `replicated.py`: any failure between here and PostgreSQL becomes
+ServiceUnavailable within CALL_SECONDS, and the next call tries again, so that nothing has to be restarted after an
+outage.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
+from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.storage.calls import CallTimes
+from chatserver.storage.connecting import CONNECT_SECONDS, connect, connect_after_changes
 from chatserver.storage.hint_sweep import Looks
-from chatserver.storage.hosts import connect_first
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
 from chatserver.storage.publishing import HintPublisher, notify
@@ -50,15 +49,8 @@ STATEMENT_SECONDS = 4.0
 CALL_SECONDS = 5.0
 """Seconds one call may take in all; then its connection is terminated, also when the server does not respond."""
 
-AGAIN_SECONDS = 0.2
-"""Seconds, on average, until a connection is tried again while PostgreSQL starts or another one becomes leader: who
-waits then is served as soon as that is done, and need not ask again."""
-
 CACHED_STATEMENTS = 200
 """Prepared statements that a connection keeps: more than the code has."""
-
-CONNECT_SECONDS = 2.0
-"""Seconds to connect, TLS and password included, however many hosts there are."""
 
 
 def _translate(error: Exception) -> Exception:
@@ -78,17 +70,6 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, _OUTAGES) or (
         isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     )
-
-
-_CHANGES: Final = (
-    # Refused or cut off: nobody listens, or no longer.
-    ConnectionError,
-    # Starting or shutting down.
-    asyncpg.CannotConnectNowError,
-    # A replica, which may be about to become the leader, or has just been it.
-    asyncpg.TargetServerAttributeNotMatched,
-)
-"""Errors of a connection that may be over in a moment."""
 
 
 class Database:
@@ -166,13 +147,8 @@ class Database:
 
     async def _connect(self, *_: object, **arguments: Any) -> asyncpg.Connection[asyncpg.Record]:
         """Connect, until whoever waits for it gives up: as of ACQUIRE_SECONDS."""
-        while True:
-            try:
-                connection = await self._try_to_connect(arguments)
-                break
-            except _CHANGES:
-                # Servers that lost their connections together do not come back together.
-                await asyncio.sleep(AGAIN_SECONDS * (0.5 + random.random()))  # noqa: S311
+        name = f"chatserver {self.server_name}"
+        connection = await connect_after_changes(self._read_dsn, application_name=name, **arguments)
         if self._pooled:
             return connection
         try:
@@ -181,13 +157,6 @@ class Database:
             connection.terminate()
             raise
         return connection
-
-    async def _try_to_connect(self, arguments: dict[str, Any]) -> asyncpg.Connection[asyncpg.Record]:
-        try:
-            return await connect(self._read_dsn(), application_name=f"chatserver {self.server_name}", **arguments)
-        except ValueError as error:
-            # A half-written DSN file: the next try may find a complete one.
-            raise ConnectionError("the DSN cannot be used") from error
 
     @asynccontextmanager
     async def connection(self, call: CallTimes | None = None) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
@@ -323,31 +292,6 @@ class Database:
             if not _is_outage(error) and not isinstance(error, ValueError):
                 raise
             raise ServiceUnavailable from error
-
-
-async def connect(
-    dsn: str, *, application_name: str, command_timeout: float | None = None, **arguments: Any
-) -> asyncpg.Connection[asyncpg.Record]:
-    """Open one connection within CONNECT_SECONDS, to a server that is not a standby.
-
-    Raises:
-        OSError: nothing answers, or not in time (TimeoutError).
-        asyncpg.PostgresError: PostgreSQL rejected the connection.
-        ValueError: the DSN cannot be parsed.
-    """
-
-    async def attempt(host: str | None, port: int | None) -> asyncpg.Connection[asyncpg.Record]:
-        made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_SECONDS,
-            command_timeout=command_timeout,
-            server_settings={"application_name": application_name},
-            target_session_attrs=SessionAttribute.primary,
-            **{"connection_class": ReplicatedConnection, "host": host, "port": port, **arguments},
-        )
-        return made
-
-    return await connect_first(dsn, attempt, seconds=CONNECT_SECONDS, discard=asyncpg.Connection.terminate)
 
 
 @asynccontextmanager
