@@ -459,6 +459,25 @@ def test_the_status_has_the_times_and_loses_what_is_over() -> None:
     assert figures(raw, Observed({}, ()), desired(cluster()))["database"] is None
 
 
+@pytest.mark.parametrize(
+    ("oldest", "newest", "shown"),
+    [
+        ("2026-11-22T11:57:00Z", "2026-11-22T11:58:59Z", "2026-11-22T11:57:00Z"),
+        ("2026-11-22T11:57:00Z", "2026-11-22T11:56:00Z", None),
+        (None, "2026-11-22T11:58:59Z", None),
+    ],
+)
+def test_no_time_before_the_oldest_is_shown_as_the_newest(oldest: str | None, newest: str, shown: str | None) -> None:
+    report = changed(oldest_restorable=oldest, newest_archived=newest)
+    database = figures(body(), Observed({}, (), backup=report), desired(cluster(**backed())))["database"]
+    assert database["backup"].get("newestRestorableTime") == shown
+
+
+def test_a_repository_that_was_not_read_yet_is_not_called_unavailable() -> None:
+    status, reason, _ = judged(changed(repository=RepositoryReport(reachable=False)))
+    assert (status, reason) == ("False", "NoBackupYet")
+
+
 PAGE = {
     "phase": "idle",
     "repository": {"reachable": True, "error": ""},

@@ -66,6 +66,7 @@ COMMON = {
     "log-level-console": "info",
     "log-level-file": "off",
     "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of each pod alone
+    "spool-path": "/tmp/pgbackrest",  # noqa: S108
     "compress-type": "zst",
     "io-timeout": "10",
 }

@@ -194,10 +194,12 @@ def _repository(report: BackupReport) -> tuple[Reason, str] | None:
             "passphrase, or choose another repository"
         )
         return WRONG_KEY, message
+    if not report.repository.reachable and not report.repository.error:
+        return NO_BACKUP_YET, "The backup pod has not read the repository yet"
     if not report.repository.reachable:
         return (
             REPOSITORY_UNAVAILABLE,
-            f"The repository cannot be reached: {report.repository.error or 'no reason given'}",
+            f"The repository cannot be reached: {report.repository.error}",
         )
     if error is not None:
         return BACKUP_FAILED, f"The backup of {error.at} failed: {error.text}. Older backups and WAL are still there"

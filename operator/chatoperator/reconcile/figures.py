@@ -92,18 +92,28 @@ def _backup(observed: Observed, before: dict[str, Any]) -> dict[str, Any]:
         return {**before, **lag}
     full = [one for one in report.backups if one.type == "full"]
     last = report.backups[-1] if report.backups else None
-    newest = report.newest_archived
     found = {
         "lastBackupAt": last.stopped if last is not None else None,
         "lastBackupType": last.type if last is not None else None,
         "lastFullBackupAt": full[-1].stopped if full else None,
         "oldestRestorableTime": report.oldest_restorable,
-        "newestRestorableTime": _step(newest) if newest is not None else None,
+        "newestRestorableTime": _newest(report.oldest_restorable, report.newest_archived),
         "lastVerifiedAt": report.last_verify.at if report.last_verify is not None else None,
         "lastError": report.last_backup_error.text if report.last_backup_error is not None else None,
         "answeredRequest": report.answered_request,
     }
     return {**{name: value for name, value in found.items() if value is not None}, **lag}
+
+
+def _newest(oldest: str | None, newest: str | None) -> str | None:
+    """In steps of five minutes, but no earlier than the oldest; None where nothing was archived since."""
+    if oldest is None or newest is None or _time(newest) < _time(oldest):
+        return None
+    return max(_step(newest), oldest, key=_time)
+
+
+def _time(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
 
 
 def _step(time: str) -> str:

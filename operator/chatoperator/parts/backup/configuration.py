@@ -49,6 +49,7 @@ CONNECT_SECONDS = 10
 
 COMMON = {
     "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of this pod alone
+    "spool-path": "/tmp/pgbackrest",  # noqa: S108 - the package's own folder belongs to its own user
     "log-level-console": "info",
     "log-level-file": "off",
     "compress-type": "zst",

@@ -48,6 +48,7 @@ def config_map(cluster: ChatCluster, spec: Restore, *, begin: bool) -> Manifest:
     """
     everywhere = {
         "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of this pod alone
+        "spool-path": "/tmp/pgbackrest",  # noqa: S108 - the package's own folder belongs to its own user
         "log-level-console": "info",
         "log-level-file": "off",
         "process-max": str(PROCESSES),
