@@ -55,6 +55,8 @@ COMMON = {
     "compress-type": "zst",
     "process-max": str(PROCESSES),
     "archive-timeout": str(ARCHIVE_SECONDS),
+    # Also for the backup pod: it tries a store nine times, and what waits for an unavailable one would pile up.
+    "io-timeout": str(CONNECT_SECONDS),
     "tls-server-address": "*",
     "tls-server-port": str(PORT),
     "tls-server-ca-file": f"{TLS_FOLDER}/{AUTHORITY_KEY}",
@@ -167,7 +169,6 @@ def repository_options(cluster: ChatCluster, repository: Stores, key_type: str |
 def _client(cluster: ChatCluster) -> dict[str, str]:
     return {
         **COMMON,
-        "io-timeout": str(CONNECT_SECONDS),
         "tls-server-auth": f"{cluster.name}={STANZA}",
         **_remote("repo1", service_host(cluster, "backup"), HOST_FILE),
     }
