@@ -37,7 +37,7 @@ def ports(template: dict[str, Any]) -> set[str]:
 
 def test_there_is_a_monitor_only_where_it_is_wanted_or_its_kind_exists() -> None:
     assert not monitors()
-    assert len(monitors(ON)) == 6
+    assert len(monitors(ON)) == 7
     assert not monitors("monitoring.podMonitors.enabled=false")
 
 
