@@ -161,7 +161,15 @@ def test_a_database_is_begun_by_the_first_instance_and_only_where_there_was_none
     pod.write("database", SECRET)
     pod.write("postgres", {"postgresql.conf": "", "revision": "c1", "begin": begin})
     # Patroni ends at once: it has no API server here.
-    pod.run("postgres", PATRONI_SCOPE=SCOPE, PATRONI_NAME=name, POD_IP="127.0.0.1").process.wait(PATIENCE_SECONDS)
+    variables = {
+        "PATRONI_SCOPE": SCOPE,
+        "PATRONI_NAME": name,
+        "PATRONI_KUBERNETES_NAMESPACE": "chat",
+        "PATRONI_KUBERNETES_LABELS": "{}",
+        "PATRONI_KUBERNETES_SCOPE_LABEL": "database",
+        "POD_IP": "127.0.0.1",
+    }
+    pod.run("postgres", **variables).process.wait(PATIENCE_SECONDS)
     assert (pod.folder / "volume" / "pgdata" / "PG_VERSION").exists() is begins
     assert "starting Patroni" in (pod.folder / "postgres.log").read_text()
 
