@@ -24,7 +24,7 @@ def test_the_operator_folder_never_hides_the_standard_library() -> None:
 
 def test_each_third_party_client_has_one_importer() -> None:
     importers = {
-        "asyncpg": {f"chatserver/chatserver/storage/{name}.py" for name in ("database", "replicated")},
+        "asyncpg": {f"chatserver/chatserver/storage/{name}.py" for name in ("connecting", "database", "replicated")},
         "hiredis": {"chatserver/chatserver/fanout/valkey/link.py"},
         "httpx": {"clients/python/chatcluster_client/rest.py", "chatserver/chatserver/accounts/webhook.py"},
         "kubernetes": {"operator/chatoperator/kube/transport.py", "operator/chatoperator/kube/lease.py"},
