@@ -17,7 +17,7 @@ import asyncpg
 
 from chatserver.errors import ServiceUnavailable
 from chatserver.storage.calls import CallTimes
-from chatserver.storage.connecting import CONNECT_SECONDS, connect, connect_after_changes
+from chatserver.storage.connecting import CONNECT_SECONDS, Patience, connect
 from chatserver.storage.hint_sweep import Looks
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
@@ -107,6 +107,7 @@ class Database:
         self._pooled = pooled
         self._pool_size = pool_size
         self._on_call = on_call
+        self._patience = Patience()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> Self:
@@ -148,7 +149,7 @@ class Database:
     async def _connect(self, *_: object, **arguments: Any) -> asyncpg.Connection[asyncpg.Record]:
         """Connect, until whoever waits for it gives up: as of ACQUIRE_SECONDS."""
         name = f"chatserver {self.server_name}"
-        connection = await connect_after_changes(self._read_dsn, application_name=name, **arguments)
+        connection = await self._patience.connect(self._read_dsn, application_name=name, **arguments)
         if self._pooled:
             return connection
         try:
