@@ -1,6 +1,7 @@
 """Objects as an API server gave them, cut down to what the plugin looks at."""
 
 import datetime as dt
+from dataclasses import dataclass, field
 from typing import Any
 
 NOW = dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC)
@@ -65,3 +66,18 @@ def pod(name: str, part: str, **changed: Any) -> dict[str, Any]:
             **changed.get("status", {}),
         },
     }
+
+
+@dataclass
+class Answers:
+    """A kubectl that reads one state after the other, and the last one for ever."""
+
+    states: list[dict[str, Any]]
+    ran: list[tuple[str, ...]] = field(default_factory=list)
+
+    def run(self, *arguments: str) -> str:
+        self.ran.append(arguments)
+        return ""
+
+    def get(self, *_: str) -> dict[str, Any]:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from chatoperator.desired.backup import REQUEST_ANNOTATION
 from kubectl_chatcluster import backup, names
 from kubectl_chatcluster.errors import NoBackups, NotBackedUp
+from tests.kubectl_chatcluster.objects import Answers
 
 NOW = dt.datetime(2026, 11, 30, 12, 0, tzinfo=dt.UTC)
 VALUE = "2026-11-30T12.00.00Z"
@@ -19,21 +19,6 @@ VALUE = "2026-11-30T12.00.00Z"
 def chat(**made: Any) -> dict[str, Any]:
     spec: dict[str, Any] = {"database": {"backup": {"repository": {"volume": {}}}}}
     return {"metadata": {"name": "demo", "namespace": "chat"}, "spec": spec, "status": {"database": {"backup": made}}}
-
-
-@dataclass
-class Answers:
-    """A kubectl that reads one state after the other, and the last one for ever."""
-
-    states: list[dict[str, Any]]
-    ran: list[tuple[str, ...]] = field(default_factory=list)
-
-    def run(self, *arguments: str) -> str:
-        self.ran.append(arguments)
-        return ""
-
-    def get(self, *_: str) -> dict[str, Any]:
-        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
 
 def backed_up(*states: dict[str, Any], wait: bool = True) -> tuple[Answers, list[str]]:

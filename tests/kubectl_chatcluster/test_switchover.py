@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from chatoperator.desired import replication
 from kubectl_chatcluster import names, switchover
 from kubectl_chatcluster.errors import NotSwitched, SingleDatabase
+from tests.kubectl_chatcluster.objects import Answers
 
 NOW = dt.datetime(2026, 11, 30, 12, 0, tzinfo=dt.UTC)
 
@@ -18,21 +18,6 @@ NOW = dt.datetime(2026, 11, 30, 12, 0, tzinfo=dt.UTC)
 def chat(leader: str | None = "demo-postgres-0", instances: int = 3) -> dict[str, Any]:
     status: dict[str, Any] = {"database": {"leader": leader, "instances": [{}] * instances}} if instances > 1 else {}
     return {"metadata": {"name": "demo", "namespace": "chat"}, "status": status}
-
-
-@dataclass
-class Answers:
-    """A kubectl that reads one state after the other, and the last one for ever."""
-
-    states: list[dict[str, Any]]
-    ran: list[tuple[str, ...]] = field(default_factory=list)
-
-    def run(self, *arguments: str) -> str:
-        self.ran.append(arguments)
-        return ""
-
-    def get(self, *_: str) -> dict[str, Any]:
-        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
 
 def switched(states: list[dict[str, Any]], instance: int | None = None) -> tuple[Answers, list[str]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +21,7 @@ from chatserver.environment import PREFIX
 from chatserver.settings import Settings, read_settings
 from tests.operator.test_crd import SCHEMA
 from tests.operator.test_fields import PASSED_ON, bare
-from tests.support.chatclusters import THREE, body, desired
+from tests.support.chatclusters import body, desired, instances_of
 from tests.support.cluster import ROOT
 from tests.support.extremes import merged
 from tests.support.places import (
@@ -99,10 +98,8 @@ def rendered(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Every value of every manifest by its kind, name and path."""
     cluster = parse({**body(), "spec": spec})
     config_digest = statefulset.config_digest(cluster, volume_size=cluster.database.storage.size)
-    database = cluster.database
-    replication = replace(THREE, strict=database.strict) if database.instances > 1 else None
     manifests = render(
-        desired(cluster, served={CERTIFICATE, ROUTE}, config_digest=config_digest, replication=replication)
+        desired(cluster, served={CERTIFICATE, ROUTE}, config_digest=config_digest, replication=instances_of(cluster))
     )
     return {
         f"{manifest['kind']} {re.sub('-[0-9a-f]{10}$', '', manifest['metadata']['name'])} {path}": value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from chatoperator.desired.database import Volume
 from chatoperator.desired.manifests import render
 from chatoperator.parts.database import statefulset
 from tests.operator.test_places import SPEC, leaves
-from tests.support.chatclusters import THREE, cluster, desired
+from tests.support.chatclusters import cluster, desired, instances_of
 from tests.support.cluster import ROOT
 
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
@@ -131,10 +130,8 @@ def templates(**spec: Any) -> dict[str, Any]:
     # The volume does not grow at once.
     digest = statefulset.config_digest(made, volume_size="10Gi")
     port = made.ingress.service.node_port or 443
-    database = made.database
-    replication = replace(THREE, strict=database.strict) if database.instances > 1 else None
     volume = Volume("10Gi")
-    given = desired(made, volume=volume, config_digest=digest, https_port=port, replication=replication)
+    given = desired(made, volume=volume, config_digest=digest, https_port=port, replication=instances_of(made))
     return {
         manifest["metadata"]["name"]: manifest["spec"]["template"]
         for manifest in render(given)

@@ -78,6 +78,12 @@ THREE = Replication(
 """A database of three instances that are all as they should be."""
 
 
+def instances_of(cluster: ChatCluster) -> Replication | None:
+    """THREE, as the spec of a ChatCluster has them; None where it has one instance."""
+    database = cluster.database
+    return dataclasses.replace(THREE, strict=database.strict) if database.instances > 1 else None
+
+
 def secret(name: str, **content: str) -> dict[str, Any]:
     """A Secret of a user's."""
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in content.items()}

@@ -47,11 +47,16 @@ ARCHIVE_SECONDS = 60
 CONNECT_SECONDS = 10
 """For an answer of the backup pod: pgBackRest's three tries have to fit into ARCHIVE_SECONDS."""
 
-COMMON = {
+LOCAL = {
     "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of this pod alone
     "spool-path": "/tmp/pgbackrest",  # noqa: S108 - the package's own folder belongs to its own user
     "log-level-console": "info",
     "log-level-file": "off",
+}
+"""Where pgBackRest writes in any container: its own folders belong to its package's user."""
+
+COMMON = {
+    **LOCAL,
     "compress-type": "zst",
     "process-max": str(PROCESSES),
     "archive-timeout": str(ARCHIVE_SECONDS),
@@ -170,7 +175,7 @@ def _client(cluster: ChatCluster) -> dict[str, str]:
     return {
         **COMMON,
         "tls-server-auth": f"{cluster.name}={STANZA}",
-        **_remote("repo1", service_host(cluster, "backup"), HOST_FILE),
+        **remote("repo1", service_host(cluster, "backup"), HOST_FILE),
     }
 
 
@@ -187,7 +192,7 @@ def _instances(cluster: ChatCluster, instances: Sequence[int]) -> dict[str, str]
     """All instances; pgBackRest itself finds the one that leads."""
     made: dict[str, str] = {}
     for place, number in enumerate(instances, 1):
-        made |= _remote(f"pg{place}", instance_host(cluster, number), CLIENT_FILE)
+        made |= remote(f"pg{place}", instance_host(cluster, number), CLIENT_FILE)
         made |= _own_database(place)
     return made
 
@@ -197,14 +202,21 @@ def instance_host(cluster: ChatCluster, instance: int) -> str:
     return f"{backed_up_name(cluster.name, instance)}.{cluster.namespace}.svc"
 
 
-def _remote(prefix: str, host: str, config_file: str) -> dict[str, str]:
-    """A host that runs `pgbackrest server`, which reads its own configuration."""
+def remote(prefix: str, host: str, config_file: str, tls_folder: str = TLS_FOLDER) -> dict[str, str]:
+    """Options of a host that runs `pgbackrest server`, which reads its own configuration.
+
+    Args:
+        prefix: Of the options, such as `repo1`.
+        host: Its name.
+        config_file: That it reads.
+        tls_folder: Where the certificate is by which it lets a pod in.
+    """
     return {
         f"{prefix}-host": host,
         f"{prefix}-host-type": "tls",
         f"{prefix}-host-port": str(PORT),
         f"{prefix}-host-config": f"{CONFIG_FOLDER}/{config_file}",
-        f"{prefix}-host-ca-file": f"{TLS_FOLDER}/{AUTHORITY_KEY}",
-        f"{prefix}-host-cert-file": f"{TLS_FOLDER}/{CERTIFICATE_KEY}",
-        f"{prefix}-host-key-file": f"{TLS_FOLDER}/{PRIVATE_KEY_KEY}",
+        f"{prefix}-host-ca-file": f"{tls_folder}/{AUTHORITY_KEY}",
+        f"{prefix}-host-cert-file": f"{tls_folder}/{CERTIFICATE_KEY}",
+        f"{prefix}-host-key-file": f"{tls_folder}/{PRIVATE_KEY_KEY}",
     }

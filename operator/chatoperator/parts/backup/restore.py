@@ -13,15 +13,13 @@ from chatoperator.metadata import COMPONENT_LABEL, backup_tls_name, metadata, pa
 from chatoperator.parts.backup.access import (
     AUTHORITY_KEY,
     CERTIFICATE_KEY,
-    CONFIG_FOLDER,
     HOST_FILE,
     PGDATA,
-    PORT,
     PRIVATE_KEY_KEY,
     SOCKET_FOLDER,
     STANZA,
 )
-from chatoperator.parts.backup.configuration import PROCESSES, repository_options, written
+from chatoperator.parts.backup.configuration import LOCAL, PROCESSES, remote, repository_options, written
 from chatoperator.parts.backup.stores import environment, store_mounts, store_volumes
 from chatoperator.parts.pod import container_security, secret_volume
 
@@ -47,10 +45,7 @@ def config_map(cluster: ChatCluster, spec: Restore, *, begin: bool) -> Manifest:
             lost.
     """
     everywhere = {
-        "lock-path": "/tmp/pgbackrest",  # noqa: S108 - a volume of this pod alone
-        "spool-path": "/tmp/pgbackrest",  # noqa: S108 - the package's own folder belongs to its own user
-        "log-level-console": "info",
-        "log-level-file": "off",
+        **LOCAL,
         "process-max": str(PROCESSES),
         **_source(cluster, spec),
     }
@@ -71,15 +66,8 @@ def _source(cluster: ChatCluster, spec: Restore) -> dict[str, str]:
     repository, chat = spec.source.repository, spec.source.chat_cluster
     if repository is not None:
         return {"repo1-cipher-type": "aes-256-cbc", **repository_options(cluster, repository, None)}
-    return {
-        "repo1-host": f"{part_name(chat.name if chat else '', 'backup')}.{cluster.namespace}.svc",
-        "repo1-host-type": "tls",
-        "repo1-host-port": str(PORT),
-        "repo1-host-config": f"{CONFIG_FOLDER}/{HOST_FILE}",
-        "repo1-host-ca-file": f"{TLS_FOLDER}/{AUTHORITY_KEY}",
-        "repo1-host-cert-file": f"{TLS_FOLDER}/{CERTIFICATE_KEY}",
-        "repo1-host-key-file": f"{TLS_FOLDER}/{PRIVATE_KEY_KEY}",
-    }
+    host = f"{part_name(chat.name if chat else '', 'backup')}.{cluster.namespace}.svc"
+    return remote("repo1", host, HOST_FILE, TLS_FOLDER)
 
 
 def container(spec: Restore, database: Manifest) -> Manifest:
