@@ -51,14 +51,20 @@ def render(figures: Mapping[str, Any]) -> str:
         "",
         "| ratio | |",
         "| --- | --- |",
-        *(f"| {name} | {'not measured' if value is None else value} |" for name, value in figures["ratios"].items()),
+        *(f"| {name} | {value} |" for name, value in figures["ratios"].items() if value is not None),
         "",
+        *_not_measured(figures["ratios"]),
         *(f"![{name}]({name}.svg)" for name in drawings(parts)),
     ]
     for part, title in TITLES.items():
         if part in parts:
             lines += ["", f"## {title}", "", *_tables(parts[part])]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _not_measured(ratios: Mapping[str, float | None]) -> list[str]:
+    names = [f"`{name}`" for name, value in ratios.items() if value is None]
+    return [f"Not measured in this run: {', '.join(names)}.", ""] if names else []
 
 
 def drawings(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
