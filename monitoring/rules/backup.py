@@ -12,7 +12,7 @@ GROUPS = (
             Alert(
                 "ChatArchiveBehind",
                 Severity.TICKET,
-                "max by (namespace, chatcluster) (chatpostgres_archive_lag_seconds) > 600",
+                "max by (namespace, chatcluster) (chatpostgres_archive_lag_seconds) > seconds(10m)",
                 "5m",
                 f"WAL of {CHAT} is not archived",
                 "The oldest WAL that waits to be archived is {{ $value | humanizeDuration }} old: what was written "
@@ -22,7 +22,7 @@ GROUPS = (
             Alert(
                 "ChatBackupOverdue",
                 Severity.TICKET,
-                "max by (namespace, chatcluster) (time() - chatbackup_overdue_since_timestamp_seconds) > 7200",
+                "max by (namespace, chatcluster) (time() - chatbackup_overdue_since_timestamp_seconds) > seconds(2h)",
                 "10m",
                 f"A backup of {CHAT} is overdue",
                 "A backup should have begun {{ $value | humanizeDuration }} ago and is not in the repository. A "
