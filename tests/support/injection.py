@@ -37,13 +37,15 @@ class Injector:
         package: whose awaits are points.
         late: names of functions in which what is awaited is done before the exception comes: they give back what must
             not be kept, and the library sees to it whatever happens.
+        share: throw at one of so many places only.
 
     Attributes:
         thrown: where, since it was armed.
     """
 
-    def __init__(self, package: str, *, late: Collection[str] = ()) -> None:
+    def __init__(self, package: str, *, late: Collection[str] = (), share: int = 1) -> None:
         self._package = package
+        self._share = share
         self._late = late
         self._armed: tuple[str, Callable[[], BaseException]] | None = None
         self._again = False
@@ -114,9 +116,11 @@ class Injector:
             return awaited
         _, fault = self._armed
         if place not in self._done:
+            self._done.add(place)
+            if len(self._done) % self._share:
+                return awaited
             self._armed = None
         self._again = False
-        self._done.add(place)
         self.thrown.append(place)
         if place[-1].split()[-1] in self._late:
             return _done_and_then(awaited, fault())

@@ -46,7 +46,7 @@ def _cases(*, every: bool) -> dict[str, Any]:
     found = dict(extremes(without(SPEC, ALONE)))
     if every:
         return found
-    one_of = {"most entries": 2, "everything": 6, "longest": 6, "quantity": 12, "strange": 12}
+    one_of = {"most entries": 4, "everything": 12, "longest": 12, "quantity": 24, "strange": 24}
     kinds = {where: next((kind for kind in one_of if f": {kind}" in where), None) for where in found}
     return {
         where: value

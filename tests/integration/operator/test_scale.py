@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chatoperator.kube.client import Kube
     from tests.support.operator_processes import Operators
 
-SMOKE_COUNT = 15
+SMOKE_COUNT = 6
 SOAK_COUNT = int(os.environ.get("CHAT_SCALE_COUNT", "1000"))
 """ChatClusters."""
 
