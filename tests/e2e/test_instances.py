@@ -79,6 +79,7 @@ async def test_one_becomes_three_survives_its_leader_and_becomes_one_again(
         led = await instances.led_by_another(killed)
         without_leader = await ledger.gap(TALK_SECONDS)
         back = await instances.complete(3)
+        assert await instances.epoch() != epoch, "its last transactions may be unknown to the new one"
 
         old = await instances.led()
         said = await cluster.kubectl("chatcluster", "switchover", "demo", "-n", "chat")

@@ -160,6 +160,7 @@ async def rows(chat: Chat) -> set[int]:
         await connection.close()
 
 
+@pytest.mark.soak
 async def test_a_chat_is_restored_to_the_second_before_its_messages_were_dropped(world: World) -> None:
     await _restore_to_the_second(world)
 

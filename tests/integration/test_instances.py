@@ -174,6 +174,7 @@ def test_a_database_is_begun_by_the_first_instance_and_only_where_there_was_none
     assert "starting Patroni" in (pod.folder / "postgres.log").read_text()
 
 
+@pytest.mark.soak
 async def test_a_leader_that_is_killed_loses_nothing_and_comes_back(three: Instances) -> None:
     ledger, old, epoch = Ledger(three), await led(three), await epoch_of(three)
     async with background(ledger.run()):
