@@ -89,9 +89,9 @@ GROUPS = (
             Alert(
                 "ChatDatabaseFailedOver",
                 Severity.INFO,
-                "max by (namespace, chatcluster) (chatpostgres_timeline)\n"
+                "max by (namespace, chatcluster) (max_over_time(chatpostgres_timeline[5m]))\n"
                 ">\n"
-                "max by (namespace, chatcluster) (chatpostgres_timeline offset 15m)",
+                "max by (namespace, chatcluster) (max_over_time(chatpostgres_timeline[5m] offset 15m))",
                 "0s",
                 f"Another instance leads the database of {CHAT}",
                 "Within the last 15 minutes an instance was promoted: because the leader was lost, or because a "

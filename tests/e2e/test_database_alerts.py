@@ -72,9 +72,9 @@ async def test_lost_instances_are_told(
         leader = await instances.led()
         replicas = [one["metadata"]["name"] for one in await instances.pods() if one["metadata"]["name"] != leader]
         async with only_pages(watched):
-            await instances.sql("SELECT pg_wal_replay_pause()", pod=replicas[0])
+            await _signal_replay(cluster, replicas[0], "STOP")
             await watched.fires("ChatReplicaBehind", FIRES_SECONDS, **DEMO)
-            await instances.sql("SELECT pg_wal_replay_resume()", pod=replicas[0])
+            await _signal_replay(cluster, replicas[0], "CONT")
             await watched.resolves("ChatReplicaBehind", RESOLVES_SECONDS, **DEMO)
         await quiet(watched)
 
@@ -115,6 +115,13 @@ async def test_a_repository_that_cannot_be_read_or_is_full_is_a_ticket(
             await watched.resolves("ChatBackupRepositoryFilling", RESOLVES_SECONDS, **DEMO)
         account = await ledger.finish()
         assert account.clean, account
+
+
+async def _signal_replay(cluster: Cluster, pod: str, signal: str) -> None:
+    """Stop what replays in a pod, or let it go on: a replay that is paused by SQL is resumed by Patroni."""
+    find = 'for one in /proc/[0-9]*; do if grep -q "^postgres: .*startup" "$one/cmdline"; then'
+    script = f'{find} kill -{signal} "${{one#/proc/}}"; fi; done'
+    await cluster.kubectl("exec", pod, "-n", "chat", "-c", "postgres", "--", "sh", "-c", script)
 
 
 async def _delete(cluster: Cluster, pod: str) -> None:

@@ -206,7 +206,11 @@ async def cost_of_one(
 async def least(name: str, measure: Callable[[], Awaitable[Cost]]) -> Cost:
     """Return what is measured; above its bound it is measured again, since the server works by the clock too."""
     cost = await measure()
-    return cost if cost.is_within(BOUNDS.get(name, NOTHING)) else cost.or_less(await measure())
+    for _ in range(3):
+        if cost.is_within(BOUNDS.get(name, NOTHING)):
+            break
+        cost = cost.or_less(await measure())
+    return cost
 
 
 async def cost_of(owner: Owner, http: httpx.AsyncClient, call: Call) -> Cost:

@@ -151,7 +151,7 @@ def excused(response: schemathesis.Response) -> list[Any]:
 
 @pytest.mark.integration
 @few.parametrize()
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_answer_to_any_request_is_documented(case: schemathesis.Case[Any], world: World) -> None:
     ask(case, world)
 

@@ -40,6 +40,9 @@ OUTAGES: dict[str, Fault] = {"TimeoutError": TimeoutError, "OSError": OSError}
 IN_TURN = "one after the other"
 """Another defect at each place."""
 
+SHARE = 3
+"""`make test` takes the first of three places; `make soak` all, with each fault."""
+
 
 async def _inject_everywhere(
     server: LoopedServer, injector: Injector, loop: str, faults: Iterator[Fault], *, counted: bool
@@ -77,7 +80,7 @@ async def test_each_await_of_each_loop_may_fail(
     fault: str, read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = itertools.cycle([(DEFECTS | OUTAGES)[fault]] if fault != IN_TURN else DEFECTS.values())
-    injector = _injector(monkeypatch)
+    injector = _injector(monkeypatch, share=SHARE if fault == IN_TURN else 1)
     thrown: dict[str, int] = {}
     with injector.points():
         async with looped_server(read_dsn, monkeypatch, "ana", "ben") as server:
@@ -93,7 +96,7 @@ async def test_each_await_of_each_loop_may_fail(
 async def test_each_await_of_the_loops_of_valkey_may_fail(
     loop: str, read_dsn: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    injector, faults = _injector(monkeypatch), itertools.cycle(DEFECTS.values())
+    injector, faults = _injector(monkeypatch, share=SHARE), itertools.cycle(DEFECTS.values())
     with running_bus("Valkey") as valkeys, injector.points():
         async with looped_server(read_dsn, monkeypatch, "ana", "ben", valkeys=valkeys) as server:
             assert loops.loops_of(server.context).keys() <= server.works.keys()
@@ -102,9 +105,9 @@ async def test_each_await_of_the_loops_of_valkey_may_fail(
     assert places
 
 
-def _injector(monkeypatch: pytest.MonkeyPatch) -> Injector:
+def _injector(monkeypatch: pytest.MonkeyPatch, share: int) -> Injector:
     # asyncpg takes a connection back whatever happens to whoever gives it back.
-    injector = Injector("chatserver", late={"_release"})
+    injector = Injector("chatserver", late={"_release"}, share=share)
     for module in (supervision, writer, webhook):
         monkeypatch.setattr(module, "keep", injector.named(supervision.keep))
     return injector

@@ -37,7 +37,7 @@ class Injector:
         package: whose awaits are points.
         late: names of functions in which what is awaited is done before the exception comes: they give back what must
             not be kept, and the library sees to it whatever happens.
-        share: throw at one of so many places only.
+        share: throw at the first of so many places only.
 
     Attributes:
         thrown: where, since it was armed.
@@ -117,7 +117,7 @@ class Injector:
         _, fault = self._armed
         if place not in self._done:
             self._done.add(place)
-            if len(self._done) % self._share:
+            if (len(self._done) - 1) % self._share:
                 return awaited
             self._armed = None
         self._again = False

@@ -86,7 +86,7 @@ IN_TURN = "one after the other"
 """Another fault at each place."""
 
 SHARE = 3
-"""`make test` takes every third place; `make soak` all, with each fault."""
+"""`make test` takes the first of three places; `make soak` all, with each fault."""
 
 
 @pytest.mark.parametrize("fault", [IN_TURN, *(pytest.param(name, marks=pytest.mark.soak) for name in FAULTS)])
