@@ -60,6 +60,12 @@ SCHEMA_ANNOTATION = f"{GROUP}/schema"
 OUTLIVED_ANNOTATION = f"{GROUP}/outlived"
 """On a migrate Job: its own container ended with 0 while an injected one ran on, which the operator then ended."""
 
+BACKUP_ANNOTATION = f"{GROUP}/backup"
+"""On the ChatCluster: each new value requests a backup now."""
+
+RESTORE_ANNOTATION = f"{GROUP}/restore"
+"""On the ChatCluster: requests a restore in place, as JSON. On the pod of the database: the restore that it makes."""
+
 KEPT_ANNOTATIONS = {
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
     "argocd.argoproj.io/compare-options": "IgnoreExtraneous",

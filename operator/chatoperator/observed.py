@@ -80,6 +80,59 @@ class ArchiveReport:
 
 
 @dataclass(frozen=True)
+class VolumeReport:
+    """The database's volume, as the agent beside PostgreSQL sees it.
+
+    Attributes:
+        size_bytes: Of its file system.
+        free_bytes: That can still be written.
+        kept: Names of the folders in which restores in place have kept what they replaced.
+    """
+
+    size_bytes: int
+    free_bytes: int
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RestoreOutcome:
+    """How the container that restores the database ended, as its termination message says.
+
+    Attributes:
+        id: Of the restore in place; empty for the first content of a chat.
+        code: One word for programs: why it failed; None where it succeeded.
+        text: For admins, likewise.
+        ended: When it succeeded, as ISO 8601; None where it failed.
+        restored_to: Time of the last commit that was replayed; None where there was none.
+        backup: With which it began.
+        kept: Name of the folder with the data of before; empty where there is none.
+    """
+
+    id: str
+    code: str | None = None
+    text: str = ""
+    ended: str | None = None
+    restored_to: str | None = None
+    backup: str = ""
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class SourceChat:
+    """The ChatCluster from whose backups database.restore begins.
+
+    Attributes:
+        exists: It does.
+        backed_up: Its spec has backups.
+        certificate: The Secret is there with which its backup pod lets others read.
+    """
+
+    exists: bool = False
+    backed_up: bool = False
+    certificate: bool = False
+
+
+@dataclass(frozen=True)
 class RepositoryReport:
     """Whether the repository can be read, and why not: an error for admins, and one word for programs."""
 
@@ -97,12 +150,14 @@ class MadeBackup:
         type: `full` or `incremental`.
         stopped: When it was complete.
         error: Pages were found damaged while it was made.
+        bytes: Of the database.
     """
 
     label: str
     type: str
     stopped: str
     error: bool = False
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,6 +213,7 @@ class AgentReport:
         refused: PostgreSQL's words against them; None where they count.
         member: What Patroni says of the instance; None where there is one instance.
         archive: How the archiving of WAL goes; None where there is none.
+        volume: What is on the volume; None where that is not known.
     """
 
     credentials: str | None
@@ -165,6 +221,7 @@ class AgentReport:
     refused: str | None
     member: MemberReport | None = None
     archive: ArchiveReport | None = None
+    volume: VolumeReport | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +254,8 @@ class Pod:
         owner_uid: Of what controls the pod; None where nothing does.
         has_eviction_rule: An annotation says whether the cluster autoscaler may evict it.
         role: Of an instance of a replicated database, `primary` or `replica`; None where Patroni has written none.
+        restores: Id of the restore in place that its template is for; None where it is for none.
+        outcomes: Of its containers that restore, those that have ended.
     """
 
     name: str
@@ -215,6 +274,8 @@ class Pod:
     owner_uid: str | None = None
     has_eviction_rule: bool = False
     role: str | None = None
+    restores: str | None = None
+    outcomes: tuple[RestoreOutcome, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -231,6 +292,7 @@ class Observed:
         readings: Of the chatservers by pod name, as they were read last; None for one that gave none.
         served: Kinds that not every cluster has and this one serves.
         backup: Report of the backup pod; None where it gives none.
+        source: The ChatCluster that database.restore names; None where it names none.
     """
 
     children: Mapping[ObjectKey, Manifest]
@@ -242,6 +304,7 @@ class Observed:
     readings: Mapping[str, Reading | None] = field(default_factory=dict)
     served: frozenset[str] = frozenset()
     backup: BackupReport | None = None
+    source: SourceChat | None = None
 
     def child(self, kind: str, name: str) -> Manifest | None:
         """The child, or None where it does not exist."""

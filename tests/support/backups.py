@@ -208,6 +208,17 @@ class Chat:
         """Start the repository host."""
         return self._run(self.host, "backup", LISTEN_ADDRESS=self.host_address, **{**self.environment, **environment})
 
+    def stop_database(self) -> None:
+        """Stop PostgreSQL and what lends its files out, as kubelet does."""
+        for container in self.containers:
+            if container.log.parent == self.database.folder and container.process.poll() is None:
+                container.stop()
+
+    def restore_in_place(self, request: str, *, target: str = "", undo: str = "", seconds: float = 120) -> int:
+        """Run the init container of a restore in place to its end; returns its exit code."""
+        names = {"RESTORE_ID": request, "RESTORE_TARGET": target, "RESTORE_UNDO": undo}
+        return self._run(self.database, "restore-in-place", **names).process.wait(seconds)
+
     def _run(self, pod: Pod, mode: str, **environment: str) -> Container:
         arguments = [] if mode == "postgres" else [mode]
         self.containers.append(pod.run(mode, *arguments, **environment))
@@ -289,7 +300,7 @@ class Chat:
         return "\n".join([json.dumps(self.status()), *logs])
 
 
-LOGS = ("restore", "postgres", "backup-server", "backup")
+LOGS = ("restore", "restore-in-place", "postgres", "backup-server", "backup")
 
 
 def write_private(pod: Pod, volume: str, files: Mapping[str, str]) -> None:

@@ -80,7 +80,8 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """Return the status for the operator.
 
-        It has the applied revisions, PostgreSQL's error about a configuration, and how much WAL waits to be archived.
+        It has the applied revisions, PostgreSQL's error about a configuration, how much WAL waits to be archived, and
+        what is on the volume.
         """
         outcome = self._outcome
         member = self._instance.member if self._instance else None
@@ -90,6 +91,7 @@ class Agent:
             "refused": outcome.refused if outcome else None,
             "volume_full": self._full,
             "archive": self._archive(),
+            "volume": self._volume(),
             "member": asdict(member) if member else None,
         }
 
@@ -100,6 +102,16 @@ class Agent:
         except OSError:
             return None
         return asdict(found) if found else None
+
+    def _volume(self) -> dict[str, Any] | None:
+        """Return the volume's space, and the folders in which restores have kept what they replaced."""
+        folder = self._places.data.parent
+        try:
+            space = volume.look(folder)
+            kept = sorted(path.name for path in folder.glob(f"{self._places.data.name}.before-*"))
+        except OSError:
+            return None
+        return {"size_bytes": space.size, "free_bytes": space.free, "kept": kept}
 
     def round(self, now: float) -> None:
         """Run the steps that are due; a step that fails does not prevent the others.

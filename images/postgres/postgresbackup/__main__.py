@@ -1,7 +1,7 @@
 """The commands.
 
-`run` is the repository host, `serve` lends the files of an instance of PostgreSQL to it, and `restore` makes a database
-cluster from a repository, once.
+`run` is the repository host, `serve` lends the files of an instance of PostgreSQL to it, `restore` makes a database
+cluster from a repository, once, `restored` repeats what became of that, and `restore-in-place` replaces one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from postgresagent import report
 from postgresagent.report import Page
 from postgresbackup import metrics, status
 from postgresbackup.agent import Agent
+from postgresbackup.inplace import repeat, restore_in_place
 from postgresbackup.logs import log
 from postgresbackup.pgbackrest import PgBackRest
 from postgresbackup.restore import restore
@@ -93,9 +94,15 @@ def _forever(*steps: Callable[[], None]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one of the commands; returns the process's exit code."""
-    commands: dict[str, Callable[[], int]] = {"run": run, "serve": serve, "restore": lambda: restore(os.environ)}
+    commands: dict[str, Callable[[], int]] = {
+        "run": run,
+        "serve": serve,
+        "restore": lambda: restore(os.environ),
+        "restored": lambda: repeat(os.environ),
+        "restore-in-place": lambda: restore_in_place(os.environ),
+    }
     if len(arguments) != 1 or arguments[0] not in commands:
-        sys.stderr.write("usage: python3 -m postgresbackup run | serve | restore\n")
+        sys.stderr.write(f"usage: python3 -m postgresbackup {' | '.join(commands)}\n")
         return 2
     # A container's first process ignores signals that it does not handle.
     for number in (signal.SIGTERM, signal.SIGINT):

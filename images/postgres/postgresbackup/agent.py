@@ -112,7 +112,7 @@ class Agent:
             self._prepare(now)
             found = self._looking.repository()
             archive = self._looking.archive(found.archive_folder or "")
-            window = repository.window(found, archive)
+            window = repository.window(repository.on_timeline_of(found, archive), archive)
             if window.newest_wal != self._commit_of:
                 commit = wal.newest_commit(self._looking, archive) or self.state.newest_commit
                 self._note(newest_commit=commit)

@@ -54,6 +54,8 @@ class PgBackRest:
         self._config = config
         self._environment = environment
         self._running: subprocess.Popen[bytes] | None = None
+        # A timeline's history does not change.
+        self._histories: dict[str, str] = {}
 
     def repository(self) -> Repository:
         """Return what is in the repository.
@@ -67,13 +69,19 @@ class PgBackRest:
         return repository.repository(info)
 
     def archive(self, folder: str) -> Archive:
-        """Return the WAL in the repository of one history of the database.
+        """Return the WAL in the repository of one history of the database, which leads to its newest timeline.
 
         Raises:
             PgBackRestError: It cannot be read.
         """
         names = self._json("repo-ls", "--recurse", "--output=json", ARCHIVES)
-        return repository.archive(folder, names)
+        found, newest = repository.archive(folder, names), repository.newest_history(folder, names)
+        if newest is None:
+            return found
+        if newest not in self._histories:
+            raw = self.run("repo-get", IO_TIMEOUT, f"{ARCHIVES}/{newest}", seconds=READ_SECONDS)
+            self._histories = {newest: raw.decode(errors="replace")}
+        return repository.on_newest_timeline(found, newest, self._histories[newest])
 
     def fetch(self, wal: Archive, segment: str, target: Path) -> None:
         """Copy a WAL file out of the repository, decrypted and decompressed.

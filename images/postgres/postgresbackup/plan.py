@@ -15,8 +15,21 @@ if TYPE_CHECKING:
     from postgresbackup.repository import Archive, Backup, Repository
 
 
+OUTSIDE_WINDOW, NO_BACKUP, WAL_MISSING = "outside_window", "no_backup", "wal_missing"
+VOLUME_EMPTY, NO_ROOM, NOTHING_KEPT, FAILED = "volume_empty", "no_room", "nothing_kept", "failed"
+"""Words for programs: why a restore did not succeed, beside those of problems.Code."""
+
+
 class CannotRestore(Exception):
-    """There is no such state in the repository; the text says which there are."""
+    """There is no such state in the repository; the text says which there are.
+
+    Attributes:
+        code: One word for programs.
+    """
+
+    def __init__(self, text: str, code: str = OUTSIDE_WINDOW) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -80,14 +93,15 @@ def plan(desired: Request, found: Repository, wal: Archive, newest_commit: dt.da
     """
     newest = repository.newest_restorable(found, newest_commit)
     if newest is None:
-        raise CannotRestore("the repository has no backup: nothing can be restored from it")
+        raise CannotRestore("the repository has no backup: nothing can be restored from it", NO_BACKUP)
     target = desired.target
     if target is None:
         backup = found.backups[-1]
         if missing := repository.gaps(wal, backup.first_wal):
             raise CannotRestore(
                 f"WAL file {missing[0]} is missing in the repository, so that the latest state cannot be restored: "
-                f"set restore.targetTime to a time before it was written; {_window(found, newest)}"
+                f"set restore.targetTime to a time before it was written; {_window(found, newest)}",
+                WAL_MISSING,
             )
         return Plan(backup, None, wal.newest, may_end_with_archive=True)
     # pgBackRest's times are whole seconds: a backup may have ended within that second.
@@ -97,6 +111,32 @@ def plan(desired: Request, found: Repository, wal: Archive, newest_commit: dt.da
         raise CannotRestore(f"restore.targetTime {said(target)} is too {word}; {_window(found, newest)}")
     backup = earlier[-1]
     return Plan(backup, target, wal.newest, may_end_with_archive=not repository.gaps(wal, backup.first_wal))
+
+
+def check_room(backup: Backup, free_bytes: int, reserve_bytes: int) -> None:
+    """Check that a backup fits on the volume beside what is there.
+
+    Args:
+        backup: That is restored.
+        free_bytes: Of the volume.
+        reserve_bytes: That must stay free, so that PostgreSQL accepts writes.
+
+    Raises:
+        CannotRestore: It does not.
+    """
+    needed = backup.bytes + reserve_bytes
+    if needed > free_bytes:
+        raise CannotRestore(
+            f"the backup needs {mebibytes(needed)} MiB beside the present data, and the volume has "
+            f"{mebibytes(free_bytes)} MiB free: raise database.storage.size, delete what earlier restores have kept, "
+            "or restore into a new ChatCluster",
+            NO_ROOM,
+        )
+
+
+def mebibytes(count: int) -> int:
+    """Return a number of bytes in whole MiB."""
+    return count // 2**20
 
 
 def reaches(position: str, newest_wal: str | None) -> bool:

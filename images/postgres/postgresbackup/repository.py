@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from postgresagent import epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +26,8 @@ SEGMENTS_OF_4_GIB = 256
 """WAL files of 16 MiB by the second third of their names."""
 
 _SEGMENT = re.compile(r"(?:^|/)([0-9A-F]{24})-[0-9a-f]{40}(?:\.\w+)?$")
+_HISTORY = re.compile(r"(?:^|/)([0-9A-F]{8})\.history$")
+_SWITCH = re.compile(r"^(\d+)\t([0-9A-F]+/[0-9A-F]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Backup:
         repository_bytes: Which this backup added to the repository.
         error: Whether pages with a wrong checksum are in it.
         annotations: Ours.
+        stop_position: Where in the WAL it ended, as PostgreSQL writes it; empty if pgBackRest does not say.
     """
 
     label: str
@@ -51,6 +56,7 @@ class Backup:
     repository_bytes: int
     error: bool
     annotations: Mapping[str, str]
+    stop_position: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,15 @@ class Archive:
         folder: Its name in the archive, such as `17-1`.
         segments: Names of its WAL files, in their order.
         files: Of each, the path below the folder of all archives.
+        timeline: The newest one.
+        switches: By the number of each timeline that led to it, the position at which it was left.
     """
 
     folder: str
     segments: tuple[str, ...]
     files: Mapping[str, str]
+    timeline: int = 1
+    switches: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def newest(self) -> str | None:
@@ -153,6 +163,7 @@ def _backup(one: Mapping[str, Any]) -> Backup:
         repository_bytes=int(info["repository"]["delta"]),
         error=bool(one.get("error")),
         annotations={str(key): str(value) for key, value in (one.get("annotation") or {}).items()},
+        stop_position=str((one.get("lsn") or {}).get("stop") or ""),
     )
 
 
@@ -170,6 +181,61 @@ def archive(folder: str, names: Iterable[str]) -> Archive:
     found = ((match[1], name) for name in names if name.startswith(f"{folder}/") and (match := _SEGMENT.search(name)))
     files = dict(sorted(found, key=lambda one: (number(one[0]), one[0])))
     return Archive(folder, tuple(files), files)
+
+
+def newest_history(folder: str, names: Iterable[str]) -> str | None:
+    """Return the path of the history of the newest timeline; None while there is only the first.
+
+    Args:
+        folder: As of `archive`.
+        names: Likewise.
+    """
+    found = [name for name in names if name.startswith(f"{folder}/") and _HISTORY.search(name)]
+    return max(found, key=lambda name: name.rpartition("/")[2], default=None)
+
+
+def on_newest_timeline(wal: Archive, path: str, history: str) -> Archive:
+    """Return the WAL that leads to the newest timeline, without what a restore or a failover has left behind.
+
+    Only this is the present history of the database, and only to this a recovery leads.
+
+    Args:
+        wal: All of it.
+        path: Of the newest timeline's history.
+        history: Its content, whose lines are `1<TAB>0/3000000<TAB>reason`.
+    """
+    match = _HISTORY.search(path)
+    timeline = int(match[1], 16) if match else 1
+    switches = {int(number): position for number, position in _SWITCH.findall(history)}
+    left = replace(wal, timeline=timeline, switches=switches)
+    kept = tuple(one for one in wal.segments if _leads_on(left, one, ""))
+    return replace(left, segments=kept, files={one: wal.files[one] for one in kept})
+
+
+def on_timeline_of(found: Repository, wal: Archive) -> Repository:
+    """Return the repository with those backups alone from which a recovery leads to the newest timeline."""
+    return replace(
+        found, backups=tuple(one for one in found.backups if _leads_on(wal, one.last_wal, one.stop_position))
+    )
+
+
+def _leads_on(wal: Archive, segment: str, position: str) -> bool:
+    """Whether a WAL file, and a position in it, was written before its timeline was left."""
+    timeline = int(segment[:8], 16)
+    if timeline == wal.timeline:
+        return True
+    switch = wal.switches.get(timeline)
+    if switch is None:
+        return False
+    if position:
+        return offset(position) <= offset(switch)
+    return number(segment) <= number(epoch.segment(timeline, switch))
+
+
+def offset(position: str) -> int:
+    """Return a position as a number of bytes: "1/10" -> 4294967312."""
+    high, _, low = position.partition("/")
+    return int(high, 16) << 32 | int(low, 16)
 
 
 def number(segment: str) -> int:

@@ -24,6 +24,9 @@ VERIFY = "verify"
 OVERDUE_SECONDS = 2 * 3600.0
 """A backup that should have begun so long ago and is not there is overdue: one of a large database takes an hour."""
 
+AFTER_RESTORE = "restored-"
+"""Beginning of the operator's own request after a restore in place, which a full backup answers."""
+
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 30.0, 900.0
 """Before the first and the last of repeated tries."""
 
@@ -153,6 +156,8 @@ def _all_due(now: dt.datetime, desired: Settings, found: Repository, seen: Seen)
     # An incremental one would need what is damaged.
     if seen.damaged_at is not None and seen.damaged_at > full.started:
         yield Work(FULL, seen.damaged_at, request)
+    if request.startswith(AFTER_RESTORE):
+        yield Work(FULL, now, request)
     if request or seen.missing_wal:
         yield Work(INCREMENTAL, now, request)
     if (scheduled := last(desired.incremental, now)) is not None and scheduled > newest.started:

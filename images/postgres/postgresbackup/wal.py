@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from postgresbackup import repository
+
 if TYPE_CHECKING:
     from postgresbackup.pgbackrest import PgBackRest
     from postgresbackup.repository import Archive
@@ -19,6 +21,9 @@ LOOK_BACK_SEGMENTS = 4
 
 SECONDS = 60.0
 """Longest run of pg_waldump."""
+
+_STOPPED = re.compile(r"^Database cluster state: +shut down$", re.MULTILINE)
+_CHECKPOINT = re.compile(r"^Latest checkpoint's REDO WAL file: +([0-9A-F]{24})$", re.MULTILINE)
 
 _COMMIT = re.compile(r"desc: COMMIT (?:PREPARED )?.*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
 
@@ -45,6 +50,28 @@ def newest_commit(programs: PgBackRest, wal: Archive) -> dt.datetime | None:
             if found is not None:
                 return found
     return None
+
+
+def is_archived_to_its_end(data: Path, wal: Archive) -> bool:
+    """Return whether an archive has every commit of a PostgreSQL that was stopped.
+
+    Such a one ends its last WAL file, which is then archived, and writes that it stops into the next one.
+
+    Args:
+        data: Its data folder.
+        wal: The archive.
+
+    Raises:
+        OSError: pg_controldata cannot be run.
+    """
+    done = subprocess.run(
+        ["pg_controldata", str(data)],
+        env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    file = _CHECKPOINT.search(done.stdout)
+    if file is None or not _STOPPED.search(done.stdout) or wal.newest is None:
+        return False
+    return repository.number(wal.newest) >= repository.number(file[1]) - 1
 
 
 def _records(path: Path) -> str:

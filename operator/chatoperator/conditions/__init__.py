@@ -19,6 +19,7 @@ from chatoperator.conditions import (
     data_safe,
     database_ready,
     database_replicated,
+    database_restored,
     development_codes,
     hostname_conflict,
     ingress_ready,
@@ -48,6 +49,7 @@ TYPES = tuple(
         data_safe,
         database_replicated,
         backed_up,
+        database_restored,
         bus_ready,
         scaling_active,
         scaling_limited,
@@ -61,7 +63,7 @@ TYPES = tuple(
 )
 """All types, in the order in which status lists them."""
 
-OPTIONAL = frozenset({database_replicated.TYPE.name, backed_up.TYPE.name})
+OPTIONAL = frozenset({database_replicated.TYPE.name, backed_up.TYPE.name, database_restored.TYPE.name})
 """Types that a ChatCluster has with some specs only."""
 
 _TYPES: dict[str, ConditionType] = {kind.name: kind for kind in TYPES}
@@ -80,6 +82,8 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     if inputs.desired is not None and inputs.desired.backup is not None and cluster is not None:
         spec = cluster.database.backup
         made += [backed_up.condition(inputs, inputs.desired.backup, spec)] if spec is not None else []
+    if inputs.desired is not None and inputs.desired.restoration is not None:
+        made.append(database_restored.condition(inputs.desired.restoration))
     if cluster is not None:
         made += [
             bus_ready.condition(inputs, cluster),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import migration, workloads
+from chatoperator.conditions import database_restored, migration, workloads
 from chatoperator.conditions.declared import ConditionType, Level, Reason
 
 if TYPE_CHECKING:
@@ -15,16 +16,24 @@ WAITING_FOR_MIGRATION = Reason(
     "WaitingForMigration", ("False",), "Chatservers start after the schema migration; see `Progressing`", Level.STEP
 )
 
+RESTORING = replace(
+    database_restored.RESTORING,
+    meaning="No chatserver runs, because the database is being replaced by an earlier state; see `DatabaseRestored`",
+)
+
 TYPE = ConditionType(
     "ChatserverReady",
     bad="False",
     summary="All desired chatservers are ready.",
-    reasons=(*workloads.REASONS, WAITING_FOR_MIGRATION),
+    reasons=(*workloads.REASONS, WAITING_FOR_MIGRATION, RESTORING),
 )
 
 
 def condition(inputs: ConditionInputs) -> Condition:
     """ChatserverReady."""
+    if inputs.desired is not None and inputs.desired.holds_servers:
+        message = "No chatserver runs while the database is being replaced by an earlier state (DatabaseRestored)"
+        return TYPE.condition(RESTORING, message)
     if (
         inputs.cluster is not None
         and not inputs.migration.done

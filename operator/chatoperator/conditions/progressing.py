@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatoperator.conditions import address, bus_ready, changes, data_safe, database_ready, migration, names, rollout
+from chatoperator.conditions import (
+    address,
+    bus_ready,
+    changes,
+    data_safe,
+    database_ready,
+    database_restored,
+    migration,
+    names,
+    rollout,
+)
 from chatoperator.conditions.declared import ConditionType, Level, Reason
 from chatoperator.kube.objects import job_state
 from chatoperator.parts.chatserver.webhook_key import webhook_fault
@@ -36,6 +46,7 @@ WEBHOOK_SECRET_MISSING = Reason(
     "and what to do",
     Level.WARNING,
 )
+RESTORING = replace(database_restored.RESTORING, statuses=("True",), meaning="As for `DatabaseRestored`")
 ADDRESS_MISSING = Reason("AddressMissing", ("True",), "As for `IngressReady`", Level.STEP)
 
 TYPE = ConditionType(
@@ -49,6 +60,7 @@ TYPE = ConditionType(
         *rollout.REASONS,
         migration.MIGRATING,
         *changes.UNDER_WAY,
+        RESTORING,
         ADDRESS_MISSING,
         migration.MIGRATION_FAILING,
         migration.MIGRATION_FAILED,
@@ -107,6 +119,8 @@ def _failed_migration(inputs: ConditionInputs) -> tuple[Reason, str] | None:
 
 def _moving(inputs: ConditionInputs) -> tuple[Reason, str] | None:
     """The first of these that holds: it proceeds automatically."""
+    if inputs.desired is not None and inputs.desired.restoration is not None and inputs.desired.holds_servers:
+        return RESTORING, database_restored.condition(inputs.desired.restoration).message
     if not inputs.migration.done:
         return migration.progress(inputs)
     return rollout.progress(inputs) or changes.under_way(inputs) or _without_address(inputs)

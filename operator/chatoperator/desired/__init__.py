@@ -12,6 +12,7 @@ from chatoperator.desired import database as database_step
 from chatoperator.desired import migration as migration_step
 from chatoperator.desired import release as release_step
 from chatoperator.desired import replication as replication_step
+from chatoperator.desired import restoring as restoring_step
 from chatoperator.kube.kinds import CERTIFICATE
 from chatoperator.parts.database.configuration import keeps_database
 from chatoperator.parts.ingress.address import desired_port
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from chatoperator.desired.migration import SchemaMigration
     from chatoperator.desired.release import Release
     from chatoperator.desired.replication import Replication
+    from chatoperator.desired.restoring import Restoration
     from chatoperator.metadata import Manifest, ObjectKey
     from chatoperator.observed import Observed
     from chatoperator.parts.credentials import Credentials
@@ -63,6 +65,7 @@ class Desired:
         replicas: Number of chatservers.
         probe: Tokens of the probe; None where there is none.
         backup: The backups of the database; None where there are none.
+        restoration: The restore that is in progress, or was the last; None where there was none.
         leftovers: ConfigMaps of Patroni's whose state is removed, because it runs no longer.
         withheld: (kind, name) of what is not made: somebody else has the name, or its content is lost.
     """
@@ -82,6 +85,7 @@ class Desired:
     replication: Replication | None = None
     probe: ProbeTokens | None = None
     backup: DesiredBackup | None = None
+    restoration: Restoration | None = None
     leftovers: tuple[str, ...] = ()
     withheld: frozenset[ObjectKey] = frozenset()
 
@@ -92,8 +96,14 @@ class Desired:
 
     @property
     def waiting(self) -> bool:
-        """Whether something is in progress that no event reports: a rotation, or a check of the parameters."""
-        return not self.database.parameters_checked or self.rotating
+        """Whether something is in progress that no event reports: a rotation, a check of the parameters, a restore."""
+        restores = self.restoration is not None and self.restoration.in_place and self.restoration.under_way
+        return not self.database.parameters_checked or self.rotating or restores
+
+    @property
+    def holds_servers(self) -> bool:
+        """Whether no chatserver may run, because the database is being replaced by an earlier state."""
+        return self.restoration is not None and self.restoration.holds_servers
 
     @property
     def held(self) -> HeldContent:
@@ -160,6 +170,9 @@ def decide(
     )
     replicated = replication_step.is_replicated(cluster, observed)
     database = database_step.decide(cluster, observed, replicated=replicated)
+    restoration = restoring_step.decide(cluster, body, observed, now=now)
+    if restoration is not None and restoration.identity and database.identity is not None:
+        database = replace(database, identity=f"{database.identity}:{restoration.identity}")
     database = replace(database, begins=not database_step.had_database(cluster.name, body, observed))
     tokens = probe_tokens(cluster, observed, new_secret)
     migration = migration_step.decide(
@@ -169,7 +182,9 @@ def decide(
         pull_policy=settings.image_pull_policy,
         database_identity=database.identity,
         probe_hashes=tokens.hashes if tokens is not None else (),
+        suspended=restoration is not None and restoration.holds_servers and not restoration.identity,
     )
+    restoration = restoring_step.migrated(restoration, done=migration.done)
     kept = not migration.done and keeps_database(cluster, observed, observed.agent, release.images.postgres)
     replication = None
     if replicated:
@@ -182,7 +197,7 @@ def decide(
             pull_policy=settings.image_pull_policy,
             held=kept,
         )
-    elif kept:
+    elif kept or (restoration is not None and restoration.keeps_database):
         database = replace(database, config_digest=None)
     return Desired(
         cluster=cluster,
@@ -200,8 +215,16 @@ def decide(
         replication=replication,
         probe=tokens,
         backup=backup_step.decide(
-            cluster, body, observed, losses, salt=credentials.chatserver_key, now=now, new_secret=new_secret
+            cluster,
+            body,
+            observed,
+            losses,
+            restoration,
+            salt=credentials.chatserver_key,
+            now=now,
+            new_secret=new_secret,
         ),
+        restoration=restoration,
         leftovers=() if replicated else replication_step.leftovers(cluster, observed),
         withheld=losses.withheld,
     )

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.desired.database import claimed
+from chatoperator.desired.restoring import backup_request
 from chatoperator.kube.objects import annotation
-from chatoperator.metadata import GROUP, backup_claim_name, digest
+from chatoperator.metadata import BACKUP_ANNOTATION, backup_claim_name, digest
 from chatoperator.parts.backup import credentials as backup_credentials
 from chatoperator.parts.backup.usersecrets import judge
 
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
 
     from chatoperator.api.spec import ChatCluster
     from chatoperator.desired.database import Volume
+    from chatoperator.desired.restoring import Restoration
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.parts.backup.credentials import BackupCredentials
     from chatoperator.parts.backup.usersecrets import UserSecrets
     from chatoperator.parts.losses import Losses
-
-REQUEST_ANNOTATION = f"{GROUP}/backup"
-"""On the ChatCluster: each new value requests a backup now."""
 
 REQUEST_LENGTH_MAX = 128
 """Characters of a request; a longer value is none."""
@@ -57,6 +56,7 @@ def decide(
     body: Manifest,
     observed: Observed,
     losses: Losses,
+    restoration: Restoration | None = None,
     *,
     salt: str,
     now: dt.datetime,
@@ -69,6 +69,7 @@ def decide(
         body: The whole ChatCluster; an annotation requests a backup.
         observed: Its children and the user's Secrets.
         losses: A passphrase that is lost is restored, or not replaced.
+        restoration: After a restore in place a backup is due.
         salt: Keeps digests of Secrets from being compared with those of a guess.
         now: The time with its zone.
         new_secret: Makes a passphrase.
@@ -76,7 +77,7 @@ def decide(
     spec = cluster.database.backup
     if spec is None:
         return None
-    request = annotation(body, REQUEST_ANNOTATION)
+    request = annotation(body, BACKUP_ANNOTATION)
     return DesiredBackup(
         credentials=backup_credentials.decide(
             cluster,
@@ -88,5 +89,7 @@ def decide(
         ),
         secrets=judge(spec, observed.user_secrets, salt=salt),
         volume=claimed(observed.child("PersistentVolumeClaim", backup_claim_name(cluster.name)), cluster.uid),
-        request=request if request and len(request) <= REQUEST_LENGTH_MAX and request.isprintable() else None,
+        request=backup_request(
+            request if request and len(request) <= REQUEST_LENGTH_MAX and request.isprintable() else None, restoration
+        ),
     )

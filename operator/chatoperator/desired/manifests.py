@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatoperator.desired import restoring
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import tls_secret_name
 from chatoperator.parts import credentials, networkpolicy
@@ -93,7 +94,9 @@ def _database(desired: Desired) -> list[Manifest]:
     made = [] if restored is None else [backup_restore.config_map(cluster, restored, begin=begins)]
     if desired.replication is not None:
         return [*made, *_instances(desired, desired.replication, parameters)]
-    made += [postgres.config_map(cluster, parameters), postgres.service(cluster)]
+    restoration = desired.restoration if desired.restoration is not None and desired.restoration.in_template else None
+    marked = {} if restoration is None else {backup_restore.STATE_KEY: restoration.state}
+    made += [postgres.config_map(cluster, parameters, **marked), postgres.service(cluster)]
     if volume.usable:
         made.append(postgres.claim(cluster, volume_size=size))
     if volume.usable and config_digest is not None:
@@ -104,6 +107,7 @@ def _database(desired: Desired) -> list[Manifest]:
                 pull_policy=desired.settings.image_pull_policy,
                 config_digest=config_digest,
                 default_account=desired.database.had_account,
+                in_place=None if restoration is None else restoring.environment(restoration),
             )
         )
     return made
@@ -208,7 +212,7 @@ def _servers(desired: Desired) -> list[Manifest]:
                 cluster,
                 image=migration.template.image,
                 pull_policy=desired.settings.image_pull_policy,
-                replicas=desired.replicas,
+                replicas=0 if desired.holds_servers else desired.replicas,
                 schema=migration.template.schema,
                 bus=desired.bus.servers,
                 cluster_domain=desired.settings.cluster_domain,

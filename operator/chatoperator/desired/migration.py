@@ -55,6 +55,7 @@ def decide(
     pull_policy: str,
     database_identity: str | None,
     probe_hashes: Sequence[str] | None = (),
+    suspended: bool = False,
 ) -> SchemaMigration:
     """Decide which Job has to run, and what the chatservers may run meanwhile.
 
@@ -65,12 +66,15 @@ def decide(
         pull_policy: imagePullPolicy.
         database_identity: Changes when the database does; None while there is none.
         probe_hashes: Of the tokens of the probe that the Job enrols; None: they are made, and not stored yet.
+        suspended: The database is being replaced by an earlier state: nothing is migrated before it is there.
     """
     live = observed.workload(cluster.name, "chatserver")
     # What runs keeps running, and keeps being repaired, until the new image's migrations have run.
     running = ServerTemplate(image_of(live), schema_of(live) or "") if live is not None else None
     if database_identity is None:
         return SchemaMigration(template=running)
+    if suspended and running is not None:
+        return SchemaMigration(job_name=running.schema, done=True, template=running)
     if probe_hashes is None and running is not None and running.image == image:
         # A Job without hashes would revoke what the next one enrols, and might run after it. Only a Secret that cannot
         # be written must hold up no other image.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatoperator.kube.contest import WRITERS_FIELD, writers
 from chatoperator.kube.decoding import EXCERPT_LABELS, IDENTITY
+from chatoperator.kube.objects import RESTORING
 from chatoperator.kube.ownership import controller, is_migrate_job, own_names, workload_of
 from chatoperator.metadata import (
     CERTIFICATE_HASH_ANNOTATION,
@@ -18,6 +19,7 @@ from chatoperator.metadata import (
     INSTANCE_LABEL,
     KIND,
     MANAGED_BY,
+    RESTORE_ANNOTATION,
     ROLE_LABEL,
     SAFE_TO_EVICT_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
@@ -51,6 +53,7 @@ POD_ANNOTATIONS = frozenset(
         CERTIFICATE_HASH_ANNOTATION,
         CREDENTIALS_HASH_ANNOTATION,
         DELETION_COST_ANNOTATION,
+        RESTORE_ANNOTATION,
         SAFE_TO_EVICT_ANNOTATION,
         SAFE_TO_EVICT_VOLUMES_ANNOTATION,
     }
@@ -129,6 +132,11 @@ def _pod(raw: Manifest) -> Manifest:
                 for one in (status.get("conditions") or [])[:CONDITIONS_MAX]
             ],
             "containerStatuses": [_container(one) for one in (status.get("containerStatuses") or [])[:CONTAINERS_MAX]],
+            "initContainerStatuses": [
+                _container(one)
+                for one in (status.get("initContainerStatuses") or [])[:CONTAINERS_MAX]
+                if one.get("name") in RESTORING
+            ],
         },
     }
 

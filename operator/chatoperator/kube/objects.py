@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from typing import TYPE_CHECKING, Any
 
 from chatoperator.metadata import (
@@ -13,12 +14,13 @@ from chatoperator.metadata import (
     DELETION_COST_ANNOTATION,
     KIND,
     OUTLIVED_ANNOTATION,
+    RESTORE_ANNOTATION,
     ROLE_LABEL,
     SAFE_TO_EVICT_ANNOTATION,
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
     SCHEMA_ANNOTATION,
 )
-from chatoperator.observed import Pod
+from chatoperator.observed import Pod, RestoreOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +34,7 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
     annotations = metadata.get("annotations") or {}
     containers = status.get("containerStatuses") or []
     component = (metadata.get("labels") or {}).get(COMPONENT_LABEL, "")
+    restoring = status.get("initContainerStatuses") or []
     owners = [owner["uid"] for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
     return Pod(
         name=metadata["name"],
@@ -42,7 +45,7 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
         started=bool(containers) and all(container.get("started") for container in containers),
         terminating="deletionTimestamp" in metadata,
         lost=lost,
-        trouble=_lost(raw) if lost else _trouble(status, containers, once=component == "migrate"),
+        trouble=_lost(raw) if lost else _trouble(status, [*restoring, *containers], once=component == "migrate"),
         outlived=any(_succeeded(component, one) for one in containers) and any(_runs(one) for one in containers),
         owner_uid=owners[0] if owners else None,
         has_eviction_rule=not annotations.keys().isdisjoint(
@@ -52,7 +55,48 @@ def pod(raw: Manifest, *, lost: bool = False) -> Pod:
         credentials_digest=annotations.get(CREDENTIALS_HASH_ANNOTATION),
         certificate_digest=annotations.get(CERTIFICATE_HASH_ANNOTATION),
         role=(metadata.get("labels") or {}).get(ROLE_LABEL),
+        restores=annotations.get(RESTORE_ANNOTATION),
+        outcomes=tuple(found for one in restoring if (found := restore_outcome(one)) is not None),
     )
+
+
+def restore_outcome(container: Mapping[str, Any]) -> RestoreOutcome | None:
+    """How a container that restores ended last; None while it has not, or where it had nothing to do."""
+    ended = next(
+        (
+            state["terminated"]
+            for name in ("state", "lastState")
+            if "terminated" in (state := container.get(name) or {})
+        ),
+        None,
+    )
+    if ended is None:
+        return None
+    try:
+        said = json.loads(str(ended.get("message") or "{}"))
+        made, failed = said.get("restored") or {}, said.get("failed") or {}
+        texts = {
+            name: str(made[name] or "") for name in ("id", "ended", "restored_to", "backup", "kept") if name in made
+        }
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        made, failed, texts = {}, {}, {}
+    if ended.get("exitCode"):
+        # Without a message it was killed.
+        text = str(failed.get("text") or f"the container ended with {ended['exitCode']}{_beside(ended)}")
+        return RestoreOutcome(str(failed.get("id") or ""), str(failed.get("code") or "failed"), text)
+    if not texts.get("ended"):
+        return None
+    return RestoreOutcome(
+        texts.get("id", ""),
+        ended=texts["ended"],
+        restored_to=texts.get("restored_to") or None,
+        backup=texts.get("backup", ""),
+        kept=texts.get("kept", ""),
+    )
+
+
+RESTORING = frozenset({"restore", "restore-in-place"})
+"""Containers that restore the database, whose termination message is JSON."""
 
 
 def _succeeded(name: str, container: Manifest) -> bool:
@@ -79,6 +123,9 @@ def _trouble(status: Mapping[str, Any], containers: list[Manifest], *, once: boo
         state = container.get("state") or {}
         ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
         if (once or not container.get("ready")) and ended.get("exitCode"):
+            found = restore_outcome(container) if container["name"] in RESTORING else None
+            if found is not None:
+                return f"container {container['name']}: {found.text}"
             return f"container {container['name']} exited with code {ended['exitCode']}{_beside(ended)}"
         waiting = state.get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import msgspec
 
 from chatoperator.metrics.prometheus import parse
-from chatoperator.observed import AgentReport, Answer, ArchiveReport, BackupReport, MemberReport, Reading
+from chatoperator.observed import AgentReport, Answer, ArchiveReport, BackupReport, MemberReport, Reading, VolumeReport
 
 READ_METRICS = (
     "chatserver_connections",
@@ -33,6 +33,9 @@ PATRONIS_WORD = re.compile(r"[A-Za-z0-9_. -]{0,128}")
 
 AGENT_WORDS_MAX = 500
 """Characters of PostgreSQL's words that are passed on."""
+
+KEPT_MAX = 1000
+"""Folders with the data of before a restore."""
 
 FILES_MAX, LAG_SECONDS_MAX = 10_000_000, 10 * 365 * 86_400
 """Of WAL that waits, and its age. More is no report."""
@@ -64,7 +67,14 @@ def parse_report(page: str) -> AgentReport | None:
         return None
     credentials, configuration, refused = texts
     refused = refused[:AGENT_WORDS_MAX] if refused is not None else None
-    return AgentReport(credentials, configuration, refused, _member(raw.get("member")), _archive(raw.get("archive")))
+    return AgentReport(
+        credentials,
+        configuration,
+        refused,
+        _member(raw.get("member")),
+        _archive(raw.get("archive")),
+        _volume(raw.get("volume")),
+    )
 
 
 def _member(raw: object) -> MemberReport | None:
@@ -86,6 +96,15 @@ def _archive(raw: object) -> ArchiveReport | None:
         return None
     sensible = 0 <= archive.waiting <= FILES_MAX and 0 <= archive.lag_seconds <= LAG_SECONDS_MAX
     return replace(archive, error=archive.error[:AGENT_WORDS_MAX]) if sensible else None
+
+
+def _volume(raw: object) -> VolumeReport | None:
+    """Read what is on the volume; None where that cannot be read."""
+    try:
+        volume = msgspec.convert(raw, VolumeReport)
+    except msgspec.ValidationError:
+        return None
+    return volume if len(volume.kept) <= KEPT_MAX and volume.free_bytes >= 0 else None
 
 
 def parse_backup(page: str) -> BackupReport | None:

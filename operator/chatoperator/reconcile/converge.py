@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from chatoperator import metrics
 from chatoperator.desired import decide
+from chatoperator.desired.restoring import begins
 from chatoperator.errors import OutdatedError
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import KIND, database_secret_name
 from chatoperator.reconcile import cleanup, rotations, scale, switchover
 from chatoperator.reconcile.apply import Applier
-from chatoperator.reconcile.observe import confirmed, credentials_of, names_of, taken, with_writes
+from chatoperator.reconcile.observe import confirmed, credentials_of, names_of, source_of, taken, with_writes
 from chatoperator.reconcile.reachability import report_of_backup, report_of_leader, reports_of_agents
 from chatoperator.reconcile.touch import touch
 from chatoperator.reconcile.usersecrets import named_secrets
@@ -96,7 +97,8 @@ class Converger:
         observed = await confirmed(self._context.cache, body, observed, credentials_of(cluster, observed))
         observed = replace(
             observed,
-            user_secrets=await named_secrets(self._context.kube, cluster),
+            user_secrets=await named_secrets(self._context.kube, cluster, begins=begins(body)),
+            source=source_of(self._context.cache, cluster),
             agents=await reports_of_agents(self._context.prober, observed),
             backup=await report_of_backup(self._context.prober, observed),
             readings=state.readings,

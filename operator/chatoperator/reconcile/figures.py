@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+from chatoperator.desired import restoring
 from chatoperator.metadata import member_name, part_name
 from chatoperator.parts.database.replication import patroni
 from chatoperator.parts.ingress.tls import self_signed
@@ -71,6 +72,9 @@ def _database(body: Manifest, desired: Desired, observed: Observed) -> dict[str,
     before: dict[str, Any] = (body.get("status") or {}).get("database") or {}
     if desired.backup is not None:
         shown["backup"] = _with_nulls(_backup(observed, before.get("backup") or {}), before.get("backup") or {})
+    if desired.restoration is not None:
+        held = before.get("restore") or {}
+        shown["restore"] = _with_nulls(restoring.shown(desired.restoration), held)
     return _with_nulls(shown, before) if shown else None
 
 

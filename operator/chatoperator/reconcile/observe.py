@@ -18,7 +18,7 @@ from chatoperator.metadata import (
     probe_secret_name,
     tls_secret_name,
 )
-from chatoperator.observed import Observed
+from chatoperator.observed import Observed, SourceChat
 from chatoperator.parts.losses import irreplaceables
 from chatoperator.parts.remembered import recorded
 
@@ -131,6 +131,21 @@ def credentials_of(cluster: ChatCluster, observed: Observed) -> list[ObjectKey]:
     if cluster.database.backup is not None:
         made.add(("Secret", backup_tls_name(cluster.name)))
     return sorted(made)
+
+
+def source_of(cache: Cache, cluster: ChatCluster) -> SourceChat | None:
+    """The ChatCluster with whose data this one begins; None where database.restore names none."""
+    restore = cluster.database.restore
+    named = restore.source.chat_cluster if restore is not None else None
+    if named is None:
+        return None
+    key = (cluster.namespace, named.name)
+    body = cache.chatcluster(key)
+    if body is None:
+        return SourceChat()
+    database = (body.get("spec") or {}).get("database") or {}
+    certificate = ("Secret", backup_tls_name(named.name)) in cache.owned(key)
+    return SourceChat(exists=True, backed_up=bool(database.get("backup")), certificate=certificate)
 
 
 def names_of(desired: Iterable[ObjectDigest], observed: Observed) -> list[ObjectKey]:

@@ -72,8 +72,10 @@ def present_number(cluster: ChatCluster, body: Manifest, observed: Observed, sta
     if state.decision is not None:
         return state.decision.replicas
     live = observed.workload(cluster.name, "chatserver")
-    if live is not None:
-        return int(live["spec"].get("replicas", 1))
+    number = 0 if live is None else int(live["spec"].get("replicas", 1))
+    # None during a restore in place: that is not what was decided.
+    if number:
+        return number
     return int((body.get("status") or {}).get("desiredReplicas") or cluster.chatserver.scaling.min_replicas)
 
 

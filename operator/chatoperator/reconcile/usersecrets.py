@@ -32,10 +32,15 @@ WEBHOOK_KEY_BYTES_MAX = 4 * 1024
 """Of the webhook's key that is looked at: whether it is there, and long enough."""
 
 
-async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manifest | None]:
+async def named_secrets(kube: Kube, cluster: ChatCluster, *, begins: bool = False) -> Mapping[str, Manifest | None]:
     """The Secrets that the spec names, by name; None where one does not exist.
 
-    A Secret has up to a megabyte, and a ChatCluster names up to nine: each is reduced as soon as it has been read.
+    A Secret has up to a megabyte, and a ChatCluster names up to eleven: each is reduced as soon as it has been read.
+
+    Args:
+        kube: The API server.
+        cluster: The parsed spec.
+        begins: The database has not been restored yet, so that the Secrets of database.restore count.
 
     Raises:
         KubeError: The API server did not answer.
@@ -45,13 +50,18 @@ async def named_secrets(kube: Kube, cluster: ChatCluster) -> Mapping[str, Manife
         secret = await kube.get("Secret", cluster.namespace, name)
         return None if secret is None else reduced(secret, keys)
 
-    keys = needed(cluster)
+    keys = needed(cluster, begins=begins)
     found = await asyncio.gather(*(read(name, bounds) for name, bounds in keys.items()))
     return dict(zip(keys, found, strict=True))
 
 
-def needed(cluster: ChatCluster) -> Mapping[str, Mapping[str, int]]:
-    """By the name of a Secret its keys that are read, with the bytes of each that are looked at."""
+def needed(cluster: ChatCluster, *, begins: bool = False) -> Mapping[str, Mapping[str, int]]:
+    """By the name of a Secret its keys that are read, with the bytes of each that are looked at.
+
+    Args:
+        cluster: The parsed spec.
+        begins: As of `named_secrets`.
+    """
     certificate = {"tls.crt": CERTIFICATE_BYTES_MAX, "tls.key": CERTIFICATE_BYTES_MAX, "ca.crt": CERTIFICATE_BYTES_MAX}
     external, webhook = cluster.database.external, cluster.auth.webhook
     bus = {
@@ -68,6 +78,7 @@ def needed(cluster: ChatCluster) -> Mapping[str, Mapping[str, int]]:
         (external.ca_secret_name if external else None, {AUTHORITY_KEY: AUTHORITY_BYTES_MAX}),
         (cluster.bus.external_secret_name, bus),
         *_of_backups(cluster),
+        *(_of_restore(cluster) if begins else ()),
     ):
         for key, most in keys.items() if name else ():
             # One Secret may serve for several of them.
@@ -83,6 +94,18 @@ def _of_backups(cluster: ChatCluster) -> Iterable[tuple[str | None, Mapping[str,
     yield spec.encryption.secret_name, {PASSPHRASE_KEY: STORE_BYTES_MAX}
     if store is not None:
         yield store.secret_name, dict.fromkeys(store_keys(store), STORE_BYTES_MAX)
+    if isinstance(store, S3Repository):
+        yield store.ca_secret_name, {AUTHORITY_KEY: AUTHORITY_BYTES_MAX}
+
+
+def _of_restore(cluster: ChatCluster) -> Iterable[tuple[str | None, Mapping[str, int]]]:
+    spec = cluster.database.restore
+    repository = spec.source.repository if spec is not None else None
+    if repository is None or repository.store is None:
+        return
+    store = repository.store
+    yield repository.encryption.secret_name, {PASSPHRASE_KEY: STORE_BYTES_MAX}
+    yield store.secret_name, dict.fromkeys(store_keys(store), STORE_BYTES_MAX)
     if isinstance(store, S3Repository):
         yield store.ca_secret_name, {AUTHORITY_KEY: AUTHORITY_BYTES_MAX}
 

@@ -1,7 +1,6 @@
-"""What a new database begins with: a container that restores it before PostgreSQL starts. Pure.
+"""What a new database begins with, and what one returns to: containers that restore it before PostgreSQL starts. Pure.
 
-The container ends at once where there is a database. It stays in the template, since removing it would restart
-PostgreSQL.
+They end at once where that is done. They stay in the template, since removing one would restart PostgreSQL.
 """
 
 from __future__ import annotations
@@ -24,6 +23,8 @@ from chatoperator.parts.backup.stores import environment, store_mounts, store_vo
 from chatoperator.parts.pod import container_security, secret_volume
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chatoperator.api.backup import Restore
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 FOLDER, TLS_FOLDER = "/etc/chatcluster/restore", "/etc/chatcluster/restore-tls"
 
 PLAN_FILE = "restore.json"
+
+STATE_KEY = "restore"
+"""Of PostgreSQL's ConfigMap: `ID pending` or `ID done`. A restore in place that is done is never made again, whatever
+becomes of the data."""
 
 VOLUME, TLS_VOLUME = "restore", "restore-tls"
 
@@ -95,6 +100,25 @@ def container(spec: Restore, database: Manifest) -> Manifest:
             *own,
             *(store_mounts(repository) if repository is not None else []),
         ],
+    }
+
+
+def in_place(variables: Mapping[str, str], database: Manifest) -> Manifest:
+    """The init container of a restore in place. It reads the chat's own repository, as PostgreSQL's container can.
+
+    Args:
+        variables: What it is to do.
+        database: PostgreSQL's container, as of `container`.
+    """
+    return {
+        "name": "restore-in-place",
+        "image": database["image"],
+        "imagePullPolicy": database["imagePullPolicy"],
+        "args": ["restore-in-place"],
+        "env": [*database["env"], *({"name": name, "value": value} for name, value in variables.items())],
+        "resources": database["resources"],
+        "securityContext": container_security(),
+        "volumeMounts": [*database["volumeMounts"]],
     }
 
 

@@ -16,8 +16,9 @@ from chatoperator.parts.remembered import PASSPHRASE_KEY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatoperator.api.backup import Backup, Store
+    from chatoperator.api.backup import Backup, Restore, Store
     from chatoperator.metadata import Manifest
+    from chatoperator.observed import SourceChat
 
 S3_KEYS = ("access-key-id", "secret-access-key")
 AZURE_KEY_TYPES = {"account-key": "shared", "sas-token": "sas"}
@@ -29,7 +30,10 @@ VALUE_BYTES_MAX = 8 * 1024
 PASSPHRASE_LENGTH_MIN = 16
 """Characters."""
 
-FIELD = "database.backup"
+FIELD, RESTORE_FIELD = "database.backup", "database.restore.from"
+
+SECRET_MISSING, SOURCE_MISSING, NO_BACKUPS = "secret_missing", "source_missing", "no_backups"
+"""Words for programs: why a chat cannot begin with another one's data, beside those of the container that restores."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,51 @@ def judge(spec: Backup, named: Mapping[str, Manifest | None], *, salt: str) -> U
     return UserSecrets(
         digest=digest(["backup", salt, content]),
         key_type=key_type,
-        fault=_store_fault(store, named) if store is not None else None,
+        fault=_store_fault(store, named, f"{FIELD}.repository") if store is not None else None,
         key_fault=_passphrase_fault(spec.encryption.secret_name, named),
     )
 
 
-def _store_fault(store: Store, named: Mapping[str, Manifest | None]) -> str | None:
+def restore_fault(
+    spec: Restore, named: Mapping[str, Manifest | None], chat: SourceChat | None
+) -> tuple[str, str] | None:
+    """Why a new chat cannot begin with what database.restore names: a word for programs, and a message; None if it can.
+
+    Args:
+        spec: The database's restore.
+        named: The user's Secrets by name, each with the keys that are read.
+        chat: The ChatCluster that it names; None where it names a repository.
+    """
+    repository, source = spec.source.repository, spec.source.chat_cluster
+    if source is not None:
+        return _chat_fault(source.name, chat)
+    if repository is None or repository.store is None:
+        return None
+    fault = _store_fault(repository.store, named, f"{RESTORE_FIELD}.repository")
+    key = repository.encryption.secret_name
+    if fault is None and secret_text(named.get(key or ""), PASSPHRASE_KEY) is None:
+        fault = (
+            f"Secret {key} of {RESTORE_FIELD}.repository.encryption.secretName is missing or has no key "
+            f"{PASSPHRASE_KEY}; store the passphrase of that repository there"
+        )
+    return None if fault is None else (SECRET_MISSING, fault)
+
+
+def _chat_fault(name: str, chat: SourceChat | None) -> tuple[str, str] | None:
+    where = f"ChatCluster {name} of {RESTORE_FIELD}.chatCluster"
+    other = "name its repository instead, with the Secret of its passphrase"
+    if chat is None or not chat.exists:
+        return SOURCE_MISSING, f"{where} does not exist in this namespace: create this ChatCluster anew and {other}"
+    if not chat.backed_up:
+        return NO_BACKUPS, f"{where} has no database.backup: set it there, or create this ChatCluster anew and {other}"
+    if not chat.certificate:
+        return NO_BACKUPS, f"{where} has no backup pod yet: wait until its condition BackedUp is True"
+    return None
+
+
+def _store_fault(store: Store, named: Mapping[str, Manifest | None], field: str) -> str | None:
     name, kind = store.secret_name, type(store).__name__.removesuffix("Repository").lower()
-    where = f"{FIELD}.repository.{kind}"
+    where = f"{field}.{kind}"
     secret, keys = named.get(name), store_keys(store)
     missing = [key for key in keys if secret_text(secret, key) is None]
     if isinstance(store, AzureRepository):

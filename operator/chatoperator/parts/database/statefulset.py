@@ -8,6 +8,7 @@ from chatoperator.api.database import MAX_CONNECTIONS_DEFAULT
 from chatoperator.api.quantity import number
 from chatoperator.metadata import (
     CONFIG_HASH_ANNOTATION,
+    RESTORE_ANNOTATION,
     claim_name,
     database_secret_name,
     digest,
@@ -159,6 +160,7 @@ def stateful_set(
     config_digest: str,
     default_account: bool = False,
     restores: bool = True,
+    in_place: Mapping[str, str] | None = None,
 ) -> Manifest:
     """One PostgreSQL on the claim, and beside it the agent that keeps its passwords and parameters as mounted.
 
@@ -171,6 +173,7 @@ def stateful_set(
         config_digest: Changes with the parameters that only a restart brings.
         default_account: Name the account `default`, which an absent one is: the pods had another one.
         restores: It begins with what database.restore says, where the spec has that.
+        in_place: Variables of the container that returns it to an earlier state; None where none does.
     """
     # The API server would take an absent one from the deprecated field serviceAccount, and keep the old one.
     account = {"serviceAccountName": "default"} if default_account else {}
@@ -219,7 +222,13 @@ def stateful_set(
         container["volumeMounts"] += backup_access.mounts()
         containers.append(backup_access.server_container(image=image, pull_policy=pull_policy))
     begins = cluster.database.restore if restores else None
-    before = {} if begins is None else {"initContainers": [restore.container(begins, container)]}
+    # In place first: while it is interrupted, it may look as if there were no database.
+    first = [restore.in_place(in_place, container)] if in_place is not None else []
+    first += [restore.container(begins, container)] if begins is not None else []
+    before = {"initContainers": first} if first else {}
+    annotations = {CONFIG_HASH_ANNOTATION: config_digest}
+    if in_place is not None:
+        annotations[RESTORE_ANNOTATION] = in_place["RESTORE_ID"]
     volumes: list[Manifest] = [
         {"name": "data", "persistentVolumeClaim": {"claimName": claim_name(cluster.name)}},
         secret_volume("credentials", database_secret_name(cluster.name)),
@@ -241,7 +250,7 @@ def stateful_set(
             "updateStrategy": {"type": "RollingUpdate"},
             "selector": {"matchLabels": selector(cluster.name, "postgres")},
             "template": {
-                "metadata": pod_metadata(cluster.name, "postgres", template, {CONFIG_HASH_ANNOTATION: config_digest}),
+                "metadata": pod_metadata(cluster.name, "postgres", template, annotations),
                 "spec": {
                     **pod_spec(
                         user_id=POSTGRES_USER_ID,
