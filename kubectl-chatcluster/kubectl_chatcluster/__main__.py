@@ -1,4 +1,4 @@
-"""`kubectl chatcluster status | connections | drain | switchover | backup | logs | support-bundle`."""
+"""`kubectl chatcluster status | connections | drain | switchover | backup | restore | logs | support-bundle`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_chatcluster import backup, bundle, connections, gather, journal, logs, status, switchover, terminal
+from kubectl_chatcluster import (
+    backup,
+    bundle,
+    connections,
+    gather,
+    journal,
+    logs,
+    restore,
+    status,
+    switchover,
+    terminal,
+)
 from kubectl_chatcluster import drain as draining
 from kubectl_chatcluster.archive import FILE_MODE, pack
 from kubectl_chatcluster.errors import Misuse, PluginError
@@ -93,6 +104,19 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
     one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="with --wait: how long")
     one.set_defaults(run=_backup)
+    one = command(
+        "restore",
+        "return the database to an earlier state, in place, after a confirmation, and wait until it has ended",
+    )
+    _add_name(one)
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--to", type=_target, metavar="TIME", help="2026-11-30T10:15:00Z, or latest for all that is archived"
+    )
+    what.add_argument("--undo", action="store_true", help="put the data back that the last restore has replaced")
+    one.add_argument("--yes", action="store_true", help="do not ask for a confirmation")
+    one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="how long to wait")
+    one.set_defaults(run=_restore)
     one = command("logs", "print the logs of all pods, merged by time, newest last")
     _add_name(one)
     one.add_argument(
@@ -146,6 +170,20 @@ def _duration(text: str) -> float:
     return sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
 
 
+def _target(text: str) -> str:
+    if text == restore.LATEST:
+        return text
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time with its zone; write it like 2026-11-30T10:15:00Z, or latest"
+        )
+    return f"{time.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _since(text: str) -> str:
     _duration(text)
     return text
@@ -181,6 +219,20 @@ def _switchover(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
 def _backup(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     body, timeout_seconds = gather.chat(kubectl, parsed.name), parsed.timeout if parsed.wait else None
     backup.back_up(kubectl, body, timeout_seconds=timeout_seconds, now=_now(), say=_say)
+    return 0
+
+
+def _restore(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    restore.restore(
+        kubectl,
+        gather.chat(kubectl, parsed.name),
+        target=None if parsed.undo else parsed.to,
+        confirmed=parsed.yes,
+        timeout_seconds=parsed.timeout,
+        now=_now(),
+        say=_say,
+        ask=_ask,
+    )
     return 0
 
 
@@ -225,6 +277,14 @@ def _say(line: str, *, raw: bool = False) -> None:
     """One line; a raw one is kept as it is for a program or a file, but not for a terminal."""
     sys.stdout.write((line if raw and not sys.stdout.isatty() else terminal.line(line)) + "\n")
     sys.stdout.flush()
+
+
+def _ask(question: str) -> str:
+    """Ask on the terminal; who cannot answer has not confirmed."""
+    try:
+        return input(terminal.line(question))
+    except EOFError:
+        return ""
 
 
 def _complain(text: str) -> None:

@@ -70,6 +70,24 @@ class NotBackedUp(PluginError):
     code = "NotBackedUp"
 
 
+class NothingToUndo(PluginError):
+    """No restore has been made in place."""
+
+    code = "NothingToUndo"
+
+
+class NotConfirmed(PluginError):
+    """Whoever was asked did not confirm."""
+
+    code = "NotConfirmed"
+
+
+class NotRestored(PluginError):
+    """The restore was refused, failed, or had not ended by the end of the time given."""
+
+    code = "NotRestored"
+
+
 class KubectlError(PluginError):
     """The kubectl program failed.
 

@@ -163,4 +163,11 @@ async def test_a_chat_goes_back_to_a_second_and_forward_again(chat: Chat) -> Non
     assert numbers(chat) == "1,3,4,5"
     epochs.append(chat.psql(EPOCH))
     assert len(set(epochs)) == len(epochs), "clients sync afresh each time"
+    # What was restored once is not restored again when somebody puts older data in its place.
+    await asyncio.to_thread(chat.stop_database)
+    chat.data.rename(chat.data.with_name("pgdata.away"))
+    chat.data.with_name("pgdata.before-fifth").rename(chat.data)
+    before = chat.data.stat().st_ino
+    assert await asyncio.to_thread(chat.restore_in_place, "fifth", state="done") == 0, chat.described()
+    assert chat.data.stat().st_ino == before
     tell(f"a small chat restored in place in {took:.1f} s, from the stop of PostgreSQL to its first answer")

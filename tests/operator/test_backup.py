@@ -488,7 +488,7 @@ PAGE = {
             "type": "full",
             "started": "2026-11-22T01:00:00Z",
             "stopped": "2026-11-22T01:10:00Z",
-            "bytes": 1,
+            "bytes": 0,
             "repository_bytes": 1,
             "error": False,
         }

@@ -214,8 +214,11 @@ class Chat:
             if container.log.parent == self.database.folder and container.process.poll() is None:
                 container.stop()
 
-    def restore_in_place(self, request: str, *, target: str = "", undo: str = "", seconds: float = 120) -> int:
+    def restore_in_place(
+        self, request: str, *, target: str = "", undo: str = "", state: str = "pending", seconds: float = 120
+    ) -> int:
         """Run the init container of a restore in place to its end; returns its exit code."""
+        self.database.write("postgres", {"restore": f"{request} {state}"})
         names = {"RESTORE_ID": request, "RESTORE_TARGET": target, "RESTORE_UNDO": undo}
         return self._run(self.database, "restore-in-place", **names).process.wait(seconds)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 CONFIG = Path("/etc/chatcluster/backup/client.conf")
 """The chat's own: it reads its repository as PostgreSQL's archive command does."""
 
+STATE = Path("/etc/chatcluster/postgres/restore")
+"""`ID pending` or `ID done`. What is done is never done again, even if somebody puts older data in PGDATA's place."""
+
+STATE_SECONDS = 180.0
+"""Longest wait for it: a node may have mounted an earlier one for a minute or two."""
+
 UNDO = "undo"
 """As the target of a record."""
 
@@ -39,11 +46,13 @@ def restore_in_place(environment: Mapping[str, str]) -> int:
     return ends(environment["RESTORE_ID"], lambda: _restore(environment))
 
 
-def _restore(environment: Mapping[str, str]) -> Record:
+def _restore(environment: Mapping[str, str]) -> Record | None:
     request, undone = environment["RESTORE_ID"], environment.get("RESTORE_UNDO", "")
     places = Places(Path(environment["PGDATA"]), request)
     if places.is_done:
         return _said(places.data)
+    if _state(request) == "done":
+        return None
     if places.data.exists() and not any(_is_made(one, request) for one in (places.new, places.kept_by(undone))):
         if undone:
             _put_back(places, undone, environment)
@@ -56,6 +65,17 @@ def _restore(environment: Mapping[str, str]) -> Record:
         raise CannotRestore(f"{places.data} is not there: restore the volume", plan.VOLUME_EMPTY)
     places.swap(source)
     return _said(places.data)
+
+
+def _state(request: str) -> str:
+    """Return whether a restore is `pending` or `done`."""
+    end = time.monotonic() + STATE_SECONDS
+    while time.monotonic() < end:
+        found_id, _, state = (STATE.read_text(encoding="utf-8") if STATE.exists() else "").partition(" ")
+        if found_id == request:
+            return state
+        time.sleep(1)
+    raise CannotRestore(f"{STATE} does not say whether restore {request} is to be made", FAILED)
 
 
 def _said(data: Path) -> Record:

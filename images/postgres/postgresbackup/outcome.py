@@ -76,12 +76,12 @@ def found(data: Path) -> Record | None:
         return None
 
 
-def ends(request: str, work: Callable[[], Record]) -> int:
+def ends(request: str, work: Callable[[], Record | None]) -> int:
     """Run a restore to its end; returns the exit code of the process.
 
     Args:
         request: Id of the request; empty for the first content of a chat.
-        work: The restore.
+        work: The restore; it returns None where there was nothing to do.
     """
     try:
         record = work()
@@ -91,7 +91,8 @@ def ends(request: str, work: Callable[[], Record]) -> int:
         return _failed(request, error.problem.code, f"the repository of the backup: {error.problem.code}: {error}")
     except (ServerError, roles.SecretIncomplete, OSError, ValueError, subprocess.SubprocessError) as error:
         return _failed(request, FAILED, f"the restore failed and begins again: {error}")
-    says(record)
+    if record is not None:
+        says(record)
     return 0
 
 
