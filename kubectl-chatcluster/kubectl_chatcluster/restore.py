@@ -112,8 +112,8 @@ def consequences(body: Object, target: str | None, name: str, now: dt.datetime) 
         )
     oldest, newest = backup.get("oldestRestorableTime"), backup.get("newestRestorableTime")
     window = (
-        f"It can be restored to times after {oldest}. WAL is archived until {newest or 'some minutes ago'}; the rest is "
-        "archived when PostgreSQL stops."
+        f"It can be restored to times after {oldest}. WAL is archived until {newest or 'some minutes ago'}; the rest "
+        "is archived when PostgreSQL stops."
         if oldest
         else "No restorable time is known yet."
     )

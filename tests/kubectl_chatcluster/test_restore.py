@@ -104,7 +104,7 @@ def test_an_undoing_names_the_restore_that_it_undoes() -> None:
 def test_a_refusal_and_a_failure_are_errors_with_their_words() -> None:
     with pytest.raises(NotRestored, match="nothing was changed: no room"):
         restored(chat(refused={"id": ID, "message": "no room"}))
-    with pytest.raises(NotRestored, match="file 7 is gone.*--undo"):
+    with pytest.raises(NotRestored, match=r"file 7 is gone.*--undo"):
         restored(chat(id=ID, phase="Failed", message="file 7 is gone"))
     with pytest.raises(NotRestored, match="it continues"):
         restored(chat(id=ID, phase="Restoring", refused={"id": "other", "message": "x"}))

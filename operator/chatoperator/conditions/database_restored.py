@@ -168,7 +168,7 @@ def _named(restoration: Restoration) -> str:
 def _failed(restoration: Restoration) -> str:
     message = f"The restore failed: {restoration.message}"
     if not restoration.in_place:
-        return f"{message}. The operator and the container restore try again"
+        return f"{message}. It is tried again automatically"
     return (
         f"{message}. The data of before is unchanged. Restore to another time, or start the chat as it was: kubectl "
         "chatcluster restore --undo (docs/operations/backup.md#restore-in-place)"

@@ -17,7 +17,7 @@ from chatoperator.desired.database import had_database
 from chatoperator.kube.objects import annotation, job_state
 from chatoperator.kube.ownership import is_migrate_job
 from chatoperator.metadata import BACKUP_ANNOTATION, RESTORE_ANNOTATION, claim_name
-from chatoperator.parts.backup.usersecrets import restore_fault
+from chatoperator.parts.backup.usersecrets import NO_BACKUPS, SECRET_MISSING, SOURCE_MISSING, restore_fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -277,6 +277,8 @@ def _begun(cluster: ChatCluster, body: Manifest, observed: Observed, held: Resto
     fault = restore_fault(spec, observed.user_secrets, observed.source) if spec is not None else None
     if fault is not None:
         return msgspec.structs.replace(made, phase=FAILED, reason=fault[0], message=fault[1])
+    if made.reason in {SECRET_MISSING, SOURCE_MISSING, NO_BACKUPS}:
+        return msgspec.structs.replace(made, phase=RESTORING, reason="", message="")
     return made
 
 
