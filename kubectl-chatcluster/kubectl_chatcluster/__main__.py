@@ -113,8 +113,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--to", type=_target, metavar="TIME", help="2026-11-30T10:15:00Z, or latest for all that is archived"
     )
-    what.add_argument("--undo", action="store_true", help="put the data back that the last restore has replaced")
-    one.add_argument("--yes", action="store_true", help="do not ask for a confirmation")
+    what.add_argument("--undo", action="store_true", help="return to the data that the last restore has replaced")
+    one.add_argument("--yes", action="store_true", help="require no confirmation")
     one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="how long to wait")
     one.set_defaults(run=_restore)
     one = command("logs", "print the logs of all pods, merged by time, newest last")
@@ -231,7 +231,7 @@ def _restore(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
         timeout_seconds=parsed.timeout,
         now=_now(),
         say=_say,
-        ask=_ask,
+        prompt=_prompt,
     )
     return 0
 
@@ -279,8 +279,8 @@ def _say(line: str, *, raw: bool = False) -> None:
     sys.stdout.flush()
 
 
-def _ask(question: str) -> str:
-    """Ask on the terminal; who cannot answer has not confirmed."""
+def _prompt(question: str) -> str:
+    """Show a question on the terminal and return the answer; who cannot answer has not confirmed."""
     try:
         return input(terminal.line(question))
     except EOFError:

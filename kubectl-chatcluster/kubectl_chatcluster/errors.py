@@ -77,7 +77,7 @@ class NothingToUndo(PluginError):
 
 
 class NotConfirmed(PluginError):
-    """Whoever was asked did not confirm."""
+    """The user did not confirm."""
 
     code = "NotConfirmed"
 

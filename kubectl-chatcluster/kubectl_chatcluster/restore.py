@@ -40,7 +40,7 @@ def restore(
     timeout_seconds: float,
     now: dt.datetime,
     say: Callable[[str], None],
-    ask: Callable[[str], str],
+    prompt: Callable[[str], str],
 ) -> None:
     """Request it of the operator by an annotation, and wait until it has ended.
 
@@ -48,11 +48,11 @@ def restore(
         kubectl: The cluster.
         body: The ChatCluster.
         target: A time in UTC, such as 2026-11-30T10:15:00Z, or `latest`; None to undo the last restore.
-        confirmed: Do not ask.
+        confirmed: Require no confirmation.
         timeout_seconds: How long to wait.
         now: The time with its zone, which makes this request another one than the last.
         say: Gets each line.
-        ask: Shows a question and returns the answer.
+        prompt: Shows a question and returns the answer.
 
     Raises:
         NoBackups: The ChatCluster has no repository.
@@ -67,7 +67,7 @@ def restore(
     made = {"id": request(now), **({"targetTime": target} if target is not None else {"undo": undone(body)})}
     for line in consequences(body, target, made["id"], now):
         say(line)
-    if not confirmed and ask(f"Type the name of the chat ({name}) to continue: ").strip() != name:
+    if not confirmed and prompt(f"Type the name of the chat ({name}) to continue: ").strip() != name:
         raise NotConfirmed("that is not the name of the chat; nothing was changed")
     text = json.dumps(made, separators=(",", ":"))
     kubectl.run("annotate", RESOURCE, name, "-n", metadata["namespace"], "--overwrite", f"{RESTORE_ANNOTATION}={text}")
@@ -121,7 +121,7 @@ def consequences(body: Object, target: str | None, name: str, now: dt.datetime) 
         first,
         *([window] if target is not None else []),
         "No user can read or send until it has ended; clients then sync from the beginning.",
-        f"{kept} `kubectl chatcluster restore --undo` puts it back.",
+        f"{kept} `kubectl chatcluster restore --undo` returns to it.",
     ]
 
 

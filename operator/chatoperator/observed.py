@@ -118,7 +118,7 @@ class RestoreOutcome:
 
 
 @dataclass(frozen=True)
-class SourceChat:
+class RestoreSource:
     """The ChatCluster from whose backups database.restore begins.
 
     Attributes:
@@ -304,7 +304,7 @@ class Observed:
     readings: Mapping[str, Reading | None] = field(default_factory=dict)
     served: frozenset[str] = frozenset()
     backup: BackupReport | None = None
-    source: SourceChat | None = None
+    source: RestoreSource | None = None
 
     def child(self, kind: str, name: str) -> Manifest | None:
         """The child, or None where it does not exist."""

@@ -1,4 +1,4 @@
-"""Backups of `demo` as docs/operations/backup.md makes them, and another chat that is restored from them."""
+"""Backups of `demo` as docs/operations/backup.md makes them, another chat restored from them, and `demo` in place."""
 
 from __future__ import annotations
 
@@ -83,3 +83,58 @@ async def _restore(cluster: Cluster, target: dt.datetime) -> float:
         return (await cluster.condition("Ready", "restored")).get("status") == "True"
 
     return await until(ready, "the restored chat answers", RESTORED_SECONDS)
+
+
+async def test_a_chat_returns_to_a_second_of_its_own_past(cluster: Cluster, tmp_path: Path) -> None:
+    """`DROP TABLE messages` in the running chat; the plugin restores it in place, undoes that, and does it again."""
+    admin, page = Admin(cluster, tmp_path), OPERATIONS / "backup.md"
+    (block,) = commands(page, "Make backups")
+    await admin.types(block)
+    await cluster.ready()
+    async with Ledger(cluster.url, tls=cluster.insecure, pairs=1) as ledger:
+        await ledger.all_acknowledged(TALK_SECONDS)
+        account = await ledger.finish()
+    assert account.clean, account
+    before, epochs = int(await cluster.psql(COUNT)), {(await cluster.psql(EPOCH)).strip()}
+    await asyncio.sleep(2)
+    target = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    await asyncio.sleep(2)
+    await cluster.psql("DROP TABLE messages CASCADE")
+    try:
+        took = await _restore_in_place(admin, f"--to {_said(target)}")
+        assert int(await cluster.psql(COUNT)) == before, "every message of before the second is there, and no other"
+        epochs.add((await cluster.psql(EPOCH)).strip())
+        # Users chat again; a second restore to the same second loses it, and its undoing returns to it.
+        async with Ledger(cluster.url, tls=cluster.insecure, pairs=1) as ledger:
+            await ledger.all_acknowledged(TALK_SECONDS)
+            account = await ledger.finish()
+        assert account.clean, account
+        after = int(await cluster.psql(COUNT))
+        assert after > before
+        await cluster.says("BackedUp", "BackedUp", RESTORED_SECONDS)
+        await _restore_in_place(admin, f"--to {_said(target)}")
+        assert int(await cluster.psql(COUNT)) == before
+        epochs.add((await cluster.psql(EPOCH)).strip())
+        await _restore_in_place(admin, "--undo")
+        assert int(await cluster.psql(COUNT)) == after
+        epochs.add((await cluster.psql(EPOCH)).strip())
+        assert len(epochs) == len(("before", "restored", "again", "undone")), "clients sync afresh each time"
+        assert (await cluster.condition("DatabaseRestored"))["status"] == "True"
+    finally:
+        folders = "/var/lib/postgresql/data/pgdata.before-*"
+        await cluster.kubectl(
+            "exec", "-n", "chat", "demo-postgres-0", "-c", "postgres", "--", "sh", "-c", f"rm -rf {folders}"
+        )
+    tell(f"{before} messages restored in place after DROP TABLE: the chat was Ready after {took:.0f} s")
+
+
+def _said(time: dt.datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
+
+
+async def _restore_in_place(admin: Admin, what: str) -> float:
+    """Restore `demo` by the plugin; returns the seconds until the command ended."""
+    began = asyncio.get_running_loop().time()
+    said = await admin.types(f"kubectl chatcluster restore demo -n chat {what} --yes --timeout {RESTORED_SECONDS}s")
+    assert "restored" in said.splitlines()[-1], said
+    return asyncio.get_running_loop().time() - began

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from chatoperator.desired.backup import REQUEST_ANNOTATION
+from chatoperator.metadata import BACKUP_ANNOTATION
 from kubectl_chatcluster import backup, names
 from kubectl_chatcluster.errors import NoBackups, NotBackedUp
 from tests.kubectl_chatcluster.objects import Answers
@@ -29,7 +29,7 @@ def backed_up(*states: dict[str, Any], wait: bool = True) -> tuple[Answers, list
 
 
 def test_the_annotation_is_the_operators() -> None:
-    assert names.BACKUP_ANNOTATION == REQUEST_ANNOTATION
+    assert names.BACKUP_ANNOTATION == BACKUP_ANNOTATION
 
 
 def test_it_requests_one_and_does_not_wait_unless_it_is_to() -> None:

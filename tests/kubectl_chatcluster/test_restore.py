@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from chatoperator.desired import restoring
+from chatoperator.desired import restoration
 from chatoperator.metadata import RESTORE_ANNOTATION
 from kubectl_chatcluster import __main__ as program
 from kubectl_chatcluster import names, restore
@@ -43,7 +43,7 @@ def restored(
         timeout_seconds=0.2,
         now=NOW,
         say=said.append,
-        ask=lambda _: answer,
+        prompt=lambda _: answer,
     )
     return kubectl, said
 
@@ -55,8 +55,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_and_phases_are_the_operators() -> None:
     assert names.RESTORE_ANNOTATION == RESTORE_ANNOTATION
-    assert restore.STEPS.keys() == restoring.UNDER_WAY
-    assert restore.LATEST == restoring.LATEST
+    assert restore.STEPS.keys() == restoration.UNDER_WAY
+    assert restore.LATEST == restoration.LATEST
 
 
 def test_it_says_what_is_lost_asks_and_waits_for_the_end() -> None:
@@ -72,8 +72,8 @@ def test_it_says_what_is_lost_asks_and_waits_for_the_end() -> None:
     key, _, value = annotation.partition("=")
     assert key == RESTORE_ANNOTATION
     assert json.loads(value) == {"id": ID, "targetTime": TARGET}
-    request, fault = restoring.requested(value)
-    assert (request, fault) == (restoring.Request(ID, TARGET), "")
+    request, fault = restoration.requested(value)
+    assert (request, fault) == (restoration.Request(ID, TARGET), "")
 
 
 @pytest.mark.parametrize("answer", ["", "yes", "Demo"])
@@ -82,7 +82,7 @@ def test_without_the_name_nothing_is_requested(answer: str) -> None:
     with pytest.raises(NotConfirmed, match="nothing was changed"):
         restore.restore(
             cast("Any", kubectl), chat(), target=TARGET, confirmed=False, timeout_seconds=1, now=NOW,
-            say=lambda _: None, ask=lambda _: answer,
+            say=lambda _: None, prompt=lambda _: answer,
         )  # fmt: skip
     assert kubectl.ran == []
 

@@ -12,9 +12,9 @@ import pytest
 
 from chatoperator.conditions import conditions, database_restored
 from chatoperator.conditions.inputs import ConditionInputs
-from chatoperator.desired import restoring
+from chatoperator.desired import restoration, restoring
 from chatoperator.desired.manifests import render
-from chatoperator.desired.restoring import COMPLETED, FAILED, RESTORING, STARTING, STOPPING, Restoration
+from chatoperator.desired.restoration import COMPLETED, FAILED, RESTORING, STARTING, STOPPING, Restoration
 from chatoperator.kube.objects import pod as read_pod
 from chatoperator.metadata import BACKUP_ANNOTATION, RESTORE_ANNOTATION
 from chatoperator.observed import (
@@ -26,7 +26,7 @@ from chatoperator.observed import (
     Observed,
     RepositoryReport,
     RestoreOutcome,
-    SourceChat,
+    RestoreSource,
     VolumeReport,
 )
 from chatoperator.probes.parsing import parse_report
@@ -86,7 +86,7 @@ def chat(
     text = request if isinstance(request, str) or request is None else json.dumps(request)
     made["metadata"]["annotations"] = {} if text is None else {RESTORE_ANNOTATION: text}
     if held is not None:
-        made["status"] = {"database": {"restore": restoring.shown(held)}}
+        made["status"] = {"database": {"restore": restoration.shown(held)}}
     return cluster(**{**BACKED_UP, **spec}), made
 
 
@@ -149,6 +149,7 @@ def test_a_request_that_can_be_made_stops_the_chatservers_first() -> None:
         ({"id": "../etc", "targetTime": TARGET}, "InvalidRequest", "its id", SEEN, {}),
         ({"id": "a"}, "InvalidRequest", "exactly one", SEEN, {}),
         (to("yesterday"), "InvalidRequest", "no time", SEEN, {}),
+        (to("2026-02-30T11:00:00Z"), "InvalidRequest", "not in the calendar", SEEN, {}),
         (to("2026-11-22T11:00:00"), "InvalidRequest", "no time with its zone", SEEN, {}),
         (to(), "External", "external", SEEN, {"database": {"external": {"secretName": "theirs"}}}),
         (to(), "NoBackups", "spec.database.backup", SEEN, {"database": {}}),
@@ -194,7 +195,7 @@ def test_a_request_that_cannot_be_made_is_refused_with_a_remedy(
     assert not found.holds_servers
     assert not found.in_template
     # It stays refused whatever changes, and goes with the annotation.
-    if reason != "InvalidRequest":
+    if found.refused.id:
         assert decided(request_, found) == found
     assert decided(None, found) is None
 
@@ -342,7 +343,7 @@ def test_each_phase_has_its_objects(phase: str, replicas: int, state: str | None
 
 
 def test_latest_is_no_target() -> None:
-    assert restoring.environment(at(RESTORING, target_time="latest"))["RESTORE_TARGET"] == ""
+    assert restoration.environment(at(RESTORING, target_time="latest"))["RESTORE_TARGET"] == ""
 
 
 def test_an_operator_that_starts_during_a_restore_remembers_the_number_of_servers() -> None:
@@ -352,13 +353,13 @@ def test_an_operator_that_starts_during_a_restore_remembers_the_number_of_server
 
 
 def test_a_restored_chat_has_a_full_backup_made_until_an_admin_requests_another() -> None:
-    assert restoring.AFTER_RESTORE == AFTER_RESTORE
+    assert restoration.AFTER_RESTORE == AFTER_RESTORE
     done = dataclasses_of(DONE, backup_request="x")
-    assert restoring.backup_request("x", None) == "x"
-    assert restoring.backup_request("x", done) == "restored-a"
-    assert restoring.backup_request("y", done) == "y"
-    assert restoring.backup_request(None, DONE) == "restored-a"
-    assert restoring.backup_request("x", at(RESTORING, backup_request="x")) == "x"
+    assert restoration.backup_request("x", None) == "x"
+    assert restoration.backup_request("x", done) == "restored-a"
+    assert restoration.backup_request("y", done) == "y"
+    assert restoration.backup_request(None, DONE) == "restored-a"
+    assert restoration.backup_request("x", at(RESTORING, backup_request="x")) == "x"
     _, made = chat(to())
     made["metadata"]["annotations"][BACKUP_ANNOTATION] = "x"
     found = restoring.decide(cluster(**BACKED_UP), made, SEEN, now=NOW)
@@ -422,15 +423,20 @@ KEYS = {
     "store": secret("store", **{"access-key-id": "a", "secret-access-key": "b"}),
     "key": secret("key", passphrase="p"),
 }
-WHOLE = SourceChat(exists=True, backed_up=True, certificate=True)
+WHOLE = RestoreSource(exists=True, backed_up=True, certificate=True)
 
 
 @pytest.mark.parametrize(
     ("spec", "observed", "reason", "said"),
     [
-        (FROM_CHAT, Observed({}, (), source=SourceChat()), "SourceMissing", "ChatCluster old"),
-        (FROM_CHAT, Observed({}, (), source=SourceChat(exists=True)), "NoBackups", "has no database.backup"),
-        (FROM_CHAT, Observed({}, (), source=SourceChat(exists=True, backed_up=True)), "NoBackups", "no backup pod yet"),
+        (FROM_CHAT, Observed({}, (), source=RestoreSource()), "SourceMissing", "ChatCluster old"),
+        (FROM_CHAT, Observed({}, (), source=RestoreSource(exists=True)), "NoBackups", "has no database.backup"),
+        (
+            FROM_CHAT,
+            Observed({}, (), source=RestoreSource(exists=True, backed_up=True)),
+            "NoBackups",
+            "no backup pod yet",
+        ),
         (
             FROM_STORE,
             Observed({}, (), user_secrets={"store": None, "key": KEYS["key"]}),
@@ -491,8 +497,8 @@ def test_a_chat_that_was_restored_by_an_earlier_release_is_complete() -> None:
 def test_secrets_of_a_restore_are_read_until_it_is_complete() -> None:
     assert set(needed(cluster(**FROM_STORE), begins=True)) == {"key", "store"}
     assert not needed(cluster(**FROM_STORE))
-    assert restoring.begins(body())
-    assert not restoring.begins(chat(None, at(RESTORING))[1])
+    assert restoration.begins(body())
+    assert not restoration.begins(chat(None, at(RESTORING))[1])
 
 
 # What pods and agents say.
@@ -539,7 +545,8 @@ def test_the_agent_says_what_is_on_the_volume() -> None:
     report = parse_report(json.dumps({**page, "volume": volume}))
     assert report is not None
     assert report.volume == VolumeReport(10, 3, ("pgdata.before-a",))
-    for wrong in ({**volume, "free_bytes": -1}, {**volume, "kept": ["x"] * 2000}, [], None):
+    unreadable: tuple[object, ...] = ({**volume, "free_bytes": -1}, {**volume, "kept": ["x"] * 2000}, [], None)
+    for wrong in unreadable:
         report = parse_report(json.dumps({**page, "volume": wrong}))
         assert report is not None
         assert report.volume is None

@@ -94,3 +94,11 @@ def test_the_last_commit_is_found_in_wal() -> None:
     ]
     assert wal.last_commit("\n".join(lines)) == at(2)
     assert wal.last_commit(lines[2]) is None
+
+
+def test_a_restore_in_place_needs_room_beside_what_is_there() -> None:
+    newest = FOUND.backups[-1]
+    plan.check_room(newest, free_bytes=1500, reserve_bytes=500)
+    with pytest.raises(CannotRestore, match=r"database\.storage\.size") as raised:
+        plan.check_room(newest, free_bytes=1499, reserve_bytes=500)
+    assert raised.value.code == plan.NO_ROOM

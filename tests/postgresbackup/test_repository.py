@@ -134,3 +134,49 @@ def test_there_is_no_window_without_a_backup_or_its_wal() -> None:
     assert repository.window(made(), wal(segment(2))).oldest is None
     alone = made(backup("F1", "full", at(1), segment(2), segment(2)))
     assert repository.window(alone, wal(segment(1))).oldest is None
+
+
+HISTORY = "17-1/00000003.history"
+
+LEFT = "1\t0/5000100\tbefore 2026-11-30 10:15:01+00\n\n2\t0/7000000\tno recovery target specified\n"
+"""Timeline 1 was left in file 5, timeline 2 at the beginning of file 7."""
+
+
+def test_only_wal_that_leads_to_the_newest_timeline_counts() -> None:
+    first = [segment(number) for number in range(2, 12)]
+    second = [segment(number, 2) for number in (5, 6, 7, 8)]
+    third = [segment(number, 3) for number in (7, 8)]
+    found = repository.on_newest_timeline(wal(*first, *second, *third), HISTORY, LEFT)
+    # Of timeline 2 file 7 has nothing that counts, but its copy on timeline 3 begins with it.
+    assert [one for one in found.segments if number_of(one) < 7] == [*first[:4], *second[:2]]
+    assert found.newest == segment(8, 3)
+    assert not repository.gaps(found, segment(2))
+    assert set(found.files) == set(found.segments)
+    assert found.timeline == 3
+    # What was left does not hide that a file is missing.
+    missing = repository.on_newest_timeline(wal(*first, segment(6, 2), segment(8, 3)), HISTORY, LEFT)
+    assert repository.gaps(missing, segment(2)) == [segment(7, 2)]
+
+
+def number_of(name: str) -> int:
+    return repository.number(name)
+
+
+def test_the_newest_history_is_found_by_its_number() -> None:
+    names = ["17-1/00000002.history", "17-1/0000000A.history", "9-1/0000000B.history", "17-1/x.history"]
+    assert repository.newest_history("17-1", names) == "17-1/0000000A.history"
+    assert repository.newest_history("17-2", names) is None
+
+
+def test_a_backup_that_a_restore_has_left_begins_nothing() -> None:
+    kept, same, left, new = (
+        backup("F1", "full", at(1), segment(2), segment(2)),
+        {**backup("I1", "incr", at(2), segment(5), segment(5)), "lsn": {"start": "0/5000028", "stop": "0/5000100"}},
+        {**backup("I2", "incr", at(3), segment(5), segment(5)), "lsn": {"start": "0/5000110", "stop": "0/5000138"}},
+        backup("F2", "full", at(4), segment(8, 3), segment(8, 3)),
+    )
+    archive = repository.on_newest_timeline(wal(segment(2)), HISTORY, LEFT)
+    found = repository.on_timeline_of(made(kept, same, left, new), archive)
+    assert [one.label for one in found.backups] == ["F1", "I1", "F2"]
+    # Without histories there is one timeline, and all of them count.
+    assert repository.on_timeline_of(made(kept, same, left), wal(segment(2))).backups == made(kept, same, left).backups

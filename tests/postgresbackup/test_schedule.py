@@ -53,6 +53,12 @@ def test_a_request_is_answered_once() -> None:
     assert schedule.due(at(2), asked, made(full(SUNDAY), incremental(at(1), request="abc")), SEEN) is None
 
 
+def test_the_history_that_a_restore_begins_has_a_full_backup_once() -> None:
+    restored = Settings(request="restored-a")
+    assert schedule.due(at(2), restored, made(full(SUNDAY)), SEEN) == Work(FULL, at(2), "restored-a")
+    assert schedule.due(at(2), restored, made(full(SUNDAY), full(at(1), request="restored-a")), SEEN) is None
+
+
 def test_missing_wal_makes_another_backup_due() -> None:
     found = made(full(SUNDAY))
     assert schedule.due(at(2), Settings(), found, Seen(at(0), missing_wal=True)) == Work(INCREMENTAL, at(2))

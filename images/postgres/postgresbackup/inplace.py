@@ -49,14 +49,14 @@ def restore_in_place(environment: Mapping[str, str]) -> int:
 def _restore(environment: Mapping[str, str]) -> Record | None:
     request, undone = environment["RESTORE_ID"], environment.get("RESTORE_UNDO", "")
     places = Places(Path(environment["PGDATA"]), request)
-    if places.is_done:
+    if places.is_done():
         return _said(places.data)
     if _state(request) == "done":
         return None
     if places.data.exists() and not any(_is_made(one, request) for one in (places.new, places.kept_by(undone))):
         if undone:
             _put_back(places, undone, environment)
-            if places.is_done:
+            if places.is_done():
                 return _said(places.data)
         else:
             _make(places, environment)
@@ -116,7 +116,7 @@ def _put_back(places: Places, undone: str, environment: Mapping[str, str]) -> No
     if not kept.is_dir():
         if _is_made(places.data, undone):
             raise CannotRestore(
-                f"{kept.name} is not on the volume any more: the data from before restore {undone} cannot be put back. "
+                f"{kept.name} is not on the volume any more: the data from before restore {undone} cannot be restored. "
                 "Restore to a time before it instead",
                 NOTHING_KEPT,
             )
@@ -133,7 +133,7 @@ def _put_back(places: Places, undone: str, environment: Mapping[str, str]) -> No
         recovery.own()
     finally:
         recovery.stop()
-    log("info", "put back", folder=kept.name, timeline=timeline, position=position)
+    log("info", "undone", folder=kept.name, timeline=timeline, position=position)
     written(kept, Record(places.request, UNDO, None, now(), kept=places.kept.name))
 
 
@@ -165,9 +165,8 @@ class Places:
         """Where a restore keeps the data of before."""
         return self.data.with_name(f"{self.data.name}.before-{request}")
 
-    @property
     def is_done(self) -> bool:
-        """Whether PGDATA is what the restore has made."""
+        """Return whether PGDATA is what the restore has made."""
         return _is_made(self.data, self.request)
 
     def swap(self, source: Path) -> None:

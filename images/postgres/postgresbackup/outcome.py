@@ -40,7 +40,7 @@ class Record:
         target: The time that was requested, `latest`, or `undo`.
         restored_to: Time of the last commit that was replayed; None if none was.
         ended: When.
-        backup: With which it began; empty for data that was put back.
+        backup: With which it began; empty where a restore was undone.
         kept: Name of the folder beside PGDATA that has the data of before; empty if there was none.
     """
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatoperator.conditions.declared import ConditionType, Level, Reason
-from chatoperator.desired import restoring
+from chatoperator.desired import restoration as phases
 
 if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
-    from chatoperator.desired.restoring import Restoration
+    from chatoperator.desired.restoration import Restoration
 
 RESTORED = Reason(
     "Restored", ("True",), "The restore is complete; `status.database.restore` has its time and what it has kept"
@@ -29,8 +29,8 @@ SECRET_MISSING = Reason(
 SOURCE_MISSING = Reason(
     "SourceMissing",
     ("False",),
-    "The ChatCluster of `database.restore.from.chatCluster` does not exist in this namespace. Create this ChatCluster "
-    "anew, and name the repository instead",
+    "The ChatCluster of `database.restore.from.chatCluster` does not exist in this namespace. Recreate this "
+    "ChatCluster, and name the repository instead",
     Level.WARNING,
 )
 NO_BACKUPS = Reason(
@@ -140,9 +140,9 @@ REASONS = {
 """By the words of the container that restores (postgresbackup.plan and postgresbackup.problems)."""
 
 STEPS = {
-    restoring.STOPPING: "the chatservers stop",
-    restoring.RESTORING: "the data is copied from the repository and WAL is replayed",
-    restoring.STARTING: "the data is restored, and the schema is migrated before chatservers start",
+    phases.STOPPING: "the chatservers stop",
+    phases.RESTORING: "the data is copied from the repository and WAL is replayed",
+    phases.STARTING: "the data is restored, and the schema is migrated before chatservers start",
 }
 
 
@@ -150,9 +150,9 @@ def condition(restoration: Restoration) -> Condition:
     """DatabaseRestored."""
     if restoration.refused is not None and not restoration.under_way:
         return TYPE.condition(REQUEST_REFUSED, f"The restore was refused: {restoration.refused.message}")
-    if restoration.phase == restoring.FAILED:
+    if restoration.phase == phases.FAILED:
         return TYPE.condition(REASONS.get(restoration.reason, RESTORE_FAILED), _failed(restoration))
-    if restoration.phase == restoring.COMPLETED:
+    if restoration.phase == phases.COMPLETED:
         return TYPE.condition(RESTORED, _completed(restoration))
     return TYPE.condition(RESTORING, f"{_named(restoration)}: {STEPS[restoration.phase]}")
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chatoperator.desired.migration import SchemaMigration
     from chatoperator.desired.release import Release
     from chatoperator.desired.replication import Replication
-    from chatoperator.desired.restoring import Restoration
+    from chatoperator.desired.restoration import Restoration
     from chatoperator.metadata import Manifest, ObjectKey
     from chatoperator.observed import Observed
     from chatoperator.parts.credentials import Credentials

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.desired.database import claimed
-from chatoperator.desired.restoring import backup_request
+from chatoperator.desired.restoration import backup_request
 from chatoperator.kube.objects import annotation
 from chatoperator.metadata import BACKUP_ANNOTATION, backup_claim_name, digest
 from chatoperator.parts.backup import credentials as backup_credentials
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from chatoperator.api.spec import ChatCluster
     from chatoperator.desired.database import Volume
-    from chatoperator.desired.restoring import Restoration
+    from chatoperator.desired.restoration import Restoration
     from chatoperator.metadata import Manifest
     from chatoperator.observed import Observed
     from chatoperator.parts.backup.credentials import BackupCredentials

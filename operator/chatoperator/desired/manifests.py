@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatoperator.desired import restoring
+from chatoperator.desired.restoration import environment
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import tls_secret_name
 from chatoperator.parts import credentials, networkpolicy
@@ -107,7 +107,7 @@ def _database(desired: Desired) -> list[Manifest]:
                 pull_policy=desired.settings.image_pull_policy,
                 config_digest=config_digest,
                 default_account=desired.database.had_account,
-                in_place=None if restoration is None else restoring.environment(restoration),
+                in_place=None if restoration is None else environment(restoration),
             )
         )
     return made

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chatoperator import metrics
 from chatoperator.desired import decide
-from chatoperator.desired.restoring import begins
+from chatoperator.desired.restoration import begins
 from chatoperator.errors import OutdatedError
 from chatoperator.kube.kinds import CERTIFICATE, ROUTE
 from chatoperator.metadata import KIND, database_secret_name

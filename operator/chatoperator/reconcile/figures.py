@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from chatoperator.desired import restoring
+from chatoperator.desired.restoration import shown as shown_restore
 from chatoperator.metadata import member_name, part_name
 from chatoperator.parts.database.replication import patroni
 from chatoperator.parts.ingress.tls import self_signed
@@ -73,8 +73,7 @@ def _database(body: Manifest, desired: Desired, observed: Observed) -> dict[str,
     if desired.backup is not None:
         shown["backup"] = _with_nulls(_backup(observed, before.get("backup") or {}), before.get("backup") or {})
     if desired.restoration is not None:
-        held = before.get("restore") or {}
-        shown["restore"] = _with_nulls(restoring.shown(desired.restoration), held)
+        shown["restore"] = _with_nulls(shown_restore(desired.restoration), before.get("restore") or {})
     return _with_nulls(shown, before) if shown else None
 
 

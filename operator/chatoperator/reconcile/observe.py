@@ -18,7 +18,7 @@ from chatoperator.metadata import (
     probe_secret_name,
     tls_secret_name,
 )
-from chatoperator.observed import Observed, SourceChat
+from chatoperator.observed import Observed, RestoreSource
 from chatoperator.parts.losses import irreplaceables
 from chatoperator.parts.remembered import recorded
 
@@ -133,7 +133,7 @@ def credentials_of(cluster: ChatCluster, observed: Observed) -> list[ObjectKey]:
     return sorted(made)
 
 
-def source_of(cache: Cache, cluster: ChatCluster) -> SourceChat | None:
+def source_of(cache: Cache, cluster: ChatCluster) -> RestoreSource | None:
     """The ChatCluster with whose data this one begins; None where database.restore names none."""
     restore = cluster.database.restore
     named = restore.source.chat_cluster if restore is not None else None
@@ -142,10 +142,10 @@ def source_of(cache: Cache, cluster: ChatCluster) -> SourceChat | None:
     key = (cluster.namespace, named.name)
     body = cache.chatcluster(key)
     if body is None:
-        return SourceChat()
+        return RestoreSource()
     database = (body.get("spec") or {}).get("database") or {}
     certificate = ("Secret", backup_tls_name(named.name)) in cache.owned(key)
-    return SourceChat(exists=True, backed_up=bool(database.get("backup")), certificate=certificate)
+    return RestoreSource(exists=True, backed_up=bool(database.get("backup")), certificate=certificate)
 
 
 def names_of(desired: Iterable[ObjectDigest], observed: Observed) -> list[ObjectKey]:

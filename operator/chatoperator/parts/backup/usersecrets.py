@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from chatoperator.api.backup import Backup, Restore, Store
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import SourceChat
+    from chatoperator.observed import RestoreSource
 
 S3_KEYS = ("access-key-id", "secret-access-key")
 AZURE_KEY_TYPES = {"account-key": "shared", "sas-token": "sas"}
@@ -89,7 +89,7 @@ def judge(spec: Backup, named: Mapping[str, Manifest | None], *, salt: str) -> U
 
 
 def restore_fault(
-    spec: Restore, named: Mapping[str, Manifest | None], chat: SourceChat | None
+    spec: Restore, named: Mapping[str, Manifest | None], chat: RestoreSource | None
 ) -> tuple[str, str] | None:
     """Why a new chat cannot begin with what database.restore names: a word for programs, and a message; None if it can.
 
@@ -113,13 +113,13 @@ def restore_fault(
     return None if fault is None else (SECRET_MISSING, fault)
 
 
-def _chat_fault(name: str, chat: SourceChat | None) -> tuple[str, str] | None:
+def _chat_fault(name: str, chat: RestoreSource | None) -> tuple[str, str] | None:
     where = f"ChatCluster {name} of {RESTORE_FIELD}.chatCluster"
     other = "name its repository instead, with the Secret of its passphrase"
     if chat is None or not chat.exists:
-        return SOURCE_MISSING, f"{where} does not exist in this namespace: create this ChatCluster anew and {other}"
+        return SOURCE_MISSING, f"{where} does not exist in this namespace: recreate this ChatCluster, and {other}"
     if not chat.backed_up:
-        return NO_BACKUPS, f"{where} has no database.backup: set it there, or create this ChatCluster anew and {other}"
+        return NO_BACKUPS, f"{where} has no database.backup: set it there, or recreate this ChatCluster, and {other}"
     if not chat.certificate:
         return NO_BACKUPS, f"{where} has no backup pod yet: wait until its condition BackedUp is True"
     return None
