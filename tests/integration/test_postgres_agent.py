@@ -123,12 +123,16 @@ def test_parameters_are_taken_over_in_place_unless_they_are_wrong(pod: Pod) -> N
     pod.mount_logins(FIRST)
     revision = pod.mount_parameters(work_mem="5MB")
     pod.round()
-    assert pod.agent.status() | {"credentials": None} == {
+    volume = pod.agent.status()["volume"]
+    assert 0 < volume["free_bytes"] <= volume["size_bytes"]
+    assert volume["kept"] == []
+    assert pod.agent.status() | {"credentials": None, "volume": None} == {
         "credentials": None,
         "configuration": revision,
         "refused": None,
         "volume_full": False,
         "archive": None,
+        "volume": None,
         "member": None,
     }
     assert pod.postgres.sql("SHOW work_mem") == "5MB"
@@ -189,7 +193,7 @@ def test_a_server_that_is_away_is_waited_for(pod: Pod) -> None:
     pod.round()
     applied = ("credentials", "configuration", "refused", "volume_full", "archive", "member")
     nothing = dict.fromkeys(applied)
-    assert pod.agent.status() == nothing
+    assert {name: pod.agent.status()[name] for name in applied} == nothing
     assert not pod.accepted.exists(), "while the server starts, the file is the entrypoint's"
     pod.postgres.start()
     pod.round()

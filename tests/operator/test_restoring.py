@@ -310,6 +310,13 @@ def test_a_restore_that_fails_can_be_undone_or_tried_with_another_time() -> None
     assert (other.id, other.phase) == ("c", STOPPING)
 
 
+@pytest.mark.parametrize("phase", [STOPPING, RESTORING, STARTING])
+def test_a_restore_that_does_not_end_can_be_given_up(phase: str) -> None:
+    found = decided({"id": "b", "undo": "a"}, at(phase), changed(pods=(pod("demo-chatserver-a", "chatserver"),)))
+    assert found is not None
+    assert (found.id, found.phase, found.undoes) == ("b", STOPPING, "a")
+
+
 def rendered(held: Restoration | None) -> dict[tuple[str, str], dict[str, Any]]:
     made = dataclasses.replace(desired(cluster(**BACKED_UP)), restoration=held)
     return {(one["kind"], one["metadata"]["name"]): one for one in render(made)}

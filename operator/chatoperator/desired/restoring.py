@@ -178,13 +178,15 @@ def refuse(
     if request.target_time not in {"", LATEST} and _time(request.target_time) is None:
         return "InvalidRequest", f"targetTime {request.target_time} is not in the calendar"
     return (
-        _refused_by_spec(cluster, observed, held)
+        _refused_by_spec(cluster, observed, held, request)
         or _refused_by_volume(cluster, body, observed, held, request)
         or (None if request.undo else _refused_by_repository(observed, held, request, now))
     )
 
 
-def _refused_by_spec(cluster: ChatCluster, observed: Observed, held: Restoration | None) -> tuple[str, str] | None:
+def _refused_by_spec(
+    cluster: ChatCluster, observed: Observed, held: Restoration | None, request: Request
+) -> tuple[str, str] | None:
     database = cluster.database
     if database.external is not None:
         return "External", "the database is external: who runs it restores it"
@@ -196,7 +198,8 @@ def _refused_by_spec(cluster: ChatCluster, observed: Observed, held: Restoration
             "a restore in place needs a database of one instance: set spec.database.instances to 1, wait until the "
             "others are removed, restore, and set it back"
         )
-    if held is not None and held.under_way:
+    # One that does not come to its end can be given up at any time: the container finds out what there is to undo.
+    if held is not None and held.under_way and not (held.in_place and request.undo == held.id):
         return (
             "InProgress",
             f"restore {held.id or 'of the first content'} is in progress ({held.phase}): wait for its end",
@@ -217,10 +220,10 @@ def _refused_by_volume(
         return "StorageChanging", f"the volume is being changed ({', '.join(changing)}): wait until it is not"
     if not request.undo:
         return None
-    if held is None or held.id != request.undo or held.phase not in {COMPLETED, FAILED}:
+    if held is None or not held.in_place or held.id != request.undo:
         return "NothingKept", f"{request.undo} is not the last restore of this chat, so that it cannot be undone"
     volume = observed.agent.volume if observed.agent is not None else None
-    if held.kept_data and volume is not None and held.kept_data not in volume.kept:
+    if held.phase == COMPLETED and held.kept_data and volume is not None and held.kept_data not in volume.kept:
         return "NothingKept", f"folder {held.kept_data} is not on the volume any more: restore to a time before instead"
     return None
 
