@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(900)]
 
 PATIENCE_SECONDS = 180
 
@@ -162,12 +162,18 @@ async def test_a_chat_goes_back_to_a_second_and_forward_again(chat: Chat) -> Non
     await restored(chat, "fifth")
     assert numbers(chat) == "1,3,4,5"
     epochs.append(chat.psql(EPOCH))
+    # Killed there, and given up.
+    await asyncio.to_thread(chat.stop_database)
+    chat.data.rename(chat.data.with_name("pgdata.new"))
+    assert (await restored(chat, "sixth", undo="fifth"))["kept"] == ""
+    assert numbers(chat) == "1,3,4,5"
+    epochs.append(chat.psql(EPOCH))
     assert len(set(epochs)) == len(epochs), "clients sync afresh each time"
     # What was restored once is not restored again when somebody puts older data in its place.
     await asyncio.to_thread(chat.stop_database)
     chat.data.rename(chat.data.with_name("pgdata.away"))
-    chat.data.with_name("pgdata.before-fifth").rename(chat.data)
+    chat.data.with_name("pgdata.before-second").rename(chat.data)
     before = chat.data.stat().st_ino
-    assert await asyncio.to_thread(chat.restore_in_place, "fifth", state="done") == 0, chat.described()
+    assert await asyncio.to_thread(chat.restore_in_place, "sixth", state="done") == 0, chat.described()
     assert chat.data.stat().st_ino == before
     tell(f"a small chat restored in place in {took:.1f} s, from the stop of PostgreSQL to its first answer")

@@ -53,12 +53,13 @@ def _restore(environment: Mapping[str, str]) -> Record | None:
         return _said(places.data)
     if _state(request) == "done":
         return None
-    if places.data.exists() and not any(_is_made(one, request) for one in (places.new, places.kept_by(undone))):
-        if undone:
+    if not any(_is_made(one, request) for one in (places.new, places.kept_by(undone))):
+        # Another restore may have been killed between its two renamings.
+        if undone and (places.data.exists() or places.kept_by(undone).is_dir()):
             _put_back(places, undone, environment)
             if places.is_done():
                 return _said(places.data)
-        else:
+        elif places.data.exists():
             _make(places, environment)
     source = next((one for one in (places.new, places.kept_by(undone)) if _is_made(one, request)), None)
     if source is None:
@@ -124,7 +125,8 @@ def _put_back(places: Places, undone: str, environment: Mapping[str, str]) -> No
         written(places.data, Record(places.request, UNDO, None, now()))
         return
     recovery = Recovery(kept, environment)
-    recovery.learn_timelines(places.data)
+    for known in (places.data, places.new):
+        recovery.learn_timelines(known)
     try:
         # On a timeline of its own: the archive has another history after the position at which it ended.
         if not recovery.run(None, None, command=FETCH_NOTHING, timeline="current"):
@@ -134,7 +136,8 @@ def _put_back(places: Places, undone: str, environment: Mapping[str, str]) -> No
     finally:
         recovery.stop()
     log("info", "undone", folder=kept.name, timeline=timeline, position=position)
-    written(kept, Record(places.request, UNDO, None, now(), kept=places.kept.name))
+    replaced = places.kept.name if places.data.exists() else ""
+    written(kept, Record(places.request, UNDO, None, now(), kept=replaced))
 
 
 def _reserve(places: Places, data: Path) -> None:
