@@ -481,6 +481,7 @@ def test_a_chat_begins_and_says_to_which_time() -> None:
     assert failed is not None
     assert database_restored.condition(failed).reason == "OutsideWindow"
     assert "from A to B" in database_restored.condition(failed).message
+    assert "with another database.restore.targetTime" in database_restored.condition(failed).message
     made = RestoreOutcome("", ended="2026-11-22T11:59:59Z", restored_to="2026-11-22T11:00:00Z", backup="F1")
     observed = Observed({}, (pod("demo-postgres-0", "postgres", outcomes=(made,)),), source=WHOLE)
     done = decided(held=failed, observed=observed, **FROM_CHAT)
@@ -493,6 +494,27 @@ def test_a_chat_begins_and_says_to_which_time() -> None:
     )
     # Whatever becomes of the source.
     assert decided(held=done, observed=EMPTY, **FROM_CHAT) == done
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "field"),
+    [
+        ("wrong_key", "WrongKey", "database.restore.from.repository.encryption.secretName"),
+        ("unreachable", "RepositoryUnavailable", "database.restore.from.repository"),
+        ("access_denied", "RepositoryUnavailable", "database.restore.from.repository"),
+        ("wal_missing", "WalMissing", "database.restore.targetTime"),
+        ("other", "RestoreFailed", "tried again"),
+    ],
+)
+def test_what_the_container_cannot_do_has_its_field_and_a_remedy(code: str, reason: str, field: str) -> None:
+    failed = RestoreOutcome("", code, "pgBackRest's words")
+    observed = Observed({}, (pod("demo-postgres-0", "postgres", outcomes=(failed,)),), source=WHOLE)
+    found = decided(observed=observed, **FROM_CHAT)
+    assert found is not None
+    condition = database_restored.condition(found)
+    assert (condition.status, condition.reason) == ("False", reason)
+    assert "pgBackRest's words" in condition.message
+    assert field in condition.message
 
 
 def test_a_chat_that_was_restored_by_an_earlier_release_is_complete() -> None:

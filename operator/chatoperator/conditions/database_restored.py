@@ -146,6 +146,25 @@ STEPS = {
 }
 
 
+RECREATE = (
+    "database.restore cannot be changed: delete this ChatCluster and its empty claim, and create it with another "
+    "database.restore.targetTime"
+)
+REMEDIES = {
+    OUTSIDE_WINDOW: RECREATE,
+    WAL_MISSING: RECREATE,
+    WRONG_KEY: (
+        "Store the passphrase with which the repository was made in the Secret of "
+        "database.restore.from.repository.encryption.secretName; with from.chatCluster, in that chat's Secret"
+    ),
+    REPOSITORY_UNAVAILABLE: (
+        "Check the endpoint and the Secret of database.restore.from.repository; with from.chatCluster, that the backup "
+        "pod of that chat is ready and that it is the same chat as before"
+    ),
+}
+"""What to do about the first content of a chat, beside what the message itself says."""
+
+
 def condition(restoration: Restoration) -> Condition:
     """DatabaseRestored."""
     if restoration.refused is not None and not restoration.under_way:
@@ -168,7 +187,8 @@ def _named(restoration: Restoration) -> str:
 def _failed(restoration: Restoration) -> str:
     message = f"The restore failed: {restoration.message}"
     if not restoration.in_place:
-        return f"{message}. It is tried again automatically"
+        remedy = REMEDIES.get(REASONS.get(restoration.reason, RESTORE_FAILED), "It is tried again automatically")
+        return f"{message}. {remedy}"
     return (
         f"{message}. The data of before is unchanged. Restore to another time, or start the chat as it was: kubectl "
         "chatcluster restore --undo (docs/operations/backup.md#restore-in-place)"
