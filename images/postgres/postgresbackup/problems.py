@@ -23,6 +23,12 @@ class Code(StrEnum):
     WAL_MISSING = "wal_missing"
     OTHER_DATABASE = "other_database"
     BUSY = "busy"
+    SCRATCH_FULL = "scratch_full"
+    NOT_RECOVERED = "not_recovered"
+    NO_CHAT = "no_chat"
+    DAMAGED = "damaged"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
     OTHER = "other"
 
 

@@ -25,6 +25,7 @@ from chatoperator.conditions import (
     paused,
     progressing,
     ready,
+    restore_tested,
     scaling_active,
     scaling_limited,
     upgrade_available,
@@ -48,6 +49,7 @@ TYPES = tuple(
         data_safe,
         database_replicated,
         backed_up,
+        restore_tested,
         bus_ready,
         scaling_active,
         scaling_limited,
@@ -61,7 +63,7 @@ TYPES = tuple(
 )
 """All types, in the order in which status lists them."""
 
-OPTIONAL = frozenset({database_replicated.TYPE.name, backed_up.TYPE.name})
+OPTIONAL = frozenset({kind.TYPE.name for kind in (database_replicated, backed_up, restore_tested)})
 """Types that a ChatCluster has with some specs only."""
 
 _TYPES: dict[str, ConditionType] = {kind.name: kind for kind in TYPES}
@@ -80,6 +82,7 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     if inputs.desired is not None and inputs.desired.backup is not None and cluster is not None:
         spec = cluster.database.backup
         made += [backed_up.condition(inputs, inputs.desired.backup, spec)] if spec is not None else []
+        made += [restore_tested.condition(inputs)] if spec is not None and spec.drill is not None else []
     if cluster is not None:
         made += [
             bus_ready.condition(inputs, cluster),

@@ -1,4 +1,4 @@
-"""Backups: whether they can be made, with which credentials, and which of them an admin requests. Pure."""
+"""Backups: whether they can be made, with which credentials, and what an admin requests now. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from chatoperator.desired.database import claimed
 from chatoperator.kube.objects import annotation
 from chatoperator.metadata import GROUP, backup_claim_name, digest
 from chatoperator.parts.backup import credentials as backup_credentials
+from chatoperator.parts.backup.configuration import Requests
 from chatoperator.parts.backup.usersecrets import judge
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 REQUEST_ANNOTATION = f"{GROUP}/backup"
 """On the ChatCluster: each new value requests a backup now."""
 
+DRILL_ANNOTATION = f"{GROUP}/drill"
+"""On the ChatCluster: each new value requests a restore drill now, where there are drills."""
+
 REQUEST_LENGTH_MAX = 128
 """Characters of a request; a longer value is none."""
 
@@ -38,13 +42,13 @@ class DesiredBackup:
         credentials: Passphrase and certificate.
         secrets: What the user's Secrets say.
         volume: The claim of a repository on a volume, as it is.
-        request: Value of the annotation that requests a backup; None where there is none.
+        requests: What an admin requests by annotations.
     """
 
     credentials: BackupCredentials
     secrets: UserSecrets
     volume: Volume
-    request: str | None
+    requests: Requests
 
     def pod_digest(self, salt: str) -> str:
         """Changes with what the backup pod reads of Secrets when it starts."""
@@ -66,7 +70,7 @@ def decide(
 
     Args:
         cluster: The parsed spec.
-        body: The whole ChatCluster; an annotation requests a backup.
+        body: The whole ChatCluster; annotations request a backup and a drill.
         observed: Its children and the user's Secrets.
         losses: A passphrase that is lost is restored, or not replaced.
         salt: Keeps digests of Secrets from being compared with those of a guess.
@@ -76,7 +80,6 @@ def decide(
     spec = cluster.database.backup
     if spec is None:
         return None
-    request = annotation(body, REQUEST_ANNOTATION)
     return DesiredBackup(
         credentials=backup_credentials.decide(
             cluster,
@@ -88,5 +91,10 @@ def decide(
         ),
         secrets=judge(spec, observed.user_secrets, salt=salt),
         volume=claimed(observed.child("PersistentVolumeClaim", backup_claim_name(cluster.name)), cluster.uid),
-        request=request if request and len(request) <= REQUEST_LENGTH_MAX and request.isprintable() else None,
+        requests=Requests(_request(body, REQUEST_ANNOTATION), _request(body, DRILL_ANNOTATION)),
     )
+
+
+def _request(body: Manifest, name: str) -> str | None:
+    value = annotation(body, name)
+    return value if value and len(value) <= REQUEST_LENGTH_MAX and value.isprintable() else None
