@@ -1,4 +1,4 @@
-"""`kubectl chatcluster status | connections | drain | switchover | backup | logs | support-bundle`."""
+"""`kubectl chatcluster status | connections | drain | switchover | backup | drill | logs | support-bundle`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_chatcluster import backup, bundle, connections, gather, journal, logs, status, switchover, terminal
+from kubectl_chatcluster import backup, bundle, connections, drill, gather, journal, logs, status, switchover, terminal
 from kubectl_chatcluster import drain as draining
 from kubectl_chatcluster.archive import FILE_MODE, pack
 from kubectl_chatcluster.errors import Misuse, PluginError
@@ -93,6 +93,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
     one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="with --wait: how long")
     one.set_defaults(run=_backup)
+    one = command("drill", "have the newest backup restored as a test now")
+    _add_name(one)
+    one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
+    one.add_argument("--timeout", type=_duration, default=14400.0, metavar="4h", help="with --wait: how long")
+    one.set_defaults(run=_drill_restore)
     one = command("logs", "print the logs of all pods, merged by time, newest last")
     _add_name(one)
     one.add_argument(
@@ -181,6 +186,12 @@ def _switchover(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
 def _backup(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
     body, timeout_seconds = gather.chat(kubectl, parsed.name), parsed.timeout if parsed.wait else None
     backup.back_up(kubectl, body, timeout_seconds=timeout_seconds, now=_now(), say=_say)
+    return 0
+
+
+def _drill_restore(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    body, timeout_seconds = gather.chat(kubectl, parsed.name), parsed.timeout if parsed.wait else None
+    drill.drill(kubectl, body, timeout_seconds=timeout_seconds, now=_now(), say=_say)
     return 0
 
 

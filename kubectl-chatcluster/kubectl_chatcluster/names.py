@@ -12,6 +12,9 @@ SWITCHOVER_ANNOTATION = f"{GROUP}/switchover"
 BACKUP_ANNOTATION = f"{GROUP}/backup"
 """On a ChatCluster: each new value requests a backup of its database."""
 
+DRILL_ANNOTATION = f"{GROUP}/drill"
+"""On a ChatCluster: each new value requests a restore drill."""
+
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 COMPONENT_LABEL = "app.kubernetes.io/component"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"

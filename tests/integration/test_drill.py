@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +21,14 @@ from tests.support.postgresimage import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-MESSAGES = 500
-
-CONTENT = f"""
+CONTENT = """
     INSERT INTO users (phone_number) VALUES ('+15550000001'), ('+15550000002');
     INSERT INTO chats (chat_id, kind) VALUES (1, 'direct'), (2, 'self');
     INSERT INTO messages (chat_id, seq, sender_id, message_text, created_at)
-        SELECT 1, n, 1, repeat('hello ', 20), clock_timestamp() FROM generate_series(1, {MESSAGES}) AS n;
+        SELECT 1, n, 1, repeat('hello ', 20), clock_timestamp() FROM generate_series(1, 500) AS n;
     INSERT INTO messages (chat_id, seq, sender_id, kind, target_seq, created_at) VALUES (1, 501, 1, 'edit', 1, now());
     CREATE TABLE ledger (n bigint PRIMARY KEY, m bigint);
     CREATE INDEX ledger_m ON ledger (m);
@@ -96,7 +94,7 @@ async def test_a_drill_restores_all_messages_and_leaves_nothing(chat: Chat) -> N
     ask(chat, "good")
     last = await drilled(chat, "good")
     assert (last["ok"], last["code"], last["text"]) == (True, "", "")
-    assert (last["users"], last["chats"], last["messages"]) == (2, 1, MESSAGES)
+    assert (last["users"], last["chats"], last["messages"]) == (2, 1, 500)
     assert at(last["newest_message"]) == at(newest)
     assert at(last["restored_to"]) >= at(archive["newest_archived"]), "the commit after the backup is there"
     assert last["good_at"] == last["at"]
@@ -122,7 +120,7 @@ async def test_a_drill_that_is_killed_begins_again_and_is_reported_when_that_doe
         await holds(lambda: "pgdata" in scratch(chat), "a drill restores", chat)
         chat.containers[-1].kill()
         # What a restart would take for the next one.
-        subprocess.run(["rm", "-rf", str(chat.host.folder / "drill" / "pgdata")], check=True)
+        shutil.rmtree(chat.host.folder / "drill" / "pgdata")
         if number == 3:
             chat.write_settings(drill={"schedule": ONCE_A_YEAR, "request": "good"})
         chat.start_host()
@@ -134,31 +132,37 @@ async def test_a_drill_that_is_killed_begins_again_and_is_reported_when_that_doe
     assert (await drilled(chat, "after"))["ok"]
 
 
-@pytest.mark.soak
-async def test_a_scratch_volume_that_is_too_small_is_named(chat: Chat) -> None:
+@pytest.fixture
+def confined(chat: Chat) -> Iterator[Chat]:
+    """The chat with a scratch volume of 16 MiB."""
     folder = chat.host.folder / "drill"
     # A mount that is made now is not in the containers that run.
     chat.containers[-1].stop()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=1777", "tmpfs", str(folder)], check=True)
     try:
-        host = chat.start_host()
-        ask(chat, "small")
-        last = await drilled(chat, "small")
-        assert last["code"] == "scratch_full"
-        assert "16 MiB" in last["text"]
-        assert "database.backup.drill.size" in last["text"]
-        assert scratch(chat) == []
-        host.stop()
+        chat.start_host()
+        yield chat
+        chat.containers[-1].stop()
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
     chat.start_host()
 
 
 @pytest.mark.soak
+async def test_a_scratch_volume_that_is_too_small_is_named(confined: Chat) -> None:
+    ask(confined, "small")
+    last = await drilled(confined, "small")
+    assert last["code"] == "scratch_full", last
+    assert "16 MiB" in last["text"]
+    assert "database.backup.drill.size" in last["text"]
+    assert scratch(confined) == []
+
+
+@pytest.mark.soak
 async def test_a_drill_that_takes_too_long_ends(chat: Chat) -> None:
     ask(chat, "long", timeoutSeconds=1)
     last = await drilled(chat, "long")
-    assert last["code"] == "timed_out"
+    assert last["code"] == "timed_out", last
     assert "timeoutSeconds" in last["text"]
     assert scratch(chat) == []
 
@@ -176,7 +180,7 @@ async def test_a_row_that_is_not_in_an_index_is_found(chat: Chat) -> None:
     assert not (await has_backups(chat, backups + 1))[-1]["error"]
     ask(chat, "damaged")
     last = await drilled(chat, "damaged")
-    assert last["code"] == "damaged"
+    assert last["code"] == "damaged", last
     assert "ledger_m" in last["text"]
     chat.psql("REINDEX INDEX ledger_m")
     await archived(chat)
@@ -191,7 +195,7 @@ async def test_a_database_without_the_tables_of_a_chat_is_no_success(chat: Chat)
     ask(chat, "empty")
     last = await drilled(chat, "empty")
     chat.psql("ALTER TABLE lost RENAME TO messages")
-    assert last["code"] == "no_chat"
+    assert last["code"] == "no_chat", last
     assert "messages" in last["text"]
     await archived(chat)
 
@@ -213,5 +217,5 @@ async def test_a_missing_wal_file_fails_a_drill_also_while_no_backup_can_be_made
     await holds(lambda: chat.status()["last_backup_error"] is not None, "another backup would be needed", chat)
     ask(chat, "gap")
     last = await drilled(chat, "gap")
-    assert last["code"] == "wal_missing"
+    assert last["code"] == "wal_missing", last
     assert second["last_archived_wal"] in last["text"]
