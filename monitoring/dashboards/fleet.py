@@ -262,9 +262,9 @@ _BACKUPS = Row(
     "Backups, where there are any",
     (
         Panel(
-            title="Age of the last backup, by type",
-            shows="Time since the last backup ended, of the eight chats with the oldest.",
-            normal="below the time between two of the schedule: a day, and a week for full ones.",
+            title="Age of the last backup, by type, and of the last good restore drill",
+            shows="Time since the last backup and the last good drill ended, of the eight chats with the oldest.",
+            normal="below the time between two of the schedule: a day, a week for full ones, and a month for drills.",
             unit=Unit.SECONDS,
             queries=(
                 Query(
@@ -272,8 +272,13 @@ _BACKUPS = Row(
                     f"({of('chatbackup_last_backup_timestamp_seconds')} > 0))",
                     f"{CHAT} {{{{type}}}}",
                 ),
+                Query(
+                    "topk(8, time() - max by (namespace, chatcluster) "
+                    f"({of('chatbackup_last_good_drill_timestamp_seconds')}))",
+                    f"{CHAT} restore drill",
+                ),
             ),
-            alerts=("ChatBackupOverdue", "ChatBackupFailing"),
+            alerts=("ChatBackupOverdue", "ChatBackupFailing", "ChatRestoreDrillFailed", "ChatRestoreDrillOverdue"),
             width=12,
         ),
         Panel(
@@ -292,34 +297,6 @@ _BACKUPS = Row(
             thresholds=(Threshold(0.15, Color.BAD),),
             falling=True,
             maximum=1,
-            width=12,
-        ),
-        Panel(
-            title="Age of the last good restore drill",
-            shows="Time since a backup was restored as a test and found whole, of the eight chats with the oldest.",
-            normal="below the time between two of the schedule: a month.",
-            unit=Unit.SECONDS,
-            queries=(
-                Query(
-                    "topk(8, time() - max by (namespace, chatcluster) "
-                    f"({of('chatbackup_last_good_drill_timestamp_seconds')}))",
-                    CHAT,
-                ),
-            ),
-            alerts=("ChatRestoreDrillFailed", "ChatRestoreDrillOverdue"),
-            width=12,
-        ),
-        Panel(
-            title="Time that the last restore drill took",
-            shows="About the time that a restore takes, of the eight chats with the longest.",
-            normal="far below `timeoutSeconds`, which is four hours by default; it grows with the database.",
-            unit=Unit.SECONDS,
-            queries=(
-                Query(
-                    f"topk(8, max by (namespace, chatcluster) ({of('chatbackup_last_drill_duration_seconds')}))",
-                    CHAT,
-                ),
-            ),
             width=12,
         ),
     ),

@@ -239,7 +239,7 @@ def drill_due(
     if seen.interrupted is not None:
         return Work(DRILL, seen.interrupted.at, seen.interrupted.request, seen.interrupted.tries + 1)
     if drills.request and (last_one is None or last_one.request != drills.request):
-        # Who asked decides whether to try again.
+        # The administrator decides whether to try again.
         return Work(DRILL, now, drills.request, DRILL_TRIES)
     if last_one is None:
         return Work(DRILL, seen.started)
