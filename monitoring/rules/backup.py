@@ -65,7 +65,9 @@ GROUPS = (
             Alert(
                 "ChatRestoreDrillOverdue",
                 Severity.TICKET,
-                "max by (namespace, chatcluster) (time() - chatbackup_drill_overdue_since_timestamp_seconds) > 86400",
+                "max by (namespace, chatcluster) (\n"
+                "  time() - chatbackup_drill_overdue_since_timestamp_seconds\n"
+                ") > seconds(1d)",
                 "10m",
                 f"A restore drill of {CHAT} is overdue",
                 "A restore drill should have begun {{ $value | humanizeDuration }} ago and has no result: nobody knows "
