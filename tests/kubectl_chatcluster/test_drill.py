@@ -48,7 +48,11 @@ def test_it_requests_one_and_does_not_wait_unless_it_is_to() -> None:
 
 def test_it_ends_with_the_drill_that_it_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drill, "POLL_SECONDS", 0)
-    good = {"lastDrillMessages": 500, "lastDrillNewestMessageAt": "2026-11-30T11:59:00Z", "lastDrillSeconds": 61}
+    good: dict[str, Any] = {
+        "lastDrillMessages": 500,
+        "lastDrillNewestMessageAt": "2026-11-30T11:59:00Z",
+        "lastDrillSeconds": 61,
+    }
     _, said = drilled(chat(answeredDrill="earlier", lastDrillError="earlier"), chat(answeredDrill=VALUE, **good))
     assert said[-1] == (
         "the drill restored 500 messages, the newest of 2026-11-30T11:59:00Z, and found no damage; it took 61 s"

@@ -90,18 +90,18 @@ def judged(report: BackupReport | None, held: list[dict[str, str]] | None = None
     return found.status, found.reason, found.message
 
 
-@pytest.mark.parametrize(
-    ("report", "reason", "said"),
-    [
-        (None, "NoDrillYet", "starts"),
-        (GOOD, "NoDrillYet", "not ended yet"),
-        (changed(last_drill=WELL), "RestoreTested", "500 messages up to 2026-11-22T04:59:30Z"),
-        (changed(last_drill=ILL), "DrillFailed", "(damaged): pg_amcheck: index x; the last good one ended at 2026-10"),
-        (changed(drill_overdue_since="2026-11-20T05:00:00Z"), "DrillOverdue", "2026-11-20T05:00:00Z"),
-        (changed(last_drill=WELL, drill_overdue_since="2026-11-20T05:00:00Z"), "DrillOverdue", "no result"),
-        (changed(last_drill=ILL, drill_overdue_since="2026-11-20T05:00:00Z"), "DrillFailed", "damaged"),
-    ],
-)
+JUDGED: list[tuple[BackupReport | None, str, str]] = [
+    (None, "NoDrillYet", "starts"),
+    (GOOD, "NoDrillYet", "not ended yet"),
+    (changed(last_drill=WELL), "RestoreTested", "500 messages up to 2026-11-22T04:59:30Z"),
+    (changed(last_drill=ILL), "DrillFailed", "(damaged): pg_amcheck: index x; the last good one ended at 2026-10"),
+    (changed(drill_overdue_since="2026-11-20T05:00:00Z"), "DrillOverdue", "2026-11-20T05:00:00Z"),
+    (changed(last_drill=WELL, drill_overdue_since="2026-11-20T05:00:00Z"), "DrillOverdue", "no result"),
+    (changed(last_drill=ILL, drill_overdue_since="2026-11-20T05:00:00Z"), "DrillFailed", "damaged"),
+]
+
+
+@pytest.mark.parametrize(("report", "reason", "said"), JUDGED)
 def test_the_condition_says_how_the_last_drill_ended(report: BackupReport | None, reason: str, said: str) -> None:
     status, found, message = judged(report)
     assert (found, status) == (reason, "True" if reason == "RestoreTested" else "False")
@@ -109,8 +109,7 @@ def test_the_condition_says_how_the_last_drill_ended(report: BackupReport | None
 
 
 def test_every_reason_of_the_condition_is_tried() -> None:
-    tried = {case[1] for case in test_the_condition_says_how_the_last_drill_ended.pytestmark[0].args[1]}
-    assert tried == {reason.name for reason in restore_tested.TYPE.reasons}
+    assert {reason for _, reason, _ in JUDGED} == {reason.name for reason in restore_tested.TYPE.reasons}
 
 
 def test_a_backup_pod_that_is_silent_says_nothing_about_drills() -> None:

@@ -65,8 +65,8 @@ def test_nothing_is_known_before_the_first_look() -> None:
 
 
 def test_every_metric_is_on_the_page_when_it_has_a_value() -> None:
-    drills = {"has_drills": True, "last_drill": GOOD, "drill_overdue_since": at(1)}
-    state = dataclasses.replace(STATE, next_due=at(4), overdue_since=at(1), **drills)
+    state = dataclasses.replace(STATE, next_due=at(4), overdue_since=at(1))
+    state = dataclasses.replace(state, has_drills=True, last_drill=GOOD, drill_overdue_since=at(1))
     families = {one.name: one for one in text_string_to_metric_families(metrics.page(state).decode())}
     assert set(families) == {one.name.removesuffix("_total") for one in metrics.METRICS}
     times = {

@@ -54,7 +54,7 @@ def children(namespace: str) -> dict[tuple[str, str], Manifest]:
         given = {**ingress, "front": front}
         more: dict[str, Any] = {"bus": {"type": "Valkey"}}
         restore = {"from": {"chatCluster": {"name": "old"}}}
-        backup = {"repository": {"volume": {}}, "drill": {}}
+        backup: dict[str, Any] = {"repository": {"volume": {}}, "drill": {}}
         more["database"] = {"instances": 3, "backup": backup, "restore": restore}
         spec = body(namespace=namespace, ingress=given, monitoring=monitoring, **more)
         chatcluster = parse(spec)
