@@ -127,7 +127,7 @@ async def test_a_drill_that_is_killed_begins_again_and_is_reported_when_that_doe
     await holds(lambda: (chat.status().get("last_drill") or {}).get("code") == "interrupted", "it is reported", chat)
     last = chat.status()["last_drill"]
     assert "3 times" in last["text"]
-    assert last["good_at"] < last["at"]
+    assert last["good_at"] != last["at"]
     ask(chat, "after")
     assert (await drilled(chat, "after"))["ok"]
 

@@ -126,7 +126,8 @@ class Agent:
             return
         if self._settings.request != self.state.request:
             self._failures = Failures()
-        self._note(settings_error=None, request=self._settings.request, has_drills=self._settings.drills is not None)
+        has_drills = self._settings.drills is not None and self._drill.is_possible
+        self._note(settings_error=None, request=self._settings.request, has_drills=has_drills)
 
     def _due(self, now: dt.datetime) -> Work | None:
         missing = self.state.found.newest is not None and self.state.window.oldest is None
@@ -136,6 +137,8 @@ class Agent:
         return schedule.due(now, self._settings, self.state.found, seen)
 
     def _due_drill(self, now: dt.datetime) -> Work | None:
+        if not self.state.has_drills:
+            return None
         seen = DrillSeen(self._started, self._interrupted)
         return schedule.drill_due(now, self._settings, self.state.found, self.state.last_drill, seen)
 

@@ -44,6 +44,9 @@ LOOK_SECONDS = 1.0
 STOP_SECONDS = 30.0
 """Longest wait for the end of the server; then it is killed. Nothing of it is kept."""
 
+FULL_BYTES = 1024**2
+"""Free bytes of the scratch volume below which every failure counts as its: not every error says so."""
+
 LOG_END = 20_000
 """Characters of the server's log that are looked at for an error."""
 
@@ -82,6 +85,9 @@ SERVER = {
     "full_page_writes": "off",
 }
 """Parameters, which win over those of the source."""
+
+OPTIONS = "-c search_path= -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
+"""Of sessions, which win over what the source has set for its roles and its database."""
 
 CHECKS = 2
 """Tables and indexes that are checked at once."""
@@ -134,7 +140,7 @@ class Drill:
             **environment,
             "PGHOST": str(PRIVATE),
             "PGUSER": "postgres",
-            "PGOPTIONS": "-c search_path=",
+            "PGOPTIONS": OPTIONS,
             "RESTORE_CONFIG": str(PRIVATE / "pgbackrest.conf"),
             "RESTORE_DATA": str(self._data),
         }
@@ -143,7 +149,7 @@ class Drill:
 
     @property
     def is_possible(self) -> bool:
-        """Whether there is a scratch volume."""
+        """Whether there is a scratch volume. A pod reads of drills before one with the volume replaces it."""
         return self._scratch.is_dir()
 
     def interrupted(self, now: dt.datetime) -> Begun | None:
@@ -212,9 +218,10 @@ class Drill:
             self._left()
         except DrillFailed as late:
             return late
-        if found.code is not Code.FULL:
+        space = volume.look(self._scratch)
+        if found.code is not Code.FULL and space.free >= FULL_BYTES:
             return DrillFailed(found.code, found.text)
-        size = volume.look(self._scratch).size // 1024**2
+        size = space.size // 1024**2
         said = f"the scratch volume of {size} MiB is too small (database.backup.drill.size): {found.text}"
         return DrillFailed(Code.SCRATCH_FULL, said)
 
@@ -291,17 +298,19 @@ class Drill:
         Raises:
             DrillFailed: They differ, or one is damaged.
         """
-        options = ("--install-missing", "--heapallindexed", "--parent-check", f"--jobs={CHECKS}")
+        # After the first page of a table with errors: their number, and so the memory for them, has no limit.
+        options = ("--install-missing", "--heapallindexed", "--parent-check", "--on-error-stop", f"--jobs={CHECKS}")
         done = self._run("pg_amcheck", *options, DATABASE)
         if done.returncode != 0:
             said = " ".join(f"{done.stdout} {done.stderr}".split())
-            raise DrillFailed(Code.DAMAGED if done.returncode == FOUND else Code.OTHER, f"pg_amcheck: {said}")
+            code = Code.DAMAGED if done.returncode == FOUND else Code.OTHER
+            raise self._failed(Problem(code, f"pg_amcheck: {said}"))
 
     def _query(self, statement: str, database: str = DATABASE) -> Any:
         """Return the JSON that a statement selects."""
         done = self._run("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement)
         if done.returncode != 0:
-            raise DrillFailed(Code.DAMAGED, f"the restored database does not answer: {done.stderr.strip()}")
+            raise self._failed(Problem(Code.DAMAGED, f"the restored database cannot be read: {done.stderr.strip()}"))
         return json.loads(done.stdout)
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
