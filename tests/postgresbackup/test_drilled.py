@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatoperator.parts.credentials import DATABASE_NAME
-from postgresbackup import drill, drilled
+from postgresbackup import drill, drilled, problems
 from postgresbackup.drilled import ANNOTATION, Begun, Content, Drilled
 from postgresbackup.problems import TEXT_MAX, Code
 from tests.postgresbackup.test_repository import at, backup, made, segment
@@ -107,7 +107,7 @@ UNREACHABLE = (
     ],
 )  # fmt: skip
 def test_a_recovery_that_ended_says_why(log: str, code: Code, said: str) -> None:
-    found = drill.recovery_problem(log)
+    found = problems.recovery(log)
     assert found.code is code
     assert said in found.text
     assert "FATAL" not in found.text

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import re
 import shutil
 import subprocess
 import time
@@ -268,7 +267,7 @@ class Drill:
             if ready.returncode == 0:
                 return
             time.sleep(min(LOOK_SECONDS, self._left()))
-        raise self._failed(recovery_problem(output.read_text(encoding="utf-8", errors="replace")[-LOG_END:]))
+        raise self._failed(problems.recovery(output.read_text(encoding="utf-8", errors="replace")[-LOG_END:]))
 
     def _ended(self) -> str:
         """Return the position at which WAL ended."""
@@ -335,24 +334,3 @@ class Drill:
 
 FOUND = 2
 """Exit code of pg_amcheck when something is damaged."""
-
-
-def recovery_problem(log: str) -> Problem:
-    """Return why a server ended before it had replayed all WAL, from the end of its log.
-
-    Errors of pgBackRest, which fetches the WAL, are in it too.
-    """
-    if "No space left on device" in log:
-        return Problem(Code.FULL, "No space left on device")
-    if fetched := FETCH_ERROR.findall(log):
-        said, code = fetched[-1]
-        return problems.problem(int(code), said)
-    words = [line.partition(level)[2].strip() for line in log.splitlines() for level in LEVELS if level in line]
-    said = words[-1] if words else log[-problems.TEXT_MAX :].strip()
-    return Problem(Code.NOT_RECOVERED, f"PostgreSQL did not replay the WAL: {said}")
-
-
-LEVELS = ("FATAL: ", "PANIC: ")
-
-FETCH_ERROR = re.compile(r"^(\S* *ERROR: \[(\d+)\]: .*(?:\n {2,}.*)*)", re.MULTILINE)
-"""An error of pgBackRest with its hints, and its exit code."""
