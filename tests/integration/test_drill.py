@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatserver.storage.migrate import migrate
+from postgresbackup.drilled import REMEMBERED_MAX
 from tests.integration.test_backup import archived, has_backups, holds
 from tests.support.backups import Authority, Chat, closing
 from tests.support.network import private_network
@@ -196,6 +197,10 @@ async def test_a_row_that_is_not_in_an_index_is_found(chat: Chat) -> None:
     last = await drilled(chat, "damaged")
     assert last["code"] == "damaged", last
     assert "ledger_m" in last["text"]
+    chat.containers[-1].stop()
+    chat.start_host()
+    await holds(lambda: (chat.status().get("last_drill") or {}).get("code") == "damaged", "it is remembered", chat)
+    assert chat.status()["last_drill"]["text"] == last["text"][:REMEMBERED_MAX]
     chat.psql("REINDEX INDEX ledger_m")
     await archived(chat)
     ask(chat, "repaired")
