@@ -1,4 +1,4 @@
-"""`kubectl chatcluster status | connections | drain | switchover | backup | restore | logs | support-bundle`."""
+"""`kubectl chatcluster`: the command line. `parser()` has the commands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kubectl_chatcluster import (
     backup,
     bundle,
     connections,
+    drill,
     gather,
     journal,
     logs,
@@ -29,7 +30,7 @@ from kubectl_chatcluster.kubectl import find
 from kubectl_chatcluster.names import OPERATOR, PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kubectl_chatcluster.kubectl import Kubectl
 
@@ -92,31 +93,7 @@ def parser() -> argparse.ArgumentParser:
         help="how long to wait; default: the grace period of the pod plus one minute",
     )
     one.set_defaults(run=_drain)
-    one = command("switchover", "have another instance of the database lead, and wait until it does")
-    _add_name(one)
-    one.add_argument(
-        "--to", type=int, choices=range(1, 6), metavar="N", help="number of the instance; default: the best"
-    )
-    one.add_argument("--timeout", type=_duration, default=60.0, metavar="60s", help="how long to wait")
-    one.set_defaults(run=_switchover)
-    one = command("backup", "have a backup of the database made now")
-    _add_name(one)
-    one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
-    one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="with --wait: how long")
-    one.set_defaults(run=_backup)
-    one = command(
-        "restore",
-        "return the database to an earlier state, in place, after a confirmation, and wait until it has ended",
-    )
-    _add_name(one)
-    what = one.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--to", type=_target, metavar="TIME", help="2026-11-30T10:15:00Z, or latest for all that is archived"
-    )
-    what.add_argument("--undo", action="store_true", help="return to the data that the last restore has replaced")
-    one.add_argument("--yes", action="store_true", help="require no confirmation")
-    one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="how long to wait")
-    one.set_defaults(run=_restore)
+    _add_database_commands(command)
     one = command("logs", "print the logs of all pods, merged by time, newest last")
     _add_name(one)
     one.add_argument(
@@ -146,6 +123,39 @@ def parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=_support_bundle)
     return made
+
+
+def _add_database_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    one = command("switchover", "have another instance of the database lead, and wait until it does")
+    _add_name(one)
+    one.add_argument(
+        "--to", type=int, choices=range(1, 6), metavar="N", help="number of the instance; default: the best"
+    )
+    one.add_argument("--timeout", type=_duration, default=60.0, metavar="60s", help="how long to wait")
+    one.set_defaults(run=_switchover)
+    one = command("backup", "have a backup of the database made now")
+    _add_name(one)
+    one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
+    one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="with --wait: how long")
+    one.set_defaults(run=_backup)
+    one = command(
+        "restore",
+        "return the database to an earlier state, in place, after a confirmation, and wait until it has ended",
+    )
+    _add_name(one)
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--to", type=_target, metavar="TIME", help="2026-11-30T10:15:00Z, or latest for all that is archived"
+    )
+    what.add_argument("--undo", action="store_true", help="return to the data that the last restore has replaced")
+    one.add_argument("--yes", action="store_true", help="require no confirmation")
+    one.add_argument("--timeout", type=_duration, default=3600.0, metavar="1h", help="how long to wait")
+    one.set_defaults(run=_restore)
+    one = command("drill", "have the newest backup restored as a test now")
+    _add_name(one)
+    one.add_argument("--wait", action="store_true", help="wait until it has ended; the exit status is 1 if it failed")
+    one.add_argument("--timeout", type=_duration, default=14400.0, metavar="4h", help="with --wait: how long")
+    one.set_defaults(run=_drill_restore)
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:
@@ -233,6 +243,12 @@ def _restore(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
         say=_say,
         prompt=_prompt,
     )
+    return 0
+
+
+def _drill_restore(kubectl: Kubectl, parsed: argparse.Namespace) -> int:
+    body, timeout_seconds = gather.chat(kubectl, parsed.name), parsed.timeout if parsed.wait else None
+    drill.drill(kubectl, body, timeout_seconds=timeout_seconds, now=_now(), say=_say)
     return 0
 
 

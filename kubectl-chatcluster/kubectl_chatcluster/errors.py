@@ -88,6 +88,18 @@ class NotRestored(PluginError):
     code = "NotRestored"
 
 
+class NoDrills(PluginError):
+    """The ChatCluster makes no restore drills, or none now."""
+
+    code = "NoDrills"
+
+
+class NotDrilled(PluginError):
+    """The restore drill failed, or had not ended by the end of the time given."""
+
+    code = "NotDrilled"
+
+
 class KubectlError(PluginError):
     """The kubectl program failed.
 

@@ -15,6 +15,9 @@ BACKUP_ANNOTATION = f"{GROUP}/backup"
 RESTORE_ANNOTATION = f"{GROUP}/restore"
 """On a ChatCluster: requests that its database returns to an earlier state, as JSON."""
 
+DRILL_ANNOTATION = f"{GROUP}/drill"
+"""On a ChatCluster: each new value requests a restore drill."""
+
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 COMPONENT_LABEL = "app.kubernetes.io/component"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"

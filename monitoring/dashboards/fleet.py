@@ -10,6 +10,7 @@ BAD_IF_FALSE = (
     "DatabaseReady",
     "DatabaseReplicated",
     "BackedUp",
+    "RestoreTested",
     "ChatserverReady",
     "IngressReady",
     "DataSafe",
@@ -261,9 +262,9 @@ _BACKUPS = Row(
     "Backups, where there are any",
     (
         Panel(
-            title="Age of the last backup, by type",
-            shows="Time since the last backup ended, of the eight chats with the oldest.",
-            normal="below the time between two of the schedule: a day, and a week for full ones.",
+            title="Age of the last backup, by type, and of the last good restore drill",
+            shows="Time since the last backup and the last good drill ended, of the eight chats with the oldest.",
+            normal="below the time between two of the schedule: a day, a week for full ones, and a month for drills.",
             unit=Unit.SECONDS,
             queries=(
                 Query(
@@ -271,8 +272,13 @@ _BACKUPS = Row(
                     f"({of('chatbackup_last_backup_timestamp_seconds')} > 0))",
                     f"{CHAT} {{{{type}}}}",
                 ),
+                Query(
+                    "topk(8, time() - max by (namespace, chatcluster) "
+                    f"({of('chatbackup_last_good_drill_timestamp_seconds')}))",
+                    f"{CHAT} restore drill",
+                ),
             ),
-            alerts=("ChatBackupOverdue", "ChatBackupFailing"),
+            alerts=("ChatBackupOverdue", "ChatBackupFailing", "ChatRestoreDrillFailed", "ChatRestoreDrillOverdue"),
             width=12,
         ),
         Panel(

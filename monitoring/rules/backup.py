@@ -53,6 +53,26 @@ GROUPS = (
                 "archived, and the volume of the database fills next. Raise database.backup.repository.volume.size, or "
                 "keep fewer full backups.",
             ),
+            Alert(
+                "ChatRestoreDrillFailed",
+                Severity.TICKET,
+                "max by (namespace, chatcluster) (chatbackup_drill_failing) > 0",
+                "5m",
+                f"The last restore drill of {CHAT} failed",
+                "The newest backup was restored as a test, and that failed or the restored database is damaged: a real "
+                "restore may fail too. The condition RestoreTested says why.",
+            ),
+            Alert(
+                "ChatRestoreDrillOverdue",
+                Severity.TICKET,
+                "max by (namespace, chatcluster) (\n"
+                "  time() - chatbackup_drill_overdue_since_timestamp_seconds\n"
+                ") > seconds(1d)",
+                "10m",
+                f"A restore drill of {CHAT} is overdue",
+                "A restore drill should have begun {{ $value | humanizeDuration }} ago and has no result: nobody knows "
+                "whether the backups can be restored. Backups are not concerned unless ChatBackupOverdue fires too.",
+            ),
         ),
     ),
 )

@@ -63,6 +63,9 @@ OUTLIVED_ANNOTATION = f"{GROUP}/outlived"
 BACKUP_ANNOTATION = f"{GROUP}/backup"
 """On the ChatCluster: each new value requests a backup now."""
 
+DRILL_ANNOTATION = f"{GROUP}/drill"
+"""On the ChatCluster: each new value requests a restore drill now, where there are drills."""
+
 RESTORE_ANNOTATION = f"{GROUP}/restore"
 """On the ChatCluster: requests a restore in place, as JSON. On the pod of the database: the restore that it makes."""
 

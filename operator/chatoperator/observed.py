@@ -179,6 +179,32 @@ class VerifyReport:
 
 
 @dataclass(frozen=True)
+class DrillReport:
+    """The last restore drill; times are ISO 8601.
+
+    Attributes:
+        at: When it ended.
+        ok: Whether the database could be restored and was whole.
+        seconds: How long it took.
+        code, text: Why it failed: one word for programs, and an error for admins.
+        good_at: When a drill succeeded last; None if none has.
+        messages: How many it restored; None where it failed before they were counted.
+        newest_message: When the newest of them was stored.
+        restored_to: Time of the last commit that it restored.
+    """
+
+    at: str
+    ok: bool
+    seconds: float
+    code: str = ""
+    text: str = ""
+    good_at: str | None = None
+    messages: int | None = None
+    newest_message: str | None = None
+    restored_to: str | None = None
+
+
+@dataclass(frozen=True)
 class BackupReport:
     """What the backup pod says; times are ISO 8601.
 
@@ -191,6 +217,9 @@ class BackupReport:
         last_verify: None before the first verification.
         answered_request: Value of the annotation whose backup has ended last.
         phase: What it does now.
+        last_drill: None before the first restore drill, and where there are none.
+        answered_drill: Value of the annotation whose drill has ended last.
+        drill_overdue_since: When a drill that is overdue should have begun; None where none is.
     """
 
     repository: RepositoryReport
@@ -201,6 +230,9 @@ class BackupReport:
     last_verify: VerifyReport | None = None
     answered_request: str | None = None
     phase: str = "idle"
+    last_drill: DrillReport | None = None
+    answered_drill: str | None = None
+    drill_overdue_since: str | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,15 @@ FULL_MEBIBYTES = 370
 
 EACH_MINUTE = "* * * * *"
 
+UNINDEXED = (
+    "CREATE TABLE drilled (n int)",
+    "CREATE INDEX drilled_n ON drilled (n)",
+    "UPDATE pg_index SET indisready = false WHERE indexrelid = 'drilled_n'::regclass",
+    "INSERT INTO drilled VALUES (1)",
+    "UPDATE pg_index SET indisready = true WHERE indexrelid = 'drilled_n'::regclass",
+)
+"""A row that is not in an index, with right checksums everywhere."""
+
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def instances(cluster: Cluster) -> AsyncIterator[ChatInstances]:
@@ -115,6 +124,24 @@ async def test_a_repository_that_cannot_be_read_or_is_full_is_a_ticket(
             await watched.resolves("ChatBackupRepositoryFilling", RESOLVES_SECONDS, **DEMO)
         account = await ledger.finish()
         assert account.clean, account
+
+
+async def test_a_drill_that_restores_a_damaged_database_is_a_ticket(
+    cluster: Cluster, watched: Monitored, nodes: Nodes
+) -> None:
+    async with _repository(cluster, nodes):
+        await cluster.says("BackedUp", "BackedUp", SAID_SECONDS)
+        await cluster.patch({"database": {"backup": {"drill": {"schedule": EACH_MINUTE, "size": "1Gi"}}}})
+        await cluster.says("RestoreTested", "RestoreTested", SAID_SECONDS)
+        await quiet(watched)
+        async with only_pages(watched), background(_write_wal(cluster)):
+            for statement in UNINDEXED:
+                await cluster.psql(statement)
+            try:
+                await watched.fires("ChatRestoreDrillFailed", FIRES_SECONDS, **DEMO)
+            finally:
+                await cluster.psql("DROP TABLE drilled")
+            await watched.resolves("ChatRestoreDrillFailed", RESOLVES_SECONDS, **DEMO)
 
 
 async def _signal_replay(cluster: Cluster, pod: str, signal: str) -> None:

@@ -83,6 +83,9 @@ THEIRS = {"s3": S3, "encryption": {"secretName": "key"}}
         (backed(retention={"fullBackups": 0}), "backup.retention.fullBackups"),
         (backed(archiveTimeoutSeconds=5), "backup.archiveTimeoutSeconds"),
         (backed(encryption={"secretName": "A"}), "backup.encryption.secretName"),
+        (backed(drill={"schedule": "0 0 31 2 *"}), "backup.drill.schedule"),
+        (backed(drill={"size": "big"}), "backup.drill.size"),
+        (backed(drill={"timeoutSeconds": 59}), "backup.drill.timeoutSeconds"),
         (backed(resources={"limits": {"memory": "much"}}), "backup.resources.limits.memory"),
         ({"database": {**backed()["database"], "external": {"secretName": "theirs"}}}, "backup"),
         ({"database": {**backed()["database"], "parameters": {"archive_mode": "off"}}}, "parameters.archive_mode"),
@@ -270,7 +273,7 @@ def test_a_request_reaches_the_pod_at_once() -> None:
         one for one in render(again) if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", "demo-backup")
     )
     assert json.loads(config["data"]["backup.json"])["request"] == "2026-11-30T12.00.00Z"
-    assert decided(NO_CLAIM, backup="x" * 500).request is None
+    assert decided(NO_CLAIM, backup="x" * 500).requests.backup is None
 
 
 def test_without_backups_their_pod_goes_and_what_was_made_once_stays() -> None:

@@ -130,6 +130,7 @@ def test_every_parent_has_an_empty_default() -> None:
         "spec.database.backup",
         "spec.database.backup.repository",
         *(f"spec.database.backup.repository.{kind}" for kind in ("volume", "s3", "gcs", "azure")),
+        "spec.database.backup.drill",
         "spec.database.restore",
         "spec.database.restore.from",
         "spec.database.restore.from.chatCluster",

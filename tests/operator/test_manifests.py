@@ -128,6 +128,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"replication": THREE},
     ),
     "backup": ({"database": {"backup": {"repository": {"volume": {"size": "30Gi", "storageClassName": "slow"}}}}}, {}),
+    "backup-with-drills": (
+        {"database": {"backup": {"repository": {"volume": {}}, "drill": {"size": "15Gi", "storageClassName": "fast"}}}},
+        {},
+    ),
     "backup-to-s3": (
         {
             "database": {

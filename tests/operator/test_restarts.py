@@ -82,6 +82,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "database.backup.suspended": _backup(suspended=True),
     "database.backup.resources": _backup(resources={"limits": {"memory": "2Gi"}}),
     "database.backup.encryption": _backup(encryption={"secretName": "mine"}),
+    "database.backup.drill": _backup(drill={}),
+    "database.backup.drill.schedule": _backup(drill={"schedule": "0 6 1 * *"}),
+    "database.backup.drill.timeoutSeconds": _backup(drill={"timeoutSeconds": 60}),
     "bus.type": {"bus": {"type": "Valkey"}},
     "bus.valkey.replicas": {"bus": {"type": "Valkey", "valkey": {"replicas": 3}}},
     "bus.valkey.resources": {"bus": {"type": "Valkey", "valkey": {"resources": {"limits": {"memory": "2Gi"}}}}},
@@ -103,8 +106,9 @@ ALREADY: dict[str, dict[str, Any]] = {
     "bus.external": {"bus": {"type": "External", "external": {"secretName": "theirs"}}},
     **{
         f"database.backup.{field}": _backup()
-        for field in ("schedule", "retention", "archiveTimeoutSeconds", "suspended", "resources", "encryption")
+        for field in ("schedule", "retention", "archiveTimeoutSeconds", "suspended", "resources", "encryption", "drill")
     },
+    **{f"database.backup.drill.{field}": _backup(drill={}) for field in ("schedule", "timeoutSeconds")},
     **{
         field: {"bus": {"type": "Valkey"}}
         for field in ("bus.valkey.replicas", "bus.valkey.resources", "bus.valkey.podTemplate", "images.pullSecrets")

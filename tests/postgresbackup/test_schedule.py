@@ -8,8 +8,20 @@ from typing import Any
 import pytest
 
 from postgresbackup import schedule
+from postgresbackup.drilled import Begun, Drilled
+from postgresbackup.problems import Code
 from postgresbackup.repository import FULL, INCREMENTAL
-from postgresbackup.schedule import VERIFY, Failures, InvalidSettings, Seen, Settings, Work
+from postgresbackup.schedule import (
+    DRILL,
+    VERIFY,
+    Drills,
+    DrillSeen,
+    Failures,
+    InvalidSettings,
+    Seen,
+    Settings,
+    Work,
+)
 from tests.postgresbackup.test_repository import at, backup, made, segment
 
 NIGHTLY = Settings(full="0 1 * * 0", incremental="0 1 * * 1-6", verify="0 4 * * *")
@@ -119,3 +131,72 @@ def test_settings_are_what_the_operator_renders() -> None:
 def test_a_wrong_schedule_names_its_field(expression: object) -> None:
     with pytest.raises(InvalidSettings, match=r"schedule\.verify"):
         schedule.settings({"schedule": {"verify": expression}})
+
+
+DAILY = Settings(drills=Drills("0 5 * * *"))
+FIVE = at(5)
+NEVER_SEEN = DrillSeen(at(0))
+
+
+def drilled(ended: dt.datetime, code: str = "", tries: int = 1, request: str = "") -> Drilled:
+    return Drilled(ended, 60, "F", tries if code else 0, request, None if code else ended, code)
+
+
+def asking(request: str) -> Settings:
+    return Settings(drills=Drills("0 5 * * *", request))
+
+
+@pytest.mark.parametrize(
+    ("now", "desired", "last", "seen", "expected"),
+    [
+        # The first one is not waited for.
+        (at(1), DAILY, None, NEVER_SEEN, Work(DRILL, at(0))),
+        (at(1), Settings(), None, NEVER_SEEN, None),
+        (at(1), Settings(suspended=True, drills=Drills("* * * * *", "abc")), None, NEVER_SEEN, None),
+        (at(4, 59), DAILY, drilled(at(1)), NEVER_SEEN, None),
+        (at(5, 30), DAILY, drilled(at(1)), NEVER_SEEN, Work(DRILL, FIVE)),
+        # One that was made meanwhile counts.
+        (at(5, 30), DAILY, drilled(at(5, 10)), NEVER_SEEN, None),
+        (at(6), asking("abc"), drilled(at(5, 10)), NEVER_SEEN, Work(DRILL, at(6), "abc", 3)),
+        (at(6), asking("abc"), drilled(at(5, 10), request="abc"), NEVER_SEEN, None),
+        (at(6), asking("abc"), None, NEVER_SEEN, Work(DRILL, at(6), "abc", 3)),
+        # What failed is tried again, with a pause.
+        (at(6, 9), DAILY, drilled(at(5, 10), Code.UNREACHABLE), NEVER_SEEN, None),
+        (at(6, 10), DAILY, drilled(at(5, 10), Code.UNREACHABLE), NEVER_SEEN, Work(DRILL, at(6, 10), tries=2)),
+        (at(9), DAILY, drilled(at(5, 10), Code.UNREACHABLE, 3), NEVER_SEEN, None),
+        (at(9), DAILY, drilled(at(5, 10), Code.DAMAGED), NEVER_SEEN, None),
+        (at(9), DAILY, drilled(at(5, 10), Code.NO_CHAT), NEVER_SEEN, None),
+        (at(9), asking("abc"), drilled(at(5, 10), Code.UNREACHABLE, 3, "abc"), NEVER_SEEN, None),
+        # What was interrupted begins again at once.
+        (at(6), DAILY, drilled(at(1)), DrillSeen(at(0), Begun(FIVE, 1, "")), Work(DRILL, FIVE, tries=2)),
+        (at(6), asking("x"), None, DrillSeen(at(0), Begun(FIVE, 2, "abc")), Work(DRILL, FIVE, "abc", 3)),
+    ],
+)
+def test_which_drill_is_due(
+    now: dt.datetime, desired: Settings, last: Drilled | None, seen: DrillSeen, expected: Work | None
+) -> None:
+    assert schedule.drill_due(now, desired, made(full(SUNDAY)), last, seen) == expected
+
+
+def test_no_drill_is_due_before_there_is_a_backup() -> None:
+    assert schedule.drill_due(at(6), asking("abc"), made(), None, NEVER_SEEN) is None
+
+
+def test_a_drill_that_ends_its_container_three_times_is_given_up() -> None:
+    assert [schedule.is_given_up(Begun(FIVE, tries, "")) for tries in (1, 2, 3)] == [False, False, True]
+
+
+def test_a_drill_is_overdue_after_a_day() -> None:
+    work = Work(DRILL, at(1))
+    assert schedule.drill_overdue_since(at(23), work) is None
+    assert schedule.drill_overdue_since(at(1) + dt.timedelta(days=1), work) == at(1)
+    assert schedule.drill_overdue_since(at(1), None) is None
+
+
+def test_settings_of_drills_are_what_the_operator_renders() -> None:
+    data = {"schedule": "0 5 1 * *", "timeoutSeconds": 60, "request": None}
+    assert schedule.settings({"drill": data}).drills == Drills("0 5 1 * *", "", 60)
+    assert schedule.settings({"drill": None}).drills is None
+    for wrong in ({"schedule": "monthly"}, {"request": "abc"}, {"schedule": "0 5 1 * *", "timeoutSeconds": 0}):
+        with pytest.raises(InvalidSettings, match=r"drill\."):
+            schedule.settings({"drill": wrong})

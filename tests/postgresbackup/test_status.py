@@ -11,6 +11,7 @@ from postgresagent.volume import Space
 from postgresbackup import metrics, repository
 from postgresbackup.problems import Code, Problem
 from postgresbackup.status import Failure, State, Verified, status
+from tests.postgresbackup.test_drilled import FAILED, GOOD
 from tests.postgresbackup.test_repository import at, backup, made, segment, wal
 
 FOUND = made(
@@ -65,6 +66,7 @@ def test_nothing_is_known_before_the_first_look() -> None:
 
 def test_every_metric_is_on_the_page_when_it_has_a_value() -> None:
     state = dataclasses.replace(STATE, next_due=at(4), overdue_since=at(1))
+    state = dataclasses.replace(state, has_drills=True, last_drill=GOOD, drill_overdue_since=at(1))
     families = {one.name: one for one in text_string_to_metric_families(metrics.page(state).decode())}
     assert set(families) == {one.name.removesuffix("_total") for one in metrics.METRICS}
     times = {
@@ -74,3 +76,28 @@ def test_every_metric_is_on_the_page_when_it_has_a_value() -> None:
     empty = {one.name: one for one in text_string_to_metric_families(metrics.page(State()).decode())}
     assert {one.value for one in empty["chatbackup_last_backup_timestamp_seconds"].samples} == {0}
     assert empty["chatbackup_repository_reachable"].samples[0].value == 0
+
+
+def test_the_last_drill_is_reported_while_there_are_drills() -> None:
+    state = dataclasses.replace(STATE, has_drills=True, last_drill=GOOD)
+    assert status(state)["answered_drill"] == "abc"
+    assert status(state)["last_drill"] == {
+        "at": "2026-11-30T05:00:00Z",
+        "ok": True,
+        "seconds": 61.5,
+        "code": "",
+        "text": "",
+        "backup": "F",
+        "good_at": "2026-11-30T05:00:00Z",
+        "users": 2,
+        "chats": 1,
+        "messages": 500,
+        "newest_message": "2026-11-30T04:59:00Z",
+        "restored_to": "2026-11-30T04:58:00Z",
+    }
+    failed = status(dataclasses.replace(state, last_drill=FAILED))["last_drill"]
+    assert (failed["ok"], failed["code"], failed["messages"]) == (False, "damaged", None)
+    assert metrics.values(dataclasses.replace(state, last_drill=FAILED))["chatbackup_drill_failing"] == 1
+    without = dataclasses.replace(state, has_drills=False)
+    assert status(without)["last_drill"] is None
+    assert metrics.values(without)["chatbackup_drill_failing"] is None

@@ -17,6 +17,7 @@ from chatoperator.desired.release import Release
 from chatoperator.desired.replication import Instance, Replication
 from chatoperator.observed import AgentReport, Answer, BackupReport, Pod, Reading
 from chatoperator.parts.backup import usersecrets as backup_secrets
+from chatoperator.parts.backup.configuration import Requests
 from chatoperator.parts.backup.credentials import BackupCredentials
 from chatoperator.parts.bus import access as bus_access
 from chatoperator.parts.bus.credentials import BusCredentials
@@ -192,7 +193,7 @@ def _backup(chatcluster: ChatCluster) -> DesiredBackup | None:
     made = BACKUP_CREDENTIALS
     if spec.encryption.secret_name is not None:
         made = dataclasses.replace(made, passphrase=None)
-    return DesiredBackup(made, backup_secrets.judge(spec, {}, salt="key"), Volume(), request=None)
+    return DesiredBackup(made, backup_secrets.judge(spec, {}, salt="key"), Volume(), requests=Requests())
 
 
 class FakeProber:

@@ -33,7 +33,7 @@ WITHOUT_MONITORING = {
 WITH_EVERYTHING = {
     "monitoring": {"probe": {"enabled": True}},
     "bus": {"type": "Valkey"},
-    "database": {"backup": {"repository": {"volume": {}}}},
+    "database": {"backup": {"repository": {"volume": {}}, "drill": {}}},
 }
 """Fields of the spec without which a part is left out."""
 

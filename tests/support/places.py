@@ -63,6 +63,7 @@ PROBED = {"monitoring": {"probe": {"enabled": True}}}
 VALKEY = {"bus": {"type": "Valkey"}}
 EXTERNAL_BUS = {"bus": {"type": "External", "external": {"secretName": "theirs"}}}
 BACKED_UP: dict[str, Any] = {"database": {"backup": {"repository": {"volume": {}}}}}
+DRILLED: dict[str, Any] = {"database": {"backup": {"repository": {"volume": {}}, "drill": {}}}}
 STORES: dict[str, dict[str, Any]] = {
     "s3": {"bucket": "chats", "region": "eu", "endpoint": "s3.example.com", "secretName": "store"},
     "gcs": {"bucket": "chats", "secretName": "store"},
@@ -121,7 +122,14 @@ def _backups() -> dict[str, Place]:
         "encryption.secretName": Place("mine", f"{BACKUP_POD}.spec.containers.backup.env"),
         **_resources("resources", f"{BACKUP_POD}.spec.containers.backup"),
     }
-    places = {f"database.backup.{name}": place._replace(beside=BACKED_UP) for name, place in made.items()}
+    drills = {
+        "schedule": Place("0 6 1 * *", plan),
+        "timeoutSeconds": Place(60, plan),
+        "size": Place("30Gi", f"{BACKUP_POD}.spec.volumes.drill"),
+        "storageClassName": Place("fast", f"{BACKUP_POD}.spec.volumes.drill"),
+    }
+    places = {f"database.backup.drill.{name}": place._replace(beside=DRILLED) for name, place in drills.items()}
+    places |= {f"database.backup.{name}": place._replace(beside=BACKED_UP) for name, place in made.items()}
     for kind, fields in STORES.items():
         for name in (*fields, *OF_STORES[kind]):
             value = OF_STORES[kind].get(name, "other")

@@ -37,6 +37,7 @@ MOUNTED = {
     "restore": "etc/chatcluster/restore",
     "restore-tls": "etc/chatcluster/restore-tls",
     "repository": "repository",
+    "drill": "drill",
 }
 """A pod's volumes, as folders of the test, and where containers have them."""
 

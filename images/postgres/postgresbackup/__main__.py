@@ -19,6 +19,7 @@ from postgresagent import report
 from postgresagent.report import Page
 from postgresbackup import metrics, status
 from postgresbackup.agent import Agent
+from postgresbackup.drill import Drill
 from postgresbackup.inplace import repeat, restore_in_place
 from postgresbackup.logs import log
 from postgresbackup.pgbackrest import PgBackRest
@@ -35,6 +36,9 @@ CERTIFICATES = Path("/etc/chatcluster/backup-tls")
 REPOSITORY = Path("/repository")
 """Where the repository's volume is, if it has one."""
 
+SCRATCH = Path("/drill")
+"""Where drills restore to; nothing is mounted there if there are none."""
+
 HEALTH_PATH = "/healthz"
 
 ROUND_SECONDS = 2.0
@@ -48,7 +52,8 @@ def run() -> int:
     """Run the repository host until a signal ends it."""
     config = CONFIGURATION / "pgbackrest.conf"
     looking, working = PgBackRest(config, os.environ), PgBackRest(config, os.environ)
-    agent = Agent(CONFIGURATION / "backup.json", looking, working, REPOSITORY, dt.datetime.now(dt.UTC))
+    drill = Drill(config, SCRATCH, os.environ)
+    agent = Agent(CONFIGURATION / "backup.json", looking, working, drill, REPOSITORY, dt.datetime.now(dt.UTC))
     server = Server(config, CERTIFICATES, os.environ)
     report.serve(
         PORT,

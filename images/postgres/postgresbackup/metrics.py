@@ -64,13 +64,28 @@ METRICS = (
         "Unix time at which backups were read and compared with their checksums last; absent until the first time.",
     ),
     Metric("chatbackup_verify_failing", "gauge", "Whether what was read last was damaged: 1 or 0."),
+    Metric(
+        "chatbackup_last_good_drill_timestamp_seconds",
+        "gauge",
+        "Unix time at which a restore drill succeeded last; absent until the first time.",
+    ),
+    Metric("chatbackup_last_drill_duration_seconds", "gauge", "Time that the last restore drill took."),
+    Metric(
+        "chatbackup_last_drill_messages", "gauge", "Messages that the last restore drill restored, if it succeeded."
+    ),
+    Metric("chatbackup_drill_failing", "gauge", "Whether the last restore drill failed: 1 or 0."),
+    Metric(
+        "chatbackup_drill_overdue_since_timestamp_seconds",
+        "gauge",
+        "Unix time at which a restore drill that is overdue should have begun; absent while none is.",
+    ),
 )
 """All of them. docs/reference/metrics.md is made from this list."""
 
 TYPES = {repository.FULL: "full", repository.INCREMENTAL: "incremental"}
 """Of backups, as labels have them."""
 
-KINDS = {**TYPES, schedule.VERIFY: "verify"}
+KINDS = {**TYPES, schedule.VERIFY: "verify", schedule.DRILL: "drill"}
 
 
 def page(state: State) -> bytes:
@@ -83,6 +98,7 @@ def values(state: State) -> dict[str, Any]:
     backups = state.found.backups
     newest = {TYPES[one.type]: one for one in backups if one.type in TYPES}
     window, verified = state.window, state.last_verify
+    drill = state.last_drill if state.has_drills else None
     return {
         "chatbackup_repository_reachable": int(state.problem is None and state.looked_at is not None),
         "chatbackup_backups": [[label, sum(one.type == kind for one in backups)] for kind, label in TYPES.items()],
@@ -108,6 +124,11 @@ def values(state: State) -> dict[str, Any]:
         "chatbackup_runs_total": [[KINDS[kind], result, count] for (kind, result), count in sorted(state.runs.items())],
         "chatbackup_last_verify_timestamp_seconds": _unix(verified.at if verified else None),
         "chatbackup_verify_failing": int(verified is not None and not verified.ok),
+        "chatbackup_last_good_drill_timestamp_seconds": _unix(drill.good_at) if drill else None,
+        "chatbackup_last_drill_duration_seconds": drill.seconds if drill else None,
+        "chatbackup_last_drill_messages": drill.content.messages if drill and drill.content else None,
+        "chatbackup_drill_failing": int(not drill.ok) if drill else None,
+        "chatbackup_drill_overdue_since_timestamp_seconds": _unix(state.drill_overdue_since),
     }
 
 

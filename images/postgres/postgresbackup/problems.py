@@ -23,6 +23,12 @@ class Code(StrEnum):
     WAL_MISSING = "wal_missing"
     OTHER_DATABASE = "other_database"
     BUSY = "busy"
+    SCRATCH_FULL = "scratch_full"
+    NOT_RECOVERED = "not_recovered"
+    NO_CHAT = "no_chat"
+    DAMAGED = "damaged"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
     OTHER = "other"
 
 
@@ -162,3 +168,24 @@ def damaged(said: str) -> str | None:
         return None
     kept = [line for line in lines if re.search(r"missing: [1-9]|invalid: [1-9]|other: [1-9]|invalid\b.*\berror", line)]
     return " ".join([status, *kept])[:TEXT_MAX]
+
+
+def recovery(log: str) -> Problem:
+    """Return why a server ended before it had replayed all WAL, from the end of its log.
+
+    Errors of pgBackRest, which fetches the WAL, are in it too.
+    """
+    if "No space left on device" in log:
+        return Problem(Code.FULL, "No space left on device")
+    if fetched := FETCH_ERROR.findall(log):
+        said, code = fetched[-1]
+        return problem(int(code), said)
+    words = [line.partition(level)[2].strip() for line in log.splitlines() for level in LEVELS if level in line]
+    said = words[-1] if words else log[-TEXT_MAX:].strip()
+    return Problem(Code.NOT_RECOVERED, f"PostgreSQL did not replay the WAL: {said}")
+
+
+LEVELS = ("FATAL: ", "PANIC: ")
+
+FETCH_ERROR = re.compile(r"^(\S* *ERROR: \[(\d+)\]: .*(?:\n {2,}.*)*)", re.MULTILINE)
+"""An error of pgBackRest with its hints, and its exit code."""

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from cronsim import CronSim, CronSimError
 
+from postgresbackup.problems import Code
 from postgresbackup.repository import FULL, INCREMENTAL, VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from postgresbackup.drilled import Begun, Drilled
     from postgresbackup.repository import Repository
 
-VERIFY = "verify"
-"""The kind of work that reads the whole repository; the other kinds are types of backups."""
+VERIFY, DRILL = "verify", "drill"
+"""The kinds of work that read the whole repository, and restore from it; the other kinds are types of backups."""
 
 OVERDUE_SECONDS = 2 * 3600.0
 """A backup that should have begun so long ago and is not there is overdue: one of a large database takes an hour."""
@@ -30,9 +32,36 @@ AFTER_RESTORE = "restored-"
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 30.0, 900.0
 """Before the first and the last of repeated tries."""
 
+DRILL_TRIES, DRILL_PAUSE_SECONDS = 3, 3600.0
+"""How often a scheduled drill is tried, and the time between two tries: each copies the whole database."""
+
+DRILL_OVERDUE_SECONDS = 24 * 3600.0
+"""A drill that should have begun so long ago and has no result is overdue: the longest may take as long."""
+
+DRILL_SECONDS, DRILL_SECONDS_MAX = 4 * 3600, 24 * 3600
+"""Longest run of a drill: the default, and the most that can be set. No backup is made meanwhile."""
+
+LASTING = frozenset({Code.DAMAGED, Code.NO_CHAT})
+"""Codes of drills that end as they did before if they are tried again."""
+
 
 class InvalidSettings(ValueError):
     """backup.json is not what it should be; the text names the field."""
+
+
+@dataclass(frozen=True)
+class Drills:
+    """When drills are made.
+
+    Attributes:
+        schedule: Five cron fields, UTC.
+        request: Id of an administrator's request for a drill; empty if there is none.
+        seconds: How long one may take.
+    """
+
+    schedule: str
+    request: str = ""
+    seconds: int = DRILL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -43,6 +72,7 @@ class Settings:
         full, incremental, verify: Five cron fields, UTC; empty if nothing is scheduled.
         request: Id of an administrator's request for a backup; empty if there is none.
         suspended: Whether WAL is not archived for now, so that no backup could be restored.
+        drills: None if there are none.
     """
 
     full: str = ""
@@ -50,6 +80,7 @@ class Settings:
     verify: str = ""
     request: str = ""
     suspended: bool = False
+    drills: Drills | None = None
 
 
 @dataclass(frozen=True)
@@ -65,14 +96,16 @@ class Work:
     """What is due.
 
     Attributes:
-        kind: FULL, INCREMENTAL or VERIFY.
+        kind: FULL, INCREMENTAL, VERIFY or DRILL.
         since: When it should have begun.
         request: Id of the request that it answers; empty for none.
+        tries: Of a drill: the number of this try.
     """
 
     kind: str
     since: dt.datetime
     request: str = ""
+    tries: int = 1
 
 
 def settings(data: Mapping[str, Any]) -> Settings:
@@ -91,7 +124,18 @@ def settings(data: Mapping[str, Any]) -> Settings:
         verify=times.get("verify") or "",
         request=str(data.get("request") or ""),
         suspended=bool(data.get("suspended")),
+        drills=_drills(data.get("drill")),
     )
+
+
+def _drills(data: Mapping[str, Any] | None) -> Drills | None:
+    if not data:
+        return None
+    expression, seconds = data.get("schedule"), data.get("timeoutSeconds", DRILL_SECONDS)
+    _check("drill.schedule", expression)
+    if not isinstance(seconds, int) or not 0 < seconds <= DRILL_SECONDS_MAX:
+        raise InvalidSettings(f"drill.timeoutSeconds: {seconds!r} is not from 1 to {DRILL_SECONDS_MAX} seconds")
+    return Drills(str(expression), str(data.get("request") or ""), seconds)
 
 
 def _check(field: str, expression: object) -> None:
@@ -131,6 +175,19 @@ class Seen:
     damaged_at: dt.datetime | None = None
 
 
+@dataclass(frozen=True)
+class DrillSeen:
+    """What was seen of drills beside the last one's result.
+
+    Attributes:
+        started: When this repository host began to look.
+        interrupted: A drill that has begun and not ended, while none runs; None if there is none.
+    """
+
+    started: dt.datetime
+    interrupted: Begun | None = None
+
+
 def due(now: dt.datetime, desired: Settings, found: Repository, seen: Seen) -> Work | None:
     """Return the work that should have begun, the most important first; None if there is none.
 
@@ -165,6 +222,55 @@ def _all_due(now: dt.datetime, desired: Settings, found: Repository, seen: Seen)
     read = max(filter(None, (verified_at(found), seen.read_at)), default=found.backups[0].stopped)
     if (scheduled := last(desired.verify, now)) is not None and scheduled > read:
         yield Work(VERIFY, scheduled)
+
+
+def drill_due(
+    now: dt.datetime, desired: Settings, found: Repository, last_one: Drilled | None, seen: DrillSeen
+) -> Work | None:
+    """Return the drill that should have begun; None if there is none.
+
+    The first one is due at once. One that failed is tried again, but for a request, which is answered by its failure.
+
+    Args:
+        now: The time.
+        desired: backup.json.
+        found: What is in the repository.
+        last_one: The last drill; None if there was none.
+        seen: What is known beside that.
+    """
+    drills = desired.drills
+    if drills is None or desired.suspended or found.newest is None:
+        return None
+    if seen.interrupted is not None:
+        return Work(DRILL, seen.interrupted.at, seen.interrupted.request, seen.interrupted.tries + 1)
+    if drills.request and (last_one is None or last_one.request != drills.request):
+        # The administrator decides whether to try again.
+        return Work(DRILL, now, drills.request, DRILL_TRIES)
+    if last_one is None:
+        return Work(DRILL, seen.started)
+    scheduled = last(drills.schedule, now)
+    if scheduled is not None and scheduled > last_one.at:
+        return Work(DRILL, scheduled)
+    return _again(now, last_one)
+
+
+def _again(now: dt.datetime, last_one: Drilled) -> Work | None:
+    """Return the next try of a drill that failed; None if there is none yet."""
+    if last_one.ok or last_one.tries >= DRILL_TRIES or last_one.code in LASTING:
+        return None
+    again = last_one.at + dt.timedelta(seconds=DRILL_PAUSE_SECONDS)
+    return Work(DRILL, again, tries=last_one.tries + 1) if now >= again else None
+
+
+def is_given_up(begun: Begun) -> bool:
+    """Return whether a drill that was interrupted is not begun again: it may be what ends the container."""
+    return begun.tries >= DRILL_TRIES
+
+
+def drill_overdue_since(now: dt.datetime, work: Work | None) -> dt.datetime | None:
+    """Return since when a drill is overdue; None while it is in time."""
+    late = work is not None and now - work.since >= dt.timedelta(seconds=DRILL_OVERDUE_SECONDS)
+    return work.since if work is not None and late else None
 
 
 def next_due(now: dt.datetime, desired: Settings) -> dt.datetime | None:

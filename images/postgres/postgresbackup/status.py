@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from postgresagent.volume import Space
+    from postgresbackup.drilled import Drilled
     from postgresbackup.problems import Problem
     from postgresbackup.repository import Window
 
@@ -58,6 +59,9 @@ class State:
         tried_request: The last one for which a backup has ended, well or not.
         runs: How often work has ended, by kind and result.
         volume: Space of the repository's volume; None for an object store.
+        has_drills: Whether drills are made.
+        last_drill: None until the first one.
+        drill_overdue_since: When a drill that is overdue should have begun.
     """
 
     phase: str = IDLE
@@ -75,6 +79,9 @@ class State:
     tried_request: str = ""
     runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     volume: Space | None = None
+    has_drills: bool = False
+    last_drill: Drilled | None = None
+    drill_overdue_since: dt.datetime | None = None
 
 
 def status(state: State) -> dict[str, Any]:
@@ -112,6 +119,27 @@ def status(state: State) -> dict[str, Any]:
         "next_due": _said(state.next_due),
         "answered_request": state.request if _is_answered(state) else "",
         "settings_error": state.settings_error,
+        "last_drill": _drill(state.last_drill) if state.has_drills and state.last_drill is not None else None,
+        "answered_drill": state.last_drill.request if state.has_drills and state.last_drill is not None else "",
+        "drill_overdue_since": _said(state.drill_overdue_since),
+    }
+
+
+def _drill(last: Drilled) -> dict[str, Any]:
+    content = last.content
+    return {
+        "at": _said(last.at),
+        "ok": last.ok,
+        "seconds": round(last.seconds, 1),
+        "code": last.code,
+        "text": last.text,
+        "backup": last.backup,
+        "good_at": _said(last.good_at),
+        "users": content.users if content else None,
+        "chats": content.chats if content else None,
+        "messages": content.messages if content else None,
+        "newest_message": _said(content.newest_message) if content else None,
+        "restored_to": _said(content.restored_to) if content else None,
     }
 
 

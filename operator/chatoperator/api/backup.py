@@ -197,6 +197,30 @@ class Encryption(Fields, frozen=True):
     secret_name: ObjectName | None = None
 
 
+class Drill(Fields, frozen=True):
+    """Restore drills: the newest backup is restored into a scratch volume of the backup pod, and checked.
+
+    Attributes:
+        schedule: When, as a cron expression in UTC.
+        size: Of the scratch volume; None for the size of the database's volume.
+        storage_class_name: None is the cluster's default class.
+        timeout_seconds: A drill that takes longer has failed; no backup is made while one runs.
+    """
+
+    schedule: Schedule = "0 5 1 * *"
+    size: VolumeSize | None = None
+    storage_class_name: StorageClassName | None = None
+    timeout_seconds: Annotated[int, Meta(ge=60, le=86_400)] = 14_400
+
+    def __post_init__(self) -> None:
+        """Check that the schedule names times.
+
+        Raises:
+            RuleBroken: It does not.
+        """
+        check_schedule("schedule", self.schedule)
+
+
 class Backup(Fields, frozen=True):
     """Backups of the operator's own PostgreSQL.
 
@@ -204,6 +228,7 @@ class Backup(Fields, frozen=True):
         archive_timeout_seconds: After this time also a WAL file that is not full is archived: at most so much is lost
             with all volumes of the database.
         suspended: WAL is discarded instead of archived: what is written meanwhile cannot be restored.
+        drill: None where no drills are made.
         resources: Of the backup pod.
     """
 
@@ -212,6 +237,7 @@ class Backup(Fields, frozen=True):
     retention: Retention = Retention()
     archive_timeout_seconds: Annotated[int, Meta(ge=10, le=3600)] = 60
     suspended: bool = False
+    drill: Drill | None = None
     encryption: Encryption = Encryption()
     resources: Resources = Resources()
 

@@ -26,6 +26,7 @@ from chatoperator.conditions import (
     paused,
     progressing,
     ready,
+    restore_tested,
     scaling_active,
     scaling_limited,
     upgrade_available,
@@ -50,6 +51,7 @@ TYPES = tuple(
         database_replicated,
         backed_up,
         database_restored,
+        restore_tested,
         bus_ready,
         scaling_active,
         scaling_limited,
@@ -63,7 +65,7 @@ TYPES = tuple(
 )
 """All types, in the order in which status lists them."""
 
-OPTIONAL = frozenset({database_replicated.TYPE.name, backed_up.TYPE.name, database_restored.TYPE.name})
+OPTIONAL = frozenset({kind.TYPE.name for kind in (database_replicated, backed_up, database_restored, restore_tested)})
 """Types that a ChatCluster has with some specs only."""
 
 _TYPES: dict[str, ConditionType] = {kind.name: kind for kind in TYPES}
@@ -82,6 +84,7 @@ def conditions(inputs: ConditionInputs) -> tuple[Condition, ...]:
     if inputs.desired is not None and inputs.desired.backup is not None and cluster is not None:
         spec = cluster.database.backup
         made += [backed_up.condition(inputs, inputs.desired.backup, spec)] if spec is not None else []
+        made += [restore_tested.condition(inputs)] if spec is not None and spec.drill is not None else []
     if inputs.desired is not None and inputs.desired.restoration is not None:
         made.append(database_restored.condition(inputs.desired.restoration))
     if cluster is not None:

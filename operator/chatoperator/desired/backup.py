@@ -1,4 +1,4 @@
-"""Backups: whether they can be made, with which credentials, and which of them an admin requests. Pure."""
+"""Backups: whether they can be made, with which credentials, and what an admin requests now. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from chatoperator.desired.database import claimed
 from chatoperator.desired.restoration import backup_request
 from chatoperator.kube.objects import annotation
-from chatoperator.metadata import BACKUP_ANNOTATION, backup_claim_name, digest
+from chatoperator.metadata import BACKUP_ANNOTATION, DRILL_ANNOTATION, backup_claim_name, digest
 from chatoperator.parts.backup import credentials as backup_credentials
+from chatoperator.parts.backup.configuration import Requests
 from chatoperator.parts.backup.usersecrets import judge
 
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ class DesiredBackup:
         credentials: Passphrase and certificate.
         secrets: What the user's Secrets say.
         volume: The claim of a repository on a volume, as it is.
-        request: Value of the annotation that requests a backup; None where there is none.
+        requests: What an admin requests by annotations.
     """
 
     credentials: BackupCredentials
     secrets: UserSecrets
     volume: Volume
-    request: str | None
+    requests: Requests
 
     def pod_digest(self, salt: str) -> str:
         """Changes with what the backup pod reads of Secrets when it starts."""
@@ -66,7 +67,7 @@ def decide(
 
     Args:
         cluster: The parsed spec.
-        body: The whole ChatCluster; an annotation requests a backup.
+        body: The whole ChatCluster; annotations request a backup and a drill.
         observed: Its children and the user's Secrets.
         losses: A passphrase that is lost is restored, or not replaced.
         restoration: After a restore in place a backup is due.
@@ -77,7 +78,6 @@ def decide(
     spec = cluster.database.backup
     if spec is None:
         return None
-    request = annotation(body, BACKUP_ANNOTATION)
     return DesiredBackup(
         credentials=backup_credentials.decide(
             cluster,
@@ -89,7 +89,12 @@ def decide(
         ),
         secrets=judge(spec, observed.user_secrets, salt=salt),
         volume=claimed(observed.child("PersistentVolumeClaim", backup_claim_name(cluster.name)), cluster.uid),
-        request=backup_request(
-            request if request and len(request) <= REQUEST_LENGTH_MAX and request.isprintable() else None, restoration
+        requests=Requests(
+            backup_request(_request(body, BACKUP_ANNOTATION), restoration), _request(body, DRILL_ANNOTATION)
         ),
     )
+
+
+def _request(body: Manifest, name: str) -> str | None:
+    value = annotation(body, name)
+    return value if value and len(value) <= REQUEST_LENGTH_MAX and value.isprintable() else None

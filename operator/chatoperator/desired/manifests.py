@@ -120,7 +120,7 @@ def _backup_access(desired: Desired) -> list[Manifest]:
         return []
     instances = [one.number for one in desired.replication.instances] if desired.replication is not None else [1]
     config = backup_configuration.config_map(
-        cluster, spec, instances=instances, key_type=made.secrets.key_type, request=made.request
+        cluster, spec, instances=instances, key_type=made.secrets.key_type, requests=made.requests
     )
     services = [backup_host.instance_service(cluster, number) for number in instances]
     return [
@@ -150,6 +150,7 @@ def _backup(desired: Desired) -> list[Manifest]:
         pull_policy=desired.settings.image_pull_policy,
         secret_digest=made.pod_digest(desired.credentials.chatserver_key),
         key_type=made.secrets.key_type,
+        database_size=desired.database.volume.size or cluster.database.storage.size,
     )
     return [*objects, pod]
 

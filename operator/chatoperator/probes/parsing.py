@@ -10,7 +10,16 @@ from dataclasses import replace
 import msgspec
 
 from chatoperator.metrics.prometheus import parse
-from chatoperator.observed import AgentReport, Answer, ArchiveReport, BackupReport, MemberReport, Reading, VolumeReport
+from chatoperator.observed import (
+    AgentReport,
+    Answer,
+    ArchiveReport,
+    BackupReport,
+    DrillReport,
+    MemberReport,
+    Reading,
+    VolumeReport,
+)
 
 READ_METRICS = (
     "chatserver_connections",
@@ -39,6 +48,9 @@ KEPT_MAX = 1000
 
 FILES_MAX, LAG_SECONDS_MAX = 10_000_000, 10 * 365 * 86_400
 """Of WAL that waits, and its age. More is no report."""
+
+DRILL_SECONDS_MAX, MESSAGES_MAX = 10 * 86_400, 2**53
+"""Of a restore drill, which ends after a day at the latest, and its database."""
 
 CONNECTIONS_MAX = 10_000_000
 """Of one server. More than a machine has ports and memory for is no reading."""
@@ -113,10 +125,12 @@ def parse_backup(page: str) -> BackupReport | None:
         report = msgspec.convert(json.loads(page), BackupReport)
     except (ValueError, RecursionError):
         return None
-    error, verified = report.last_backup_error, report.last_verify
+    error, verified, drill = report.last_backup_error, report.last_verify, report.last_drill
     times = [report.oldest_restorable, report.newest_archived, *(one.stopped for one in report.backups)]
-    times += [one.at for one in (error, verified) if one is not None]
-    if not all(_is_time(text) for text in times if text is not None):
+    times += [one.at for one in (error, verified, drill) if one is not None]
+    times += [report.drill_overdue_since]
+    times += [drill.good_at, drill.newest_message, drill.restored_to] if drill is not None else []
+    if not all(_is_time(text) for text in times if text is not None) or not _is_sensible(drill):
         return None
     return replace(
         report,
@@ -124,7 +138,14 @@ def parse_backup(page: str) -> BackupReport | None:
         last_backup_error=error and replace(error, text=error.text[:AGENT_WORDS_MAX]),
         last_verify=verified and replace(verified, text=verified.text[:AGENT_WORDS_MAX]),
         answered_request=(report.answered_request or "")[:AGENT_WORDS_MAX] or None,
+        last_drill=drill and replace(drill, text=drill.text[:AGENT_WORDS_MAX], code=drill.code[:AGENT_WORDS_MAX]),
+        answered_drill=(report.answered_drill or "")[:AGENT_WORDS_MAX] or None,
     )
+
+
+def _is_sensible(drill: DrillReport | None) -> bool:
+    """Whether the figures of a drill can be shown in status."""
+    return drill is None or (0 <= drill.seconds <= DRILL_SECONDS_MAX and 0 <= (drill.messages or 0) <= MESSAGES_MAX)
 
 
 def _is_time(text: str) -> bool:

@@ -18,7 +18,7 @@ from chatoperator.reporting import status
 if TYPE_CHECKING:
     from chatoperator.desired import Desired
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import Observed
+    from chatoperator.observed import DrillReport, Observed
 
 
 NEWEST_STEP_MINUTES, LAG_STEP_SECONDS = 5, 60
@@ -104,8 +104,24 @@ def _backup(observed: Observed, before: dict[str, Any]) -> dict[str, Any]:
         "lastVerifiedAt": report.last_verify.at if report.last_verify is not None else None,
         "lastError": report.last_backup_error.text if report.last_backup_error is not None else None,
         "answeredRequest": report.answered_request,
+        **_drill(report.last_drill),
+        "answeredDrill": report.answered_drill,
     }
     return {**{name: value for name, value in found.items() if value is not None}, **lag}
+
+
+def _drill(last: DrillReport | None) -> dict[str, Any]:
+    if last is None:
+        return {}
+    return {
+        "lastDrillAt": last.at,
+        "lastGoodDrillAt": last.good_at,
+        "lastDrillSeconds": int(last.seconds),
+        "lastDrillMessages": last.messages,
+        "lastDrillNewestMessageAt": last.newest_message,
+        "lastDrillRestoredTo": last.restored_to,
+        "lastDrillError": None if last.ok else last.text or last.code,
+    }
 
 
 def _newest(oldest: str | None, newest: str | None) -> str | None:

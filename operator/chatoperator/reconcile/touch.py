@@ -73,7 +73,7 @@ def stale_mounts(desired: Desired, observed: Observed, unwritten: Collection[Obj
     backup, spec = ("ConfigMap", part_name(cluster.name, "backup")), cluster.database.backup
     if spec is not None and desired.backup is not None and backup not in unwritten:
         # What the agent re-reads; whatever pgBackRest itself reads it reads each time.
-        hashes["backup"] = digest(plan(spec, desired.backup.request))
+        hashes["backup"] = digest(plan(spec, desired.backup.requests))
     return {
         pod.name: hashes[pod.component]
         for pod in observed.pods

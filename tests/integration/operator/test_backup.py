@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.observed import BackupError, BackupReport, MadeBackup, RepositoryReport, VerifyReport
+from chatoperator.observed import (
+    BackupError,
+    BackupReport,
+    DrillReport,
+    MadeBackup,
+    RepositoryReport,
+    VerifyReport,
+)
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator
@@ -35,6 +43,9 @@ GOOD = BackupReport(
     last_verify=VerifyReport("2099-11-30T04:00:00Z", ok=True),
     answered_request="2099-11-30T01.00.00Z",
 )
+
+
+DRILLED = DrillReport("2099-11-30T05:01:00Z", ok=False, seconds=9, code="damaged", text="pg_amcheck: damaged")
 
 
 async def there(operator: Operator) -> set[tuple[str, str]]:
@@ -87,6 +98,34 @@ async def test_a_chat_with_backups_has_their_objects_and_reports_them(operator: 
     operator.prober.backup_report = GOOD
     await operator.reconcile()
     assert "lastError" not in (await operator.status())["database"]["backup"]
+
+
+async def test_a_drill_that_failed_is_a_condition_and_an_event(operator: Operator) -> None:
+    await backed_up(operator)
+    assert "RestoreTested" not in {one["type"] for one in (await operator.status())["conditions"]}
+    operator.patch({"database": {"backup": {"drill": {}}}})
+    await operator.reconcile()
+    assert (await operator.condition("RestoreTested"))["reason"] == "NoDrillYet"
+    pod = (await operator.get("StatefulSet", "demo-backup"))["spec"]["template"]["spec"]
+    (scratch,) = [one["ephemeral"]["volumeClaimTemplate"]["spec"] for one in pod["volumes"] if "ephemeral" in one]
+    database = await operator.get("PersistentVolumeClaim", "demo-postgres-data")
+    assert scratch["resources"] == database["spec"]["resources"]
+    operator.prober.backup_report = replace(GOOD, last_drill=DRILLED, answered_drill="a")
+    await operator.reconcile()
+    assert (await operator.condition("RestoreTested"))["reason"] == "DrillFailed"
+    shown = (await operator.status())["database"]["backup"]
+    assert (shown["lastDrillError"], shown["answeredDrill"]) == ("pg_amcheck: damaged", "a")
+    events = json.loads(operator.kubectl("get", "events", "-o", "json"))["items"]
+    assert [one["type"] for one in events if one["reason"] == "DrillFailed"] == ["Warning"]
+    good = replace(DRILLED, ok=True, code="", text="", messages=7, good_at=DRILLED.at)
+    operator.prober.backup_report = replace(GOOD, last_drill=good, answered_drill="a")
+    await operator.reconcile()
+    assert (await operator.condition("RestoreTested"))["status"] == "True"
+    shown = (await operator.status())["database"]["backup"]
+    assert (shown["lastDrillMessages"], shown.get("lastDrillError")) == (7, None)
+    operator.patch({"database": {"backup": {"drill": None}}})
+    await operator.reconcile()
+    assert "RestoreTested" not in {one["type"] for one in (await operator.status())["conditions"]}
 
 
 async def test_a_request_reaches_the_configuration_of_the_backup_pod(operator: Operator) -> None:
@@ -162,6 +201,8 @@ async def test_a_repository_that_is_lost_is_not_begun_anew(operator: Operator) -
             "encryption.secretName must be set",
         ),
         ({"backup": {"repository": {"volume": {}}, "schedule": {"full": "daily"}}}, "schedule.full"),
+        ({"backup": {"repository": {"volume": {}}, "drill": {"schedule": "monthly"}}}, "drill.schedule"),
+        ({"backup": {"repository": {"volume": {}}, "drill": {"timeoutSeconds": 1}}}, "drill.timeoutSeconds"),
     ],
 )
 def test_wrong_backups_are_refused_with_a_sentence(operator: Operator, database: dict[str, Any], told: str) -> None:

@@ -54,7 +54,8 @@ def children(namespace: str) -> dict[tuple[str, str], Manifest]:
         given = {**ingress, "front": front}
         more: dict[str, Any] = {"bus": {"type": "Valkey"}}
         restore = {"from": {"chatCluster": {"name": "old"}}}
-        more["database"] = {"instances": 3, "backup": {"repository": {"volume": {}}}, "restore": restore}
+        backup: dict[str, Any] = {"repository": {"volume": {}}, "drill": {}}
+        more["database"] = {"instances": 3, "backup": backup, "restore": restore}
         spec = body(namespace=namespace, ingress=given, monitoring=monitoring, **more)
         chatcluster = parse(spec)
         issued = Issued(Certificate("certificate\n", "key\n"), None)
@@ -98,6 +99,16 @@ def in_security(**fields: Any) -> Change:
 
 def volume(**source: Any) -> Change:
     return lambda manifest: pod(manifest)["volumes"].append({"name": "more", **source})
+
+
+def scratch(**fields: Any) -> Change:
+    """Changes the claim of the backup pod's scratch volume."""
+
+    def change(manifest: Manifest) -> None:
+        (found,) = [one for one in pod(manifest)["volumes"] if "ephemeral" in one]
+        found["ephemeral"]["volumeClaimTemplate"]["spec"].update(fields)
+
+    return change
 
 
 def in_spec(**fields: Any) -> Change:
@@ -163,6 +174,8 @@ CLAIM_SPEC: Manifest = {
     "volumeName": "others",
     "resources": {"requests": {"storage": "1Gi"}},
 }
+
+EMPTY_CLAIM: Manifest = {key: value for key, value in CLAIM_SPEC.items() if key != "volumeName"}
 
 ALL_PODS: Manifest = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}, "namespaceSelector": {}}
 
@@ -267,6 +280,12 @@ OBJECT_CHANGES: dict[tuple[str, str], dict[str, Change]] = {
         "the repository of another chat": volume(persistentVolumeClaim={"claimName": "demo2-backup-data"}),
         "the account of the database": in_pod(serviceAccountName="demo-postgres"),
         "a second repository": in_metadata(name="demo-backup-6"),
+        "a scratch volume that others have filled": scratch(volumeName="others"),
+        "a scratch volume with a copy": scratch(
+            dataSource={"kind": "PersistentVolumeClaim", "name": "demo-postgres-data"}
+        ),
+        "a scratch volume by its labels": scratch(selector={"matchLabels": {"a": "b"}}),
+        "a second scratch volume": volume(ephemeral={"volumeClaimTemplate": {"spec": EMPTY_CLAIM}}),
     },
     ("ServiceAccount", "demo-postgres"): {
         "rights in a cloud": in_metadata(annotations={"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}),

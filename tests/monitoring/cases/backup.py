@@ -55,4 +55,10 @@ CASES = [
             "chatbackup_repository_size_bytes": gauge(100, 100),
         },
     ),
+    Case("ChatRestoreDrillFailed", ("ticket",), {"chatbackup_drill_failing": gauge(0, 1)}, brief=4),
+    Case(
+        "ChatRestoreDrillOverdue",
+        ("ticket",),
+        {"chatbackup_drill_overdue_since_timestamp_seconds": Signal(0, 90_000, 86_000, "clock")},
+    ),
 ]

@@ -7,6 +7,7 @@ and keys of object stores reach pgBackRest by its environment.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatoperator.api.backup import AzureRepository, GcsRepository, S3Repository
@@ -70,8 +71,16 @@ COMMON = {
 }
 
 
+@dataclass(frozen=True)
+class Requests:
+    """Values of the annotations by which an admin requests a backup and a restore drill; None where there is none."""
+
+    backup: str | None = None
+    drill: str | None = None
+
+
 def config_map(
-    cluster: ChatCluster, spec: Backup, *, instances: Sequence[int], key_type: str | None, request: str | None
+    cluster: ChatCluster, spec: Backup, *, instances: Sequence[int], key_type: str | None, requests: Requests
 ) -> Manifest:
     """The configuration of both sides, and the plan.
 
@@ -80,7 +89,7 @@ def config_map(
         spec: Its database.backup.
         instances: Numbers of the instances of the database.
         key_type: Of Azure's key, `shared` or `sas`; None where it is not known, or not Azure's.
-        request: Value of the annotation that requests a backup; None where there is none.
+        requests: What an admin requests now.
     """
     return {
         "apiVersion": "v1",
@@ -89,14 +98,14 @@ def config_map(
         "data": {
             HOST_FILE: written({"global": _host(cluster, spec, key_type), STANZA: _instances(cluster, instances)}),
             CLIENT_FILE: written({"global": _client(cluster), STANZA: _own_database(1)}),
-            PLAN_FILE: json.dumps(plan(spec, request), indent=2, sort_keys=True) + "\n",
+            PLAN_FILE: json.dumps(plan(spec, requests), indent=2, sort_keys=True) + "\n",
         },
     }
 
 
-def plan(spec: Backup, request: str | None) -> Manifest:
+def plan(spec: Backup, requests: Requests) -> Manifest:
     """What the agent of the backup pod does, and when; it re-reads it whenever it changes."""
-    return {
+    made = {
         "schedule": {
             "full": spec.schedule.full,
             "incremental": spec.schedule.incremental,
@@ -105,8 +114,15 @@ def plan(spec: Backup, request: str | None) -> Manifest:
         "retention": {"fullBackups": spec.retention.full_backups},
         "archiveTimeoutSeconds": spec.archive_timeout_seconds,
         "suspended": spec.suspended,
-        "request": request,
+        "request": requests.backup,
     }
+    if spec.drill is not None:
+        made["drill"] = {
+            "schedule": spec.drill.schedule,
+            "timeoutSeconds": spec.drill.timeout_seconds,
+            "request": requests.drill,
+        }
+    return made
 
 
 def written(sections: Mapping[str, Mapping[str, str]]) -> str:

@@ -36,7 +36,9 @@ from chatoperator.parts.pod import (
 )
 
 if TYPE_CHECKING:
-    from chatoperator.api.backup import Backup, VolumeRepository
+    from collections.abc import Mapping
+
+    from chatoperator.api.backup import Backup, Drill, VolumeRepository
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
 
@@ -47,6 +49,10 @@ STATUS_PATH, HEALTH_PATH = "/status", "/healthz"
 
 DEFAULT_REQUESTS = {"cpu": "20m", "memory": "64Mi"}
 DEFAULT_LIMITS = {"cpu": "2", "memory": "512Mi"}
+DRILL_LIMITS = {"cpu": "2", "memory": "1Gi"}
+"""With drills: a PostgreSQL with 64 MiB of buffers replays WAL, and checks two tables with 64 MiB each."""
+
+SCRATCH_FOLDER = "/drill"
 
 TERMINATION_GRACE_SECONDS = 60
 """An interrupted backup is resumed by the next one, which keeps what is copied."""
@@ -107,7 +113,14 @@ def _service(cluster: ChatCluster, name: str, pods: dict[str, str]) -> Manifest:
 
 
 def stateful_set(
-    cluster: ChatCluster, spec: Backup, *, image: str, pull_policy: str, secret_digest: str, key_type: str | None
+    cluster: ChatCluster,
+    spec: Backup,
+    *,
+    image: str,
+    pull_policy: str,
+    secret_digest: str,
+    key_type: str | None,
+    database_size: str,
 ) -> Manifest:
     """The one backup pod.
 
@@ -118,6 +131,7 @@ def stateful_set(
         pull_policy: imagePullPolicy.
         secret_digest: Changes with what the pod reads of Secrets when it starts.
         key_type: Of Azure's key, `shared` or `sas`; None where it is not known, or not Azure's.
+        database_size: Of the database's volume, as much as drills need unless they say otherwise.
     """
     name, kept = part_name(cluster.name, "backup"), spec.repository.volume is not None
     key_name = spec.encryption.secret_name or backup_key_name(cluster.name)
@@ -131,7 +145,7 @@ def stateful_set(
             {"name": "metrics", "containerPort": STATUS_PORT, "protocol": "TCP"},
         ],
         "env": environment(spec.repository, key_name, key_type),
-        "resources": resources(DEFAULT_REQUESTS, DEFAULT_LIMITS, spec.resources),
+        "resources": resources(DEFAULT_REQUESTS, limits(spec), spec.resources),
         "securityContext": container_security(),
         "startupProbe": http_probe(HEALTH_PATH, "metrics", period_seconds=1, failures=STARTUP_FAILURES),
         "readinessProbe": http_probe(HEALTH_PATH, "metrics", period_seconds=5, failures=2),
@@ -140,6 +154,7 @@ def stateful_set(
             *([{"name": "repository", "mountPath": REPOSITORY_FOLDER}] if kept else []),
             *mounts(),
             *store_mounts(spec.repository),
+            *([{"name": "drill", "mountPath": SCRATCH_FOLDER}] if spec.drill is not None else []),
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
         ],
     }
@@ -165,6 +180,7 @@ def stateful_set(
                         *([claim] if kept else []),
                         *volumes(cluster.name, HOST_FILE, PLAN_FILE),
                         *store_volumes(spec.repository),
+                        *([] if spec.drill is None else [_scratch(spec.drill, database_size)]),
                     ],
                     pull_secrets=cluster.images.pull_secrets,
                     termination_grace_seconds=TERMINATION_GRACE_SECONDS,
@@ -172,3 +188,19 @@ def stateful_set(
             },
         },
     }
+
+
+def limits(spec: Backup) -> Mapping[str, str]:
+    """Limits of the container without `resources` of an admin."""
+    return DEFAULT_LIMITS if spec.drill is None else DRILL_LIMITS
+
+
+def _scratch(spec: Drill, database_size: str) -> Manifest:
+    """Where drills restore to: a volume that Kubernetes makes with the pod, and deletes with it."""
+    claim: Manifest = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": spec.size or database_size}},
+    }
+    if spec.storage_class_name is not None:
+        claim["storageClassName"] = spec.storage_class_name
+    return {"name": "drill", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
