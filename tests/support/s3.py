@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localcluster import toolchain
 from localcluster.progress import Stage
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.support.backups import Authority
 
-BUCKET, REGION = "backups", "us-east-1"
+HOST, BUCKET, REGION = "s3.example.com", "backups", "us-east-1"
 
 ACCESS, SECRET = "access-of-a-test", "secret-of-a-test"
 
@@ -46,24 +46,27 @@ class Store:
     port: int = 7443
     process: subprocess.Popen[bytes] | None = None
 
-    def options(self, path: str) -> dict[str, str]:
-        """pgBackRest's options for a repository in it."""
-        return {
-            "repo1-type": "s3",
-            "repo1-path": path,
-            "repo1-s3-bucket": BUCKET,
-            "repo1-s3-endpoint": self.address,
-            "repo1-storage-port": str(self.port),
-            "repo1-s3-region": REGION,
-            "repo1-s3-uri-style": "path",
-            "repo1-storage-ca-file": "/etc/chatcluster/backup-tls/ca.crt",
-        }
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Its address, by its name."""
+        return {HOST: self.address}
+
+    def repository(self, path: str) -> dict[str, Any]:
+        """The field `database.backup.repository` of a chat whose backups are in it."""
+        fields = {"bucket": BUCKET, "region": REGION, "endpoint": f"{HOST}:{self.port}", "uriStyle": "Path"}
+        return {"s3": {**fields, "path": path, "secretName": "store", "caSecretName": "store-ca"}}
+
+    @property
+    def secrets(self) -> dict[str, dict[str, str]]:
+        """The Secrets that the field names."""
+        keys = {"access-key-id": ACCESS, "secret-access-key": SECRET}
+        return {"store": keys, "store-ca": {"ca.crt": self.authority.pair.certificate}}
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
         for name in ("root", f"root/{BUCKET}", "sidecar", "tls"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        for name, text in self.authority.files("s3", self.address).items():
+        for name, text in self.authority.files(HOST).items():
             (self.folder / "tls" / name).write_text(text)
         line = [str(program(self.folder / "build.log")), "--access", ACCESS, "--secret", SECRET, "--region", REGION]
         line += ["--port", f"{self.address}:{self.port}"]
