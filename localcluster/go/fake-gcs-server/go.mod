@@ -2,6 +2,8 @@ module chatcluster.io/localcluster/fake-gcs-server
 
 go 1.26.8
 
+tool chatcluster.io/localcluster/fake-gcs-server
+
 require github.com/fsouza/fake-gcs-server v1.56.1
 
 require (
