@@ -139,7 +139,7 @@ def _tokens(made: Gcs, certificate: str, key: str) -> Iterator[None]:
             reason = made.judge(self.rfile.read(int(self.headers["Content-Length"])).decode())
             if reason is not None:
                 made.refused.append(reason)
-            answer = {"error": "invalid_grant", "error_description": reason}
+            answer: dict[str, Any] = {"error": "invalid_grant", "error_description": reason}
             if reason is None:
                 answer = {"access_token": made.token, "token_type": "Bearer", "expires_in": 3600}
             body = json.dumps(answer).encode()
