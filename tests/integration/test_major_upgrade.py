@@ -178,6 +178,7 @@ async def _moves(heading: str, folder: Path, old: Chat, new: PostgresCluster) ->
                 async with background(talk.write()):
                     await talk.goes_on()
                     old.psql(USE_TRANSACTIONS)
+                    assert int(old.psql("SELECT pg_current_xact_id()")) > OLD_TRANSACTIONS
                     await talk.goes_on()
                     _, cursor = await reader.poll(None)
                     epoch = old.psql("SELECT chat_epoch()")
@@ -257,6 +258,7 @@ WHOLE = {
     "no row is in the future": """SELECT count(*) = 0 FROM messages
         WHERE NOT pg_visible_in_snapshot(xact, pg_current_snapshot())""",
     "no chat is": "SELECT count(*) = 0 FROM chats WHERE last_xact >= pg_snapshot_xmax(pg_current_snapshot())",
+    "its numbers are smaller than the old ones": f"SELECT pg_current_xact_id() < '{OLD_TRANSACTIONS}'",
     "new rows have their own numbers": "SELECT count(*) = 0 FROM pg_trigger WHERE tgname = 'renumber'",
     "nothing is replicated any more": "SELECT count(*) = 0 FROM pg_subscription",
     "the role has no more than it needs": "SELECT NOT rolsuper FROM pg_roles WHERE rolname = current_user",
