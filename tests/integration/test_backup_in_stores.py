@@ -93,7 +93,10 @@ async def _begin(source: Chat) -> None:
     await archived(source)
 
 
-SAME = ("SELECT count(*), min(n), max(n) FROM ledger", "SELECT md5(string_agg(bytes::text, '' ORDER BY bytes)) FROM noise")
+SAME = (
+    "SELECT count(*), min(n), max(n) FROM ledger",
+    "SELECT md5(string_agg(bytes::text, '' ORDER BY bytes)) FROM noise",
+)
 
 
 async def _is_restored(source: Chat, restored: Chat) -> None:
