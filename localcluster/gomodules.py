@@ -70,6 +70,7 @@ PROGRAMS: Mapping[str, Program] = {
         "chatcluster.io/localcluster/cert-manager",
         ("github.com/cert-manager/cert-manager", "deploy/crds"),
     ),
+    "fake-gcs-server": Program("fake-gcs-server", "chatcluster.io/localcluster/fake-gcs-server"),
     "gateway-api": Program("gateway-api", crds=("sigs.k8s.io/gateway-api", "config/crd/standard")),
     "kube-score": Program("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     "kubeconform": Program("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),

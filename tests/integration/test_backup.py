@@ -17,7 +17,7 @@ import pytest
 from chatserver.storage.migrate import migrate
 from tests.support import s3
 from tests.support.background import background
-from tests.support.backups import KEY, Authority, Chat, closing, write_private
+from tests.support.backups import KEY, PASSPHRASE, Authority, Chat, closing, write_private
 from tests.support.cluster import until
 from tests.support.network import private_network
 from tests.support.postgresimage import unpacked
@@ -36,6 +36,8 @@ PATIENCE_SECONDS = 180
 VOLUME_MEBIBYTES = 384
 """Of the repository: small enough to be filled."""
 
+ANOTHER_KEY = "another-key-of-a-test"
+
 EPOCH = "SELECT chat_epoch()"
 
 
@@ -46,8 +48,8 @@ class World:
         self.folder, self.store, self.authority = folder, store, store.authority
         self.first = Chat(folder, 1, self.authority)
         # Its repository is an S3.
-        secrets = {"PGBACKREST_REPO1_S3_KEY": s3.ACCESS, "PGBACKREST_REPO1_S3_KEY_SECRET": s3.SECRET}
-        self.restored = Chat(folder, 2, self.authority, store.options("/chat-2"), {**secrets, **_key("another key")})
+        secrets = {**store.secrets, PASSPHRASE: {"passphrase": ANOTHER_KEY}}
+        self.restored = Chat(folder, 2, self.authority, store.repository("/chat-2"), secrets, store.hosts)
         self.latest = Chat(folder, 3, self.authority)
         self.chats = [self.first, self.restored, self.latest]
         self.has_begun = False
@@ -281,7 +283,7 @@ async def test_a_chat_is_restored_from_s3_itself_to_its_last_commit(story: World
         await holds(lambda: chat.psql("SELECT 1") == "1", "the restored chat answers", chat)
         assert await rows(chat) == await rows(source)
         assert chat.psql(EPOCH) != source.psql(EPOCH)
-        assert not [name for name in (s3.SECRET, "another key") if name in chat.log("restore")]
+        assert not [name for name in (s3.SECRET, ANOTHER_KEY) if name in chat.log("restore")]
 
 
 @pytest.mark.soak

@@ -30,8 +30,9 @@ async def test_backups_come_from_a_standby_and_survive_a_failover(tmp_path: Path
     with private_network(), running() as api, instances(api, tmp_path / "instances") as made:
         # Not before: a thread stays in the network in which it began.
         await asyncio.to_thread(tmp_path.chmod, 0o755)
-        chat, restored = (Chat(tmp_path, number, Authority()) for number in (1, 2))
-        restored.authority = chat.authority
+        authority, addresses = Authority(), [made.add(number).address for number in (1, 2)]
+        chat = Chat(tmp_path, 1, authority, instances=addresses)
+        restored = Chat(tmp_path, 2, authority)
         with closing(chat, restored):
             await _begin(made, chat)
             await _fails_over_and_is_restored(made, chat, restored)
@@ -40,9 +41,10 @@ async def test_backups_come_from_a_standby_and_survive_a_failover(tmp_path: Path
 async def _begin(made: Instances, chat: Chat) -> None:
     """Become two instances, and have a first backup."""
     for number in (1, 2):
-        one = made.add(number)
+        one = made.all[number]
+        one.pod.write_hosts(chat.names)
         one.pod.write("postgres", {"postgresql.conf": "archive_mode = 'on'\narchive_timeout = '60'\n", "revision": "a"})
-        write_private(one.pod, "backup-tls", chat.authority.files(chat.name, one.address))
+        write_private(one.pod, "backup-tls", chat.authority.backup_files(chat.cluster(), 2))
         one.pod.write("backup", {"client.conf": chat.client(one.address)})
         chat.containers.append(one.pod.run("backup-server", "backup-server"))
     made.all[1].pod.write("postgres", {"begin": "true"})
@@ -52,8 +54,6 @@ async def _begin(made: Instances, chat: Chat) -> None:
     made.start(2)
     await holds(lambda: made.synchronous() == {made.all[2].name}, "instance 2 replicates", chat)
     await migrate(made.dsn, wait_seconds=60)
-    addresses = [one.address for one in made.all.values()]
-    chat.host.write("backup", {"pgbackrest.conf": chat.host_configuration(*addresses)})
     chat.start_host()
     (first,) = await has_backups(chat, 1)
     assert chat.is_from_a_standby(first["label"])

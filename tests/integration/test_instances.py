@@ -250,6 +250,24 @@ async def test_writes_go_on_while_the_api_server_is_unavailable(three: Instances
     assert {address for _, address in ledger.acknowledged.values()} == {leader.address}
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("ends", [Instance.kill, Instance.stop], ids=["killed", "restarted"])
+async def test_writes_go_on_while_a_replica_comes_back(three: Instances, ends: Callable[[Instance], None]) -> None:
+    ledger, leader, epoch = Ledger(three), await led(three), await epoch_of(three)
+    replica = next(one for one in three.all.values() if one is not leader)
+    async with background(ledger.run()):
+        await grows(ledger, three)
+        await asyncio.to_thread(ends, replica)
+        await grows(ledger, three)
+        three.start(replica.number)
+        await complete(three)
+        await grows(ledger, three)
+    assert three.leader() is leader
+    assert await ledger.lost() == set()
+    assert await epoch_of(three) == epoch
+    tell(f"replica {ends.__name__}: {len(ledger.acknowledged)} acknowledged, {ledger.longest_gap():.1f} s without")
+
+
 async def test_a_replica_that_does_not_start_with_its_configuration_gets_the_one_before(three: Instances) -> None:
     leader = await led(three)
     replica = next(one for one in three.all.values() if one is not leader)

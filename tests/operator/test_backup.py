@@ -54,6 +54,11 @@ def backed(repository: dict[str, Any] | None = None, **more: Any) -> dict[str, A
     return {"database": {"backup": {"repository": VOLUME if repository is None else repository, **more}}}
 
 
+def test_wal_may_hold_more_than_backups_need() -> None:
+    spec = cluster(database={**backed()["database"], "parameters": {"wal_level": "logical"}})
+    assert spec.database.parameters == {"wal_level": "logical"}
+
+
 def restored(**fields: Any) -> dict[str, Any]:
     return {"database": {"restore": fields}}
 
@@ -349,6 +354,19 @@ def test_azures_key_is_of_the_type_that_the_secret_has() -> None:
     (container,) = by_name["StatefulSet", "demo-backup"]["spec"]["template"]["spec"]["containers"]
     sources = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]}
     assert sources["PGBACKREST_REPO1_AZURE_KEY"] == {"name": "store", "key": "sas-token"}
+
+
+def test_a_restore_takes_whichever_key_of_azure_there_is_and_starts_without_one() -> None:
+    source = {"azure": AZURE, "encryption": {"secretName": "key"}}
+    by_name = {
+        (one["kind"], one["metadata"]["name"]): one
+        for one in render(desired(cluster(**restored(**{"from": {"repository": source}}))))
+    }
+    pod = by_name["StatefulSet", "demo-postgres"]["spec"]["template"]["spec"]
+    (container,) = pod["initContainers"]
+    variables = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"] if "valueFrom" in one}
+    assert variables["PGBACKREST_REPO1_AZURE_KEY"] == {"name": "store", "key": "account-key", "optional": True}
+    assert variables["AZURE_SAS_TOKEN"] == {"name": "store", "key": "sas-token", "optional": True}
 
 
 # The report, and the condition.

@@ -36,6 +36,9 @@ MOUNTED = {
     "backup-tls": "etc/chatcluster/backup-tls",
     "restore": "etc/chatcluster/restore",
     "restore-tls": "etc/chatcluster/restore-tls",
+    "store": "etc/chatcluster/backup-store",
+    "store-ca": "etc/chatcluster/backup-store-ca",
+    "authorities": "etc/ssl/certs",
     "repository": "repository",
     "drill": "drill",
 }
@@ -48,7 +51,7 @@ set -e
 mount --bind "$IMAGE" "$HERE/root" && mount -o remount,ro,bind "$HERE/root"
 for pair in $MOUNTS; do mount --bind "$HERE/${pair%%:*}" "$HERE/root/${pair#*:}"; done
 mount --bind "$AGENT" "$HERE/root/opt/postgres" && mount -o remount,ro,bind "$HERE/root/opt/postgres"
-mount --bind "$HERE/passwd" "$HERE/root/etc/passwd"
+mount --bind "$HERE/passwd" "$HERE/root/etc/passwd" && mount --bind "$HERE/hosts" "$HERE/root/etc/hosts"
 mount --rbind /dev "$HERE/root/dev" && mount -t tmpfs tmpfs "$HERE/root/dev/shm"
 mount -t proc proc "$HERE/root/proc"
 exec chroot "$HERE/root" setpriv --reuid="$USER_ID" --regid="$USER_ID" --clear-groups --no-new-privs --inh-caps=-all \\
@@ -73,7 +76,8 @@ def unpacked() -> Path:
     root = folder / "root"
     for path in [*MOUNTED.values(), "opt/postgres"]:
         (root / path).mkdir(parents=True, exist_ok=True)
-    (root / "etc" / "passwd").touch()
+    for name in ("passwd", "hosts"):
+        (root / "etc" / name).touch()
     return root
 
 
@@ -115,6 +119,12 @@ class Pod:
             (folder / name).mkdir(parents=True)
             os.chown(folder / name, user_id, user_id)
         (folder / "passwd").write_text(f"postgres:x:{user_id}:{user_id}::/var/lib/postgresql:/bin/bash\n")
+        self.write_hosts({})
+
+    def write_hosts(self, addresses: Mapping[str, str]) -> None:
+        """Say at which address each name is reached, also in containers that run."""
+        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in addresses.items())]
+        (self.folder / "hosts").write_text("".join(f"{line}\n" for line in lines))
 
     def write(self, volume: str, files: Mapping[str, str]) -> None:
         """Replace files that are mounted."""
@@ -130,7 +140,7 @@ class Pod:
 
     def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a program to its end with what a container has mounted."""
-        arguments, variables = _command(self, list(command), environment)
+        arguments, variables = command_line(self, list(command), environment)
         return subprocess.run(arguments, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -140,7 +150,7 @@ class Container:
     def __init__(self, pod: Pod, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         self.log = pod.folder / f"{name}.log"
         with self.log.open("ab") as log:
-            arguments, variables = _command(pod, command, environment)
+            arguments, variables = command_line(pod, command, environment)
             self.process = subprocess.Popen(
                 arguments, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -169,7 +179,8 @@ class Container:
 PATH = "/usr/lib/postgresql/17/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def _command(pod: Pod, command: list[str], environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+def command_line(pod: Pod, command: list[str], environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs another one in a pod, and its environment."""
     inside = {"PATH": PATH, "PGDATA": "/var/lib/postgresql/data/pgdata", "LANG": "C.UTF-8", **environment}
     inside |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/var/lib/postgresql"}
     variables = {

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import subprocess
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localcluster import toolchain
 from localcluster.progress import Stage
+from tests.support.objectstore import Listener, write_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,11 +16,9 @@ if TYPE_CHECKING:
 
     from tests.support.backups import Authority
 
-BUCKET, REGION = "backups", "us-east-1"
+HOST, BUCKET, REGION = "s3.example.com", "backups", "us-east-1"
 
 ACCESS, SECRET = "access-of-a-test", "secret-of-a-test"
-
-START_SECONDS = 30
 
 
 def program(log: Path) -> Path:
@@ -44,46 +40,40 @@ class Store:
     address: str
     authority: Authority
     port: int = 7443
-    process: subprocess.Popen[bytes] | None = None
+    listener: Listener | None = None
 
-    def options(self, path: str) -> dict[str, str]:
-        """pgBackRest's options for a repository in it."""
-        return {
-            "repo1-type": "s3",
-            "repo1-path": path,
-            "repo1-s3-bucket": BUCKET,
-            "repo1-s3-endpoint": self.address,
-            "repo1-storage-port": str(self.port),
-            "repo1-s3-region": REGION,
-            "repo1-s3-uri-style": "path",
-            "repo1-storage-ca-file": "/etc/chatcluster/backup-tls/ca.crt",
-        }
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Its address, by its name."""
+        return {HOST: self.address}
+
+    def repository(self, path: str) -> dict[str, Any]:
+        """The field `database.backup.repository` of a chat whose backups are in it."""
+        fields = {"bucket": BUCKET, "region": REGION, "endpoint": f"{HOST}:{self.port}", "uriStyle": "Path"}
+        return {"s3": {**fields, "path": path, "secretName": "store", "caSecretName": "store-ca"}}
+
+    @property
+    def secrets(self) -> dict[str, dict[str, str]]:
+        """The Secrets that the field names."""
+        keys = {"access-key-id": ACCESS, "secret-access-key": SECRET}
+        return {"store": keys, "store-ca": {"ca.crt": self.authority.pair.certificate}}
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        for name in ("root", f"root/{BUCKET}", "sidecar", "tls"):
+        for name in ("root", f"root/{BUCKET}", "sidecar"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        for name, text in self.authority.files("s3", self.address).items():
-            (self.folder / "tls" / name).write_text(text)
+        certificate, key = write_certificate(self.folder / "tls", self.authority.files(HOST))
         line = [str(program(self.folder / "build.log")), "--access", ACCESS, "--secret", SECRET, "--region", REGION]
-        line += ["--port", f"{self.address}:{self.port}"]
-        line += ["--cert", str(self.folder / "tls" / "tls.crt"), "--key", str(self.folder / "tls" / "tls.key")]
+        line += ["--port", f"{self.address}:{self.port}", "--cert", certificate, "--key", key]
         line += ["posix", "--sidecar", str(self.folder / "sidecar"), str(self.folder / "root")]
-        with (self.folder / "s3.log").open("ab") as log:
-            self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        ends = time.monotonic() + START_SECONDS
-        while time.monotonic() < ends:
-            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), timeout=1):
-                return
-            time.sleep(0.1)
-        raise AssertionError((self.folder / "s3.log").read_text()[-2000:])
+        self.listener = Listener(line, self.folder / "s3.log", self.address, self.port)
+        self.listener.start()
 
     def stop(self) -> None:
         """End it."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        if self.listener is not None:
+            self.listener.stop()
+            self.listener = None
 
 
 @contextlib.contextmanager

@@ -30,6 +30,18 @@ WORK_SECONDS = 24 * 3600.0
 ARCHIVES = f"archive/{STANZA}"
 
 
+SIGNATURE = "AZURE_SAS_TOKEN"
+"""Variable of a container that restores, where Azure's key is a shared access signature."""
+
+KEY, KEY_TYPE = "PGBACKREST_REPO1_AZURE_KEY", "PGBACKREST_REPO1_AZURE_KEY_TYPE"
+
+
+def with_signature(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment in which pgBackRest finds a signature as its key; the same where there is none."""
+    signature = environment.get(SIGNATURE)
+    return {**environment, KEY: signature, KEY_TYPE: "sas"} if signature else environment
+
+
 class PgBackRestError(Exception):
     """A command failed.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from postgresbackup import plan, repository, wal
 from postgresbackup.logs import log
 from postgresbackup.outcome import RECORD, Record, ends, now, written
-from postgresbackup.pgbackrest import PgBackRest
+from postgresbackup.pgbackrest import PgBackRest, with_signature
 from postgresbackup.plan import FAILED, VOLUME_EMPTY, WAL_MISSING, CannotRestore
 from postgresbackup.recovery import Recovery
 
@@ -41,7 +41,7 @@ LEFT_OVER = (
 
 def restore(environment: Mapping[str, str]) -> int:
     """Make PGDATA's new folder from the repository; returns the process's exit code: 0 if it is ready to be moved."""
-    return ends("", lambda: _begin(environment))
+    return ends("", lambda: _begin(with_signature(environment)))
 
 
 def _begin(environment: Mapping[str, str]) -> Record:

@@ -92,6 +92,9 @@ STRICT_FROM_INSTANCES = 3
 BACKUP_OWNED_PARAMETERS = frozenset({"archive_mode", "archive_timeout", "archive_cleanup_command", "wal_level"})
 """Parameters that database.backup sets, or relies on the default of."""
 
+LOGICAL = ("wal_level", "logical")
+"""More WAL than archiving needs: by it a database is moved to another server (docs/operations/major-upgrade.md)."""
+
 
 class Database(Fields, frozen=True):
     """PostgreSQL. `external` is None where the operator runs it.
@@ -126,7 +129,7 @@ class Database(Fields, frozen=True):
                 raise RuleBroken(where, "the operator sets it itself; remove it")
             if self.instances > 1 and (name in REPLICATION_OWNED_PARAMETERS or name.startswith("recovery_target")):
                 raise RuleBroken(where, "with several instances Patroni sets it; remove it")
-            if self.backup is not None and name in BACKUP_OWNED_PARAMETERS:
+            if self.backup is not None and name in BACKUP_OWNED_PARAMETERS and (name, value) != LOGICAL:
                 raise RuleBroken(where, "database.backup relies on the operator's value; remove one of the two")
             if not _PARAMETER.fullmatch(name):
                 remedy = "names of PostgreSQL parameters are lower-case letters, digits, '_' and '.', such as work_mem"

@@ -194,6 +194,7 @@ async def test_a_repository_that_is_lost_is_not_begun_anew(operator: Operator) -
             "exactly one of volume, s3, gcs and azure",
         ),
         ({**TO_VOLUME, "parameters": {"archive_mode": "off"}}, "database.parameters must not set archive_mode"),
+        ({**TO_VOLUME, "parameters": {"wal_level": "minimal"}}, "wal_level other than logical"),
         ({**TO_VOLUME, "external": {"secretName": "theirs"}}, "who runs database.external backs it up"),
         ({"restore": {"from": {}}}, "exactly one of chatCluster and repository"),
         (

@@ -19,7 +19,7 @@ from chatoperator.parts.backup.access import (
     STANZA,
 )
 from chatoperator.parts.backup.configuration import LOCAL, PROCESSES, remote, repository_options, written
-from chatoperator.parts.backup.stores import environment, store_mounts, store_volumes
+from chatoperator.parts.backup.stores import environment_of_restore, store_mounts, store_volumes
 from chatoperator.parts.pod import container_security, secret_volume
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def container(spec: Restore, database: Manifest) -> Manifest:
         database: PostgreSQL's container, whose image, resources and mounts it has: recovery is PostgreSQL's own.
     """
     repository, chat = spec.source.repository, spec.source.chat_cluster
-    secrets = [] if repository is None else environment(repository, repository.encryption.secret_name or "", None)
+    key_name = repository.encryption.secret_name or "" if repository is not None else ""
+    secrets = [] if repository is None else environment_of_restore(repository, key_name)
     own = [{"name": VOLUME, "mountPath": FOLDER, "readOnly": True}]
     if chat is not None:
         own.append({"name": TLS_VOLUME, "mountPath": TLS_FOLDER, "readOnly": True})

@@ -19,6 +19,10 @@ VARIABLE = "PGBACKREST_REPO1_"
 """Beginning of the variables from which pgBackRest reads options of the repository."""
 
 
+SIGNATURE_VARIABLE = "AZURE_SAS_TOKEN"
+"""Of a container that restores: what the image gives pgBackRest instead of an account's key, where it is there."""
+
+
 def environment(repository: Stores, key_name: str, key_type: str | None) -> list[Manifest]:
     """What is secret, as pgBackRest reads it.
 
@@ -39,8 +43,22 @@ def environment(repository: Stores, key_name: str, key_type: str | None) -> list
     return made
 
 
+def environment_of_restore(repository: Stores, key_name: str) -> list[Manifest]:
+    """The same for a restore, whose container stays as it is for as long as the database: whichever key there is."""
+    store = repository.store
+    if not isinstance(store, AzureRepository):
+        return environment(repository, key_name, None)
+    names = {"shared": f"{VARIABLE}AZURE_KEY", "sas": SIGNATURE_VARIABLE}
+    keys = [_reference(names[kind], store.secret_name, key, optional=True) for key, kind in AZURE_KEY_TYPES.items()]
+    return [_variable("CIPHER_PASS", key_name, PASSPHRASE_KEY), *keys]
+
+
 def _variable(option: str, secret_name: str, key: str) -> Manifest:
-    return {"name": VARIABLE + option, "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key}}}
+    return _reference(VARIABLE + option, secret_name, key)
+
+
+def _reference(name: str, secret_name: str, key: str, **more: bool) -> Manifest:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key, **more}}}
 
 
 def store_volumes(repository: Stores) -> list[Manifest]:
