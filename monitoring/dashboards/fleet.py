@@ -10,6 +10,7 @@ BAD_IF_FALSE = (
     "DatabaseReady",
     "DatabaseReplicated",
     "BackedUp",
+    "DatabaseRestored",
     "RestoreTested",
     "ChatserverReady",
     "IngressReady",

@@ -19,17 +19,7 @@ from chatoperator.desired import backup
 from chatoperator.desired.manifests import render
 from chatoperator.errors import SpecError
 from chatoperator.metadata import owner
-from chatoperator.observed import (
-    AgentReport,
-    Answer,
-    ArchiveReport,
-    BackupError,
-    BackupReport,
-    MadeBackup,
-    Observed,
-    RepositoryReport,
-    VerifyReport,
-)
+from chatoperator.observed import Answer, Observed
 from chatoperator.parts.backup import usersecrets
 from chatoperator.parts.database import statefulset
 from chatoperator.parts.losses import NOTHING_LOST, HeldContent, find_losses
@@ -37,6 +27,15 @@ from chatoperator.probes.parsing import parse_backup, parse_report
 from chatoperator.reconcile.cleanup import undesired
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.touch import stale_mounts
+from chatoperator.reports import (
+    AgentReport,
+    ArchiveReport,
+    BackupError,
+    BackupReport,
+    MadeBackup,
+    RepositoryReport,
+    VerifyReport,
+)
 from tests.support.chatclusters import NOW, THREE, body, cluster, desired, pod, secret
 
 if TYPE_CHECKING:

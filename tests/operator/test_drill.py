@@ -11,10 +11,11 @@ from chatoperator.conditions import conditions, restore_tested
 from chatoperator.conditions.inputs import ConditionInputs
 from chatoperator.desired.database import Volume
 from chatoperator.desired.manifests import render
-from chatoperator.observed import Answer, BackupReport, DrillReport, Observed
+from chatoperator.observed import Answer, Observed
 from chatoperator.probes.parsing import parse_backup
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.touch import stale_mounts
+from chatoperator.reports import BackupReport, DrillReport
 from tests.operator.test_backup import GOOD, NO_CLAIM, PAGE, backed, changed, decided
 from tests.support.chatclusters import NOW, body, cluster, desired, pod
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.observed import Answer, Reading
 from chatoperator.parts.ingress.tls.self_signed import ensure
 from chatoperator.probes import prober as probe
 from chatoperator.probes.connection import session
 from chatoperator.probes.prober import METRICS_BYTES_MAX, Prober, Target
 from chatoperator.probes.tls import context
+from chatoperator.reports import AgentReport
 from tests.support.hostile import BODIES, COUNTED, MIB, PAGE, REPORT, TRANSPORTS, Hostile, once, server_tls, whole
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from chatoperator.desired.replication import SWITCHOVER_ANNOTATION, Replication,
 from chatoperator.errors import SpecError
 from chatoperator.kube.store import Store
 from chatoperator.metadata import ROLE_LABEL, database_name, labels, owner
-from chatoperator.observed import AgentReport, Answer, MemberReport, Observed, Pod
+from chatoperator.observed import Answer, Observed, Pod
 from chatoperator.parts.database.replication import account, patroni
 from chatoperator.parts.database.replication.order import InstanceChange
 from chatoperator.parts.irreplaceable import NEW_CONTENT_ANNOTATION
@@ -30,6 +30,7 @@ from chatoperator.reconcile.cleanup import undesired
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.reachability import report_of_leader
 from chatoperator.reporting import status
+from chatoperator.reports import AgentReport, MemberReport
 from tests.support.chatclusters import IMAGES, NOW, THREE, body, cluster, desired, pod
 
 Children = dict[tuple[str, str], dict[str, Any]]

@@ -17,23 +17,21 @@ from chatoperator.desired.manifests import render
 from chatoperator.desired.restoration import COMPLETED, FAILED, RESTORING, STARTING, STOPPING, Restoration
 from chatoperator.kube.objects import pod as read_pod
 from chatoperator.metadata import BACKUP_ANNOTATION, RESTORE_ANNOTATION
-from chatoperator.observed import (
-    AgentReport,
-    Answer,
-    ArchiveReport,
-    BackupReport,
-    MadeBackup,
-    Observed,
-    RepositoryReport,
-    RestoreOutcome,
-    RestoreSource,
-    VolumeReport,
-)
+from chatoperator.observed import Answer, Observed, RestoreSource
 from chatoperator.probes.parsing import parse_report
 from chatoperator.reconcile.figures import figures
 from chatoperator.reconcile.scale import present_number
 from chatoperator.reconcile.state import State
 from chatoperator.reconcile.usersecrets import needed
+from chatoperator.reports import (
+    AgentReport,
+    ArchiveReport,
+    BackupReport,
+    MadeBackup,
+    RepositoryReport,
+    RestoreOutcome,
+    VolumeReport,
+)
 from postgresbackup import plan, problems
 from postgresbackup.schedule import AFTER_RESTORE
 from tests.support.chatclusters import NOW, body, cluster, desired, pod, secret

@@ -15,7 +15,7 @@ from chatoperator.desired.database import DesiredDatabase, Volume
 from chatoperator.desired.migration import SchemaMigration, ServerTemplate
 from chatoperator.desired.release import Release
 from chatoperator.desired.replication import Instance, Replication
-from chatoperator.observed import AgentReport, Answer, BackupReport, Pod, Reading
+from chatoperator.observed import Answer, Pod, Reading
 from chatoperator.parts.backup import usersecrets as backup_secrets
 from chatoperator.parts.backup.configuration import Requests
 from chatoperator.parts.backup.credentials import BackupCredentials
@@ -30,6 +30,7 @@ from chatoperator.parts.ingress.tls.serving import Serving
 from chatoperator.parts.losses import NOTHING_LOST
 from chatoperator.parts.probe.tokens import ProbeTokens
 from chatoperator.probes.prober import Target
+from chatoperator.reports import AgentReport, BackupReport
 from chatoperator.settings import Images, Settings
 
 IMAGES = Images(chatserver="chatserver:1", postgres="postgres:1", haproxy="haproxy:1", valkey="valkey:1")

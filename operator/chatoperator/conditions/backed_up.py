@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chatoperator.conditions.declared import Condition
     from chatoperator.conditions.inputs import ConditionInputs
     from chatoperator.desired.backup import DesiredBackup
-    from chatoperator.observed import BackupReport
+    from chatoperator.reports import BackupReport
 
 BACKED_UP = Reason(
     "BackedUp", ("True",), "The last backup succeeded in time, and WAL is archived: the database can be restored"

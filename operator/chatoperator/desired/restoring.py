@@ -33,7 +33,8 @@ from chatoperator.parts.backup.usersecrets import NO_BACKUPS, SECRET_MISSING, SO
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import BackupReport, MadeBackup, Observed, Pod, RestoreOutcome
+    from chatoperator.observed import Observed, Pod
+    from chatoperator.reports import BackupReport, MadeBackup, RestoreOutcome
 
 ROOM_FACTOR = 1.1
 ROOM_BYTES = 256 * 2**20

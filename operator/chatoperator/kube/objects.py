@@ -20,7 +20,8 @@ from chatoperator.metadata import (
     SAFE_TO_EVICT_VOLUMES_ANNOTATION,
     SCHEMA_ANNOTATION,
 )
-from chatoperator.observed import Pod, RestoreOutcome
+from chatoperator.observed import Pod
+from chatoperator.reports import RestoreOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,16 +10,8 @@ from dataclasses import replace
 import msgspec
 
 from chatoperator.metrics.prometheus import parse
-from chatoperator.observed import (
-    AgentReport,
-    Answer,
-    ArchiveReport,
-    BackupReport,
-    DrillReport,
-    MemberReport,
-    Reading,
-    VolumeReport,
-)
+from chatoperator.observed import Answer, Reading
+from chatoperator.reports import AgentReport, ArchiveReport, BackupReport, DrillReport, MemberReport, VolumeReport
 
 READ_METRICS = (
     "chatserver_connections",

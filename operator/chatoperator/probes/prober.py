@@ -22,7 +22,8 @@ from chatoperator.probes.parsing import COUNTS, READ_METRICS, parse_answer, pars
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
-    from chatoperator.observed import AgentReport, BackupReport, Reading
+    from chatoperator.observed import Reading
+    from chatoperator.reports import AgentReport, BackupReport
 
 SCRAPE_TIMEOUT_SECONDS = 3
 """A server that cannot answer within this gives no reading; a fifth of the tick."""

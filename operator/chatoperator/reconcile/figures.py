@@ -18,7 +18,8 @@ from chatoperator.reporting import status
 if TYPE_CHECKING:
     from chatoperator.desired import Desired
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import DrillReport, Observed
+    from chatoperator.observed import Observed
+    from chatoperator.reports import DrillReport
 
 
 NEWEST_STEP_MINUTES, LAG_STEP_SECONDS = 5, 60

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from chatoperator.kube.lanes import Key
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import AgentReport, BackupReport, Observed
+    from chatoperator.observed import Observed
     from chatoperator.probes.prober import Prober
     from chatoperator.reconcile.state import State
+    from chatoperator.reports import AgentReport, BackupReport
 
 
 GLANCE_SECONDS = 2

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.observed import (
-    BackupError,
-    BackupReport,
-    DrillReport,
-    MadeBackup,
-    RepositoryReport,
-    VerifyReport,
-)
+from chatoperator.reports import BackupError, BackupReport, DrillReport, MadeBackup, RepositoryReport, VerifyReport
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator

@@ -10,9 +10,10 @@ import pytest
 
 from chatoperator.metadata import CONFIG_HASH_ANNOTATION
 from chatoperator.metrics.prometheus import REGISTRY
-from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.observed import Answer, Reading
 from chatoperator.parts.database.logins import REQUEST_ANNOTATION, STAGE_ANNOTATION
 from chatoperator.parts.database.statefulset import REVISION_KEY
+from chatoperator.reports import AgentReport
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatoperator.metadata import DELETION_COST_ANNOTATION, KIND, SCHEMA_ANNOTATION
-from chatoperator.observed import AgentReport, Answer, Reading
+from chatoperator.observed import Answer, Reading
 from chatoperator.parts.database.statefulset import REVISION_KEY
 from chatoperator.reconcile.observe import LOST_AFTER_SECONDS
+from chatoperator.reports import AgentReport
 from tests.support.chatclusters import SETTINGS
 from tests.support.operators import SERVED
 

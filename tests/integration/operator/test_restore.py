@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatoperator.observed import BackupReport, MadeBackup, RepositoryReport
+from chatoperator.reports import BackupReport, MadeBackup, RepositoryReport
 
 if TYPE_CHECKING:
     from tests.support.operators import Operator

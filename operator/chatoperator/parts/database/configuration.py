@@ -13,7 +13,8 @@ from chatoperator.parts.database.replication import members
 if TYPE_CHECKING:
     from chatoperator.api.spec import ChatCluster
     from chatoperator.metadata import Manifest
-    from chatoperator.observed import AgentReport, Observed
+    from chatoperator.observed import Observed
+    from chatoperator.reports import AgentReport
 
 
 def revision_of(cluster: ChatCluster, volume_size: str | None, *, replicated: bool) -> str:
