@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 1.0
 """Between two looks at which pods there are."""
 
-PORTS = {"chatserver": 9090, "ingress": 8404, "postgres": 8010, "backup": 9188, "probe": 9090, "operator": 9090}
+PORTS = {
+    "chatserver": 9090,
+    "ingress": 8404,
+    "postgres": 8010,
+    "bus": 9121,
+    "backup": 9188,
+    "probe": 9090,
+    "operator": 9090,
+}
 """Where each component has its page."""
 
 NAMES = {part: component for component, part in COMPONENTS.items()}

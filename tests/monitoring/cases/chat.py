@@ -1,5 +1,8 @@
 """Cases for monitoring/rules/chat.py."""
 
+import itertools
+
+from chatoperator.reconcile.series import COMPONENTS
 from tests.support.rulecases import Case, counter, gauge, streak
 
 FAILS = {
@@ -78,7 +81,7 @@ CASES = [
             },
             labels={"component": component},
         )
-        for component, down in (("chatserver", 0), ("ingress", None), ("database", None), ("probe", None))
+        for component, down in zip(COMPONENTS, itertools.cycle((0, None)), strict=False)
     ),
     # A chat that is not upgraded yet may run a PostgreSQL without metrics.
     Case(
