@@ -84,7 +84,8 @@ GROUPS = (
                 '(chatcluster_condition{type="UpgradeAvailable", status="True"}) == 1,\n'
                 '"component", "database", "", "")\n'
                 "unless on (namespace, chatcluster, component)\n"
-                'max by (namespace, chatcluster, component) (up{component=~"backup|bus|chatserver|database|ingress|probe"}) == 1',
+                "max by (namespace, chatcluster, component) "
+                '(up{component=~"backup|bus|chatserver|database|ingress|probe"}) == 1',
                 "10m",
                 f"Prometheus reads no {{{{ $labels.component }}}} of {CHAT}",
                 "The chat has pods of this part, but Prometheus gets no metrics from any of them. No alert on this "
