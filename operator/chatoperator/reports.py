@@ -1,4 +1,4 @@
-"""What the running parts say of themselves: PostgreSQL's agents, the backup pod, a restore. Frozen data."""
+"""What the running parts report: PostgreSQL's agents, the backup pod, a restore. Frozen data."""
 
 from __future__ import annotations
 
