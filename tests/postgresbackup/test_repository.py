@@ -178,5 +178,12 @@ def test_a_backup_that_a_restore_has_left_begins_nothing() -> None:
     archive = repository.on_newest_timeline(wal(segment(2)), HISTORY, LEFT)
     found = repository.on_timeline_of(made(kept, same, left, new), archive)
     assert [one.label for one in found.backups] == ["F1", "I1", "F2"]
+    # A database that was promoted before it was backed up: nothing says where its timeline began.
+    promoted = [backup("F3", "full", at(5), segment(20, 8), segment(20, 8))]
+    archive = wal(segment(20, 8), segment(21, 8))
+    assert repository.on_timeline_of(made(*promoted), archive).backups == made(*promoted).backups
+    archive = repository.on_newest_timeline(wal(segment(2), segment(20, 8), segment(21, 8)), HISTORY, LEFT)
+    assert archive.segments == (segment(20, 8), segment(21, 8))
+    assert [one.label for one in repository.on_timeline_of(made(kept, *promoted), archive).backups] == ["F3"]
     # Without histories there is one timeline, and all of them count.
     assert repository.on_timeline_of(made(kept, same, left), wal(segment(2))).backups == made(kept, same, left).backups

@@ -75,6 +75,10 @@ def test_missing_wal_makes_another_backup_due() -> None:
     found = made(full(SUNDAY))
     assert schedule.due(at(2), Settings(), found, Seen(at(0), missing_wal=True)) == Work(INCREMENTAL, at(2))
     assert schedule.due(at(2), Settings(), found, SEEN) is None
+    # One that was just made has not ended it: another one would not either.
+    again = made(full(SUNDAY), incremental(at(2)))
+    assert schedule.due(at(2), Settings(), again, Seen(at(0), missing_wal=True)) is None
+    assert schedule.due(at(3), Settings(), again, Seen(at(0), missing_wal=True)) == Work(INCREMENTAL, at(3))
 
 
 def test_damage_makes_one_full_backup_due() -> None:

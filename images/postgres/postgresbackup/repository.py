@@ -180,7 +180,8 @@ def archive(folder: str, names: Iterable[str]) -> Archive:
     """
     found = ((match[1], name) for name in names if name.startswith(f"{folder}/") and (match := _SEGMENT.search(name)))
     files = dict(sorted(found, key=lambda one: (number(one[0]), one[0])))
-    return Archive(folder, tuple(files), files)
+    # The first history of a timeline is the one of a database that was promoted before it was backed up: it is nowhere.
+    return Archive(folder, tuple(files), files, max((_timeline(name) for name in files), default=1))
 
 
 def newest_history(folder: str, names: Iterable[str]) -> str | None:
@@ -206,8 +207,12 @@ def on_newest_timeline(wal: Archive, path: str, history: str) -> Archive:
     """
     match = _HISTORY.search(path)
     timeline = int(match[1], 16) if match else 1
-    switches = {int(number): position for number, position in _SWITCH.findall(history)}
-    left = replace(wal, timeline=timeline, switches=switches)
+    if timeline < wal.timeline:
+        # Nothing says where that of the newest files began, so that only those lead to it.
+        switches = {}
+    else:
+        switches = {int(number): position for number, position in _SWITCH.findall(history)}
+    left = replace(wal, timeline=max(timeline, wal.timeline), switches=switches)
     kept = tuple(one for one in wal.segments if _leads_on(left, one, ""))
     return replace(left, segments=kept, files={one: wal.files[one] for one in kept})
 
@@ -221,7 +226,7 @@ def on_timeline_of(found: Repository, wal: Archive) -> Repository:
 
 def _leads_on(wal: Archive, segment: str, position: str) -> bool:
     """Whether a WAL file, and a position in it, was written before its timeline was left."""
-    timeline = int(segment[:8], 16)
+    timeline = _timeline(segment)
     if timeline == wal.timeline:
         return True
     switch = wal.switches.get(timeline)
@@ -230,6 +235,10 @@ def _leads_on(wal: Archive, segment: str, position: str) -> bool:
     if position:
         return offset(position) <= offset(switch)
     return number(segment) <= number(epoch.segment(timeline, switch))
+
+
+def _timeline(segment: str) -> int:
+    return int(segment[:8], 16)
 
 
 def offset(position: str) -> int:

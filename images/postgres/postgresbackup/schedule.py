@@ -26,6 +26,9 @@ VERIFY, DRILL = "verify", "drill"
 OVERDUE_SECONDS = 2 * 3600.0
 """A backup that should have begun so long ago and is not there is overdue: one of a large database takes an hour."""
 
+MISSING_WAL_PAUSE = dt.timedelta(minutes=10)
+"""Between two backups because WAL is missing: a cause that one does not remove must not make them without end."""
+
 AFTER_RESTORE = "restored-"
 """Beginning of the operator's own request after a restore in place, which a full backup answers."""
 
@@ -215,7 +218,7 @@ def _all_due(now: dt.datetime, desired: Settings, found: Repository, seen: Seen)
         yield Work(FULL, seen.damaged_at, request)
     if request.startswith(AFTER_RESTORE):
         yield Work(FULL, now, request)
-    if request or seen.missing_wal:
+    if request or (seen.missing_wal and now - newest.stopped >= MISSING_WAL_PAUSE):
         yield Work(INCREMENTAL, now, request)
     if (scheduled := last(desired.incremental, now)) is not None and scheduled > newest.started:
         yield Work(INCREMENTAL, scheduled)
