@@ -62,6 +62,7 @@ class Agent:
         self._worker: Thread | None = None
         self._look_again = True
         self._is_prepared = False
+        self._unprepared: Failure | None = None
         self._commit_of: str | None = None
         self._read_at: dt.datetime | None = None
         self._interrupted: Begun | None = None
@@ -194,9 +195,13 @@ class Agent:
             # The repository can be read all the same.
             if self.state.last_failure is None or self.state.last_failure.problem != error.problem:
                 log("warning", "repository not prepared yet", code=error.problem.code, error=error.problem.text)
-            self._note(last_failure=Failure(now, error.problem))
+            self._unprepared = Failure(now, error.problem)
+            self._note(last_failure=self._unprepared)
             return
         self._is_prepared = True
+        if self._unprepared is not None and self.state.last_failure is self._unprepared:
+            # No backup may be due that would show that the database can be reached.
+            self._note(last_failure=None)
 
     def _create_stanza(self) -> None:
         try:
