@@ -7,6 +7,8 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.cluster import Cluster, until
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
@@ -85,6 +87,7 @@ async def _restore(cluster: Cluster, target: dt.datetime) -> float:
     return await until(ready, "the restored chat answers", RESTORED_SECONDS)
 
 
+@pytest.mark.soak
 async def test_a_chat_returns_to_a_second_of_its_own_past(cluster: Cluster, tmp_path: Path) -> None:
     """`DROP TABLE messages` in the running chat; the plugin restores it in place, undoes that, and does it again."""
     admin, page = Admin(cluster, tmp_path), OPERATIONS / "backup.md"

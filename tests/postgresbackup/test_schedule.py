@@ -76,9 +76,9 @@ def test_missing_wal_makes_another_backup_due() -> None:
     assert schedule.due(at(2), Settings(), found, Seen(at(0), missing_wal=True)) == Work(INCREMENTAL, at(2))
     assert schedule.due(at(2), Settings(), found, SEEN) is None
     # One that was just made has not ended it: another one would not either.
-    again = made(full(SUNDAY), incremental(at(2)))
-    assert schedule.due(at(2), Settings(), again, Seen(at(0), missing_wal=True)) is None
-    assert schedule.due(at(3), Settings(), again, Seen(at(0), missing_wal=True)) == Work(INCREMENTAL, at(3))
+    seen = Seen(at(0), missing_wal=True, mended_at=at(2))
+    assert schedule.due(at(2), Settings(), found, seen) is None
+    assert schedule.due(at(3), Settings(), found, seen) == Work(INCREMENTAL, at(3))
 
 
 def test_damage_makes_one_full_backup_due() -> None:

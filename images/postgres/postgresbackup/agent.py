@@ -65,6 +65,7 @@ class Agent:
         self._unprepared: Failure | None = None
         self._commit_of: str | None = None
         self._read_at: dt.datetime | None = None
+        self._mended_at: dt.datetime | None = None
         self._interrupted: Begun | None = None
         self._is_stopping = False
         self._noting = Lock()
@@ -95,13 +96,15 @@ class Agent:
         if self.state.problem is not None or self.state.settings_error is not None:
             return
         if work is not None and self._is_prepared and schedule.may_try(now, self._failures):
-            self._begin(work)
+            self._begin(work, now)
         elif drill is not None:
             # Also between two tries of a backup that fails: then it is needed most.
-            self._begin(drill)
+            self._begin(drill, now)
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: Work, now: dt.datetime) -> None:
         self._note(phase=work.kind)
+        if work.kind not in {schedule.VERIFY, schedule.DRILL}:
+            self._mended_at = now
         target = self._do_drill if work.kind == schedule.DRILL else self._do
         self._worker = Thread(target=target, args=(work,), name=work.kind, daemon=True)
         self._worker.start()
@@ -134,7 +137,7 @@ class Agent:
         missing = self.state.found.newest is not None and self.state.window.oldest is None
         verified = self.state.last_verify
         damaged_at = verified.at if verified is not None and not verified.ok else None
-        seen = Seen(self._started, missing_wal=missing, read_at=self._read_at, damaged_at=damaged_at)
+        seen = Seen(self._started, missing, self._mended_at, self._read_at, damaged_at)
         return schedule.due(now, self._settings, self.state.found, seen)
 
     def _due_drill(self, now: dt.datetime) -> Work | None:

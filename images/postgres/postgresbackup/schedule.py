@@ -168,12 +168,14 @@ class Seen:
         started: When this repository host began to look: what was scheduled before, while there was nothing to back up,
             is not made up for.
         missing_wal: Whether WAL is missing since the newest backup, so that only another one can be restored from.
+        mended_at: When a backup began last.
         read_at: When everything was read last, whole or not; None if it was not since the start.
         damaged_at: When a verification found damage; None if the last one found none.
     """
 
     started: dt.datetime
     missing_wal: bool = False
+    mended_at: dt.datetime | None = None
     read_at: dt.datetime | None = None
     damaged_at: dt.datetime | None = None
 
@@ -218,7 +220,7 @@ def _all_due(now: dt.datetime, desired: Settings, found: Repository, seen: Seen)
         yield Work(FULL, seen.damaged_at, request)
     if request.startswith(AFTER_RESTORE):
         yield Work(FULL, now, request)
-    if request or (seen.missing_wal and now - newest.stopped >= MISSING_WAL_PAUSE):
+    if request or (seen.missing_wal and (seen.mended_at is None or now >= seen.mended_at + MISSING_WAL_PAUSE)):
         yield Work(INCREMENTAL, now, request)
     if (scheduled := last(desired.incremental, now)) is not None and scheduled > newest.started:
         yield Work(INCREMENTAL, scheduled)
