@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 PROGRAM = """\
 #!/bin/bash
 case "$1 ${{2:-}}" in
-  "patch "* | "delete "* | "scale "* | "taint "* | "cordon "*) exec {kubectl} "$@" --dry-run=server ;;
+  "annotate "* | "patch "* | "delete "* | "scale "* | "taint "* | "cordon "*) exec {kubectl} "$@" --dry-run=server ;;
   "exec "* | "chatcluster drain" | "chatcluster support-bundle") printf 'not run: kubectl %s\\n' "$*" ;;
   "get "* | "describe "* | "logs "*) exec {kubectl} "$@" ;;
   *) printf 'neither read nor tried: kubectl %s\\n' "$*" >&2; exit 2 ;;

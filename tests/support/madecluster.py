@@ -57,6 +57,7 @@ async def cluster(made: Cluster) -> Cluster:
     """The cluster with `demo` as the example makes it, Ready; each test starts from there."""
     if await made.get("chatcluster", "demo") is None:
         await made.kubectl("apply", "-f", str(EXAMPLE))
+    before = await _generation(made)
     _, example = yaml.load_all(EXAMPLE.read_text(), yaml.CSafeLoader)
     await made.patch(example["spec"])
     # What an earlier test patched in, and the example never had; null brings the default.
@@ -69,6 +70,9 @@ async def cluster(made: Cluster) -> Cluster:
             "networkPolicies": {"enabled": None, "metricsFrom": peers},
         }
     )
+    if await _generation(made) != before:
+        # Ready says that of the generation before, while its pods are replaced.
+        await made.settled()
     await made.ready()
     await until(lambda: _scaled(made), "the default two servers run", 120)
     await made.ready()
@@ -88,6 +92,11 @@ async def bus(made: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[st
     finally:
         await made.patch({"bus": None})
         await made.settled(CHANGED_SECONDS)
+
+
+async def _generation(made: Cluster) -> int:
+    chat = await made.get("chatcluster", "demo")
+    return int(chat["metadata"]["generation"])
 
 
 async def _control_plane_address(made: Cluster) -> str:
