@@ -125,12 +125,12 @@ bench: | $(UV) ## our chat beside its peers and what the machine can do at all, 
 bench-regress: | $(UV) ## what the hot path costs, counted and not timed, beside what was accepted (ACCEPT=1 accepts it)
 	@$(RUN) python -m bench.regress $(if $(ACCEPT),--accept)
 
-# Three lanes side by side, since some of them mostly wait; the longest begin first, and the next begins where one has
+# Two lanes side by side, since some of them mostly wait; the longest begin first, and the next begins where one has
 # ended. All go on after a failure, so that one run shows them all. The lane of the real chat, whose waits end when its
 # programs get the CPU, comes before the others; that of what clusters leave begins early enough not to wait alone at the end.
 test: | $(UV) ## everything CI runs; at the end, what each lane cost and found
 	@rm -rf .local/lanes; mkdir -p .local/lanes; cp /proc/stat .local/lanes/begun; code=0; \
-	{ $(MAKE) tools && $(MAKE) -k -j3 all-lanes; } || code=$$?; \
+	{ $(MAKE) tools && $(MAKE) -k -j2 all-lanes; } || code=$$?; \
 	$(RUN) python -m tests.support.lanes $$SECONDS || code=$$?; exit $$code
 
 yielding-%:

@@ -194,13 +194,16 @@ async def test_what_is_brought_to_connections_after_lost_hints_is_read_in_parts(
 async def test_a_list_of_blocks_has_a_last_place(server: Server) -> None:
     ada = (await sign_in(server.database, "Ada")).user.user_id
     bob = (await sign_in(server.database, "Bob")).user.user_id
-    await server.database.execute(
-        "WITH made AS (INSERT INTO users (phone_number) SELECT '+1666' || lpad(n::text, 7, '0') "
-        "FROM generate_series(1, $2::int) AS n RETURNING user_id) "
-        "INSERT INTO blocks (blocker_id, blocked_id) SELECT $1, user_id FROM made",
-        ada,
-        blocks.BLOCKS_MAX,
-    )
+    # A statement has a few seconds.
+    for first in range(1, blocks.BLOCKS_MAX + 1, 500):
+        await server.database.execute(
+            "WITH made AS (INSERT INTO users (phone_number) SELECT '+1666' || lpad(n::text, 7, '0') "
+            "FROM generate_series($2::int, $3::int) AS n RETURNING user_id) "
+            "INSERT INTO blocks (blocker_id, blocked_id) SELECT $1, user_id FROM made",
+            ada,
+            first,
+            min(first + 499, blocks.BLOCKS_MAX),
+        )
     blocked = await blocks.list_blocked(server.database, ada)
     with pytest.raises(ValidationFailed):
         await blocks.set_block(server.database, ada, bob, blocked=True)

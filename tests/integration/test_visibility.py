@@ -397,7 +397,9 @@ async def test_receipts_stop_at_a_block_and_go_on_after_it(two: tuple[ServerProc
         # The reader's other devices are told.
         await b.of_type("receipt", chat_id=chat_id, read_seq=second)
         await settle({"a": a})
-        assert not [frame for frame in a.frames if frame["type"] == "receipt"]
+        # That of the first message may come late.
+        receipts = [frame for frame in a.frames if frame["type"] == "receipt"]
+        assert not [one for one in receipts if max(one.get("read_seq") or 0, one.get("delivered_seq") or 0) > first]
         assert await statuses(chat_id) == ["read", "sent"]
         assert await marks(ana, chat_id) == (None, None, 0)
         assert await marks(ben, chat_id) == (second, second, 0)
@@ -453,8 +455,8 @@ async def test_a_block_ends_a_subscription_until_it_is_taken_back(
             (cast.viewers["ana"], cast.user) if who == "the watcher" else (cast.user, cast.viewers["ana"])
         )
         await cast.call(blocker, f"PUT /api/blocks/{blocked.user_id}")
-        gone = await a.of_type("presence", user_id=cast.user.user_id)
-        assert (gone["online"], gone["last_seen"]) == (False, None)
+        gone = await a.of_type("presence", user_id=cast.user.user_id, online=False)
+        assert gone["last_seen"] is None
         await nothing()
         # Asking anew does not help.
         await a.send(type="subscribe", user_ids=[cast.user.user_id])
@@ -475,8 +477,8 @@ async def test_a_removal_ends_a_subscription_until_they_share_a_chat_again(
             await cast.call(ben, f"DELETE /api/groups/{cast.group}/members/{ana.user_id}")
         else:
             await cast.call(ben, f"DELETE /api/groups/{cast.group}/members/{ben.user_id}")
-        gone = await a.of_type("presence", user_id=ben.user_id)
-        assert (gone["online"], gone["last_seen"]) == (False, None)
+        gone = await a.of_type("presence", user_id=ben.user_id, online=False)
+        assert gone["last_seen"] is None
         await nothing()
         if who == "the watcher":
             await cast.call(ben, f"POST /api/groups/{cast.group}/members/{ana.user_id}")
