@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from kubectl_chatcluster.errors import NoBackups, NotBackedUp
-from kubectl_chatcluster.names import BACKUP_ANNOTATION, RESOURCE
+from kubectl_chatcluster import requests
+from kubectl_chatcluster.errors import NotBackedUp
+from kubectl_chatcluster.names import BACKUP_ANNOTATION
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
     from kubectl_chatcluster.kubectl import Kubectl
     from kubectl_chatcluster.picture import Object
-
-POLL_SECONDS = 2
-"""Between two looks at the status."""
 
 
 def back_up(
@@ -41,34 +39,24 @@ def back_up(
         NotBackedUp: It failed, or had not ended when the time was over.
         KubectlError: A right is missing, or the cluster does not answer.
     """
-    metadata = body["metadata"]
-    if not ((body.get("spec") or {}).get("database") or {}).get("backup"):
-        raise NoBackups(
-            f"ChatCluster {metadata['name']} has no repository for backups; set spec.database.backup.repository"
-        )
-    value = request(now)
-    annotation = f"{BACKUP_ANNOTATION}={value}"
-    kubectl.run("annotate", RESOURCE, metadata["name"], "-n", metadata["namespace"], "--overwrite", annotation)
+    name = body["metadata"]["name"]
+    requests.backup_spec(body)
+    value = requests.named(now)
+    requests.annotate(kubectl, body, BACKUP_ANNOTATION, value)
     say("requested a backup of the database")
     if timeout_seconds is None:
         return
     end = time.monotonic() + timeout_seconds
     while time.monotonic() < end:
-        live = kubectl.get(RESOURCE, metadata["name"], metadata["namespace"])
-        made = _status(live)
+        made = requests.database_status(requests.live(kubectl, body), "backup")
         if made.get("answeredRequest") == value:
             _report(made, say)
             return
-        time.sleep(POLL_SECONDS)
+        time.sleep(requests.POLL_SECONDS)
     raise NotBackedUp(
-        f"the backup has not ended after {timeout_seconds:.0f} s. `kubectl chatcluster status {metadata['name']}` says "
-        f"what prevents it, and `kubectl chatcluster logs {metadata['name']} --component backup` how far it is"
+        f"the backup has not ended after {timeout_seconds:.0f} s. `kubectl chatcluster status {name}` says "
+        f"what prevents it, and `kubectl chatcluster logs {name} --component backup` how far it is"
     )
-
-
-def request(now: dt.datetime) -> str:
-    """Value of the annotation: 2026-11-30T12.00.00Z."""
-    return f"{now:%Y-%m-%dT%H.%M.%SZ}"
 
 
 def _report(made: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -80,8 +68,3 @@ def _report(made: dict[str, Any], say: Callable[[str], None]) -> None:
     if made.get("lastError"):
         raise NotBackedUp(f"the backup failed: {made['lastError']}")
     say(f"the backup ({made.get('lastBackupType', 'type unknown')}) ended at {made.get('lastBackupAt', 'unknown')}")
-
-
-def _status(body: Object) -> dict[str, Any]:
-    database: dict[str, Any] = (body.get("status") or {}).get("database") or {}
-    return dict(database.get("backup") or {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from kubectl_chatcluster.backup import POLL_SECONDS, request
+from kubectl_chatcluster import requests
 from kubectl_chatcluster.errors import NoDrills, NotDrilled
-from kubectl_chatcluster.names import DRILL_ANNOTATION, RESOURCE
+from kubectl_chatcluster.names import DRILL_ANNOTATION
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -39,24 +39,23 @@ def drill(
         NotDrilled: It failed, or had not ended when the time was over.
         KubectlError: A right is missing, or the cluster does not answer.
     """
-    metadata = body["metadata"]
+    name = body["metadata"]["name"]
     _check(body)
-    value = request(now)
-    annotation = f"{DRILL_ANNOTATION}={value}"
-    kubectl.run("annotate", RESOURCE, metadata["name"], "-n", metadata["namespace"], "--overwrite", annotation)
+    value = requests.named(now)
+    requests.annotate(kubectl, body, DRILL_ANNOTATION, value)
     say("requested a restore drill")
     if timeout_seconds is None:
         return
     end = time.monotonic() + timeout_seconds
     while time.monotonic() < end:
-        made = _status(kubectl.get(RESOURCE, metadata["name"], metadata["namespace"]))
+        made = requests.database_status(requests.live(kubectl, body), "backup")
         if made.get("answeredDrill") == value:
             _report(made, say)
             return
-        time.sleep(POLL_SECONDS)
+        time.sleep(requests.POLL_SECONDS)
     raise NotDrilled(
-        f"the drill has not ended after {timeout_seconds:.0f} s. `kubectl chatcluster status {metadata['name']}` says "
-        f"what prevents it, and `kubectl chatcluster logs {metadata['name']} --component backup` how far it is"
+        f"the drill has not ended after {timeout_seconds:.0f} s. `kubectl chatcluster status {name}` says "
+        f"what prevents it, and `kubectl chatcluster logs {name} --component backup` how far it is"
     )
 
 
@@ -87,8 +86,3 @@ def _report(made: dict[str, Any], say: Callable[[str], None]) -> None:
     newest = made.get("lastDrillNewestMessageAt")
     latest = f", the newest of {newest}" if newest else ""
     say(f"the drill restored {found}{latest}, and found no damage; it took {made.get('lastDrillSeconds', '?')} s")
-
-
-def _status(body: Object) -> dict[str, Any]:
-    database: dict[str, Any] = (body.get("status") or {}).get("database") or {}
-    return dict(database.get("backup") or {})

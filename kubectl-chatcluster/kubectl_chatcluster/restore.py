@@ -7,17 +7,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from kubectl_chatcluster.errors import NoBackups, NotConfirmed, NothingToUndo, NotRestored
-from kubectl_chatcluster.names import RESOURCE, RESTORE_ANNOTATION
+from kubectl_chatcluster import requests
+from kubectl_chatcluster.errors import NotConfirmed, NothingToUndo, NotRestored
+from kubectl_chatcluster.names import RESTORE_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubectl_chatcluster.kubectl import Kubectl
     from kubectl_chatcluster.picture import Object
-
-POLL_SECONDS = 2
-"""Between two looks at the status."""
 
 LATEST = "latest"
 
@@ -61,23 +59,16 @@ def restore(
         NotRestored: It was refused, it failed, or it had not ended when the time was over.
         KubectlError: A right is missing, or the cluster does not answer.
     """
-    metadata, name = body["metadata"], body["metadata"]["name"]
-    if not ((body.get("spec") or {}).get("database") or {}).get("backup"):
-        raise NoBackups(f"ChatCluster {name} has no repository for backups; set spec.database.backup.repository")
-    made = {"id": request(now), **({"targetTime": target} if target is not None else {"undo": undone(body)})}
+    name = body["metadata"]["name"]
+    requests.backup_spec(body)
+    made = {"id": requests.named(now), **({"targetTime": target} if target is not None else {"undo": undone(body)})}
     for line in consequences(body, target, made["id"], now):
         say(line)
     if not confirmed and prompt(f"Type the name of the chat ({name}) to continue: ").strip() != name:
         raise NotConfirmed("that is not the name of the chat; nothing was changed")
-    text = json.dumps(made, separators=(",", ":"))
-    kubectl.run("annotate", RESOURCE, name, "-n", metadata["namespace"], "--overwrite", f"{RESTORE_ANNOTATION}={text}")
+    requests.annotate(kubectl, body, RESTORE_ANNOTATION, json.dumps(made, separators=(",", ":")))
     say("requested the restore")
     _wait(kubectl, body, made["id"], timeout_seconds, say)
-
-
-def request(now: dt.datetime) -> str:
-    """Id of a request: 2026-11-30T12.00.00Z."""
-    return f"{now:%Y-%m-%dT%H.%M.%SZ}"
 
 
 def undone(body: Object) -> str:
@@ -86,7 +77,7 @@ def undone(body: Object) -> str:
     Raises:
         NothingToUndo: There is none.
     """
-    held = _status(body)
+    held = requests.database_status(body, "restore")
     if not held.get("id"):
         raise NothingToUndo(f"no restore in place has been made in ChatCluster {body['metadata']['name']}")
     return str(held["id"])
@@ -94,10 +85,10 @@ def undone(body: Object) -> str:
 
 def consequences(body: Object, target: str | None, name: str, now: dt.datetime) -> list[str]:
     """What a restore does, for whoever has to confirm it."""
-    backup = ((body.get("status") or {}).get("database") or {}).get("backup") or {}
+    backup = requests.database_status(body, "backup")
     kept = f"The present data is kept on the database's volume as pgdata.before-{name}, until you delete it."
     if target is None:
-        held = _status(body)
+        held = requests.database_status(body, "restore")
         since = (
             f" What users have sent since {held['endedAt']} is no longer in the chat." if held.get("endedAt") else ""
         )
@@ -136,10 +127,10 @@ def spoken(length: dt.timedelta) -> str:
 
 
 def _wait(kubectl: Kubectl, body: Object, name: str, timeout_seconds: float, say: Callable[[str], None]) -> None:
-    metadata, phase = body["metadata"], ""
+    phase = ""
     end = time.monotonic() + timeout_seconds
     while time.monotonic() < end:
-        held = _status(kubectl.get(RESOURCE, metadata["name"], metadata["namespace"]))
+        held = requests.database_status(requests.live(kubectl, body), "restore")
         refused = held.get("refused") or {}
         if refused.get("id") == name:
             raise NotRestored(f"the restore was refused, and nothing was changed: {refused.get('message')}")
@@ -155,10 +146,10 @@ def _wait(kubectl: Kubectl, body: Object, name: str, timeout_seconds: float, say
         if held.get("id") == name and phase == "Completed":
             say(_ended(held))
             return
-        time.sleep(POLL_SECONDS)
+        time.sleep(requests.POLL_SECONDS)
     raise NotRestored(
         f"the restore has not ended after {timeout_seconds:.0f} s; it continues. `kubectl chatcluster status "
-        f"{metadata['name']}` says how far it is"
+        f"{body['metadata']['name']}` says how far it is"
     )
 
 
@@ -166,8 +157,3 @@ def _ended(held: dict[str, Any]) -> str:
     to = f", to the transaction of {held['restoredTo']}" if held.get("restoredTo") else ""
     kept = f"; the data of before is in {held['keptData']} on the volume" if held.get("keptData") else ""
     return f"restored{to}{kept}"
-
-
-def _status(body: Object) -> dict[str, Any]:
-    database: dict[str, Any] = (body.get("status") or {}).get("database") or {}
-    return dict(database.get("restore") or {})

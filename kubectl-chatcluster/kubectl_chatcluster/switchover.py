@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from kubectl_chatcluster import requests
 from kubectl_chatcluster.errors import NotSwitched, SingleDatabase
-from kubectl_chatcluster.names import RESOURCE, SWITCHOVER_ANNOTATION
+from kubectl_chatcluster.names import SWITCHOVER_ANNOTATION
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -43,20 +44,18 @@ def switch(
         NotSwitched: The same instance still led when the time was over.
         KubectlError: A right is missing, or the cluster does not answer.
     """
-    metadata, before = body["metadata"], leader(body)
-    value = request(now, instance)
-    annotation = f"{SWITCHOVER_ANNOTATION}={value}"
-    kubectl.run("annotate", RESOURCE, metadata["name"], "-n", metadata["namespace"], "--overwrite", annotation)
+    name, before = body["metadata"]["name"], leader(body)
+    requests.annotate(kubectl, body, SWITCHOVER_ANNOTATION, request(now, instance))
     say(f"requested a switchover of the database; {before} leads")
     end = time.monotonic() + timeout_seconds
     while time.monotonic() < end:
-        found = leader(kubectl.get(RESOURCE, metadata["name"], metadata["namespace"]))
+        found = leader(requests.live(kubectl, body))
         if found not in (None, before):
             say(f"{found} leads")
             return
         time.sleep(POLL_SECONDS)
     raise NotSwitched(
-        f"{before} still leads after {timeout_seconds:.0f} s. `kubectl chatcluster status {metadata['name']}` shows "
+        f"{before} still leads after {timeout_seconds:.0f} s. `kubectl chatcluster status {name}` shows "
         "which instances are ready: an instance that is not cannot become the leader"
     )
 
@@ -78,5 +77,5 @@ def leader(body: Object) -> str | None:
 
 def request(now: dt.datetime, instance: int | None) -> str:
     """Value of the annotation: 2026-11-30T12.00.00Z, and with an instance 2026-11-30T12.00.00Z/2."""
-    at = f"{now:%Y-%m-%dT%H.%M.%SZ}"
+    at = requests.named(now)
     return at if instance is None else f"{at}/{instance}"

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from chatoperator.metadata import BACKUP_ANNOTATION
-from kubectl_chatcluster import backup, names
+from kubectl_chatcluster import backup, names, requests
 from kubectl_chatcluster.errors import NoBackups, NotBackedUp
 from tests.kubectl_chatcluster.objects import Answers
 
@@ -40,7 +40,7 @@ def test_it_requests_one_and_does_not_wait_unless_it_is_to() -> None:
 
 
 def test_it_ends_with_the_backup_that_it_requested(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup, "POLL_SECONDS", 0)
+    monkeypatch.setattr(requests, "POLL_SECONDS", 0)
     done = chat(answeredRequest=VALUE, lastBackupType="incremental", lastBackupAt="2026-11-30T12:01:00Z")
     _, said = backed_up(chat(answeredRequest="earlier", lastError="of the earlier one"), chat(), done)
     assert said[-1] == "the backup (incremental) ended at 2026-11-30T12:01:00Z"
@@ -52,7 +52,7 @@ def test_a_backup_that_failed_is_an_error_with_its_words() -> None:
 
 
 def test_who_waits_in_vain_learns_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup, "POLL_SECONDS", 0)
+    monkeypatch.setattr(requests, "POLL_SECONDS", 0)
     with pytest.raises(NotBackedUp, match="--component backup"):
         backed_up(chat())
 

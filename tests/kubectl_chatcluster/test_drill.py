@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from chatoperator.metadata import DRILL_ANNOTATION
-from kubectl_chatcluster import drill, names
+from kubectl_chatcluster import drill, names, requests
 from kubectl_chatcluster.errors import NoDrills, NotDrilled
 from tests.kubectl_chatcluster.objects import Answers
 
@@ -47,7 +47,7 @@ def test_it_requests_one_and_does_not_wait_unless_it_is_to() -> None:
 
 
 def test_it_ends_with_the_drill_that_it_requested(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drill, "POLL_SECONDS", 0)
+    monkeypatch.setattr(requests, "POLL_SECONDS", 0)
     good: dict[str, Any] = {
         "lastDrillMessages": 500,
         "lastDrillNewestMessageAt": "2026-11-30T11:59:00Z",
@@ -65,7 +65,7 @@ def test_a_drill_that_failed_is_an_error_with_its_words() -> None:
 
 
 def test_who_waits_in_vain_learns_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drill, "POLL_SECONDS", 0)
+    monkeypatch.setattr(requests, "POLL_SECONDS", 0)
     with pytest.raises(NotDrilled, match="--component backup"):
         drilled(chat())
 

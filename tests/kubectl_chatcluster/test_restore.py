@@ -11,7 +11,7 @@ import pytest
 from chatoperator.desired import restoration
 from chatoperator.metadata import RESTORE_ANNOTATION
 from kubectl_chatcluster import __main__ as program
-from kubectl_chatcluster import names, restore
+from kubectl_chatcluster import names, requests, restore
 from kubectl_chatcluster.errors import NoBackups, NotConfirmed, NothingToUndo, NotRestored
 from tests.kubectl_chatcluster.objects import Answers
 
@@ -50,7 +50,7 @@ def restored(
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "POLL_SECONDS", 0)
+    monkeypatch.setattr(requests, "POLL_SECONDS", 0)
 
 
 def test_names_and_phases_are_the_operators() -> None:
