@@ -3,9 +3,10 @@
 import pytest
 
 from tests.support.alerts import watched
+from tests.support.chatinstances import instances
 from tests.support.madecluster import UP_SECONDS, bus, cluster, made, nodes
 
-__all__ = ["bus", "cluster", "made", "nodes", "watched"]
+__all__ = ["bus", "cluster", "instances", "made", "nodes", "watched"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from chatoperator.metadata import backup_claim_name
 from tests.support.alerts import only_pages, quiet
 from tests.support.background import background
-from tests.support.chatinstances import ChatInstances
 from tests.support.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.support.chatinstances import ChatInstances
     from tests.support.cluster import Cluster
     from tests.support.monitored import Monitored
     from tests.support.nodes import Nodes
@@ -50,15 +49,6 @@ UNINDEXED = (
     "UPDATE pg_index SET indisready = true WHERE indexrelid = 'drilled_n'::regclass",
 )
 """A row that is not in an index, with right checksums everywhere."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def instances(cluster: Cluster) -> AsyncIterator[ChatInstances]:
-    """The database's, of which there is one at first and in the end."""
-    made = ChatInstances(cluster)
-    await made.start_over()
-    yield made
-    await made.start_over()
 
 
 async def test_lost_instances_are_told(
@@ -166,35 +156,19 @@ async def _write_wal(cluster: Cluster) -> None:
 @contextlib.asynccontextmanager
 async def _repository(cluster: Cluster, nodes: Nodes) -> AsyncIterator[str]:
     """Back `demo` up into a small volume on the first node, each minute; gives its folder there."""
-    folder = f"/mnt/{REPOSITORY}"
-    options = f"size={REPOSITORY_MEBIBYTES}m,mode=1777"
-    await nodes.run(nodes.first, "mkdir", "-p", folder)
-    await nodes.run(nodes.first, "mount", "-t", "tmpfs", "-o", options, REPOSITORY, folder)
-    try:
-        await cluster.apply(json.dumps(_volume(nodes.first, folder)))
+    claim = backup_claim_name("demo")
+    async with nodes.small_file_system(REPOSITORY, REPOSITORY_MEBIBYTES) as folder:
+        made = nodes.volume(REPOSITORY, folder, f"{REPOSITORY_MEBIBYTES}Mi", ("chat", claim))
+        await cluster.apply(json.dumps(made))
         backup = {
             "repository": {"volume": {"size": f"{REPOSITORY_MEBIBYTES}Mi", "storageClassName": ""}},
             "schedule": {"incremental": EACH_MINUTE},
         }
-        await cluster.patch({"database": {"backup": backup}})
-        yield folder
-    finally:
-        await cluster.patch({"database": {"backup": None}})
-        await cluster.settled()
-        await cluster.kubectl("delete", "pvc", backup_claim_name("demo"), "-n", "chat", "--ignore-not-found")
-        await cluster.kubectl("delete", "pv", REPOSITORY, "--ignore-not-found")
-        await nodes.run(nodes.first, "umount", folder)
-
-
-def _volume(node: str, folder: str) -> dict[str, Any]:
-    here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
-    spec = {
-        "capacity": {"storage": f"{REPOSITORY_MEBIBYTES}Mi"},
-        "accessModes": ["ReadWriteOnce"],
-        "persistentVolumeReclaimPolicy": "Retain",
-        "storageClassName": "",
-        "local": {"path": folder},
-        "claimRef": {"namespace": "chat", "name": backup_claim_name("demo")},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
-    }
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": REPOSITORY}, "spec": spec}
+        try:
+            await cluster.patch({"database": {"backup": backup}})
+            yield folder
+        finally:
+            await cluster.patch({"database": {"backup": None}})
+            await cluster.settled()
+            await cluster.kubectl("delete", "pvc", claim, "-n", "chat", "--ignore-not-found")
+            await cluster.kubectl("delete", "pv", REPOSITORY, "--ignore-not-found")

@@ -12,16 +12,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
 
 from chatoperator.metadata import DATABASE_INSTANCE_LABEL, claim_name
-from tests.support.chatinstances import ChatInstances
 from tests.support.findings import tell
 from tests.support.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.support.chatinstances import ChatInstances
     from tests.support.cluster import Cluster
     from tests.support.nodes import Nodes
 
@@ -36,15 +35,6 @@ WITHOUT_SECONDS = 30
 
 SWITCHOVERS, SWITCHOVER_SECONDS = 30, 20
 """Ten minutes of them."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def instances(cluster: Cluster) -> AsyncIterator[ChatInstances]:
-    """The database's, of which there is one at first and in the end."""
-    made = ChatInstances(cluster)
-    await made.start_over()
-    yield made
-    await made.start_over()
 
 
 @contextlib.asynccontextmanager

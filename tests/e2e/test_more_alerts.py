@@ -225,42 +225,24 @@ async def _without_operator(cluster: Cluster) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _small_chat(cluster: Cluster, nodes: Nodes) -> AsyncIterator[str]:
     """A chat whose volume is a small file system of its own on the first node; gives the file system's folder there."""
-    folder = f"/mnt/{SMALL}"
-    options = f"size={SMALL_MEBIBYTES}m,mode=1777"
-    await nodes.run(nodes.first, "mkdir", "-p", folder)
-    await nodes.run(nodes.first, "mount", "-t", "tmpfs", "-o", options, SMALL, folder)
-    try:
-        readers = (await cluster.get("chatcluster", "demo"))["spec"]["networkPolicies"]["metricsFrom"]
-        items = _small_manifests(nodes.first, folder, readers)
-        await cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-        await cluster.kubectl(
-            *("wait", f"chatcluster/{SMALL}", "-n", SMALL, "--for=condition=Ready", f"--timeout={READY_SECONDS}s"),
-            timeout_seconds=READY_SECONDS + 10,
-        )
-        yield folder
-    finally:
-        await cluster.kubectl("delete", "namespace", SMALL, "--ignore-not-found", timeout_seconds=READY_SECONDS)
-        await cluster.kubectl("delete", "pv", SMALL, "--ignore-not-found")
-        await nodes.run(nodes.first, "umount", folder)
+    async with nodes.small_file_system(SMALL, SMALL_MEBIBYTES) as folder:
+        volume = nodes.volume(SMALL, folder, "1Gi", (SMALL, f"{SMALL}-postgres-data"))
+        try:
+            readers = (await cluster.get("chatcluster", "demo"))["spec"]["networkPolicies"]["metricsFrom"]
+            items = _small_manifests(volume, readers)
+            await cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+            await cluster.kubectl(
+                *("wait", f"chatcluster/{SMALL}", "-n", SMALL, "--for=condition=Ready", f"--timeout={READY_SECONDS}s"),
+                timeout_seconds=READY_SECONDS + 10,
+            )
+            yield folder
+        finally:
+            await cluster.kubectl("delete", "namespace", SMALL, "--ignore-not-found", timeout_seconds=READY_SECONDS)
+            await cluster.kubectl("delete", "pv", SMALL, "--ignore-not-found")
 
 
-def _small_manifests(node: str, folder: str, readers: object) -> list[dict[str, object]]:
+def _small_manifests(volume: dict[str, Any], readers: object) -> list[dict[str, Any]]:
     api = {"apiVersion": "chatcluster.io/v1alpha1", "kind": "ChatCluster"}
-    volume = {
-        "capacity": {"storage": "1Gi"},
-        "accessModes": ["ReadWriteOnce"],
-        "persistentVolumeReclaimPolicy": "Retain",
-        "storageClassName": "",
-        "local": {"path": folder},
-        "claimRef": {"namespace": SMALL, "name": f"{SMALL}-postgres-data"},
-        "nodeAffinity": {
-            "required": {
-                "nodeSelectorTerms": [
-                    {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
-                ]
-            }
-        },
-    }
     spec = {
         "deletionPolicy": "Delete",
         "ingress": {"hostnames": ["small.example.com"], "replicas": 1},
@@ -271,7 +253,7 @@ def _small_manifests(node: str, folder: str, readers: object) -> list[dict[str, 
     }
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SMALL}},
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": SMALL}, "spec": volume},
+        volume,
         {**api, "metadata": {"name": SMALL, "namespace": SMALL}, "spec": spec},
     ]
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pytest_asyncio
+
 from chatoperator.metadata import DATABASE_INSTANCE_LABEL, INSTANCES_MAX, ROLE_LABEL, claim_name
 from tests.support.cluster import is_ready, until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.support.cluster import Cluster
 
 COPIED_SECONDS = 300
@@ -102,3 +106,12 @@ class ChatInstances:
         await self.become(1)
         claims = [claim_name("demo", number) for number in range(2, INSTANCES_MAX + 1)]
         await self.cluster.kubectl("delete", "pvc", *claims, "-n", "chat", "--ignore-not-found")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def instances(cluster: Cluster) -> AsyncIterator[ChatInstances]:
+    """The database's, of which there is one at first and in the end."""
+    made = ChatInstances(cluster)
+    await made.start_over()
+    yield made
+    await made.start_over()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,6 +14,7 @@ from localcluster.paths import ClusterPaths
 from tests.support.cluster import PROXY_PORT, until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.cluster import Cluster
@@ -104,6 +106,32 @@ class Nodes:
                 await self._docker(
                     "exec", "--interactive", node, *_IMAGES, "import", "-", stdin=image, seconds=LOAD_SECONDS
                 )
+
+    @contextlib.asynccontextmanager
+    async def small_file_system(self, name: str, mebibytes: int) -> AsyncIterator[str]:
+        """A file system in memory on the first node, until the block ends; gives its folder there."""
+        folder = f"/mnt/{name}"
+        await self.run(self.first, "mkdir", "-p", folder)
+        await self.run(self.first, "mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=1777", name, folder)
+        try:
+            yield folder
+        finally:
+            await self.run(self.first, "umount", folder)
+
+    def volume(self, name: str, folder: str, size: str, claim: tuple[str, str]) -> dict[str, Any]:
+        """The manifest of a volume that is a folder of the first node, for the claim of a namespace and a name."""
+        here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [self.first]}]}
+        namespace, claimed = claim
+        spec = {
+            "capacity": {"storage": size},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "",
+            "local": {"path": folder},
+            "claimRef": {"namespace": namespace, "name": claimed},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
+        }
+        return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
 
     async def forget(self, image: str) -> None:
         """Remove an image from all nodes."""
