@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postgresagent import epoch, volume
+from postgresagent import volume
 from postgresbackup import drilled, plan, problems, repository
 from postgresbackup.drilled import Begun, Content
 from postgresbackup.pgbackrest import PgBackRest, PgBackRestError
 from postgresbackup.problems import Code, Problem
+from postgresbackup.recovery import TIMELINE, begin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,8 +106,6 @@ COUNTS = """SELECT json_build_object(
     'restored_to', pg_last_xact_replay_timestamp())
     FROM (SELECT count(*) AS messages, max(created_at) AS newest
           FROM public.messages WHERE kind = 'message') AS found"""
-
-TIMELINE = "SELECT to_json(left(pg_walfile_name(pg_current_wal_lsn()), 8))"
 
 
 class DrillFailed(Exception):
@@ -271,12 +270,10 @@ class Drill:
 
     def _ended(self) -> str:
         """Return the position at which WAL ended."""
-        name = self._query(TIMELINE, "postgres")
-        history = self._data / "pg_wal" / f"{name}.history"
-        found = epoch.switch(history.read_text(encoding="utf-8")) if history.exists() else None
-        if found is None:
+        position = begin_of(self._data, self._query(TIMELINE, "postgres"))
+        if position is None:
             raise DrillFailed(Code.NOT_RECOVERED, "PostgreSQL is on no timeline of its own after the recovery")
-        return found.position
+        return position
 
     def _content(self) -> Content:
         if DATABASE not in self._query(DATABASES, "postgres"):

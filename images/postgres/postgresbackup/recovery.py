@@ -38,6 +38,21 @@ LAST_COMMIT = """SELECT to_json(to_char(pg_last_xact_replay_timestamp() AT TIME 
     'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))"""
 
 
+TIMELINE = "SELECT to_json(left(pg_walfile_name(pg_current_wal_lsn()), 8))"
+
+
+def begin_of(data: Path, timeline: str) -> str | None:
+    """Return the position at which a timeline began, as its history in a data folder says; None if there is none.
+
+    Args:
+        data: The data folder.
+        timeline: As names of WAL files begin.
+    """
+    history = data / "pg_wal" / f"{timeline}.history"
+    found = epoch.switch(history.read_text(encoding="utf-8")) if history.exists() else None
+    return None if found is None else found.position
+
+
 class Recovery:
     """A server that only this container can reach, and which replays WAL before it is promoted.
 
@@ -115,12 +130,11 @@ class Recovery:
         Raises:
             ServerError: It does not answer, or was not promoted.
         """
-        name = self.server.query("SELECT to_json(left(pg_walfile_name(pg_current_wal_lsn()), 8))")
-        history = self._data / "pg_wal" / f"{name}.history"
-        found = epoch.switch(history.read_text(encoding="utf-8")) if history.exists() else None
-        if found is None:
+        name = self.server.query(TIMELINE)
+        position = begin_of(self._data, name)
+        if position is None:
             raise ServerError("PostgreSQL is on no timeline of its own after the recovery")
-        return int(name, 16), found.position
+        return int(name, 16), position
 
     def last_commit(self) -> str | None:
         """Return the time of the last commit that it has replayed: 2026-11-30T10:14:59.123456Z; None if none was.
