@@ -104,6 +104,8 @@ def test_without_reruns_a_failure_is_one(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout
     [lane] = read(tmp_path / FOLDER)
     assert (lane.passed, lane.failed, lane.rerun) == (0, 1, 0)
+    [failure] = lane.failures
+    assert failure.startswith("test_small.py::test_second_time[0]: AssertionError: assert not 'the first time'")
 
 
 def test_the_table_has_the_slowest_lane_first(tmp_path: Path) -> None:

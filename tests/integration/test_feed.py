@@ -199,7 +199,7 @@ async def test_cursor_reads_only_what_is_new_by_the_primary_key(server: Server) 
     page = await feed.read_feed(server.database, bob.user.user_id)
     cursor = decode_since(page.next_since)
     assert not isinstance(cursor, int)
-    await server.database.execute(
+    await server.fill(
         "INSERT INTO messages (chat_id, seq, sender_id, created_at) "
         "SELECT 1000 + n % 500, n / 500 + 1, 1, now() FROM generate_series(1, 20000) AS n"
     )

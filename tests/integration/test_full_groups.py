@@ -30,7 +30,7 @@ async def assert_full(change: Awaitable[object], path: str) -> None:
 
 async def test_a_group_is_full_with_so_many_members_and_no_more(server: Server) -> None:
     ada = (await sign_in(server.database, "Ada")).user.user_id
-    user_ids = [record[0] for record in await server.database.fetch(PEOPLE, GROUP_MEMBERS_MAX)]
+    user_ids = [record[0] for record in await server.fill(PEOPLE, GROUP_MEMBERS_MAX)]
     numbers = [f"+1666{n:07}" for n in range(1, GROUP_MEMBERS_MAX + 1)]
     # The one who makes it is a member too.
     await assert_full(groups.create_group(server.database, ada, "Too many", numbers), "members")

@@ -328,7 +328,7 @@ async def test_what_waits_is_bounded_in_bytes_and_room_comes_back(server: Server
     chat_id = (await server.send(ada.user.user_id, "open", to="Bob")).chat_id
     writer = MessageWriter(server.database, queue_bytes=100_000)
     writer.start()
-    crowded = Server(server.database, writer, server.receipts)
+    crowded = msgspec.structs.replace(server, writer=writer)
 
     async def send_together(text: str, count: int) -> int:
         sends = (crowded.send(ada.user.user_id, text, chat_id=chat_id) for _ in range(count))

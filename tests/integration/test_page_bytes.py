@@ -32,7 +32,7 @@ async def fill(server: Server, large: str = LARGE) -> tuple[int, int]:
     ada = await sign_in(server.database, "Ada")
     await sign_in(server.database, "Bob")
     sent = await server.send(ada.user.user_id, large, to="Bob")
-    await server.database.execute(
+    await server.fill(
         "INSERT INTO messages (chat_id, seq, kind, target_seq, sender_id, message_text, created_at) "
         "SELECT $1, n, CASE WHEN n % 2 = 0 THEN 'edit' ELSE 'message' END, CASE WHEN n % 2 = 0 THEN 1 END, $2, "
         "CASE WHEN n % 2 = 1 THEN $3 END, now() FROM generate_series(2, $4::bigint) AS n",
@@ -123,7 +123,7 @@ async def test_polls_that_are_answered_together_read_no_more_than_a_page(server:
     questions = [FeedQuery(since, limit, events=True) for limit in (1, 1000)]
     sent = await server.send(ada.user.user_id, "first", to="Eve")
     assert set(await feed.read_feeds(server.database, ada.user.user_id, questions)) == set(questions)
-    await server.database.execute(
+    await server.fill(
         "INSERT INTO messages (chat_id, seq, sender_id, message_text, created_at) "
         "SELECT $1, n, $2, $3, now() FROM generate_series(2, $4::bigint) AS n",
         sent.chat_id,
@@ -139,7 +139,7 @@ async def test_a_list_of_chats_with_large_last_messages_comes_by_the_page(server
     ada = (await sign_in(server.database, "Ada")).user.user_id
     await sign_in(server.database, "Bob")
     await server.send(ada, LARGE, to="Bob")
-    await server.database.execute(
+    await server.fill(
         "WITH made AS (INSERT INTO chats (chat_id, kind, last_seq, last_at) "
         "SELECT 1000000 + n, 'group', 1, now() - make_interval(secs => n) FROM generate_series(1, $3::int) AS n "
         "RETURNING chat_id), said AS (INSERT INTO messages (chat_id, seq, sender_id, message_text, created_at) "
@@ -194,16 +194,13 @@ async def test_what_is_brought_to_connections_after_lost_hints_is_read_in_parts(
 async def test_a_list_of_blocks_has_a_last_place(server: Server) -> None:
     ada = (await sign_in(server.database, "Ada")).user.user_id
     bob = (await sign_in(server.database, "Bob")).user.user_id
-    # A statement has a few seconds.
-    for first in range(1, blocks.BLOCKS_MAX + 1, 500):
-        await server.database.execute(
-            "WITH made AS (INSERT INTO users (phone_number) SELECT '+1666' || lpad(n::text, 7, '0') "
-            "FROM generate_series($2::int, $3::int) AS n RETURNING user_id) "
-            "INSERT INTO blocks (blocker_id, blocked_id) SELECT $1, user_id FROM made",
-            ada,
-            first,
-            min(first + 499, blocks.BLOCKS_MAX),
-        )
+    await server.fill(
+        "WITH made AS (INSERT INTO users (phone_number) SELECT '+1666' || lpad(n::text, 7, '0') "
+        "FROM generate_series(1, $2::int) AS n RETURNING user_id) "
+        "INSERT INTO blocks (blocker_id, blocked_id) SELECT $1, user_id FROM made",
+        ada,
+        blocks.BLOCKS_MAX,
+    )
     blocked = await blocks.list_blocked(server.database, ada)
     with pytest.raises(ValidationFailed):
         await blocks.set_block(server.database, ada, bob, blocked=True)

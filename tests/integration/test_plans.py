@@ -82,15 +82,15 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
 
         for _ in range(8):
             await everything()
-        await database.execute(
+        await server.fill(
             "INSERT INTO messages (chat_id, seq, sender_id, created_at) "
             "SELECT 1000 + n % 500, n / 500 + 1, 1, now() FROM generate_series(1, 20000) AS n"
         )
-        await database.execute(
+        await server.fill(
             "INSERT INTO users (phone_number) "
             "SELECT '+1666' || lpad(n::text, 7, '0') FROM generate_series(1, 2000) AS n"
         )
-        await database.execute(
+        await server.fill(
             "INSERT INTO chats (chat_id, kind, last_seq) SELECT 1000 + n, 'group', 40 FROM generate_series(0, 499) AS n"
         )
         await database.execute(

@@ -25,7 +25,7 @@ async def test_ids_rise_with_sign_ups_and_fit_into_javascript(server: Server) ->
 
 async def test_users_who_are_made_at_the_same_moment_have_different_ids(server: Server) -> None:
     # More than the 4,096 of one millisecond, and faster than anybody signs up.
-    await server.database.execute(
+    await server.fill(
         "INSERT INTO users (phone_number) SELECT '+1666' || lpad(n::text, 7, '0') FROM generate_series(1, 20000) AS n"
     )
     (row,) = await server.database.fetch("SELECT count(*), count(DISTINCT user_id % 4096) FROM users")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MOST_RERUNS = 3
 """Tests of a run that may pass only the second time; with more of them it is no accident, and the run fails."""
 
+FAILURE_CHARS = 300
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the Makefile name its lanes."""
@@ -108,4 +110,12 @@ class LaneReport:
             failed=count("failed", "error"),
             skipped=count("skipped"),
             rerun=len(self._rerun),
+            failures=tuple(_line(report) for category in ("failed", "error") for report in stats.get(category, ())),
         )
+
+
+def _line(report: Any) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = (crash.message if crash is not None else report.longreprtext).strip()
+    first, _, _ = message.partition("\n")
+    return f"{report.nodeid}: {first[:FAILURE_CHARS]}"

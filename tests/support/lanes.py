@@ -39,6 +39,7 @@ class Lane(msgspec.Struct, frozen=True):
         failed: with those whose fixtures failed.
         skipped: each for a committed reason.
         rerun: failed once, and were run again.
+        failures: `node id: what it raised`, a line each.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Lane(msgspec.Struct, frozen=True):
     failed: int
     skipped: int
     rerun: int
+    failures: tuple[str, ...] = ()
 
 
 def cpu_seconds() -> float:
@@ -135,6 +137,10 @@ def main(arguments: Sequence[str]) -> None:
         path = findings_file(FOLDER, lane.name)
         if findings := read_findings(path):
             print(f"findings of {lane.name}: {path} ({len(findings)}; {lane.rerun} of tests that were run again)")  # noqa: T201
+    # Last, since the end of a long output is what everybody reads.
+    for lane in lanes:
+        for failure in lane.failures:
+            print(f"failed in {lane.name}: {failure}")  # noqa: T201
 
 
 if __name__ == "__main__":

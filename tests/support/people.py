@@ -17,10 +17,12 @@ from chatserver.messaging.receipts import Receipts
 from chatserver.messaging.send_times import Arrival
 from chatserver.messaging.writer import MessageWriter
 from chatserver.model import Principal, SendMessage, SentMessage, SignIn
-from chatserver.storage.database import Database
+from chatserver.storage.database import Database, single_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    import asyncpg
 
 _numbers = itertools.count(1)
 
@@ -61,6 +63,15 @@ class Server(msgspec.Struct, frozen=True):
     database: Database
     writer: MessageWriter
     receipts: Receipts
+    read_dsn: Callable[[], str]
+
+    async def fill(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run a statement that makes many rows, for as long as it takes: a call of the pool has a few seconds."""
+        async with single_connection(self.read_dsn, "filling") as connection:
+            rows = await connection.fetch(query, *arguments)
+            # The statistics of a connection that ends arrive later.
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            return rows
 
     async def send(
         self,
@@ -84,7 +95,7 @@ async def running_server(
     writer = MessageWriter(database)
     writer.start()
     try:
-        yield Server(database, writer, Receipts(database))
+        yield Server(database, writer, Receipts(database), read_dsn)
     finally:
         await writer.close(timeout_seconds=2)
         await database.close(timeout_seconds=2)
