@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from chatoperator.parts.backup import access
 from chatserver.storage.migrate import migrate
 from tests.support import s3
 from tests.support.background import background
@@ -390,6 +391,30 @@ async def test_a_missing_wal_file_is_reported_and_ends_the_window(story: World, 
     await holds(
         lambda: (chat.status()["oldest_restorable"] or "") > third["newest_archived"], "the window is whole", chat
     )
+
+
+@pytest.mark.soak
+async def test_wal_that_was_discarded_is_missed_before_anybody_writes_again(story: World) -> None:
+    chat = story.first
+    before = await archived(chat)
+    chat.write_settings(suspended=True)
+    chat.configure(archive_command=access.DISCARD_COMMAND)
+    chat.psql("SELECT pg_reload_conf()")
+    await holds(lambda: chat.psql("SHOW archive_command") == access.DISCARD_COMMAND, "WAL is discarded", chat)
+    chat.psql("CREATE TABLE lost (n int)")
+    lost = chat.psql("SELECT pg_walfile_name(pg_switch_wal() - 1)")
+    await holds(lambda: chat.psql("SELECT last_archived_wal FROM pg_stat_archiver") >= lost, "it is gone", chat)
+    # The repository host starts while WAL is archived again, and nothing is written.
+    chat.containers[-1].stop()
+    chat.configure()
+    chat.psql("SELECT pg_reload_conf()")
+    await holds(lambda: chat.psql("SHOW archive_command") == access.ARCHIVE_COMMAND, "WAL is archived", chat)
+    chat.write_settings()
+    chat.start_host()
+    await has_backups(chat, len(before["backups"]) + 1)
+    status = chat.status()
+    assert lost in status["gaps"], status
+    assert status["oldest_restorable"] > before["newest_archived"], "what lies before the hole cannot be restored"
 
 
 @pytest.mark.soak

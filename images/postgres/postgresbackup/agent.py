@@ -17,6 +17,7 @@ from postgresbackup.drill import DrillFailed
 from postgresbackup.drilled import Begun, Drilled
 from postgresbackup.logs import log
 from postgresbackup.pgbackrest import READ_SECONDS, PgBackRestError
+from postgresbackup.preparation import Preparation
 from postgresbackup.problems import Code, Problem
 from postgresbackup.schedule import Drills, DrillSeen, Failures, InvalidSettings, Seen, Settings
 from postgresbackup.status import IDLE, Failure, State, Verified
@@ -61,7 +62,7 @@ class Agent:
         self._failures = Failures()
         self._worker: Thread | None = None
         self._look_again = True
-        self._is_prepared = False
+        self._preparation = Preparation(looking)
         self._unprepared: Failure | None = None
         self._commit_of: str | None = None
         self._read_at: dt.datetime | None = None
@@ -81,7 +82,7 @@ class Agent:
         """
         self._read_settings()
         looked_at = self.state.looked_at
-        seconds = LOOK_SECONDS if self._is_prepared else UNPREPARED_LOOK_SECONDS
+        seconds = LOOK_SECONDS if self._preparation.is_done else UNPREPARED_LOOK_SECONDS
         if self._look_again or looked_at is None or now >= looked_at + dt.timedelta(seconds=seconds):
             self._look_again = False
             self._look(now)
@@ -95,7 +96,7 @@ class Agent:
         self._note(drill_overdue_since=schedule.drill_overdue_since(now, drill))
         if self.state.problem is not None or self.state.settings_error is not None:
             return
-        if work is not None and self._is_prepared and schedule.may_try(now, self._failures):
+        if work is not None and self._preparation.is_done and schedule.may_try(now, self._failures):
             self._begin(work, now)
         elif drill is not None:
             # Also between two tries of a backup that fails: then it is needed most.
@@ -130,6 +131,8 @@ class Agent:
             return
         if self._settings.request != self.state.request:
             self._failures = Failures()
+        if self._settings.suspended:
+            self._preparation.archiving_ended()
         has_drills = self._settings.drills is not None and self._drill.is_possible
         self._note(settings_error=None, request=self._settings.request, has_drills=has_drills)
 
@@ -151,6 +154,8 @@ class Agent:
         try:
             self._prepare(now)
             found = self._looking.repository()
+            if found.newest is not None and not self._settings.suspended:
+                self._preparation.check(now)
             archive = self._looking.archive(found.archive_folder or "")
             window = repository.window(repository.on_timeline_of(found, archive), archive)
             if window.newest_wal != self._commit_of:
@@ -183,37 +188,20 @@ class Agent:
         return problem
 
     def _prepare(self, now: dt.datetime) -> None:
-        """Prepare the repository for the database, once; it changes nothing where that has been done.
+        """Prepare the repository, and report why the database does not let it: it can be read all the same.
 
         Raises:
             PgBackRestError: The repository does not let it.
         """
-        if self._is_prepared:
-            return
-        try:
-            self._create_stanza()
-        except PgBackRestError as error:
-            if error.problem.code in problems.REPOSITORY:
-                raise
-            # The repository can be read all the same.
-            if self.state.last_failure is None or self.state.last_failure.problem != error.problem:
-                log("warning", "repository not prepared yet", code=error.problem.code, error=error.problem.text)
-            self._unprepared = Failure(now, error.problem)
+        problem = self._preparation.prepare()
+        if problem is not None:
+            if self.state.last_failure is None or self.state.last_failure.problem != problem:
+                log("warning", "repository not prepared yet", code=problem.code, error=problem.text)
+            self._unprepared = Failure(now, problem)
             self._note(last_failure=self._unprepared)
-            return
-        self._is_prepared = True
-        if self._unprepared is not None and self.state.last_failure is self._unprepared:
+        elif self._unprepared is not None and self.state.last_failure is self._unprepared:
             # No backup may be due that would show that the database can be reached.
             self._note(last_failure=None)
-
-    def _create_stanza(self) -> None:
-        try:
-            self._looking.run("stanza-create", seconds=READ_SECONDS)
-        except PgBackRestError as error:
-            if error.problem.code is not Code.OTHER_DATABASE:
-                raise
-            log("warning", "the database is another one than before", error=error.problem.text)
-            self._looking.run("stanza-upgrade", seconds=READ_SECONDS)
 
     def _do(self, work: Work) -> None:
         log("info", f"{work.kind} begins", request=work.request)
@@ -238,6 +226,8 @@ class Agent:
         if self.state.last_drill is not None:
             annotations.append(_annotation(self.state.last_drill))
         self._working.run("backup", f"--type={work.kind}", *annotations)
+        # It ends after its WAL has been archived.
+        self._preparation.archiving_seen()
         self._failures = Failures()
         self._note(last_failure=None)
         log("info", "backup done", type=work.kind)
@@ -246,7 +236,7 @@ class Agent:
         now = _now()
         log("error", f"{work.kind} failed", code=problem.code, error=problem.text)
         if problem.code is Code.OTHER_DATABASE:
-            self._is_prepared = False
+            self._preparation.is_done = False
         self._failures = Failures(self._failures.count + 1, now)
         if not verify:
             self._note(last_failure=Failure(now, problem))
