@@ -88,6 +88,46 @@ async def _restore(cluster: Cluster, target: dt.datetime) -> float:
 
 
 @pytest.mark.soak
+async def test_a_drill_restores_the_newest_backup_and_counts_every_message(cluster: Cluster, tmp_path: Path) -> None:
+    admin, page = Admin(cluster, tmp_path), OPERATIONS / "backup.md"
+    (block,) = commands(page, "Make backups")
+    await admin.types(block)
+    await _set_drill(admin, {"size": "1Gi"})
+    try:
+        await cluster.says("RestoreTested", "RestoreTested", RESTORED_SECONDS)
+        async with Ledger(cluster.url, tls=cluster.insecure, pairs=1) as ledger:
+            await ledger.all_acknowledged(TALK_SECONDS)
+            account = await ledger.finish()
+        assert account.clean, account
+        count = int(await cluster.psql(COUNT))
+        await _all_archived(cluster)
+        (block,) = commands(page, "Restore drills")
+        said = await admin.types(block)
+        (block,) = commands(page, "What there is")
+        status = json.loads(await admin.types(block))
+        assert status["lastDrillMessages"] == count, (said, status)
+        assert "lastDrillError" not in status
+        pods = await admin.types("kubectl get pods,pvc -n chat -l app.kubernetes.io/component=backup")
+    finally:
+        await _set_drill(admin, None)
+    tell(f"a drill restored {count} messages in {status['lastDrillSeconds']} s, in:\n{pods}")
+
+
+async def _set_drill(admin: Admin, drill: dict[str, str] | None) -> None:
+    spec = json.dumps({"spec": {"database": {"backup": {"drill": drill}}}})
+    await admin.types(f"kubectl patch cc demo -n chat --type=merge -p '{spec}'")
+
+
+async def _all_archived(cluster: Cluster) -> None:
+    last = (await cluster.psql("SELECT pg_walfile_name(pg_switch_wal() - 1)")).strip()
+
+    async def is_archived() -> bool:
+        return (await cluster.psql("SELECT last_archived_wal FROM pg_stat_archiver")).strip() >= last
+
+    await until(is_archived, f"{last} is archived", RESTORED_SECONDS)
+
+
+@pytest.mark.soak
 async def test_a_chat_returns_to_a_second_of_its_own_past(cluster: Cluster, tmp_path: Path) -> None:
     """`DROP TABLE messages` in the running chat; the plugin restores it in place, undoes that, and does it again."""
     admin, page = Admin(cluster, tmp_path), OPERATIONS / "backup.md"
