@@ -14,8 +14,10 @@ from tests.support.findings import Finding
 from tests.support.lanes import (
     FOLDER,
     FOLDERS,
+    MOST_FILES,
     Lane,
     cpu_seconds,
+    dearest,
     findings_file,
     machine_seconds,
     read,
@@ -78,6 +80,7 @@ def test_three_reruns_pass_and_leave_the_first_failures(tmp_path: Path, processe
     assert lane.seconds > 0
     # Of several processes too; the one that reports still has to end then. The file has tenths of a second.
     assert 3 * TEST_CPU_SECONDS - 0.05 <= lane.cpu_seconds <= used + 0.05
+    assert 3 * TEST_CPU_SECONDS - 0.05 <= lane.files["test_small.py"] <= lane.cpu_seconds
     findings = read_findings(findings_file(tmp_path / FOLDER, "small"))
     first = [finding for finding in findings if finding.rerun]
     assert sorted(finding.test for finding in first) == [f"test_small.py::test_second_time[{n}]" for n in range(3)]
@@ -116,6 +119,14 @@ def test_the_table_has_the_slowest_lane_first(tmp_path: Path) -> None:
         "e2e-chat  3.13.0      931   1396    3516       0        2          1",
         "unit      3.13.0       61     92    3516       0        2          1",
     ]
+
+
+def test_files_are_listed_by_what_they_cost() -> None:
+    one = Lane("one", "3.13.0", 1, 1, 1, 0, 0, 0, files={"tests/a.py": 3.4, "tests/b.py": 120.0})
+    other = Lane("other", "3.13.0", 1, 1, 1, 0, 0, 0, files={f"tests/c{n}.py": 5.0 for n in range(20)})
+    lines = dearest([one, other])
+    assert lines[0] == "120 s tests/b.py (one)"
+    assert len(lines) == MOST_FILES
 
 
 def test_what_the_whole_machine_took_is_told_from_what_was_idle() -> None:

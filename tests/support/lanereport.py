@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +14,7 @@ from tests.support import lanes
 from tests.support.findings import Finding, take_over, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 MOST_RERUNS = 3
 """Tests of a run that may pass only the second time; with more of them it is no accident, and the run fails."""
@@ -32,15 +33,32 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Sharing() if shares else LaneReport(config))
 
 
-class Sharing:
+class Costs:
+    """What each file's tests took of the CPU in this process, with the processes that it waited for meanwhile."""
+
+    def __init__(self) -> None:
+        self.files: defaultdict[str, float] = defaultdict(float)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Add a test's part, with its fixtures'."""
+        begun = lanes.cpu_seconds()
+        try:
+            return (yield)
+        finally:
+            self.files[item.location[0]] += lanes.cpu_seconds() - begun
+
+
+class Sharing(Costs):
     """In one of several processes: hands what it found to the one that reports."""
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Hand it over."""
-        session.config.workeroutput["findings"] = msgspec.to_builtins(told())  # type: ignore[attr-defined]
+        output: dict[str, Any] = session.config.workeroutput  # type: ignore[attr-defined]
+        output |= {"findings": msgspec.to_builtins(told()), "files": dict(self.files)}
 
 
-class LaneReport:
+class LaneReport(Costs):
     """In the process that reports.
 
     Args:
@@ -48,6 +66,7 @@ class LaneReport:
     """
 
     def __init__(self, config: pytest.Config) -> None:
+        super().__init__()
         self._lane: str | None = config.getoption("lane")
         self._folder = config.rootpath / lanes.FOLDER
         self._started = time.monotonic()
@@ -81,7 +100,10 @@ class LaneReport:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over what a process of several found out."""
-        for finding in getattr(node, "workeroutput", {}).get("findings", ()):
+        output = getattr(node, "workeroutput", {})
+        for path, cost in output.get("files", {}).items():
+            self.files[path] += cost
+        for finding in output.get("findings", ()):
             take_over(msgspec.convert(finding, Finding))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -110,6 +132,7 @@ class LaneReport:
             failed=count("failed", "error"),
             skipped=count("skipped"),
             rerun=len(self._rerun),
+            files={path: round(cost, 1) for path, cost in self.files.items()},
             failures=tuple(_line(report) for category in ("failed", "error") for report in stats.get(category, ())),
         )
 

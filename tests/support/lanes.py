@@ -21,6 +21,9 @@ FOLDER = Path(".local/lanes")
 FOLDERS = {"integration": ("tests/integration", "tests/soak"), "e2e": ("tests/e2e", "tests/localcluster")}
 """Where the lanes look for tests with a mark; `INTEGRATION` and `E2E` in the Makefile."""
 
+MOST_FILES = 12
+"""Files that are listed with what they cost."""
+
 BEGUN = FOLDER / "begun"
 """A copy of `/proc/stat`, which `make test` makes when it begins."""
 
@@ -40,6 +43,7 @@ class Lane(msgspec.Struct, frozen=True):
         skipped: each for a committed reason.
         rerun: failed once, and were run again.
         failures: `node id: what it raised`, a line each.
+        files: seconds of CPU by the path of a file, of its tests and of the processes that they waited for.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Lane(msgspec.Struct, frozen=True):
     skipped: int
     rerun: int
     failures: tuple[str, ...] = ()
+    files: dict[str, float] = {}
 
 
 def cpu_seconds() -> float:
@@ -124,6 +129,12 @@ def table(lanes: Sequence[Lane]) -> str:
     )
 
 
+def dearest(lanes: Sequence[Lane]) -> list[str]:
+    """Return a line for each of the files whose tests took the most CPU: `123 s tests/test_a.py (unit)`."""
+    files = sorted(((cost, path, lane.name) for lane in lanes for path, cost in lane.files.items()), reverse=True)
+    return [f"{cost:.0f} s {path} ({name})" for cost, path, name in files[:MOST_FILES]]
+
+
 def main(arguments: Sequence[str]) -> None:
     """Print the table of the lanes that ran, the seconds of all together if they are given, and where findings are."""
     lanes = read(FOLDER)
@@ -133,6 +144,7 @@ def main(arguments: Sequence[str]) -> None:
     if BEGUN.exists():
         busy, idle = machine_seconds(BEGUN.read_text(), Path("/proc/stat").read_text())
         print(f"CPU of the whole machine meanwhile: {busy:.0f} s taken, {idle:.0f} s idle")  # noqa: T201
+    print("the most CPU:", *dearest(lanes), sep="\n  ")  # noqa: T201
     for lane in lanes:
         path = findings_file(FOLDER, lane.name)
         if findings := read_findings(path):
