@@ -134,6 +134,7 @@ async def test_a_chat_goes_back_to_a_second_and_forward_again(chat: Chat) -> Non
     await archived(chat)
     assert chat.status()["last_archived_wal"].startswith("00000002")
     assert not chat.status()["gaps"]
+    await holds(lambda: chat.status()["oldest_restorable"] < target, "what was before the restore counts", chat)
     chat.psql("INSERT INTO ledger VALUES (4)")
     await restored(chat, "second")
     assert numbers(chat) == "1,3,4", "WAL of the last moments is archived when PostgreSQL stops"

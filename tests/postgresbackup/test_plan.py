@@ -102,3 +102,22 @@ def test_a_restore_in_place_needs_room_beside_what_is_there() -> None:
     with pytest.raises(CannotRestore, match=r"database\.storage\.size") as raised:
         plan.check_room(newest, free_bytes=1499, reserve_bytes=500)
     assert raised.value.code == plan.NO_ROOM
+
+
+def test_what_a_server_without_an_archive_has_written_is_left_to_the_next_one() -> None:
+    old, ended, going_on, recycled = (
+        f"{timeline}00000000000000{number}"
+        for timeline, number in (("00000001", "0C"), ("00000002", "0C"), ("00000002", "0D"), ("00000002", "0E"))
+    )
+    names = [
+        recycled,
+        old,
+        ended,
+        going_on,
+        "00000001.history",
+        "00000002.history",
+        "archive_status",
+        f"{ended}.partial",
+    ]
+    assert wal.unarchived(names, going_on) == ["00000002.history", ended]
+    assert wal.unarchived(names, old) == ["00000001.history"]

@@ -135,6 +135,7 @@ def _put_back(places: Places, undone: str, environment: Mapping[str, str]) -> No
         recovery.own()
     finally:
         recovery.stop()
+    recovery.hand_over()
     log("info", "undone", folder=kept.name, timeline=timeline, position=position)
     replaced = places.kept.name if places.data.exists() else ""
     written(kept, Record(places.request, UNDO, None, now(), kept=replaced))

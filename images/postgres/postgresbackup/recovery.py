@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from postgresagent import epoch, roles
 from postgresagent.server import Server, ServerError
+from postgresbackup import wal
+from postgresbackup.wal import TIMELINE_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
 SECRET = Path("/etc/chatcluster/database")
 
 SOCKETS = Path("/tmp/sockets")  # noqa: S108 - a volume of this pod alone
-
-TIMELINE_DIGITS = 8
-"""At the beginning of the name of a WAL file."""
 
 START_SECONDS = 1.0
 """Between looks at a server that replays."""
@@ -164,6 +163,20 @@ class Recovery:
         )  # fmt: skip
         if done.returncode != 0:
             raise ServerError(done.stderr.strip())
+
+    def hand_over(self) -> None:
+        """Leave to the server that uses the folder next what this one has not archived, after `stop`.
+
+        Without the history of its timeline, no backup of before would count any more.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        folder = self._data / "pg_wal"
+        last = wal.checkpoint_file(self._data)
+        if last is not None:
+            for name in wal.unarchived([path.name for path in folder.iterdir()], last):
+                (folder / "archive_status" / f"{name}.ready").touch()
 
     def stop(self) -> None:
         """End it, with everything on the volume."""

@@ -134,6 +134,7 @@ def _replay(decided: Plan, recovery: Recovery) -> str | None:
         recovery.own()
     finally:
         recovery.stop()
+    recovery.hand_over()
     log("info", "restored", backup=decided.backup.label, timeline=timeline, position=ended)
     return last_commit
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from postgresbackup import repository
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from postgresbackup.pgbackrest import PgBackRest
     from postgresbackup.repository import Archive
 
@@ -21,6 +23,9 @@ LOOK_BACK_SEGMENTS = 4
 
 SECONDS = 60.0
 """Longest run of pg_waldump."""
+
+TIMELINE_DIGITS = 8
+"""At the beginning of the name of a WAL file."""
 
 _STOPPED = re.compile(r"^Database cluster state: +shut down$", re.MULTILINE)
 _CHECKPOINT = re.compile(r"^Latest checkpoint's REDO WAL file: +([0-9A-F]{24})$", re.MULTILINE)
@@ -64,14 +69,38 @@ def is_archived_to_its_end(data: Path, wal: Archive) -> bool:
     Raises:
         OSError: pg_controldata cannot be run.
     """
+    file = checkpoint_file(data)
+    if file is None or wal.newest is None:
+        return False
+    return repository.number(wal.newest) >= repository.number(file) - 1
+
+
+def checkpoint_file(data: Path) -> str | None:
+    """Return the WAL file with the last checkpoint of a PostgreSQL that was stopped; None if it was not.
+
+    Raises:
+        OSError: pg_controldata cannot be run.
+    """
     done = subprocess.run(
         ["pg_controldata", str(data)],
         env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     file = _CHECKPOINT.search(done.stdout)
-    if file is None or not _STOPPED.search(done.stdout) or wal.newest is None:
-        return False
-    return repository.number(wal.newest) >= repository.number(file[1]) - 1
+    return file[1] if file is not None and _STOPPED.search(done.stdout) else None
+
+
+def unarchived(names: Collection[str], last: str) -> list[str]:
+    """Return the files of a timeline that nothing has archived, of those that a server has written without an archive.
+
+    They are its history, and WAL files before the last one, which the next server continues.
+
+    Args:
+        names: What is in its folder of WAL.
+        last: The file with its last checkpoint.
+    """
+    timeline = last[:TIMELINE_DIGITS]
+    ended = [name for name in names if re.fullmatch(rf"{timeline}[0-9A-F]{{16}}", name) and name < last]
+    return [*(name for name in names if name == f"{timeline}.history"), *sorted(ended)]
 
 
 def _records(path: Path) -> str:
