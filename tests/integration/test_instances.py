@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,6 +18,7 @@ from chatserver.storage.migrate import migrate
 from tests.support.apiserver import running
 from tests.support.background import background
 from tests.support.cluster import until
+from tests.support.debian import library
 from tests.support.findings import tell
 from tests.support.network import private_network
 from tests.support.postgresimage import Pod, unpacked
@@ -34,7 +37,6 @@ from tests.support.quorum import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
 EPOCH = "SELECT chat_epoch()"
 
@@ -47,6 +49,11 @@ SEGMENTS = 14
 LOOP_TURNS = 10
 """Of the event loop: more than an answer that has arrived needs to its reader."""
 
+FAKETIME = ("usr/lib/*/faketime/libfaketime.so.1", "libfaketime")
+
+MOVED_SECONDS = 2400
+"""Less than a clock is moved. The API server's certificate is valid since an hour before the test."""
+
 OUTAGE_SECONDS = 25
 """Longer than the validity of the leader's lock."""
 
@@ -54,10 +61,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instances]:
+def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Instances]:
     """A database of three instances, with a table for a ledger."""
     # First: the private network leads to no mirror.
     unpacked()
+    if any(test.get_closest_marker("soak") for test in request.session.items):
+        library(*FAKETIME)
     folder = tmp_path_factory.mktemp("instances")
     with private_network(), running() as api, instances(api, folder) as made:
         asyncio.run(_begin(made))
@@ -272,6 +281,48 @@ async def test_writes_go_on_while_a_replica_comes_back(three: Instances, ends: C
     assert await ledger.lost() == set()
     assert await epoch_of(three) == epoch
     tell(f"replica {ends.__name__}: {len(ledger.acknowledged)} acknowledged, {ledger.longest_gap():.1f} s without")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("moved", ["+1h", "-50m"])
+async def test_a_leader_whose_clock_is_moved_loses_nothing(three: Instances, moved: str) -> None:
+    old = await led(three)
+    wrong = next(one for one in three.all.values() if one is not old)
+    preload, offset = Path("/tmp/libfaketime.so.1"), wrong.pod.folder / "tmp" / "offset"  # noqa: S108 - in its pod
+    shutil.copy(library(*FAKETIME), offset.with_name(preload.name))
+    offset.write_text("+0s\n")
+    await asyncio.to_thread(wrong.stop)
+    three.start(
+        wrong.number,
+        LD_PRELOAD=str(preload),
+        FAKETIME_TIMESTAMP_FILE=str(preload.with_name(offset.name)),
+        FAKETIME_CACHE_DURATION="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    await complete(three)
+    ledger = Ledger(three)
+    async with background(ledger.run()):
+        await grows(ledger, three)
+        three.switch_over(old, wrong)
+        await holds(lambda: three.leader() is wrong, "it leads", three)
+        offset.write_text(f"{moved}\n")
+        await holds(lambda: _wrong_seconds(wrong) > MOVED_SECONDS, "its clock is moved", three)
+        begun = time.monotonic()
+        while time.monotonic() < begun + OUTAGE_SECONDS:
+            await grows(ledger, three)
+        assert three.leader() is wrong, "a clock alone makes nobody else lead"
+        wrong.kill()
+        await holds(lambda: three.leader() not in {None, wrong}, "another instance leads", three)
+        await grows(ledger, three)
+    three.start(wrong.number)
+    await complete(three)
+    assert await ledger.lost() == set()
+    tell(f"clock {moved}: {len(ledger.acknowledged)} acknowledged, 0 lost, {ledger.longest_gap():.1f} s without")
+
+
+def _wrong_seconds(one: Instance) -> float:
+    """How far the clock of PostgreSQL is from this machine's."""
+    return abs(float(one.psql("SELECT extract(epoch FROM clock_timestamp())") or "nan") - time.time())
 
 
 async def test_a_replica_that_does_not_start_with_its_configuration_gets_the_one_before(three: Instances) -> None:

@@ -3,10 +3,11 @@
 Nothing is installed, and this machine's own C library may be older than theirs.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from localcluster.bootstrap import DEFAULT_MIRROR, apt_settings, sources
@@ -33,34 +34,28 @@ def unpacked(binary: str, packages: Sequence[str]) -> Path:
     return folder / name
 
 
+def library(path: str, package: str) -> Path:
+    """A library of Debian's archive, for programs of the image.
+
+    Args:
+        path: In the package, with `*` for the machine, such as `usr/lib/*/faketime/libfaketime.so.1`.
+        package: The one that has it.
+
+    Raises:
+        FileNotFoundError: It is not to be had from Debian's archive.
+    """
+    folder = cache_root() / f"{package}-{BASE_SUITE}"
+    if not folder.exists():
+        with _building(folder) as building:
+            _download(building, [package])
+    (found,) = (folder / "root").glob(path)
+    return found
+
+
 def _unpack(folder: Path, binary: str, packages: Sequence[str]) -> None:
     name = Path(binary).name
-    building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    (building / "lists" / "partial").mkdir(parents=True)
-    try:
-        mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR)
-        lines = [line.replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in sources(BASE_SUITE, mirror)]
-        (building / "sources.list").write_text("\n".join(lines) + "\n")
-        settings = {
-            "APT::Sandbox::User": "root",
-            "Dir::Etc::SourceList": f"{building}/sources.list",
-            "Dir::Etc::SourceParts": "/dev/null",
-            "Dir::State::Lists": f"{building}/lists",
-            "Dir::Cache": str(building),
-        }
-        written = [f'{key} "{value}";' for key, value in settings.items()]
-        (building / "apt.conf").write_text("\n".join([apt_settings(), *written, ""]))
-        environment = {**os.environ, "APT_CONFIG": str(building / "apt.conf")}
-        for command in (["update", "-qq"], ["download", "-qq", *packages]):
-            done = subprocess.run(
-                ["apt-get", *command], cwd=building, env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                raise FileNotFoundError(f"no {name} from {mirror}: {done.stderr[-500:]}")
-        for archive in building.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", archive.name, "root"], cwd=building, check=True)
-            archive.unlink()
-        shutil.rmtree(building / "lists")
+    with _building(folder) as building:
+        _download(building, packages)
         (loader,) = (building / "root" / "usr" / "lib").glob("*-linux-gnu*/ld-linux*")
         library = folder / loader.parent.relative_to(building)
         # Under its own name: when HAProxy is reloaded, its master process executes itself again.
@@ -69,7 +64,43 @@ def _unpack(folder: Path, binary: str, packages: Sequence[str]) -> None:
             f'{folder}/root/{binary} "$@"\n'
         )
         (building / name).chmod(0o755)
+
+
+@contextlib.contextmanager
+def _building(folder: Path) -> Iterator[Path]:
+    """Lend another folder, which takes the place of this one at the end."""
+    building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
+    (building / "lists" / "partial").mkdir(parents=True)
+    try:
+        yield building
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _download(building: Path, packages: Sequence[str]) -> None:
+    """Unpack packages into the folder `root`."""
+    mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR)
+    lines = [line.replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in sources(BASE_SUITE, mirror)]
+    (building / "sources.list").write_text("\n".join(lines) + "\n")
+    settings = {
+        "APT::Sandbox::User": "root",
+        "Dir::Etc::SourceList": f"{building}/sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::Lists": f"{building}/lists",
+        "Dir::Cache": str(building),
+    }
+    written = [f'{key} "{value}";' for key, value in settings.items()]
+    (building / "apt.conf").write_text("\n".join([apt_settings(), *written, ""]))
+    environment = {**os.environ, "APT_CONFIG": str(building / "apt.conf")}
+    for command in (["update", "-qq"], ["download", "-qq", *packages]):
+        done = subprocess.run(
+            ["apt-get", *command], cwd=building, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise FileNotFoundError(f"no {' '.join(packages)} from {mirror}: {done.stderr[-500:]}")
+    for archive in building.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", archive.name, "root"], cwd=building, check=True)
+        archive.unlink()
+    shutil.rmtree(building / "lists")
