@@ -33,6 +33,14 @@ SAID_SECONDS = 60
 WITHOUT_SECONDS = 30
 """Without any replica: longer than Patroni needs to notice."""
 
+DRAIN_SECONDS = 300
+
+UNAVAILABLE_SECONDS = 180
+"""Nine times as long as the leader's lock is valid."""
+
+PARTS, COMPONENTS = ("database", "chatserver", "ingress"), ("postgres", "chatserver", "ingress")
+"""In the spec, and in the pods' labels."""
+
 SWITCHOVERS, SWITCHOVER_SECONDS = 30, 20
 """Ten minutes of them."""
 
@@ -92,19 +100,7 @@ async def test_one_becomes_three_survives_its_leader_and_becomes_one_again(
 @pytest.mark.parametrize("how", ["killed", "cut off"])
 async def test_the_leaders_node_is_lost(cluster: Cluster, instances: ChatInstances, nodes: Nodes, how: str) -> None:
     async with volumes_on_any_node(cluster), Ledger(cluster.url, tls=cluster.insecure, pairs=2) as ledger:
-        await instances.become(2)
-        # One instance is on the node that will be lost, and two are not.
-        await cluster.kubectl("cordon", nodes.worker)
-        try:
-            await instances.become(3)
-        finally:
-            await cluster.kubectl("uncordon", nodes.worker)
-        (victim,) = (await nodes.pods("postgres"))[nodes.worker]
-        name = victim["metadata"]["name"]
-        if await instances.led() != name:
-            number = victim["metadata"]["labels"][DATABASE_INSTANCE_LABEL]
-            await cluster.kubectl("chatcluster", "switchover", "demo", "-n", "chat", "--to", number)
-            await instances.complete(3)
+        name = await _led_by_the_worker(cluster, instances, nodes)
         await ledger.gap(TALK_SECONDS)
         await (nodes.kill() if how == "killed" else nodes.cut())
         try:
@@ -120,6 +116,97 @@ async def test_the_leaders_node_is_lost(cluster: Cluster, instances: ChatInstanc
             f"{waited:.1f} s, complete {back:.0f} s after the node was back\n{account}"
         )
         assert account.clean, account
+
+
+async def _led_by_the_worker(cluster: Cluster, instances: ChatInstances, nodes: Nodes) -> str:
+    """Have three instances, of which the leader alone is on the node that can be lost; returns its pod."""
+    await instances.become(2)
+    await cluster.kubectl("cordon", nodes.worker)
+    try:
+        await instances.become(3)
+    finally:
+        await cluster.kubectl("uncordon", nodes.worker)
+    (victim,) = (await nodes.pods("postgres"))[nodes.worker]
+    name = str(victim["metadata"]["name"])
+    if await instances.led() != name:
+        number = victim["metadata"]["labels"][DATABASE_INSTANCE_LABEL]
+        await cluster.kubectl("chatcluster", "switchover", "demo", "-n", "chat", "--to", number)
+        await instances.complete(3)
+    return name
+
+
+@pytest.mark.soak
+async def test_the_leaders_node_is_drained(cluster: Cluster, instances: ChatInstances, nodes: Nodes) -> None:
+    async with volumes_on_any_node(cluster), Ledger(cluster.url, tls=cluster.insecure, pairs=2) as ledger:
+        name = await _led_by_the_worker(cluster, instances, nodes)
+        await ledger.gap(TALK_SECONDS)
+        drain = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={DRAIN_SECONDS}s")
+        began = time.monotonic()
+        try:
+            await cluster.kubectl("drain", nodes.worker, *drain)
+            drained = time.monotonic() - began
+            await instances.led_by_another(name)
+            waited = await ledger.gap(TALK_SECONDS)
+        finally:
+            await cluster.kubectl("uncordon", nodes.worker)
+        back = await instances.complete(3)
+        account = await ledger.finish()
+        tell(
+            f"the leader's node drained in {drained:.0f} s, longest wait for an acknowledgement {waited:.1f} s, "
+            f"complete {back:.0f} s after it could be used again\n{account}"
+        )
+        assert account.clean, account
+
+
+@pytest.mark.soak
+async def test_the_api_server_is_unavailable_for_minutes(
+    cluster: Cluster, instances: ChatInstances, nodes: Nodes
+) -> None:
+    async with Ledger(cluster.url, tls=cluster.insecure, pairs=2) as ledger:
+        await instances.become(3)
+        leader, epoch = await instances.led(), await instances.epoch()
+        await ledger.gap(TALK_SECONDS)
+        waits = []
+        async with nodes.without_api_server():
+            begun = time.monotonic()
+            while time.monotonic() < begun + UNAVAILABLE_SECONDS:
+                waits.append(await ledger.gap(TALK_SECONDS))
+                await asyncio.sleep(1)
+        await instances.complete(3)
+        waits.append(await ledger.gap(TALK_SECONDS))
+        assert (await instances.led(), await instances.epoch()) == (leader, epoch), "it leads all the time"
+        account = await ledger.finish()
+        tell(
+            f"no API server for {UNAVAILABLE_SECONDS} s: longest wait for an acknowledgement {max(waits):.1f} s\n"
+            f"{account}"
+        )
+        assert account.clean, account
+
+
+@pytest.mark.soak
+async def test_all_pods_are_replaced_while_users_write(cluster: Cluster, instances: ChatInstances) -> None:
+    other = {"resources": {"requests": {"memory": "97Mi"}}}
+    async with Ledger(cluster.url, tls=cluster.insecure, pairs=2, messages_per_second=4) as ledger:
+        await instances.become(3)
+        epoch, before = await instances.epoch(), await _uids(cluster)
+        await ledger.gap(TALK_SECONDS)
+        try:
+            await cluster.patch(dict.fromkeys(PARTS, other))
+            took = await instances.complete(3)
+            waited = await ledger.gap(TALK_SECONDS)
+            assert not await _uids(cluster) & before
+            assert await instances.epoch() == epoch, "each leader ended cleanly"
+        finally:
+            await cluster.patch({part: {"resources": None} for part in PARTS})
+        await instances.complete(3)
+        account = await ledger.finish()
+        tell(f"all pods replaced in {took:.0f} s: longest wait for an acknowledgement {waited:.1f} s\n{account}")
+        assert account.clean, account
+
+
+async def _uids(cluster: Cluster) -> set[str]:
+    """Of all pods of the three parts."""
+    return {pod["metadata"]["uid"] for part in COMPONENTS for pod in await cluster.pods(part)}
 
 
 @pytest.mark.soak

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from localcluster.engine import Engine, running_engine, users_engine
 from localcluster.images import TARGETS, image_name
 from localcluster.paths import ClusterPaths
-from tests.support.cluster import PROXY_PORT, until
+from tests.support.cluster import PROXY_PORT, CommandFailed, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,6 +81,29 @@ class Nodes:
     async def run(self, node: str, *command: str) -> None:
         """Run a command on a node, as root."""
         await self._docker("exec", node, *command)
+
+    @contextlib.asynccontextmanager
+    async def without_api_server(self) -> AsyncIterator[None]:
+        """Have no API server until the block ends: kubelet stops a static pod whose manifest is gone."""
+        manifest, kept = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/root/kube-apiserver.yaml"
+
+        async def answers() -> bool:
+            try:
+                await self.cluster.get("node", self.first, namespace="")
+            except CommandFailed:
+                return False
+            return True
+
+        async def is_gone() -> bool:
+            return not await answers()
+
+        await self.run(self.first, "mv", manifest, kept)
+        try:
+            await until(is_gone, "the API server is gone", READY_SECONDS)
+            yield
+        finally:
+            await self.run(self.first, "mv", kept, manifest)
+            await until(answers, "the API server is back", READY_SECONDS)
 
     async def kill_container(self, pod: str, name: str, namespace: str = "chat") -> None:
         """Kill a container of a pod, as the kernel does with one that is out of memory; kubelet restarts it."""
