@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chatoperator.errors import KubeError
 from chatoperator.kube.cache import Cache
 from chatoperator.kube.kinds import path_of
-from chatoperator.metadata import KIND
+from chatoperator.metadata import KIND, backup_claim_name, claim_name
 from chatoperator.reconcile import Reconciler
 from chatoperator.reconcile.context import Context
 from tests.support.chatclusters import SETTINGS, FakeProber
@@ -87,10 +87,10 @@ class Many:
         await self.reconcile(*names)
 
     async def bind(self, name: str) -> None:
-        """What the volume's controller does, where there is a claim."""
-        claim = f"{name}-postgres-data"
-        if await self.kube.get("PersistentVolumeClaim", self.namespace, claim) is not None:
-            await self.patch("PersistentVolumeClaim", claim, {"status": {"phase": "Bound"}}, "/status")
+        """What the volumes' controller does, where there are claims."""
+        for claim in (claim_name(name), backup_claim_name(name)):
+            if await self.kube.get("PersistentVolumeClaim", self.namespace, claim) is not None:
+                await self.patch("PersistentVolumeClaim", claim, {"status": {"phase": "Bound"}}, "/status")
 
     async def get(self, kind: str, name: str) -> Manifest:
         """An object that there is."""

@@ -26,10 +26,20 @@ OBJECTS: dict[str, ObjectKey] = {
     "key": ("Secret", "chatserver"),
     "authority": ("Secret", "ingress-ca"),
     "credentials": ("Secret", "database"),
+    "repository": (CLAIM, "backup-data"),
+    "passphrase": ("Secret", "backup-key"),
 }
 """(kind, end of the name)."""
 
-LOST = {"claim": "VolumeLost", "key": "KeyLost", "authority": "AuthorityLost"}
+LOST = {
+    "claim": "VolumeLost",
+    "key": "KeyLost",
+    "authority": "AuthorityLost",
+    "repository": "RepositoryLost",
+    "passphrase": "PassphraseLost",
+}
+
+BACKUP: Manifest = {"database": {"backup": {"repository": {"volume": {"size": "1Gi"}}}}}
 
 OTHER_OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "shop", "uid": "0-0-0", "controller": False}
 
@@ -52,13 +62,18 @@ class Case:
         kind, end = OBJECTS[self.thing]
         return kind, f"{self.name}-{end}"
 
+    @property
+    def spec(self) -> Manifest:
+        """What makes the object be there."""
+        return BACKUP if self.thing in {"repository", "passphrase"} else {}
+
 
 async def _deleted(many: Many, case: Case) -> None:
     await many.delete(*case.key)
 
 
 async def _edited(many: Many, case: Case) -> None:
-    if case.thing == "claim":
+    if case.key[0] == CLAIM:
         await many.patch(*case.key, {"status": {"phase": "Lost"}}, "/status")
         return
     # One key gone, the others no longer what they were.
@@ -119,7 +134,7 @@ STAYS = {"unlabelled", "otherowner"}
 @pytest.mark.parametrize("cases", [pytest.param(SOME, id="some"), pytest.param(ALL, id="all", marks=pytest.mark.soak)])
 async def test_whatever_happens_to_it_it_is_kept_or_put_back_or_told(many: Many, cases: list[Case]) -> None:
     names = [case.name for case in cases]
-    await asyncio.gather(*(many.create(name) for name in names))
+    await asyncio.gather(*(many.create(case.name, **case.spec) for case in cases))
     await many.brought_up(*names)
     before = {case: await many.get(*case.key) for case in cases}
     for case in cases:
@@ -142,9 +157,7 @@ async def _faults(many: Many, case: Case, before: Manifest) -> list[str]:
     after = await many.find(*case.key)
     status, reason, message = (await many.conditions(case.name))["DataSafe"]
     same = after is not None and (
-        after["metadata"]["uid"] == before["metadata"]["uid"]
-        if case.thing == "claim"
-        else texts(after) == texts(before)
+        after["metadata"]["uid"] == before["metadata"]["uid"] if case.key[0] == CLAIM else texts(after) == texts(before)
     )
     if case.thing == "credentials":
         # PostgreSQL's agent gives it new passwords, so that these can be made twice.
@@ -152,8 +165,8 @@ async def _faults(many: Many, case: Case, before: Manifest) -> list[str]:
         return [] if wanted else [f"{case}: {sorted(texts(after))}"]
     if case.way in STAYS:
         return [] if same and status == "True" else [f"{case}: {same} {status} {reason}"]
-    if case.thing == "claim" and case.way == "edited":
-        return [] if same and reason == "VolumeLost" else [f"{case}: {same} {reason}"]
+    if case.key[0] == CLAIM and case.way == "edited":
+        return [] if same and reason == LOST[case.thing] else [f"{case}: {same} {reason}"]
     if same:
         told = [event for event in await many.events(case.name) if event[:2] == ("Warning", "SecretRestored")]
         return [] if told and status == "True" else [f"{case}: put back, and {told} {reason}"]
@@ -171,8 +184,8 @@ async def _faults(many: Many, case: Case, before: Manifest) -> list[str]:
 async def test_content_that_is_lost_is_begun_anew_only_where_its_uid_is_named(many: Many) -> None:
     things = [Case(thing, "deleted") for thing in LOST]
     names = [case.name for case in things]
-    for name in names:
-        await many.create(name)
+    for case in things:
+        await many.create(case.name, **case.spec)
     await many.brought_up(*names)
     before = {case: await many.get(*case.key) for case in things}
     many.restart()
