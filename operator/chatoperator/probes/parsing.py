@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,11 @@ PATRONIS_WORD = re.compile(r"[A-Za-z0-9_. -]{0,128}")
 AGENT_WORDS_MAX = 500
 """Characters of PostgreSQL's words that are passed on."""
 
+TIME_CHARS, YEARS = 40, range(1970, 9000)
+"""Of a time as ISO 8601. Python cannot reckon beyond the years 1 to 9999, and Kubernetes shows no longer ones."""
+
+BACKUP_TYPES, BYTES_MAX = frozenset({"full", "differential", "incremental"}), 2**62
+
 KEPT_MAX = 1000
 """Folders with the data of before a restore."""
 
@@ -63,14 +69,13 @@ def parse_answer(body: bytes) -> Answer:
 def parse_report(page: str) -> AgentReport | None:
     """Read what PostgreSQL's agent says; None where it is no report."""
     try:
-        raw = json.loads(page)
+        raw = _loaded(page)
         texts = [raw[key] for key in ("credentials", "configuration", "refused")]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not all(text is None or isinstance(text, str) for text in texts):
         return None
     credentials, configuration, refused = texts
-    refused = refused[:AGENT_WORDS_MAX] if refused is not None else None
     return AgentReport(
         credentials,
         configuration,
@@ -98,8 +103,7 @@ def _archive(raw: object) -> ArchiveReport | None:
         archive = msgspec.convert(raw, ArchiveReport)
     except msgspec.ValidationError:
         return None
-    sensible = 0 <= archive.waiting <= FILES_MAX and 0 <= archive.lag_seconds <= LAG_SECONDS_MAX
-    return replace(archive, error=archive.error[:AGENT_WORDS_MAX]) if sensible else None
+    return archive if 0 <= archive.waiting <= FILES_MAX and 0 <= archive.lag_seconds <= LAG_SECONDS_MAX else None
 
 
 def _volume(raw: object) -> VolumeReport | None:
@@ -112,9 +116,9 @@ def _volume(raw: object) -> VolumeReport | None:
 
 
 def parse_backup(page: str) -> BackupReport | None:
-    """Read what the backup pod says; None where it is no report, or a time in it is none."""
+    """Read what the backup pod says; None where it is no report, or a time or figure in it is none."""
     try:
-        report = msgspec.convert(json.loads(page), BackupReport)
+        report = msgspec.convert(_loaded(page), BackupReport)
     except (ValueError, RecursionError):
         return None
     error, verified, drill = report.last_backup_error, report.last_verify, report.last_drill
@@ -124,15 +128,29 @@ def parse_backup(page: str) -> BackupReport | None:
     times += [drill.good_at, drill.newest_message, drill.restored_to] if drill is not None else []
     if not all(_is_time(text) for text in times if text is not None) or not _is_sensible(drill):
         return None
+    if not all(one.type in BACKUP_TYPES and 0 <= one.bytes <= BYTES_MAX for one in report.backups):
+        return None
     return replace(
-        report,
-        repository=replace(report.repository, error=report.repository.error[:AGENT_WORDS_MAX]),
-        last_backup_error=error and replace(error, text=error.text[:AGENT_WORDS_MAX]),
-        last_verify=verified and replace(verified, text=verified.text[:AGENT_WORDS_MAX]),
-        answered_request=(report.answered_request or "")[:AGENT_WORDS_MAX] or None,
-        last_drill=drill and replace(drill, text=drill.text[:AGENT_WORDS_MAX], code=drill.code[:AGENT_WORDS_MAX]),
-        answered_drill=(report.answered_drill or "")[:AGENT_WORDS_MAX] or None,
+        report, answered_request=report.answered_request or None, answered_drill=report.answered_drill or None
     )
+
+
+def _loaded(page: str) -> Any:
+    """Return what a page of JSON says, with each text as the API server takes it in a status: short, and Unicode.
+
+    Raises:
+        ValueError, RecursionError: It is no JSON.
+    """
+    return _short(json.loads(page))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _short(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_short(one) for one in value]
+    # JSON can have halves of characters.
+    return value[:AGENT_WORDS_MAX].encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _is_sensible(drill: DrillReport | None) -> bool:
@@ -141,11 +159,12 @@ def _is_sensible(drill: DrillReport | None) -> bool:
 
 
 def _is_time(text: str) -> bool:
-    """Whether a text is a time with its zone."""
+    """Whether a text is a time with its zone, with which one can reckon."""
     try:
-        return dt.datetime.fromisoformat(text).tzinfo is not None
+        found = dt.datetime.fromisoformat(text)
     except ValueError:
         return False
+    return len(text) <= TIME_CHARS and found.tzinfo is not None and found.year in YEARS
 
 
 def parse_reading(page: str) -> Reading | None:
