@@ -12,6 +12,7 @@ from localcluster.engine import Engine, running_engine, users_engine
 from localcluster.images import TARGETS, image_name
 from localcluster.paths import ClusterPaths
 from tests.support.cluster import PROXY_PORT, CommandFailed, until
+from tests.support.clusterapi import RequestRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,7 +91,7 @@ class Nodes:
         async def answers() -> bool:
             try:
                 await self.cluster.get("node", self.first, namespace="")
-            except CommandFailed:
+            except (CommandFailed, RequestRefusedError):
                 return False
             return True
 
