@@ -117,7 +117,7 @@ async def test_postgres_away_for_a_minute_cuts_no_socket(cluster: Cluster) -> No
         ReadyWatch(cluster) as ready,
     ):
         closes = [list(client.closes) for client in ledger.clients]
-        pods = {pod["metadata"]["uid"] for pod in await cluster.pods("chatserver")}
+        pods = await cluster.uids("chatserver")
         async with cluster.without_new_pods():
             why = ("0 of 1 postgres pods are ready", "unschedulable")
             await _false_in_time(cluster, ready, ["demo-postgres-0"], why)
@@ -142,7 +142,7 @@ async def test_postgres_away_for_a_minute_cuts_no_socket(cluster: Cluster) -> No
         )
         await _still_acknowledging(ledger)
         assert [list(client.closes) for client in ledger.clients] == closes
-        assert {pod["metadata"]["uid"] for pod in await cluster.pods("chatserver")} == pods
+        assert await cluster.uids("chatserver") == pods
         _verdict(await ledger.finish())
 
 

@@ -38,8 +38,7 @@ DRAIN_SECONDS = 300
 UNAVAILABLE_SECONDS = 180
 """Nine times as long as the leader's lock is valid."""
 
-PARTS, COMPONENTS = ("database", "chatserver", "ingress"), ("postgres", "chatserver", "ingress")
-"""In the spec, and in the pods' labels."""
+PARTS = ("database", "chatserver", "ingress")
 
 SWITCHOVERS, SWITCHOVER_SECONDS = 30, 20
 """Ten minutes of them."""
@@ -188,13 +187,13 @@ async def test_all_pods_are_replaced_while_users_write(cluster: Cluster, instanc
     other = {"resources": {"requests": {"memory": "97Mi"}}}
     async with Ledger(cluster.url, tls=cluster.insecure, pairs=2, messages_per_second=4) as ledger:
         await instances.become(3)
-        epoch, before = await instances.epoch(), await _uids(cluster)
+        epoch, before = await instances.epoch(), await cluster.uids()
         await ledger.gap(TALK_SECONDS)
         try:
             await cluster.patch(dict.fromkeys(PARTS, other))
             took = await instances.complete(3)
             waited = await ledger.gap(TALK_SECONDS)
-            assert not await _uids(cluster) & before
+            assert not await cluster.uids() & before
             assert await instances.epoch() == epoch, "each leader ended cleanly"
         finally:
             await cluster.patch({part: {"resources": None} for part in PARTS})
@@ -202,11 +201,6 @@ async def test_all_pods_are_replaced_while_users_write(cluster: Cluster, instanc
         account = await ledger.finish()
         tell(f"all pods replaced in {took:.0f} s: longest wait for an acknowledgement {waited:.1f} s\n{account}")
         assert account.clean, account
-
-
-async def _uids(cluster: Cluster) -> set[str]:
-    """Of all pods of the three parts."""
-    return {pod["metadata"]["uid"] for part in COMPONENTS for pod in await cluster.pods(part)}
 
 
 @pytest.mark.soak

@@ -89,7 +89,7 @@ async def test_a_node_cut_off_for_a_moment_is_not_replaced(cluster: Cluster, nod
     """What runs there runs on, and hears from nobody."""
     await nodes.spread_out()
     async with Ledger(cluster.url, tls=cluster.insecure, pairs=3, messages_per_second=2) as ledger:
-        before = await _uids(cluster)
+        before = await cluster.uids()
         await nodes.cut()
         try:
             noticed = await until(nodes.is_avoided, "HAProxy sends nobody to it", NOTICE_SECONDS)
@@ -104,7 +104,7 @@ async def test_a_node_cut_off_for_a_moment_is_not_replaced(cluster: Cluster, nod
             f"node cut off for {CUT_SECONDS} s: HAProxy sends nobody there after {noticed:.1f} s, everybody writes "
             f"{talking:.1f} s after its end, HAProxy sends people there {talking + back:.1f} s after it\n{account}"
         )
-        assert await _uids(cluster) == before
+        assert await cluster.uids() == before
         assert account.clean, account
 
 
@@ -139,9 +139,3 @@ async def test_a_node_away_for_minutes_is_done_without(cluster: Cluster, nodes: 
             f"nothing left of before {settled:.0f} s after it was back\n{account}"
         )
         assert account.clean, account
-
-
-async def _uids(cluster: Cluster) -> set[str]:
-    # Without those that are leaving, such as servers which still drain.
-    parts = ("postgres", "chatserver", "ingress", "bus")
-    return {pod["metadata"]["uid"] for part in parts for pod in await cluster.pods(part)}

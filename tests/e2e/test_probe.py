@@ -56,9 +56,9 @@ async def more_round_trips(cluster: Cluster, count: int) -> None:
 
 
 async def test_a_probe_counts_round_trips_and_no_loss_while_a_chatserver_is_killed(cluster: Cluster) -> None:
-    before = {pod["metadata"]["uid"] for pod in await cluster.pods("chatserver")}
+    before = await cluster.uids("chatserver")
     async with probing(cluster):
-        assert {pod["metadata"]["uid"] for pod in await cluster.pods("chatserver")} == before, "it restarts no server"
+        assert await cluster.uids("chatserver") == before, "it restarts no server"
         await more_round_trips(cluster, 10)
         victim = (await cluster.pods("chatserver"))[0]
         await cluster.kubectl("delete", "pod", "-n", "chat", victim["metadata"]["name"], "--grace-period=0", "--force")

@@ -203,19 +203,14 @@ def _unhealthy(prometheus: PrometheusApi) -> list[dict[str, Any]]:
 async def test_the_prometheus_operators_prometheus_scrapes_every_part(
     documented: Cluster, admin: Admin, installed: Installed
 ) -> None:
-    before = await _uids(documented)
+    before = await documented.uids()
     (install,) = commands(scrapes.PAGE, "With the Prometheus Operator")
     await admin.types(install)
     async with _objects(documented, prometheusoperator.prometheus(installed.image)):
         pod = f"prometheus-{prometheusoperator.NAME}-0"
         await _pod_is_ready(documented, pod, MONITORING)
         await _scrapes_everything(documented, installed, installed.prometheus(pod))
-    assert await _uids(documented) == before, "monitors and rules restart no pod"
-
-
-async def _uids(cluster: Cluster) -> set[str]:
-    pods = await cluster.get("pods", selector="app.kubernetes.io/instance=demo")
-    return {pod["metadata"]["uid"] for pod in pods}
+    assert await documented.uids() == before, "monitors and rules restart no pod"
 
 
 async def test_a_plain_prometheus_scrapes_every_part_and_one_elsewhere_none(

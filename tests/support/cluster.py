@@ -96,6 +96,17 @@ class Cluster:
         found = await self.get("pods", namespace=namespace, selector=selector)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
+    async def uids(self, *components: str) -> set[str]:
+        """Of the pods that stay, of these parts of `demo` or of all: those of jobs have ended, and others may drain."""
+        pods = await self.get("pods", selector="app.kubernetes.io/instance=demo")
+        return {
+            pod["metadata"]["uid"]
+            for pod in pods
+            if "deletionTimestamp" not in pod["metadata"]
+            and pod["status"].get("phase") in {"Pending", "Running"}
+            and (not components or pod["metadata"]["labels"]["app.kubernetes.io/component"] in components)
+        }
+
     async def replaced(self, component: str, uid: str, timeout_seconds: float) -> None:
         """Wait until one part's pods are others than the one of this uid, and all of them ready."""
 
