@@ -15,6 +15,7 @@ from tests.support.lanes import (
     FOLDER,
     FOLDERS,
     MOST_FILES,
+    SHARED,
     Lane,
     cpu_seconds,
     dearest,
@@ -69,6 +70,28 @@ def run_small(
     )
 
 
+def test_what_many_tests_have_used_is_no_cost_of_the_last_one(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(SERVER.format(cpu_seconds=TEST_CPU_SECONDS))
+    done = run_small(tmp_path, "--reruns", "1", count=1)
+    assert done.returncode == 0, done.stdout
+    [lane] = read(tmp_path / FOLDER)
+    assert lane.files[SHARED] >= TEST_CPU_SECONDS - 0.05
+    assert lane.files["test_small.py"] < lane.cpu_seconds - TEST_CPU_SECONDS
+
+
+SERVER = """
+import pytest, subprocess, sys
+
+WORK = "import time\\nwhile time.process_time() < {cpu_seconds}: pass\\ninput()"
+
+@pytest.fixture(scope="session", autouse=True)
+def server():
+    process = subprocess.Popen([sys.executable, "-c", WORK], stdin=subprocess.PIPE)
+    yield
+    process.communicate()
+"""
+
+
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_three_reruns_pass_and_leave_the_first_failures(tmp_path: Path, processes: str) -> None:
     before = cpu_seconds()
@@ -81,6 +104,7 @@ def test_three_reruns_pass_and_leave_the_first_failures(tmp_path: Path, processe
     # Of several processes too; the one that reports still has to end then. The file has tenths of a second.
     assert 3 * TEST_CPU_SECONDS - 0.05 <= lane.cpu_seconds <= used + 0.05
     assert 3 * TEST_CPU_SECONDS - 0.05 <= lane.files["test_small.py"] <= lane.cpu_seconds
+    assert lane.files[SHARED] < TEST_CPU_SECONDS
     findings = read_findings(findings_file(tmp_path / FOLDER, "small"))
     first = [finding for finding in findings if finding.rerun]
     assert sorted(finding.test for finding in first) == [f"test_small.py::test_second_time[{n}]" for n in range(3)]

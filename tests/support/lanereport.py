@@ -42,11 +42,21 @@ class Costs:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Add a test's part, with its fixtures'."""
+        begun, shared = lanes.cpu_seconds(), self.files[lanes.SHARED]
+        try:
+            return (yield)
+        finally:
+            self.files[item.location[0]] += lanes.cpu_seconds() - begun - (self.files[lanes.SHARED] - shared)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+        """Keep what ends with the last test apart: servers that all of them have used."""
         begun = lanes.cpu_seconds()
         try:
             return (yield)
         finally:
-            self.files[item.location[0]] += lanes.cpu_seconds() - begun
+            if nextitem is None:
+                self.files[lanes.SHARED] += lanes.cpu_seconds() - begun
 
 
 class Sharing(Costs):

@@ -21,6 +21,9 @@ FOLDER = Path(".local/lanes")
 FOLDERS = {"integration": ("tests/integration", "tests/soak"), "e2e": ("tests/e2e", "tests/localcluster")}
 """Where the lanes look for tests with a mark; `INTEGRATION` and `E2E` in the Makefile."""
 
+SHARED = "what ends with the last test"
+"""In the place of a file: processes that many tests have used, such as an API server."""
+
 MOST_FILES = 12
 """Files that are listed with what they cost."""
 
