@@ -139,10 +139,9 @@ async def test_the_leaders_node_is_drained(cluster: Cluster, instances: ChatInst
     async with volumes_on_any_node(cluster), Ledger(cluster.url, tls=cluster.insecure, pairs=2) as ledger:
         name = await _led_by_the_worker(cluster, instances, nodes)
         await ledger.gap(TALK_SECONDS)
-        drain = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={DRAIN_SECONDS}s")
         began = time.monotonic()
         try:
-            await cluster.kubectl("drain", nodes.worker, *drain)
+            await nodes.drain(DRAIN_SECONDS)
             drained = time.monotonic() - began
             await instances.led_by_another(name)
             waited = await ledger.gap(TALK_SECONDS)

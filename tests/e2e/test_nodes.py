@@ -63,11 +63,7 @@ async def test_a_drained_node_hands_its_clients_on(cluster: Cluster, nodes: Node
     async with Ledger(cluster.url, tls=cluster.insecure, pairs=3, messages_per_second=2) as ledger:
         started = time.monotonic()
         try:
-            told = await cluster.kubectl(
-                *("drain", nodes.worker, "--ignore-daemonsets", "--delete-emptydir-data"),
-                f"--timeout={DRAIN_SECONDS}s",
-                timeout_seconds=DRAIN_SECONDS + 10,
-            )
+            told = await nodes.drain(DRAIN_SECONDS)
             seconds = time.monotonic() - started
             left = {part: await nodes.pods(part) for part in ("chatserver", "ingress", "postgres")}
             assert not any(by_node[nodes.worker] for by_node in left.values()), told

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from postgresbackup.pgbackrest import PgBackRest
 from postgresbackup.preparation import Preparation
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-from postgresbackup.pgbackrest import PgBackRest
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 

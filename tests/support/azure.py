@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 from localcluster.paths import cache_root
+from tests.support.caching import building
 from tests.support.objectstore import Listener, listening, write_certificate
 
 if TYPE_CHECKING:
@@ -47,17 +48,10 @@ def program() -> Path:
     if not folder.exists():
         npm = shutil.which("npm")
         assert npm is not None, "no npm here: install Debian's packages 'nodejs' and 'npm'"
-        building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-        building.mkdir(parents=True)
-        try:
+        with building(folder) as made:
             line = (npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", f"{PACKAGE}@{VERSION}")
-            done = subprocess.run(
-                line, cwd=building, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-            )
+            done = subprocess.run(line, cwd=made, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
             assert done.returncode == 0, done.stderr[-2000:]
-            building.rename(folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
     return folder / "node_modules" / PACKAGE / "dist" / "src" / "blob" / "main.js"
 
 

@@ -90,22 +90,17 @@ class Cluster:
         """Merge into a ChatCluster's spec."""
         await asyncio.to_thread(self.api.patch, "chatcluster", namespace, name, {"spec": spec})
 
-    async def pods(self, component: str, namespace: str = "chat", instance: str = "demo") -> list[dict[str, Any]]:
-        """The pods of one part that are not on their way out."""
-        selector = f"app.kubernetes.io/instance={instance},app.kubernetes.io/component={component}"
+    async def pods(self, component: str = "", namespace: str = "chat", instance: str = "demo") -> list[dict[str, Any]]:
+        """The pods of one part, or of all, that are not on their way out."""
+        part = f",app.kubernetes.io/component={component}" if component else ""
+        selector = f"app.kubernetes.io/instance={instance}{part}"
         found = await self.get("pods", namespace=namespace, selector=selector)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
-    async def uids(self, *components: str) -> set[str]:
-        """Of the pods that stay, of these parts of `demo` or of all: those of jobs have ended, and others may drain."""
-        pods = await self.get("pods", selector="app.kubernetes.io/instance=demo")
-        return {
-            pod["metadata"]["uid"]
-            for pod in pods
-            if "deletionTimestamp" not in pod["metadata"]
-            and pod["status"].get("phase") in {"Pending", "Running"}
-            and (not components or pod["metadata"]["labels"]["app.kubernetes.io/component"] in components)
-        }
+    async def uids(self, component: str = "") -> set[str]:
+        """Of the pods that stay, of one part of `demo` or of all: those of jobs have ended, and others may drain."""
+        pods = await self.pods(component)
+        return {pod["metadata"]["uid"] for pod in pods if pod["status"].get("phase") in {"Pending", "Running"}}
 
     async def replaced(self, component: str, uid: str, timeout_seconds: float) -> None:
         """Wait until one part's pods are others than the one of this uid, and all of them ready."""

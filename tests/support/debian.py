@@ -3,16 +3,16 @@
 Nothing is installed, and this machine's own C library may be older than theirs.
 """
 
-import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from localcluster.bootstrap import DEFAULT_MIRROR, apt_settings, sources
 from localcluster.images import BASE_SUITE
 from localcluster.paths import cache_root
+from tests.support.caching import building
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -46,61 +46,49 @@ def library(path: str, package: str) -> Path:
     """
     folder = cache_root() / f"{package}-{BASE_SUITE}"
     if not folder.exists():
-        with _building(folder) as building:
-            _download(building, [package])
+        with building(folder) as made:
+            _download(made, [package])
     (found,) = (folder / "root").glob(path)
     return found
 
 
 def _unpack(folder: Path, binary: str, packages: Sequence[str]) -> None:
     name = Path(binary).name
-    with _building(folder) as building:
-        _download(building, packages)
-        (loader,) = (building / "root" / "usr" / "lib").glob("*-linux-gnu*/ld-linux*")
-        library = folder / loader.parent.relative_to(building)
+    with building(folder) as made:
+        _download(made, packages)
+        (loader,) = (made / "root" / "usr" / "lib").glob("*-linux-gnu*/ld-linux*")
+        library = folder / loader.parent.relative_to(made)
         # Under its own name: when HAProxy is reloaded, its master process executes itself again.
-        (building / name).write_text(
+        (made / name).write_text(
             f'#!/bin/sh\nexec {library}/{loader.name} --library-path {library} --argv0 "$0" '
             f'{folder}/root/{binary} "$@"\n'
         )
-        (building / name).chmod(0o755)
+        (made / name).chmod(0o755)
 
 
-@contextlib.contextmanager
-def _building(folder: Path) -> Iterator[Path]:
-    """Lend another folder, which takes the place of this one at the end."""
-    building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    (building / "lists" / "partial").mkdir(parents=True)
-    try:
-        yield building
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _download(building: Path, packages: Sequence[str]) -> None:
+def _download(folder: Path, packages: Sequence[str]) -> None:
     """Unpack packages into the folder `root`."""
     mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR)
+    (folder / "lists" / "partial").mkdir(parents=True)
     lines = [line.replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in sources(BASE_SUITE, mirror)]
-    (building / "sources.list").write_text("\n".join(lines) + "\n")
+    (folder / "sources.list").write_text("\n".join(lines) + "\n")
     settings = {
         "APT::Sandbox::User": "root",
-        "Dir::Etc::SourceList": f"{building}/sources.list",
+        "Dir::Etc::SourceList": f"{folder}/sources.list",
         "Dir::Etc::SourceParts": "/dev/null",
-        "Dir::State::Lists": f"{building}/lists",
-        "Dir::Cache": str(building),
+        "Dir::State::Lists": f"{folder}/lists",
+        "Dir::Cache": str(folder),
     }
     written = [f'{key} "{value}";' for key, value in settings.items()]
-    (building / "apt.conf").write_text("\n".join([apt_settings(), *written, ""]))
-    environment = {**os.environ, "APT_CONFIG": str(building / "apt.conf")}
+    (folder / "apt.conf").write_text("\n".join([apt_settings(), *written, ""]))
+    environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
     for command in (["update", "-qq"], ["download", "-qq", *packages]):
         done = subprocess.run(
-            ["apt-get", *command], cwd=building, env=environment, capture_output=True, text=True, check=False
+            ["apt-get", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             raise FileNotFoundError(f"no {' '.join(packages)} from {mirror}: {done.stderr[-500:]}")
-    for archive in building.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", archive.name, "root"], cwd=building, check=True)
+    for archive in folder.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", archive.name, "root"], cwd=folder, check=True)
         archive.unlink()
-    shutil.rmtree(building / "lists")
+    shutil.rmtree(folder / "lists")

@@ -13,6 +13,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 from localcluster.paths import cache_root
+from tests.support.caching import building
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,13 +38,8 @@ def binaries() -> Path:
     """
     folder = cache_root() / f"postgresql-{VERSION}"
     if not folder.exists():
-        building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-        building.mkdir(parents=True)
-        try:
-            _download(building)
-            building.rename(folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with building(folder) as made:
+            _download(made)
     return folder / "package" / "native" / "bin"
 
 

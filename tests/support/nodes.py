@@ -70,6 +70,11 @@ class Nodes:
         """Undo `cut()`."""
         await self._rules("--delete")
 
+    async def drain(self, seconds: int) -> str:
+        """Have all pods leave the worker, which then takes none until it is uncordoned; returns what kubectl said."""
+        options = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={seconds}s")
+        return await self.cluster.kubectl("drain", self.worker, *options, timeout_seconds=seconds + 10)
+
     async def is_ready(self) -> bool:
         """Whether Kubernetes calls the worker ready."""
         node = await self.cluster.get("node", self.worker, namespace="")

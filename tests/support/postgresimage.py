@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from localcluster.bootstrap import DEFAULT_MIRROR, apt_settings, sources
 from localcluster.images import BASE_SUITE
 from localcluster.paths import cache_root
+from tests.support.caching import building
 from tests.support.cluster import ROOT
 
 if TYPE_CHECKING:
@@ -82,26 +82,20 @@ def unpacked() -> Path:
 
 
 def _unpack(folder: Path, named: list[str]) -> None:
-    building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    building.mkdir(parents=True)
-    try:
-        (building / "apt.conf").write_text(apt_settings())
+    with building(folder) as made:
+        (made / "apt.conf").write_text(apt_settings())
         mirror = os.environ.get("CHATCLUSTER_DEBIAN_MIRROR", DEFAULT_MIRROR)
         left_out = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "locale", "man")]
         command = ["mmdebstrap", "--variant=extract", f"--include={','.join([*BASE, *named])}", *left_out]
-        command += [f"--aptopt={building}/apt.conf", BASE_SUITE, f"{building}/root", *sources(BASE_SUITE, mirror)]
+        command += [f"--aptopt={made}/apt.conf", BASE_SUITE, f"{made}/root", *sources(BASE_SUITE, mirror)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise FileNotFoundError(f"no postgres image from {mirror}: {done.stderr[-500:]}")
         # Or each start compiles all of Patroni: nobody may write there.
         subprocess.run(
-            ["chroot", str(building / "root"), "python3", "-m", "compileall", "-q", "/usr/lib/python3"], check=False
+            ["chroot", str(made / "root"), "python3", "-m", "compileall", "-q", "/usr/lib/python3"], check=False
         )
-        (building / "packages").write_text("\n".join(named))
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        (made / "packages").write_text("\n".join(named))
 
 
 class Pod:
