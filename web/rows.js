@@ -7,10 +7,12 @@ export class Rows {
   constructor() {
     this.byChat = new Map();   // chat_id -> Map(seq -> row)
     this.changes = new Map();  // key -> {deleted_at, edited_at, text, hidden}
+    this.cleared = new Map();  // chat_id -> the last seq that the user has cleared
   }
 
   // The current version of a row, whenever it was fetched; null if it must not be shown.
   now(row) {
+    if (row && row.seq <= (this.cleared.get(row.chat_id) ?? 0)) return null;
     const change = row && this.changes.get(key(row.chat_id, row.seq));
     if (!change) return row ?? null;
     if (change.hidden) return null;
@@ -28,12 +30,19 @@ export class Rows {
     if (row.target_seq) this.change(row);
   }
 
-  // Rows of the kinds `edit`, `delete`, and `hide` of the user's own chat.
+  // Rows of the kinds `edit`, `delete`, and `hide` and `clear` of the user's own chat.
   change({ kind, chat_id, target_chat_id, target_seq, text, at, created_at }) {
     const when = at ?? created_at;
     if (kind === "delete") this.note(chat_id, target_seq, { deleted_at: when });
     if (kind === "edit" && !(this.changes.get(key(chat_id, target_seq))?.edited_at > when)) this.note(chat_id, target_seq, { text, edited_at: when });
     if (kind === "hide") this.note(target_chat_id, target_seq, { hidden: true });
+    if (kind === "clear") this.clear(target_chat_id, target_seq);
+  }
+
+  clear(chatId, upToSeq) {
+    this.cleared.set(chatId, Math.max(upToSeq, this.cleared.get(chatId) ?? 0));
+    const rows = this.byChat.get(chatId);
+    for (const seq of rows?.keys() ?? []) if (seq <= upToSeq) rows.delete(seq);
   }
 
   note(chatId, seq, change) {

@@ -17,7 +17,10 @@ DELETED_NAME: Final[LiteralString] = "deleted user"
 """What rows of a deleted account have for a name; no username has a space in it."""
 
 ChatKind = Literal["direct", "group", "self"]
-EventKind = Literal["message", "edit", "delete", "reaction", "member", "group", "hide", "block", "profile", "sign_in"]
+EventKind = Literal[
+    "message", "edit", "delete", "reaction", "member", "group",
+    "hide", "block", "profile", "sign_in", "settings", "clear", "star",
+]  # fmt: skip
 MessageType = Literal["text", "image", "video", "audio", "document"]
 Role = Literal["admin", "member"]
 Status = Literal["sent", "delivered", "read"]
@@ -143,8 +146,8 @@ class MessageRow(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: `message` rows are those of ``GET /api/messages``; the others become `event` frames.
-        target_seq: the row of this chat that an edit, delete or reaction is about; of a `hide`, which is in the
-            user's own chat, a row of the chat ``detail["target_chat_id"]``.
+        target_seq: the row of this chat that an edit, delete or reaction is about; of a `hide`, `clear` or `star`,
+            which is in the user's own chat, a row of the chat ``detail["target_chat_id"]``.
         from_id: who sent it or did it.
         from_name: their username, else their phone number (the API's `from`).
         to: in a direct chat the other one's username, else phone number; None in groups.
@@ -204,6 +207,21 @@ class Member(msgspec.Struct, frozen=True):
     blocks: tuple[int, ...] = ()
 
 
+class ChatSettings(msgspec.Struct, frozen=True):
+    """What a user has set for a chat: the same on all of their devices, and nobody else's to see.
+
+    Attributes:
+        muted_until_us: until when devices show no notifications.
+        pinned_at_us: since when the chat is at the top of the list; None: it is not.
+        marked_unread: the user has marked it, whatever they have read.
+    """
+
+    muted_until_us: int | None = None
+    pinned_at_us: int | None = None
+    archived: bool = False
+    marked_unread: bool = False
+
+
 class Chat(msgspec.Struct, frozen=True):
     """A chat as one of its members sees it.
 
@@ -227,6 +245,7 @@ class Chat(msgspec.Struct, frozen=True):
     left: bool
     member_count: int
     members: tuple[Member, ...]
+    settings: ChatSettings = ChatSettings()
 
 
 class ChatPage(msgspec.Struct, frozen=True):

@@ -19,8 +19,10 @@ from chatserver.http.routes import (
     groups,
     health,
     messages,
+    own_chats,
     page,
     receipts,
+    stars,
     users,
 )
 from chatserver.protocol import MAX_FRAME_BYTES
@@ -46,6 +48,8 @@ _DESCRIBED: tuple[Call, ...] = (
     *messages.CALLS,
     *chats.CALLS,
     *changes.CALLS,
+    *own_chats.CALLS,
+    *stars.CALLS,
     *blocks.CALLS,
     *receipts.CALLS,
     *groups.CALLS,

@@ -16,7 +16,7 @@ from chatserver.accounts.device_limit import DEVICES_OF_A_USER
 from chatserver.fanout.polling import POLLS_OF_A_USER
 from chatserver.http.context import App
 from chatserver.http.parsing import Body
-from chatserver.http.routes import auth, changes, chats, devices, groups, messages, receipts, users
+from chatserver.http.routes import auth, changes, chats, devices, groups, messages, own_chats, receipts, users
 from chatserver.limits import rates
 from chatserver.messaging import changes as change_services
 from chatserver.messaging import chats as chat_services
@@ -25,6 +25,7 @@ from chatserver.metrics import Metrics
 from chatserver.routes import MAX_BODY_BYTES, make_app
 from chatserver.settings import read_settings
 from chatserver.socket.session import Close, Reply, SocketSession
+from chatserver.storage.message_info import MemberTimes
 from chatserver.users import blocks as block_services
 from chatserver.users.viewers import view_members
 from chatserver.wiring import make_context
@@ -41,6 +42,7 @@ BODIES: dict[str, type[Body]] = {
     "PUT /api/groups/{group_id}/members/{user_id}/role": groups.RoleBody,
     "PATCH /api/users/me": users.ProfileBody,
     "PATCH /api/chats/{chat_id}/messages/{seq}": changes.EditBody,
+    "PATCH /api/chats/{chat_id}": own_chats.SettingsBody,
 }
 MEMBER = model.Member(1, "ana", "admin", 0, 0)
 SENT = model.SentMessage(message_id=1, chat_id=1, seq=1, client_id="", created_at_us=0, duplicate=False)
@@ -227,6 +229,7 @@ def test_every_block_of_json_is_compared_with_the_code() -> None:
         "answer GET /api/messages",
         "answer POST /api/messages",
         "answer GET /api/chats/{chat_id}",
+        "answer GET /api/chats/{chat_id}/messages/{seq}/info",
         "answer POST /api/groups",
         "request POST /api/messages",
         "request POST /api/receipts",
@@ -253,6 +256,12 @@ def test_example_answers_have_the_shape_of_real_ones(title: str, real: dict[str,
     assert_same_shape(example, json.loads(msgspec.json.encode(real)))
     for member in example.get("members", []):
         assert list(member) == list(view_members([MEMBER], MEMBER.user_id)[0])
+
+
+def test_the_example_of_a_messages_info_has_the_shape_of_a_real_one() -> None:
+    ((name, (member,)),) = json.loads(fence("answer GET /api/chats/{chat_id}/messages/{seq}/info")).items()
+    assert name in chats.InfoAnswer.__annotations__
+    assert_same_shape(member, dict(rendering.view_times(MemberTimes(1))))
 
 
 def test_the_example_of_a_poll_has_the_shape_of_a_row() -> None:

@@ -66,6 +66,14 @@ DELETE /api/chats/{chat_id}/messages/{seq} | the blocked one's     404c     404c
 PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}          404c     200    403m   200     200   401     401
 PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji} | two's  404c     404c   404c   403b    403b  401     401
 DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}       404c     200    403m   200     200   401     401
+GET /api/chats/{chat_id}/messages/{seq}/info                       404c     200    403m   403f    403f  401     401
+GET /api/chats/{chat_id}/messages/{seq}/info | the two's           404c     404c   404c   200     403f  401     401
+PATCH /api/chats/{chat_id}                                         404c     200    200    200     200   401     401
+PATCH /api/chats/{chat_id} | the two's                             404c     404c   404c   200     200   401     401
+DELETE /api/chats/{chat_id}/messages                               404c     200    200    200     200   401     401
+PUT /api/chats/{chat_id}/messages/{seq}/star                       404c     200    200    200     200   401     401
+DELETE /api/chats/{chat_id}/messages/{seq}/star                    404c     200    200    200     200   401     401
+GET /api/stars                                                     200      200    200    200     200   401     401
 POST /api/receipts                                                 204      204    204    204     204   401     401
 GET /api/blocks                                                    200      200    200    200     200   401     401
 PUT /api/blocks/{user_id}                                          200      200    200    200     200   401     401
@@ -207,6 +215,7 @@ SIGN_OUT = {
 QUERIES = {
     "GET /api/users": {"username": "outsider"},
     "DELETE /api/chats/{chat_id}/messages/{seq} | for me": {"for": "me"},
+    "DELETE /api/chats/{chat_id}/messages": {"up_to_seq": "1"},
 }
 # A text in braces is filled in.
 BODIES: dict[str, dict[str, Any]] = {
@@ -217,6 +226,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/messages | to the group": {"chat_id": "{group_id}", "text": "x"},
     "POST /api/messages | to the two's chat": {"chat_id": "{chat_id}", "text": "x"},
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
+    "PATCH /api/chats/{chat_id}": {"archived": True},
     "POST /api/receipts": {"chats": {"1": {"read_seq": 1}}},
     "POST /api/groups": {"group_name": "Others", "members": ["outsider"]},
     "POST /api/groups | with who blocks the admin": {"group_name": "Others", "members": ["outsider", "blocker"]},

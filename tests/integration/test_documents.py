@@ -146,6 +146,7 @@ async def test_every_answer_is_as_documented(process: ServerProcess, openapi: di
         chat_id, seq = await walk_messages(walk, benny)
         await walk_changes(walk, benny, evey, f"/api/chats/{chat_id}/messages/{seq}", ben.user_id)
         await walk_groups(walk, benny, evey, ben.user_id, eve.user_id)
+        await walk_own(walk, benny, f"/api/chats/{chat_id}", seq)
         for path in ("/api/chats", "/api/chats?limit=1", f"/api/chats/{chat_id}"):
             await walk.ask("GET", path, 200)
         await walk.ask("GET", "/api/chats/999999", 404, "chat_not_found")
@@ -236,6 +237,24 @@ async def walk_changes(walk: Walk, benny: Walk, evey: Walk, message: str, ben_id
     await benny.ask("PUT", f"{message[: message.rindex('/')]}/2/reactions/%F0%9F%91%8D", 403, "blocked")
     await walk.ask("DELETE", f"/api/blocks/{ben_id}", 200)
     await walk.ask("DELETE", message, 200)
+
+
+async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
+    for body in ({"muted_until": "2099-01-01T00:00:00Z", "pinned": True}, {}, {"muted_until": None, "archived": True}):
+        await ben.ask("PATCH", chat, 200, json=body)
+    await ben.ask("PATCH", chat, 422, "validation_failed", json={"muted_until": "2099-01-01T00:00:00"})
+    await ben.ask("PATCH", "/api/chats/999999", 404, "chat_not_found", json={"archived": True})
+    await ana.ask("GET", f"{chat}/messages/{seq}/info", 200)
+    sent = (await ana.ask("POST", "/api/messages", 200, json={"to": "ben", "text": "star"})).json()
+    await ben.ask("GET", f"{chat}/messages/{sent['seq']}/info", 403, "forbidden")
+    star = f"{chat}/messages/{sent['seq']}/star"
+    await ben.ask("PUT", star, 200)
+    assert (await ben.ask("GET", "/api/stars", 200)).json()["stars"]
+    await ben.ask("GET", "/api/stars?limit=0", 422, "validation_failed")
+    await ben.ask("DELETE", star, 200)
+    await ben.ask("PUT", f"{chat}/messages/999999/star", 404, "message_not_found")
+    await ben.ask("DELETE", f"{chat}/messages", 422, "validation_failed")
+    await ben.ask("DELETE", f"{chat}/messages", 200, params={"up_to_seq": "1"})
 
 
 async def walk_groups(walk: Walk, benny: Walk, evey: Walk, ben_id: int, eve_id: int) -> None:

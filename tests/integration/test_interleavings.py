@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from chatserver.messaging import changes, chats, feed, groups
+from chatserver.messaging import changes, chats, feed, groups, own_chats
 from chatserver.storage.database import Database
 from chatserver.storage.messages import open_direct_chat
 from chatserver.users import blocks
@@ -195,10 +195,10 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(
         user=users, server=servers, in_group=st.booleans(), seq=st.integers(1, 30),
-        act=st.sampled_from(["edit", "delete", "react", "react", "unreact", "hide"]), pause=pauses,
+        act=st.sampled_from(["edit", "delete", "react", "react", "unreact", "hide", "clear"]), pause=pauses,
     )  # fmt: skip
     def change(self, user: int, server: int, *, in_group: bool, seq: int, act: str, pause: float) -> None:
-        """Edit, delete, hide or react to whatever message has this seq."""
+        """Edit, delete, hide or react to whatever message has this seq, or clear the chat up to it."""
         chat_id = self._group if in_group else self._direct
         database, user_id = self._servers[server].database, self._users[user]
         self._texts += 1
@@ -208,6 +208,7 @@ class Interleavings(RuleBasedStateMachine):
             "react": changes.put_reaction(database, user_id, chat_id, seq, "👍😀"[seq % 2]),
             "unreact": changes.remove_reaction(database, user_id, chat_id, seq, "👍😀"[seq % 2]),
             "hide": changes.hide_message(database, user_id, chat_id, seq),
+            "clear": own_chats.clear_history(database, user_id, chat_id, seq),
         }
         chosen = calls.pop(act)
         for other in calls.values():

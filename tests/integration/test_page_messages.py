@@ -280,7 +280,7 @@ async def test_who_may_not_be_seen_has_a_number_and_no_null_is_shown(tab: Tab, p
     assert await texts(ben, chat_id, server) == ["from ben", "hello"]
 
 
-async def test_what_another_device_hides_or_another_edits_is_gone_at_once_and_a_group_left_takes_no_message(
+async def test_what_another_device_hides_or_clears_or_another_edits_is_gone_at_once_and_a_group_left_takes_no_message(
     tab: Tab, page_server: ServerProcess
 ) -> None:
     server, page, me = page_server, tab.page, named("ana")
@@ -302,6 +302,10 @@ async def test_what_another_device_hides_or_another_edits_is_gone_at_once_and_a_
         await his.patch(f"/api/chats/{chat_id}/messages/1", json={"text": "other words"})
         await expect(page.locator("#chats")).to_contain_text("other words")
         await expect(page.locator("body")).not_to_contain_text("first words")
+        await tab.pick(ben.name)
+        await expect(page.locator("#messages")).to_contain_text("other words")
+        assert (await mine.delete(f"/api/chats/{chat_id}/messages?up_to_seq=3")).status_code == 200
+        await expect(page.locator("body")).not_to_contain_text("other words")
         group = (await his.post("/api/groups", json={"group_name": "Team", "members": [me]})).json()
         await tab.pick("Team")
         await expect(page.locator("#compose")).to_be_visible()

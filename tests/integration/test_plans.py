@@ -9,7 +9,8 @@ import pytest
 from chatserver.accounts.devices import Devices
 from chatserver.fanout.hub import Hub
 from chatserver.fanout.syncing import SyncRequest, Syncs
-from chatserver.messaging import changes, chats, feed, groups, sync
+from chatserver.messaging import changes, chats, feed, groups, message_info, own_chats, stars, sync
+from chatserver.messaging.own_chats import SettingsChange
 from chatserver.messaging.receipts import Receipts
 from chatserver.model import ReceiptMark, SeqRange
 from chatserver.storage import presence
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.integration
 
 TABLES = (
     "users", "devices", "chats", "chat_members", "direct_chats", "self_chats", "blocks", "messages", "receipts",
+    "stars",
 )  # fmt: skip
 
 
@@ -74,6 +76,12 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await changes.edit_message(database, me, sent.chat_id, row.seq, f"edited {row.seq}")
             await changes.put_reaction(database, me, sent.chat_id, row.seq, "👍")
             await changes.remove_reaction(database, me, sent.chat_id, row.seq, "👍")
+            await message_info.read_info(database, me, sent.chat_id, row.seq)
+            await stars.set_star(database, me, sent.chat_id, row.seq, starred=True)
+            await stars.list_stars(database, me)
+            await stars.set_star(database, me, sent.chat_id, row.seq, starred=False)
+            await own_chats.change_settings(database, me, sent.chat_id, SettingsChange(archived=row.seq % 4 > 1))
+            await own_chats.clear_history(database, me, sent.chat_id, row.seq - 3)
             await changes.hide_message(database, bob.user.user_id, sent.chat_id, row.seq)
             await changes.delete_message(database, me, sent.chat_id, row.seq)
             await blocks.set_block(database, me, bob.user.user_id, blocked=True)
@@ -84,7 +92,8 @@ async def test_no_statement_scans_a_table_that_grows(read_dsn: Callable[[], str]
             await everything()
         await server.fill(
             "INSERT INTO messages (chat_id, seq, sender_id, created_at) "
-            "SELECT 1000 + n % 500, n / 500 + 1, 1, now() FROM generate_series(1, 20000) AS n"
+            "SELECT 1000 + n % 500, n / 500 + 1, $1, now() FROM generate_series(1, 20000) AS n",
+            me,
         )
         await server.fill(
             "INSERT INTO users (phone_number) "
@@ -149,6 +158,9 @@ HOT: dict[str, set[str]] = {
     "newest history": {"chat_members_pkey", "messages_pkey"},
     "older history": {"chat_members_pkey", "messages_pkey"},
     "later history": {"chat_members_pkey", "messages_pkey"},
+    "stars": {"stars_user_id", "chat_members_pkey", "messages_pkey"},
+    "more stars": {"stars_user_id", "chat_members_pkey", "messages_pkey"},
+    "message info": {"chat_members_pkey", "messages_pkey", "receipts_pkey"},
 }
 
 
@@ -157,12 +169,17 @@ async def test_each_hot_statement_goes_by_its_indexes(postgres: PostgresCluster,
     async with running_server(read_dsn, "filler") as filler:
         ada, bob = await sign_in(filler.database, "Ada"), await sign_in(filler.database, "Bob")
         me, other = ada.user.user_id, bob.user.user_id
-        chat_id = (await filler.send(me, "first", to="Bob")).chat_id
+        for text in ("first", "second", "third"):
+            chat_id = (await filler.send(me, text, to="Bob")).chat_id
     await fill_chats(read_dsn, me, chats=300, messages_each=20)
     await fill_strangers(read_dsn, chats=20_000, messages_each=5)
     async with running_server(read_dsn, "planned", pool_size=1) as server:
         database, devices = server.database, Devices(server.database)
         since = (await feed.read_feed(database, me, limit=1000, since=str(2**33))).next_since
+
+        for seq in (1, 2, 3):
+            await stars.set_star(database, me, chat_id, seq, starred=True)
+        onward = (await stars.list_stars(database, me, limit=1)).next_cursor
 
         async def authenticate() -> None:
             devices.forget([ada.device_id])
@@ -195,6 +212,9 @@ async def test_each_hot_statement_goes_by_its_indexes(postgres: PostgresCluster,
             "newest history": lambda: chats.read_history(database, me, chat_id),
             "older history": lambda: chats.read_history(database, me, chat_id, before=3),
             "later history": lambda: chats.read_history(database, me, chat_id, after=1),
+            "stars": lambda: stars.list_stars(database, me),
+            "more stars": lambda: stars.list_stars(database, me, limit=2, cursor=onward),
+            "message info": lambda: message_info.read_info(database, me, chat_id, 1),
         }
         assert calls.keys() == HOT.keys()
         for name, call in calls.items():

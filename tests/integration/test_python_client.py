@@ -190,3 +190,33 @@ async def test_a_crowd_of_sends_needs_no_second_connection(read_dsn: Callable[[]
             acks = await asyncio.wait_for(asyncio.gather(*sends), 2 * WAIT_SECONDS)
             assert [ack.seq for ack in acks] == list(range(2, 1502))
             assert live.closes == []
+
+
+async def test_what_is_ones_own_of_a_chat_is_set_read_and_removed(process: ServerProcess) -> None:
+    async with (
+        await RestClient.sign_in(process.url, number(), username=named("ana")) as ana,
+        await RestClient.sign_in(process.url, number(), username=(name := named("ben"))) as ben,
+    ):
+        sent = await ana.send("one", client_id=str(uuid.uuid4()), to=name)
+        chat_id, seq = sent["chat_id"], sent["seq"]
+        await ben.call("POST", "/api/receipts", {"chats": {str(chat_id): {"read_seq": seq}}})
+        (info,) = await ana.message_info(chat_id, seq)
+        assert info["user_id"] == ben.user_id
+        assert info["read_at"] >= info["delivered_at"] >= sent["created_at"]
+        changed = await ben.set_chat(chat_id, archived=True, muted_until="2099-01-01T01:00:00+01:00")
+        assert changed["seq"] is not None
+        assert (await ben.set_chat(chat_id, archived=True))["seq"] is None
+        (chat,) = (await ben.chats())["chats"]
+        assert (chat["archived"], chat["pinned_at"], chat["marked_unread"]) == (True, None, False)
+        assert chat["muted_until"] == "2099-01-01T00:00:00.000000Z"
+        await ben.star(chat_id, seq)
+        (star,) = (await ben.stars())["stars"]
+        assert star["message"]["text"] == "one"
+        await ben.star(chat_id, seq, starred=False)
+        assert await ben.stars() == {"stars": [], "next_cursor": None}
+        assert (await ben.clear_history(chat_id, up_to_seq=seq))["seq"] is not None
+        assert await ben.history(chat_id, after_seq=0) == []
+        with pytest.raises(Problem, match="up_to_seq"):
+            await ben.call("DELETE", f"/api/chats/{chat_id}/messages")
+        with pytest.raises(Problem, match="muted_until"):
+            await ben.set_chat(chat_id, muted_until="tomorrow")

@@ -40,6 +40,10 @@ DELETE /api/chats/{chat_id}/messages/{seq}                            200    200
 DELETE /api/chats/{chat_id}/messages/{seq} | for me                   200    200    once
 PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}             200    200    once
 DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}          200    200    once
+PATCH /api/chats/{chat_id}                                            200    200    once
+DELETE /api/chats/{chat_id}/messages                                  200    200    once
+PUT /api/chats/{chat_id}/messages/{seq}/star                          200    200    once
+DELETE /api/chats/{chat_id}/messages/{seq}/star                       200    200    once
 PUT /api/blocks/{user_id}                                             200    200    once
 DELETE /api/blocks/{user_id}                                          200    200    once
 DELETE /api/blocks/{user_id} | of a deleted account                   200    200    -
@@ -121,7 +125,7 @@ async def prepare(server: ServerProcess, row: str) -> Request:
         if variant in {"leaving", "one's own"}:
             values["user_id"] = ana.user_id
             await http.put(f"/api/groups/{group_id}/members/{ben.user_id}/role", json={"role": "admin"})
-        if method == "DELETE" and "reactions" in path:
+        if method == "DELETE" and ("reactions" in path or "star" in path):
             await http.put(path.format(**values))
         if method == "DELETE" and "blocks" in path:
             await http.put(path.format(**values))
@@ -129,7 +133,8 @@ async def prepare(server: ServerProcess, row: str) -> Request:
             await _delete_account(server, cleo)
     body = await _body(server, call, variant, ana, ben, values)
     token = None if path.startswith("/api/auth") and method == "POST" else ana.token
-    return Request(method, path.format(**values) + ("?for=me" if variant == "for me" else ""), token, body)
+    query = "?for=me" if variant == "for me" else "?up_to_seq=1" if path.endswith("/messages") else ""
+    return Request(method, path.format(**values) + (query if method == "DELETE" else ""), token, body)
 
 
 async def _delete_account(server: ServerProcess, device: Device) -> None:
@@ -150,6 +155,7 @@ async def _body(
         "PATCH /api/users/me": {"username": f"ana{ana.user_id}", "profile_picture_url": None},
         "POST /api/messages": {"chat_id": values["chat_id"], "text": "again", **client_id},
         "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "another"},
+        "PATCH /api/chats/{chat_id}": {"muted_until": "2099-01-01T00:00:00+02:00", "pinned": True},
         "POST /api/receipts": {"chats": {str(values["chat_id"]): {"read_seq": values["seq"]}}},
         "POST /api/groups": {"group_name": "new", "members": [ben.phone_number], **client_id},
         "PATCH /api/groups/{group_id}": {"group_name": "another"},

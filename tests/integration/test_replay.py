@@ -7,7 +7,7 @@ import random
 import pytest
 
 from chatserver.errors import ChatNotFound, Forbidden, MessageNotFound
-from chatserver.messaging import changes, chats, feed, groups
+from chatserver.messaging import changes, chats, feed, groups, own_chats
 from tests.support.people import Server, sign_in
 from tests.support.replica import Replica, as_client_sees
 
@@ -32,7 +32,7 @@ class Following:
 async def change_something(server: Server, chance: random.Random, user: int, chat_id: int, seq: int) -> int | None:
     """Carry out one change; returns the seq of a message that was sent."""
     emoji, text = chance.choice("👍😀🎉"), f"text {chance.random()}"
-    act = chance.choice(("send", "send", "edit", "react", "react", "unreact", "delete", "hide"))
+    act = chance.choice(("send", "send", "edit", "react", "react", "unreact", "delete", "hide", "hide", "clear"))
     database = server.database
     if act == "send":
         return (await server.send(user, text, chat_id=chat_id)).seq
@@ -44,8 +44,11 @@ async def change_something(server: Server, chance: random.Random, user: int, cha
         await changes.remove_reaction(database, user, chat_id, seq, emoji)
     elif act == "delete":
         await changes.delete_message(database, user, chat_id, seq)
-    else:
+    elif act == "hide":
         await changes.hide_message(database, user, chat_id, seq)
+    else:
+        # Not all of it: the newest rows are what the others act on.
+        await own_chats.clear_history(database, user, chat_id, max(1, seq // 2))
     return None
 
 

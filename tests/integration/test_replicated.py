@@ -11,7 +11,8 @@ import pytest
 
 from chatserver.accounts.devices import Devices
 from chatserver.errors import ServiceUnavailable
-from chatserver.messaging import changes, groups
+from chatserver.messaging import changes, groups, own_chats, stars
+from chatserver.messaging.own_chats import SettingsChange
 from chatserver.model import ReceiptMark
 from chatserver.storage.migrate import migrate
 from chatserver.storage.replicated import confirm
@@ -74,6 +75,16 @@ CALLS: dict[str, tuple[Callable[[Scene], Awaitable[Any]], Callable[[Scene], Awai
     "edit": (nothing, lambda s: changes.edit_message(s.server.database, s.ada, s.chat, s.seq, "tea")),
     "delete": (nothing, lambda s: changes.delete_message(s.server.database, s.ada, s.chat, s.seq)),
     "delete for me": (nothing, lambda s: changes.hide_message(s.server.database, s.bob, s.chat, s.seq)),
+    "settings": (
+        nothing,
+        lambda s: own_chats.change_settings(s.server.database, s.bob, s.chat, SettingsChange(archived=True)),
+    ),
+    "clear": (nothing, lambda s: own_chats.clear_history(s.server.database, s.bob, s.chat, s.seq)),
+    "star": (nothing, lambda s: stars.set_star(s.server.database, s.bob, s.chat, s.seq, starred=True)),
+    "remove a star": (
+        lambda s: stars.set_star(s.server.database, s.bob, s.chat, s.seq, starred=True),
+        lambda s: stars.set_star(s.server.database, s.bob, s.chat, s.seq, starred=False),
+    ),
     "react": (nothing, lambda s: changes.put_reaction(s.server.database, s.bob, s.chat, s.seq, "👍")),
     "remove a reaction": (
         lambda s: changes.put_reaction(s.server.database, s.bob, s.chat, s.seq, "👍"),

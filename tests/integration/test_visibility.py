@@ -56,6 +56,9 @@ GET /api/chats from                                    yes  yes    yes    yes   
 GET /api/chats/{chat_id} from                          yes  yes    yes    yes     yes     no       no     no
 GET /api/chats/{chat_id}/messages from                 yes  yes    yes    yes     yes     no       no     no
 GET /api/messages from                                 yes  yes    yes    yes     yes     no       no     no
+GET /api/chats/{chat_id}/messages/{seq}/info members   no   yes    no     yes     yes     no       no     no
+GET /api/chats/{chat_id}/messages/{seq}/info read_at   no   yes    no     null    null    no       no     no
+GET /api/stars from                                    yes  yes    yes    yes     yes     no       no     no
 message from                                           yes  yes    no     yes     yes     no       no     no
 event by                                               yes  yes    no     yes     yes     no       no     no
 synced members                                         yes  yes    no     yes     yes     no       no     no
@@ -71,17 +74,19 @@ LINES = [re.split(" {2,}", line, maxsplit=1) for line in MATRIX.strip().splitlin
 VIEWERS = LINES[0][1].split()
 TABLE = {row: dict(zip(VIEWERS, cells.split(), strict=True)) for row, cells in LINES[1:]}
 # What says something of another user, and what does not, by the name of its field: a new field is put into one of them.
-# `delivered_seq` goes with `read_seq`.
+# `delivered_seq` goes with `read_seq`, and `delivered_at` with `read_at`.
 TELLING = {
-    "by", "from", "last_seen", "members", "online", "phone_number", "profile_picture_url", "read_seq", "username",
+    "by", "from", "last_seen", "members", "online", "phone_number", "profile_picture_url", "read_at", "read_seq",
+    "username",
 }  # fmt: skip
 SILENT = {
-    "action", "after_ms", "at", "chat_id", "chats", "client_id", "code", "conn_id", "created_at", "created_by",
-    "deleted_at", "delivered_seq", "detail", "duplicate", "edited_at", "emoji", "epoch", "from_id", "group_id",
-    "group_name", "id", "kind", "last_at", "last_message", "last_seq", "left", "limits", "media_url", "member_count",
-    "message", "message_id", "more", "next_cursor", "ping_seconds", "reactions", "reply_to",
-    "retry_after_seconds", "role", "seq", "server", "server_time", "status", "target_seq", "text", "timestamp", "to",
-    "type", "unread", "user_id", "user_ids",
+    "action", "after_ms", "archived", "at", "chat_id", "chats", "client_id", "code", "conn_id", "created_at",
+    "created_by", "deleted_at", "delivered_at", "delivered_seq", "detail", "duplicate", "edited_at", "emoji", "epoch",
+    "from_id", "group_id", "group_name", "id", "kind", "last_at", "last_message", "last_seq", "left", "limits",
+    "marked_unread", "media_url", "member_count", "message", "message_id", "more", "muted_until", "next_cursor",
+    "ping_seconds", "pinned_at", "reactions", "reply_to", "retry_after_seconds", "role", "seq", "server",
+    "server_time", "starred_at", "stars", "status", "target_seq", "text", "timestamp", "to", "type", "unread",
+    "user_id", "user_ids",
 }  # fmt: skip
 # About the caller alone; to current members alone, who see in it what they see in GET /api/chats/{chat_id}.
 OWN = re.compile(
@@ -108,6 +113,7 @@ class Cast:
         viewers: by the names of the columns.
         group: all but stranger, number and name are or were in it.
         chats: of two, of the user with shares, blocked and blocker.
+        written: {viewer: seq of their message in the group}, which the user has read.
     """
 
     def __init__(self, server: ServerProcess, user: Device, unnamed: Device, viewers: dict[str, Device]) -> None:
@@ -117,6 +123,7 @@ class Cast:
         self.viewers = viewers
         self.group = 0
         self.chats: dict[str, int] = {}
+        self.written: dict[str, int] = {}
 
     async def call(self, device: Device, route: str, json: object = None, **query: str) -> Any:
         """Make a call and return the answer's JSON, None when it has none or is refused."""
@@ -135,7 +142,11 @@ async def gather_cast(server: ServerProcess) -> Cast:
         await cast.call(subject, "PATCH /api/users/me", {"profile_picture_url": "https://example.com/1.png"})
         members = [viewers[name].name for name in ("shares", "former", "blocked", "blocker")]
         group = (await cast.call(subject, "POST /api/groups", {"group_name": "All", "members": members}))["group_id"]
-        await cast.call(subject, "POST /api/messages", {"chat_id": group, "text": "to all"})
+        for name in ("self", "shares", "former", "blocked", "blocker") if subject is user else ():
+            said = await cast.call(viewers[name], "POST /api/messages", {"chat_id": group, "text": "mine"})
+            cast.written[name] = said["seq"]
+        sent = await cast.call(subject, "POST /api/messages", {"chat_id": group, "text": "to all"})
+        await cast.call(subject, "POST /api/receipts", {"chats": {str(group): {"read_seq": sent["seq"]}}})
         await cast.call(subject, f"DELETE /api/groups/{group}/members/{viewers['former'].user_id}")
         chats = {
             name: (await cast.call(subject, "POST /api/messages", {"to": name, "text": "to you"}))["chat_id"]
@@ -176,6 +187,26 @@ def row_fields(cast: Cast, rows: Any) -> dict[str, str]:
     return {"from": cell(theirs[0]["from"]) if theirs else "no"}
 
 
+async def info_fields(cast: Cast, viewer: str) -> dict[str, str]:
+    """Return what the info of the viewer's message shows of the user."""
+    seq = cast.written.get(viewer, 1)
+    info = await cast.call(cast.viewers[viewer], f"GET /api/chats/{cast.group}/messages/{seq}/info")
+    times = {member["user_id"]: member for member in (info or {}).get("members") or ()}.get(cast.user.user_id)
+    assert times is None or (times["read_at"] is None) == (times["delivered_at"] is None)
+    return (
+        {"members": "no", "read_at": "no"} if times is None else {"members": "yes", "read_at": cell(times["read_at"])}
+    )
+
+
+async def star_fields(cast: Cast, viewer: str) -> dict[str, str]:
+    """Return what the viewer's stars show of the user, after starring a message of theirs."""
+    device = cast.viewers[viewer]
+    rows = await cast.call(device, f"GET /api/chats/{cast.group}/messages") or ()
+    for row in [row for row in rows if row["from_id"] == cast.user.user_id and row["kind"] == "message"]:
+        await cast.call(device, f"PUT /api/chats/{cast.group}/messages/{row['seq']}/star")
+    return row_fields(cast, [star["message"] for star in (await cast.call(device, "GET /api/stars"))["stars"]])
+
+
 async def shown_by_calls(cast: Cast, viewer: str) -> dict[str, str]:
     """Return the cells of all calls for one viewer."""
     device = cast.viewers[viewer]
@@ -196,6 +227,8 @@ async def shown_by_calls(cast: Cast, viewer: str) -> dict[str, str]:
             cast, await cast.call(device, f"GET /api/chats/{cast.group}/messages")
         ),
         "GET /api/messages": row_fields(cast, await cast.call(device, "GET /api/messages")),
+        "GET /api/chats/{chat_id}/messages/{seq}/info": await info_fields(cast, viewer),
+        "GET /api/stars": await star_fields(cast, viewer),
     }
     found = {f"{place} {field}": value for place, fields in places.items() for field, value in fields.items()}
     stranger = await cast.call(unnamed, f"GET /api/users/{cast.unnamed.user_id}")

@@ -81,8 +81,9 @@ class Server(msgspec.Struct, frozen=True):
         to: str | None = None,
         chat_id: int | None = None,
         client_id: str | None = None,
+        reply_to: int | None = None,
     ) -> SentMessage:
-        message = SendMessage(to=to, chat_id=chat_id, text=text, client_id=client_id)
+        message = SendMessage(to=to, chat_id=chat_id, text=text, client_id=client_id, reply_to=reply_to)
         return await send_message(self.database, self.writer, sender_id, message)
 
 

@@ -29,18 +29,23 @@ class Replica:
         self.stale: set[int] = set()
         self._user_id = user_id
         self._hidden: set[tuple[int, int]] = set()
+        self._cleared: dict[int, int] = {}
 
     def apply(self, row: Row) -> None:
         """Take a row; those of a chat in the order of their seq."""
         detail, key = row["detail"] or {}, (row["chat_id"], row["target_seq"])
         target = self.messages.get(key)
         if row["kind"] == "message":
-            if (row["chat_id"], row["seq"]) not in self._hidden:
+            if self._is_shown(row["chat_id"], row["seq"]):
                 self.messages[row["chat_id"], row["seq"]] = row
         elif row["kind"] == "hide":
             # It is in another chat than its target, which may still be waiting behind a hole.
             self._hidden.add((detail["target_chat_id"], row["target_seq"]))
             self.messages.pop((detail["target_chat_id"], row["target_seq"]), None)
+        elif row["kind"] == "clear":
+            chat_id, seq = detail["target_chat_id"], row["target_seq"]
+            self._cleared[chat_id] = max(seq, self._cleared.get(chat_id, 0))
+            self.messages = {place: row for place, row in self.messages.items() if self._is_shown(*place)}
         elif row["kind"] == "member":
             if detail["action"] == "added" and self._user_id in detail["user_ids"]:
                 self.stale.add(row["chat_id"])
@@ -64,8 +69,11 @@ class Replica:
         """Take messages of a history as they are now."""
         for row in rows:
             place = (row["chat_id"], row["seq"])
-            if row["kind"] == "message" and place not in self._hidden:
+            if row["kind"] == "message" and self._is_shown(*place):
                 self.messages[place] = row
+
+    def _is_shown(self, chat_id: int, seq: int) -> bool:
+        return (chat_id, seq) not in self._hidden and seq > self._cleared.get(chat_id, 0)
 
 
 def as_client_sees(row: MessageRow) -> Row:

@@ -14,7 +14,7 @@ DIRECTORY = frozenset(
 )  # fmt: skip
 """Tables by user, device, number or server: in one database for all shards."""
 
-SHARD = frozenset({"chat_members", "chats", "groups", "message_versions", "messages", "receipts"})
+SHARD = frozenset({"chat_members", "chats", "groups", "message_versions", "messages", "receipts", "stars"})
 """Tables by chat_id: in the schema of the chat's shard."""
 
 EVERYWHERE = frozenset({"hint_slots", "meta", "schema_migrations"})

@@ -14,6 +14,7 @@ import msgspec
 from chatserver.bounds import CURSOR_MAX_CHARS, LAST_SECOND, LAST_SHARD
 from chatserver.errors import ValidationFailed
 from chatserver.storage.feed import FeedKey
+from chatserver.storage.stars import StarPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -200,8 +201,8 @@ def encode_chat_walk(walk: ChatWalk) -> str:
     return _encode(_WalkWire(last_at_us, chat_id, _packed_or_none(walk.began), _packed_or_none(walk.since)))
 
 
-def _check_place(wire: _WalkWire) -> None:
-    if not 0 <= wire.last_at_us <= LAST_SECOND * 1_000_000 or not 0 <= wire.chat_id < 2**62:
+def _check_place(at_us: int, *numbers: int) -> None:
+    if not 0 <= at_us <= LAST_SECOND * 1_000_000 or any(not 0 <= number < 2**62 for number in numbers):
         raise ValueError("no place")
 
 
@@ -213,11 +214,30 @@ def decode_chat_walk(text: str) -> ChatWalk:
     """
     try:
         wire = _decode(text, _WalkWire)
-        _check_place(wire)
+        _check_place(wire.last_at_us, wire.chat_id)
         began, since = _unpack_snapshot(wire.began), _unpack_snapshot(wire.since)
     except ValueError as error:
         raise ValidationFailed.of("cursor", "must be the next_cursor of an answer") from error
     return ChatWalk((wire.last_at_us, wire.chat_id), began, since)
+
+
+def encode_star_place(place: StarPlace) -> str:
+    """Return the cursor of a list of stars as url-safe text."""
+    return _encode((place.starred_at_us, place.chat_id, place.seq))
+
+
+def decode_star_place(text: str) -> StarPlace:
+    """Return what `encode_star_place` was given.
+
+    Raises:
+        ValidationFailed: not such a text.
+    """
+    try:
+        starred_at_us, chat_id, seq = _decode(text, tuple[int, int, int])
+        _check_place(starred_at_us, chat_id, seq)
+    except ValueError as error:
+        raise ValidationFailed.of("cursor", "must be the next_cursor of an answer") from error
+    return StarPlace(starred_at_us, chat_id, seq)
 
 
 def _encode(value: object) -> str:

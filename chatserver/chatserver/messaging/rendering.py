@@ -16,13 +16,24 @@ from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
 )
 from chatserver.protocol import Message, encode_frame
 from chatserver.supervision import caught
-from chatserver.times import MICROSECONDS, rfc3339
+from chatserver.times import MICROSECONDS, rfc3339, rfc3339_or_none
 from chatserver.users.viewers import MemberView, view_members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatserver.model import Change, Chat, Device, GroupInfo, Member, MessageRow, SentMessage
+    from chatserver.messaging.stars import Star
+    from chatserver.model import (
+        Change,
+        Chat,
+        ChatSettings,
+        Device,
+        GroupInfo,
+        Member,
+        MessageRow,
+        SentMessage,
+    )
+    from chatserver.storage.message_info import MemberTimes
     from chatserver.storage.messages import AppendResult, NewMessage
 
 
@@ -94,7 +105,16 @@ class DeviceView(TypedDict):
     current: bool
 
 
-class ChatView(TypedDict):
+class SettingsView(TypedDict):
+    """What a user has set for a chat; `pinned_at` is null while it is not pinned."""
+
+    muted_until: str | None
+    pinned_at: str | None
+    archived: bool
+    marked_unread: bool
+
+
+class ChatView(SettingsView):
     """A chat as one of its members sees it; in a list, `members` are 50 at most, the caller among them."""
 
     chat_id: GivenId
@@ -107,6 +127,21 @@ class ChatView(TypedDict):
     left: bool
     member_count: int
     members: list[MemberView]
+
+
+class StarView(TypedDict):
+    """A message that the caller has starred."""
+
+    starred_at: str
+    message: RowView
+
+
+class MemberTimesView(TypedDict):
+    """When a member received and read a message; null: not yet, or not for the caller to see."""
+
+    user_id: GivenId
+    delivered_at: str | None
+    read_at: str | None
 
 
 class SyncedChatView(TypedDict):
@@ -248,6 +283,31 @@ def view_synced(chat_id: int, last_seq: int, members: Sequence[Member] | None, u
     return msgspec.Raw(msgspec.json.encode(view))
 
 
+def view_settings(settings: ChatSettings) -> SettingsView:
+    """Return what a user has set for a chat."""
+    return {
+        "muted_until": rfc3339_or_none(settings.muted_until_us),
+        "pinned_at": rfc3339_or_none(settings.pinned_at_us),
+        "archived": settings.archived,
+        "marked_unread": settings.marked_unread,
+    }
+
+
+def view_star(star: Star) -> StarView | None:
+    """Return a starred message; None when it cannot be rendered, which is logged and counted."""
+    row = view_or_none(star.row)
+    return None if row is None else {"starred_at": rfc3339(star.starred_at_us), "message": row}
+
+
+def view_times(member: MemberTimes) -> MemberTimesView:
+    """Return when a member received and read a message."""
+    return {
+        "user_id": member.user_id,
+        "delivered_at": rfc3339_or_none(member.delivered_at_us),
+        "read_at": rfc3339_or_none(member.read_at_us),
+    }
+
+
 def view_chat(chat: Chat, user_id: int) -> ChatView:
     """Return a chat as its member sees it."""
     return {
@@ -261,6 +321,7 @@ def view_chat(chat: Chat, user_id: int) -> ChatView:
         "left": chat.left,
         "member_count": chat.member_count,
         "members": view_members(chat.members, user_id),
+        **view_settings(chat.settings),
     }
 
 

@@ -141,35 +141,43 @@ async def set_reaction(connection: Connection, chat_id: int, seq: int, user_id: 
 
 
 class OwnView(msgspec.Struct, frozen=True):
-    """Whether a user may (or could) see a message, and whether they have hidden it."""
+    """Whether a user may (or could) see a message, and whether they have hidden it.
+
+    Attributes:
+        deleted: for everyone.
+    """
 
     found: bool
     hidden: bool
+    deleted: bool
 
 
 async def lock_own_view(connection: Connection, user_id: int, chat_id: int, seq: int) -> OwnView | None:
     """Lock a user's membership, current or past; returns whether it covers a message, or None if never a member."""
     record = await connection.fetchrow(
         """
-        SELECT cm.absent @> $3::bigint, EXISTS (
-            SELECT FROM messages m
-            WHERE m.chat_id = cm.chat_id AND m.seq = $3 AND m.kind = 'message' AND m.seq > cm.joined_seq
-                AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq) AND NOT cm.while_left @> m.seq)
-        FROM chat_members cm WHERE cm.chat_id = $1 AND cm.user_id = $2 FOR NO KEY UPDATE
+        SELECT m.seq IS NOT NULL, cm.absent @> $3::bigint, m.deleted_at IS NOT NULL
+        FROM chat_members cm
+        LEFT JOIN messages m ON m.chat_id = cm.chat_id AND m.seq = $3 AND m.kind = 'message' AND m.seq > cm.joined_seq
+            AND (cm.left_seq IS NULL OR m.seq <= cm.left_seq) AND NOT cm.while_left @> m.seq
+        WHERE cm.chat_id = $1 AND cm.user_id = $2 FOR NO KEY UPDATE OF cm
         """,
         chat_id,
         user_id,
         seq,
     )
-    return None if record is None else OwnView(found=record[1], hidden=record[0])
+    return None if record is None else OwnView(*record)
 
 
 async def hide(connection: Connection, user_id: int, chat_id: int, seq: int) -> None:
-    """Hide a row from a member."""
+    """Hide a row from a member, and remove their star."""
     await connection.execute(
         "UPDATE chat_members SET absent = absent + int8multirange(int8range($3, $3, '[]')) "
         "WHERE chat_id = $1 AND user_id = $2",
         chat_id,
         user_id,
         seq,
+    )
+    await connection.execute(
+        "DELETE FROM stars WHERE chat_id = $1 AND user_id = $2 AND seq = $3", chat_id, user_id, seq
     )

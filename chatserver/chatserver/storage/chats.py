@@ -8,6 +8,7 @@ import msgspec
 
 from chatserver.model import Chat, Member
 from chatserver.storage.described import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, message_row
+from chatserver.storage.own_chats import SETTINGS_COLUMNS, settings_from
 from chatserver.storage.times import micros, moment_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ WITH """
     + BARRED
     + """, found AS MATERIALIZED (
     SELECT c.chat_id, c.kind, cm.joined_seq, greatest(cm.read_seq, cm.own_read_seq) AS read_seq, cm.absent,
-        cm.left_seq IS NOT NULL AS gone,
+        cm.left_seq IS NOT NULL AS gone, cm.muted_until, cm.pinned_at, cm.archived, cm.marked_unread,
         coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
     -- For a former member the chat ends with the row of their leaving: later activity is not shown to them.
@@ -93,6 +94,7 @@ SELECT d.*, mine.chat_id, mine.kind,
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
+    mine.muted_until, mine.pinned_at, mine.archived, mine.marked_unread,
     listed.user_ids, listed.usernames, listed.roles, listed.delivered, listed.read, listed.blocks
 FROM mine
 LEFT JOIN described d ON d.chat_id = mine.chat_id
@@ -120,9 +122,9 @@ CROSS JOIN LATERAL (
             SELECT * FROM chat_members cm
             WHERE cm.chat_id = mine.chat_id AND cm.left_seq IS NULL AND NOT mine.gone
             -- The caller is always among them.
-            ORDER BY cm.user_id <> $1, cm.joined_seq, cm.joined_at, cm.user_id LIMIT $6
+            ORDER BY cm.user_id <> $1, coalesce(cm.came_seq, cm.joined_seq), cm.joined_at, cm.user_id LIMIT $6
         ) chosen JOIN users u USING (user_id)
-        ORDER BY chosen.joined_seq, chosen.joined_at, chosen.user_id
+        ORDER BY coalesce(chosen.came_seq, chosen.joined_seq), chosen.joined_at, chosen.user_id
     ) t
 ) listed
 ORDER BY mine.last_at DESC, mine.chat_id DESC
@@ -196,9 +198,7 @@ async def has_new_rows(database: Database, user_id: int, since: str) -> bool:
 
 
 def _chat(record: Record, user_id: int) -> Chat:
-    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, _, *members = record[
-        DESCRIBED_COLUMNS:
-    ]
+    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, _, *rest = record[DESCRIBED_COLUMNS:]
     return Chat(
         chat_id=chat_id,
         kind=kind,
@@ -209,7 +209,8 @@ def _chat(record: Record, user_id: int) -> Chat:
         unread=unread,
         left=gone,
         member_count=member_count,
-        members=members_from(members, user_id),
+        members=members_from(rest[SETTINGS_COLUMNS:], user_id),
+        settings=settings_from(rest[:SETTINGS_COLUMNS]),
     )
 
 
@@ -260,7 +261,7 @@ def _members_with(blocks: LiteralString) -> LiteralString:
         )
         SELECT cm.chat_id, cm.user_id, u.username, cm.role, cm.delivered_seq, cm.read_seq, b.user_ids
         FROM current cm JOIN users u USING (user_id) LEFT JOIN blocked b USING (chat_id, user_id)
-        ORDER BY cm.chat_id, cm.joined_seq, cm.joined_at, cm.user_id
+        ORDER BY cm.chat_id, coalesce(cm.came_seq, cm.joined_seq), cm.joined_at, cm.user_id
         """
     )
 

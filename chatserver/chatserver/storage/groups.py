@@ -150,7 +150,7 @@ async def longest_standing(connection: Connection, group_id: int, user_id: int) 
     """Return the longest-standing current member beside this user."""
     found: int | None = await connection.fetchval(
         "SELECT user_id FROM chat_members WHERE chat_id = $1 AND user_id <> $2 AND left_seq IS NULL "
-        "ORDER BY joined_seq, joined_at, user_id LIMIT 1",
+        "ORDER BY coalesce(came_seq, joined_seq), joined_at, user_id LIMIT 1",
         group_id,
         user_id,
     )

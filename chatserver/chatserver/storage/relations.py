@@ -18,7 +18,8 @@ RELATED: Final[LiteralString] = """
 pairs AS MATERIALIZED (
     SELECT DISTINCT a.viewer_id, a.user_id FROM unnest($1::bigint[], $2::bigint[]) AS a (viewer_id, user_id)
 ), viewers AS MATERIALIZED (
-    SELECT cm.user_id AS viewer_id, cm.chat_id, cm.joined_seq, cm.left_seq FROM chat_members cm
+    SELECT cm.user_id AS viewer_id, cm.chat_id, coalesce(cm.came_seq, cm.joined_seq) AS came_seq, cm.left_seq
+    FROM chat_members cm
     WHERE cm.user_id IN (SELECT a.viewer_id FROM pairs a)
 ), met AS MATERIALIZED (
     -- Each side's chats are read once, whatever the number of pairs.
@@ -27,8 +28,8 @@ pairs AS MATERIALIZED (
     JOIN chat_members cm ON cm.user_id = a.user_id
     JOIN viewers v ON v.viewer_id = a.viewer_id AND v.chat_id = cm.chat_id
         -- Who left before the other came never met them there.
-        AND (v.left_seq IS NULL OR cm.joined_seq < v.left_seq)
-        AND (cm.left_seq IS NULL OR v.joined_seq < cm.left_seq)
+        AND (v.left_seq IS NULL OR coalesce(cm.came_seq, cm.joined_seq) < v.left_seq)
+        AND (cm.left_seq IS NULL OR v.came_seq < cm.left_seq)
     GROUP BY a.viewer_id, a.user_id
 ), related AS (
     SELECT a.viewer_id, a.user_id, a.viewer_id = a.user_id AS is_self, coalesce(met.shares_chat, false) AS shares_chat,

@@ -68,7 +68,7 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT cm.*, u.username FROM chat_members cm JOIN users u USING (user_id)
         WHERE cm.chat_id = listed.chat_id AND cm.left_seq IS NULL
-        ORDER BY cm.joined_seq, cm.joined_at, cm.user_id
+        ORDER BY coalesce(cm.came_seq, cm.joined_seq), cm.joined_at, cm.user_id
     ) t
 ) members
 ORDER BY mine.place

@@ -21,3 +21,8 @@ def moment_of(us: int) -> datetime:
 def micros_or_none(moment: datetime | None) -> int | None:
     """Return a nullable timestamptz as microseconds since 1970."""
     return None if moment is None else micros(moment)
+
+
+def moment_or_none(us: int | None) -> datetime | None:
+    """Return nullable microseconds since 1970 as a timestamptz."""
+    return None if us is None else moment_of(us)

@@ -221,11 +221,36 @@ class RestClient:
         )
         return _decoded(answer, list[dict[str, Any]]), answer.headers.get("X-More") == "true"
 
+    async def set_chat(self, chat_id: int, **settings: bool | str | None) -> Any:
+        """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""
+        return await self.call("PATCH", f"/api/chats/{chat_id}", settings)
+
+    async def clear_history(self, chat_id: int, *, up_to_seq: int) -> Any:
+        """Delete all rows of a chat up to a seq, for oneself."""
+        return await self.call("DELETE", f"/api/chats/{chat_id}/messages", up_to_seq=up_to_seq)
+
+    async def star(self, chat_id: int, seq: int, *, starred: bool = True) -> Any:
+        """Star a message, for oneself, or remove the star."""
+        return await self.call("PUT" if starred else "DELETE", f"/api/chats/{chat_id}/messages/{seq}/star")
+
+    async def stars(self, cursor: str | None = None, *, limit: int = 50) -> Any:
+        """One page of starred messages, the newest star first: `{stars, next_cursor}`."""
+        return await self.call("GET", "/api/stars", limit=limit, **({"cursor": cursor} if cursor else {}))
+
+    async def message_info(self, chat_id: int, seq: int) -> list[dict[str, Any]]:
+        """When each member received and read a message of one's own: `[{user_id, delivered_at, read_at}]`."""
+        info: _Info = _decoded(await self.request("GET", f"/api/chats/{chat_id}/messages/{seq}/info"), _Info)
+        return info.members
+
 
 @functools.cache
 def _system_authorities() -> ssl.SSLContext:
     """Read once for all clients of a program: it takes 50 ms of CPU, in which an event loop does nothing else."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+class _Info(msgspec.Struct, frozen=True):
+    members: list[dict[str, Any]]
 
 
 class _ProblemBody(msgspec.Struct, frozen=True):

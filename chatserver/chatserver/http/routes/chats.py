@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from chatserver import bounds
-from chatserver.errors import ChatNotFound
+from chatserver.errors import ChatNotFound, Forbidden, MessageNotFound, NotAMember
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate
 from chatserver.http.parsing import answer, path_id
 from chatserver.http.query import NumberParameter, OptionalNumberParameter, Query, TextParameter
-from chatserver.messaging import chats
-from chatserver.messaging.rendering import ChatView, RowView, view_chat
+from chatserver.messaging import chats, message_info
+from chatserver.messaging.rendering import ChatView, MemberTimesView, RowView, view_chat, view_times
 from chatserver.messaging.rows import views_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ class ChatsAnswer(TypedDict):
 
     chats: list[ChatView]
     next_cursor: str | None
+
+
+class InfoAnswer(TypedDict):
+    """When each member who may see a message received and read it."""
+
+    members: list[MemberTimesView]
 
 
 @CALLS.add("GET /api/chats", query=(_CHATS_LIMIT, _CURSOR), answer=ChatsAnswer)
@@ -78,3 +84,16 @@ async def get_history(request: Request, chat_id: str) -> HTTPResponse:
         limit=query[_ROWS_LIMIT],
     )
     return answer(views_of(page.rows), headers={"X-More": str(page.more).lower()})
+
+
+@CALLS.add(
+    "GET /api/chats/{chat_id}/messages/{seq}/info",
+    answer=InfoAnswer,
+    errors=(ChatNotFound, NotAMember, MessageNotFound, Forbidden),
+)
+async def get_message_info(request: Request, chat_id: str, seq: str) -> HTTPResponse:
+    """Return who received and read a message of the caller, and when."""
+    caller = await authenticate(request)
+    place = path_id(chat_id, "chat_id"), path_id(seq, "seq")
+    members = await message_info.read_info(request.app.ctx.database, caller.user_id, *place)
+    return answer(InfoAnswer(members=[view_times(member) for member in members]))
