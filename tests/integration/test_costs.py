@@ -77,7 +77,7 @@ def most(kilobytes: int, statements: int = 3, rows: int = 20, blocks: int = 400,
 _OF_A_LARGE_GROUP = {"rows": 1200, "blocks": 4500}
 BOUNDS: dict[str, Cost] = {
     # The publication of its hint, and a sweep, which goes by the clock: two statements.
-    "frame send": most(2, 8, blocks=1200),
+    "frame send": most(2, 8, blocks=1600),
     "frame delivered": most(2, 9, **_OF_A_LARGE_GROUP),
     "frame read": most(2, 9, **_OF_A_LARGE_GROUP),
     "frame typing": most(2, 9, **_OF_A_LARGE_GROUP),
@@ -105,6 +105,12 @@ BOUNDS: dict[str, Cost] = {
     "DELETE /api/chats/{chat_id}/messages/{seq}": most(1, 9),
     "PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}": most(1, 6),
     "DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}": most(1, 6),
+    "GET /api/chats/{chat_id}/messages/{seq}/info": most(120, 5, 2200, 12_000),
+    "PATCH /api/chats/{chat_id}": most(1, 9),
+    "DELETE /api/chats/{chat_id}/messages": most(1, 10),
+    "PUT /api/chats/{chat_id}/messages/{seq}/star": most(1, 9),
+    "DELETE /api/chats/{chat_id}/messages/{seq}/star": most(1, 9),
+    "GET /api/stars": most(4800, 5, 300, 2000, 32),
     "GET /api/blocks": most(220, rows=10_000, blocks=400),
     "PUT /api/blocks/{user_id}": most(1, 8, blocks=500),
     "DELETE /api/blocks/{user_id}": most(1, 6),
@@ -182,6 +188,7 @@ class Owner:
                 {"chat_id": chat_id, "text": text, "client_id": str(uuid.uuid4())} for chat_id in (GROUP, BIG)
             ],
             "PATCH /api/chats/{chat_id}/messages/{seq}": [{"text": text}],
+            "PATCH /api/chats/{chat_id}": [{"muted_until": "9999-12-31T23:59:59Z", "archived": True, "pinned": True}],
             "POST /api/receipts": [
                 {"chats": {str(1_000_000 + n): {"delivered_seq": 1, "read_seq": 1} for n in range(1, 5001)}},
             ],
@@ -277,6 +284,11 @@ async def owner(counted: PostgresCluster) -> AsyncIterator[Owner]:
         async with single_connection(lambda: dsn, "filling") as connection:
             await connection.execute(_OWNED, eve.user_id, LARGE_ROWS, TEXT_MAX_CHARS)
             await connection.execute(_REACTIONS, GROUP)
+            await connection.execute(
+                "INSERT INTO stars (chat_id, user_id, seq) SELECT 5000000, $1, generate_series(1, $2::int)",
+                eve.user_id,
+                LARGE_ROWS,
+            )
             await connection.execute("UPDATE chat_members SET role = 'admin' WHERE user_id = $1", eve.user_id)
             await connection.execute(_BLOCKS, eve.user_id, BLOCKS_MAX - 1)
             await connection.execute("ANALYZE")
@@ -295,8 +307,13 @@ async def owner(counted: PostgresCluster) -> AsyncIterator[Owner]:
         await meter.connection.close()
 
 
-# What ends the session or the account comes last.
-LAST = ("PATCH /api/groups/{group_id}", "DELETE /api/groups/{group_id}/members/{user_id}", "DELETE /api/users/me")
+# What empties a chat, or ends the session or the account, comes last.
+LAST = (
+    "DELETE /api/chats/{chat_id}/messages",
+    "PATCH /api/groups/{group_id}",
+    "DELETE /api/groups/{group_id}/members/{user_id}",
+    "DELETE /api/users/me",
+)
 
 
 async def test_the_most_expensive_request_of_each_kind_is_bounded(owner: Owner) -> None:
