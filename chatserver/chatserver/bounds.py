@@ -43,6 +43,9 @@ PHONE_NUMBER_MAX_CHARS: Final = 64
 NAME_MAX_CHARS: Final = 100
 """Characters of a group's or a device's name."""
 
+ABOUT_MAX_CHARS: Final = 200
+"""Characters of what users say about themselves."""
+
 CURSOR_MAX_CHARS: Final = 6144
 """Characters of a cursor: a snapshot with 1,000 open transactions stays below; a request's headers have 8 KiB."""
 
@@ -115,6 +118,7 @@ CodeId = Annotated[str, text(1, CODE_ID_MAX_CHARS, description="From the answer 
 SignInCode = Annotated[str, text(6, 6, CODE.pattern)]
 Name = Annotated[str, text(1, NAME_MAX_CHARS, r"^[^\x00]*[^\s\x00][^\x00]*$", description="Trimmed.")]
 Text = Annotated[str, text(0, TEXT_MAX_CHARS, _NO_NUL)]
+About = Annotated[str, text(0, ABOUT_MAX_CHARS, _NO_NUL)]
 Url = Annotated[
     str,
     text(

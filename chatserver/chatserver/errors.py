@@ -88,6 +88,14 @@ class Blocked(ChatError):
     default_detail = "This chat accepts no messages: one of its two members blocked the other or deleted their account."
 
 
+class CannotBeAdded(ChatError):
+    """A user's settings do not let the caller add them to groups."""
+
+    code = "cannot_be_added"
+    status = 403
+    default_detail = "This user does not let you add them to groups. Send them a message first."
+
+
 class NotAMember(ChatError):
     """The caller has left this chat or was removed from it."""
 

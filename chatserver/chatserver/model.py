@@ -19,7 +19,7 @@ DELETED_NAME: Final[LiteralString] = "deleted user"
 ChatKind = Literal["direct", "group", "self"]
 EventKind = Literal[
     "message", "edit", "delete", "reaction", "member", "group",
-    "hide", "block", "profile", "sign_in", "settings", "clear", "star",
+    "hide", "block", "profile", "sign_in", "settings", "clear", "star", "privacy",
 ]  # fmt: skip
 MessageType = Literal["text", "image", "video", "audio", "document"]
 Role = Literal["admin", "member"]
@@ -43,12 +43,14 @@ class User(msgspec.Struct, frozen=True):
 
     Attributes:
         username: as its owner wrote it; unique without regard to case; None when never set.
+        about: what its owner says about themselves.
     """
 
     user_id: int
     phone_number: str
     username: str | None
     profile_picture_url: str | None
+    about: str | None
     created_at_us: int
     last_seen_us: int | None
 

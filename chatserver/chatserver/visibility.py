@@ -11,11 +11,18 @@ from typing import Final, Literal
 
 import msgspec
 
+Audience = Literal["everyone", "contacts", "nobody"]
+"""To whom a user shows something, of those whom `RULES` allow: all of them, the user's contacts, or none.
+
+The contacts of a user are those to whom the user has written in a direct chat.
+"""
+
 Datum = Literal[
     "name",
     "number",
     "number_as_name",
     "picture",
+    "about",
     "created_at",
     "online",
     "last_seen",
@@ -31,6 +38,20 @@ FoundBy = Literal["number", "name"]
 """How the caller identified the user in this call."""
 
 
+class Privacy(msgspec.Struct, frozen=True):
+    """To whom a user shows their data, and who may add them to groups.
+
+    Attributes:
+        last_seen: also for whether they are online.
+        groups: who may add them.
+    """
+
+    last_seen: Audience = "everyone"
+    picture: Audience = "everyone"
+    about: Audience = "everyone"
+    groups: Audience = "everyone"
+
+
 class Relation(msgspec.Struct, frozen=True):
     """The relation of a viewer to a user.
 
@@ -41,6 +62,8 @@ class Relation(msgspec.Struct, frozen=True):
         found_by: how the viewer identified the user in this call: showing them that number or name reveals nothing.
         blocks: the viewer has blocked the user.
         is_blocked: the user has blocked the viewer.
+        is_contact: the user has written to the viewer; False also where no setting of the user depends on it.
+        privacy: the user's settings.
     """
 
     is_self: bool = False
@@ -49,6 +72,8 @@ class Relation(msgspec.Struct, frozen=True):
     found_by: FoundBy | None = None
     blocks: bool = False
     is_blocked: bool = False
+    is_contact: bool = False
+    privacy: Privacy = Privacy()
 
 
 SELF: Final = Relation(is_self=True)
@@ -85,6 +110,7 @@ RULES: Final[dict[Datum, Rule]] = {
     # Of users without a username, whom rows name by their number.
     "number_as_name": Rule(frozenset({"shares_chat", "found_by_number"})),
     "picture": Rule(_KNOWN, hidden_from_blocked=True),
+    "about": Rule(_KNOWN, hidden_from_blocked=True),
     "created_at": Rule(_KNOWN | {"former"}),
     "online": _between_members(),
     "last_seen": _between_members(),
@@ -92,6 +118,24 @@ RULES: Final[dict[Datum, Rule]] = {
     "typing": _between_members(),
     "receipts": _between_members(),
 }
+
+
+def is_in(audience: Audience, *, is_contact: bool) -> bool:
+    """Return whether somebody whom the rules allow is in the audience that a user has chosen.
+
+    Example:
+        >>> [is_in(audience, is_contact=False) for audience in ("everyone", "contacts", "nobody")]
+        [True, False, False]
+    """
+    return audience == "everyone" or (audience == "contacts" and is_contact)
+
+
+def _chosen(datum: Datum, privacy: Privacy) -> Audience:
+    if datum in {"online", "last_seen"}:
+        return privacy.last_seen
+    if datum == "picture":
+        return privacy.picture
+    return privacy.about if datum == "about" else "everyone"
 
 
 def may_see(datum: Datum, relation: Relation) -> bool:
@@ -104,11 +148,15 @@ def may_see(datum: Datum, relation: Relation) -> bool:
         False
         >>> may_see("number", Relation(found_by="number"))
         True
+        >>> may_see("last_seen", Relation(shares_chat=True, privacy=Privacy(last_seen="nobody")))
+        False
     """
     if relation.is_self:
         return True
     rule = RULES[datum]
     if (rule.hidden_from_blocked and relation.is_blocked) or (rule.hidden_from_blocker and relation.blocks):
+        return False
+    if not is_in(_chosen(datum, relation.privacy), is_contact=relation.is_contact):
         return False
     return bool(
         (relation.shares_chat and "shares_chat" in rule.to)

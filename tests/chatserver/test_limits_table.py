@@ -22,6 +22,9 @@ PROVED_BY = {
         "tests/integration/test_published_limits.py::test_texts_are_counted_in_characters_however_they_are_written"
     ),
     "username; name of a group or device": FIELDS,
+    "what users say about themselves": (
+        "tests/integration/test_privacy.py::test_what_users_say_of_themselves_is_bounded_and_can_be_removed"
+    ),
     "members of a group": (
         "tests/integration/test_full_groups.py::test_a_group_is_full_with_so_many_members_and_no_more"
     ),

@@ -16,7 +16,18 @@ from chatserver.accounts.device_limit import DEVICES_OF_A_USER
 from chatserver.fanout.polling import POLLS_OF_A_USER
 from chatserver.http.context import App
 from chatserver.http.parsing import Body
-from chatserver.http.routes import auth, changes, chats, devices, groups, messages, own_chats, receipts, users
+from chatserver.http.routes import (
+    auth,
+    changes,
+    chats,
+    devices,
+    groups,
+    messages,
+    own_chats,
+    privacy,
+    receipts,
+    users,
+)
 from chatserver.limits import rates
 from chatserver.messaging import changes as change_services
 from chatserver.messaging import chats as chat_services
@@ -41,6 +52,7 @@ BODIES: dict[str, type[Body]] = {
     "PATCH /api/groups/{group_id}": groups.RenameBody,
     "PUT /api/groups/{group_id}/members/{user_id}/role": groups.RoleBody,
     "PATCH /api/users/me": users.ProfileBody,
+    "PATCH /api/users/me/privacy": privacy.PrivacyBody,
     "PATCH /api/chats/{chat_id}/messages/{seq}": changes.EditBody,
     "PATCH /api/chats/{chat_id}": own_chats.SettingsBody,
 }
@@ -328,6 +340,8 @@ def test_the_close_codes_are_the_constants() -> None:
         ("URL of up to {} characters", bounds.URL_MAX_CHARS),
         ("| username; name of a group or device | {};", bounds.USERNAME_MAX_CHARS),
         ("name of a group or device | 50; {} characters |", bounds.NAME_MAX_CHARS),
+        ("| what users say about themselves | {} characters |", bounds.ABOUT_MAX_CHARS),
+        ("`about`, up to {} characters", bounds.ABOUT_MAX_CHARS),
         ("| members of a group | {} |", bounds.GROUP_MEMBERS_MAX),
         ("| sends and syncs of one connection in flight | {} |", protocol.MAX_IN_FLIGHT),
         ("users in one `subscribe` | {};", protocol.MAX_SYNC_CHATS),

@@ -6,8 +6,9 @@ import re
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
-from chatserver.visibility import RULES, SELF, STRANGER, Datum, Relation, crosses_block, may_see
+from chatserver.visibility import RULES, SELF, STRANGER, Audience, Datum, Privacy, Relation, crosses_block, may_see
 
 VIEWERS = {
     "self": SELF,
@@ -27,6 +28,7 @@ name              yes  yes    yes    yes     yes     no       yes    yes
 number            yes  no     no     no      no      no       yes    no
 number_as_name    yes  yes    no     yes     yes     no       yes    no
 picture           yes  yes    no     no      yes     no       yes    yes
+about             yes  yes    no     no      yes     no       yes    yes
 created_at        yes  yes    yes    yes     yes     no       yes    yes
 online            yes  yes    no     no      no      no       no     no
 last_seen         yes  yes    no     no      no      no       no     no
@@ -53,3 +55,21 @@ def test_a_datum_is_seen_by_whom_the_table_names(datum: Datum) -> None:
 def test_a_block_holds_for_who_asks_by_number() -> None:
     assert not may_see("picture", Relation(found_by="number", is_blocked=True))
     assert may_see("number", Relation(found_by="number", is_blocked=True))
+
+
+CHOSEN = {"online": "last_seen", "last_seen": "last_seen", "picture": "picture", "about": "about"}
+
+
+@pytest.mark.parametrize("audience", get_args(Audience))
+@pytest.mark.parametrize("datum", get_args(Datum))
+def test_a_setting_only_takes_away_and_only_from_its_own_datum(datum: Datum, audience: Audience) -> None:
+    for setting in Privacy.__struct_fields__:
+        privacy = replace(Privacy(), **{setting: audience})
+        for viewer, relation in VIEWERS.items():
+            for is_contact in (False, True):
+                told = replace(relation, privacy=privacy, is_contact=is_contact)
+                is_taken = CHOSEN.get(datum) == setting and (
+                    audience == "nobody" or (audience == "contacts" and not is_contact)
+                )
+                expected = may_see(datum, relation) and (viewer == "self" or not is_taken)
+                assert may_see(datum, told) == expected, (setting, viewer)

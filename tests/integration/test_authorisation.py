@@ -46,6 +46,8 @@ POST /api/ws-ticket                                                201      201 
 GET /api/ws                                                        101      101    101    101     101   4001    4001
 GET /api/users/me                                                  200      200    200    200     200   401     401
 PATCH /api/users/me                                                200      200    200    200     200   401     401
+GET /api/users/me/privacy                                          200      200    200    200     200   401     401
+PATCH /api/users/me/privacy                                        200      200    200    200     200   401     401
 DELETE /api/users/me                                               204      204    204    204     204   401     401
 GET /api/users                                                     200      200    200    200     200   401     401
 GET /api/users/{user_id}                                           200      200    200    200     200   401     401
@@ -222,6 +224,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/auth/code": {"phone_number": "{phone_number}"},
     "POST /api/auth/session": {"phone_number": "{phone_number}", "code": "{code}"},
     "PATCH /api/users/me": {"profile_picture_url": None},
+    "PATCH /api/users/me/privacy": {"picture": "everyone"},
     "POST /api/messages | to the admin": {"to": "chief", "text": "x"},
     "POST /api/messages | to the group": {"chat_id": "{group_id}", "text": "x"},
     "POST /api/messages | to the two's chat": {"chat_id": "{chat_id}", "text": "x"},

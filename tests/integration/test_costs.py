@@ -93,6 +93,8 @@ BOUNDS: dict[str, Cost] = {
     "POST /api/ws-ticket": most(1),
     "GET /api/users/me": most(1),
     "PATCH /api/users/me": most(3, 8),
+    "GET /api/users/me/privacy": most(1),
+    "PATCH /api/users/me/privacy": most(1, 9),
     "DELETE /api/users/me": most(1, 16, rows=200, blocks=500),
     "GET /api/users": most(3, 5, blocks=6000),
     "GET /api/users/{user_id}": most(1, blocks=6000),
@@ -184,6 +186,7 @@ class Owner:
             "POST /api/auth/code": [{"phone_number": "+14155559990"}],
             "POST /api/auth/session": [{"phone_number": "+14155559990", "code": "000000", "code_id": "x" * 64}],
             "PATCH /api/users/me": [{"profile_picture_url": "http://a/" + "b" * 2000}],
+            "PATCH /api/users/me/privacy": [{"last_seen": "contacts"}, {"about": "nobody", "last_seen": "everyone"}],
             "POST /api/messages": [
                 {"chat_id": chat_id, "text": text, "client_id": str(uuid.uuid4())} for chat_id in (GROUP, BIG)
             ],

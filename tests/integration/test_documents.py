@@ -247,6 +247,9 @@ async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
     await ana.ask("GET", f"{chat}/messages/{seq}/info", 200)
     sent = (await ana.ask("POST", "/api/messages", 200, json={"to": "ben", "text": "star"})).json()
     await ben.ask("GET", f"{chat}/messages/{sent['seq']}/info", 403, "forbidden")
+    await ben.ask("PATCH", "/api/users/me/privacy", 200, json={"about": "nobody"})
+    await ben.ask("PATCH", "/api/users/me/privacy", 422, "validation_failed", json={"about": "friends"})
+    await ben.ask("GET", "/api/users/me/privacy", 200)
     star = f"{chat}/messages/{sent['seq']}/star"
     await ben.ask("PUT", star, 200)
     assert (await ben.ask("GET", "/api/stars", 200)).json()["stars"]

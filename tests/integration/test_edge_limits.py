@@ -99,6 +99,8 @@ BODIES = {
     "POST /api/messages": {"chat_id": 1, "text": "x"},
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
     "PATCH /api/users/me": {"profile_picture_url": "https://example.com/a.png"},
+    "PATCH /api/users/me/privacy": {"about": "nobody"},
+    "PATCH /api/chats/{chat_id}": {"archived": True},
     "POST /api/groups": {"group_name": "x", "members": []},
     "PATCH /api/groups/{group_id}": {"group_name": "x"},
     "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},

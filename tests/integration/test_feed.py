@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from chatserver.errors import CursorExpired, ValidationFailed
+from chatserver.errors import CursorExpired, ServiceUnavailable, ValidationFailed
 from chatserver.messaging import feed, groups
 from chatserver.messaging.cursor import FeedCursor, ShardsPosition, decode_since, encode_feed_cursor
+from chatserver.storage import epochs
+from chatserver.storage.epochs import read_epoch
 from chatserver.storage.feed import _FEED
 from tests.support.people import Server, running_server, sign_in
 
@@ -171,6 +173,48 @@ async def test_cursor_of_another_history_has_expired(server: Server) -> None:
     await server.database.execute("UPDATE meta SET epoch = 'restored'")
     with pytest.raises(CursorExpired):
         await feed.read_feed(server.database, ada.user.user_id, since=page.next_since)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_after_a_promotion_a_cursor_waits_until_it_is_known_whether_anything_was_lost(
+    server: Server, monkeypatch: pytest.MonkeyPatch, *, is_lost: bool
+) -> None:
+    ada = (await sign_in(server.database, "Ada")).user.user_id
+    database = server.database
+
+    async def enter(timeline: str, epoch_timeline: str) -> None:
+        await database.execute("UPDATE meta SET timeline = $1, epoch_timeline = $2", timeline, epoch_timeline)
+
+    async def entry() -> tuple[str, str]:
+        (row,) = await database.fetch("SELECT timeline, epoch_timeline FROM meta")
+        return row[0], row[1]
+
+    # The epoch is that of an earlier timeline.
+    await enter("00000001", "000000AA")
+    since = (await feed.read_feed(database, ada)).next_since
+    epoch = await read_epoch(database)
+    # As if a replica had been promoted that has got all of this, and the agent beside it had not looked yet.
+    await enter("000000FF", "000000AA")
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable) as caught:
+            await feed.read_feed(database, ada, since=since)
+        assert caught.value.retry_after_seconds == 1
+        with pytest.raises(ServiceUnavailable):
+            await read_epoch(database)
+    if not is_lost:
+        await enter("00000001", "000000AA")
+        assert (await feed.read_feed(database, ada, since=since)).rows == ()
+        assert await read_epoch(database) == epoch
+        return
+    # Nobody looks, as in a database that was restored from a dump: it is settled then, for all servers.
+    monkeypatch.setattr(epochs, "UNDECIDED_SECONDS", 0.0)
+    with pytest.raises(CursorExpired):
+        await feed.read_feed(database, ada, since=since)
+    assert await entry() == ("00000001", "00000001")
+    monkeypatch.undo()
+    assert await read_epoch(database) != epoch
+    onward = (await feed.read_feed(database, ada)).next_since
+    assert (await feed.read_feed(database, ada, since=onward)).rows == ()
 
 
 async def test_a_cursor_of_shards_that_are_not_here_expires_instead_of_missing_their_rows(server: Server) -> None:

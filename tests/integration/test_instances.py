@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 EPOCH = "SELECT chat_epoch()"
+DECIDED = "SELECT timeline IS NOT DISTINCT FROM left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM meta"
 
 SWITCHOVERS = 4
 """Tries: Patroni waits for the start of the old leader's last record, so that a slow replica may lead without it."""
@@ -103,6 +104,7 @@ async def _begin(made: Instances) -> None:
     await complete(made)
     assert '"pg_basebackup" is now a candidate' not in made.all[1].log(), "a clone counts for no commit"
     await keeps_epoch(made, epoch)
+    await is_decided(made)
 
 
 def _answers(one: Instance) -> bool:
@@ -137,6 +139,19 @@ async def epoch_of(made: Instances) -> str:
         return str(await connection.fetchval(EPOCH))
     finally:
         connection.terminate()
+
+
+async def is_decided(made: Instances) -> None:
+    """Wait until the agent beside the leader has said whose epoch the timeline has."""
+
+    async def entered() -> bool:
+        connection = await made.connect()
+        try:
+            return bool(await connection.fetchval(DECIDED))
+        finally:
+            connection.terminate()
+
+    await until(entered, "the epoch is decided", PATIENCE_SECONDS, otherwise=made.described)
 
 
 async def keeps_epoch(made: Instances, epoch: str) -> None:
@@ -197,6 +212,7 @@ async def test_a_leader_that_is_killed_loses_nothing_and_comes_back(three: Insta
         three.start(old.number)
         await complete(three)
     assert await ledger.lost() == set()
+    await is_decided(three)
     assert await epoch_of(three) != epoch, "its last transactions may be unknown to the new one"
     tell(f"leader killed: {len(ledger.acknowledged)} acknowledged, 0 lost, {ledger.longest_gap():.1f} s without")
 

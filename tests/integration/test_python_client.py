@@ -216,6 +216,11 @@ async def test_what_is_ones_own_of_a_chat_is_set_read_and_removed(process: Serve
         assert await ben.stars() == {"stars": [], "next_cursor": None}
         assert (await ben.clear_history(chat_id, up_to_seq=seq))["seq"] is not None
         assert await ben.history(chat_id, after_seq=0) == []
+        assert await ben.set_privacy(last_seen="contacts") == {
+            "last_seen": "contacts", "picture": "everyone", "about": "everyone", "groups": "everyone",
+        }  # fmt: skip
+        with pytest.raises(Problem, match="picture"):
+            await ben.set_privacy(picture="friends")
         with pytest.raises(Problem, match="up_to_seq"):
             await ben.call("DELETE", f"/api/chats/{chat_id}/messages")
         with pytest.raises(Problem, match="muted_until"):

@@ -17,6 +17,7 @@ from chatserver.model import ReceiptMark
 from chatserver.storage.migrate import migrate
 from chatserver.storage.replicated import confirm
 from chatserver.users import blocks
+from chatserver.users.privacy import PrivacyChange, change_privacy
 from chatserver.users.users import ProfileChange, update_profile
 from tests.support.cluster import until
 from tests.support.people import Server, running_server, sign_in
@@ -103,6 +104,7 @@ CALLS: dict[str, tuple[Callable[[Scene], Awaitable[Any]], Callable[[Scene], Awai
             s.server.database, s.ada, ProfileChange(profile_picture_url="https://example.org/a.png")
         ),
     ),
+    "privacy": (nothing, lambda s: change_privacy(s.server.database, s.ada, PrivacyChange(about="nobody"))),
     "sign out a device": (nothing, lambda s: Devices(s.server.database).revoke(s.ada, s.device)),
     "create a group": (
         nothing,

@@ -39,12 +39,14 @@ MATRIX = """
 what                                                   self shares former blocked blocker stranger number name
 GET /api/users/{user_id} username                      yes  yes    yes    yes     yes     null     null   null
 GET /api/users/{user_id} profile_picture_url           yes  yes    null   null    yes     null     null   null
+GET /api/users/{user_id} about                         yes  yes    null   null    yes     null     null   null
 GET /api/users/{user_id} created_at                    yes  yes    yes    yes     yes     null     null   null
 GET /api/users/{user_id} last_seen                     yes  yes    null   null    null    null     null   null
 GET /api/users/{user_id} phone_number                  yes  null   null   null    null    null     null   null
 GET /api/users/{user_id} phone_number | no name        yes  yes    null   yes     yes     null     null   null
 GET /api/users username                                yes  yes    yes    yes     yes     yes      yes    yes
 GET /api/users profile_picture_url                     yes  yes    yes    null    yes     yes      yes    yes
+GET /api/users about                                   yes  yes    yes    null    yes     yes      yes    yes
 GET /api/users created_at                              yes  yes    yes    yes     yes     yes      yes    yes
 GET /api/users last_seen                               yes  yes    null   null    null    null     null   null
 GET /api/users phone_number                            yes  null   null   null    null    null     yes    null
@@ -69,6 +71,7 @@ typing user_id                                         no   yes    no     no    
 receipt read_seq                                       yes  yes    no     no      no      no       no     no
 profile username                                       no   yes    no     no      no      no       no     no
 profile profile_picture_url                            no   yes    no     no      no      no       no     no
+profile about                                          no   yes    no     no      no      no       no     no
 """
 LINES = [re.split(" {2,}", line, maxsplit=1) for line in MATRIX.strip().splitlines()]
 VIEWERS = LINES[0][1].split()
@@ -76,8 +79,8 @@ TABLE = {row: dict(zip(VIEWERS, cells.split(), strict=True)) for row, cells in L
 # What says something of another user, and what does not, by the name of its field: a new field is put into one of them.
 # `delivered_seq` goes with `read_seq`, and `delivered_at` with `read_at`.
 TELLING = {
-    "by", "from", "last_seen", "members", "online", "phone_number", "profile_picture_url", "read_at", "read_seq",
-    "username",
+    "about", "by", "from", "last_seen", "members", "online", "phone_number", "profile_picture_url", "read_at",
+    "read_seq", "username",
 }  # fmt: skip
 SILENT = {
     "action", "after_ms", "archived", "at", "chat_id", "chats", "client_id", "code", "conn_id", "created_at",
@@ -139,7 +142,9 @@ async def gather_cast(server: ServerProcess) -> Cast:
     viewers["self"] = await sign_in(server, phone_number=user.phone_number)
     cast = Cast(server, user, unnamed, viewers)
     for subject in (user, unnamed):
-        await cast.call(subject, "PATCH /api/users/me", {"profile_picture_url": "https://example.com/1.png"})
+        await cast.call(
+            subject, "PATCH /api/users/me", {"profile_picture_url": "https://example.com/1.png", "about": "At sea"}
+        )
         members = [viewers[name].name for name in ("shares", "former", "blocked", "blocker")]
         group = (await cast.call(subject, "POST /api/groups", {"group_name": "All", "members": members}))["group_id"]
         for name in ("self", "shares", "former", "blocked", "blocker") if subject is user else ():
@@ -340,6 +345,7 @@ async def test_frames_show_what_the_table_says(cast: Cast, two: tuple[ServerProc
             "receipt read_seq": "yes" if of_user(cast, socket, "receipt") else "no",
             "profile username": cell(profile["username"]) if profile else "no",
             "profile profile_picture_url": cell(profile["profile_picture_url"]) if profile else "no",
+            "profile about": cell(profile["about"]) if profile else "no",
         }
         assert found == {row: cells[name] for row, cells in TABLE.items() if not row.split()[0].isupper()}, name
 

@@ -71,6 +71,12 @@ def test_nothing_is_lost_where_the_last_record_is_a_shutdown(kinds: list[str], *
     assert epoch.is_whole("\n".join(lines)) is expected
 
 
+def test_a_timeline_has_the_epoch_of_its_parent_or_its_own() -> None:
+    assert "timeline = '00000005', epoch_timeline = CASE WHEN timeline = '00000004' " in epoch.statement(5, 4)
+    assert "ELSE '00000004' END WHERE timeline IS DISTINCT FROM '00000005'" in epoch.statement(5, 4)
+    assert "ELSE '00000005' END WHERE timeline IS DISTINCT FROM '00000005'" in epoch.statement(5, None)
+
+
 def test_the_last_line_of_a_history_is_the_last_switch() -> None:
     assert epoch.switch("1\t0/3000000\tno recovery target specified\n\n2\t1/A0\treason\n") == epoch.Switch(2, "1/A0")
     assert epoch.switch("") is None

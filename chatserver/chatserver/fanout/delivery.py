@@ -133,6 +133,8 @@ class Deliverer:
             self._hub.registry.receive_claim(device_id, conn_id)
         self.watches.doubt_pairs(hint.relations)
         self._profiles.receive(hint.profiles)
+        # Of what changed may be who sees whether they are online.
+        self.watches.doubt_watched(hint.profiles)
         self.watches.receive(hint.presence)
         self._work.set()
 

@@ -106,11 +106,16 @@ class Watches:
                     if connection.user_id == watcher_id:
                         self._doubt(connection, watched_id)
 
-    def doubt_users(self, user_ids: Iterable[int]) -> None:
-        """Hide users and their watchers from each other until they are read again: they joined or left a chat."""
+    def doubt_watched(self, user_ids: Iterable[int]) -> None:
+        """Hide users from their watchers until they are read again: who may see them may have changed."""
         for user_id in user_ids:
             for connection in self._hub.watching.watchers(user_id):
                 self._doubt(connection, user_id)
+
+    def doubt_users(self, user_ids: Iterable[int]) -> None:
+        """Hide users and their watchers from each other until they are read again: they joined or left a chat."""
+        for user_id in user_ids:
+            self.doubt_watched((user_id,))
             for connection in self._hub.registry.by_user.get(user_id, ()):
                 for watched_id in connection.watched:
                     self._doubt(connection, watched_id)

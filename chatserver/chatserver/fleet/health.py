@@ -10,7 +10,7 @@ import structlog
 
 from chatserver.batches import Batches
 from chatserver.errors import ServiceUnavailable
-from chatserver.messaging.feed import read_epoch
+from chatserver.storage.epochs import read_epoch
 from chatserver.storage.migrate import SchemaRefused, check_schema
 from chatserver.storage.outages import VolumeFull
 from chatserver.storage.room import find_room
@@ -125,7 +125,7 @@ class Health:
         """Return which history of the database the cursors and numbers given out belong to.
 
         Raises:
-            ServiceUnavailable: the database is unavailable.
+            ServiceUnavailable: the database is unavailable, or it is not known yet which history it has.
         """
         if time.monotonic() - self._epoch_at >= EPOCH_SECONDS:
             await self._epochs.submit(None)

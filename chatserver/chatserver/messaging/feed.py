@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chatserver.bounds import LAST_SECOND
-from chatserver.errors import CursorExpired, ValidationFailed
+from chatserver.errors import CursorExpired, ServiceUnavailable, ValidationFailed
 from chatserver.messaging.cursor import (
     FeedCursor,
     decode_since,
@@ -18,7 +18,7 @@ from chatserver.messaging.cursor import (
 )
 from chatserver.messaging.rows import fitting
 from chatserver.model import Page
-from chatserver.storage import feed
+from chatserver.storage import epochs, feed
 from chatserver.storage.times import moment_of
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ async def read_feed(
     Raises:
         ValidationFailed: malformed since or limit.
         CursorExpired: the cursor is from another history of the database, or of more shards than there are.
+        ServiceUnavailable: the database is unavailable, or it is not known yet which history it has.
     """
     if not 1 <= limit <= PAGE_ROWS_MAX:
         raise ValidationFailed.of("limit", f"must be from 1 to {PAGE_ROWS_MAX}")
@@ -82,6 +83,9 @@ async def read_feed(
     )
     if start.epoch and start.epoch != found.epoch:
         # The rows were found by comparing transaction ids of two databases: they mean nothing.
+        if await epochs.read_epoch(database) == start.epoch:
+            # It has been decided since that nothing was lost.
+            raise ServiceUnavailable(retry_after_seconds=1)
         raise CursorExpired
     rows = found.rows[: fitting([row.text for row in found.rows], PAGE_BYTES_MAX)]
     more = found.more or len(rows) < len(found.rows)
@@ -139,8 +143,3 @@ def _start(since: str | None) -> FeedCursor:
         return decoded
     # Later seconds than a timestamp holds find nothing either way.
     return FeedCursor(epoch="", from_second=min(decoded, LAST_SECOND))
-
-
-async def read_epoch(database: Database) -> str:
-    """Return the name of the database's history, for `welcome`: when it changes, clients fetch afresh."""
-    return await feed.read_epoch(database)

@@ -13,6 +13,7 @@ from chatserver.audit import audited
 from chatserver.bounds import GROUP_MEMBERS_MAX
 from chatserver.errors import (
     Blocked,
+    CannotBeAdded,
     ChatNotFound,
     FieldError,
     IdempotencyConflict,
@@ -28,6 +29,7 @@ from chatserver.storage.group_requests import GroupRequest, claim
 from chatserver.storage.messages import append_event
 from chatserver.users.names import check_addressee, check_known_username, check_name, username_key
 from chatserver.users.phone_numbers import check_phone_number, is_number
+from chatserver.users.privacy import not_addable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -61,6 +63,7 @@ async def create_group(
             ``members[3]``).
         UserNotFound: a member has no account; `errors` names which.
         Blocked: a block stands between the caller and a member; `errors` names which.
+        CannotBeAdded: a member's settings do not let the caller add them; `errors` names which.
     """
     name = check_name(group_name, "group_name")
     if len(members) > GROUP_MEMBERS_MAX:
@@ -97,6 +100,15 @@ async def create_group(
                     for number, key in enumerate(keys)
                     if known[key] in blocked
                 ],
+            )
+        closed = await not_addable(connection, user_id, others)
+        if closed:
+            raise CannotBeAdded(
+                errors=[
+                    FieldError(f"members[{number}]", "does not let you add them to groups")
+                    for number, key in enumerate(keys)
+                    if known[key] in closed
+                ]
             )
         await groups.insert_group(connection, group_id, name, user_id, [user_id, *others])
         seq = await append_event(
@@ -219,6 +231,7 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
     Raises:
         UserNotFound, ChatNotFound, NotAMember, NotAnAdmin; ValidationFailed: the group is full.
         Blocked: a block stands between the user and an admin of the group, the caller or another one.
+        CannotBeAdded: the user's settings do not let the caller add them.
     """
     async with _change(database, user_id, group_id) as (connection, group, trail):
         if not checks.is_id(member_id) or not await groups.user_exists(connection, member_id):
@@ -231,6 +244,8 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
         # All admins and not only the caller: else one who is blocked has a friend add whom they cannot add.
         if await groups.blocked_with(connection, member_id, await groups.admins(connection, group_id)):
             raise Blocked(BLOCKED_ADDING)
+        if await not_addable(connection, user_id, [member_id]):
+            raise CannotBeAdded
         # The event of this change is the first row that the new member reads.
         await groups.add_member(connection, group_id, member_id, group.last_seq)
         detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chatserver.model import ChatSettings
     from chatserver.storage.announcing import Announcement
     from chatserver.storage.database import Connection, Database
-    from chatserver.storage.own_chats import OwnChat
+    from chatserver.storage.own_chats import OwnPlace
 
 
 class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,9 +67,9 @@ def changed(settings: ChatSettings, change: SettingsChange, now_us: int) -> Chat
 
 
 @asynccontextmanager
-async def _own_chat(
+async def _own_place(
     database: Database, user_id: int, chat_id: int
-) -> AsyncIterator[tuple[Connection, Announcement, int, OwnChat]]:
+) -> AsyncIterator[tuple[Connection, Announcement, int, OwnPlace]]:
     """Open a transaction in which the user's own chat, whose id it yields, and their place in another are locked.
 
     Raises:
@@ -79,7 +79,7 @@ async def _own_chat(
         raise ChatNotFound
     async with announced(database) as (connection, announcement):
         self_id = await lock_self_chat(connection, announcement, user_id)
-        own = await own_chats.lock_own_chat(connection, user_id, chat_id)
+        own = await own_chats.lock_own_place(connection, user_id, chat_id)
         if own is None:
             raise ChatNotFound
         yield connection, announcement, self_id, own
@@ -94,7 +94,7 @@ async def change_settings(database: Database, user_id: int, chat_id: int, change
     Raises:
         ChatNotFound: no such chat, or the user was never in it. ValidationFailed: as of `changed`.
     """
-    async with _own_chat(database, user_id, chat_id) as (connection, announcement, self_id, own):
+    async with _own_place(database, user_id, chat_id) as (connection, announcement, self_id, own):
         settings = changed(own.settings, change, own.now_us)
         if settings == own.settings:
             return Change(self_id, None)
@@ -119,7 +119,7 @@ async def clear_history(database: Database, user_id: int, chat_id: int, up_to_se
     Raises:
         ChatNotFound: no such chat, or the user was never in it.
     """
-    async with _own_chat(database, user_id, chat_id) as (connection, announcement, self_id, own):
+    async with _own_place(database, user_id, chat_id) as (connection, announcement, self_id, own):
         last_seq = min(up_to_seq, own.last_seq)
         if last_seq <= own.first_seq:
             return Change(self_id, None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chatserver.storage.usernames import Username
 
 _USER_COLUMNS: Final[LiteralString] = (
-    "user_id, phone_number, username, profile_picture_url, created_at, last_seen_of(user_id, last_seen)"
+    "user_id, phone_number, username, profile_picture_url, about, created_at, last_seen_of(user_id, last_seen)"
 )
 
 
@@ -42,8 +42,8 @@ class NewSignIn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _user(record: Record) -> User:
-    user_id, phone_number, username, picture, created_at, last_seen = record
-    return User(user_id, phone_number, username, picture, micros(created_at), micros_or_none(last_seen))
+    user_id, phone_number, username, picture, about, created_at, last_seen = record
+    return User(user_id, phone_number, username, picture, about, micros(created_at), micros_or_none(last_seen))
 
 
 async def user_by_id(database: Database, user_id: int) -> User | None:
@@ -129,8 +129,9 @@ async def update_profile(
     *,
     username: Username | None,
     picture: tuple[str | None] | None,
+    about: tuple[str | None] | None,
 ) -> User | None:
-    """Set username and picture where given; returns None when there is no such user.
+    """Set username, picture and about where given; returns None when there is no such user.
 
     Raises:
         StatementFailed: at the transaction's end; see `username_taken`.
@@ -138,7 +139,8 @@ async def update_profile(
     record = await connection.fetchrow(
         "UPDATE users SET username = coalesce($2, username), username_key = coalesce($3, username_key), "
         "username_skeleton = coalesce($4, username_skeleton), "
-        "profile_picture_url = CASE WHEN $5 THEN $6 ELSE profile_picture_url END "
+        "profile_picture_url = CASE WHEN $5 THEN $6 ELSE profile_picture_url END, "
+        "about = CASE WHEN $7 THEN $8 ELSE about END "
         f"WHERE user_id = $1 AND deleted_at IS NULL RETURNING {_USER_COLUMNS}",
         user_id,
         username.name if username else None,
@@ -146,6 +148,8 @@ async def update_profile(
         username.skeleton if username else None,
         picture is not None,
         picture[0] if picture else None,
+        about is not None,
+        about[0] if about else None,
     )
     return None if record is None else _user(record)
 

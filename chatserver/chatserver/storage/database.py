@@ -18,6 +18,7 @@ import asyncpg
 from chatserver.errors import ServiceUnavailable
 from chatserver.storage.calls import CallTimes
 from chatserver.storage.connecting import CONNECT_SECONDS, Patience, connect
+from chatserver.storage.epochs import Undecided
 from chatserver.storage.hint_sweep import Looks
 from chatserver.storage.listener import Listener
 from chatserver.storage.outages import UNKNOWN, error_of
@@ -87,6 +88,7 @@ class Database:
     Attributes:
         hints: publishes what transactions committed for other servers to hear.
         looks: what probes of the listening connection see.
+        undecided: since when the epoch of cursors has not been known.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Database:
         self.server_name = server_name
         self.hints = HintPublisher(server_name, partial(notify, self), by_notify=True)
         self.looks = Looks(self.hints.wake)
+        self.undecided = Undecided()
         self._read_dsn = read_dsn
         self._read_listen_dsn = read_listen_dsn or read_dsn
         self._pooled = pooled

@@ -31,9 +31,10 @@ async def anonymise(connection: Connection, user_id: int) -> str | None:
         return None
     await connection.execute(
         "UPDATE users SET phone_number = NULL, username = NULL, username_key = NULL, profile_picture_url = NULL, "
-        "last_seen = NULL, deleted_at = now() WHERE user_id = $1",
+        "about = NULL, last_seen = NULL, deleted_at = now() WHERE user_id = $1",
         user_id,
     )
+    await connection.execute("DELETE FROM privacy WHERE user_id = $1", user_id)
     await connection.execute("INSERT INTO account_deletions (user_id) VALUES ($1)", user_id)
     await forget_codes(connection, phone_number)
     return phone_number

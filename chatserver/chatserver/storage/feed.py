@@ -190,9 +190,3 @@ def _feed_rows(records: Sequence[Record], limit: int) -> FeedRows:
     first = records[0]
     rows = tuple(message_row(record) for record in records[:limit]) if first[0] is not None else ()
     return FeedRows(rows, first[_FOUND] > len(rows), first[_HERE], first[_EPOCH])
-
-
-async def read_epoch(database: Database) -> str:
-    """Return the epoch of the database's history."""
-    record = await database.fetchrow("SELECT chat_epoch()")
-    return str(record[0]) if record is not None else ""

@@ -27,7 +27,7 @@ def settings_from(columns: Sequence[Any]) -> ChatSettings:
     return ChatSettings(micros_or_none(muted_until), micros_or_none(pinned_at), archived, marked_unread)
 
 
-class OwnChat(msgspec.Struct, frozen=True):
+class OwnPlace(msgspec.Struct, frozen=True):
     """A user's place in a chat, locked.
 
     Attributes:
@@ -42,7 +42,7 @@ class OwnChat(msgspec.Struct, frozen=True):
     now_us: int
 
 
-async def lock_own_chat(connection: Connection, user_id: int, chat_id: int) -> OwnChat | None:
+async def lock_own_place(connection: Connection, user_id: int, chat_id: int) -> OwnPlace | None:
     """Lock a user's membership, current or past, of a conversation; None: never a member."""
     record = await connection.fetchrow(
         f"SELECT cm.joined_seq, coalesce(cm.left_seq, c.last_seq), clock_timestamp(), {SETTINGS} "
@@ -53,7 +53,7 @@ async def lock_own_chat(connection: Connection, user_id: int, chat_id: int) -> O
     )
     if record is None:
         return None
-    return OwnChat(record[0], record[1], settings_from(record[3:]), micros(record[2]))
+    return OwnPlace(record[0], record[1], settings_from(record[3:]), micros(record[2]))
 
 
 async def set_settings(connection: Connection, user_id: int, chat_id: int, settings: ChatSettings) -> None:

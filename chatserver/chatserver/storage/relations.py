@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, LiteralString
 
-from chatserver.visibility import Relation
+from chatserver.visibility import Privacy, Relation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -35,21 +35,37 @@ pairs AS MATERIALIZED (
     SELECT a.viewer_id, a.user_id, a.viewer_id = a.user_id AS is_self, coalesce(met.shares_chat, false) AS shares_chat,
         met.viewer_id IS NOT NULL AS former,
         EXISTS (SELECT FROM blocks b WHERE b.blocker_id = a.viewer_id AND b.blocked_id = a.user_id) AS blocks,
-        EXISTS (SELECT FROM blocks b WHERE b.blocker_id = a.user_id AND b.blocked_id = a.viewer_id) AS is_blocked
-    FROM pairs a LEFT JOIN met USING (viewer_id, user_id)
+        EXISTS (SELECT FROM blocks b WHERE b.blocker_id = a.user_id AND b.blocked_id = a.viewer_id) AS is_blocked,
+        -- Few users have a setting that depends on it.
+        'contacts' IN (p.last_seen, p.picture, p.about) AND EXISTS (
+            SELECT FROM direct_chats d JOIN messages m USING (chat_id)
+            WHERE d.user_lo = least(a.viewer_id, a.user_id) AND d.user_hi = greatest(a.viewer_id, a.user_id)
+                AND m.sender_id = a.user_id AND m.kind = 'message') AS is_contact,
+        p.last_seen, p.picture, p.about
+    FROM pairs a LEFT JOIN met USING (viewer_id, user_id) LEFT JOIN privacy p ON p.user_id = a.user_id
 )
 """
 """CTEs that turn ids of viewers in $1 and of users in $2 into `related`: a pair and `RELATION_COLUMNS`."""
 
 RELATION_COLUMNS: Final[LiteralString] = (
-    "related.is_self, related.shares_chat, related.former, related.blocks, related.is_blocked"
+    "related.is_self, related.shares_chat, related.former, related.blocks, related.is_blocked, related.is_contact, "
+    "related.last_seen, related.picture, related.about"
 )
 
 
 def relation_from(record: Record) -> Relation:
     """Make a relation from a record that ends with `RELATION_COLUMNS`."""
-    is_self, shares_chat, former, blocks, is_blocked = record[-5:]
-    return Relation(is_self=is_self, shares_chat=shares_chat, former=former, blocks=blocks, is_blocked=is_blocked)
+    is_self, shares_chat, former, blocks, is_blocked, is_contact, last_seen, picture, about = record[-9:]
+    return Relation(
+        is_self=is_self,
+        shares_chat=shares_chat,
+        former=former,
+        blocks=blocks,
+        is_blocked=is_blocked,
+        is_contact=bool(is_contact),
+        # A user who has changed nothing has no settings.
+        privacy=Privacy() if last_seen is None else Privacy(last_seen, picture, about),
+    )
 
 
 async def relations(database: Database, pairs: Collection[Pair]) -> Mapping[Pair, Relation]:

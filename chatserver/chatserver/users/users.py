@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatserver import checks
+from chatserver.bounds import ABOUT_MAX_CHARS
 from chatserver.errors import UserNotFound, ValidationFailed
 from chatserver.storage import accounts, blocks, relations
 from chatserver.storage.announcing import announced
@@ -28,10 +29,11 @@ PLUS_IN_QUERY: Final = "begins with a space: + in a query means a space, so writ
 
 
 class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of a profile; UNSET leaves a field unchanged, None removes the picture."""
+    """A change of a profile; UNSET leaves a field unchanged, None removes the picture or text."""
 
     username: str | msgspec.UnsetType = msgspec.UNSET
     profile_picture_url: str | msgspec.UnsetType | None = msgspec.UNSET
+    about: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 async def get_user(database: Database, user_id: int) -> User:
@@ -122,6 +124,11 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
     if change.profile_picture_url is not msgspec.UNSET:
         url = change.profile_picture_url
         picture = (None if url is None else checks.check_url(url, "profile_picture_url"),)
+    about = None
+    if change.about is not msgspec.UNSET:
+        # An empty text and none are the same.
+        text = change.about or None
+        about = (None if text is None else checks.check_text(text, "about", max_chars=ABOUT_MAX_CHARS),)
     if change == ProfileChange():
         return await get_user(database, user_id)
     try:
@@ -131,7 +138,7 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
             if change.username is not msgspec.UNSET:
                 username = await claim(connection, change.username, "username", user_id=user_id)
             before = await accounts.profile_of(connection, user_id)
-            user = await accounts.update_profile(connection, user_id, username=username, picture=picture)
+            user = await accounts.update_profile(connection, user_id, username=username, picture=picture, about=about)
             if before is None or user is None:
                 raise UserNotFound
             changed = [field for field in change.__struct_fields__ if getattr(before, field) != getattr(user, field)]

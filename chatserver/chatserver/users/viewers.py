@@ -22,6 +22,7 @@ class UserView(TypedDict):
     user_id: GivenId
     username: str | None
     profile_picture_url: str | None
+    about: str | None
     created_at: str | None
     last_seen: str | None
     phone_number: str | None
@@ -47,6 +48,7 @@ def view_user(user: User, relation: Relation) -> UserView:
         "user_id": user.user_id,
         "username": shown("name", user.username),
         "profile_picture_url": shown("picture", user.profile_picture_url),
+        "about": shown("about", user.about),
         "created_at": shown("created_at", rfc3339(user.created_at_us)),
         "last_seen": shown("last_seen", rfc3339_or_none(user.last_seen_us)),
         "phone_number": shown("number" if user.username else "number_as_name", user.phone_number),

@@ -225,6 +225,13 @@ class RestClient:
         """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""
         return await self.call("PATCH", f"/api/chats/{chat_id}", settings)
 
+    async def set_privacy(self, **audiences: str) -> Any:
+        """Set who sees `last_seen`, `picture` and `about`, and who may add one to `groups`; returns all four settings.
+
+        Each is `everyone`, `contacts` or `nobody`.
+        """
+        return await self.call("PATCH", "/api/users/me/privacy", audiences)
+
     async def clear_history(self, chat_id: int, *, up_to_seq: int) -> Any:
         """Delete all rows of a chat up to a seq, for oneself."""
         return await self.call("DELETE", f"/api/chats/{chat_id}/messages", up_to_seq=up_to_seq)

@@ -122,6 +122,9 @@ class Agent:
         # First: the other steps may write.
         self._tried("volume", (), self.watch_volume, again=True)
         promoted = self._instance is not None and self._instance.look()
+        if promoted and self._revision is not None:
+            # Before all that takes longer, since clients wait for it; its role is there.
+            self._tried("epoch", (), self.keep_epoch, again=True)
         verify = promoted or now - self._verified_at >= VERIFY_SECONDS
         if self._tried("roles", (self.secret,), self.keep_roles, again=verify) and verify:
             self._verified_at = now
@@ -133,7 +136,7 @@ class Agent:
                 self._tried("epoch", (), self.keep_epoch, again=True)
 
     def keep_epoch(self) -> None:
-        """Keep clients' cursors valid after a promotion by which nothing was lost; errors as of Instance.keep_epoch."""
+        """Say whether clients' cursors stay valid after a promotion; errors as of Instance.keep_epoch."""
         if self._instance is not None:
             self._instance.keep_epoch(roles.desired(self.secret).database)
 

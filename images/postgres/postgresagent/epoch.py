@@ -64,9 +64,17 @@ def hexadecimal(timeline: int) -> str:
     return f"{timeline:08X}"
 
 
-def statement(timeline: int, parent: int) -> str:
-    """Return the statement after which a timeline has the epoch of the one before it."""
-    new, old = hexadecimal(timeline), hexadecimal(parent)
+HAS_ENTRY = """SELECT to_json(EXISTS (SELECT FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name = 'meta' AND column_name = 'epoch_timeline'));"""
+"""Whether the chat's schema is there; a database is made before it."""
+
+
+def statement(timeline: int, parent: int | None) -> str:
+    """Return the statement that says whose epoch a timeline has: that of its parent, or its own, if `parent` is None.
+
+    Until it has run, servers do not answer with an epoch. What was said of a timeline before stays.
+    """
+    new, old = hexadecimal(timeline), hexadecimal(timeline if parent is None else parent)
     return (
         f"UPDATE public.meta SET timeline = '{new}', epoch_timeline = "  # noqa: S608 - digits
         f"CASE WHEN timeline = '{old}' THEN epoch_timeline ELSE '{old}' END WHERE timeline IS DISTINCT FROM '{new}'"

@@ -77,7 +77,7 @@ class Instance:
             configuration.replace(self._places.proven, accepted)
 
     def keep_epoch(self, database: str) -> None:
-        """Keep clients' cursors valid after a promotion by which nothing was lost.
+        """Say whether clients' cursors stay valid after a promotion: they do if nothing was lost by it.
 
         Args:
             database: The chat's.
@@ -96,13 +96,15 @@ class Instance:
             return
         history = configuration.read(self._places.data / "pg_wal" / f"{name}.history")
         switch = epoch.switch(history or "")
+        parent = None
         if switch is not None:
             start = epoch.before(switch.position, LOOK_BACK_BYTES)
             segment = self._places.data / "pg_wal" / epoch.segment(switch.timeline, start)
             records = self._server.wal(segment, start, switch.position)
             is_whole = epoch.is_whole(records)
-            if is_whole:
-                statement = epoch.statement(timeline, switch.timeline)
-                self._server.write(statement, role=monitor.ROLE, database=database)
+            parent = switch.timeline if is_whole else None
             log("info", "promoted", timeline=name, cursors_stay_valid=is_whole)
+        if parent is None and not self._server.read(epoch.HAS_ENTRY, role=monitor.ROLE, database=database):
+            return
+        self._server.write(epoch.statement(timeline, parent), role=monitor.ROLE, database=database)
         self._kept_epoch_of = timeline

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatserver import bounds
-from chatserver.errors import Blocked, ChatNotFound, IdempotencyConflict, NotAMember, NotAnAdmin, UserNotFound
+from chatserver.errors import (
+    Blocked,
+    CannotBeAdded,
+    ChatNotFound,
+    IdempotencyConflict,
+    NotAMember,
+    NotAnAdmin,
+    UserNotFound,
+)
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
@@ -49,7 +57,7 @@ class RoleBody(Body, frozen=True):
     status=201,
     repeated=200,
     answer=GroupView,
-    errors=(UserNotFound, Blocked, IdempotencyConflict),
+    errors=(UserNotFound, Blocked, CannotBeAdded, IdempotencyConflict),
 )
 async def create_group(request: Request) -> HTTPResponse:
     """Create a group with the caller as its admin. Retry with the same client_id."""
@@ -77,7 +85,7 @@ async def rename_group(request: Request, group_id: str) -> HTTPResponse:
     )
 
 
-@CALLS.add(f"POST {_MEMBER}", answer=GroupView, errors=(UserNotFound, *_ERRORS, Blocked))
+@CALLS.add(f"POST {_MEMBER}", answer=GroupView, errors=(UserNotFound, *_ERRORS, Blocked, CannotBeAdded))
 async def add_member(request: Request, group_id: str, user_id: str) -> HTTPResponse:
     """Add a user to a group."""
     caller = await authenticate(request)

@@ -61,8 +61,8 @@ async def clear_history(request: Request, chat_id: str) -> HTTPResponse:
     caller = await authenticate(request)
     up_to_seq = Query(request)[_UP_TO]
     place = path_id(chat_id, "chat_id")
+    count_change(request, caller)
     if up_to_seq is None:
         raise ValidationFailed.of("up_to_seq", "name the last row to clear, so that a repeated call clears no more")
-    count_change(request, caller)
     cleared = await own_chats.clear_history(request.app.ctx.database, caller.user_id, place, up_to_seq)
     return answer(view_change(cleared))

@@ -26,10 +26,11 @@ _USERNAME = TextParameter("username", "Case is ignored.", bounds.UserName)
 
 
 class ProfileBody(Body, frozen=True):
-    """``PATCH /api/users/me``; a missing field is kept, null removes the picture."""
+    """``PATCH /api/users/me``; a missing field is kept, null removes picture or text."""
 
     username: bounds.Username | msgspec.UnsetType = msgspec.UNSET
     profile_picture_url: bounds.Url | msgspec.UnsetType | None = msgspec.UNSET
+    about: bounds.About | msgspec.UnsetType | None = msgspec.UNSET
 
 
 @CALLS.add("GET /api/users/me", answer=UserView, errors=(UserNotFound,))
@@ -42,11 +43,11 @@ async def get_me(request: Request) -> HTTPResponse:
 
 @CALLS.add("PATCH /api/users/me", body=ProfileBody, answer=UserView, errors=(UsernameTaken, UserNotFound))
 async def patch_me(request: Request) -> HTTPResponse:
-    """Change the caller's profile; a missing field is kept, null removes the picture."""
+    """Change the caller's profile; a missing field is kept, null removes picture or text."""
     caller = await authenticate(request)
     body = read_body(request, ProfileBody)
-    count_change(request, caller, body.username or None, body.profile_picture_url or None)
-    change = users.ProfileChange(username=body.username, profile_picture_url=body.profile_picture_url)
+    count_change(request, caller, body.username or None, body.profile_picture_url or None, body.about or None)
+    change = users.ProfileChange(username=body.username, profile_picture_url=body.profile_picture_url, about=body.about)
     user = await users.update_profile(request.app.ctx.database, caller.user_id, change)
     return answer(view_user(user, SELF))
 
