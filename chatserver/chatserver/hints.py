@@ -26,6 +26,12 @@ HINT_ITEMS = 80
 JSON, 80 of them 6,880."""
 
 
+FIELDS = (
+    "ranges", "receipts", "own_receipts", "revoked", "typing", "presence", "claims", "relations", "profiles",
+)  # fmt: skip
+"""Lists of a hint of which each entry stands by itself."""
+
+
 class MembershipChange(msgspec.Struct, frozen=True, array_like=True):
     """The membership of these users in this chat changed: servers with connections of them must read it again."""
 
@@ -75,6 +81,7 @@ class Hint(
         ranges: new rows, committed before this hint is sent.
         members: chats that users joined or left.
         receipts: changed watermarks (arrays ``[chat_id, user_id, delivered_seq, read_seq]`` on the wire).
+        own_receipts: the same of users who do not show what they have read: for their own devices alone.
         revoked: ids of devices that were signed out; their sockets must close.
         typing: ephemeral: ``(chat_id, user_id)`` is writing.
         presence: ephemeral: ``(user_id, 1 online | 0 offline)``.
@@ -91,6 +98,7 @@ class Hint(
     ranges: tuple[SeqRange, ...] = ()
     members: tuple[MembershipChange, ...] = ()
     receipts: tuple[tuple[int, int, int, int], ...] = ()
+    own_receipts: tuple[tuple[int, int, int, int], ...] = ()
     revoked: tuple[int, ...] = ()
     typing: tuple[tuple[int, int], ...] = ()
     presence: tuple[tuple[int, int], ...] = ()
@@ -113,7 +121,7 @@ class Hint(
         """
         empty = Hint(self.origin, is_batch=self.is_batch)
         pieces: list[Hint] = []
-        for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims", "relations", "profiles"):
+        for field in FIELDS:
             items = getattr(self, field)
             starts = range(0, len(items), HINT_ITEMS)
             pieces.extend(replace(empty, **{field: items[start : start + HINT_ITEMS]}) for start in starts)
@@ -174,7 +182,6 @@ def merged(hints: Sequence[Hint]) -> list[Hint]:
 def _merged_kind(hints: Sequence[Hint]) -> Hint:
     ranges: dict[int, SeqRange] = {}
     members: dict[int, dict[int, None]] = {}
-    receipts: dict[tuple[int, int], tuple[int, int, int, int]] = {}
     for hint in hints:
         for item in hint.ranges:
             known = ranges.get(item.chat_id)
@@ -184,14 +191,12 @@ def _merged_kind(hints: Sequence[Hint]) -> Hint:
             ranges[item.chat_id] = item
         for change in hint.members:
             members.setdefault(change.chat_id, {}).update(dict.fromkeys(change.user_ids))
-        for chat_id, user_id, delivered_seq, read_seq in hint.receipts:
-            _, _, delivered, read = receipts.get((chat_id, user_id), (0, 0, 0, 0))
-            receipts[chat_id, user_id] = (chat_id, user_id, max(delivered, delivered_seq), max(read, read_seq))
     return Hint(
         hints[0].origin,
         ranges=tuple(ranges.values()),
         members=tuple(MembershipChange(chat_id, tuple(user_ids)) for chat_id, user_ids in members.items()),
-        receipts=tuple(receipts.values()),
+        receipts=_highest(hint.receipts for hint in hints),
+        own_receipts=_highest(hint.own_receipts for hint in hints),
         revoked=_each(hint.revoked for hint in hints),
         typing=_each(hint.typing for hint in hints),
         presence=tuple(dict(item for hint in hints for item in hint.presence).items()),
@@ -203,6 +208,14 @@ def _merged_kind(hints: Sequence[Hint]) -> Hint:
         to=None if hints[0].to is None else _each(hint.to or () for hint in hints),
         audiences=_merged_audiences(hints),
     )
+
+
+def _highest(lists: Iterable[Iterable[tuple[int, int, int, int]]]) -> tuple[tuple[int, int, int, int], ...]:
+    receipts: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+    for chat_id, user_id, delivered_seq, read_seq in (item for items in lists for item in items):
+        _, _, delivered, read = receipts.get((chat_id, user_id), (0, 0, 0, 0))
+        receipts[chat_id, user_id] = (chat_id, user_id, max(delivered, delivered_seq), max(read, read_seq))
+    return tuple(receipts.values())
 
 
 def _merged_audiences(hints: Sequence[Hint]) -> dict[int, Sequence[int]] | None:

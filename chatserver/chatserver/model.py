@@ -199,6 +199,8 @@ class Member(msgspec.Struct, frozen=True):
 
     Attributes:
         blocks: members of the same chat who are blocked from this one; each pair is listed with one of the two.
+        hides_read: does not show what they have read, and is not shown what others have. Where one member alone sees
+            this, it is only set for that one.
     """
 
     user_id: int
@@ -207,6 +209,7 @@ class Member(msgspec.Struct, frozen=True):
     delivered_seq: int
     read_seq: int
     blocks: tuple[int, ...] = ()
+    hides_read: bool = False
 
 
 class ChatSettings(msgspec.Struct, frozen=True):

@@ -44,12 +44,14 @@ class Privacy(msgspec.Struct, frozen=True):
     Attributes:
         last_seen: also for whether they are online.
         groups: who may add them.
+        read_receipts: whether others see what they have read, and they what others have.
     """
 
     last_seen: Audience = "everyone"
     picture: Audience = "everyone"
     about: Audience = "everyone"
     groups: Audience = "everyone"
+    read_receipts: bool = True
 
 
 class Relation(msgspec.Struct, frozen=True):

@@ -44,9 +44,10 @@ def test_rows_never_go_by_members_who_were_read_before() -> None:
 
 
 def test_watermarks_go_to_the_members_and_to_the_devices_of_one_who_left() -> None:
-    hint = Hint(ORIGIN, receipts=((1, 99, 5, 5), (3, 10, 1, 1)))
+    hint = Hint(ORIGIN, receipts=((1, 99, 5, 5), (3, 10, 1, 1)), own_receipts=((1, 11, 5, 5),))
     assert parts(hint) == [
         Addressed(Hint(ORIGIN, receipts=((1, 99, 5, 5),)), {10, 11, 99}),
+        Addressed(Hint(ORIGIN, own_receipts=((1, 11, 5, 5),)), (11,)),
         Addressed(Hint(ORIGIN, receipts=((3, 10, 1, 1),)), None),
     ]
 

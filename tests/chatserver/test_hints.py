@@ -19,6 +19,7 @@ hints = st.builds(
         st.builds(MembershipChange, ids, st.lists(ids, min_size=1, max_size=300).map(tuple)), max_size=4
     ).map(tuple),
     receipts=st.lists(st.tuples(ids, ids, ids, ids), max_size=300).map(tuple),
+    own_receipts=st.lists(st.tuples(ids, ids, ids, ids), max_size=300).map(tuple),
     revoked=st.lists(ids, max_size=300).map(tuple),
     typing=st.lists(st.tuples(ids, ids), max_size=10).map(tuple),
     presence=st.lists(st.tuples(ids, st.integers(0, 1)), max_size=10).map(tuple),
@@ -33,7 +34,7 @@ def test_payloads_fit_and_add_up_to_the_hint(hint: Hint) -> None:
     assert all(len(payload.encode()) <= HINT_MAX_BYTES for payload in payloads)
     pieces = [Hint.decode(payload) for payload in payloads]
     assert {(piece.origin, piece.is_batch) for piece in pieces} <= {(hint.origin, hint.is_batch)}
-    for field in ("ranges", "receipts", "revoked", "typing", "presence", "claims"):
+    for field in ("ranges", "receipts", "own_receipts", "revoked", "typing", "presence", "claims"):
         assert tuple(item for piece in pieces for item in getattr(piece, field)) == getattr(hint, field)
     told = [(news.chat_id, user) for piece in pieces for news in piece.members for user in news.user_ids]
     assert told == [(news.chat_id, user) for news in hint.members for user in news.user_ids]
@@ -69,14 +70,15 @@ def said(*some: Hint) -> tuple[object, ...]:
     """Return what hints say, in the terms of those who receive them."""
     reached: dict[int, int] = {}
     first: dict[int, int] = {}
-    marks: dict[tuple[int, int], tuple[int, int]] = {}
+    marks: dict[tuple[int, int, bool], tuple[int, int]] = {}
     for hint in some:
         for chat_id, first_seq, last_seq in (msgspec.to_builtins(item) for item in hint.ranges):
             reached[chat_id] = max(reached.get(chat_id, 0), last_seq)
             first[chat_id] = min(first.get(chat_id, first_seq), first_seq)
-        for chat_id, user_id, delivered, read in hint.receipts:
-            before = marks.get((chat_id, user_id), (0, 0))
-            marks[chat_id, user_id] = (max(before[0], delivered), max(before[1], read))
+        for is_own, receipts in ((False, hint.receipts), (True, hint.own_receipts)):
+            for chat_id, user_id, delivered, read in receipts:
+                before = marks.get((chat_id, user_id, is_own), (0, 0))
+                marks[chat_id, user_id, is_own] = (max(before[0], delivered), max(before[1], read))
     return (
         reached,
         first,

@@ -63,7 +63,7 @@ CHOSEN = {"online": "last_seen", "last_seen": "last_seen", "picture": "picture",
 @pytest.mark.parametrize("audience", get_args(Audience))
 @pytest.mark.parametrize("datum", get_args(Datum))
 def test_a_setting_only_takes_away_and_only_from_its_own_datum(datum: Datum, audience: Audience) -> None:
-    for setting in Privacy.__struct_fields__:
+    for setting in set(Privacy.__struct_fields__) - {"read_receipts"}:
         privacy = replace(Privacy(), **{setting: audience})
         for viewer, relation in VIEWERS.items():
             for is_contact in (False, True):

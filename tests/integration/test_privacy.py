@@ -9,18 +9,22 @@ import pytest
 from chatserver.accounts.deletion import Deletions
 from chatserver.accounts.devices import Devices
 from chatserver.errors import CannotBeAdded, ValidationFailed
-from chatserver.messaging import changes, chats, groups
+from chatserver.messaging import changes, chats, groups, message_info, sync
+from chatserver.model import MemberWatermarks, ReceiptMark
 from chatserver.users.privacy import PrivacyChange, change_privacy, get_privacy
 from chatserver.users.users import ProfileChange, get_profile, update_profile
-from chatserver.users.viewers import view_user
+from chatserver.users.viewers import view_members, view_user
 from chatserver.visibility import Privacy
 from tests.support.devices import Device
 from tests.support.devices import sign_in as sign_in_device
 from tests.support.people import Server, principal_of, sign_in
+from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chatserver.model import Chat
     from chatserver.visibility import Audience
-    from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.integration
 
@@ -72,9 +76,10 @@ async def test_settings_are_rows_of_the_own_chat_with_all_of_them(server: Server
     await change_privacy(database, ada, PrivacyChange(groups="contacts"))
     (self_chat,) = await database.fetch("SELECT chat_id FROM self_chats WHERE user_id = $1", ada)
     rows = (await chats.read_history(database, ada, self_chat[0])).rows
+    unchanged = {"last_seen": "everyone", "about": "everyone", "read_receipts": True}
     assert [row.detail for row in rows if row.kind == "privacy"] == [
-        {"last_seen": "everyone", "picture": "nobody", "about": "everyone", "groups": "everyone"},
-        {"last_seen": "everyone", "picture": "nobody", "about": "everyone", "groups": "contacts"},
+        {**unchanged, "picture": "nobody", "groups": "everyone"},
+        {**unchanged, "picture": "nobody", "groups": "contacts"},
     ]
 
 
@@ -127,6 +132,14 @@ async def test_a_deleted_account_leaves_no_settings_and_says_nothing_of_itself(s
 # --- over sockets
 
 
+@pytest.fixture
+def two(read_dsn: Callable[[], str]) -> Iterator[tuple[ServerProcess, ServerProcess]]:
+    with ServerProcess(read_dsn(), "one") as one, ServerProcess(read_dsn(), "two") as other:
+        one.wait_ready()
+        other.wait_ready()
+        yield one, other
+
+
 async def call(device: Device, server: ServerProcess, route: str, body: object = None) -> Any:
     method, _, path = route.partition(" ")
     async with device.http(server) as http:
@@ -153,3 +166,97 @@ async def test_who_watches_is_told_at_once_that_they_may_not_see_any_more_or_may
         assert (await b.of_type("presence", user_id=ana.user_id))["online"]
         assert (await b.of_type("profile", user_id=ana.user_id))["about"] == "At sea"
     assert (await call(ben, process, f"GET /api/users/{ana.user_id}"))["about"] == "At sea"
+
+
+# --- read receipts
+
+
+def marks_of(chat: Chat, user_id: int) -> tuple[int, int]:
+    return next((one.delivered_seq, one.read_seq) for one in chat.members if one.user_id == user_id)
+
+
+async def statuses(server: Server, viewer_id: int, chat_id: int) -> list[str]:
+    rows = (await chats.read_history(server.database, viewer_id, chat_id)).rows
+    return [row.status for row in rows if row.kind == "message"]
+
+
+async def test_what_is_read_without_receipts_is_known_to_the_own_devices_alone(server: Server) -> None:
+    ada, bob = await people(server, "Ada", "Bob")
+    database = server.database
+    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
+    await server.receipts.mark(bob, {chat_id: ReceiptMark(read_seq=1)})
+    await change_privacy(database, bob, PrivacyChange(read_receipts=False))
+    await server.send(ada, "2", chat_id=chat_id)
+    assert await server.receipts.mark(bob, {chat_id: ReceiptMark(read_seq=2)}) == [MemberWatermarks(chat_id, bob, 2, 2)]
+    assert await server.receipts.mark(bob, {chat_id: ReceiptMark(read_seq=2)}) == []
+    assert await statuses(server, ada, chat_id) == ["read", "delivered"]
+    seen_by_ada, own = await chats.get_chat(database, ada, chat_id), await chats.get_chat(database, bob, chat_id)
+    assert (marks_of(seen_by_ada, bob), marks_of(own, bob), own.unread) == ((2, 1), (2, 2), 0)
+    (info,) = await message_info.read_info(database, ada, chat_id, 2)
+    assert info.delivered_at_us is not None
+    assert info.read_at_us is None
+    # Back on, others learn of it with the next receipt.
+    await change_privacy(database, bob, PrivacyChange(read_receipts=True))
+    assert await statuses(server, ada, chat_id) == ["read", "delivered"]
+    await server.send(ada, "3", chat_id=chat_id)
+    await server.receipts.mark(bob, {chat_id: ReceiptMark(read_seq=3)})
+    assert await statuses(server, ada, chat_id) == ["read", "read", "read"]
+
+
+async def test_who_shows_no_receipts_is_shown_none(server: Server) -> None:
+    ada, bob, cy = await people(server, "Ada", "Bob", "Cy")
+    database = server.database
+    group = (await groups.create_group(database, ada, "team", ["Bob", "Cy"])).chat_id
+
+    async def send_and_read(sender: int, *readers: int) -> None:
+        seq = (await server.send(sender, "x", chat_id=group)).seq
+        for reader in readers:
+            await server.receipts.mark(reader, {group: ReceiptMark(read_seq=seq)})
+
+    await send_and_read(bob, ada, cy)
+    await change_privacy(database, bob, PrivacyChange(read_receipts=False))
+    await send_and_read(bob, ada, cy)
+    # For what he sent before, and for others' messages, the status is what it is.
+    assert await statuses(server, ada, group) == ["read", "delivered"]
+    (chat,) = (await chats.list_chats(database, bob)).chats
+    for shown in (chat, await chats.get_chat(database, bob, group)):
+        marks = {member["user_id"]: member["read_seq"] for member in view_members(shown.members, bob)}
+        assert marks == {ada: None, bob: 0, cy: None}
+    (synced,) = (await sync.sync_user(database, bob, {})).chats[:1]
+    assert synced.members is not None
+    assert {member["read_seq"] for member in view_members(synced.members, bob)} == {None, 0}
+    for info in await message_info.read_info(database, bob, group, 3):
+        assert info.delivered_at_us is not None
+        assert info.read_at_us is None
+    members = (await groups.get_group(database, bob, group)).members
+    assert {one["read_seq"] for one in view_members(members, bob) if one["user_id"] != bob} == {None}
+    assert {one["read_seq"] for one in view_members(members, ada)} == {3, 0}
+    # His notes are read: nobody else sees them.
+    notes = (await server.send(bob, "note", to="Bob")).chat_id
+    assert await statuses(server, bob, notes) == ["read"]
+
+
+async def test_receipts_reach_the_own_devices_and_tell_others_nothing(
+    two: tuple[ServerProcess, ServerProcess],
+) -> None:
+    one, other = two
+    ana, ben = await sign_in_device(one, "ana"), await sign_in_device(one, "ben")
+    laptop = await sign_in_device(one, phone_number=ben.phone_number)
+    async with ana.socket(one) as a, ben.socket(one) as phone, laptop.socket(other) as b:
+        chat_id = (await a.message("1", to="ben"))["chat_id"]
+        for socket in (phone, b):
+            await socket.text("1")
+        await call(ben, one, "PATCH /api/users/me/privacy", {"read_receipts": False})
+        await phone.send(type="delivered", chat_id=chat_id, seq=1)
+        await a.of_type("receipt", user_id=ben.user_id, delivered_seq=1, read_seq=0)
+        a.frames.clear()
+        await phone.send(type="read", chat_id=chat_id, seq=1)
+        await b.of_type("receipt", user_id=ben.user_id, read_seq=1)
+        # Ana's receipts come to Ben without what she has read.
+        await phone.message("2", chat_id=chat_id)
+        await a.text("2")
+        await a.send(type="read", chat_id=chat_id, seq=2)
+        for socket in (phone, b):
+            shown = await socket.of_type("receipt", user_id=ana.user_id)
+            assert (shown["delivered_seq"], shown["read_seq"]) == (2, 0)
+        assert not [frame for frame in a.frames if frame["type"] == "receipt" and frame["user_id"] == ben.user_id]

@@ -218,6 +218,7 @@ async def test_what_is_ones_own_of_a_chat_is_set_read_and_removed(process: Serve
         assert await ben.history(chat_id, after_seq=0) == []
         assert await ben.set_privacy(last_seen="contacts") == {
             "last_seen": "contacts", "picture": "everyone", "about": "everyone", "groups": "everyone",
+            "read_receipts": True,
         }  # fmt: skip
         with pytest.raises(Problem, match="picture"):
             await ben.set_privacy(picture="friends")

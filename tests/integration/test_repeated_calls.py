@@ -154,7 +154,7 @@ async def _body(
     bodies: dict[str, dict[str, Any]] = {
         "POST /api/auth/code": {"phone_number": f"+1416{uuid.uuid4().int % 10**7:07d}"},
         "PATCH /api/users/me": {"username": f"ana{ana.user_id}", "profile_picture_url": None},
-        "PATCH /api/users/me/privacy": {"last_seen": "nobody", "groups": "contacts"},
+        "PATCH /api/users/me/privacy": {"last_seen": "nobody", "groups": "contacts", "read_receipts": False},
         "POST /api/messages": {"chat_id": values["chat_id"], "text": "again", **client_id},
         "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "another"},
         "PATCH /api/chats/{chat_id}": {"muted_until": "2099-01-01T00:00:00+02:00", "pinned": True},

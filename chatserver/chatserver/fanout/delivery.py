@@ -128,6 +128,7 @@ class Deliverer:
         for chat_range in hint.ranges:
             self._pending.reach(chat_range.chat_id, chat_range.last_seq)
         self.signals.receive(hint.receipts, hint.typing)
+        self.signals.receive_own(hint.own_receipts)
         self._devices.end(hint.revoked)
         for device_id, conn_id in hint.claims:
             self._hub.registry.receive_claim(device_id, conn_id)
@@ -135,6 +136,8 @@ class Deliverer:
         self._profiles.receive(hint.profiles)
         # Of what changed may be who sees whether they are online.
         self.watches.doubt_watched(hint.profiles)
+        for user_id in hint.profiles:
+            self._hub.forget_members_of(user_id)
         self.watches.receive(hint.presence)
         self._work.set()
 

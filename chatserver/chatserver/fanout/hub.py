@@ -169,9 +169,14 @@ class Hub:
         chats = self.following.chats_of(user_id) or self.following.chats_of(other_id)
         self.members.forget_shared(chats, user_id, other_id)
 
-    def send_to_members(self, chat_id: int, frame: bytes, *, from_id: int, but_user_id: int | None = None) -> None:
+    def forget_members_of(self, user_id: int) -> None:
+        """Have the members read again of a user's chats: what the user shows changed."""
+        for chat_id in self.following.chats_of(user_id):
+            self.members.forget(chat_id)
+
+    def send_to_members(self, chat_id: int, frame: bytes, *, from_id: int, but: Collection[int] = ()) -> None:
         """Queue a signal of a member to the connections of those who get it."""
         position = self.following.position(chat_id)
         if position is not None:
             readers = self.members.readers(chat_id, position.users, from_id=from_id)
-            self.registry.send_to([user_id for user_id in readers if user_id != but_user_id], frame)
+            self.registry.send_to([user_id for user_id in readers if user_id not in but], frame)

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The members of a chat, here or not, and {member: those between whom and them no signal goes}."""
+    """A chat's members, here or not, {member: those between whom and them no signal goes}, and who hides reading."""
 
     user_ids: frozenset[int]
     barred: Mapping[int, frozenset[int]]
+    hiding: frozenset[int]
 
 
 class Members:
@@ -34,14 +35,25 @@ class Members:
         known = self._known.get(chat_id)
         return None if known is None else known.user_ids
 
-    def learn(self, chat_id: int, user_ids: Iterable[int], barred: Iterable[tuple[int, int]] = ()) -> None:
-        """Remember a chat's members, and the pairs of them between whom no signal goes."""
+    def learn(
+        self,
+        chat_id: int,
+        user_ids: Iterable[int],
+        barred: Iterable[tuple[int, int]] = (),
+        hiding: Iterable[int] = (),
+    ) -> None:
+        """Remember a chat's members, the pairs of them between whom no signal goes, and who hides what they read."""
         others: dict[int, set[int]] = {}
         for user_id, other_id in barred:
             others.setdefault(user_id, set()).add(other_id)
             others.setdefault(other_id, set()).add(user_id)
         by_user = {user_id: frozenset(found) for user_id, found in others.items()}
-        self._known[chat_id] = _Known(frozenset(user_ids), by_user)
+        self._known[chat_id] = _Known(frozenset(user_ids), by_user, frozenset(hiding))
+
+    def hiding(self, chat_id: int) -> frozenset[int]:
+        """Return the members of a chat who do not show what they have read, and are not shown what others have."""
+        known = self._known.get(chat_id)
+        return frozenset() if known is None else known.hiding
 
     def forget(self, chat_id: int) -> None:
         """Have the members of a chat read again when they are needed."""

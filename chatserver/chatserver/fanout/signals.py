@@ -53,6 +53,11 @@ class Signals:
         # The time (monotonic) up to which all receipts are known to have been received.
         self._received_until = time.monotonic()
 
+    def receive_own(self, receipts: Iterable[tuple[int, int, int, int]]) -> None:
+        """Send the devices of users who do not show what they have read their watermarks."""
+        for receipt in receipts:
+            self._hub.registry.send_to((receipt[1],), encode_frame(Receipt(*receipt)))
+
     def receive(self, receipts: Iterable[tuple[int, int, int, int]], typing: Iterable[tuple[int, int]] = ()) -> None:
         """Take those of a hint: ``(chat_id, user_id, delivered_seq, read_seq)`` and ``(chat_id, user_id)``."""
         for chat_id, user_id, delivered_seq, read_seq in receipts:
@@ -93,17 +98,24 @@ class Signals:
         if unknown:
             audiences = await sync.audience_of(self._database, unknown)
             for chat_id in unknown:
-                members, blocks = audiences.get(chat_id, ((), []))
-                self._hub.members.learn(chat_id, members, () if SIGNALS_CROSS_BLOCKS else blocks)
+                members, blocks, hiding_ids = audiences.get(chat_id, ((), [], []))
+                self._hub.members.learn(chat_id, members, () if SIGNALS_CROSS_BLOCKS else blocks, hiding_ids)
         for chat_id in chat_ids:
             for user_id in self._typing_here.pop(chat_id, ()):
                 self._publish_typing(chat_id, user_id)
-            receipts, typing = self._take(chat_id)
-            for user_id, marks in receipts:
-                self._hub.send_to_members(chat_id, encode_frame(Receipt(chat_id, user_id, *marks)), from_id=user_id)
+            marks, typing = self._take(chat_id)
+            hiding = self._hub.members.hiding(chat_id)
+            for user_id, (delivered_seq, read_seq) in marks:
+                frame = encode_frame(Receipt(chat_id, user_id, delivered_seq, read_seq))
+                kept_from = hiding - {user_id}
+                self._hub.send_to_members(chat_id, frame, from_id=user_id, but=kept_from)
+                if kept_from:
+                    frame = encode_frame(Receipt(chat_id, user_id, delivered_seq, 0))
+                    others = (self._hub.members.of(chat_id) or frozenset()) - kept_from
+                    self._hub.send_to_members(chat_id, frame, from_id=user_id, but=others)
             for user_id in typing:
                 frame = encode_frame(TypingFrom(chat_id, user_id))
-                self._hub.send_to_members(chat_id, frame, from_id=user_id, but_user_id=user_id)
+                self._hub.send_to_members(chat_id, frame, from_id=user_id, but=(user_id,))
 
     def _take(self, chat_id: int) -> tuple[Iterable[tuple[int, tuple[int, int]]], Iterable[int]]:
         return self._receipts.pop(chat_id, {}).items(), self._typing.pop(chat_id, ())

@@ -9,6 +9,7 @@ from chatserver.errors import ChatNotFound, Forbidden, MessageNotFound, NotAMemb
 from chatserver.storage import message_info
 from chatserver.storage.groups import blocked_with
 from chatserver.storage.message_info import MemberTimes
+from chatserver.storage.privacy import privacy_of
 
 if TYPE_CHECKING:
     from chatserver.storage.database import Database
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 async def read_info(database: Database, user_id: int, chat_id: int, seq: int) -> tuple[MemberTimes, ...]:
     """Return the members who may see a message of the caller, by id, with the times of their receipts.
 
-    Across a block both times are None, as the watermarks are.
+    Across a block both times are None, as the watermarks are. A caller who does not show what they have read is shown
+    nothing of what others have.
 
     Raises:
         ChatNotFound: no such chat, or the caller was never a member.
@@ -40,4 +42,10 @@ async def read_info(database: Database, user_id: int, chat_id: int, seq: int) ->
         raise Forbidden("Only the sender of a message may see who received and read it.")
     async with database.connection() as connection:
         barred = await blocked_with(connection, user_id, [member.user_id for member in found.members])
-    return tuple(MemberTimes(member.user_id) if member.user_id in barred else member for member in found.members)
+        shows = (await privacy_of(connection, user_id)).read_receipts
+    return tuple(
+        MemberTimes(member.user_id)
+        if member.user_id in barred
+        else MemberTimes(member.user_id, member.delivered_at_us, member.read_at_us if shows else None)
+        for member in found.members
+    )

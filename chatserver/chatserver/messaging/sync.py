@@ -135,14 +135,15 @@ async def joined(database: Database, places: Collection[tuple[int, int]]) -> dic
 
 async def audience_of(
     database: Database, chat_ids: Sequence[int]
-) -> dict[int, tuple[tuple[int, ...], list[tuple[int, int]]]]:
-    """Return {chat_id: ids of its current members, and the pairs of them between whom a block stands}."""
+) -> dict[int, tuple[tuple[int, ...], list[tuple[int, int]], list[int]]]:
+    """Return {chat_id: its current members, the pairs of them with a block, and those who hide what they read}: ids."""
     async with database.connection() as connection:
         found = await chats.members_of(connection, chat_ids)
     return {
         chat_id: (
             tuple(member.user_id for member in members),
             [(member.user_id, other_id) for member in members for other_id in member.blocks],
+            [member.user_id for member in members if member.hides_read],
         )
         for chat_id, members in found.items()
     }

@@ -35,6 +35,11 @@ barred AS MATERIALIZED (
 """
 """CTE of the users whom the caller, $1, blocks or who block the caller."""
 
+HIDES_READ: Final[LiteralString] = (
+    "EXISTS (SELECT FROM privacy p WHERE p.user_id = $1 AND p.receipts_off_since IS NOT NULL)"
+)
+"""Whether the caller, $1, does not show what they have read."""
+
 _LISTED = (
     """
 WITH """
@@ -95,7 +100,8 @@ SELECT d.*, mine.chat_id, mine.kind,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
     mine.muted_until, mine.pinned_at, mine.archived, mine.marked_unread,
-    listed.user_ids, listed.usernames, listed.roles, listed.delivered, listed.read, listed.blocks
+    listed.user_ids, listed.usernames, listed.roles, listed.delivered, listed.read, listed.blocks,
+    listed.hides
 FROM mine
 LEFT JOIN described d ON d.chat_id = mine.chat_id
 LEFT JOIN groups g ON g.group_id = mine.chat_id
@@ -111,7 +117,10 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT array_agg(t.user_id) AS user_ids, array_agg(t.username) AS usernames, array_agg(t.role) AS roles,
         array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read,
-        array_agg(t.user_id IN (SELECT barred.user_id FROM barred)) AS blocks
+        array_agg(t.user_id IN (SELECT barred.user_id FROM barred)) AS blocks,
+        array_agg(t.user_id = $1 AND """
+    + HIDES_READ
+    + """) AS hides
     FROM (
         SELECT chosen.user_id, u.username, chosen.role,
             CASE WHEN chosen.user_id = $1 THEN greatest(chosen.delivered_seq, chosen.own_delivered_seq)
@@ -217,11 +226,12 @@ def _chat(record: Record, user_id: int) -> Chat:
 def members_from(arrays: Sequence[Sequence[Any] | None], user_id: int) -> tuple[Member, ...]:
     """Make members from the arrays of their fields; NULL arrays: none.
 
-    The last array has for each whether they and the user are blocked from each other.
+    The last but one has for each whether they and the user are blocked from each other, the last one whether they are
+    the user and hide what they have read.
     """
     return tuple(
-        Member(member_id, username, role, delivered_seq, read_seq, (user_id,) if is_blocked else ())
-        for member_id, username, role, delivered_seq, read_seq, is_blocked in zip(
+        Member(member_id, username, role, delivered_seq, read_seq, (user_id,) if is_blocked else (), hides)
+        for member_id, username, role, delivered_seq, read_seq, is_blocked, hides in zip(
             *(array or () for array in arrays), strict=True
         )
     )
@@ -259,8 +269,10 @@ def _members_with(blocks: LiteralString) -> LiteralString:
             FROM blocking b JOIN current other ON other.chat_id = b.chat_id AND other.user_id = b.blocked_id
             GROUP BY b.chat_id, b.blocker_id
         )
-        SELECT cm.chat_id, cm.user_id, u.username, cm.role, cm.delivered_seq, cm.read_seq, b.user_ids
+        SELECT cm.chat_id, cm.user_id, u.username, cm.role, cm.delivered_seq, cm.read_seq, b.user_ids,
+            p.receipts_off_since IS NOT NULL
         FROM current cm JOIN users u USING (user_id) LEFT JOIN blocked b USING (chat_id, user_id)
+        LEFT JOIN privacy p USING (user_id)
         ORDER BY cm.chat_id, coalesce(cm.came_seq, cm.joined_seq), cm.joined_at, cm.user_id
         """
     )
@@ -282,8 +294,8 @@ async def members_of(
         else connection.fetch(_members_with(_BLOCKS_OF_VIEWERS), list(chat_ids), list(viewer_ids))
     )
     members: dict[int, list[Member]] = {}
-    for chat_id, user_id, username, role, delivered_seq, read_seq, blocks in records:
-        member = Member(user_id, username, role, delivered_seq, read_seq, tuple(blocks or ()))
+    for chat_id, user_id, username, role, delivered_seq, read_seq, blocks, hides in records:
+        member = Member(user_id, username, role, delivered_seq, read_seq, tuple(blocks or ()), hides)
         members.setdefault(chat_id, []).append(member)
     return {chat_id: tuple(found) for chat_id, found in members.items()}
 

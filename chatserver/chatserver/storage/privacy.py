@@ -16,22 +16,27 @@ if TYPE_CHECKING:
 async def privacy_of(connection: Connection, user_id: int) -> Privacy:
     """Return a user's settings."""
     record = await connection.fetchrow(
-        "SELECT last_seen, picture, about, groups FROM privacy WHERE user_id = $1", user_id
+        "SELECT last_seen, picture, about, groups, receipts_off_since IS NULL FROM privacy WHERE user_id = $1", user_id
     )
     return Privacy() if record is None else Privacy(*record)
 
 
 async def store(connection: Connection, user_id: int, privacy: Privacy) -> None:
-    """Store a user's settings."""
+    """Store a user's settings; messages of a user who does not show what they have read count from now on."""
+    now = None if privacy.read_receipts else await connection.fetchval("SELECT clock_timestamp()")
     await connection.execute(
-        "INSERT INTO privacy (user_id, last_seen, picture, about, groups) VALUES ($1, $2, $3, $4, $5) "
+        "INSERT INTO privacy AS p (user_id, last_seen, picture, about, groups, receipts_off_since) "
+        "VALUES ($1, $2, $3, $4, $5, $6) "
         "ON CONFLICT (user_id) DO UPDATE SET last_seen = excluded.last_seen, picture = excluded.picture, "
-        "about = excluded.about, groups = excluded.groups",
+        "about = excluded.about, groups = excluded.groups, receipts_off_since = CASE "
+        "WHEN excluded.receipts_off_since IS NOT NULL THEN coalesce(p.receipts_off_since, excluded.receipts_off_since) "
+        "END",
         user_id,
         privacy.last_seen,
         privacy.picture,
         privacy.about,
         privacy.groups,
+        now,
     )
 
 

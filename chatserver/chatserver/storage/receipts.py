@@ -14,7 +14,7 @@ from chatserver.storage.replicated import confirm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chatserver.storage.database import Database
+    from chatserver.storage.database import Database, Record
 
 
 class WatermarkRaise(msgspec.Struct, frozen=True):
@@ -44,7 +44,9 @@ WITH requested AS (
             SELECT FROM direct_chats d JOIN blocks b
             ON (b.blocker_id, b.blocked_id) IN ((d.user_lo, d.user_hi), (d.user_hi, d.user_lo))
             WHERE d.chat_id = cm.chat_id)
-        ELSE false END AS is_blocked
+        ELSE false END AS is_blocked,
+        EXISTS (
+            SELECT FROM privacy p WHERE p.user_id = cm.user_id AND p.receipts_off_since IS NOT NULL) AS hides_read
     FROM requested a
     JOIN chat_members cm ON cm.chat_id = a.chat_id AND cm.user_id = a.user_id
     JOIN chats c ON c.chat_id = a.chat_id
@@ -53,34 +55,45 @@ WITH requested AS (
             < least(greatest(a.delivered, a.read), coalesce(cm.left_seq, c.last_seq))
     ORDER BY cm.chat_id, cm.user_id FOR NO KEY UPDATE OF cm
 ), raised AS (
-    SELECT chat_id, user_id, is_blocked, delivered_seq AS was_delivered, read_seq AS was_read,
+    SELECT chat_id, user_id, is_blocked, hides_read, delivered_seq AS was_delivered, read_seq AS was_read,
         greatest(delivered_seq, least(greatest(delivered, read), last_seq)) AS delivered_seq,
         greatest(read_seq, least(read, last_seq)) AS read_seq
     FROM locked
 ), changed AS (
-    -- Across a block the other user keeps seeing the watermarks from before it.
+    -- Across a block the other user keeps seeing the watermarks from before it; and what a user who hides what they
+    -- have read had read before, all others.
     UPDATE chat_members cm SET
         delivered_seq = CASE WHEN w.is_blocked THEN cm.delivered_seq ELSE w.delivered_seq END,
-        read_seq = CASE WHEN w.is_blocked THEN cm.read_seq ELSE w.read_seq END,
+        read_seq = CASE WHEN w.is_blocked OR w.hides_read THEN cm.read_seq ELSE w.read_seq END,
         own_delivered_seq = CASE WHEN w.is_blocked THEN w.delivered_seq END,
-        own_read_seq = CASE WHEN w.is_blocked THEN w.read_seq END
+        own_read_seq = CASE WHEN w.is_blocked OR w.hides_read THEN w.read_seq END
     FROM raised w
     WHERE cm.chat_id = w.chat_id AND cm.user_id = w.user_id
         AND (w.delivered_seq > w.was_delivered OR w.read_seq > w.was_read)
-    RETURNING w.*
+    RETURNING w.*, cm.read_seq AS shown_read
 ), logged AS (
     INSERT INTO receipts (chat_id, user_id, kind, up_to_seq)
     SELECT chat_id, user_id, 'delivered', delivered_seq FROM changed
     WHERE delivered_seq > was_delivered AND NOT is_blocked
     UNION ALL
-    SELECT chat_id, user_id, 'read', read_seq FROM changed WHERE read_seq > was_read AND NOT is_blocked
+    SELECT chat_id, user_id, 'read', read_seq FROM changed
+    WHERE read_seq > was_read AND NOT is_blocked AND NOT hides_read
     ON CONFLICT DO NOTHING
 ), hinted AS (
-    SELECT leave_hint($2, $3, $4, json_build_object('o', $1::text, 'receipts',
-        json_agg(json_build_array(ch.chat_id, ch.user_id, ch.delivered_seq, ch.read_seq)))::text)
+    -- That somebody reads is no news for others if they may not know of it.
+    SELECT leave_hint($2, $3, $4, json_build_object('o', $1::text,
+        'receipts', coalesce(
+            json_agg(json_build_array(ch.chat_id, ch.user_id, ch.delivered_seq, CASE
+                WHEN ch.hides_read THEN ch.shown_read ELSE ch.read_seq END))
+            FILTER (WHERE NOT ch.hides_read OR ch.delivered_seq > ch.was_delivered), '[]'),
+        'own_receipts', coalesce(
+            json_agg(json_build_array(ch.chat_id, ch.user_id, ch.delivered_seq, ch.read_seq))
+            FILTER (WHERE ch.hides_read), '[]'))::text)
     FROM changed ch HAVING count(*) > 0
 )
-SELECT chat_id, user_id, delivered_seq, read_seq FROM changed
+SELECT chat_id, user_id, delivered_seq, read_seq, CASE WHEN hides_read THEN shown_read END,
+    delivered_seq > was_delivered
+FROM changed
 -- A SELECT in WITH runs only where it is used.
 WHERE (SELECT count(*) FROM hinted) >= 0
 ORDER BY chat_id, user_id
@@ -104,11 +117,22 @@ async def raise_watermarks(database: Database, raises: Sequence[WatermarkRaise])
             call=CallTimes("receipts"),
         )
         if records:
-            leaving.hint = Hint(database.server_name, receipts=tuple(tuple(record) for record in records))
+            leaving.hint = _hint(database.server_name, records)
     if not records:
         async with database.connection() as connection:
             await confirm(connection)
-    return [MemberWatermarks(*record) for record in records]
+    return [MemberWatermarks(*record[:4]) for record in records]
+
+
+def _hint(origin: str, records: Sequence[Record]) -> Hint:
+    """Return what the statement left, as it did."""
+    receipts, own = [], []
+    for chat_id, user_id, delivered_seq, read_seq, shown_read, is_delivery in records:
+        if shown_read is None or is_delivery:
+            receipts.append((chat_id, user_id, delivered_seq, read_seq if shown_read is None else shown_read))
+        if shown_read is not None:
+            own.append((chat_id, user_id, delivered_seq, read_seq))
+    return Hint(origin, receipts=tuple(receipts), own_receipts=tuple(own))
 
 
 async def watermarks(database: Database, chat_ids: Sequence[int]) -> list[MemberWatermarks]:

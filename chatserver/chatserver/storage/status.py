@@ -37,7 +37,12 @@ STATUS: Final[LiteralString] = """
             WHEN coalesce(k.read[CASE WHEN k.read_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq, true)
                 AND (k.others IS NULL OR NOT EXISTS (
                     SELECT FROM unnest(k.others, k.unread) o (user_id, rows)
-                    WHERE o.user_id <> m.sender_id AND o.rows @> m.seq)) THEN 'read'
+                    WHERE o.user_id <> m.sender_id AND o.rows @> m.seq))
+                -- Whoever shows nobody what they have read is not shown it either; but nobody else sees their notes.
+                AND (NOT EXISTS (
+                        SELECT FROM privacy p WHERE p.user_id = m.sender_id AND p.receipts_off_since <= m.created_at)
+                    OR (k.others IS NULL AND k.read[CASE WHEN k.read_by = m.sender_id THEN 2 ELSE 1 END] IS NULL))
+                THEN 'read'
             WHEN coalesce(k.delivered[CASE WHEN k.delivered_by = m.sender_id THEN 2 ELSE 1 END] >= m.seq, true)
                 AND (k.others IS NULL OR NOT EXISTS (
                     SELECT FROM unnest(k.others, k.undelivered) o (user_id, rows)
@@ -46,4 +51,4 @@ STATUS: Final[LiteralString] = """
         END
 """
 """The status of a row `m` of the chat of `marks k`: the lowest of those who may see it, without its sender; `read` if
-there is nobody else."""
+there is nobody else, and `delivered` at most for a sender who does not show what they have read."""

@@ -8,7 +8,7 @@ import msgspec
 
 from chatserver.model import MessageRow, SyncedChat
 from chatserver.storage.calls import CallTimes
-from chatserver.storage.chats import BARRED, members_from
+from chatserver.storage.chats import BARRED, HIDES_READ, members_from
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
@@ -58,13 +58,17 @@ WITH """
     WHERE counted.total <= $3
 )
 SELECT mine.chat_id, mine.last_seq, mine.gone OR listed.chat_id IS NOT NULL,
-    members.user_ids, members.usernames, members.roles, members.delivered, members.read, members.blocks
+    members.user_ids, members.usernames, members.roles, members.delivered, members.read, members.blocks,
+    members.hides
 FROM mine
 LEFT JOIN listed ON listed.chat_id = mine.chat_id
 CROSS JOIN LATERAL (
     SELECT array_agg(t.user_id) AS user_ids, array_agg(t.username) AS usernames, array_agg(t.role) AS roles,
         array_agg(t.delivered_seq) AS delivered, array_agg(t.read_seq) AS read,
-        array_agg(t.user_id IN (SELECT barred.user_id FROM barred)) AS blocks
+        array_agg(t.user_id IN (SELECT barred.user_id FROM barred)) AS blocks,
+        array_agg(t.user_id = $1 AND """
+    + HIDES_READ
+    + """) AS hides
     FROM (
         SELECT cm.*, u.username FROM chat_members cm JOIN users u USING (user_id)
         WHERE cm.chat_id = listed.chat_id AND cm.left_seq IS NULL

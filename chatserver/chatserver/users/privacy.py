@@ -27,6 +27,7 @@ class PrivacyChange(msgspec.Struct, frozen=True, kw_only=True):
     picture: UnlessUnset = msgspec.UNSET
     about: UnlessUnset = msgspec.UNSET
     groups: UnlessUnset = msgspec.UNSET
+    read_receipts: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 async def get_privacy(database: Database, user_id: int) -> Privacy:

@@ -29,7 +29,7 @@ class UserView(TypedDict):
 
 
 class MemberView(TypedDict):
-    """A current member of a chat and their watermarks, which are null across a block."""
+    """A current member of a chat and their watermarks, which are null where the viewer may not see them."""
 
     user_id: GivenId
     username: str | None
@@ -58,13 +58,17 @@ def view_user(user: User, relation: Relation) -> UserView:
 def view_members(members: Sequence[Member], user_id: int) -> list[MemberView]:
     """Return members and their watermarks as one of them sees them."""
     barred = barred_from(members, user_id)
+    # A list, not a generator, as in barred_from.
+    hides_read = bool([member for member in members if member.hides_read and member.user_id == user_id])
     return [
         {
             "user_id": member.user_id,
             "username": member.username,
             "role": member.role,
             "delivered_seq": None if member.user_id in barred else member.delivered_seq,
-            "read_seq": None if member.user_id in barred else member.read_seq,
+            "read_seq": None
+            if member.user_id in barred or (hides_read and member.user_id != user_id)
+            else member.read_seq,
         }
         for member in members
     ]

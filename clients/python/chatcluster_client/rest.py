@@ -225,12 +225,12 @@ class RestClient:
         """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""
         return await self.call("PATCH", f"/api/chats/{chat_id}", settings)
 
-    async def set_privacy(self, **audiences: str) -> Any:
-        """Set who sees `last_seen`, `picture` and `about`, and who may add one to `groups`; returns all four settings.
+    async def set_privacy(self, **settings: str | bool) -> Any:
+        """Set who sees `last_seen`, `picture`, `about`, who may add one to `groups`, and `read_receipts`; returns all.
 
-        Each is `everyone`, `contacts` or `nobody`.
+        The first four are `everyone`, `contacts` or `nobody`, the last one is true or false.
         """
-        return await self.call("PATCH", "/api/users/me/privacy", audiences)
+        return await self.call("PATCH", "/api/users/me/privacy", settings)
 
     async def clear_history(self, chat_id: int, *, up_to_seq: int) -> Any:
         """Delete all rows of a chat up to a seq, for oneself."""

@@ -39,7 +39,8 @@ def addressed(
 
     Rows go to the members that were read with their commit, and messages themselves to nobody else. Watermarks and
     typing go to the members that are known here, and to the other devices of the user from whom they are, who may have
-    left. Presence goes where the user is watched. All else goes to all servers.
+    left; watermarks that a user shows to nobody go to these devices alone. Presence goes where the user is watched. All
+    else goes to all servers.
 
     Args:
         hint: to divide.
@@ -65,6 +66,7 @@ def addressed(
             receipts.append(receipt)
         else:
             yield Addressed(Hint(hint.origin, receipts=(receipt,)), {receipt[1], *members})
+    yield from (Addressed(Hint(hint.origin, own_receipts=(own,)), own[1:2]) for own in hint.own_receipts)
     typing: list[tuple[int, int]] = []
     for typed in hint.typing:
         members = members_of(typed[0])
@@ -75,7 +77,13 @@ def addressed(
     for turned in hint.presence:
         yield Addressed(Hint(hint.origin, presence=(turned,)), turned[:1], "watched")
     rest = replace(
-        hint, ranges=tuple(ranges), receipts=tuple(receipts), typing=tuple(typing), presence=(), audiences=None
+        hint,
+        ranges=tuple(ranges),
+        receipts=tuple(receipts),
+        own_receipts=(),
+        typing=tuple(typing),
+        presence=(),
+        audiences=None,
     )
     if rest != Hint(hint.origin, is_batch=hint.is_batch):
         yield Addressed(rest, None)

@@ -26,6 +26,7 @@ class PrivacyBody(Body, frozen=True):
     picture: Audience | msgspec.UnsetType = msgspec.UNSET
     about: Audience | msgspec.UnsetType = msgspec.UNSET
     groups: Audience | msgspec.UnsetType = msgspec.UNSET
+    read_receipts: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 @CALLS.add("GET /api/users/me/privacy", answer=Privacy)
