@@ -22,10 +22,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from chatserver.messaging import changes, chats, feed, groups, own_chats
+from chatserver.messaging import changes, chats, feed, groups, own_chats, stars
+from chatserver.messaging.own_chats import SettingsChange
 from chatserver.storage.database import Database
 from chatserver.storage.messages import open_direct_chat
 from chatserver.users import blocks
+from chatserver.users.privacy import PrivacyChange, change_privacy
 from tests.support.findings import tell
 from tests.support.handset import Handset
 from tests.support.inprocess import ChatServer
@@ -195,10 +197,13 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(
         user=users, server=servers, in_group=st.booleans(), seq=st.integers(1, 30),
-        act=st.sampled_from(["edit", "delete", "react", "react", "unreact", "hide", "clear"]), pause=pauses,
+        act=st.sampled_from(
+            ["edit", "delete", "react", "react", "unreact", "hide", "clear", "star", "pin", "receipts"]
+        ),
+        pause=pauses,
     )  # fmt: skip
     def change(self, user: int, server: int, *, in_group: bool, seq: int, act: str, pause: float) -> None:
-        """Edit, delete, hide or react to whatever message has this seq, or clear the chat up to it."""
+        """Edit, delete, hide, star or react to whatever message has this seq, clear up to it, or change a setting."""
         chat_id = self._group if in_group else self._direct
         database, user_id = self._servers[server].database, self._users[user]
         self._texts += 1
@@ -209,6 +214,9 @@ class Interleavings(RuleBasedStateMachine):
             "unreact": changes.remove_reaction(database, user_id, chat_id, seq, "👍😀"[seq % 2]),
             "hide": changes.hide_message(database, user_id, chat_id, seq),
             "clear": own_chats.clear_history(database, user_id, chat_id, seq),
+            "star": stars.set_star(database, user_id, chat_id, seq, starred=seq % 3 > 0),
+            "pin": own_chats.change_settings(database, user_id, chat_id, SettingsChange(pinned=seq % 2 > 0)),
+            "receipts": change_privacy(database, user_id, PrivacyChange(read_receipts=seq % 2 > 0)),
         }
         chosen = calls.pop(act)
         for other in calls.values():

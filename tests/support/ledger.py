@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from chatcluster_client import ChatClientError, Item, LiveClient, Problem, RestClient
+from chatcluster_client import Ack, ChatClientError, HistoryReplaced, Item, LiveClient, Positions, Problem, RestClient
 from tests.support.cluster import until
 
 SETTLE_SECONDS = 90.0
@@ -28,6 +28,7 @@ class Account:
     differing_from_history: int
     longest_gap_seconds: float
     refused: int
+    began_again: int = 0
 
     @property
     def clean(self) -> bool:
@@ -39,6 +40,7 @@ class Account:
         return (
             f"ledger: acknowledged {self.acknowledged} / lost {self.lost} / duplicated {self.duplicated}"
             f" / reordered {self.reordered}, longest gap {self.longest_gap_seconds:.1f} s"
+            + (f", {self.began_again} began again" if self.began_again else "")
         )
 
 
@@ -55,6 +57,9 @@ class _User:
     gap_since_seconds: float = 0.0
     """The same, since `Ledger.gap` was asked last."""
     refused: int = 0
+    began_again: int = 0
+    """How often the database had another history, as after a failover, so that the connection ended."""
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Ledger:
@@ -134,7 +139,7 @@ class Ledger:
             number += 1
             started = time.monotonic()
             try:
-                ack = await user.live.send(text, to=to, client_id=str(uuid.uuid4()))
+                ack = await self._send(user, text, to)
             except Problem:
                 user.refused += 1
             else:
@@ -145,11 +150,40 @@ class Ledger:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), self.period_seconds)
 
+    async def _send(self, user: _User, text: str, to: str) -> Ack:
+        """Send a message until it is acknowledged, over as many clients as it takes."""
+        client_id = str(uuid.uuid4())
+        while True:
+            live = user.live
+            try:
+                return await live.send(text, to=to, client_id=client_id)
+            except HistoryReplaced:
+                await self._begin_again(user, live)
+
     async def _read(self, user: _User) -> None:
-        with contextlib.suppress(ChatClientError):
-            async for item in user.live.items():
-                if isinstance(item, Item) and item.kind == "message" and not item.own:
-                    user.seen.append((item.chat_id, item.seq, item.text or ""))
+        while True:
+            live = user.live
+            try:
+                async for item in live.items():
+                    if isinstance(item, Item) and item.kind == "message" and not item.own:
+                        user.seen.append((item.chat_id, item.seq, item.text or ""))
+            except HistoryReplaced:
+                await self._begin_again(user, live)
+            except ChatClientError:
+                return
+            else:
+                return
+
+    async def _begin_again(self, user: _User, ended: LiveClient) -> None:
+        """Go on with another client, as a program does, from what this user has: what is acknowledged is not lost."""
+        async with user.changing:
+            if user.live is ended:
+                have: dict[int, int] = {}
+                for chat_id, seq, _ in user.seen:
+                    have[chat_id] = max(seq, have.get(chat_id, 0))
+                user.began_again += 1
+                user.live = LiveClient(user.rest, Positions(have=have))
+                await user.live.__aenter__()
 
     async def finish(self) -> Account:
         """Stop sending, wait until the recipients have what was acknowledged, and account for it."""
@@ -194,6 +228,7 @@ class Ledger:
             ),
             longest_gap_seconds=max(user.gap_seconds for user in self._users),
             refused=sum(user.refused for user in self._users),
+            began_again=sum(user.began_again for user in self._users),
         )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Chats whose receipts one query of a recovery reads: two index look-ups for each of their members.
 RECOVER_CHATS = 1000
+# Users whose own receipts one query of a recovery reads.
+RECOVER_USERS = 1000
 # Receipts that were raised within this time before the bus was last known to be healthy are sent again: it is checked
 # every 5 s, counts as healthy for 4 s after its last sign of life, a receipt's transaction takes 5 s at most, and its
 # hint is published within 10 s, even if the server that stored it ends.
@@ -162,4 +164,8 @@ class Signals:
             chunk = chat_ids[start : start + RECOVER_CHATS]
             raised = await sync.receipts_of(self._database, chunk, within_seconds=within_seconds)
             self.receive((r.chat_id, r.user_id, r.delivered_seq, r.read_seq) for r in raised)
+        users = sorted(self._hub.registry.by_user)
+        for start in range(0, len(users), RECOVER_USERS):
+            own = await sync.own_receipts_of(self._database, users[start : start + RECOVER_USERS])
+            self.receive_own((r.chat_id, r.user_id, r.delivered_seq, r.read_seq) for r in own)
         self._received_until = now

@@ -158,6 +158,11 @@ async def members_of(database: Database, chat_ids: Sequence[int]) -> dict[int, t
     return {chat_id: tuple(member.user_id for member in members) for chat_id, members in found.items()}
 
 
+async def own_receipts_of(database: Database, user_ids: Sequence[int]) -> list[MemberWatermarks]:
+    """Return the watermarks of users that only their own devices see, to recover after lost hints."""
+    return await receipts.own_watermarks(database, user_ids) if user_ids else []
+
+
 async def receipts_of(
     database: Database, chat_ids: Sequence[int], *, within_seconds: float | None = None
 ) -> list[MemberWatermarks]:

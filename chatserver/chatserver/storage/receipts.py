@@ -162,3 +162,13 @@ async def raised_watermarks(
     """Return the watermarks of these chats that were raised within so many seconds, former members' too."""
     records = await database.fetch(_RAISED, list(chat_ids), within_seconds)
     return [MemberWatermarks(*record) for record in records]
+
+
+async def own_watermarks(database: Database, user_ids: Sequence[int]) -> list[MemberWatermarks]:
+    """Return what these users have received and read without showing it to others, where they have."""
+    records = await database.fetch(
+        "SELECT chat_id, user_id, greatest(delivered_seq, own_delivered_seq), greatest(read_seq, own_read_seq) "
+        "FROM chat_members WHERE user_id = ANY ($1::bigint[]) AND own_read_seq IS NOT NULL ORDER BY chat_id, user_id",
+        list(user_ids),
+    )
+    return [MemberWatermarks(*record) for record in records]
