@@ -9,7 +9,7 @@ const HISTORY = 100;
 const RETRY_SECONDS = 3;
 const RETRYABLE = ["unavailable", "overloaded", "rate_limited"];
 const draftKey = (target) => (target.chat_id ? `#${target.chat_id}` : `@${target.to}`);
-const OWN_KINDS = ["hide", "block", "profile", "sign_in", "settings", "clear", "star"];  // rows of the user's own chat
+const OWN_KINDS = ["hide", "block", "profile", "sign_in", "settings", "clear", "star", "privacy"];  // rows of the user's own chat
 
 // on: `draw()`, `signedOut()`, `replaced()` by another connection of this device.
 export class Chat {
