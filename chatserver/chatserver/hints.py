@@ -29,7 +29,7 @@ JSON, 80 of them 6,880."""
 FIELDS = (
     "ranges", "receipts", "own_receipts", "revoked", "typing", "presence", "claims", "relations", "profiles",
 )  # fmt: skip
-"""Lists of a hint of which each entry stands by itself."""
+"""Lists of a hint whose entries do not depend on each other."""
 
 
 class MembershipChange(msgspec.Struct, frozen=True, array_like=True):

@@ -37,9 +37,9 @@ async def get_privacy(database: Database, user_id: int) -> Privacy:
 
 
 async def change_privacy(database: Database, user_id: int, change: PrivacyChange) -> Privacy:
-    """Change a user's settings, tell their devices by a row in their own chat, and return all settings.
+    """Change a user's settings, add a row to their own chat for their devices, and return all settings.
 
-    Who watches the user, or shares a chat with them, is told what they see now. The same again changes nothing.
+    Who watches the user, or shares a chat with them, gets what they see now. The same again changes nothing.
     """
     changed = {name: value for name, value in asdict(change).items() if value is not msgspec.UNSET}
     async with announced(database) as (connection, announcement):
@@ -59,8 +59,8 @@ async def change_privacy(database: Database, user_id: int, change: PrivacyChange
 async def not_addable(connection: Connection, user_id: int, other_ids: Collection[int]) -> set[int]:
     """Return those of the others whose settings do not let a user add them to groups."""
     audiences = await privacy.restricted(connection, sorted(other_ids))
-    asking = [other_id for other_id, audience in audiences.items() if audience == "contacts"]
-    chats = await privacy.direct_chats(connection, user_id, asking) if asking else {}
+    restricted = [other_id for other_id, audience in audiences.items() if audience == "contacts"]
+    chats = await privacy.direct_chats(connection, user_id, restricted) if restricted else {}
     contacts = await privacy.writers(connection, chats) if chats else set()
     return {
         other_id for other_id, audience in audiences.items() if not is_in(audience, is_contact=other_id in contacts)
