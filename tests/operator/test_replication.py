@@ -142,6 +142,23 @@ def test_writes_wait_for_no_first_copy_but_for_each_later_one() -> None:
     assert decided(observed(strict, pods()[:1])).strict
 
 
+def test_writes_that_need_no_replica_any_more_go_on_without_one_and_wait_again_for_the_first() -> None:
+    loose = {**INSTANCES, "database": {**INSTANCES["database"], "strict": False}}
+    alone = pods()[:1]
+
+    def stored(*, strict: bool, synchronous: bool = True) -> Children:
+        return led(made(replication=replace(THREE, strict=strict, synchronous=synchronous)))
+
+    assert decided(observed(stored(strict=True), alone)).synchronous
+    released = decided(observed(stored(strict=True), alone), loose)
+    assert (released.strict, released.synchronous) == (False, False)
+    assert not decided(observed(stored(strict=False, synchronous=False), alone), loose).synchronous
+    assert decided(observed(stored(strict=False, synchronous=False)), loose).synchronous
+    assert decided(observed(stored(strict=False), alone), loose).synchronous, "Patroni itself waits for nobody then"
+    found = patroni.dynamic_configuration({}, strict=False, synchronous=False)["synchronous_mode"]
+    assert found is False
+
+
 def test_the_state_of_patroni_goes_with_patroni() -> None:
     kept = {key: live for key, live in led(ALL).items() if key[0] == "ConfigMap"}
     still = {**kept, ("StatefulSet", "demo-postgres"): ALL["StatefulSet", "demo-postgres"]}

@@ -1,7 +1,8 @@
 """The epoch of cursors: read only once it is known whether a promotion has changed it.
 
 Beside a new leader an agent finds out whether anything was lost, and makes an entry in `meta` for the new timeline
-(docs/decisions/0073). Until then the epoch would be that of the timeline, and every client that connects would sync afresh.
+(docs/decisions/0073). Until then the epoch would be that of the timeline, and every client that connects would sync
+afresh.
 """
 
 from __future__ import annotations

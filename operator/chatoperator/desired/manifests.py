@@ -160,7 +160,7 @@ def _instances(desired: Desired, replication: Replication, parameters: Mapping[s
     cluster = desired.cluster
     made = [
         members.config_map(cluster, parameters, begin=replication.begin),
-        *patroni.config_maps(cluster, parameters, strict=replication.strict),
+        *patroni.config_maps(cluster, parameters, strict=replication.strict, synchronous=replication.synchronous),
         *account.objects(cluster, [one.number for one in replication.instances]),
         members.leader_service(cluster, has_leader=replication.has_leader),
         members.replicas_service(cluster),

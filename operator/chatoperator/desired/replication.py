@@ -71,6 +71,7 @@ class Replication:
         instances: By number.
         step: What may happen now.
         strict: No write is acknowledged that only the leader has.
+        synchronous: Commits wait for replicas, if there are any or it is strict.
         begin: There has never been a database: instance 1 may begin one on an empty volume.
         has_leader: Some pod has the leader's label.
         leader: The member that leads; None where none is known to.
@@ -86,6 +87,7 @@ class Replication:
     leader: str | None = None
     switchover: Switchover | None = None
     forgets: bool = False
+    synchronous: bool = True
 
     @property
     def volume_size(self) -> str | None:
@@ -152,14 +154,19 @@ def decide(
             applied.add(number)
     applied -= {step.remove}
     leader = member_name(cluster.name, leads.instance) if leads is not None else None
+    has_replica = any(one.ready and not one.leads for one in found)
+    # Not before the first copy is made, which may take hours; from then on whatever becomes of the replicas.
+    strict = cluster.database.strict and (state.strict or has_replica)
     return Replication(
         instances=tuple(
             Instance(number, volume_of(cluster, observed, number), number in applied)
             for number in sorted({*there, *(number for number in range(1, count + 1) if number in applied)})
         ),
         step=step,
-        # Not before the first copy is made, which may take hours; from then on whatever becomes of the replicas.
-        strict=cluster.database.strict and (state.strict or any(one.ready and not one.leads for one in found)),
+        strict=strict,
+        # What a strict Patroni has PostgreSQL wait for while no replica is there, it goes on waiting for when it is no
+        # longer strict, until the first replica comes: so for that time nothing is waited for at all.
+        synchronous=strict or has_replica or (state.synchronous and not state.strict),
         begin=not _has_begun(cluster.name, body, observed, state),
         has_leader=any(pod.role == manifests.PRIMARY for pod in observed.component("postgres")),
         leader=leader,

@@ -77,6 +77,7 @@ class PatroniState:
         standbys: Members of which one has each acknowledged commit; empty where commits wait for none.
         switching: A switchover is requested that Patroni has not carried out or dropped.
         strict: The configuration says that no write is acknowledged that only the leader has.
+        synchronous: The configuration has commits wait for replicas at all.
     """
 
     begun: bool = False
@@ -84,26 +85,31 @@ class PatroniState:
     standbys: frozenset[str] = frozenset()
     switching: bool = False
     strict: bool = False
+    synchronous: bool = True
 
 
 def read(cluster_name: str, observed: Observed) -> PatroniState:
     """What the ConfigMaps say."""
     config, failover, leader, sync = (_annotations(cluster_name, observed, key) for key in PATRONI_KEYS)
+    dynamic = _dynamic(config)
     named = str(sync.get(STANDBYS_ANNOTATION) or "").split(",")
     return PatroniState(
         begun=bool(config.get(INITIALIZE_ANNOTATION)),
         leader=leader.get(LEADER_ANNOTATION) or None,
         standbys=frozenset(name for name in named if name),
-        strict=_is_strict(config),
+        strict=dynamic.get("synchronous_mode_strict") is True,
+        synchronous=dynamic.get("synchronous_mode") is not False,
         switching=bool(failover.get(LEADER_ANNOTATION) or failover.get(CANDIDATE_ANNOTATION)),
     )
 
 
-def _is_strict(annotations: Mapping[str, Any]) -> bool:
+def _dynamic(annotations: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The dynamic configuration as it is stored; empty where it is none."""
     try:
-        return json.loads(annotations.get(CONFIG_ANNOTATION) or "{}").get("synchronous_mode_strict") is True
-    except (ValueError, AttributeError, RecursionError):
-        return False
+        found = json.loads(annotations.get(CONFIG_ANNOTATION) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def leftovers(cluster_name: str, observed: Observed) -> tuple[str, ...]:
@@ -133,39 +139,44 @@ def _annotations(cluster_name: str, observed: Observed, key: str) -> Mapping[str
     return (live.get("metadata") or {}).get("annotations") or {}
 
 
-def config_maps(cluster: ChatCluster, parameters: Mapping[str, str], *, strict: bool) -> list[Manifest]:
+def config_maps(
+    cluster: ChatCluster, parameters: Mapping[str, str], *, strict: bool, synchronous: bool = True
+) -> list[Manifest]:
     """The ConfigMaps. Made here, they belong to the ChatCluster, and its pods need no right to create any.
 
     Args:
         cluster: The ChatCluster.
         parameters: All of postgresql.conf, of which those of PATRONI_PARAMETERS count.
         strict: No write is acknowledged that only the leader has.
+        synchronous: Commits wait for replicas.
     """
-    return [_config_map(cluster, key, parameters, strict=strict) for key in PATRONI_KEYS]
+    dynamic = dynamic_configuration(parameters, strict=strict, synchronous=synchronous)
+    return [_config_map(cluster, key, dynamic) for key in PATRONI_KEYS]
 
 
-def _config_map(cluster: ChatCluster, key: str, parameters: Mapping[str, str], *, strict: bool) -> Manifest:
+def _config_map(cluster: ChatCluster, key: str, dynamic: Manifest) -> Manifest:
     made = metadata(cluster, patroni_name(cluster.name, key), "postgres")
     made["labels"] = {**made["labels"], DATABASE_LABEL: part_name(cluster.name, "postgres")}
     if key == CONFIG:
-        text = json.dumps(dynamic_configuration(parameters, strict=strict), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(dynamic, sort_keys=True, separators=(",", ":"))
         made["annotations"] = {CONFIG_ANNOTATION: text}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": made}
 
 
-def dynamic_configuration(parameters: Mapping[str, str], *, strict: bool) -> Manifest:
+def dynamic_configuration(parameters: Mapping[str, str], *, strict: bool, synchronous: bool = True) -> Manifest:
     """Patroni's dynamic configuration. Only the operator writes it; what patronictl changes there is undone.
 
     Args:
         parameters: All of postgresql.conf.
         strict: No write is acknowledged that only the leader has.
+        synchronous: Commits wait for replicas.
     """
     return {
         "ttl": LEADER_SECONDS,
         "loop_wait": LOOP_SECONDS,
         "retry_timeout": RETRY_SECONDS,
         "maximum_lag_on_failover": LAG_BYTES_MAX,
-        "synchronous_mode": "quorum",
+        "synchronous_mode": "quorum" if synchronous else False,
         "synchronous_mode_strict": strict,
         "synchronous_node_count": SYNCHRONOUS_INSTANCES,
         # While the API server is unavailable the leader continues as long as it reaches every member.
