@@ -164,8 +164,8 @@ def decide(
         ),
         step=step,
         strict=strict,
-        # A strict Patroni has PostgreSQL wait for any replica while none is there, and leaves that so when it is no longer
-        # strict, until the first replica comes: so for that time nothing is waited for at all.
+        # A strict Patroni has PostgreSQL wait for any replica while none is there, and leaves that so when it is no
+        # longer strict, until the first replica comes: so for that time nothing is waited for at all.
         synchronous=strict or has_replica or (state.synchronous and not state.strict),
         begin=not _has_begun(cluster.name, body, observed, state),
         has_leader=any(pod.role == manifests.PRIMARY for pod in observed.component("postgres")),
