@@ -72,7 +72,7 @@ GET /api/chats/{chat_id}/messages/{seq}/info                       404c     200 
 GET /api/chats/{chat_id}/messages/{seq}/info | the two's           404c     404c   404c   200     403f  401     401
 PATCH /api/chats/{chat_id}                                         404c     200    200    200     200   401     401
 PATCH /api/chats/{chat_id} | the two's                             404c     404c   404c   200     200   401     401
-DELETE /api/chats/{chat_id}/messages                               404c     200    200    200     200   401     401
+POST /api/chats/{chat_id}/clear                                    404c     200    200    200     200   401     401
 PUT /api/chats/{chat_id}/messages/{seq}/star                       404c     200    200    200     200   401     401
 DELETE /api/chats/{chat_id}/messages/{seq}/star                    404c     200    200    200     200   401     401
 GET /api/stars                                                     200      200    200    200     200   401     401
@@ -217,7 +217,6 @@ SIGN_OUT = {
 QUERIES = {
     "GET /api/users": {"username": "outsider"},
     "DELETE /api/chats/{chat_id}/messages/{seq} | for me": {"for": "me"},
-    "DELETE /api/chats/{chat_id}/messages": {"up_to_seq": "1"},
 }
 # A text in braces is filled in.
 BODIES: dict[str, dict[str, Any]] = {
@@ -230,6 +229,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/messages | to the two's chat": {"chat_id": "{chat_id}", "text": "x"},
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
     "PATCH /api/chats/{chat_id}": {"archived": True},
+    "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
     "POST /api/receipts": {"chats": {"1": {"read_seq": 1}}},
     "POST /api/groups": {"group_name": "Others", "members": ["outsider"]},
     "POST /api/groups | with who blocks the admin": {"group_name": "Others", "members": ["outsider", "blocker"]},

@@ -109,7 +109,7 @@ BOUNDS: dict[str, Cost] = {
     "DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}": most(1, 6),
     "GET /api/chats/{chat_id}/messages/{seq}/info": most(120, 5, 2200, 12_000),
     "PATCH /api/chats/{chat_id}": most(1, 9),
-    "DELETE /api/chats/{chat_id}/messages": most(1, 10),
+    "POST /api/chats/{chat_id}/clear": most(1, 10),
     "PUT /api/chats/{chat_id}/messages/{seq}/star": most(1, 9),
     "DELETE /api/chats/{chat_id}/messages/{seq}/star": most(1, 9),
     "GET /api/stars": most(4800, 5, 300, 2000, 32),
@@ -191,6 +191,7 @@ class Owner:
                 {"chat_id": chat_id, "text": text, "client_id": str(uuid.uuid4())} for chat_id in (GROUP, BIG)
             ],
             "PATCH /api/chats/{chat_id}/messages/{seq}": [{"text": text}],
+            "POST /api/chats/{chat_id}/clear": [{"up_to_seq": 2**62}],
             "PATCH /api/chats/{chat_id}": [{"muted_until": "9999-12-31T23:59:59Z", "archived": True, "pinned": True}],
             "POST /api/receipts": [
                 {"chats": {str(1_000_000 + n): {"delivered_seq": 1, "read_seq": 1} for n in range(1, 5001)}},
@@ -312,7 +313,7 @@ async def owner(counted: PostgresCluster) -> AsyncIterator[Owner]:
 
 # What empties a chat, or ends the session or the account, comes last.
 LAST = (
-    "DELETE /api/chats/{chat_id}/messages",
+    "POST /api/chats/{chat_id}/clear",
     "PATCH /api/groups/{group_id}",
     "DELETE /api/groups/{group_id}/members/{user_id}",
     "DELETE /api/users/me",

@@ -256,8 +256,8 @@ async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
     await ben.ask("GET", "/api/stars?limit=0", 422, "validation_failed")
     await ben.ask("DELETE", star, 200)
     await ben.ask("PUT", f"{chat}/messages/999999/star", 404, "message_not_found")
-    await ben.ask("DELETE", f"{chat}/messages", 422, "validation_failed")
-    await ben.ask("DELETE", f"{chat}/messages", 200, params={"up_to_seq": "1"})
+    await ben.ask("POST", f"{chat}/clear", 422, "validation_failed", json={})
+    await ben.ask("POST", f"{chat}/clear", 200, json={"up_to_seq": 1})
 
 
 async def walk_groups(walk: Walk, benny: Walk, evey: Walk, ben_id: int, eve_id: int) -> None:

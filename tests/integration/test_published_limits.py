@@ -53,6 +53,7 @@ NOT_TRIED = {
     "GET /api/users query username minLength": "an empty parameter counts as missing",
     "GET /api/messages query since maxLength": NO_CURSOR,
     "GET /api/chats query cursor maxLength": NO_CURSOR,
+    "GET /api/stars query cursor maxLength": NO_CURSOR,
 }
 
 HEAD_BYTES = 8191 + len(b"\r\n\r\n")
@@ -136,6 +137,8 @@ def body_of(limit: Limit, person: Person) -> dict[str, Any]:
         "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
         "PATCH /api/groups/{group_id}": {"group_name": "Group"},
         "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
+        "PATCH /api/chats/{chat_id}": {"archived": True},
+        "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
     }
     if limit.call != "POST /api/messages":
         return bodies.get(limit.call, {})
@@ -171,6 +174,9 @@ class ByRest:
         value = value_of(limit, size, script)
         known = {"chat_id": self._person.chat_id, "group_id": self._person.group_id, "seq": 1, "emoji": "👍"}
         known |= {"user_id": 2**40, "device_id": 2**40}
+        if path.endswith("/clear"):
+            # The message is still needed.
+            known["chat_id"] = self._person.group_id
         query = {}
         body: dict[str, Any] | None = body_of(limit, self._person) or None
         if limit.place == "path":

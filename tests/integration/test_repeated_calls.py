@@ -42,7 +42,7 @@ DELETE /api/chats/{chat_id}/messages/{seq} | for me                   200    200
 PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}             200    200    once
 DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}          200    200    once
 PATCH /api/chats/{chat_id}                                            200    200    once
-DELETE /api/chats/{chat_id}/messages                                  200    200    once
+POST /api/chats/{chat_id}/clear                                       200    200    once
 PUT /api/chats/{chat_id}/messages/{seq}/star                          200    200    once
 DELETE /api/chats/{chat_id}/messages/{seq}/star                       200    200    once
 PUT /api/blocks/{user_id}                                             200    200    once
@@ -134,8 +134,7 @@ async def prepare(server: ServerProcess, row: str) -> Request:
             await _delete_account(server, cleo)
     body = await _body(server, call, variant, ana, ben, values)
     token = None if path.startswith("/api/auth") and method == "POST" else ana.token
-    query = "?for=me" if variant == "for me" else "?up_to_seq=1" if path.endswith("/messages") else ""
-    return Request(method, path.format(**values) + (query if method == "DELETE" else ""), token, body)
+    return Request(method, path.format(**values) + ("?for=me" if variant == "for me" else ""), token, body)
 
 
 async def _delete_account(server: ServerProcess, device: Device) -> None:
@@ -157,6 +156,7 @@ async def _body(
         "PATCH /api/users/me/privacy": {"last_seen": "nobody", "groups": "contacts", "read_receipts": False},
         "POST /api/messages": {"chat_id": values["chat_id"], "text": "again", **client_id},
         "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "another"},
+        "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
         "PATCH /api/chats/{chat_id}": {"muted_until": "2099-01-01T00:00:00+02:00", "pinned": True},
         "POST /api/receipts": {"chats": {str(values["chat_id"]): {"read_seq": values["seq"]}}},
         "POST /api/groups": {"group_name": "new", "members": [ben.phone_number], **client_id},

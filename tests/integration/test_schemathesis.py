@@ -114,6 +114,10 @@ def choose(known: Sequence[Any], given: object) -> Any:
 def point(case: schemathesis.Case[Any], ids: dict[str, list[int]]) -> None:
     """Turn the ids, names and numbers of a request, where they are right, into some that exist or can."""
     places: tuple[Any, ...] = (case.path_parameters, case.query, case.body)
+    up_to_seq = case.body.get("up_to_seq") if isinstance(case.body, dict) else None
+    if isinstance(up_to_seq, int) and 0 < up_to_seq <= bounds.MAX_NUMBER:
+        # The other messages are still needed.
+        case.body["up_to_seq"] = 1
     for values in places:
         for name in values if isinstance(values, dict) else ():
             # In paths, ids are texts by now.

@@ -234,7 +234,7 @@ class RestClient:
 
     async def clear_history(self, chat_id: int, *, up_to_seq: int) -> Any:
         """Delete all rows of a chat up to a seq, for oneself."""
-        return await self.call("DELETE", f"/api/chats/{chat_id}/messages", up_to_seq=up_to_seq)
+        return await self.call("POST", f"/api/chats/{chat_id}/clear", {"up_to_seq": up_to_seq})
 
     async def star(self, chat_id: int, seq: int, *, starred: bool = True) -> Any:
         """Star a message, for oneself, or remove the star."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from chatserver.errors import ChatNotFound, ValidationFailed
+from chatserver import bounds
+from chatserver.errors import ChatNotFound
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
-from chatserver.http.query import OptionalNumberParameter, Query
 from chatserver.messaging import own_chats
 from chatserver.messaging.rendering import ChangeView, view_change
 
@@ -25,11 +25,8 @@ Time = Annotated[
     msgspec.Meta(
         tz=True,
         description="RFC 3339 with an offset from UTC, of the years 1970 to 9999.",
-        extra_json_schema={"maxLength": 35},
     ),
 ]
-
-_UP_TO = OptionalNumberParameter("up_to_seq", "The last row that is cleared; required.", least=1)
 
 
 class SettingsBody(Body, frozen=True):
@@ -55,14 +52,18 @@ async def set_chat(request: Request, chat_id: str) -> HTTPResponse:
     return answer(view_change(changed))
 
 
-@CALLS.add("DELETE /api/chats/{chat_id}/messages", query=(_UP_TO,), answer=ChangeView, errors=(ChatNotFound,))
+class ClearBody(Body, frozen=True):
+    """``POST /api/chats/{chat_id}/clear``; a repeated call clears no more than the first."""
+
+    up_to_seq: bounds.Id
+
+
+@CALLS.add("POST /api/chats/{chat_id}/clear", body=ClearBody, answer=ChangeView, errors=(ChatNotFound,))
 async def clear_history(request: Request, chat_id: str) -> HTTPResponse:
     """Clear the history of a chat up to a row, for the caller alone."""
     caller = await authenticate(request)
-    up_to_seq = Query(request)[_UP_TO]
+    body = read_body(request, ClearBody)
     place = path_id(chat_id, "chat_id")
     count_change(request, caller)
-    if up_to_seq is None:
-        raise ValidationFailed.of("up_to_seq", "name the last row to clear, so that a repeated call clears no more")
-    cleared = await own_chats.clear_history(request.app.ctx.database, caller.user_id, place, up_to_seq)
+    cleared = await own_chats.clear_history(request.app.ctx.database, caller.user_id, place, body.up_to_seq)
     return answer(view_change(cleared))
