@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import re
 import zlib
@@ -71,9 +70,6 @@ def many_requests(request: pytest.FixtureRequest) -> Any:
     return read_document(request, deterministic=False)
 
 
-_numbers = itertools.count(1)
-
-
 @dataclass(frozen=True)
 class World:
     """A server, who asks it, and what there is to ask for by the parameters' names."""
@@ -118,16 +114,15 @@ def choose(known: Sequence[Any], given: object) -> Any:
 def point(case: schemathesis.Case[Any], ids: dict[str, list[int]]) -> None:
     """Turn the ids, names and numbers of a request, where they are right, into some that exist or can."""
     places: tuple[Any, ...] = (case.path_parameters, case.query, case.body)
-    up_to_seq = case.body.get("up_to_seq") if isinstance(case.body, dict) else None
-    if isinstance(up_to_seq, int) and 0 < up_to_seq <= bounds.MAX_NUMBER:
-        # The other messages are still needed.
-        case.body["up_to_seq"] = 1
     for values in places:
         for name in values if isinstance(values, dict) else ():
             # In paths, ids are texts by now.
             given = str(values[name])
             if name in ids and re.fullmatch("[1-9][0-9]{0,18}", given) and int(given) <= bounds.MAX_ID:
                 values[name] = choose(ids[name], given)
+            elif name == "up_to_seq" and isinstance(values[name], int) and 0 < values[name] <= bounds.MAX_NUMBER:
+                # The other messages are still needed.
+                values[name] = 1
             elif name == "phone_number" and len(given) <= 64 and bounds.PHONE_NUMBER.fullmatch(given):
                 values[name] = f"+1415{zlib.crc32(given.encode()) % 10**7:07d}"
             elif name == "emoji" and not unquote(given).isascii():
@@ -139,16 +134,10 @@ def point(case: schemathesis.Case[Any], ids: dict[str, list[int]]) -> None:
 def use_real_code(body: Any, server: ServerProcess) -> None:
     """Give a sign-in, mostly, the code that is sent to its number."""
     if isinstance(body, dict) and re.fullmatch("[0-7][0-9]{5}", str(body.get("code"))):
-        # A number that was sent a code a moment ago is sent no other one.
-        for number in (body.get("phone_number"), f"+1416{next(_numbers):07d}"):
-            asked = {"phone_number": number}
-            made = httpx.post(f"{server.url}/api/auth/code", json=asked, timeout=60, verify=NO_TLS, trust_env=False)
-            if made.status_code == httpx.codes.ACCEPTED:
-                body |= {"code": made.json()["dev_code"], "phone_number": number}
-                if "code_id" in body:
-                    body["code_id"] = made.json()["code_id"]
-            if made.status_code != httpx.codes.TOO_MANY_REQUESTS:
-                break
+        asked = {"phone_number": body.get("phone_number")}
+        made = httpx.post(f"{server.url}/api/auth/code", json=asked, verify=NO_TLS, trust_env=False)
+        if made.status_code == httpx.codes.ACCEPTED:
+            body["code"] = made.json()["dev_code"]
 
 
 def excused(response: schemathesis.Response) -> list[Any]:
