@@ -9,6 +9,7 @@ export class Problem extends Error {
 }
 
 export class Api {
+  // Without a token, the browser sends the session's cookie. Sessions of earlier pages have a token.
   constructor(token) { this.token = token; }
 
   async call(method, path, body) {

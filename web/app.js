@@ -75,7 +75,7 @@ $("#enter-code").addEventListener("submit", async (event) => {
   event.preventDefault();
   fail();
   const form = new FormData(event.target);
-  const body = { phone_number: $("#request-code [name=phone_number]").value.trim(), code: form.get("code"), device_name: "Web page" };
+  const body = { phone_number: $("#request-code [name=phone_number]").value.trim(), code: form.get("code"), device_name: "Web page", cookie: true };
   if (codeId) body.code_id = codeId;
   if (form.get("username").trim()) body.username = form.get("username").trim();
   try {
@@ -89,7 +89,7 @@ $("#enter-code").addEventListener("submit", async (event) => {
 $("#sign-out").addEventListener("click", async () => {
   const waiting = chat.outbox.entries.length;
   if (waiting && !confirm(`${waiting} of your messages will never be sent. Sign out?`)) return;
-  try { await chat.api.call("DELETE", "/api/auth/session"); } catch { /* The token is forgotten here in any case. */ } finally { forget(); }
+  try { await chat.api.call("DELETE", "/api/auth/session"); } catch { /* What is stored here is forgotten in any case. */ } finally { forget(); }
 });
 
 // --- write -----------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class NotAnAdmin(ChatError):
 
 
 class Forbidden(ChatError):
-    """The caller may not do this: it is another user's message, or a browser sent it from a foreign origin."""
+    """The caller may not do this: it is another user's message, or a page of a foreign origin sent it."""
 
     code = "forbidden"
     status = 403

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from chatserver.bus_settings import BUS_OF_DATABASE, BusSettings, read_bus_settings
 from chatserver.environment import PREFIX, Reader, SettingsError
 from chatserver.listener import ALL_ADDRESSES
+from chatserver.webhook_settings import MIN_SECRET_KEY_BYTES, Webhook, read_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,41 +23,9 @@ MAX_POOL_SIZE = 90
 MIN_DRAIN_SECONDS = 1
 POOLERS = ("none", "transaction")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-# 256 bits, the output size of the HMAC's SHA-256; a shorter key is the weakest part of the code's protection.
-MIN_SECRET_KEY_BYTES = 16
-
-
 _CALLING_CODE = re.compile(r"[1-9][0-9]{0,6}")
 OTP_SENDERS = ("Log", "Webhook")
-# Only the owner of the machine can make "localhost" resolve to something else.
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """The service that delivers sign-in codes.
-
-    Attributes:
-        url: https, or http to this machine.
-        secret: key of the signature; None: it is in ``secret_file``.
-        secret_file: file with the key, read again for each request.
-    """
-
-    url: str = field(repr=False)
-    secret: bytes | None = field(repr=False)
-    secret_file: Path | None
-
-    def read_secret(self) -> bytes:
-        """Return the key that signs requests now.
-
-        Raises:
-            OSError: the file cannot be read at this moment.
-            ValueError: the key is too short.
-        """
-        secret = self.secret if self.secret_file is None else self.secret_file.read_bytes().strip()
-        if secret is None or len(secret) < MIN_SECRET_KEY_BYTES:
-            raise ValueError(f"the key must have at least {MIN_SECRET_KEY_BYTES} bytes")
-        return secret
+PAGE_SCHEMES = ("https", "http")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +39,14 @@ class Settings:
         database_listen_dsn_file: file with that DSN.
         database_pooler: ``none``: the DSN connects to PostgreSQL; ``transaction``: to a pooler such as PgBouncer, which
             assigns a connection for the duration of a transaction.
-        secret_key: HMAC key for sign-in codes; all servers need the same.
+        secret_key: HMAC key for sign-in codes and for the name of session cookies; all servers need the same.
         database_pool_size: connections for queries, in addition to one for LISTEN.
         http_host: address on which API and metrics listen; empty: all addresses of IPv4, and of IPv6 if there is any.
         http_port: port of the API, the WebSocket and the page; 0 picks a free one.
         metrics_port: port of ``/metrics``; 0 picks a free one.
         request_seconds: time in which a request has to arrive; each received 8 KiB extend it by a second.
         server_name: name in ``X-Chat-Server`` and ``welcome``.
+        page_scheme: ``https``, or ``http`` for development without TLS, where cookies are not restricted to HTTPS.
         drain_seconds: seconds over which a server that stops moves its clients to others.
         readiness_notice_seconds: seconds from the first 503 of ``/readyz`` until proxies have noticed it.
         heartbeat_seconds: seconds between two reports of the number of connections to the other servers.
@@ -117,6 +87,7 @@ class Settings:
     metrics_port: int = 9090
     request_seconds: float = 20
     server_name: str = ""
+    page_scheme: str = "https"
     drain_seconds: int = 30
     readiness_notice_seconds: float = 5
     heartbeat_seconds: float = 5
@@ -217,53 +188,6 @@ def _read_secret_key(reader: Reader, *, required: bool) -> bytes:
     return secret
 
 
-def _read_webhook(reader: Reader) -> Webhook:
-    url = reader.optional("OTP_WEBHOOK_URL")
-    if url is None:
-        raise SettingsError(
-            f"{PREFIX}OTP_SENDER=Webhook needs {PREFIX}OTP_WEBHOOK_URL: the URL to which codes are posted"
-        )
-    secret, path = reader.optional("OTP_WEBHOOK_SECRET"), reader.optional("OTP_WEBHOOK_SECRET_FILE")
-    if (secret is None) == (path is None):
-        raise SettingsError(
-            f"{PREFIX}OTP_SENDER=Webhook needs exactly one of {PREFIX}OTP_WEBHOOK_SECRET and "
-            f"{PREFIX}OTP_WEBHOOK_SECRET_FILE: the key that signs requests to the webhook"
-        )
-    webhook = Webhook(
-        _check_webhook_url(url),
-        None if secret is None else secret.encode(),
-        None if path is None else Path(path),
-    )
-    try:
-        webhook.read_secret()
-    except OSError as e:
-        raise SettingsError(
-            f"{PREFIX}OTP_WEBHOOK_SECRET_FILE cannot be read ({e.strerror}): name a readable file"
-        ) from e
-    except ValueError as e:
-        raise SettingsError(f"{PREFIX}OTP_WEBHOOK_SECRET(_FILE): {e}") from e
-    return webhook
-
-
-def _check_webhook_url(url: str) -> str:
-    """Return the URL; errors do not quote it, because gateways put secrets into it."""
-    name = f"{PREFIX}OTP_WEBHOOK_URL"
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError as e:
-        raise SettingsError(f"{name} is not a URL: {e}") from e
-    if not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise SettingsError(f"{name} must be an absolute URL, such as https://gateway.example.com/codes")
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK_HOSTS):
-        raise SettingsError(f"{name} must begin with https:// (http:// only to this machine), because codes are secret")
-    if parts.username is not None or parts.fragment:
-        raise SettingsError(
-            f"{name} must have neither a user name nor a fragment: requests are authenticated by their signature"
-        )
-    return url
-
-
 def _read_web_root(reader: Reader) -> Path | None:
     raw = reader.optional("WEB_ROOT")
     if raw is None:
@@ -320,6 +244,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         metrics_port=reader.integer("METRICS_PORT", least=0, most=65535),
         request_seconds=reader.number("REQUEST_SECONDS", least=0.1, most=3600),
         server_name=reader.optional("SERVER_NAME") or socket.gethostname(),
+        page_scheme=reader.choice("PAGE_SCHEME", PAGE_SCHEMES),
         drain_seconds=drain_seconds,
         readiness_notice_seconds=reader.number("READINESS_NOTICE_SECONDS", least=0, most=drain_seconds),
         heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", least=0.1, most=60),
@@ -328,7 +253,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         proxy_stay_seconds=reader.number("PROXY_STAY_SECONDS", least=0, most=3600),
         otp_sender=otp_sender,
         # Migrations send no codes, and their Job does not have the key.
-        otp_webhook=_read_webhook(reader) if otp_sender == "Webhook" and needs_secret_key else None,
+        otp_webhook=read_webhook(reader) if otp_sender == "Webhook" and needs_secret_key else None,
         codes_per_address_per_hour=reader.integer("CODES_PER_ADDRESS_PER_HOUR", least=1, most=10**9),
         codes_per_hour=reader.integer("CODES_PER_HOUR", least=1, most=10**9),
         calling_codes=_read_calling_codes(reader),

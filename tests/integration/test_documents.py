@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from chatserver.routes import CALLS
+from tests.support.cookies import Cookie, sign_in_with_cookie
 from tests.support.devices import sign_in
 from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
@@ -93,7 +94,7 @@ class Walk:
             described = operation["responses"][str(status)]
             if "$ref" in described:
                 described = self._openapi["components"]["responses"][described["$ref"].rpartition("/")[2]]
-            headers = set(described["headers"]) - {"Retry-After"}
+            headers = set(described["headers"]) - {"Retry-After", "Set-Cookie"}
             if "content" not in described:
                 assert answer.content == b""
                 assert headers <= {name.title() for name in answer.headers} | {"ETag"}
@@ -127,10 +128,7 @@ async def test_every_answer_is_as_documented(process: ServerProcess, openapi: di
         )
         logged_out = Walk(openapi, http_laptop)
         await walk_signing_in(others)
-        for call in CALLS:
-            if call.signed_in:
-                path = re.sub(r"\{\w+\}", "1", call.path)
-                await others.ask(call.method, path, 401, "unauthenticated")
+        await walk_unauthenticated(others, await sign_in_with_cookie(stranger, "+14155550199"))
         await walk.ask("GET", "/api/users/me", 200)
         await walk.ask("PATCH", "/api/users/me", 200, json={"profile_picture_url": "https://example.com/ana.jpg"})
         await walk.ask("PATCH", "/api/users/me", 422, "username_taken", json={"username": "BEN"})
@@ -180,6 +178,16 @@ async def test_every_answer_is_as_documented(process: ServerProcess, openapi: di
     assert walked == {(call.method, call.path) for call in CALLS} - upgrade
 
 
+async def walk_unauthenticated(walk: Walk, page: Cookie) -> None:
+    """Make each call without a token, and from another page with the cookie of one."""
+    foreign = {"Cookie": page.pair, "Sec-Fetch-Site": "cross-site"}
+    for call in CALLS:
+        if call.signed_in:
+            path = re.sub(r"\{\w+\}", "1", call.path)
+            await walk.ask(call.method, path, 401, "unauthenticated")
+            await walk.ask(call.method, path, 403, "forbidden", headers=foreign)
+
+
 async def walk_signing_in(walk: Walk) -> None:
     number = "+14155559876"
     made = await walk.ask("POST", "/api/auth/code", 202, json={"phone_number": number})
@@ -191,6 +199,8 @@ async def walk_signing_in(walk: Walk) -> None:
     await walk.ask("POST", "/api/auth/session", 401, "invalid_code", json={**signing_in, "code": wrong})
     await walk.ask("POST", "/api/auth/session", 422, "username_taken", json={**signing_in, "username": "ana"})
     await walk.ask("POST", "/api/auth/session", 422, "validation_failed", json={**signing_in, "user": "x"})
+    foreign = {"Origin": "https://evil.example"}
+    await walk.ask("POST", "/api/auth/session", 403, "forbidden", json={**signing_in, "cookie": True}, headers=foreign)
     await walk.ask("POST", "/api/auth/session", 201, json=signing_in)
 
 

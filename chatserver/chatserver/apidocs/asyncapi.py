@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 
 from chatserver import protocol
-from chatserver.apidocs.openapi import API_VERSION, DESCRIPTION, SCHEMAS
+from chatserver.apidocs.openapi import API_VERSION, COOKIE, COOKIE_DESCRIPTION, DESCRIPTION, SCHEMAS
 from chatserver.messaging.rendering import EventFrame, RowView, SyncedChatView
 
 PATH = "/api/ws"
@@ -65,7 +65,9 @@ def make_asyncapi() -> dict[str, Any]:
                 "host": "{host}",
                 "protocol": "wss",
                 "variables": {"host": {"description": "The host that served this document.", "default": "localhost"}},
-                "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("token", "ticket")],
+                "security": [
+                    {"$ref": f"#/components/securitySchemes/{name}"} for name in ("token", "cookie", "ticket")
+                ],
             }
         },
         "channels": {
@@ -95,6 +97,12 @@ def make_asyncapi() -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "In the handshake's Authorization header.",
+                },
+                "cookie": {
+                    "type": "httpApiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": COOKIE_DESCRIPTION,
                 },
                 "ticket": {
                     "type": "httpApiKey",

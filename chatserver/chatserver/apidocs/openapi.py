@@ -13,6 +13,7 @@ from chatserver import bounds, errors
 from chatserver.errors import (
     BadRequest,
     ChatError,
+    Forbidden,
     InternalError,
     RateLimited,
     RequestTimedOut,
@@ -35,6 +36,11 @@ DESCRIPTION = (
     "Ids and seq are whole numbers up to 2^53-1; a greater one in a request, up to 2^63-1, is answered as an id that "
     "does not exist. Times are RFC 3339 in UTC, or Unix seconds. Later versions may add fields, kinds and "
     "codes: ignore unknown ones. docs/protocol.md explains how the calls work together."
+)
+COOKIE = "__Host-chat"
+COOKIE_DESCRIPTION = (
+    "The cookie of POST /api/auth/session with `cookie`, whose name ends with the id of the chat. It counts only in "
+    "requests from pages of this server or of an allowed origin, and the Authorization header goes first."
 )
 # Of any request: not valid HTTP, bytes that stop arriving, a body over the limit, a defect.
 _OF_EVERY_CALL = (BadRequest, RequestTimedOut, TooLarge, InternalError)
@@ -109,6 +115,12 @@ def make_openapi(calls: Iterable[Call]) -> dict[str, Any]:
                     "scheme": "bearer",
                     "description": "The token of POST /api/auth/session; it belongs to one device of one user.",
                 },
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": COOKIE_DESCRIPTION,
+                },
                 "ticket": {
                     "type": "apiKey",
                     "in": "query",
@@ -129,7 +141,7 @@ def problems_of(call: Call) -> tuple[type[ChatError], ...]:
     """Return every error that a call can answer: those that it declares, and those that its shape implies."""
     shared: list[type[ChatError]] = list(_OF_EVERY_CALL)
     if call.signed_in:
-        shared.append(Unauthenticated)
+        shared += (Unauthenticated, Forbidden)
     if call.path.startswith("/api/"):
         shared.append(RateLimited)
     if call.path.startswith("/api/") or call.query:
@@ -188,8 +200,8 @@ def _json(schema: Schema) -> Schema:
 
 def _security(call: Call) -> list[dict[str, list[str]]]:
     if any(parameter.name == "ticket" for parameter in call.query):
-        return [{"token": []}, {"ticket": []}]
-    return [{"token": []}] if call.signed_in else []
+        return [{"token": []}, {"cookie": []}, {"ticket": []}]
+    return [{"token": []}, {"cookie": []}] if call.signed_in else []
 
 
 def _path_parameters(call: Call) -> list[Schema]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import secrets
 import signal
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +46,21 @@ _DEFAULTS: Mapping[str, str] = {
     "READINESS_NOTICE_SECONDS": "0",
     "DRAIN_SECONDS": "1",
     "TRUSTED_PROXY_HOPS": "0",
+    "PAGE_SCHEME": "http",
 }
 
 
-def environment(environ: Mapping[str, str], dsn: str, *, port: int | None, web_root: Path | None) -> dict[str, str]:
+def secret_key(data: Path | None) -> str:
+    """Return the key of the chat in a folder, a new one for None: with it, session cookies outlive the server.
+
+    A development server needs no secret, because its answers have the codes.
+    """
+    return secrets.token_hex(32) if data is None else hashlib.sha256(str(data.resolve()).encode()).hexdigest()
+
+
+def environment(
+    environ: Mapping[str, str], dsn: str, *, port: int | None, web_root: Path | None, key: str
+) -> dict[str, str]:
     """Return the settings of a development server as variables.
 
     Args:
@@ -55,14 +68,21 @@ def environment(environ: Mapping[str, str], dsn: str, *, port: int | None, web_r
         dsn: of the embedded database.
         port: of the API; None: CHAT_HTTP_PORT or 8080.
         web_root: the page's folder, if there is one; CHAT_WEB_ROOT comes first.
+        key: of the chat.
     """
-    fixed = {"DATABASE_DSN": dsn, "SECRET_KEY": secrets.token_hex(32), "OTP_SENDER": "Log"}
+    fixed = {"DATABASE_DSN": dsn, "SECRET_KEY": key, "OTP_SENDER": "Log"}
     replaced = (*fixed, "DATABASE_DSN_FILE", "SECRET_KEY_FILE")
     page = {"WEB_ROOT": str(web_root)} if web_root is not None else {}
     chosen = {"HTTP_PORT": str(port)} if port is not None else {}
     own = {name: value for name, value in environ.items() if name.removeprefix(PREFIX) not in replaced}
     return {
-        **{PREFIX + name: value for name, value in {**_DEFAULTS, **page}.items()},
+        **{
+            PREFIX + name: value
+            for name, value in {
+                **_DEFAULTS,
+                **page,
+            }.items()
+        },
         **own,
         **{PREFIX + name: value for name, value in {**fixed, **chosen}.items()},
     }
@@ -94,12 +114,13 @@ def run(*, data: Path | None, port: int | None, binaries: Path | None) -> int:
     """
     try:
         # Checked before anything is made.
-        read_settings(environment(os.environ, "postgresql://", port=port, web_root=checkout_web_root()))
+        made = partial(environment, port=port, web_root=checkout_web_root(), key=secret_key(data))
+        read_settings(made(os.environ, "postgresql://"))
     except SettingsError as error:
         return _fail(str(error), EXIT_USAGE)
     try:
         with _ended_by_sigterm(), embedded_postgres(data, binaries) as dsn:
-            settings = read_settings(environment(os.environ, dsn, port=port, web_root=checkout_web_root()))
+            settings = read_settings(made(os.environ, dsn))
             configure_logs(settings.log_level, settings.server_name)
             asyncio.run(migrate(settings.read_database_dsn, MIGRATE_SECONDS))
             return _serve(settings, data)

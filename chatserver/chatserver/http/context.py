@@ -14,6 +14,7 @@ from sanic import Sanic
 from sanic.config import Config
 
 from chatserver.errors import BadRequest, Forbidden, Unauthenticated
+from chatserver.http.browser_sessions import cookie_token
 from chatserver.http.call import call_of
 from chatserver.limits.rates import stored_bytes
 from chatserver.transport.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
@@ -140,11 +141,12 @@ async def authenticate(request: Request) -> Principal:
     Raises:
         BadRequest: there is more than one Authorization header.
         Unauthenticated: no token, or one that is unknown, expired or revoked.
-        Forbidden: the chat's probe makes another call than those of its work.
+        Forbidden: the chat's probe makes another call than those of its work, or a request with the session's cookie
+            does not come from a page of this server.
         RateLimited: the device makes too many requests.
         ServiceUnavailable: the database is unavailable.
     """
-    token = bearer_token(request)
+    token = bearer_token(request) or cookie_token(request)
     if token is None:
         raise Unauthenticated
     context = request.app.ctx

@@ -28,6 +28,7 @@ from chatserver.errors import (
     Unauthenticated,
     UpgradeRequired,
 )
+from chatserver.http.browser_sessions import clear_cookie
 from chatserver.http.context import client_address, request_id, started_at
 from chatserver.http.sanic_server import ApiResponse, close_after, connection_of, is_head, is_unread
 from chatserver.http.upgrade import VERSION
@@ -122,6 +123,7 @@ def problem(error: ChatError, request: Request) -> ApiResponse:
         headers["Retry-After"] = str(retry_after(error.status, error.retry_after_seconds, random.random()))  # noqa: S311 - jitter
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+        headers |= clear_cookie(request)
     if isinstance(error, UpgradeRequired):
         headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}
     return ApiResponse(msgspec.json.encode(body), error.status, headers, PROBLEM_JSON)

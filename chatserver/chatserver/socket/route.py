@@ -17,8 +17,10 @@ from chatserver.errors import (
 )
 from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.registry import SIGNED_OUT
+from chatserver.http.browser_sessions import clear_cookie, is_sent
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, bearer_token, request_id
+from chatserver.http.origins import is_of_own_page, is_own_or_allowed
 from chatserver.http.query import Query, TextParameter
 from chatserver.http.room import NoRoom, check_room
 from chatserver.http.sanic_server import connection_of
@@ -39,17 +41,10 @@ _TICKET = TextParameter("ticket", "From POST /api/ws-ticket, instead of the toke
 def _is_own_page(request: Request) -> bool:
     """Whether the upgrade comes from a page of this host or of an allowed origin; programs send no Origin."""
     origin = request.headers.get("origin")
-    if origin is None or origin.rstrip("/") in request.app.ctx.settings.allowed_origins:
-        return True
-    scheme, _, host = origin.lower().partition("://")
-    # Whoever can answer for plain HTTP on this name is not who has the certificate for it.
-    return host == request.headers.get("host", "").lower() and scheme in _page_schemes(request)
-
-
-def _page_schemes(request: Request) -> tuple[str, ...]:
-    """Return how a page of this host can have come to a browser, by what the trusted proxies say."""
-    proxied: str = request.headers.get("x-forwarded-proto", "") if request.app.ctx.settings.trusted_proxy_hops else ""
-    return ("http", "https") if proxied.lower() in {"", "http"} else ("https",)
+    if is_sent(request):
+        # Only browsers send cookies that they do not know, and their handshakes always have an origin.
+        return origin is not None and is_of_own_page(request) is True
+    return origin is None or is_own_or_allowed(request, origin)
 
 
 def _result_of(error: Exception) -> str:
@@ -105,7 +100,10 @@ class _Refusal:
 
 def _refuse(request: Request, handshake: Handshake, code: int, reason: str) -> None:
     """Accept and close: a page cannot see an HTTP status of an upgrade, but it can see a close code."""
-    accept(request, handshake, _headers(request), _Refusal(code, reason), request.app.ctx.sockets)
+    headers = _headers(request)
+    if code == protocol.CLOSE_UNAUTHENTICATED:
+        headers |= clear_cookie(request)
+    accept(request, handshake, headers, _Refusal(code, reason), request.app.ctx.sockets)
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -114,7 +112,7 @@ def _headers(request: Request) -> dict[str, str]:
 
 @CALLS.add("GET /api/ws", query=(_TICKET,), status=101, errors=(UpgradeRequired,), signed_in=False)
 async def open_web_socket(request: Request) -> None:
-    """Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes the token or a ticket."""
+    """Open the WebSocket, subprotocol chat.v1, that /asyncapi.json describes. Takes token, cookie or ticket."""
     # Before the connection is picows's.
     connection = cast("AdmittingConnection", connection_of(request))
     opened = request.app.ctx.metrics.connections.opened

@@ -8,10 +8,11 @@ import structlog
 
 from chatserver import bounds
 from chatserver.audit import mask_phone_number
-from chatserver.errors import DeviceNotFound, InvalidCode, UsernameTaken
+from chatserver.errors import DeviceNotFound, Forbidden, InvalidCode, UsernameTaken
+from chatserver.http.browser_sessions import check_may_begin, set_cookie, signed_out
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, client_address
-from chatserver.http.parsing import Body, answer, no_content, read_body
+from chatserver.http.parsing import Body, answer, read_body
 from chatserver.users.viewers import UserView, view_user
 from chatserver.visibility import SELF
 
@@ -37,6 +38,7 @@ class SessionBody(Body, frozen=True):
     device_name: bounds.Name | None = None
     username: bounds.Username | None = None
     code_id: bounds.CodeId | None = None
+    cookie: bool = False
 
 
 class CodeAnswer(TypedDict):
@@ -51,9 +53,9 @@ class CodeAnswer(TypedDict):
 
 
 class SessionAnswer(TypedDict):
-    """The token of a device, which only this answer contains."""
+    """The token of a device, which only this answer contains; it is missing where the cookie has it."""
 
-    token: str
+    token: NotRequired[str]
     device_id: bounds.GivenId
     user: UserView
 
@@ -75,12 +77,15 @@ async def request_code(request: Request) -> HTTPResponse:
     body=SessionBody,
     status=201,
     answer=SessionAnswer,
-    errors=(InvalidCode, UsernameTaken),
+    errors=(InvalidCode, UsernameTaken, Forbidden),
+    headers=(("Set-Cookie", "The session's cookie, if `cookie` is true."),),
     signed_in=False,
 )
 async def create_session(request: Request) -> HTTPResponse:
     """Exchange a code for a token; the first sign-in creates the account."""
     body = read_body(request, SessionBody)
+    if body.cookie:
+        check_may_begin(request)
     session = await request.app.ctx.accounts.create_session(
         body.phone_number,
         body.code,
@@ -89,8 +94,10 @@ async def create_session(request: Request) -> HTTPResponse:
         code_id=body.code_id,
         address=client_address(request),
     )
-    user = view_user(session.user, SELF)
-    return answer(SessionAnswer(token=session.token, device_id=session.device_id, user=user), 201)
+    fields = SessionAnswer(device_id=session.device_id, user=view_user(session.user, SELF))
+    if body.cookie:
+        return answer(fields, 201, set_cookie(request.app.ctx.settings, session.token))
+    return answer(SessionAnswer(token=session.token, **fields), 201)
 
 
 @CALLS.add("DELETE /api/auth/session", status=204, errors=(DeviceNotFound,))
@@ -98,4 +105,4 @@ async def delete_session(request: Request) -> HTTPResponse:
     """Sign this device out."""
     caller = await authenticate(request)
     await request.app.ctx.devices.revoke(caller.user_id, caller.device_id, by_device_id=caller.device_id)
-    return no_content()
+    return signed_out(request)

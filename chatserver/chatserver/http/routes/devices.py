@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from chatserver.errors import DeviceNotFound
+from chatserver.http.browser_sessions import signed_out
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate
 from chatserver.http.parsing import answer, no_content, path_id
@@ -40,7 +41,7 @@ async def revoke_device(request: Request, device_id: str) -> HTTPResponse:
     caller = await authenticate(request)
     number = path_id(device_id, "device_id")
     await request.app.ctx.devices.revoke(caller.user_id, number, by_device_id=caller.device_id)
-    return no_content()
+    return signed_out(request) if number == caller.device_id else no_content()
 
 
 @CALLS.add("POST /api/ws-ticket", status=201, answer=TicketAnswer)

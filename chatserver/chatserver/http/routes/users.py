@@ -8,9 +8,10 @@ import msgspec
 
 from chatserver import bounds
 from chatserver.errors import UsernameTaken, UserNotFound
+from chatserver.http.browser_sessions import signed_out
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, count_change
-from chatserver.http.parsing import Body, answer, no_content, path_id, read_body
+from chatserver.http.parsing import Body, answer, path_id, read_body
 from chatserver.http.query import Query, TextParameter
 from chatserver.users import users
 from chatserver.users.viewers import UserView, view_user
@@ -57,7 +58,7 @@ async def delete_me(request: Request) -> HTTPResponse:
     """Delete the caller's account permanently."""
     caller = await authenticate(request)
     await request.app.ctx.deletions.delete_account(caller)
-    return no_content()
+    return signed_out(request)
 
 
 @CALLS.add("GET /api/users", query=(_PHONE_NUMBER, _USERNAME), answer=UserView, errors=(UserNotFound,))
