@@ -55,6 +55,11 @@ CODE_ID_MAX_CHARS: Final = 64
 GROUP_MEMBERS_MAX: Final = 1024
 """Members of a group, the creator included (the API's limit)."""
 
+LOOKUP_MAX: Final = 500
+"""Users of each kind that one look-up names: a usual address book in one call, some 100 kB of answer."""
+
+LOOKUP_TEXT_MAX_CHARS: Final = 256
+"""Characters of what a look-up has for a number or a name: more than the entries of address books have."""
 
 # Beside plain numbers whatever is pasted: digits of other scripts, punctuation, invisible characters.
 PHONE_NUMBER: Final = re.compile(r"^[^0-9A-Za-z]*(?:[Tt][Ee][Ll]:)?(?:[^0-9A-Za-z]|00)[^A-Za-z\x00]{6,}$")
@@ -114,6 +119,10 @@ Member = Annotated[
     ),
 ]
 Members = Annotated[list[Member], msgspec.Meta(extra_json_schema={"maxItems": GROUP_MEMBERS_MAX})]
+# What is no number or no name is named in the answer of a look-up, and does not fail it.
+LookedUpText = Annotated[str, msgspec.Meta(max_length=LOOKUP_TEXT_MAX_CHARS)]
+LookedUpTexts = Annotated[list[LookedUpText], msgspec.Meta(max_length=LOOKUP_MAX)]
+LookedUpIds = Annotated[list[Id], msgspec.Meta(max_length=LOOKUP_MAX)]
 CodeId = Annotated[str, text(1, CODE_ID_MAX_CHARS, description="From the answer of POST /api/auth/code.")]
 SignInCode = Annotated[str, text(6, 6, CODE.pattern)]
 Name = Annotated[str, text(1, NAME_MAX_CHARS, r"^[^\x00]*[^\s\x00][^\x00]*$", description="Trimmed.")]

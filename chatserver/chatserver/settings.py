@@ -64,6 +64,8 @@ class Settings:
         stored_bytes_per_user_per_hour: bytes that one user may store by this server, 300 for each row; 0: no limit.
         requests_per_device_per_minute: REST calls of one device to this server; 0: no limit.
         requests_per_address_per_minute: REST calls and handshakes of one client address; 0: no limit.
+        numbers_per_user_per_day: phone numbers that one user may look up, but for those found before; 0: no limit.
+        numbers_per_address_per_day: the same for all users of one client address; 0: no limit.
         session_days: days for which the token of a device is valid.
         audit_days: days for which events of the audit log are kept.
         max_connections: highest number of WebSockets on this server.
@@ -104,6 +106,8 @@ class Settings:
     stored_bytes_per_user_per_hour: int = 20 * 2**20
     requests_per_device_per_minute: int = 1200
     requests_per_address_per_minute: int = 0
+    numbers_per_user_per_day: int = 5000
+    numbers_per_address_per_day: int = 100_000
     session_days: int = 90
     audit_days: int = 90
     max_connections: int = 12_500
@@ -262,6 +266,8 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         stored_bytes_per_user_per_hour=reader.integer("STORED_BYTES_PER_USER_PER_HOUR", least=0, most=2**50),
         requests_per_device_per_minute=reader.integer("REQUESTS_PER_DEVICE_PER_MINUTE", least=0, most=10**9),
         requests_per_address_per_minute=reader.integer("REQUESTS_PER_ADDRESS_PER_MINUTE", least=0, most=10**9),
+        numbers_per_user_per_day=reader.integer("NUMBERS_PER_USER_PER_DAY", least=0, most=10**9),
+        numbers_per_address_per_day=reader.integer("NUMBERS_PER_ADDRESS_PER_DAY", least=0, most=10**9),
         session_days=reader.integer("SESSION_DAYS", least=1, most=3650),
         audit_days=reader.integer("AUDIT_DAYS", least=1, most=3650),
         max_connections=reader.integer("MAX_CONNECTIONS", least=1, most=10**7),

@@ -40,6 +40,7 @@ from chatserver.storage.database import Database
 from chatserver.storage.publishing import notify
 from chatserver.transport.upkeep import Sockets
 from chatserver.transport.write_coalescing import WriteCoalescer
+from chatserver.users.number_lookups import NumberLimits, NumberLookups
 
 if TYPE_CHECKING:
     from chatserver.accounts.code_senders import Sender
@@ -109,6 +110,11 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         on_refused=metrics.requests.count_limited,
         make_buckets=local_buckets if sharing is None else sharing.make_buckets,
     )
+    numbers = NumberLookups(
+        database,
+        NumberLimits(settings.numbers_per_user_per_day, settings.numbers_per_address_per_day),
+        on_refused=metrics.requests.count_limited,
+    )
     return Context(
         settings=settings,
         metrics=metrics,
@@ -119,8 +125,9 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         deletions=Deletions(database, devices_service),
         limits=limits,
         limit_sharing=sharing,
+        numbers=numbers,
         writer=writer,
-        messages=MessageSender(database, writer, limits, send_times),
+        messages=MessageSender(database, writer, limits, numbers, send_times),
         receipts=Receipts(database),
         hub=hub,
         syncs=Syncs(database, hub),

@@ -17,7 +17,7 @@ from chatserver.apidocs.openapi import make_openapi
 from chatserver.errors import ChatError, ValidationFailed
 from chatserver.http.parsing import Body
 from chatserver.http.routes.messages import MessageBody
-from chatserver.messaging.groups import _member_keys
+from chatserver.messaging.groups import _check_member
 from chatserver.messaging.validation import check_message
 from chatserver.model import SendMessage
 from chatserver.protocol import Send
@@ -60,7 +60,7 @@ TEXTS = (
     [
         (bounds.PhoneNumber, check_phone_number),
         (bounds.Username, check_username),
-        (bounds.Member, _member_keys),
+        (bounds.Member, _check_member),
         (bounds.Name, check_name),
         (bounds.Text, checks.check_text),
         (bounds.Url, checks.check_url),
@@ -80,7 +80,7 @@ def test_what_the_server_takes_the_schema_takes(kind: Any, check: Callable[[str,
     [
         (bounds.PhoneNumber, check_phone_number, ["", "0170 1234567", "+1-800-FLOWERS", "+" + "1" * 64]),
         (bounds.Username, check_username, ["", "a b", ".a", "a-", "@a", "+491", "a/b", "x" * 51]),
-        (bounds.Member, _member_keys, ["", "+", "+12", "a b", "x" * 51]),
+        (bounds.Member, _check_member, ["", "+", "+12", "a b", "x" * 51]),
         (bounds.Name, check_name, ["", " ", "\t\n", "a\x00b", "x" * 101]),
         (bounds.Text, checks.check_text, ["\x00", "x" * 65_537]),
         (bounds.Url, checks.check_url, ["", "ftp://a/b", "//a/b", "https://", "http://a b", "http://a/" + "b" * 2040]),

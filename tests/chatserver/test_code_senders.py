@@ -119,6 +119,8 @@ def test_the_documented_numbers_are_those_of_the_code() -> None:
         f"(`codesPerHour`) | {settings.codes_per_hour:,} |",
         f"from all | {WRONG_TRIES_PER_DAY}; {NUMBER_WRONG_TRIES_PER_DAY} |",
         f"(`storedBytesPerUserPerHour`) | {settings.stored_bytes_per_user_per_hour:,} |",
+        f"(`numbersPerUserPerDay`), but for those that they found before | {settings.numbers_per_user_per_day:,} |",
+        f"(`numbersPerAddressPerDay`) | {settings.numbers_per_address_per_day:,} |",
         f"| tries at one code | {CODE_TRIES} |",
         f"together | {settings.messages_per_user_per_minute} |",
         f"(`requestsPerDevicePerMinute`) | {settings.requests_per_device_per_minute:,} |",

@@ -42,6 +42,10 @@ PROVED_BY = {
     "signed-in devices of one user; long polls of one user that wait on one server": (
         "tests/integration/test_polling.py::test_one_poll_too_many_is_refused_and_the_others_wait_on"
     ),
+    "users of each kind in one `POST /api/users/lookup`": FIELDS,
+    "phone numbers looked up in a day: by one user; from one address": (
+        "tests/integration/test_number_lookups.py::test_every_call_that_takes_a_number_counts_it"
+    ),
     "sends and other changes of one user, calls with one token, in a minute": (
         "tests/integration/test_edge_limits.py::test_every_call_that_stores_counts"
     ),

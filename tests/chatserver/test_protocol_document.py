@@ -38,6 +38,7 @@ from chatserver.settings import read_settings
 from chatserver.socket.session import Close, Reply, SocketSession
 from chatserver.storage.message_info import MemberTimes
 from chatserver.users import blocks as block_services
+from chatserver.users.phone_numbers import check_phone_number
 from chatserver.users.viewers import view_members
 from chatserver.wiring import make_context
 
@@ -52,6 +53,7 @@ BODIES: dict[str, type[Body]] = {
     "PATCH /api/groups/{group_id}": groups.RenameBody,
     "PUT /api/groups/{group_id}/members/{user_id}/role": groups.RoleBody,
     "PATCH /api/users/me": users.ProfileBody,
+    "POST /api/users/lookup": users.LookupBody,
     "PATCH /api/users/me/privacy": privacy.PrivacyBody,
     "PATCH /api/chats/{chat_id}/messages/{seq}": changes.EditBody,
     "PATCH /api/chats/{chat_id}": own_chats.SettingsBody,
@@ -244,8 +246,10 @@ def test_every_block_of_json_is_compared_with_the_code() -> None:
         "answer GET /api/chats/{chat_id}",
         "answer GET /api/chats/{chat_id}/messages/{seq}/info",
         "answer POST /api/groups",
+        "answer POST /api/users/lookup",
         "request POST /api/messages",
         "request POST /api/receipts",
+        "request POST /api/users/lookup",
     }
     shown = [title for title, _ in fences()]
     assert sorted(shown) == sorted(compared)
@@ -275,6 +279,20 @@ def test_the_example_of_a_messages_info_has_the_shape_of_a_real_one() -> None:
     ((name, (member,)),) = json.loads(fence("answer GET /api/chats/{chat_id}/messages/{seq}/info")).items()
     assert name in chats.InfoAnswer.__annotations__
     assert_same_shape(member, dict(rendering.view_times(MemberTimes(1))))
+
+
+def test_the_example_of_a_look_up_answers_its_request() -> None:
+    sent, found = (
+        json.loads(fence("request POST /api/users/lookup")),
+        json.loads(fence("answer POST /api/users/lookup")),
+    )
+    msgspec.convert(found, users.LookupView)
+    assert [len(found[kind]) for kind in ("phone_numbers", "usernames")] == [
+        len(sent[kind]) for kind in ("phone_numbers", "usernames")
+    ]
+    for error in found["errors"]:
+        with pytest.raises(errors.ValidationFailed, match=re.escape(error["message"])):
+            check_phone_number(sent["phone_numbers"][1], error["path"])
 
 
 def test_the_example_of_a_poll_has_the_shape_of_a_row() -> None:
@@ -355,6 +373,12 @@ def test_the_close_codes_are_the_constants() -> None:
         ("in a day: from one address; from all | {};", code_limits.WRONG_TRIES_PER_DAY),
         ("from all | 10; {} (429) |", code_limits.NUMBER_WRONG_TRIES_PER_DAY),
         ("in a minute | 600; {} (429) |", SETTINGS.requests_per_device_per_minute),
+        ("by one user; from one address | {};", SETTINGS.numbers_per_user_per_day),
+        ("from one address | 5,000; {} (429) |", SETTINGS.numbers_per_address_per_day),
+        ("A user may look up {} numbers a day", SETTINGS.numbers_per_user_per_day),
+        ("all users of one address {};", SETTINGS.numbers_per_address_per_day),
+        ("| users of each kind in one `POST /api/users/lookup` | {} |", bounds.LOOKUP_MAX),
+        ("many-users), up to {} of each kind", bounds.LOOKUP_MAX),
         ("and {} for each row | 20,971,520 (429)", rates.ROW_BYTES),
         ("for each row | {} (429) |", SETTINGS.stored_bytes_per_user_per_hour),
         ("or {} s after it, then 60 s", code_limits.RESEND_SECONDS),

@@ -50,6 +50,7 @@ GET /api/users/me/privacy                                          200      200 
 PATCH /api/users/me/privacy                                        200      200    200    200     200   401     401
 DELETE /api/users/me                                               204      204    204    204     204   401     401
 GET /api/users                                                     200      200    200    200     200   401     401
+POST /api/users/lookup                                             200      200    200    200     200   401     401
 GET /api/users/{user_id}                                           200      200    200    200     200   401     401
 POST /api/messages | to the admin                                  200      200    200    403b    200   401     401
 POST /api/messages | to the group                                  404c     200    403m   200     200   401     401
@@ -223,6 +224,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/auth/code": {"phone_number": "{phone_number}"},
     "POST /api/auth/session": {"phone_number": "{phone_number}", "code": "{code}"},
     "PATCH /api/users/me": {"profile_picture_url": None},
+    "POST /api/users/lookup": {"usernames": ["outsider"]},
     "PATCH /api/users/me/privacy": {"picture": "everyone"},
     "POST /api/messages | to the admin": {"to": "chief", "text": "x"},
     "POST /api/messages | to the group": {"chat_id": "{group_id}", "text": "x"},

@@ -93,6 +93,8 @@ BOUNDS: dict[str, Cost] = {
     "POST /api/ws-ticket": most(1),
     "GET /api/users/me": most(1),
     "PATCH /api/users/me": most(3, 8),
+    # The allowances of the user and the address, and whom they have found.
+    "POST /api/users/lookup": most(350, 14, 4500, 30_000, 16),
     "GET /api/users/me/privacy": most(1),
     "PATCH /api/users/me/privacy": most(1, 9),
     "DELETE /api/users/me": most(1, 16, rows=200, blocks=500),
@@ -117,7 +119,7 @@ BOUNDS: dict[str, Cost] = {
     "PUT /api/blocks/{user_id}": most(1, 8, blocks=500),
     "DELETE /api/blocks/{user_id}": most(1, 6),
     "POST /api/receipts": most(1, rows=5000, blocks=85_000),
-    "POST /api/groups": most(120, 15, 8000, 45_000, 16),
+    "POST /api/groups": most(120, 20, 8000, 45_000, 16),
     "PATCH /api/groups/{group_id}": most(120, 13, **_OF_A_LARGE_GROUP),
     "POST /api/groups/{group_id}/members/{user_id}": most(120, 18, **_OF_A_LARGE_GROUP),
     "DELETE /api/groups/{group_id}/members/{user_id}": most(120, 16, **_OF_A_LARGE_GROUP),
@@ -186,6 +188,13 @@ class Owner:
             "POST /api/auth/code": [{"phone_number": "+14155559990"}],
             "POST /api/auth/session": [{"phone_number": "+14155559990", "code": "000000", "code_id": "x" * 64}],
             "PATCH /api/users/me": [{"profile_picture_url": "http://a/" + "b" * 2000}],
+            "POST /api/users/lookup": [
+                {
+                    "phone_numbers": numbers[:500],
+                    "usernames": [f"p{n}" for n in range(500)],
+                    "user_ids": self.people[:500],
+                }
+            ],
             "PATCH /api/users/me/privacy": [{"last_seen": "contacts"}, {"about": "nobody", "last_seen": "everyone"}],
             "POST /api/messages": [
                 {"chat_id": chat_id, "text": text, "client_id": str(uuid.uuid4())} for chat_id in (GROUP, BIG)

@@ -260,6 +260,10 @@ async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
     await ben.ask("PATCH", "/api/users/me/privacy", 200, json={"about": "nobody"})
     await ben.ask("PATCH", "/api/users/me/privacy", 422, "validation_failed", json={"about": "friends"})
     await ben.ask("GET", "/api/users/me/privacy", 200)
+    book = {"phone_numbers": ["+14155559998", "reception"], "usernames": ["ana", "a b"], "user_ids": [1, 2**60]}
+    found = (await ben.ask("POST", "/api/users/lookup", 200, json=book)).json()
+    assert [error["path"] for error in found["errors"]] == ["phone_numbers[1]"]
+    await ben.ask("POST", "/api/users/lookup", 422, "validation_failed", json={"user_ids": [0]})
     star = f"{chat}/messages/{sent['seq']}/star"
     await ben.ask("PUT", star, 200)
     assert (await ben.ask("GET", "/api/stars", 200)).json()["stars"]

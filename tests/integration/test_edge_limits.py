@@ -110,6 +110,7 @@ STORING_NOTHING_THAT_STAYS = {
     "DELETE /api/auth/session": "signs out",
     "DELETE /api/devices/{device_id}": "signs out",
     "DELETE /api/users/me": "deletes",
+    "POST /api/users/lookup": "whom the user has found, within the limit on phone numbers",
     "POST /api/ws-ticket": "a row for 30 s; the device's calls are limited",
     "POST /api/receipts": "at most a row for each row of the caller's chats; the device's calls are limited",
 }

@@ -88,7 +88,9 @@ async def test_only_ones_own_devices_hear_what_one_marks_after_leaving(read_dsn:
     ana, ben = await sign_in(one.database, "Ana"), await sign_in(one.database, "Ben")
     tablet = await sign_in(one.database, phone_number=ben.user.phone_number)
     group_id = (await groups.create_group(one.database, ana.user.user_id, "team", ["Ben"])).group_id
-    await one.context.messages.send(ana.user.user_id, SendMessage(chat_id=group_id, text="unread"), arrival())
+    await one.context.messages.send(
+        ana.user.user_id, SendMessage(chat_id=group_id, text="unread"), arrival(), "192.0.2.1"
+    )
     await groups.remove_member(one.database, ben.user.user_id, group_id, ben.user.user_id)
     wires = [Wire(one, principal_of(session)) for session in (ana, tablet)]
     for wire in wires:

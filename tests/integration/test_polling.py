@@ -75,7 +75,9 @@ async def test_one_row_wakes_all_polls_of_a_user_and_is_read_by_one_query(
 
         one.database._on_call = count
         # Stored here, it is pushed at once and read by the polls alone.
-        await one.context.messages.send(ben.user.user_id, SendMessage(chat_id=chat_id, text="news"), arrival())
+        await one.context.messages.send(
+            ben.user.user_id, SendMessage(chat_id=chat_id, text="news"), arrival(), "192.0.2.1"
+        )
         pages = await asyncio.gather(*polls)
         assert [[row.text for row in page.rows] for page in pages] == [["news"]] * POLLS_OF_A_USER
         # The rows, and whether the device is still signed in.

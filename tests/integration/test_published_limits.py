@@ -108,7 +108,7 @@ def value_of(limit: Limit, size: int, script: str = "a") -> Any:
     match limit.keyword:
         case "maxLength" | "minLength":
             return text_of(limit, size, script)
-        case "maxItems" if limit.field[-1] == "members":
+        case "maxItems" if limit.field[-1] in {"members", "usernames", "phone_numbers"}:
             return [f"nobody{number}" for number in range(size)]
         case "maxItems":
             return list(range(1, size + 1))

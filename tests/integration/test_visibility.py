@@ -50,6 +50,12 @@ GET /api/users about                                   yes  yes    yes    null  
 GET /api/users created_at                              yes  yes    yes    yes     yes     yes      yes    yes
 GET /api/users last_seen                               yes  yes    null   null    null    null     null   null
 GET /api/users phone_number                            yes  null   null   null    null    null     yes    null
+POST /api/users/lookup username                        yes  yes    yes    yes     yes     yes      yes    yes
+POST /api/users/lookup profile_picture_url             yes  yes    yes    null    yes     yes      yes    yes
+POST /api/users/lookup about                           yes  yes    yes    null    yes     yes      yes    yes
+POST /api/users/lookup created_at                      yes  yes    yes    yes     yes     yes      yes    yes
+POST /api/users/lookup last_seen                       yes  yes    null   null    null    null     null   null
+POST /api/users/lookup phone_number                    yes  null   null   null    null    null     yes    null
 GET /api/chats members                                 yes  yes    no     yes     yes     no       no     no
 GET /api/chats/{chat_id} members                       yes  yes    no     yes     yes     no       no     no
 GET /api/chats read_seq                                yes  yes    no     null    null    no       no     no
@@ -85,11 +91,11 @@ TELLING = {
 SILENT = {
     "action", "after_ms", "archived", "at", "chat_id", "chats", "client_id", "code", "conn_id", "created_at",
     "created_by", "deleted_at", "delivered_at", "delivered_seq", "detail", "duplicate", "edited_at", "emoji", "epoch",
-    "from_id", "group_id", "group_name", "id", "kind", "last_at", "last_message", "last_seq", "left", "limits",
-    "marked_unread", "media_url", "member_count", "message", "message_id", "more", "muted_until", "next_cursor",
-    "ping_seconds", "pinned_at", "reactions", "reply_to", "retry_after_seconds", "role", "seq", "server",
-    "server_time", "starred_at", "stars", "status", "target_seq", "text", "timestamp", "to", "type", "unread",
-    "user_id", "user_ids",
+    "errors", "from_id", "group_id", "group_name", "id", "kind", "last_at", "last_message", "last_seq", "left",
+    "limits", "marked_unread", "media_url", "member_count", "message", "message_id", "more", "muted_until",
+    "next_cursor", "path", "phone_numbers", "ping_seconds", "pinned_at", "reactions", "reply_to",
+    "retry_after_seconds", "role", "seq", "server", "server_time", "starred_at", "stars", "status", "target_seq",
+    "text", "timestamp", "to", "type", "unread", "user_id", "user_ids", "usernames", "users",
 }  # fmt: skip
 # About the caller alone; to current members alone, who see in it what they see in GET /api/chats/{chat_id}.
 OWN = re.compile(
@@ -212,6 +218,15 @@ async def star_fields(cast: Cast, viewer: str) -> dict[str, str]:
     return row_fields(cast, [star["message"] for star in (await cast.call(device, "GET /api/stars"))["stars"]])
 
 
+async def looked_up(cast: Cast, device: Device, by: dict[str, str]) -> dict[str, Any]:
+    """Return the user as a look-up of many shows them."""
+    many = {f"{kind}s": ["+1", text] for kind, text in by.items()}
+    found = await cast.call(device, "POST /api/users/lookup", {**many, "user_ids": [cast.user.user_id, 2**40]})
+    (user,) = found["users"]
+    assert user["user_id"] == cast.user.user_id
+    return {field: value for field, value in user.items() if field != "user_id"}
+
+
 async def shown_by_calls(cast: Cast, viewer: str) -> dict[str, str]:
     """Return the cells of all calls for one viewer."""
     device = cast.viewers[viewer]
@@ -223,6 +238,7 @@ async def shown_by_calls(cast: Cast, viewer: str) -> dict[str, str]:
         "GET /api/users": {
             field: cell(found) for field, found in (await cast.call(device, "GET /api/users", **by)).items()
         },
+        "POST /api/users/lookup": {field: cell(found) for field, found in (await looked_up(cast, device, by)).items()},
         "GET /api/chats": chat_fields(
             cast,
             next((c for c in (await cast.call(device, "GET /api/chats"))["chats"] if c["chat_id"] == cast.group), None),

@@ -97,7 +97,7 @@ class World:
         self.me = principal_of(self.ana)
         self.group = (await groups.create_group(self.one.database, self._ben, "team", [name])).group_id
         hello = SendMessage(to=name, text="hello")
-        self.direct = (await self.one.context.messages.send(self._ben, hello, arrival())).chat_id
+        self.direct = (await self.one.context.messages.send(self._ben, hello, arrival(), "192.0.2.1")).chat_id
         await self.settle()
 
     def chat_of(self, how: str) -> int:
@@ -114,7 +114,7 @@ class World:
 
     async def write(self, chat_id: int, text: str) -> None:
         """Have Ben write on server one, which brings its own rows to its connections without the bus."""
-        await self.one.context.messages.send(self._ben, SendMessage(chat_id=chat_id, text=text), arrival())
+        await self.one.context.messages.send(self._ben, SendMessage(chat_id=chat_id, text=text), arrival(), "192.0.2.1")
 
     async def end(self, how: str, server: ChatServer) -> None:
         """Carry an ending out on a server; nobody has heard of it yet but by what the server itself does."""
@@ -289,7 +289,7 @@ async def a_queued_send(world: World, how: str) -> Answer:
     # Nothing is written until the ending is over.
     room, writer._in_flight = writer._in_flight, 0
     message = SendMessage(chat_id=world.chat_of(how), text="mine")
-    sending = asyncio.create_task(world.one.context.messages.send(world.me.user_id, message, arrival()))
+    sending = asyncio.create_task(world.one.context.messages.send(world.me.user_id, message, arrival(), "192.0.2.1"))
     await eventually(lambda: writer.queued_rows > 0)
     writer._in_flight = room
 

@@ -172,6 +172,8 @@ STATED: list[tuple[str, str, int | str]] = [
     ("docs/protocol.md", "in a minute | {};", "auth.limits.messagesPerUserPerMinute"),
     ("docs/protocol.md", "in a minute | 600; {} (429)", "auth.limits.requestsPerDevicePerMinute"),
     ("docs/protocol.md", "for each row | {} (429)", "auth.limits.storedBytesPerUserPerHour"),
+    ("docs/protocol.md", "from one address | {};", "auth.limits.numbersPerUserPerDay"),
+    ("docs/protocol.md", "from one address | 5,000; {} (429)", "auth.limits.numbersPerAddressPerDay"),
     ("docs/sign-in-codes.md", "one address: {} sign-ins an hour", "auth.limits.codesPerAddressPerHour"),
     ("docs/operations/sizing.md", "the target of {} connections", "chatserver.targetConnectionsPerServer"),
     ("docs/operations/sizing.md", "`max_connections` less {} are", RESERVED_CONNECTIONS),

@@ -173,7 +173,7 @@ class Wire:
     def __init__(self, server: Parts, principal: Principal) -> None:
         self.server = server
         self._connection = ClientConnection(uuid.uuid4().hex[:16], principal.user_id, principal.device_id)
-        self._conversation = Conversation(server.context, self._connection, "epoch")
+        self._conversation = Conversation(server.context, self._connection, "epoch", "192.0.2.1")
         self._socket = PlayedSocket(self._conversation)
 
     async def open(self) -> None:

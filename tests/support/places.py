@@ -230,6 +230,8 @@ PLACES: dict[str, Place] = {
     "auth.limits.storedBytesPerUserPerHour": variable(2**20, "STORED_BYTES_PER_USER_PER_HOUR"),
     "auth.limits.requestsPerDevicePerMinute": variable(7, "REQUESTS_PER_DEVICE_PER_MINUTE"),
     "auth.limits.requestsPerAddressPerMinute": variable(7, "REQUESTS_PER_ADDRESS_PER_MINUTE"),
+    "auth.limits.numbersPerUserPerDay": variable(1024, "NUMBERS_PER_USER_PER_DAY"),
+    "auth.limits.numbersPerAddressPerDay": variable(7, "NUMBERS_PER_ADDRESS_PER_DAY"),
     "auth.callingCodes": variable(["49"], "CALLING_CODES"),
     "auth.sessionDays": variable(7, "SESSION_DAYS"),
     "monitoring.probe.enabled": Place(value=True, manifest="Deployment demo-probe"),

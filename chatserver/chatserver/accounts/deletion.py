@@ -14,7 +14,7 @@ import structlog
 from chatserver.audit import audited, mask_phone_number
 from chatserver.errors import ChatError, ServiceUnavailable, Unauthenticated
 from chatserver.messaging import groups
-from chatserver.storage import deletion, stars
+from chatserver.storage import deletion, number_lookups, stars
 from chatserver.storage.audit import AuditEvent
 from chatserver.storage.codes import forget_counted
 from chatserver.users import blocks
@@ -107,6 +107,7 @@ class Deletions:
             ]
             await deletion.settle_watermarks(self._database, account.user_id)
             await stars.forget(self._database, account.user_id)
+            await number_lookups.forget(self._database, account.user_id)
             blockers = await deletion.blockers_of(self._database, account.user_id, SWEEP_BLOCKS)
             for blocker_id in blockers:
                 await blocks.set_block(self._database, blocker_id, account.user_id, blocked=False)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from chatserver.storage.database import Database
     from chatserver.transport.upkeep import Sockets
     from chatserver.transport.write_coalescing import WriteCoalescer
+    from chatserver.users.number_lookups import NumberLookups
 
 PROBE_CALLS = frozenset({"GET /api/ws", "GET /api/chats", "GET /api/chats/{chat_id}/messages", "GET /api/users/me"})
 """Calls of the chat's probe; whoever has its token can do nothing else."""
@@ -81,6 +82,7 @@ class Context:
     deletions: Deletions
     limits: Limits
     limit_sharing: LimitSharing | None
+    numbers: NumberLookups
     writer: MessageWriter
     messages: MessageSender
     receipts: Receipts

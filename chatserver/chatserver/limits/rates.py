@@ -140,9 +140,9 @@ class Limits:
         if wait_seconds := self._bytes.take(user_id, now, stored):
             raise self._refused("bytes", wait_seconds, "You stored too much data this hour. Wait before you send more.")
 
-    def check_request(self, device_id: int, now: float) -> None:
-        """Count a REST call of a signed-in device; raises as of `check_change`."""
-        if wait_seconds := self._devices.take(device_id, now):
+    def check_request(self, device_id: int, now: float, requests: int = 1) -> None:
+        """Count a REST call of a signed-in device, as so many of them; raises as of `check_change`."""
+        if wait_seconds := self._devices.take(device_id, now, requests):
             raise self._refused(
                 "device", wait_seconds, "This device made too many requests. Wait before it makes more."
             )

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from chatserver.audit import Trail
     from chatserver.storage.database import Connection, Database
     from chatserver.storage.groups import LockedGroup
+    from chatserver.users.number_lookups import Admit
+    from chatserver.users.phone_numbers import PhoneNumber
 
 NOT_IN_GROUP: Final = "This user is not a member of this group."
 CONFLICT: Final = "This client_id already belongs to a different group. Use a new UUID per group."
@@ -46,7 +48,13 @@ BLOCKED_ROLE: Final = "You cannot make somebody an admin while one of you blocks
 
 
 async def create_group(
-    database: Database, user_id: int, group_name: str, members: Sequence[str], *, client_id: str | None = None
+    database: Database,
+    user_id: int,
+    group_name: str,
+    members: Sequence[str],
+    *,
+    client_id: str | None = None,
+    admit: Admit | None = None,
 ) -> GroupInfo:
     """Make a group with the caller as admin.
 
@@ -56,6 +64,7 @@ async def create_group(
         group_name: its name.
         members: usernames or E.164 numbers of the others; the caller may be among them; doubles count once.
         client_id: the caller's UUID for the group; a repeated call returns the group as it is now, without a seq.
+        admit: counts the numbers among the members; raises RateLimited.
 
     Raises:
         IdempotencyConflict: the client_id was used for another name or other members.
@@ -69,7 +78,11 @@ async def create_group(
     if len(members) > GROUP_MEMBERS_MAX:
         raise ValidationFailed.of("members", f"a group has at most {GROUP_MEMBERS_MAX} members")
     key = None if client_id is None else checks.check_client_id(client_id)
-    named = [_member_keys(member, f"members[{number}]") for number, member in enumerate(members)]
+    checked = [_check_member(member, f"members[{number}]") for number, member in enumerate(members)]
+    named = [(member,) if isinstance(member, str) else member.stored for member in checked]
+    if admit is not None:
+        # Apart from the transaction, which an unknown number would roll back.
+        await admit([member for member in checked if not isinstance(member, str)])
     async with audited(database) as (connection, trail):
         group_id = await groups.draw_group_id(connection)
         if key is not None:
@@ -133,14 +146,11 @@ def _act(action: str, user_id: int, group_id: int, **detail: object) -> AuditEve
     return AuditEvent(action=action, user_id=user_id, chat_id=group_id, detail=detail)
 
 
-def _member_keys(member: str, path: str) -> tuple[str, ...]:
-    """Return the username key of a member, or the forms in which their number may be stored, the likeliest first.
-
-    The two cannot be mistaken for each other.
-    """
+def _check_member(member: str, path: str) -> str | PhoneNumber:
+    """Return the username key of a member, or their number; no key is the stored form of a number."""
     if is_number(check_addressee(member, path)):
-        return check_phone_number(member, path).stored
-    return (username_key(check_known_username(member, path)),)
+        return check_phone_number(member, path)
+    return username_key(check_known_username(member, path))
 
 
 async def _describe(connection: Connection, group_id: int, seq: int | None) -> GroupInfo:

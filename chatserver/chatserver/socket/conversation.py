@@ -52,11 +52,13 @@ class Conversation:
 
     Args:
         epoch: of the database, for the welcome.
+        address: of the client.
 
     No frame waits for the database here: work that does is a separate task.
     """
 
     __slots__ = (
+        "_address",
         "_connection",
         "_context",
         "_epoch",
@@ -67,7 +69,8 @@ class Conversation:
         "_watermarks",
     )
 
-    def __init__(self, context: Context, connection: ClientConnection, epoch: str) -> None:
+    def __init__(self, context: Context, connection: ClientConnection, epoch: str, address: str) -> None:
+        self._address = address
         self._context = context
         self._connection = connection
         self._epoch = epoch
@@ -215,7 +218,7 @@ class Conversation:
     async def _send_to(self, frame: protocol.Send, client_id: str, arrival: Arrival) -> None:
         result: SentMessage | ChatError
         try:
-            result = await self._context.messages.send(self._connection.user_id, frame, arrival)
+            result = await self._context.messages.send(self._connection.user_id, frame, arrival, self._address)
         except ChatError as error:
             result = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer

@@ -19,7 +19,7 @@ from chatserver.fanout.connection import ClientConnection
 from chatserver.fanout.registry import SIGNED_OUT
 from chatserver.http.browser_sessions import clear_cookie, is_sent
 from chatserver.http.call import Calls
-from chatserver.http.context import Request, authenticate, bearer_token, request_id
+from chatserver.http.context import Request, authenticate, bearer_token, client_address, request_id
 from chatserver.http.origins import is_of_own_page, is_own_or_allowed
 from chatserver.http.query import Query, TextParameter
 from chatserver.http.room import NoRoom, check_room
@@ -153,9 +153,8 @@ async def _answer(request: Request) -> str | None:
         if context.devices.is_ended(caller.device_id):
             _refuse(request, handshake, protocol.CLOSE_UNAUTHENTICATED, SIGNED_OUT)
             return "unauthenticated"
-        accepted = accept(
-            request, handshake, _headers(request), Conversation(context, connection, epoch), context.sockets
-        )
+        conversation = Conversation(context, connection, epoch, client_address(request))
+        accepted = accept(request, handshake, _headers(request), conversation, context.sockets)
     finally:
         if not accepted:
             context.hub.remove(connection, time.monotonic())

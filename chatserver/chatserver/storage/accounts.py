@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, LiteralString
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import msgspec
 
@@ -10,6 +10,7 @@ from chatserver.errors import UsernameTaken
 from chatserver.model import Device, Principal, User
 from chatserver.storage.calls import affected
 from chatserver.storage.codes import forget_counted, use_code
+from chatserver.storage.number_lookups import WAS_FOUND
 from chatserver.storage.probe import IS_NO_PROBE
 from chatserver.storage.times import micros, micros_or_none
 
@@ -41,7 +42,7 @@ class NewSignIn(msgspec.Struct, frozen=True, kw_only=True):
     session_days: int
 
 
-def _user(record: Record) -> User:
+def _user(record: Record | tuple[Any, ...]) -> User:
     user_id, phone_number, username, picture, about, created_at, last_seen = record
     return User(user_id, phone_number, username, picture, about, micros(created_at), micros_or_none(last_seen))
 
@@ -92,6 +93,14 @@ async def user_by_username_key(database: Database, key: str) -> User | None:
     return None if record is None else _user(record)
 
 
+async def users_by_username_keys(database: Database, keys: Sequence[str]) -> dict[str, User]:
+    """Return {key: the account whose username has this key} of those that exist."""
+    records = await database.fetch(
+        f"SELECT {_USER_COLUMNS}, username_key FROM users WHERE username_key = ANY ($1::text[])", list(keys)
+    )
+    return {record[-1]: _user(record[:-1]) for record in records}
+
+
 async def user_ids(connection: Connection, phones: Sequence[str], username_keys: Sequence[str]) -> dict[str, int]:
     """Return {phone number or username key: user_id} of those that exist."""
     records = await connection.fetch(
@@ -103,23 +112,31 @@ async def user_ids(connection: Connection, phones: Sequence[str], username_keys:
     return {record[0]: record[1] for record in records}
 
 
-_DIRECT_CHAT: Final[LiteralString] = """
-    SELECT u.user_id, d.chat_id FROM users u LEFT JOIN direct_chats d
-    ON d.user_lo = least(u.user_id, $1) AND d.user_hi = greatest(u.user_id, $1)
-"""
+_OF_DIRECT_CHAT: Final[LiteralString] = (
+    "FROM users u LEFT JOIN direct_chats d ON d.user_lo = least(u.user_id, $1) AND d.user_hi = greatest(u.user_id, $1)"
+)
 
 
-async def direct_chat_by_phone(database: Database, user_id: int, phone_number: str) -> tuple[int, int | None] | None:
-    """Return the user with this number and the direct chat with them, if there is one."""
+async def direct_chat_by_phone(
+    database: Database, user_id: int, phone_number: str
+) -> tuple[int, int | None, bool] | None:
+    """Return the user with this number, the direct chat with them if there is one, and whether they were found before.
+
+    "Before" is by number, as of `storage.number_lookups`.
+    """
     record = await database.fetchrow(
-        f"{_DIRECT_CHAT} WHERE u.phone_number = $2 AND {IS_NO_PROBE}", user_id, phone_number
+        f"SELECT u.user_id, d.chat_id, {WAS_FOUND} {_OF_DIRECT_CHAT} WHERE u.phone_number = $2 AND {IS_NO_PROBE}",
+        user_id,
+        phone_number,
     )
-    return None if record is None else (record[0], record[1])
+    return None if record is None else (record[0], record[1], record[2])
 
 
 async def direct_chat_by_username(database: Database, user_id: int, key: str) -> tuple[int, int | None] | None:
     """Return the user with this username key and the direct chat with them, if there is one."""
-    record = await database.fetchrow(f"{_DIRECT_CHAT} WHERE u.username_key = $2 AND {IS_NO_PROBE}", user_id, key)
+    record = await database.fetchrow(
+        f"SELECT u.user_id, d.chat_id {_OF_DIRECT_CHAT} WHERE u.username_key = $2 AND {IS_NO_PROBE}", user_id, key
+    )
     return None if record is None else (record[0], record[1])
 
 

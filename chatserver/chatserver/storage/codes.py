@@ -215,6 +215,10 @@ _EXPIRED: Final[tuple[LiteralString, ...]] = (
         "DELETE FROM ws_tickets WHERE ticket_hash IN ("
         "SELECT ticket_hash FROM ws_tickets WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
     ),
+    (
+        "DELETE FROM number_budgets WHERE subject IN ("
+        "SELECT subject FROM number_budgets WHERE full_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    ),
     # Tables of the previous release.
     (
         "DELETE FROM auth_codes WHERE phone_number IN ("
@@ -228,6 +232,6 @@ _EXPIRED: Final[tuple[LiteralString, ...]] = (
 
 
 async def sweep(database: Database, limit: int) -> None:
-    """Delete expired codes, counters and tickets, up to so many of each."""
+    """Delete expired codes, counters, tickets and full allowances of numbers, up to so many of each."""
     for statement in _EXPIRED:
         await database.execute(statement, limit)

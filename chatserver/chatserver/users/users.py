@@ -22,6 +22,7 @@ from chatserver.visibility import SELF, STRANGER, Relation
 if TYPE_CHECKING:
     from chatserver.model import User
     from chatserver.storage.database import Database
+    from chatserver.users.number_lookups import Admit
     from chatserver.users.phone_numbers import PhoneNumber
 
 
@@ -76,24 +77,36 @@ async def _relation(database: Database, viewer_id: int, user_id: int) -> Relatio
 
 
 async def find_profile(
-    database: Database, viewer_id: int, *, phone_number: str | None = None, username: str | None = None
+    database: Database,
+    viewer_id: int,
+    *,
+    phone_number: str | None = None,
+    username: str | None = None,
+    admit: Admit | None = None,
 ) -> tuple[User, Relation]:
     """Return an account by exactly one of phone number and username, and the viewer's relation to it.
 
     Raises:
-        ValidationFailed, UserNotFound: as of `find_user`.
+        ValidationFailed, UserNotFound, RateLimited: as of `find_user`.
     """
-    user = await find_user(database, phone_number=phone_number, username=username)
+    user = await find_user(database, phone_number=phone_number, username=username, admit=admit)
     relation = await _relation(database, viewer_id, user.user_id)
     return user, replace(relation, found_by="name" if phone_number is None else "number")
 
 
-async def find_user(database: Database, *, phone_number: str | None = None, username: str | None = None) -> User:
+async def find_user(
+    database: Database,
+    *,
+    phone_number: str | None = None,
+    username: str | None = None,
+    admit: Admit | None = None,
+) -> User:
     """Return an account by exactly one of phone number and username.
 
     Raises:
         ValidationFailed: neither or both, or a malformed phone number.
         UserNotFound: there is none.
+        RateLimited: of `admit`, which counts the number.
     """
     if (phone_number is None) == (username is None):
         raise ValidationFailed.of("phone_number", "send exactly one of 'phone_number' and 'username'")
@@ -101,6 +114,8 @@ async def find_user(database: Database, *, phone_number: str | None = None, user
         if phone_number.startswith(" "):
             raise ValidationFailed.of("phone_number", PLUS_IN_QUERY)
         number = check_phone_number(phone_number, "phone_number")
+        if admit is not None:
+            await admit([number])
         user = await accounts.user_by_phone(database, await account_number(database, number))
     else:
         name = check_addressee(username or "", "username")

@@ -2,6 +2,7 @@
 
 import functools
 import ssl
+from collections.abc import Sequence
 from typing import Any, Self
 
 import httpx
@@ -220,6 +221,16 @@ class RestClient:
             "GET", f"/api/chats/{chat_id}/messages", params={"after": after_seq, "limit": limit}
         )
         return _decoded(answer, list[dict[str, Any]]), answer.headers.get("X-More") == "true"
+
+    async def lookup(
+        self, *, phone_numbers: Sequence[str] = (), usernames: Sequence[str] = (), user_ids: Sequence[int] = ()
+    ) -> Any:
+        """Look up to 500 users of each kind up: `{users, phone_numbers, usernames, errors}`.
+
+        The second and the third have the id of the user for each that was given, or None.
+        """
+        body = {"phone_numbers": list(phone_numbers), "usernames": list(usernames), "user_ids": list(user_ids)}
+        return await self.call("POST", "/api/users/lookup", body)
 
     async def set_chat(self, chat_id: int, **settings: bool | str | None) -> Any:
         """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""

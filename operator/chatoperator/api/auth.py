@@ -61,7 +61,7 @@ class Otp(Fields, frozen=True):
 
 
 class Limits(Fields, frozen=True):
-    """Limits against abuse. `requests_per_address_per_minute` 0 is no limit."""
+    """Limits against abuse. 0 is no limit, where a limit per address allows it."""
 
     codes_per_address_per_hour: Count = 100
     codes_per_number_per_hour: Count = 5
@@ -70,6 +70,9 @@ class Limits(Fields, frozen=True):
     stored_bytes_per_user_per_hour: Annotated[int, Meta(ge=2**20, le=2**40)] = 20 * 2**20
     requests_per_device_per_minute: Count = 1200
     requests_per_address_per_minute: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    # At least the members of a group, who may all be named by their numbers.
+    numbers_per_user_per_day: Annotated[int, Meta(ge=1024, le=1_000_000)] = 5000
+    numbers_per_address_per_day: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
 
 
 class Auth(Fields, frozen=True):

@@ -15,7 +15,7 @@ from chatserver.errors import (
     UserNotFound,
 )
 from chatserver.http.call import Calls
-from chatserver.http.context import Request, authenticate, count_change
+from chatserver.http.context import Request, authenticate, client_address, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
 from chatserver.limits.rates import group_changes
 from chatserver.messaging import groups
@@ -66,7 +66,12 @@ async def create_group(request: Request) -> HTTPResponse:
     members = len(body.members)
     count_change(request, caller, body.group_name, rows=2 + members, changes=group_changes(members))
     group = await groups.create_group(
-        request.app.ctx.database, caller.user_id, body.group_name, body.members, client_id=body.client_id
+        request.app.ctx.database,
+        caller.user_id,
+        body.group_name,
+        body.members,
+        client_id=body.client_id,
+        admit=request.app.ctx.numbers.admitting(caller.user_id, client_address(request)),
     )
     return answer(view_group(group, caller.user_id), 200 if group.seq is None else 201)
 

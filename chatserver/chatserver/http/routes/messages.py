@@ -17,7 +17,7 @@ from chatserver.errors import (
     UserNotFound,
 )
 from chatserver.http.call import Calls
-from chatserver.http.context import Request, authenticate, request_id, started_at
+from chatserver.http.context import Request, authenticate, client_address, request_id, started_at
 from chatserver.http.parsing import Body, answer, read_body
 from chatserver.http.query import FlagParameter, NumberParameter, Query, TextParameter
 from chatserver.messaging import feed
@@ -91,7 +91,7 @@ async def send_message(request: Request) -> HTTPResponse:
     except ServiceUnavailable as error:
         messages.count_outage(arrival, error)
         raise
-    sent = await messages.send(caller.user_id, read_body(request, MessageBody), arrival)
+    sent = await messages.send(caller.user_id, read_body(request, MessageBody), arrival, client_address(request))
     return answer(view_sent(sent))
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
 from chatserver import bounds
-from chatserver.errors import UsernameTaken, UserNotFound
+from chatserver.errors import FieldError, UsernameTaken, UserNotFound
 from chatserver.http.browser_sessions import signed_out
 from chatserver.http.call import Calls
-from chatserver.http.context import Request, authenticate, count_change
+from chatserver.http.context import Request, authenticate, client_address, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
 from chatserver.http.query import Query, TextParameter
-from chatserver.users import users
+from chatserver.users import bulk, users
 from chatserver.users.viewers import UserView, view_user
 from chatserver.visibility import SELF
 
@@ -32,6 +33,23 @@ class ProfileBody(Body, frozen=True):
     username: bounds.Username | msgspec.UnsetType = msgspec.UNSET
     profile_picture_url: bounds.Url | msgspec.UnsetType | None = msgspec.UNSET
     about: bounds.About | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class LookupBody(Body, frozen=True):
+    """``POST /api/users/lookup``."""
+
+    phone_numbers: bounds.LookedUpTexts = msgspec.field(default_factory=list)
+    usernames: bounds.LookedUpTexts = msgspec.field(default_factory=list)
+    user_ids: bounds.LookedUpIds = msgspec.field(default_factory=list)
+
+
+class LookupView(TypedDict):
+    """The users who were found, each once, and which of them has each number and each name that was sent, in order."""
+
+    users: list[UserView]
+    phone_numbers: list[bounds.GivenId | None]
+    usernames: list[bounds.GivenId | None]
+    errors: list[FieldError]
 
 
 @CALLS.add("GET /api/users/me", answer=UserView, errors=(UserNotFound,))
@@ -71,8 +89,37 @@ async def find_user(request: Request) -> HTTPResponse:
         caller.user_id,
         phone_number=query[_PHONE_NUMBER],
         username=query[_USERNAME],
+        admit=request.app.ctx.numbers.admitting(caller.user_id, client_address(request)),
     )
     return answer(view_user(*found))
+
+
+@CALLS.add("POST /api/users/lookup", body=LookupBody, answer=LookupView)
+async def look_up_users(request: Request) -> HTTPResponse:
+    """Return the profiles with these phone numbers, usernames and ids."""
+    caller = await authenticate(request)
+    body = read_body(request, LookupBody)
+    context = request.app.ctx
+    # As a call for each name, so that names cannot be tried faster this way.
+    if len(body.usernames) > 1:
+        context.limits.check_request(caller.device_id, time.monotonic(), len(body.usernames) - 1)
+    found = await bulk.look_up(
+        context.database,
+        context.numbers,
+        caller.user_id,
+        client_address(request),
+        phone_numbers=body.phone_numbers,
+        usernames=body.usernames,
+        user_ids=body.user_ids,
+    )
+    return answer(
+        LookupView(
+            users=[view_user(*user) for user in found.users],
+            phone_numbers=list(found.by_number),
+            usernames=list(found.by_name),
+            errors=list(found.errors),
+        )
+    )
 
 
 @CALLS.add("GET /api/users/{user_id}", answer=UserView, errors=(UserNotFound,))

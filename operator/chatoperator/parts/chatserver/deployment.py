@@ -264,6 +264,8 @@ def _sign_in_environment(auth: Auth) -> dict[str, object]:
         "CHAT_STORED_BYTES_PER_USER_PER_HOUR": limits.stored_bytes_per_user_per_hour,
         "CHAT_REQUESTS_PER_DEVICE_PER_MINUTE": limits.requests_per_device_per_minute,
         "CHAT_REQUESTS_PER_ADDRESS_PER_MINUTE": limits.requests_per_address_per_minute,
+        "CHAT_NUMBERS_PER_USER_PER_DAY": limits.numbers_per_user_per_day,
+        "CHAT_NUMBERS_PER_ADDRESS_PER_DAY": limits.numbers_per_address_per_day,
     }
     if auth.calling_codes:
         values["CHAT_CALLING_CODES"] = ",".join(auth.calling_codes)
