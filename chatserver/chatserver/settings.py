@@ -69,7 +69,7 @@ class Settings:
         session_days: days for which the token of a device is valid.
         audit_days: days for which events of the audit log are kept.
         max_connections: highest number of WebSockets on this server.
-        allowed_origins: origins of browsers that may open WebSockets, besides one that equals the Host header.
+        allowed_origins: origins whose pages may use API and WebSocket, besides one that equals the Host header.
         trusted_proxy_hops: number of proxies in front; so many last entries of X-Forwarded-For are trusted.
         web_root: folder with the ``index.html`` that is served at ``/``; None: no page.
         bus: how servers send each other hints.

@@ -28,6 +28,7 @@ from chatserver.errors import (
     Unauthenticated,
     UpgradeRequired,
 )
+from chatserver.http import cors
 from chatserver.http.browser_sessions import clear_cookie
 from chatserver.http.context import client_address, request_id, started_at
 from chatserver.http.sanic_server import ApiResponse, close_after, connection_of, is_head, is_unread
@@ -170,13 +171,15 @@ class ProblemHandler(ErrorHandler):
         """Log nothing: ``default`` does where it is needed."""
 
 
-def _begin(request: Request) -> None:
+def _begin(request: Request) -> HTTPResponse | None:
     request.ctx.started = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id(request))
     # Not the probes, nor the page's files: a client over its limit should not look like a dead server.
-    if request.path.startswith("/api/"):
-        _check_address(request)
+    if not request.path.startswith("/api/"):
+        return None
+    _check_address(request)
+    return cors.answer_preflight(request)
 
 
 def _check_address(request: Request) -> None:
@@ -219,6 +222,7 @@ def _finish(request: Request, response: HTTPResponse) -> None:
     response.headers["X-Chat-Server"] = context.settings.server_name
     for name, value in _SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
+    cors.allow_reading(request, response)
     if context.health.draining:
         # A proxy that keeps this connection would send its next request to a server that is gone.
         close_after(request)
