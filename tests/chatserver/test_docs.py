@@ -15,6 +15,7 @@ import pytest
 from chatserver.apidocs.asyncapi import make_asyncapi
 from chatserver.apidocs.openapi import catalogue, make_openapi
 from chatserver.apidocs.page import HEADERS, make_docs
+from chatserver.apidocs.schemas import UNION
 from chatserver.routes import CALLS
 
 OPENAPI, ASYNCAPI = make_openapi(CALLS), make_asyncapi()
@@ -77,8 +78,11 @@ def test_every_call_frame_error_and_schema_has_a_place_of_its_own(page: Reader) 
 
 def test_schemas_that_both_documents_have_are_the_same() -> None:
     ours, theirs = OPENAPI["components"]["schemas"], ASYNCAPI["components"]["schemas"]
+    # AsyncAPI has no mapping from the values of a discriminator to schemas.
+    only_openapi = {UNION: {"discriminator"}}
     for name in ours.keys() & theirs.keys():
-        assert ours[name] == theirs[name], name
+        shared = {key: value for key, value in ours[name].items() if key not in only_openapi.get(name, ())}
+        assert shared == theirs[name], name
 
 
 def test_every_link_leads_somewhere(page: Reader) -> None:

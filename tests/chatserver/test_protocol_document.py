@@ -13,6 +13,7 @@ from sanic import Sanic
 from chatserver import bounds, emojis, errors, model, protocol
 from chatserver.accounts import code_limits
 from chatserver.accounts.device_limit import DEVICES_OF_A_USER
+from chatserver.events import EVENTS
 from chatserver.fanout.polling import POLLS_OF_A_USER
 from chatserver.http.context import App
 from chatserver.http.parsing import Body
@@ -31,7 +32,7 @@ from chatserver.http.routes import (
 from chatserver.limits import rates
 from chatserver.messaging import changes as change_services
 from chatserver.messaging import chats as chat_services
-from chatserver.messaging import feed, rendering, sync
+from chatserver.messaging import feed, rendering, row_views, sync
 from chatserver.metrics import Metrics
 from chatserver.routes import MAX_BODY_BYTES, make_app
 from chatserver.settings import read_settings
@@ -187,9 +188,9 @@ def test_the_servers_example_frames_are_what_the_server_encodes() -> None:
     examples = frames("server-frames")
     for example in examples:
         if example["type"] == "event":
-            assert example == json.loads(rendering.frame_of_row(member_event()))
+            assert example == json.loads(row_views.frame_of_row(member_event()))
         elif example["type"] == "message":
-            assert_same_shape(example["message"], row_view(), rendering.RowView)
+            assert_same_shape(example["message"], row_view(), row_views.RowView)
             assert set(example) == {"type", "message"}
         else:
             kind = SERVER_FRAMES[example["type"]]
@@ -222,7 +223,7 @@ def message_row(
 
 def row_view() -> dict[str, Any]:
     row = message_row(chat_id=1, seq=1, kind="message", text="x", detail=None, at_us=0)
-    view: dict[str, Any] = json.loads(msgspec.json.encode(rendering.view_row(row)))
+    view: dict[str, Any] = json.loads(msgspec.json.encode(row_views.view_row(row)))
     return view
 
 
@@ -234,6 +235,12 @@ def assert_same_shape(example: dict[str, Any], real: dict[str, Any], kind: Any =
         assert {key: type(value) for key, value in example.items() if real[key] is not None and value is not None} == {
             key: type(value) for key, value in real.items() if value is not None and example[key] is not None
         }
+
+
+def test_the_table_of_details_is_the_table_of_events() -> None:
+    table = rows(section("Details of events"), "| `detail.event` | members beside `event` |")
+    listed = [(event, names(members)) for events, members in table for event in re.findall(r"`([a-z_.]+)`", events)]
+    assert listed == [(event, set(kind.__struct_fields__)) for event, kind in EVENTS.items()]
 
 
 def test_every_block_of_json_is_compared_with_the_code() -> None:
@@ -297,7 +304,7 @@ def test_the_example_of_a_look_up_answers_its_request() -> None:
 
 def test_the_example_of_a_poll_has_the_shape_of_a_row() -> None:
     (row,) = json.loads(fence("answer GET /api/messages"))
-    assert_same_shape(row, row_view(), rendering.RowView)
+    assert_same_shape(row, row_view(), row_views.RowView)
 
 
 @pytest.fixture(scope="module")

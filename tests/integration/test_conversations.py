@@ -20,7 +20,7 @@ from chatserver.errors import (
 from chatserver.messaging import changes, chats, feed, groups, sync
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.receipts import Receipts
-from chatserver.messaging.rendering import frame_of_row
+from chatserver.messaging.row_views import frame_of_row
 from chatserver.model import Change, Reaction, ReceiptMark, SendMessage, SeqRange
 from tests.support.people import Server, sign_in
 

@@ -16,7 +16,7 @@ from chatserver.fanout.hub import Hub
 from chatserver.hints import Hint, MembershipChange
 from chatserver.messaging import groups, sync
 from chatserver.messaging.messages import send_message
-from chatserver.messaging.rendering import frame_of_row
+from chatserver.messaging.row_views import frame_of_row
 from chatserver.messaging.writer import MessageWriter
 from chatserver.metrics import Metrics
 from chatserver.model import ReceiptMark, SendMessage, SeqRange

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from chatserver.events import EVENTS
 from chatserver.routes import CALLS
 from tests.support.cookies import Cookie, sign_in_with_cookie
 from tests.support.devices import sign_in
@@ -63,6 +64,7 @@ class Walk:
 
     Attributes:
         seen: (method, path of the document, status) of every answer.
+        events: `event` of the details of all rows in answers.
     """
 
     def __init__(self, openapi: dict[str, Any], http: httpx.AsyncClient) -> None:
@@ -70,6 +72,7 @@ class Walk:
         self._http = http
         self._components = {**openapi["components"], "schemas": closed(openapi["components"]["schemas"])}
         self.seen: set[tuple[str, str, int]] = set()
+        self.events: set[str] = set()
 
     def operation(self, method: str, path: str) -> tuple[str, dict[str, Any]]:
         """Return the template and the operation that a request is for; an exact path goes first."""
@@ -105,6 +108,8 @@ class Walk:
         for header in headers:
             assert answer.headers.get(header), f"{method} {path}: no {header}"
         body = answer.json() if media.endswith("json") else answer.text
+        if isinstance(body, list):
+            self.events |= {row["detail"]["event"] for row in body if row.get("detail")}
         Draft202012Validator({**schema, "components": self._components}).validate(body)
         assert code is None or answer.json()["code"] == code
         return answer
@@ -165,17 +170,18 @@ async def test_every_answer_is_as_documented(process: ServerProcess, openapi: di
         await others.ask("GET", "/nowhere", 404, "not_found")
         await walk.ask("PUT", "/api/messages", 405, "method_not_allowed")
 
+        assert await walk_events(walk, benny, others, ben.phone_number) == set(EVENTS)
         await walk.ask("DELETE", "/api/devices/999999", 404, "device_not_found")
         await logged_out.ask("DELETE", "/api/auth/session", 204)
-        tablet = await sign_in(process, phone_number=ana.phone_number)
-        await walk.ask("DELETE", f"/api/devices/{tablet.device_id}", 204)
+        await walk.ask(
+            "DELETE", f"/api/devices/{(await sign_in(process, phone_number=ana.phone_number)).device_id}", 204
+        )
         await evey.ask("DELETE", "/api/users/me", 204)
         await evey.ask("GET", "/api/users/me", 401, "unauthenticated")
 
     seen = set().union(*(one.seen for one in (walk, others, benny, evey, logged_out)))
     walked = {(method, path) for method, path, status in seen if status < 400}
-    upgrade = {("GET", "/api/ws")}
-    assert walked == {(call.method, call.path) for call in CALLS} - upgrade
+    assert walked == {(call.method, call.path) for call in CALLS} - {("GET", "/api/ws")}
 
 
 async def walk_unauthenticated(walk: Walk, page: Cookie) -> None:
@@ -291,8 +297,19 @@ async def walk_groups(walk: Walk, benny: Walk, evey: Walk, ben_id: int, eve_id: 
     await walk.ask("DELETE", f"{group}/members/{eve_id}", 200)
     await walk.ask("DELETE", f"{group}/members/999999", 404, "user_not_found")
     await evey.ask("POST", "/api/messages", 403, "not_a_member", json={"chat_id": made["chat_id"], "text": "x"})
+    await benny.ask("DELETE", f"{group}/members/{ben_id}", 200)
     await walk.ask("GET", f"/api/chats/{made['chat_id']}", 200)
     await evey.ask("GET", f"/api/chats/{made['chat_id']}", 200)
+
+
+async def walk_events(walk: Walk, benny: Walk, others: Walk, number: str) -> set[str]:
+    """Fetch all rows, and return which events they record."""
+    code = (await others.ask("POST", "/api/auth/code", 202, json={"phone_number": number})).json()["dev_code"]
+    wrong = {"phone_number": number, "code": "000000" if code != "000000" else "000001"}
+    await others.ask("POST", "/api/auth/session", 401, "invalid_code", json=wrong)
+    for reader in (walk, benny):
+        await reader.ask("GET", "/api/messages?events=true&limit=1000", 200)
+    return walk.events | benny.events
 
 
 async def test_each_call_documents_the_parameters_that_it_knows(
@@ -364,6 +381,16 @@ async def test_every_frame_is_as_documented(process: ServerProcess, asyncapi: di
         await two.until(lambda frame: frame.get("kind") == "edit")
         await two.until(lambda frame: frame.get("kind") == "group")
         frames = one.frames + two.frames
+        fetched: dict[tuple[int, int], Any] = {}
+        async with gus.http(process) as http:
+            for row in (await http.get("/api/messages", params={"events": "true"})).json():
+                fetched[row["chat_id"], row["seq"]] = row["detail"]
+    events = [frame for frame in frames if frame["type"] == "event"]
+    for event in events:
+        assert event["detail"] == fetched[event["chat_id"], event["seq"]]
+        # As clients of earlier versions read it.
+        assert event.items() >= {name: said for name, said in event["detail"].items() if name != "event"}.items()
+    assert {event["detail"]["event"] for event in events} >= {"edit", "group.created"}
     for frame in frames:
         Draft202012Validator({**payloads[frame["type"]], "components": {"schemas": schemas}}).validate(frame)
     assert {frame["type"] for frame in frames} == set(payloads) - {"reconnect"}

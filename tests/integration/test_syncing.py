@@ -12,7 +12,8 @@ from chatserver.fanout.hub import Hub
 from chatserver.fanout.syncing import BATCH_ROWS, FEW_CHATS, FEW_ROWS, SyncRequest, Syncs
 from chatserver.messaging import changes, groups, sync
 from chatserver.messaging.receipts import Receipts
-from chatserver.messaging.rendering import frame_of_row, view_synced
+from chatserver.messaging.rendering import view_synced
+from chatserver.messaging.row_views import frame_of_row
 from chatserver.model import ReceiptMark
 from chatserver.users import blocks
 from tests.support.filling import fill_chats, fill_groups

@@ -12,6 +12,7 @@ import pytest
 
 from chatserver.apidocs.asyncapi import SERVER_FRAMES, make_asyncapi, tag_of
 from chatserver.apidocs.openapi import make_openapi
+from chatserver.apidocs.schemas import UNION
 from chatserver.routes import CALLS
 from tests.support.devices import Device, Socket, sign_in
 from tests.support.plainhttp import NO_TLS
@@ -367,14 +368,18 @@ async def test_frames_show_what_the_table_says(cast: Cast, two: tuple[ServerProc
 
 
 def properties(document: Mapping[str, Any], schema: Any) -> set[str]:
-    """Return the names of all members of an answer, however deep."""
+    """Return the names of all members of an answer, however deep, but in details of events.
+
+    Who sees a row sees its details; what concerns one user alone is in the user's own chat.
+    """
     names: set[str] = set()
     if isinstance(schema, list):
         return names.union(*(properties(document, part) for part in schema))
     if not isinstance(schema, dict):
         return names
     if "$ref" in schema:
-        return properties(document, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+        name = schema["$ref"].rpartition("/")[2]
+        return names if name == UNION else properties(document, document["components"]["schemas"][name])
     for name, part in schema.get("properties", {}).items():
         names |= {name} | properties(document, part)
     parts = [schema.get(key) for key in ("items", "anyOf", "oneOf", "allOf", "prefixItems")]

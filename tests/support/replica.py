@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chatserver.messaging.rendering import view_row
+from chatserver.messaging.row_views import view_row
 
 if TYPE_CHECKING:
     from chatserver.model import MessageRow
@@ -83,12 +83,11 @@ def as_client_sees(row: MessageRow) -> Row:
 
 
 def row_of_event(frame: Row) -> Row:
-    """Return an `event` frame, which has the members of `detail` beside its own, as the row it tells of."""
+    """Return an `event` frame as the row it records."""
     return {
         "target_seq": None,
         "text": None,
         **frame,
         "from_id": frame["by"],
         "created_at": frame["at"],
-        "detail": frame,
     }

@@ -11,6 +11,7 @@ from chatserver.storage.blocks import lock_self_chat
 from chatserver.storage.messages import append_event
 
 if TYPE_CHECKING:
+    from chatserver.events import EventDetail
     from chatserver.storage.announcing import Announcement
     from chatserver.storage.database import Connection
 
@@ -28,13 +29,6 @@ async def lock(connection: Connection, announcement: Announcement, phone_number:
     return None if user_id is None else OwnChat(user_id, await lock_self_chat(connection, announcement, user_id))
 
 
-async def add(connection: Connection, announcement: Announcement, chat: OwnChat, action: str, **detail: object) -> None:
-    """Add the row ``sign_in``: `action` is ``signed_in`` (with device_id) or ``code_refused``."""
-    await append_event(
-        connection,
-        announcement,
-        chat_id=chat.chat_id,
-        sender_id=chat.user_id,
-        kind="sign_in",
-        detail={"action": action, **detail},
-    )
+async def add(connection: Connection, announcement: Announcement, chat: OwnChat, detail: EventDetail) -> None:
+    """Add a row that records an event of the user's account."""
+    await append_event(connection, announcement, chat_id=chat.chat_id, sender_id=chat.user_id, detail=detail)

@@ -26,6 +26,7 @@ from chatserver.accounts.code_senders import CodeMessage, LogSender
 from chatserver.accounts.device_limit import end_surplus_devices
 from chatserver.audit import audited, mask_phone_number
 from chatserver.errors import InvalidCode, RateLimited
+from chatserver.events import SignInCodeRefusedDetail, SignInSignedInDetail
 from chatserver.limits.addresses import address_subject
 from chatserver.model import CodeRequest, SignIn
 from chatserver.storage import accounts, codes
@@ -227,7 +228,9 @@ class Accounts:
                 await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
                 await end_surplus_devices(connection, trail, user.user_id)
                 if own_chat is not None and own_chat.user_id == user.user_id:
-                    await notices.add(connection, trail.announcement, own_chat, "signed_in", device_id=device_id)
+                    await notices.add(
+                        connection, trail.announcement, own_chat, SignInSignedInDetail(device_id=device_id)
+                    )
         except StatementFailed as error:
             raise accounts.username_taken(error) from error
         return SignIn(token, device_id, user)
@@ -268,7 +271,7 @@ class Accounts:
         async with announced(self._database, repeatable=False) as (connection, announcement):
             own_chat = await notices.lock(connection, announcement, number)
             if own_chat is not None:
-                await notices.add(connection, announcement, own_chat, "code_refused")
+                await notices.add(connection, announcement, own_chat, SignInCodeRefusedDetail())
 
     def _refused(self, kind: str, detail: str, wait_seconds: float) -> RateLimited:
         self._on_refused(kind)

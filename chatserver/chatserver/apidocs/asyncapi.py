@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any, get_args
 
-import msgspec
-
 from chatserver import protocol
-from chatserver.apidocs.openapi import API_VERSION, COOKIE, COOKIE_DESCRIPTION, DESCRIPTION, SCHEMAS
-from chatserver.messaging.rendering import EventFrame, RowView, SyncedChatView
+from chatserver.apidocs.openapi import API_VERSION, COOKIE, COOKIE_DESCRIPTION, DESCRIPTION
+from chatserver.apidocs.schemas import UNION, schema_components
+from chatserver.messaging.rendering import SyncedChatView
+from chatserver.messaging.row_views import EventFrame, RowView
 
 PATH = "/api/ws"
 CHANNEL = "websocket"
@@ -30,11 +30,14 @@ INNER: dict[tuple[type[Any], str], Any] = {
 def make_asyncapi() -> dict[str, Any]:
     """Return the document, from the server's side: it receives what clients send."""
     frames = (*CLIENT_FRAMES, *SERVER_FRAMES)
-    refs, schemas = msgspec.json.schema_components([*frames, *INNER.values()], ref_template=SCHEMAS)
-    for (kind, field), inner in zip(INNER, refs[len(frames) :], strict=True):
+    received, sent, schemas = schema_components(CLIENT_FRAMES, [*SERVER_FRAMES, *INNER.values()])
+    refs = [*received, *sent[: len(SERVER_FRAMES)]]
+    for (kind, field), inner in zip(INNER, sent[len(SERVER_FRAMES) :], strict=True):
         schemas[kind.__name__]["properties"][field] = inner
     # The shape of the untyped member above.
     del schemas["Struct"]
+    # OpenAPI's has a form that AsyncAPI does not have; the values of `event` distinguish the types as well.
+    del schemas[UNION]["discriminator"]
     operations: dict[str, Any] = {
         f"receive{kind.__name__}": {
             "action": "receive",
@@ -89,7 +92,7 @@ def make_asyncapi() -> dict[str, Any]:
         "components": {
             "messages": {
                 kind.__name__: {"name": tag_of(kind), "summary": _summary(kind), "payload": ref}
-                for kind, ref in zip(frames, refs, strict=False)
+                for kind, ref in zip(frames, refs, strict=True)
             },
             "schemas": schemas,
             "securitySchemes": {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chatserver.http.call import Call, Schema
     from chatserver.http.context import Request
 
-_JSON: Schema = {"type": "object"}
+_JSON: Schema = {"type": "object", "additionalProperties": True}
 _HTML: Schema = {"type": "string"}
 _ETAG = (("ETag", "Send it as If-None-Match to get 304 while the document is unchanged."),)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chatserver import bounds, errors
+from chatserver.apidocs.schemas import SCHEMAS, schema_components
 from chatserver.errors import (
     BadRequest,
     ChatError,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from chatserver.http.call import Call, Schema
 
 API_VERSION = "1"
-SCHEMAS = "#/components/schemas/{name}"
 DESCRIPTION = (
     "Ids and seq are whole numbers up to 2^53-1; a greater one in a request, up to 2^63-1, is answered as an id that "
     "does not exist. Times are RFC 3339 in UTC, or Unix seconds. Later versions may add fields, kinds and "
@@ -62,9 +62,10 @@ _PROBLEM_HEADERS: dict[type[ChatError], tuple[str, str]] = {
 def make_openapi(calls: Iterable[Call]) -> dict[str, Any]:
     """Return the document."""
     calls = tuple(calls)
-    types = {id(kind): kind for call in calls for kind in (call.body, call.answer) if is_type(kind)}
-    shapes, schemas = msgspec.json.schema_components([Problem, *types.values()], ref_template=SCHEMAS)
-    refs = dict(zip(types, shapes[1:], strict=True))
+    bodies = {id(call.body): call.body for call in calls if call.body is not None}
+    answers = {id(call.answer): call.answer for call in calls if is_type(call.answer)}
+    received, sent, schemas = schema_components([*bodies.values()], [Problem, *answers.values()])
+    refs = {**dict(zip(bodies, received, strict=True)), **dict(zip(answers, sent[1:], strict=True))}
     for call in calls:
         if call.body is not None:
             schemas[call.body.__name__] |= call.body.rules
@@ -172,7 +173,10 @@ def _by_status(kinds: Iterable[type[ChatError]]) -> dict[int, list[type[ChatErro
 def _problem(status: int, kinds: list[type[ChatError]]) -> Schema:
     schema = {
         "$ref": SCHEMAS.format(name="Problem"),
-        "properties": {"status": {"const": status}, "code": {"enum": [kind.code for kind in kinds]}},
+        "properties": {
+            "status": {"const": status},
+            "code": {"type": "string", "enum": [kind.code for kind in kinds]},
+        },
     }
     return {
         "description": "\n".join(_describe(kind) for kind in kinds),

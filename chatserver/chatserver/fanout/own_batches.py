@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from chatserver.fanout import batch_rows
 from chatserver.hints import ChatRows, HintRow
-from chatserver.messaging.rendering import frame_of_stored
+from chatserver.messaging.row_views import frame_of_stored
 from chatserver.model import SeqRange
 from chatserver.supervision import caught
 

@@ -133,7 +133,7 @@ class ChoiceParameter(Parameter[str | None]):
     @property
     def schema(self) -> Schema:
         """The values, with the default."""
-        schema: Schema = {"enum": list(self.values)}
+        schema: Schema = {"type": "string", "enum": list(self.values)}
         return schema if self.default is None else {**schema, "default": self.default}
 
     def read(self, raw: str | None) -> str | None:

@@ -15,6 +15,7 @@ from chatserver.errors import (
     NotAMember,
     ValidationFailed,
 )
+from chatserver.events import DeleteDetail, EditDetail, HideDetail, ReactionAddedDetail, ReactionRemovedDetail
 from chatserver.model import Change
 from chatserver.storage import changes
 from chatserver.storage.announcing import announced
@@ -99,7 +100,7 @@ async def edit_message(database: Database, user_id: int, chat_id: int, seq: int,
         if checked is None and target.type == "text":
             raise ValidationFailed.of("text", "must not be empty")
         event_seq = await append_event(
-            connection, announcement, chat_id=chat_id, sender_id=user_id, kind="edit", target_seq=seq
+            connection, announcement, chat_id=chat_id, sender_id=user_id, detail=EditDetail(), target_seq=seq
         )
         await changes.keep_version(connection, chat_id, seq, event_seq)
         await changes.set_text(connection, chat_id, seq, checked, event_seq)
@@ -117,7 +118,7 @@ async def delete_message(database: Database, user_id: int, chat_id: int, seq: in
         if target.deleted_at_us is not None:
             return Change(chat_id, None)
         event_seq = await append_event(
-            connection, announcement, chat_id=chat_id, sender_id=user_id, kind="delete", target_seq=seq
+            connection, announcement, chat_id=chat_id, sender_id=user_id, detail=DeleteDetail(), target_seq=seq
         )
         await changes.clear(connection, chat_id, seq, event_seq)
         return Change(chat_id, event_seq)
@@ -151,9 +152,8 @@ async def hide_message(database: Database, user_id: int, chat_id: int, seq: int)
             announcement,
             chat_id=self_id,
             sender_id=user_id,
-            kind="hide",
             target_seq=seq,
-            detail={"target_chat_id": chat_id},
+            detail=HideDetail(target_chat_id=chat_id),
         )
         return Change(self_id, event_seq)
 
@@ -174,7 +174,7 @@ async def put_reaction(database: Database, user_id: int, chat_id: int, seq: int,
             return Change(chat_id, None)
         if place.blocked:
             raise Blocked
-        return await _react(connection, announcement, user_id, chat_id, seq, emoji, "added")
+        return await _react(connection, announcement, user_id, chat_id, seq, ReactionAddedDetail(emoji=emoji))
 
 
 async def remove_reaction(database: Database, user_id: int, chat_id: int, seq: int, emoji: str) -> Change:
@@ -189,22 +189,22 @@ async def remove_reaction(database: Database, user_id: int, chat_id: int, seq: i
             # Only now: what was taken as an emoji once, and is none, can still be removed.
             checks.check_emoji(emoji, "emoji")
             return Change(chat_id, None)
-        emoji = emojis.spelled(own)
-        return await _react(connection, announcement, user_id, chat_id, seq, emoji, "removed")
+        detail = ReactionRemovedDetail(emoji=emojis.spelled(own))
+        return await _react(connection, announcement, user_id, chat_id, seq, detail)
 
 
 async def _react(
-    connection: Connection, announcement: Announcement, user_id: int, chat_id: int, seq: int, emoji: str, action: str
+    connection: Connection,
+    announcement: Announcement,
+    user_id: int,
+    chat_id: int,
+    seq: int,
+    detail: ReactionAddedDetail | ReactionRemovedDetail,
 ) -> Change:
     event_seq = await append_event(
-        connection,
-        announcement,
-        chat_id=chat_id,
-        sender_id=user_id,
-        kind="reaction",
-        target_seq=seq,
-        detail={"action": action, "emoji": emoji},
+        connection, announcement, chat_id=chat_id, sender_id=user_id, target_seq=seq, detail=detail
     )
     await changes.keep_version(connection, chat_id, seq, event_seq)
-    await changes.set_reaction(connection, chat_id, seq, user_id, emoji if action == "added" else None)
+    emoji = detail.emoji if isinstance(detail, ReactionAddedDetail) else None
+    await changes.set_reaction(connection, chat_id, seq, user_id, emoji)
     return Change(chat_id, event_seq)

@@ -22,6 +22,14 @@ from chatserver.errors import (
     UserNotFound,
     ValidationFailed,
 )
+from chatserver.events import (
+    GroupCreatedDetail,
+    GroupRenamedDetail,
+    MemberAddedDetail,
+    MemberLeftDetail,
+    MemberRemovedDetail,
+    MemberRoleDetail,
+)
 from chatserver.model import GroupInfo, Role
 from chatserver.storage import accounts, chats, groups
 from chatserver.storage.audit import AuditEvent
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from chatserver.audit import Trail
+    from chatserver.events import EventDetail
     from chatserver.storage.database import Connection, Database
     from chatserver.storage.groups import LockedGroup
     from chatserver.users.number_lookups import Admit
@@ -129,8 +138,7 @@ async def create_group(
             trail.announcement,
             chat_id=group_id,
             sender_id=user_id,
-            kind="group",
-            detail={"action": "created", "group_name": name, "user_ids": others},
+            detail=GroupCreatedDetail(group_name=name, user_ids=others),
         )
         trail.announcement.members(group_id, [user_id, *others])
         await trail.add(_act("group_created", user_id, group_id, members=len(others) + 1))
@@ -200,12 +208,8 @@ async def _change(
         yield connection, group, trail
 
 
-async def _append(
-    connection: Connection, trail: Trail, group_id: int, user_id: int, kind: str, detail: dict[str, object]
-) -> int:
-    return await append_event(
-        connection, trail.announcement, chat_id=group_id, sender_id=user_id, kind=kind, detail=detail
-    )
+async def _append(connection: Connection, trail: Trail, group_id: int, user_id: int, detail: EventDetail) -> int:
+    return await append_event(connection, trail.announcement, chat_id=group_id, sender_id=user_id, detail=detail)
 
 
 async def get_group(database: Database, user_id: int, group_id: int) -> GroupInfo:
@@ -229,8 +233,7 @@ async def rename_group(database: Database, user_id: int, group_id: int, group_na
         seq = None
         if name != group.group_name:
             await groups.rename(connection, group_id, name)
-            detail: dict[str, object] = {"action": "renamed", "group_name": name}
-            seq = await _append(connection, trail, group_id, user_id, "group", detail)
+            seq = await _append(connection, trail, group_id, user_id, GroupRenamedDetail(group_name=name))
             await trail.add(_act("group_renamed", user_id, group_id))
         return await _describe(connection, group_id, seq)
 
@@ -258,8 +261,7 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
             raise CannotBeAdded
         # The event of this change is the first row that the new member reads.
         await groups.add_member(connection, group_id, member_id, group.last_seq)
-        detail: dict[str, object] = {"action": "added", "user_ids": [member_id]}
-        seq = await _append(connection, trail, group_id, user_id, "member", detail)
+        seq = await _append(connection, trail, group_id, user_id, MemberAddedDetail(user_ids=[member_id]))
         trail.announcement.members(group_id, [member_id])
         await trail.add(_act("group_member_added", user_id, group_id, member_id=member_id))
         return await _describe(connection, group_id, seq)
@@ -285,11 +287,10 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
             heir = await groups.longest_standing(connection, group_id, member_id)
         if heir is not None:
             await groups.set_role(connection, group_id, heir, "admin")
-            promoted: dict[str, object] = {"action": "role", "user_ids": [heir], "role": "admin"}
-            await _append(connection, trail, group_id, user_id, "member", promoted)
+            await _append(connection, trail, group_id, user_id, MemberRoleDetail(user_ids=[heir], role="admin"))
             await trail.add(_act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
-        detail: dict[str, object] = {"action": "left" if leaves else "removed", "user_ids": [member_id]}
-        seq = await _append(connection, trail, group_id, user_id, "member", detail)
+        event = MemberLeftDetail if leaves else MemberRemovedDetail
+        seq = await _append(connection, trail, group_id, user_id, event(user_ids=[member_id]))
         # The event of this change is the last row that they read.
         await groups.end_membership(connection, group_id, member_id, seq)
         trail.announcement.members(group_id, [member_id])
@@ -320,7 +321,6 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
             if role == "admin" and await groups.blocked_with(connection, user_id, [member_id]):
                 raise Blocked(BLOCKED_ROLE)
             await groups.set_role(connection, group_id, member_id, role)
-            detail: dict[str, object] = {"action": "role", "user_ids": [member_id], "role": role}
-            seq = await _append(connection, trail, group_id, user_id, "member", detail)
+            seq = await _append(connection, trail, group_id, user_id, MemberRoleDetail(user_ids=[member_id], role=role))
             await trail.add(_act("group_role_set", user_id, group_id, member_id=member_id, role=role))
         return await _describe(connection, group_id, seq)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from chatserver import checks
 from chatserver.bounds import LAST_SECOND
 from chatserver.errors import ChatNotFound, ValidationFailed
+from chatserver.events import ClearDetail, SettingsDetail
 from chatserver.messaging.rendering import view_settings
 from chatserver.model import Change
 from chatserver.storage import own_chats
@@ -104,8 +105,7 @@ async def change_settings(database: Database, user_id: int, chat_id: int, change
             announcement,
             chat_id=self_id,
             sender_id=user_id,
-            kind="settings",
-            detail={"target_chat_id": chat_id, **view_settings(settings)},
+            detail=SettingsDetail(target_chat_id=chat_id, **view_settings(settings)),
         )
         return Change(self_id, event_seq)
 
@@ -129,8 +129,7 @@ async def clear_history(database: Database, user_id: int, chat_id: int, up_to_se
             announcement,
             chat_id=self_id,
             sender_id=user_id,
-            kind="clear",
             target_seq=last_seq,
-            detail={"target_chat_id": chat_id},
+            detail=ClearDetail(target_chat_id=chat_id),
         )
         return Change(self_id, event_seq)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from chatserver.messaging.rendering import frame_of_row, view_or_none
+from chatserver.messaging.row_views import frame_of_row, view_or_none
 from chatserver.supervision import caught
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from chatserver.messaging.rendering import RowView
+    from chatserver.messaging.row_views import RowView
     from chatserver.model import MessageRow
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from chatserver import checks
 from chatserver.errors import ChatNotFound, MessageNotFound
+from chatserver.events import StarAddedDetail, StarRemovedDetail
 from chatserver.messaging.cursor import decode_star_place, encode_star_place
 from chatserver.messaging.rows import fitting
 from chatserver.model import Change, SeqRange
@@ -71,9 +72,8 @@ async def set_star(database: Database, user_id: int, chat_id: int, seq: int, *, 
             announcement,
             chat_id=self_id,
             sender_id=user_id,
-            kind="star",
             target_seq=seq,
-            detail={"action": "added" if starred else "removed", "target_chat_id": chat_id},
+            detail=(StarAddedDetail if starred else StarRemovedDetail)(target_chat_id=chat_id),
         )
         return Change(self_id, event_seq)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, LiteralString, TypeVar
 
 import msgspec
 
+from chatserver.events import kind_of, stored_detail
 from chatserver.hints import Hint, MembershipChange
 from chatserver.model import Content, Delivery, MessageRow, SeqRange
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from chatserver.events import EventDetail
     from chatserver.storage.announcing import Announcement
     from chatserver.storage.calls import CallTimes
     from chatserver.storage.database import Connection, Database
@@ -119,18 +121,18 @@ async def append_event(
     *,
     chat_id: int,
     sender_id: int,
-    kind: str,
-    detail: dict[str, object] | None = None,
+    detail: EventDetail,
     target_seq: int | None = None,
 ) -> int:
     """Add an event to a chat that the transaction of `connection` has locked, and announce it; returns its seq."""
+    stored = stored_detail(detail)
     seq: int = await connection.fetchval(
         "SELECT append_event($1, $2, $3, $4, $5)",
         chat_id,
         sender_id,
-        kind,
+        kind_of(detail),
         target_seq,
-        None if detail is None else msgspec.json.encode(detail).decode(),
+        None if stored is None else msgspec.json.encode(stored).decode(),
     )
     announcement.row(chat_id, seq)
     return seq

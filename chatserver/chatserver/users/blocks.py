@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from chatserver import checks
 from chatserver.errors import UserNotFound, ValidationFailed
+from chatserver.events import BlockBlockedDetail, BlockUnblockedDetail
 from chatserver.model import Change
 from chatserver.storage import blocks, groups
 from chatserver.storage.announcing import announced
@@ -54,8 +55,7 @@ async def set_block(database: Database, user_id: int, other_id: int, *, blocked:
             announcement,
             chat_id=self_id,
             sender_id=user_id,
-            kind="block",
-            detail={"action": "blocked" if blocked else "unblocked", "user_ids": [other_id]},
+            detail=(BlockBlockedDetail if blocked else BlockUnblockedDetail)(user_ids=[other_id]),
         )
         announcement.relation(user_id, other_id)
         return Change(self_id, seq)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import asdict, replace
 
+from chatserver.events import PrivacyDetail
 from chatserver.storage import blocks, privacy
 from chatserver.storage.announcing import announced
 from chatserver.storage.messages import append_event
@@ -50,7 +51,11 @@ async def change_privacy(database: Database, user_id: int, change: PrivacyChange
             return before
         await privacy.store(connection, user_id, after)
         await append_event(
-            connection, announcement, chat_id=self_id, sender_id=user_id, kind="privacy", detail=asdict(after)
+            connection,
+            announcement,
+            chat_id=self_id,
+            sender_id=user_id,
+            detail=PrivacyDetail(**asdict(after)),
         )
         announcement.profile(user_id)
         return after

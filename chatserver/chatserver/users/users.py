@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from chatserver import checks
 from chatserver.bounds import ABOUT_MAX_CHARS
 from chatserver.errors import UserNotFound, ValidationFailed
+from chatserver.events import ProfileDetail
 from chatserver.storage import accounts, blocks, relations
 from chatserver.storage.announcing import announced
 from chatserver.storage.messages import append_event
@@ -164,8 +165,7 @@ async def update_profile(database: Database, user_id: int, change: ProfileChange
                 announcement,
                 chat_id=self_id,
                 sender_id=user_id,
-                kind="profile",
-                detail={"fields": changed},
+                detail=ProfileDetail(fields=changed),
             )
             announcement.profile(user_id)
             return user

@@ -11,7 +11,8 @@ from chatserver.http.context import Request, authenticate
 from chatserver.http.parsing import answer, path_id
 from chatserver.http.query import NumberParameter, OptionalNumberParameter, Query, TextParameter
 from chatserver.messaging import chats, message_info
-from chatserver.messaging.rendering import ChatView, MemberTimesView, RowView, view_chat, view_times
+from chatserver.messaging.rendering import ChatView, MemberTimesView, view_chat, view_times
+from chatserver.messaging.row_views import RowView
 from chatserver.messaging.rows import views_of
 
 if TYPE_CHECKING:

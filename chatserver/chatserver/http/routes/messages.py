@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import msgspec
 
@@ -22,7 +22,8 @@ from chatserver.http.parsing import Body, answer, read_body
 from chatserver.http.query import FlagParameter, NumberParameter, Query, TextParameter
 from chatserver.messaging import feed
 from chatserver.messaging.feed import FeedQuery
-from chatserver.messaging.rendering import RowView, SentView, view_sent
+from chatserver.messaging.rendering import SentView, view_sent
+from chatserver.messaging.row_views import RowView
 from chatserver.messaging.rows import views_of
 from chatserver.messaging.send_times import Arrival
 from chatserver.model import MessageType, SendMessage
@@ -52,8 +53,11 @@ _WAIT = NumberParameter(
 _EVENTS = FlagParameter("events", "Whether to return rows of other kinds than message as well.")
 
 
+MEDIA_TYPES = sorted(kind for kind in get_args(MessageType) if kind != "text")
+
+
 class MessageBody(Body, SendMessage, frozen=True):
-    """``POST /api/messages``: to one of `to` and `chat_id`; the `type` text needs a `text`, others a `media_url`."""
+    """``POST /api/messages``: to `to` or `chat_id`; without `type`, or if it is text, with `text`, else `media_url`."""
 
     message_type: MessageType = msgspec.field(default="text", name="type")
 
@@ -69,7 +73,7 @@ class MessageBody(Body, SendMessage, frozen=True):
                 "required": ["text"],
             },
             {
-                "properties": {"type": {"not": {"const": "text"}}, "media_url": {"type": "string"}},
+                "properties": {"type": {"type": "string", "enum": MEDIA_TYPES}, "media_url": {"type": "string"}},
                 "required": ["type", "media_url"],
             },
         ],
