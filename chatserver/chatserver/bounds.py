@@ -46,6 +46,9 @@ NAME_MAX_CHARS: Final = 100
 ABOUT_MAX_CHARS: Final = 200
 """Characters of what users say about themselves."""
 
+DESCRIPTION_MAX_CHARS: Final = 2000
+"""Characters of a group's description; WhatsApp takes 2,048."""
+
 CURSOR_MAX_CHARS: Final = 6144
 """Characters of a cursor: a snapshot with 1,000 open transactions stays below; a request's headers have 8 KiB."""
 
@@ -128,6 +131,7 @@ SignInCode = Annotated[str, text(6, 6, CODE.pattern)]
 Name = Annotated[str, text(1, NAME_MAX_CHARS, r"^[^\x00]*[^\s\x00][^\x00]*$", description="Trimmed.")]
 Text = Annotated[str, text(0, TEXT_MAX_CHARS, _NO_NUL)]
 About = Annotated[str, text(0, ABOUT_MAX_CHARS, _NO_NUL)]
+Description = Annotated[str, text(0, DESCRIPTION_MAX_CHARS, _NO_NUL)]
 Url = Annotated[
     str,
     text(

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from chatserver.bounds import GivenId  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver.group_fields import Who  # noqa: TC001 - msgspec reads the annotations at run time
 from chatserver.model import Role  # noqa: TC001 - msgspec reads the annotations at run time
 from chatserver.visibility import Audience  # noqa: TC001 - msgspec reads the annotations at run time
 
@@ -55,6 +56,17 @@ class GroupRenamedDetail(EventDetail, frozen=True, kw_only=True, tag="group.rena
 
     action: Literal["renamed"] = "renamed"
     group_name: str
+
+
+class GroupChangedDetail(EventDetail, frozen=True, kw_only=True, tag="group.changed"):
+    """All fields of a group but its name, as they are from here on."""
+
+    action: Literal["changed"] = "changed"
+    picture_url: str | None
+    description: str | None
+    who_may_send: Who
+    who_may_edit: Who
+    who_may_add: Who
 
 
 class MemberAddedDetail(EventDetail, frozen=True, kw_only=True, tag="member.added"):
@@ -172,6 +184,7 @@ AnyDetail = (
     | ReactionRemovedDetail
     | GroupCreatedDetail
     | GroupRenamedDetail
+    | GroupChangedDetail
     | MemberAddedDetail
     | MemberRemovedDetail
     | MemberLeftDetail

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, LiteralString
 import msgspec
 
 from chatserver import bounds  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver.group_fields import GroupFields  # noqa: TC001 - msgspec reads the annotations at run time
 
 DELETED_NAME: Final[LiteralString] = "deleted user"
 """What rows of a deleted account have for a name; no username has a space in it."""
@@ -231,7 +232,7 @@ class Chat(msgspec.Struct, frozen=True):
     """A chat as one of its members sees it.
 
     Attributes:
-        group_name: None unless a group; of a former member's, the name of when they left.
+        group: None unless a group; of a former member's, as it was when they left.
         last_seq: the newest row this user may see (a former member: the row of their leaving).
         last_at_us: when that chat last changed; the order of the list.
         unread: messages (not events) of others after this user's read_seq.
@@ -242,7 +243,7 @@ class Chat(msgspec.Struct, frozen=True):
 
     chat_id: int
     kind: ChatKind
-    group_name: str | None
+    group: GroupFields | None
     last_seq: int
     last_at_us: int
     last_message: MessageRow | None
@@ -285,7 +286,7 @@ class GroupInfo(msgspec.Struct, frozen=True):
 
     group_id: int
     chat_id: int
-    group_name: str
+    fields: GroupFields
     created_by: int
     created_at_us: int
     members: tuple[Member, ...]

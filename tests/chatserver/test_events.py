@@ -20,6 +20,7 @@ from chatserver.routes import CALLS
 MEMBERS: dict[str, Any] = {
     "about": "nobody",
     "archived": True,
+    "description": "Ours",
     "device_id": 3,
     "emoji": "👍",
     "fields": ["username"],
@@ -29,11 +30,15 @@ MEMBERS: dict[str, Any] = {
     "marked_unread": False,
     "muted_until": None,
     "picture": "everyone",
+    "picture_url": None,
     "pinned_at": "2026-11-22T19:59:38.051402Z",
     "read_receipts": True,
     "role": "admin",
     "target_chat_id": 12,
     "user_ids": [7],
+    "who_may_add": "admins",
+    "who_may_edit": "everyone",
+    "who_may_send": "admins",
 }
 """A value of each member of details; members of one name have one type in all of them."""
 

@@ -25,6 +25,9 @@ PROVED_BY = {
     "what users say about themselves": (
         "tests/integration/test_privacy.py::test_what_users_say_of_themselves_is_bounded_and_can_be_removed"
     ),
+    "description of a group": (
+        "tests/integration/test_group_edits.py::test_a_description_is_bounded_and_a_picture_is_a_url"
+    ),
     "members of a group": (
         "tests/integration/test_full_groups.py::test_a_group_is_full_with_so_many_members_and_no_more"
     ),

@@ -15,6 +15,7 @@ from chatserver.accounts import code_limits
 from chatserver.accounts.device_limit import DEVICES_OF_A_USER
 from chatserver.events import EVENTS
 from chatserver.fanout.polling import POLLS_OF_A_USER
+from chatserver.group_fields import GroupFields
 from chatserver.http.context import App
 from chatserver.http.parsing import Body
 from chatserver.http.routes import (
@@ -32,7 +33,7 @@ from chatserver.http.routes import (
 from chatserver.limits import rates
 from chatserver.messaging import changes as change_services
 from chatserver.messaging import chats as chat_services
-from chatserver.messaging import feed, rendering, row_views, sync
+from chatserver.messaging import feed, group_views, rendering, row_views, sync
 from chatserver.metrics import Metrics
 from chatserver.routes import MAX_BODY_BYTES, make_app
 from chatserver.settings import read_settings
@@ -63,7 +64,7 @@ BODIES: dict[str, type[Body]] = {
 MEMBER = model.Member(1, "ana", "admin", 0, 0)
 SENT = model.SentMessage(message_id=1, chat_id=1, seq=1, client_id="", created_at_us=0, duplicate=False)
 CHAT = model.Chat(1, "direct", None, 1, 0, None, 0, left=False, member_count=1, members=(MEMBER,))
-GROUP = model.GroupInfo(1, 1, "", 1, 0, (MEMBER,), 1)
+GROUP = model.GroupInfo(1, 1, GroupFields(""), 1, 0, (MEMBER,), 1)
 SETTINGS = read_settings({"CHAT_DATABASE_DSN": "postgresql://nowhere", "CHAT_SECRET_KEY": "a key that only tests use"})
 
 
@@ -272,7 +273,7 @@ def test_example_requests_are_taken(title: str) -> None:
     [
         ("answer POST /api/messages", rendering.view_sent(SENT)),
         ("answer GET /api/chats/{chat_id}", rendering.view_chat(CHAT, MEMBER.user_id)),
-        ("answer POST /api/groups", rendering.view_group(GROUP, MEMBER.user_id)),
+        ("answer POST /api/groups", group_views.view_group(GROUP, MEMBER.user_id)),
     ],
 )
 def test_example_answers_have_the_shape_of_real_ones(title: str, real: dict[str, Any]) -> None:
@@ -369,6 +370,7 @@ def test_the_close_codes_are_the_constants() -> None:
         ("| what users say about themselves | {} characters |", bounds.ABOUT_MAX_CHARS),
         ("`about`, up to {} characters", bounds.ABOUT_MAX_CHARS),
         ("| members of a group | {} |", bounds.GROUP_MEMBERS_MAX),
+        ("| description of a group | {} characters |", bounds.DESCRIPTION_MAX_CHARS),
         ("| sends and syncs of one connection in flight | {} |", protocol.MAX_IN_FLIGHT),
         ("users in one `subscribe` | {};", protocol.MAX_SYNC_CHATS),
         ("users in one `subscribe` | {};", receipts.MAX_CHATS),

@@ -16,6 +16,7 @@ from chatserver.accounts.devices import Devices
 from chatserver.errors import InvalidCode, NotAnAdmin, UsernameTaken, ValidationFailed
 from chatserver.fleet import housekeeping
 from chatserver.messaging import groups
+from chatserver.messaging.group_edits import GroupChange, change_group
 from tests.support.devices import sign_in as sign_in_at
 from tests.support.people import Server, make_accounts, new_number, sign_in
 from tests.support.plainhttp import NO_TLS
@@ -72,11 +73,11 @@ async def test_what_failed_leaves_no_event(server: Server) -> None:
     with pytest.raises(UsernameTaken):
         await accounts.create_session(request.phone_number, request.code, username="ADA", code_id=request.code_id)
     with pytest.raises(NotAnAdmin):
-        await groups.rename_group(server.database, bob.user.user_id, group.group_id, "Bob's")
+        await change_group(server.database, bob.user.user_id, group.group_id, GroupChange(group_name="Bob's"))
     with pytest.raises(ValidationFailed):
         await groups.set_role(server.database, ada.user.user_id, group.group_id, ada.user.user_id, "member")
     # Nor does what changed nothing.
-    await groups.rename_group(server.database, ada.user.user_id, group.group_id, "G")
+    await change_group(server.database, ada.user.user_id, group.group_id, GroupChange(group_name="G"))
     await groups.add_member(server.database, ada.user.user_id, group.group_id, bob.user.user_id)
     assert await trail(server, before) == []
 
@@ -86,7 +87,8 @@ async def test_group_administration_and_deletion_are_kept_and_documented(server:
     a, b, e = ada.user.user_id, bob.user.user_id, eve.user.user_id
     before = len(await trail(server))
     group = (await groups.create_group(server.database, a, "A name", ["Bob"])).group_id
-    await groups.rename_group(server.database, a, group, "Another name")
+    await change_group(server.database, a, group, GroupChange(group_name="Another name"))
+    await change_group(server.database, a, group, GroupChange(description="Secret", who_may_edit="everyone"))
     await groups.add_member(server.database, a, group, e)
     await groups.set_role(server.database, a, group, b, "admin")
     await groups.remove_member(server.database, b, group, e)
@@ -99,6 +101,7 @@ async def test_group_administration_and_deletion_are_kept_and_documented(server:
     assert found == [
         ("group_created", a, None, group, {"members": 2}),
         ("group_renamed", a, None, group, {}),
+        ("group_changed", a, None, group, {"fields": ["description", "who_may_edit"]}),
         ("group_member_added", a, None, group, {"member_id": e}),
         ("group_role_set", a, None, group, {"member_id": b, "role": "admin"}),
         ("group_member_removed", b, None, group, {"member_id": e}),

@@ -54,6 +54,7 @@ POST /api/users/lookup                                             200      200 
 GET /api/users/{user_id}                                           200      200    200    200     200   401     401
 POST /api/messages | to the admin                                  200      200    200    403b    200   401     401
 POST /api/messages | to the group                                  404c     200    403m   200     200   401     401
+POST /api/messages | to the group, where only admins send          404c     403a   403m   403a    200   401     401
 POST /api/messages | to the two's chat                             404c     404c   404c   403b    403b  401     401
 GET /api/messages                                                  200      200    200    200     200   401     401
 GET /api/chats                                                     200      200    200    200     200   401     401
@@ -67,6 +68,9 @@ DELETE /api/chats/{chat_id}/messages/{seq}                         404c     200 
 DELETE /api/chats/{chat_id}/messages/{seq} | for me                404c     200    200    200     200   401     401
 DELETE /api/chats/{chat_id}/messages/{seq} | the blocked one's     404c     404c   404c   200     403f  401     401
 PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}          404c     200    403m   200     200   401     401
+PATCH /api/chats/{chat_id}/messages/{seq} | where only admins send  404c     200    403m   403f    403f  401     401
+DELETE /api/chats/{chat_id}/messages/{seq} | where only admins send  404c    200    403m   403f    200   401     401
+PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji} | there  404c     200    403m   200     200   401     401
 PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji} | two's  404c     404c   404c   403b    403b  401     401
 DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}       404c     200    403m   200     200   401     401
 GET /api/chats/{chat_id}/messages/{seq}/info                       404c     200    403m   403f    403f  401     401
@@ -85,6 +89,10 @@ POST /api/groups                                                   201      201 
 POST /api/groups | with who blocks the admin                       201      201    201    201     403b  401     401
 PATCH /api/groups/{group_id}                                       404c     403a   403m   403a    200   401     401
 POST /api/groups/{group_id}/members/{user_id}                      404c     403a   403m   403a    200   401     401
+PATCH /api/groups/{group_id} | where everyone may edit             404c     200    403m   200     200   401     401
+PATCH /api/groups/{group_id} | who may send                        404c     403a   403m   403a    200   401     401
+PATCH /api/groups/{group_id} | who may send, where all may edit    404c     403a   403m   403a    200   401     401
+POST /api/groups/{group_id}/members/{user_id} | where everyone may  404c     200    403m   200     200   401     401
 POST /api/groups/{group_id}/members/{user_id} | who blocks you     404c     403a   403m   403a    403b  401     401
 DELETE /api/groups/{group_id}/members/{user_id}                    404c     403a   403m   403a    200   401     401
 DELETE /api/groups/{group_id}/members/{user_id} | themselves       404c     200    200    200     200   401     401
@@ -187,6 +195,11 @@ async def ask(cast: Cast, http: httpx.AsyncClient, row: str, person: str) -> str
     if template == "/api/ws":
         return await open_socket(cast.server, device)
     group_id, seq = await make_group(cast, http) if re.search("chat_id|group_id|messages", call) else (0, 0)
+    if setting := next((SETTINGS[words] for words in SETTINGS if variant.endswith(words)), None):
+        admin = cast.people["admin"]
+        assert admin is not None
+        changed = await http.patch(f"/api/groups/{group_id}", json=setting, headers=admin.headers)
+        assert changed.status_code == 200
     places = {
         "chat_id": cast.two if "two's" in variant or "blocked one's" in variant else group_id,
         # The blocked one's first message may be deleted by now.
@@ -210,6 +223,15 @@ async def ask(cast: Cast, http: httpx.AsyncClient, row: str, person: str) -> str
     return next((cell for cell in CODES if CODES[cell] == code and cell[:3] == str(answer.status_code)), code)
 
 
+SETTINGS = {
+    "where only admins send": {"who_may_send": "admins"},
+    "there": {"who_may_send": "admins"},
+    "where everyone may edit": {"who_may_edit": "everyone"},
+    "where all may edit": {"who_may_edit": "everyone"},
+    "where everyone may": {"who_may_add": "everyone"},
+}
+"""What the admin has set of the group, by how a row ends."""
+
 SIGN_OUT = {
     ("DELETE", "/api/auth/session"),
     ("DELETE", "/api/devices/{device_id}"),
@@ -228,6 +250,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/users/me/privacy": {"picture": "everyone"},
     "POST /api/messages | to the admin": {"to": "chief", "text": "x"},
     "POST /api/messages | to the group": {"chat_id": "{group_id}", "text": "x"},
+    "POST /api/messages | to the group, where only admins send": {"chat_id": "{group_id}", "text": "x"},
     "POST /api/messages | to the two's chat": {"chat_id": "{chat_id}", "text": "x"},
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
     "PATCH /api/chats/{chat_id}": {"archived": True},
@@ -235,7 +258,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/receipts": {"chats": {"1": {"read_seq": 1}}},
     "POST /api/groups": {"group_name": "Others", "members": ["outsider"]},
     "POST /api/groups | with who blocks the admin": {"group_name": "Others", "members": ["outsider", "blocker"]},
-    "PATCH /api/groups/{group_id}": {"group_name": "x"},
+    "PATCH /api/groups/{group_id}": {"group_name": "x", "picture_url": "https://example.com/a.png", "description": "x"},
+    "PATCH /api/groups/{group_id} | who may send": {"who_may_send": "admins"},
+    "PATCH /api/groups/{group_id} | who may send, where all may edit": {"group_name": "x", "who_may_send": "admins"},
     "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
 }
 

@@ -10,6 +10,7 @@ import pytest
 from chatserver.errors import ChatNotFound, NotAMember, NotAnAdmin, UserNotFound, ValidationFailed
 from chatserver.hints import Hint
 from chatserver.messaging import chats, feed, groups, sync
+from chatserver.messaging.group_edits import GroupChange, change_group
 from chatserver.messaging.receipts import Receipts
 from chatserver.model import MemberWatermarks, ReceiptMark
 from chatserver.storage.publishing import notify
@@ -31,7 +32,12 @@ async def test_list_has_last_message_unread_and_members(server: Server) -> None:
     page = await chats.list_chats(server.database, bob.user.user_id)
     assert [chat.chat_id for chat in page.chats] == [group.chat_id, sent.chat_id]
     team, direct = page.chats
-    assert (team.kind, team.group_name, team.unread, team.last_message) == ("group", "team", 0, None)
+    assert (team.kind, team.group and team.group.group_name, team.unread, team.last_message) == (
+        "group",
+        "team",
+        0,
+        None,
+    )
     assert (direct.kind, direct.unread, direct.last_seq) == ("direct", 2, 3)
     assert direct.last_message is not None
     assert direct.last_message.text == "three"
@@ -107,19 +113,19 @@ async def test_group_changes_are_events_and_roles_are_kept(server: Server) -> No
     )
     assert [member.user_id for member in group.members] == [ada.user.user_id, bob.user.user_id]
     with pytest.raises(NotAnAdmin):
-        await groups.rename_group(database, bob.user.user_id, group.group_id, "mine")
+        await change_group(database, bob.user.user_id, group.group_id, GroupChange(group_name="mine"))
     with pytest.raises(ChatNotFound):
-        await groups.rename_group(database, cy.user.user_id, group.group_id, "mine")
-    renamed = await groups.rename_group(database, ada.user.user_id, group.group_id, "crew")
-    assert (renamed.group_name, renamed.seq) == ("crew", 2)
-    assert (await groups.rename_group(database, ada.user.user_id, group.group_id, "crew")).seq is None
+        await change_group(database, cy.user.user_id, group.group_id, GroupChange(group_name="mine"))
+    renamed = await change_group(database, ada.user.user_id, group.group_id, GroupChange(group_name="crew"))
+    assert (renamed.fields.group_name, renamed.seq) == ("crew", 2)
+    assert (await change_group(database, ada.user.user_id, group.group_id, GroupChange(group_name="crew"))).seq is None
     await groups.add_member(database, ada.user.user_id, group.group_id, cy.user.user_id)
     with pytest.raises(ValidationFailed):
         await groups.set_role(database, ada.user.user_id, group.group_id, ada.user.user_id, "member")
     await groups.set_role(database, ada.user.user_id, group.group_id, cy.user.user_id, "admin")
     await groups.remove_member(database, cy.user.user_id, group.group_id, ada.user.user_id)
     with pytest.raises(NotAMember):
-        await groups.rename_group(database, ada.user.user_id, group.group_id, "again mine")
+        await change_group(database, ada.user.user_id, group.group_id, GroupChange(group_name="again mine"))
     left = await groups.remove_member(database, cy.user.user_id, group.group_id, cy.user.user_id)
     assert [(member.user_id, member.role) for member in left.members] == [(bob.user.user_id, "admin")]
     history = await chats.read_history(database, bob.user.user_id, group.chat_id)
@@ -304,12 +310,13 @@ async def test_a_former_member_sees_the_name_that_the_group_had_then(server: Ser
 
     async def named(user_id: int) -> list[str | None]:
         listed = (await chats.list_chats(database, user_id)).chats
-        return [(await chats.get_chat(database, user_id, group_id)).group_name, *(chat.group_name for chat in listed)]
+        found = [await chats.get_chat(database, user_id, group_id), *listed]
+        return [None if chat.group is None else chat.group.group_name for chat in found]
 
     await groups.remove_member(database, admin, group_id, bob.user.user_id)
-    await groups.rename_group(database, admin, group_id, "second")
+    await change_group(database, admin, group_id, GroupChange(group_name="second"))
     await groups.remove_member(database, admin, group_id, cy.user.user_id)
-    await groups.rename_group(database, admin, group_id, "secret")
+    await change_group(database, admin, group_id, GroupChange(group_name="secret"))
     assert [await named(each.user.user_id) for each in (ada, bob, cy)] == [
         ["secret", "secret"],
         ["first", "first"],

@@ -206,7 +206,11 @@ class Owner:
                 {"chats": {str(1_000_000 + n): {"delivered_seq": 1, "read_seq": 1} for n in range(1, 5001)}},
             ],
             "POST /api/groups": [{"group_name": "g" * 100, "members": numbers}],
-            "PATCH /api/groups/{group_id}": [{"group_name": "g" * 100}],
+            "PATCH /api/groups/{group_id}": [
+                {"group_name": "g" * 100},
+                {"description": "d" * 2000, "picture_url": "https://a/" + "p" * 2000, "who_may_send": "admins"},
+                {"description": None, "who_may_send": "everyone"},
+            ],
             "PUT /api/groups/{group_id}/members/{user_id}/role": [{"role": "admin"}, {"role": "member"}],
         }
         return bodies.get(call.route, [None] if call.body is None else [])

@@ -287,6 +287,10 @@ async def walk_groups(walk: Walk, benny: Walk, evey: Walk, ben_id: int, eve_id: 
     await walk.ask("POST", "/api/groups", 404, "user_not_found", json=members)
     await walk.ask("POST", "/api/groups", 422, "validation_failed", json={"members": []})
     await walk.ask("PATCH", group, 200, json={"group_name": "The team"})
+    picture = {"picture_url": "https://example.com/team.png", "description": "Ours", "who_may_edit": "everyone"}
+    await walk.ask("PATCH", group, 200, json=picture)
+    await walk.ask("PATCH", group, 200, json={"description": None, "who_may_edit": "admins", "who_may_add": "admins"})
+    await walk.ask("PATCH", group, 422, "validation_failed", json={"description": "x" * 2001})
     await benny.ask("PATCH", group, 403, "not_an_admin", json={"group_name": "Ben's"})
     await evey.ask("PATCH", group, 404, "chat_not_found", json={"group_name": "Eve's"})
     await walk.ask("POST", f"{group}/members/{eve_id}", 200)

@@ -8,6 +8,7 @@ import pytest
 
 from chatserver.errors import IdempotencyConflict, UserNotFound
 from chatserver.messaging import groups
+from chatserver.messaging.group_edits import GroupChange, change_group
 from tests.support.people import Server, sign_in
 
 pytestmark = pytest.mark.integration
@@ -21,11 +22,11 @@ async def test_a_group_is_made_once_under_a_client_id_and_told_as_it_is_now(serv
     ada, bob, _cleo = await people(server, "Ada", "Bob", "Cleo")
     database, client_id = server.database, str(uuid.uuid4())
     made = await groups.create_group(database, ada, "team", ["Bob", "Cleo"], client_id=client_id)
-    await groups.rename_group(database, ada, made.group_id, "better team")
+    await change_group(database, ada, made.group_id, GroupChange(group_name="better team"))
     # Who is in it is the same, whatever order and spelling.
     for members in (["Cleo", "Bob"], ["bob", "cleo", "BOB"]):
         again = await groups.create_group(database, ada, "team", members, client_id=client_id.upper())
-        assert (again.group_id, again.seq, again.group_name) == (made.group_id, None, "better team")
+        assert (again.group_id, again.seq, again.fields.group_name) == (made.group_id, None, "better team")
     for name, members in (("other", ["Bob", "Cleo"]), ("team", ["Bob"])):
         with pytest.raises(IdempotencyConflict):
             await groups.create_group(database, ada, name, members, client_id=client_id)
@@ -39,12 +40,12 @@ async def test_a_retry_by_who_has_left_tells_no_more_than_they_knew(server: Serv
     database, client_id = server.database, str(uuid.uuid4())
     made = await groups.create_group(database, ada, "team", ["Bob"], client_id=client_id)
     left = await groups.remove_member(database, ada, made.group_id, ada)
-    await groups.rename_group(database, bob, made.group_id, "without Ada")
+    await change_group(database, bob, made.group_id, GroupChange(group_name="without Ada"))
     again = await groups.create_group(database, ada, "team", ["Bob"], client_id=client_id)
     once_more = await groups.remove_member(database, ada, made.group_id, ada)
     assert left.seq is not None
     for told in (again, once_more):
-        assert (told.group_id, told.group_name, told.members, told.seq) == (made.group_id, "team", (), None)
+        assert (told.group_id, told.fields.group_name, told.members, told.seq) == (made.group_id, "team", (), None)
 
 
 async def test_a_group_that_could_not_be_made_leaves_its_client_id_free(server: Server) -> None:

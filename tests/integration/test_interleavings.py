@@ -17,12 +17,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import hypothesis
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from chatserver.messaging import changes, chats, feed, groups, own_chats, stars
+from chatserver.messaging.group_edits import GroupChange, change_group
 from chatserver.messaging.own_chats import SettingsChange
 from chatserver.storage.database import Database
 from chatserver.storage.messages import open_direct_chat
@@ -37,6 +39,8 @@ from tests.support.replica import Replica, Row, as_client_sees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from chatserver.group_fields import Who
 
 SERVERS = 3
 USERS = 4
@@ -225,10 +229,10 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(
         user=users, other=users, server=servers, pause=pauses,
-        act=st.sampled_from(["add", "add", "remove", "leave", "role", "block"]),
+        act=st.sampled_from(["add", "add", "remove", "leave", "role", "block", "describe", "permit"]),
     )  # fmt: skip
     def change_group(self, user: int, other: int, server: int, act: str, pause: float) -> None:
-        """Add, remove, leave, make an admin; block, or end it."""
+        """Add, remove, leave, make an admin; block, or end it; change the group's fields."""
         database, user_id, other_id = self._servers[server].database, self._users[user], self._users[other]
         if act == "add":
             self._call(server, groups.add_member(database, user_id, self._group, other_id), pause)
@@ -238,6 +242,14 @@ class Interleavings(RuleBasedStateMachine):
             self._call(server, blocks.set_block(database, user_id, other_id, blocked=blocked), pause)
         elif act == "role":
             self._call(server, groups.set_role(database, user_id, self._group, other_id, "admin"), pause)
+        elif act in {"describe", "permit"}:
+            self._texts += 1
+            picture = None if other % 2 else f"https://example.com/{self._texts}.png"
+            change = GroupChange(group_name=f"team {self._texts // 2}", picture_url=picture)
+            if act == "permit":
+                who: Who = "admins" if self._texts % 3 == 0 else "everyone"
+                change = GroupChange(who_may_send=who, who_may_edit="everyone", description=f"text {self._texts}")
+            self._call(server, change_group(database, user_id, self._group, change), pause)
         else:
             gone_id = other_id if act == "remove" else user_id
             self._call(server, groups.remove_member(database, user_id, self._group, gone_id), pause)
@@ -427,10 +439,21 @@ class Interleavings(RuleBasedStateMachine):
             assert not handset.unlike, f"device {place} was given two places for one message"
             assert len(handset.handed_on) == len(set(handset.handed_on))
             assert self._shown(handset.replica, handset.user_id) == fresh[handset.user_id], f"device {place}"
+            await self._compare_group(handset.replica, handset.user_id)
         for user, user_id in enumerate(self._users):
             assert len(self._rows_polled[user]) == len(set(self._rows_polled[user])), "the feed gave a row twice"
             assert self._shown(self._polled[user], user_id) == fresh[user_id], f"user {user}"
+            await self._compare_group(self._polled[user], user_id)
         await self._compare_acknowledged()
+
+    async def _compare_group(self, replica: Replica, user_id: int) -> None:
+        """What rows said of the group is what it is now, or was when the user left."""
+        if known := replica.groups.get(self._group):
+            group = (await chats.get_chat(self._database, user_id, self._group)).group
+            assert group is not None
+            fetched = msgspec.structs.asdict(group)
+            assert known == {name: fetched[name] for name in known}
+            self.totals["groups"] += 1
 
     async def _fetch(self, user_id: int) -> dict[tuple[int, int], Row]:
         """What a new device shows."""
@@ -522,7 +545,7 @@ def test_devices_that_replay_equal_one_that_fetches_afresh_whatever_the_interlea
     explore(read_dsn, EXAMPLES, STEPS, SEED)
     _tell(f"seed {SEED}")
     seen = Interleavings.totals
-    assert min(seen["kills"], seen["worlds by Valkey"], seen["acknowledged"]) > 0, "choose another SEED"
+    assert min(seen["kills"], seen["worlds by Valkey"], seen["acknowledged"], seen["groups"]) > 0, "choose another SEED"
 
 
 @pytest.mark.soak

@@ -97,7 +97,7 @@ def text_of(limit: Limit, length: int, script: str = "a") -> str:
             # The longest that there is has ten.
             kiss = "👩🏽\u200d❤️\u200d💋\u200d👩🏿"
             return "👍" * length if length <= 1 or (limit.is_most and length > limit.value) else kiss
-        case "media_url" | "profile_picture_url":
+        case "media_url" | "profile_picture_url" | "picture_url":
             return ("http://" + (script * length))[:length]
         case _:
             return (script * length)[:length]

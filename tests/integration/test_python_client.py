@@ -229,3 +229,15 @@ async def test_what_is_ones_own_of_a_chat_is_set_read_and_removed(process: Serve
             await ben.call("POST", f"/api/chats/{chat_id}/clear", {})
         with pytest.raises(Problem, match="muted_until"):
             await ben.set_chat(chat_id, muted_until="tomorrow")
+
+
+async def test_a_group_is_described_and_its_members_restricted(process: ServerProcess) -> None:
+    async with await RestClient.sign_in(process.url, number(), username=named("ana")) as ana:
+        made = await ana.call("POST", "/api/groups", {"group_name": "Team", "members": []})
+        changed = await ana.change_group(made["group_id"], description="Ours", who_may_send="admins")
+        assert (changed["description"], changed["who_may_send"], changed["who_may_add"]) == ("Ours", "admins", "admins")
+        assert changed["seq"] == made["seq"] + 1
+        cleared = await ana.change_group(made["group_id"], description=None)
+        assert (cleared["description"], cleared["group_name"]) == (None, "Team")
+        with pytest.raises(Problem, match="who_may_edit"):
+            await ana.change_group(made["group_id"], who_may_edit="nobody")

@@ -162,7 +162,7 @@ async def _body(
         "PATCH /api/chats/{chat_id}": {"muted_until": "2099-01-01T00:00:00+02:00", "pinned": True},
         "POST /api/receipts": {"chats": {str(values["chat_id"]): {"read_seq": values["seq"]}}},
         "POST /api/groups": {"group_name": "new", "members": [ben.phone_number], **client_id},
-        "PATCH /api/groups/{group_id}": {"group_name": "another"},
+        "PATCH /api/groups/{group_id}": {"group_name": "another", "description": "ours", "who_may_send": "admins"},
         "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "member" if variant else "admin"},
     }
     return bodies.get(call)

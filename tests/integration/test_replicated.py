@@ -12,6 +12,7 @@ import pytest
 from chatserver.accounts.devices import Devices
 from chatserver.errors import ServiceUnavailable
 from chatserver.messaging import changes, groups, own_chats, stars
+from chatserver.messaging.group_edits import GroupChange, change_group
 from chatserver.messaging.own_chats import SettingsChange
 from chatserver.model import ReceiptMark
 from chatserver.storage.migrate import migrate
@@ -110,7 +111,16 @@ CALLS: dict[str, tuple[Callable[[Scene], Awaitable[Any]], Callable[[Scene], Awai
         nothing,
         lambda s: groups.create_group(s.server.database, s.ada, "tea", [], client_id=s.client_id),
     ),
-    "rename a group": (nothing, lambda s: groups.rename_group(s.server.database, s.ada, s.group, "coffee")),
+    "rename a group": (
+        nothing,
+        lambda s: change_group(s.server.database, s.ada, s.group, GroupChange(group_name="coffee")),
+    ),
+    "describe a group": (
+        nothing,
+        lambda s: change_group(
+            s.server.database, s.ada, s.group, GroupChange(description="tea", who_may_send="admins")
+        ),
+    ),
     "add a member": (
         lambda s: groups.remove_member(s.server.database, s.ada, s.group, s.bob),
         lambda s: groups.add_member(s.server.database, s.ada, s.group, s.bob),

@@ -42,7 +42,7 @@ many = schemathesis.pytest.from_fixture("many_requests")
 # holds, whether digits are below 2^63), and those whose value depends on what is stored (the last admin, an answered
 # message, oneself, a caption): refusing them may be right although the schema takes them.
 OF_THE_SERVICES = re.compile(
-    r"phone_number|username|device_name|group_name|to|members\[\d+\]|media_url|profile_picture_url|emoji|since|cursor"
+    r"phone_number|username|device_name|group_name|to|members\[\d+\]|media_url|profile_picture_url|picture_url|description|emoji|since|cursor"
     r"|chats|role|reply_to|user_id|text"
 )
 SIGNS_OUT = ("deleteSession", "revokeDevice", "deleteMe")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HISTORY_ROWS = 200
 
-GONE_CODES = frozenset({"chat_not_found", "not_a_member", "blocked"})
+GONE_CODES = frozenset({"chat_not_found", "not_a_member", "not_an_admin", "blocked"})
 """After these a message can never be sent."""
 
 _BLANK: Row = {

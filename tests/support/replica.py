@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chatserver.group_fields import GroupFields
 from chatserver.messaging.row_views import view_row
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ class Replica:
 
     Attributes:
         messages: by (chat_id, seq).
+        groups: {chat_id: what rows said of its fields, since the user came or came back}.
         stale: chats to be fetched afresh: the user is back in them, and was not told what changed meanwhile.
     """
 
     def __init__(self, user_id: int = 0) -> None:
         self.messages: dict[tuple[int, int], Row] = {}
+        self.groups: dict[int, dict[str, Any]] = {}
         self.stale: set[int] = set()
         self._user_id = user_id
         self._hidden: set[tuple[int, int]] = set()
@@ -46,9 +49,8 @@ class Replica:
             chat_id, seq = detail["target_chat_id"], row["target_seq"]
             self._cleared[chat_id] = max(seq, self._cleared.get(chat_id, 0))
             self.messages = {place: row for place, row in self.messages.items() if self._is_shown(*place)}
-        elif row["kind"] == "member":
-            if detail["action"] == "added" and self._user_id in detail["user_ids"]:
-                self.stale.add(row["chat_id"])
+        elif row["kind"] in {"member", "group"}:
+            self._apply_to_group(row["chat_id"], detail)
         elif target is None:
             return
         elif row["kind"] == "edit":
@@ -64,6 +66,14 @@ class Replica:
                 {"emoji": emoji, "user_ids": sorted(user for user in users if users[user] == emoji)}
                 for emoji in sorted(set(users.values()))
             ]
+
+    def _apply_to_group(self, chat_id: int, detail: dict[str, Any]) -> None:
+        fields = {name: detail[name] for name in GroupFields.__struct_fields__ if name in detail}
+        if fields:
+            self.groups.setdefault(chat_id, {}).update(fields)
+        if detail["action"] == "added" and self._user_id in detail["user_ids"]:
+            self.stale.add(chat_id)
+            self.groups.pop(chat_id, None)
 
     def refresh(self, rows: list[Row]) -> None:
         """Take messages of a history as they are now."""

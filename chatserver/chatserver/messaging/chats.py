@@ -23,8 +23,8 @@ LIST_MEMBERS_MAX = 50
 itself has all of them."""
 
 LIST_BYTES_MAX = 4 << 20
-"""Bytes of the last messages of one page of chats, as they are stored, and of their texts in JSON; the chat that passes
-it is the last one."""
+"""Bytes of the last messages of one page of chats, as they are stored, and of their texts and the groups' descriptions
+in JSON; the chat that passes it is the last one."""
 
 HISTORY_MAX = 1000
 """Rows of one page of history at most."""
@@ -54,8 +54,7 @@ async def list_chats(database: Database, user_id: int, *, limit: int = 50, curso
         most_members=LIST_MEMBERS_MAX,
         most_bytes=LIST_BYTES_MAX,
     )
-    texts = [None if chat.last_message is None else chat.last_message.text for chat in page.chats]
-    found = page.chats[: fitting(texts, LIST_BYTES_MAX)]
+    found = page.chats[: fitting([_texts_of(chat) for chat in page.chats], LIST_BYTES_MAX)]
     onward = None
     if page.more or len(found) < len(page.chats):
         last = found[-1]
@@ -63,6 +62,11 @@ async def list_chats(database: Database, user_id: int, *, limit: int = 50, curso
     elif walk.began is not None and await chats.has_new_rows(database, user_id, walk.began):
         onward = ChatWalk(since=walk.began)
     return ChatPage(found, None if onward is None else encode_chat_walk(onward))
+
+
+def _texts_of(chat: Chat) -> str:
+    text = "" if chat.last_message is None else chat.last_message.text or ""
+    return text if chat.group is None else text + (chat.group.description or "")
 
 
 async def get_chat(database: Database, user_id: int, chat_id: int) -> Chat:

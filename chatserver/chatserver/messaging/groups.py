@@ -1,9 +1,8 @@
-"""Groups: create, rename, members and roles. Each change is one event in the chat, in the same transaction."""
+"""Groups: create, members and roles. Each change is one event in the chat, in the same transaction."""
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
@@ -14,25 +13,21 @@ from chatserver.bounds import GROUP_MEMBERS_MAX
 from chatserver.errors import (
     Blocked,
     CannotBeAdded,
-    ChatNotFound,
     FieldError,
     IdempotencyConflict,
-    NotAMember,
-    NotAnAdmin,
     UserNotFound,
     ValidationFailed,
 )
 from chatserver.events import (
     GroupCreatedDetail,
-    GroupRenamedDetail,
     MemberAddedDetail,
     MemberLeftDetail,
     MemberRemovedDetail,
     MemberRoleDetail,
 )
-from chatserver.model import GroupInfo, Role
-from chatserver.storage import accounts, chats, groups
-from chatserver.storage.audit import AuditEvent
+from chatserver.messaging.group_changes import act, append, changing, describe, describe_to
+from chatserver.model import Role
+from chatserver.storage import accounts, groups
 from chatserver.storage.group_requests import GroupRequest, claim
 from chatserver.storage.messages import append_event
 from chatserver.users.names import check_addressee, check_known_username, check_name, username_key
@@ -40,12 +35,11 @@ from chatserver.users.phone_numbers import check_phone_number, is_number
 from chatserver.users.privacy import not_addable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from chatserver.audit import Trail
-    from chatserver.events import EventDetail
-    from chatserver.storage.database import Connection, Database
-    from chatserver.storage.groups import LockedGroup
+    from chatserver.messaging.group_changes import Needs
+    from chatserver.model import GroupInfo
+    from chatserver.storage.database import Database
     from chatserver.users.number_lookups import Admit
     from chatserver.users.phone_numbers import PhoneNumber
 
@@ -100,7 +94,7 @@ async def create_group(
             if made.client_hash != request.client_hash:
                 raise IdempotencyConflict(CONFLICT)
             if made.group_id != group_id:
-                return await _describe_to(connection, made.group_id, user_id)
+                return await describe_to(connection, made.group_id, user_id)
         every = [key for forms in named for key in forms]
         known = await accounts.user_ids(connection, every, every)
         keys = [next((key for key in forms if key in known), "") for forms in named]
@@ -141,17 +135,13 @@ async def create_group(
             detail=GroupCreatedDetail(group_name=name, user_ids=others),
         )
         trail.announcement.members(group_id, [user_id, *others])
-        await trail.add(_act("group_created", user_id, group_id, members=len(others) + 1))
-        return await _describe(connection, group_id, seq)
+        await trail.add(act("group_created", user_id, group_id, members=len(others) + 1))
+        return await describe(connection, group_id, seq)
 
 
 def _content_hash(name: str, named: Iterable[Sequence[str]]) -> bytes:
     """Return a hash that distinguishes a retry from a different group; the order of members does not count."""
     return hashlib.sha256(msgspec.json.encode([name, sorted({forms[0] for forms in named})])).digest()
-
-
-def _act(action: str, user_id: int, group_id: int, **detail: object) -> AuditEvent:
-    return AuditEvent(action=action, user_id=user_id, chat_id=group_id, detail=detail)
 
 
 def _check_member(member: str, path: str) -> str | PhoneNumber:
@@ -161,110 +151,43 @@ def _check_member(member: str, path: str) -> str | PhoneNumber:
     return username_key(check_known_username(member, path))
 
 
-async def _describe(connection: Connection, group_id: int, seq: int | None) -> GroupInfo:
-    group = await groups.lock_group(connection, group_id)
-    if group is None:
-        raise ChatNotFound
-    members = await chats.members_of(connection, [group_id])
-    return GroupInfo(
-        group_id, group_id, group.group_name, group.created_by, group.created_at_us, members.get(group_id, ()), seq
-    )
-
-
-async def _describe_to(connection: Connection, group_id: int, user_id: int) -> GroupInfo:
-    """Return a group to one whose call changed nothing: a former member gets it as it was when they left."""
-    info = await _describe(connection, group_id, None)
-    own = await groups.membership(connection, group_id, user_id)
-    if own is None:
-        raise ChatNotFound
-    if own.left_seq is None:
-        return info
-    name = await groups.name_at(connection, group_id, own.left_seq)
-    return msgspec.structs.replace(info, group_name=name or info.group_name, members=())
-
-
-@asynccontextmanager
-async def _change(
-    database: Database, user_id: int, group_id: int, *, admin: bool = True, former: bool = False, reads: bool = False
-) -> AsyncIterator[tuple[Connection, LockedGroup, Trail]]:
-    """Open a transaction in which the group cannot change otherwise and the caller may change it, with its audit trail.
-
-    Raises:
-        ChatNotFound: no such group, or the caller was never a member.
-        NotAMember: the caller is a former member, and `former` does not allow that.
-        NotAnAdmin: the caller is a plain member, and `admin` is required.
-    """
-    if not checks.is_id(group_id):
-        raise ChatNotFound
-    async with audited(database, repeatable=not reads) as (connection, trail):
-        group = await groups.lock_group(connection, group_id)
-        own = await groups.membership(connection, group_id, user_id)
-        if group is None or own is None:
-            raise ChatNotFound
-        if own.left_seq is not None and not former:
-            raise NotAMember
-        if admin and own.role != "admin":
-            raise NotAnAdmin
-        yield connection, group, trail
-
-
-async def _append(connection: Connection, trail: Trail, group_id: int, user_id: int, detail: EventDetail) -> int:
-    return await append_event(connection, trail.announcement, chat_id=group_id, sender_id=user_id, detail=detail)
-
-
 async def get_group(database: Database, user_id: int, group_id: int) -> GroupInfo:
     """Return a group to one of its members.
 
     Raises:
         ChatNotFound, NotAMember.
     """
-    async with _change(database, user_id, group_id, admin=False, reads=True) as (connection, _, _trail):
-        return await _describe(connection, group_id, None)
-
-
-async def rename_group(database: Database, user_id: int, group_id: int, group_name: str) -> GroupInfo:
-    """Rename a group; the same name again changes nothing.
-
-    Raises:
-        ValidationFailed, ChatNotFound, NotAMember, NotAnAdmin.
-    """
-    name = check_name(group_name, "group_name")
-    async with _change(database, user_id, group_id) as (connection, group, trail):
-        seq = None
-        if name != group.group_name:
-            await groups.rename(connection, group_id, name)
-            seq = await _append(connection, trail, group_id, user_id, GroupRenamedDetail(group_name=name))
-            await trail.add(_act("group_renamed", user_id, group_id))
-        return await _describe(connection, group_id, seq)
+    async with changing(database, user_id, group_id, "read", reads=True) as (connection, _, _trail):
+        return await describe(connection, group_id, None)
 
 
 async def add_member(database: Database, user_id: int, group_id: int, member_id: int) -> GroupInfo:
     """Add a user to a group; adding a member again changes nothing. They read from here on.
 
     Raises:
-        UserNotFound, ChatNotFound, NotAMember, NotAnAdmin; ValidationFailed: the group is full.
-        Blocked: a block stands between the user and an admin of the group, the caller or another one.
+        UserNotFound, ChatNotFound, NotAMember; NotAnAdmin: only admins may add; ValidationFailed: the group is full.
+        Blocked: a block stands between the user and the caller, or an admin of the group.
         CannotBeAdded: the user's settings do not let the caller add them.
     """
-    async with _change(database, user_id, group_id) as (connection, group, trail):
+    async with changing(database, user_id, group_id, "add") as (connection, group, trail):
         if not checks.is_id(member_id) or not await groups.user_exists(connection, member_id):
             raise UserNotFound
         there = await groups.membership(connection, group_id, member_id)
         if there is not None and there.left_seq is None:
-            return await _describe(connection, group_id, None)
+            return await describe(connection, group_id, None)
         if await groups.count_members(connection, group_id) >= GROUP_MEMBERS_MAX:
             raise ValidationFailed.of("user_id", f"the group is full: it has {GROUP_MEMBERS_MAX} members")
         # All admins and not only the caller: else one who is blocked has a friend add whom they cannot add.
-        if await groups.blocked_with(connection, member_id, await groups.admins(connection, group_id)):
+        if await groups.blocked_with(connection, member_id, [user_id, *await groups.admins(connection, group_id)]):
             raise Blocked(BLOCKED_ADDING)
         if await not_addable(connection, user_id, [member_id]):
             raise CannotBeAdded
         # The event of this change is the first row that the new member reads.
         await groups.add_member(connection, group_id, member_id, group.last_seq)
-        seq = await _append(connection, trail, group_id, user_id, MemberAddedDetail(user_ids=[member_id]))
+        seq = await append(connection, trail, group_id, user_id, MemberAddedDetail(user_ids=[member_id]))
         trail.announcement.members(group_id, [member_id])
-        await trail.add(_act("group_member_added", user_id, group_id, member_id=member_id))
-        return await _describe(connection, group_id, seq)
+        await trail.add(act("group_member_added", user_id, group_id, member_id=member_id))
+        return await describe(connection, group_id, seq)
 
 
 async def remove_member(database: Database, user_id: int, group_id: int, member_id: int) -> GroupInfo:
@@ -276,27 +199,28 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
         UserNotFound: never a member. ChatNotFound, NotAMember, NotAnAdmin.
     """
     leaves = member_id == user_id
-    async with _change(database, user_id, group_id, admin=not leaves, former=leaves) as (connection, _, trail):
+    needs: Needs = "read" if leaves else "administer"
+    async with changing(database, user_id, group_id, needs, former=leaves) as (connection, group, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None:
             raise UserNotFound(NOT_IN_GROUP)
         if there.left_seq is not None:
-            return await _describe_to(connection, group_id, user_id)
+            return await describe_to(connection, group_id, user_id)
         heir = None
         if there.role == "admin" and not await groups.other_admins(connection, group_id, member_id):
             heir = await groups.longest_standing(connection, group_id, member_id)
         if heir is not None:
             await groups.set_role(connection, group_id, heir, "admin")
-            await _append(connection, trail, group_id, user_id, MemberRoleDetail(user_ids=[heir], role="admin"))
-            await trail.add(_act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
+            await append(connection, trail, group_id, user_id, MemberRoleDetail(user_ids=[heir], role="admin"))
+            await trail.add(act("group_role_set", user_id, group_id, member_id=heir, role="admin"))
         event = MemberLeftDetail if leaves else MemberRemovedDetail
-        seq = await _append(connection, trail, group_id, user_id, event(user_ids=[member_id]))
+        seq = await append(connection, trail, group_id, user_id, event(user_ids=[member_id]))
         # The event of this change is the last row that they read.
-        await groups.end_membership(connection, group_id, member_id, seq)
+        await groups.end_membership(connection, group_id, member_id, seq, group.fields)
         trail.announcement.members(group_id, [member_id])
         action = "group_left" if leaves else "group_member_removed"
-        await trail.add(_act(action, user_id, group_id, member_id=member_id))
-        return await _describe(connection, group_id, seq)
+        await trail.add(act(action, user_id, group_id, member_id=member_id))
+        return await describe(connection, group_id, seq)
 
 
 async def set_role(database: Database, user_id: int, group_id: int, member_id: int, role: Role) -> GroupInfo:
@@ -310,7 +234,8 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
         raise ValidationFailed.of("role", "must be admin or member")
     # Who has made themselves a member may repeat it, though they are no admin any more.
     repeatable = member_id == user_id and role == "member"
-    async with _change(database, user_id, group_id, admin=not repeatable) as (connection, _, trail):
+    needs: Needs = "read" if repeatable else "administer"
+    async with changing(database, user_id, group_id, needs) as (connection, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None or there.left_seq is not None:
             raise UserNotFound(NOT_IN_GROUP)
@@ -321,6 +246,6 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
             if role == "admin" and await groups.blocked_with(connection, user_id, [member_id]):
                 raise Blocked(BLOCKED_ROLE)
             await groups.set_role(connection, group_id, member_id, role)
-            seq = await _append(connection, trail, group_id, user_id, MemberRoleDetail(user_ids=[member_id], role=role))
-            await trail.add(_act("group_role_set", user_id, group_id, member_id=member_id, role=role))
-        return await _describe(connection, group_id, seq)
+            seq = await append(connection, trail, group_id, user_id, MemberRoleDetail(user_ids=[member_id], role=role))
+            await trail.add(act("group_role_set", user_id, group_id, member_id=member_id, role=role))
+        return await describe(connection, group_id, seq)

@@ -125,7 +125,7 @@ async def send_message(
     Raises:
         ValidationFailed: a field is invalid; `errors` names it.
         UserNotFound: no user has the name or number in `to`.
-        ChatError: ChatNotFound, NotAMember, Blocked, IdempotencyConflict or ServiceUnavailable.
+        ChatError: ChatNotFound, NotAMember, NotAnAdmin, Blocked, IdempotencyConflict or ServiceUnavailable.
     """
     checked = check_message(message, sender_id, new_client_id=uuid.uuid4)
     if message.to is not None:

@@ -14,6 +14,7 @@ from chatserver.errors import (
     IdempotencyConflict,
     InternalError,
     NotAMember,
+    NotAnAdmin,
     ServiceUnavailable,
     ValidationFailed,
 )
@@ -75,6 +76,7 @@ def answer_late(queues: Iterable[Iterable[Pending]], queued_before: float) -> li
 _REFUSALS: dict[str, type[ChatError]] = {
     "chat_not_found": ChatNotFound,
     "not_a_member": NotAMember,
+    "not_an_admin": NotAnAdmin,
     "blocked": Blocked,
     "conflict": IdempotencyConflict,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 from chatserver.bounds import GivenId, GivenSeq  # noqa: TC001 - msgspec reads the annotations
+from chatserver.messaging.group_views import ChatGroupView, view_fields
 from chatserver.messaging.row_views import RowView, view_or_none
 from chatserver.model import (  # noqa: TC001 - msgspec reads the annotations
     ChatKind,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         Chat,
         ChatSettings,
         Device,
-        GroupInfo,
         Member,
         SentMessage,
     )
@@ -70,12 +70,11 @@ class SettingsView(TypedDict):
     marked_unread: bool
 
 
-class ChatView(SettingsView):
+class ChatView(ChatGroupView, SettingsView):
     """A chat as one of its members sees it; in a list, `members` are 50 at most, the caller among them."""
 
     chat_id: GivenId
     kind: ChatKind
-    group_name: str | None
     last_seq: GivenSeq
     last_at: str
     last_message: RowView | None
@@ -106,18 +105,6 @@ class SyncedChatView(TypedDict):
     chat_id: GivenId
     last_seq: GivenSeq
     members: list[MemberView] | None
-
-
-class GroupView(TypedDict):
-    """A group; `seq` is the row of the change, null when nothing changed."""
-
-    group_id: GivenId
-    chat_id: GivenId
-    group_name: str
-    created_by: GivenId
-    created_at: str
-    members: list[MemberView]
-    seq: GivenSeq | None
 
 
 def view_sent(sent: SentMessage) -> SentView:
@@ -190,7 +177,7 @@ def view_chat(chat: Chat, user_id: int) -> ChatView:
     return {
         "chat_id": chat.chat_id,
         "kind": chat.kind,
-        "group_name": chat.group_name,
+        **view_fields(chat.group),
         "last_seq": chat.last_seq,
         "last_at": rfc3339(chat.last_at_us),
         "last_message": None if chat.last_message is None else view_or_none(chat.last_message),
@@ -199,17 +186,4 @@ def view_chat(chat: Chat, user_id: int) -> ChatView:
         "member_count": chat.member_count,
         "members": view_members(chat.members, user_id),
         **view_settings(chat.settings),
-    }
-
-
-def view_group(group: GroupInfo, user_id: int) -> GroupView:
-    """Return a group with its members as one of them sees it."""
-    return {
-        "group_id": group.group_id,
-        "chat_id": group.chat_id,
-        "group_name": group.group_name,
-        "created_by": group.created_by,
-        "created_at": rfc3339(group.created_at_us),
-        "members": view_members(group.members, user_id),
-        "seq": group.seq,
     }

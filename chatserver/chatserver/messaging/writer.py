@@ -144,7 +144,7 @@ class MessageWriter:
             message: what to store.
             on_result: called once, from the event loop: the message is durable; or the reason why it may not be. After
                 ServiceUnavailable it may or may not be stored (a retry with the same client_id finds out); after
-                ChatNotFound, NotAMember, Blocked, IdempotencyConflict or ValidationFailed it is not.
+                ChatNotFound, NotAMember, NotAnAdmin, Blocked, IdempotencyConflict or ValidationFailed it is not.
 
         Raises:
             ServiceUnavailable: the queue is full or the server is closing; ``on_result`` will not be called.

@@ -8,6 +8,7 @@ import msgspec
 
 from chatserver.model import Chat, Member
 from chatserver.storage.described import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, message_row
+from chatserver.storage.groups import FIELDS, FIELDS_COLUMNS, fields_from, fields_seen
 from chatserver.storage.own_chats import SETTINGS_COLUMNS, settings_from
 from chatserver.storage.times import micros, moment_of
 
@@ -45,8 +46,9 @@ _LISTED = (
 WITH """
     + BARRED
     + """, found AS MATERIALIZED (
-    SELECT c.chat_id, c.kind, cm.joined_seq, greatest(cm.read_seq, cm.own_read_seq) AS read_seq, cm.absent,
-        cm.left_seq IS NOT NULL AS gone, cm.muted_until, cm.pinned_at, cm.archived, cm.marked_unread,
+    SELECT c.chat_id, c.kind, c.admins_send, cm.group_seen, cm.joined_seq, cm.absent,
+        greatest(cm.read_seq, cm.own_read_seq) AS read_seq, cm.left_seq IS NOT NULL AS gone,
+        cm.muted_until, cm.pinned_at, cm.archived, cm.marked_unread,
         coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at
     FROM chat_members cm JOIN chats c USING (chat_id)
     -- For a former member the chat ends with the row of their leaving: later activity is not shown to them.
@@ -93,13 +95,17 @@ WITH """
     + """
 SELECT d.*, mine.chat_id, mine.kind,
     -- A former member does not see later names.
-    CASE WHEN mine.gone THEN coalesce((
+    CASE WHEN mine.gone AND mine.group_seen IS NULL THEN coalesce((
         SELECT m.detail ->> 'group_name' FROM messages m
-        WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq ORDER BY m.seq DESC LIMIT 1
+        WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq
+            AND m.detail ->> 'group_name' IS NOT NULL ORDER BY m.seq DESC LIMIT 1
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
     mine.muted_until, mine.pinned_at, mine.archived, mine.marked_unread,
+    mine.group_seen, mine.admins_send, """
+    + FIELDS
+    + """,
     listed.user_ids, listed.usernames, listed.roles, listed.delivered, listed.read, listed.blocks,
     listed.hides
 FROM mine
@@ -207,19 +213,25 @@ async def has_new_rows(database: Database, user_id: int, since: str) -> bool:
 
 
 def _chat(record: Record, user_id: int) -> Chat:
-    chat_id, kind, group_name, last_seq, last_at, unread, gone, member_count, _, _, *rest = record[DESCRIBED_COLUMNS:]
+    chat_id, kind, name, last_seq, last_at, unread, gone, member_count, _, _, *rest = record[DESCRIBED_COLUMNS:]
+    settings, (seen, admins_send, *fields) = rest[:SETTINGS_COLUMNS], rest[SETTINGS_COLUMNS:]
+    group = None
+    if kind == "group" and gone:
+        group = fields_seen(seen, name)
+    elif kind == "group":
+        group = fields_from(name, fields[:FIELDS_COLUMNS], admins_send=admins_send)
     return Chat(
         chat_id=chat_id,
         kind=kind,
-        group_name=group_name,
+        group=group,
         last_seq=last_seq,
         last_at_us=micros(last_at),
         last_message=None if record[0] is None else message_row(record),
         unread=unread,
         left=gone,
         member_count=member_count,
-        members=members_from(rest[SETTINGS_COLUMNS:], user_id),
-        settings=settings_from(rest[:SETTINGS_COLUMNS]),
+        members=members_from(fields[FIELDS_COLUMNS:], user_id),
+        settings=settings_from(settings),
     )
 
 

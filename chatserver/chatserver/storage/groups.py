@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import msgspec
 
+from chatserver.group_fields import GroupFields
 from chatserver.storage.times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chatserver.group_fields import Who
     from chatserver.model import Role
     from chatserver.storage.database import Connection
+
+
+FIELDS: Final[LiteralString] = "g.picture_url, g.description, g.who_may_edit, g.who_may_add"
+"""Columns of a group `g` that `fields_from` reads, beside its name and `admins_send` of its chat."""
+
+FIELDS_COLUMNS: Final = 4
+
+
+def fields_from(group_name: str, columns: Sequence[Any], *, admins_send: bool) -> GroupFields:
+    """Make a group's fields from its name, the columns of `FIELDS`, and whether admins alone may send."""
+    picture_url, description, who_may_edit, who_may_add = columns
+    who_may_send: Who = "admins" if admins_send else "everyone"
+    return GroupFields(group_name, picture_url, description, who_may_send, who_may_edit, who_may_add)
+
+
+def fields_seen(seen: str | None, group_name: str) -> GroupFields:
+    """Make the fields that a former member sees from what was stored when they left, else from the name alone."""
+    return GroupFields(group_name) if seen is None else msgspec.json.decode(seen, type=GroupFields)
 
 
 class LockedGroup(msgspec.Struct, frozen=True):
     """A group whose chat row is locked: its members and numbers do not change until the transaction ends."""
 
     group_id: int
-    group_name: str
+    fields: GroupFields
     created_by: int
     created_at_us: int
     last_seq: int
@@ -58,16 +78,17 @@ async def insert_group(
 async def lock_group(connection: Connection, group_id: int) -> LockedGroup | None:
     """Lock a group's chat row, as every writer of the chat does, and return the group."""
     locked = await connection.fetchrow(
-        "SELECT last_seq FROM chats WHERE chat_id = $1 AND kind = 'group' FOR NO KEY UPDATE", group_id
+        "SELECT last_seq, admins_send FROM chats WHERE chat_id = $1 AND kind = 'group' FOR NO KEY UPDATE", group_id
     )
     if locked is None:
         return None
     record = await connection.fetchrow(
-        "SELECT group_name, created_by, created_at FROM groups WHERE group_id = $1", group_id
+        f"SELECT g.group_name, g.created_by, g.created_at, {FIELDS} FROM groups g WHERE g.group_id = $1", group_id
     )
     if record is None:
         return None
-    return LockedGroup(group_id, record[0], record[1], micros(record[2]), locked[0])
+    fields = fields_from(record[0], record[3:], admins_send=locked[1])
+    return LockedGroup(group_id, fields, record[1], micros(record[2]), locked[0])
 
 
 async def membership(connection: Connection, group_id: int, user_id: int) -> Membership | None:
@@ -86,20 +107,38 @@ async def count_members(connection: Connection, group_id: int) -> int:
     return number
 
 
-async def rename(connection: Connection, group_id: int, group_name: str) -> None:
-    """Set the group's name."""
-    await connection.execute("UPDATE groups SET group_name = $2 WHERE group_id = $1", group_id, group_name)
-
-
-async def name_at(connection: Connection, group_id: int, seq: int) -> str | None:
-    """Return the name that a group had at a row: the only one that a former member sees."""
-    name: str | None = await connection.fetchval(
-        "SELECT detail ->> 'group_name' FROM messages WHERE chat_id = $1 AND kind = 'group' AND seq <= $2 "
-        "ORDER BY seq DESC LIMIT 1",
+async def set_fields(connection: Connection, group_id: int, fields: GroupFields) -> None:
+    """Store a group's fields."""
+    await connection.execute(
+        "UPDATE groups SET group_name = $2, picture_url = $3, description = $4, who_may_edit = $5, who_may_add = $6 "
+        "WHERE group_id = $1",
         group_id,
-        seq,
+        fields.group_name,
+        fields.picture_url,
+        fields.description,
+        fields.who_may_edit,
+        fields.who_may_add,
     )
-    return name
+    await connection.execute(
+        "UPDATE chats SET admins_send = $2 WHERE chat_id = $1 AND admins_send <> $2",
+        group_id,
+        fields.who_may_send == "admins",
+    )
+
+
+async def fields_at_leaving(connection: Connection, group_id: int, user_id: int) -> GroupFields:
+    """Return a group as a former member sees it: as it was when they left."""
+    record = await connection.fetchrow(
+        "SELECT cm.group_seen, CASE WHEN cm.group_seen IS NULL THEN ("
+        "SELECT m.detail ->> 'group_name' FROM messages m "
+        "WHERE m.chat_id = cm.chat_id AND m.kind = 'group' AND m.seq <= cm.left_seq "
+        "AND m.detail ->> 'group_name' IS NOT NULL ORDER BY m.seq DESC LIMIT 1) END "
+        "FROM chat_members cm WHERE cm.chat_id = $1 AND cm.user_id = $2",
+        group_id,
+        user_id,
+    )
+    seen, group_name = record or (None, None)
+    return fields_seen(seen, group_name or "")
 
 
 async def add_member(connection: Connection, group_id: int, user_id: int, last_seq: int) -> None:
@@ -108,6 +147,7 @@ async def add_member(connection: Connection, group_id: int, user_id: int, last_s
         "INSERT INTO chat_members AS cm (chat_id, user_id, joined_seq, delivered_seq, read_seq) "
         "VALUES ($1, $2, $3, $3, $3) "
         "ON CONFLICT (chat_id, user_id) DO UPDATE SET role = 'member', joined_at = now(), left_seq = NULL, "
+        "group_seen = NULL, "
         "absent = cm.absent + int8multirange(int8range(cm.left_seq, $3, '(]')), "
         "while_left = cm.while_left + int8multirange(int8range(cm.left_seq, $3, '(]')), "
         # Earlier rows can still be delivered, so watermarks do not jump.
@@ -118,13 +158,16 @@ async def add_member(connection: Connection, group_id: int, user_id: int, last_s
     )
 
 
-async def end_membership(connection: Connection, group_id: int, user_id: int, left_seq: int) -> None:
-    """Let a user read up to left_seq and no further."""
+async def end_membership(
+    connection: Connection, group_id: int, user_id: int, left_seq: int, fields: GroupFields
+) -> None:
+    """Let a user read up to left_seq and no further, and see the group as it is now."""
     await connection.execute(
-        "UPDATE chat_members SET left_seq = $3, role = 'member' WHERE chat_id = $1 AND user_id = $2",
+        "UPDATE chat_members SET left_seq = $3, role = 'member', group_seen = $4 WHERE chat_id = $1 AND user_id = $2",
         group_id,
         user_id,
         left_seq,
+        msgspec.json.encode(fields).decode(),
     )
 
 

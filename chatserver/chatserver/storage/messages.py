@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-Outcome = Literal["stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "blocked", "reply_not_found"]
+Outcome = Literal[
+    "stored", "duplicate", "conflict", "chat_not_found", "not_a_member", "not_an_admin", "blocked", "reply_not_found"
+]  # fmt: skip
 
 
 class NewMessage(Content, frozen=True, kw_only=True):

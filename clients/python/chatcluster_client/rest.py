@@ -251,6 +251,14 @@ class RestClient:
         """Star a message, for oneself, or remove the star."""
         return await self.call("PUT" if starred else "DELETE", f"/api/chats/{chat_id}/messages/{seq}/star")
 
+    async def change_group(self, group_id: int, **fields: str | None) -> Any:
+        """Change `group_name`, `picture_url`, `description` or who may do what in a group; returns the group.
+
+        `who_may_send`, `who_may_edit` and `who_may_add` are each `everyone` or `admins`. None clears the picture or
+        the description; what is not given stays.
+        """
+        return await self.call("PATCH", f"/api/groups/{group_id}", fields)
+
     async def stars(self, cursor: str | None = None, *, limit: int = 50) -> Any:
         """One page of starred messages, the newest star first: `{stars, next_cursor}`."""
         return await self.call("GET", "/api/stars", limit=limit, **({"cursor": cursor} if cursor else {}))

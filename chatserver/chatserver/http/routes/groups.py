@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec.structs import asdict
+
 from chatserver import bounds
 from chatserver.errors import (
     Blocked,
@@ -14,12 +17,13 @@ from chatserver.errors import (
     NotAnAdmin,
     UserNotFound,
 )
+from chatserver.group_fields import Who
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, client_address, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
 from chatserver.limits.rates import group_changes
-from chatserver.messaging import groups
-from chatserver.messaging.rendering import GroupView, view_group
+from chatserver.messaging import group_edits, groups
+from chatserver.messaging.group_views import GroupView, view_group
 from chatserver.model import Role
 
 if TYPE_CHECKING:
@@ -40,9 +44,14 @@ class GroupBody(Body, frozen=True):
 
 
 class RenameBody(Body, frozen=True):
-    """``PATCH /api/groups/{group_id}``."""
+    """``PATCH /api/groups/{group_id}``; a missing field is kept, null removes the picture or the description."""
 
-    group_name: bounds.Name
+    group_name: bounds.Name | msgspec.UnsetType = msgspec.UNSET
+    picture_url: bounds.Url | msgspec.UnsetType | None = msgspec.UNSET
+    description: bounds.Description | msgspec.UnsetType | None = msgspec.UNSET
+    who_may_send: Who | msgspec.UnsetType = msgspec.UNSET
+    who_may_edit: Who | msgspec.UnsetType = msgspec.UNSET
+    who_may_add: Who | msgspec.UnsetType = msgspec.UNSET
 
 
 class RoleBody(Body, frozen=True):
@@ -78,16 +87,14 @@ async def create_group(request: Request) -> HTTPResponse:
 
 @CALLS.add("PATCH /api/groups/{group_id}", body=RenameBody, answer=GroupView, errors=_ERRORS)
 async def rename_group(request: Request, group_id: str) -> HTTPResponse:
-    """Rename a group."""
+    """Change a group's name, picture, description, and who may send, edit and add; a missing field is kept."""
     caller = await authenticate(request)
     body = read_body(request, RenameBody)
     number = path_id(group_id, "group_id")
-    count_change(request, caller, body.group_name)
-    return answer(
-        view_group(
-            await groups.rename_group(request.app.ctx.database, caller.user_id, number, body.group_name), caller.user_id
-        )
-    )
+    change = group_edits.GroupChange(**asdict(body))
+    count_change(request, caller, *(text for text in asdict(body).values() if isinstance(text, str)))
+    group = await group_edits.change_group(request.app.ctx.database, caller.user_id, number, change)
+    return answer(view_group(group, caller.user_id))
 
 
 @CALLS.add(f"POST {_MEMBER}", answer=GroupView, errors=(UserNotFound, *_ERRORS, Blocked, CannotBeAdded))
