@@ -193,6 +193,14 @@ class IdempotencyConflict(ChatError):
     default_detail = "This client_id already belongs to a different message in this chat. Use a new UUID per message."
 
 
+class NumberTaken(ChatError):
+    """Another account has this phone number."""
+
+    code = "number_taken"
+    status = 409
+    default_detail = "Another account has this phone number. Sign in with the number, and delete that account first."
+
+
 class CursorExpired(ChatError):
     """The cursor was issued before the database was restored or failed over, for a history that is gone."""
 

@@ -166,12 +166,13 @@ class Presence(Frame, frozen=True, tag="presence"):
 
 
 class Profile(Frame, frozen=True, tag="profile"):
-    """A user who shares a chat with this user has changed their name, picture, text, or who sees them."""
+    """A user who shares a chat with this user has changed their profile, or who sees it."""
 
     user_id: GivenId
     username: str | None
     profile_picture_url: str | None
     about: str | None
+    phone_number: str | None = None
 
 
 class Error(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_defaults=True):

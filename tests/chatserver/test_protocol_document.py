@@ -56,6 +56,7 @@ BODIES: dict[str, type[Body]] = {
     "PUT /api/groups/{group_id}/members/{user_id}/role": groups.RoleBody,
     "PATCH /api/users/me": users.ProfileBody,
     "POST /api/users/lookup": users.LookupBody,
+    "PUT /api/users/me/phone_number": users.NumberBody,
     "PATCH /api/users/me/privacy": privacy.PrivacyBody,
     "PATCH /api/chats/{chat_id}/messages/{seq}": changes.EditBody,
     "PATCH /api/chats/{chat_id}": own_chats.SettingsBody,

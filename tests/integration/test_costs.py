@@ -93,6 +93,7 @@ BOUNDS: dict[str, Cost] = {
     "POST /api/ws-ticket": most(1),
     "GET /api/users/me": most(1),
     "PATCH /api/users/me": most(3, 8),
+    "PUT /api/users/me/phone_number": most(1, 20),
     # The allowances of the user and the address, and whom they have found.
     "POST /api/users/lookup": most(350, 14, 4500, 30_000, 16),
     "GET /api/users/me/privacy": most(1),
@@ -188,6 +189,7 @@ class Owner:
             "POST /api/auth/code": [{"phone_number": "+14155559990"}],
             "POST /api/auth/session": [{"phone_number": "+14155559990", "code": "000000", "code_id": "x" * 64}],
             "PATCH /api/users/me": [{"profile_picture_url": "http://a/" + "b" * 2000}],
+            "PUT /api/users/me/phone_number": [{"phone_number": "+14155559991", "code": "000000", "code_id": "x" * 64}],
             "POST /api/users/lookup": [
                 {
                     "phone_numbers": numbers[:500],

@@ -266,6 +266,10 @@ async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
     await ben.ask("PATCH", "/api/users/me/privacy", 200, json={"about": "nobody"})
     await ben.ask("PATCH", "/api/users/me/privacy", 422, "validation_failed", json={"about": "friends"})
     await ben.ask("GET", "/api/users/me/privacy", 200)
+    moved = {"phone_number": "+14155559997", "code": "000000"}
+    await ben.ask("PUT", "/api/users/me/phone_number", 401, "invalid_code", json=moved)
+    made = (await ben.ask("POST", "/api/auth/code", 202, json={"phone_number": moved["phone_number"]})).json()
+    await ben.ask("PUT", "/api/users/me/phone_number", 200, json={**moved, "code": made["dev_code"]})
     book = {"phone_numbers": ["+14155559998", "reception"], "usernames": ["ana", "a b"], "user_ids": [1, 2**60]}
     found = (await ben.ask("POST", "/api/users/lookup", 200, json=book)).json()
     assert [error["path"] for error in found["errors"]] == ["phone_numbers[1]"]

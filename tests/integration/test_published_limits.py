@@ -46,6 +46,11 @@ NOT_TRIED = {
     "POST /api/auth/code body phone_number minLength": SHORT_NUMBER,
     "POST /api/auth/session body phone_number minLength": SHORT_NUMBER,
     "GET /api/users query phone_number minLength": SHORT_NUMBER,
+    "PUT /api/users/me/phone_number body phone_number minLength": SHORT_NUMBER,
+    "PUT /api/users/me/phone_number body code maxLength": WRONG_CODE,
+    "PUT /api/users/me/phone_number body code minLength": WRONG_CODE,
+    "PUT /api/users/me/phone_number body code_id maxLength": WRONG_CODE,
+    "PUT /api/users/me/phone_number body code_id minLength": WRONG_CODE,
     "POST /api/auth/session body code maxLength": WRONG_CODE,
     "POST /api/auth/session body code minLength": WRONG_CODE,
     "POST /api/auth/session body code_id maxLength": WRONG_CODE,
@@ -133,6 +138,7 @@ def body_of(limit: Limit, person: Person) -> dict[str, Any]:
     """Return a body that lacks nothing beside the field of the limit."""
     bodies: dict[str, dict[str, Any]] = {
         "POST /api/auth/session": {"phone_number": "+14155559999", "code": "000000"},
+        "PUT /api/users/me/phone_number": {"phone_number": "+14155559999", "code": "000000"},
         "POST /api/groups": {"group_name": "Group", "members": []},
         "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
         "PATCH /api/groups/{group_id}": {"group_name": "Group"},

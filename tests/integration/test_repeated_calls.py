@@ -33,6 +33,7 @@ DELETE /api/auth/session                                              204    401
 DELETE /api/devices/{device_id}                                       204    204    same
 POST /api/ws-ticket                                                   201    201    -
 PATCH /api/users/me                                                   200    200    same
+PUT /api/users/me/phone_number                                        200    200    same
 POST /api/users/lookup                                                200    200    same
 PATCH /api/users/me/privacy                                           200    200    same
 DELETE /api/users/me                                                  204    401    -
@@ -146,10 +147,11 @@ async def _delete_account(server: ServerProcess, device: Device) -> None:
 async def _body(
     server: ServerProcess, call: str, variant: str, ana: Device, ben: Device, values: dict[str, Any]
 ) -> dict[str, Any] | None:
-    if call == "POST /api/auth/session":
+    if call in {"POST /api/auth/session", "PUT /api/users/me/phone_number"}:
+        number = ana.phone_number if call.startswith("POST") else f"+1417{uuid.uuid4().int % 10**7:07d}"
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, trust_env=False) as http:
-            made = (await http.post("/api/auth/code", json={"phone_number": ana.phone_number})).json()
-        return {"phone_number": ana.phone_number, "code": made["dev_code"], "code_id": made["code_id"]}
+            made = (await http.post("/api/auth/code", json={"phone_number": number})).json()
+        return {"phone_number": number, "code": made["dev_code"], "code_id": made["code_id"]}
     client_id = {} if variant == "without a client_id" else {"client_id": str(uuid.uuid4())}
     bodies: dict[str, dict[str, Any]] = {
         "POST /api/auth/code": {"phone_number": f"+1416{uuid.uuid4().int % 10**7:07d}"},

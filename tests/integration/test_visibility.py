@@ -79,6 +79,7 @@ receipt read_seq                                       yes  yes    no     no    
 profile username                                       no   yes    no     no      no      no       no     no
 profile profile_picture_url                            no   yes    no     no      no      no       no     no
 profile about                                          no   yes    no     no      no      no       no     no
+profile phone_number                                   no   null   no     no      no      no       no     no
 """
 LINES = [re.split(" {2,}", line, maxsplit=1) for line in MATRIX.strip().splitlines()]
 VIEWERS = LINES[0][1].split()
@@ -101,7 +102,8 @@ SILENT = {
 }  # fmt: skip
 # About the caller alone; to current members alone, who see in it what they see in GET /api/chats/{chat_id}.
 OWN = re.compile(
-    "(POST|DELETE) /api/auth|(GET|PATCH) /api/users/me|.* /api/devices|POST /api/ws-ticket|GET /(livez|readyz)"
+    "(POST|DELETE) /api/auth|(GET|PATCH|PUT|DELETE) /api/users/me|.* /api/devices|POST /api/ws-ticket"
+    "|GET /(livez|readyz)"
 )
 MEMBERS_ONLY = re.compile(".* /api/groups")
 
@@ -364,6 +366,7 @@ async def test_frames_show_what_the_table_says(cast: Cast, two: tuple[ServerProc
             "profile username": cell(profile["username"]) if profile else "no",
             "profile profile_picture_url": cell(profile["profile_picture_url"]) if profile else "no",
             "profile about": cell(profile["about"]) if profile else "no",
+            "profile phone_number": cell(profile["phone_number"]) if profile else "no",
         }
         assert found == {row: cells[name] for row, cells in TABLE.items() if not row.split()[0].isupper()}, name
 

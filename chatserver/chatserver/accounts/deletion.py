@@ -107,7 +107,7 @@ class Deletions:
             ]
             await deletion.settle_watermarks(self._database, account.user_id)
             await stars.forget(self._database, account.user_id)
-            await number_lookups.forget(self._database, account.user_id)
+            await number_lookups.forget(self._database, account.user_id, is_gone=True)
             blockers = await deletion.blockers_of(self._database, account.user_id, SWEEP_BLOCKS)
             for blocker_id in blockers:
                 await blocks.set_block(self._database, blocker_id, account.user_id, blocked=False)

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 
     from chatserver.accounts.code_limits import CodeLimits
     from chatserver.accounts.code_senders import Sender
+    from chatserver.model import User
     from chatserver.storage.codes import Count, Counter, TriedCode
     from chatserver.storage.database import Connection, Database
+    from chatserver.users.phone_numbers import PhoneNumber
 
 SENDS_MAX: Final = 1000
 """Highest count of consecutive unused codes: the waits stop growing long before."""
@@ -54,6 +56,10 @@ TOKEN_BYTES: Final = 32
 
 CODE_ID_BYTES: Final = 16
 """Random bytes of a code_id: 128 bits, valid for minutes."""
+
+
+class _UnnotifiedError(Exception):
+    """A sign-in would leave devices of its user without a notice: it is rolled back and made again."""
 
 
 class Accounts:
@@ -109,9 +115,7 @@ class Accounts:
                 hour; with retry_after_seconds.
             ServiceUnavailable: the database is unavailable, or too many codes wait for the sender.
         """
-        dialled = check_phone_number(phone_number, "phone_number")
-        check_calling_code(self._limits, dialled.number)
-        number = await account_number(self._database, dialled)
+        dialled, number = await self.dialled(phone_number)
         code, code_id = f"{secrets.randbelow(1_000_000):06d}", secrets.token_urlsafe(CODE_ID_BYTES)
         with self._sender.reserve() as send:
             async with self._database.transaction() as connection:
@@ -129,6 +133,16 @@ class Accounts:
             # To the number in its current form: messages to a retired form do not arrive.
             send(CodeMessage(dialled.number, code, CODE_SECONDS))
         return CodeRequest(number, code, CODE_SECONDS, code_id)
+
+    async def dialled(self, phone_number: str) -> tuple[PhoneNumber, str]:
+        """Return a number that may sign in here, and the form under which its account is stored.
+
+        Raises:
+            ValidationFailed: not a possible phone number, or its calling code may not sign in here.
+        """
+        dialled = check_phone_number(phone_number, "phone_number")
+        check_calling_code(self._limits, dialled.number)
+        return dialled, await account_number(self._database, dialled)
 
     async def _admit(self, connection: Connection, number: str, address: str) -> int:
         """Count a request; returns how many consecutive codes the address has requested without using one.
@@ -203,8 +217,7 @@ class Accounts:
         if username is not None:
             check_known_username(username, "username")
         number = await account_number(self._database, dialled)
-        given = self._code_hmac(number, code if bounds.CODE.fullmatch(code) else "")
-        tried = await self._check_code(number, given, code_id, address)
+        tried = await self.try_code(number, code, code_id, address)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         sign_in = accounts.NewSignIn(
             phone_number=number,
@@ -214,33 +227,55 @@ class Accounts:
             device_name=name,
             session_days=self._session_days,
         )
-        try:
-            async with audited(self._database, repeatable=False) as (connection, trail):
-                own_chat = await notices.lock(connection, trail.announcement, number)
-                claimed = None
-                if username is not None:
-                    claimed = await claim(connection, username, "username", phone_number=number)
-                signed_in = await accounts.sign_in(connection, sign_in, claimed)
-                if signed_in is None:
-                    raise InvalidCode
-                user, device_id = signed_in
-                seen = _seen(number, address)
-                await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
-                await end_surplus_devices(connection, trail, user.user_id)
-                if own_chat is not None and own_chat.user_id == user.user_id:
-                    await notices.add(
-                        connection, trail.announcement, own_chat, SignInSignedInDetail(device_id=device_id)
-                    )
-        except StatementFailed as error:
-            raise accounts.username_taken(error) from error
-        return SignIn(token, device_id, user)
+        while True:
+            try:
+                user, device_id = await self._sign_in(sign_in, username, address)
+            except _UnnotifiedError:
+                continue
+            except StatementFailed as error:
+                raise accounts.username_taken(error) from error
+            return SignIn(token, device_id, user)
 
-    async def _check_code(self, number: str, given: bytes, code_id: str | None, address: str) -> TriedCode:
+    async def _sign_in(self, sign_in: accounts.NewSignIn, username: str | None, address: str) -> tuple[User, int]:
+        """Use up the code and add the device; the user's other devices are notified by a row.
+
+        Raises:
+            _UnnotifiedError: somebody signed in between the look for other devices and this; nothing was done.
+            ChatError, StatementFailed: as of `create_session`.
+        """
+        number = sign_in.phone_number
+        async with audited(self._database, repeatable=False) as (connection, trail):
+            own_chat = await notices.lock(connection, trail.announcement, number)
+            claimed = None
+            if username is not None:
+                claimed = await claim(connection, username, "username", phone_number=number)
+            signed_in = await accounts.sign_in(connection, sign_in, claimed)
+            if signed_in is None:
+                raise InvalidCode
+            user, device_id = signed_in
+            seen = seen_as(number, address)
+            await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
+            await end_surplus_devices(connection, trail, user.user_id)
+            if own_chat is not None and own_chat.user_id == user.user_id:
+                await notices.add(connection, trail.announcement, own_chat, SignInSignedInDetail(device_id=device_id))
+            elif await accounts.has_other_devices(connection, user.user_id, device_id):
+                # Their own chat is locked before the user, so that it is too late for that here.
+                raise _UnnotifiedError
+            return user, device_id
+
+    async def try_code(self, number: str, code: str, code_id: str | None, address: str) -> TriedCode:
         """Count a try; returns the stored code, which is the given one.
+
+        Args:
+            number: as it is stored.
+            code: six digits, or something else, which is wrong.
+            code_id: of the request for the code; None: the last request from the same address.
+            address: the client's address.
 
         Raises:
             InvalidCode: no such code, or no tries left. RateLimited: too many wrong tries before.
         """
+        given = self._code_hmac(number, code if bounds.CODE.fullmatch(code) else "")
         counters = try_counters(self._limits, number, address, with_secret=code_id is not None)
         async with audited(self._database, repeatable=False) as (connection, trail):
             if code_id is None:
@@ -257,7 +292,7 @@ class Accounts:
                 )
                 if not good:
                     # Tries at numbers without a code are not recorded: anybody can make any number of them.
-                    await trail.add(AuditEvent(action="code_refused", detail=_seen(number, address)))
+                    await trail.add(AuditEvent(action="code_refused", detail=seen_as(number, address)))
         if tried is None:
             raise InvalidCode
         if not good:
@@ -282,7 +317,7 @@ class Accounts:
         return hmac.digest(self._secret_key, f"{phone_number}:{code}".encode(), "sha256")
 
 
-def _seen(phone_number: str, address: str) -> dict[str, str]:
+def seen_as(phone_number: str, address: str) -> dict[str, str]:
     """Return the details of a sign-in or a try for the audit log."""
     return {"phone_number": mask_phone_number(phone_number), "address": address or "unknown"}
 

@@ -61,5 +61,7 @@ class Profiles:
         for (viewer_id, user_id), relation in found.items():
             if user_id in users and may_see("profile_changes", relation):
                 view = view_user(users[user_id], relation)
-                frame = Profile(user_id, view["username"], view["profile_picture_url"], view["about"])
+                frame = Profile(
+                    user_id, view["username"], view["profile_picture_url"], view["about"], view["phone_number"]
+                )
                 self._hub.registry.send_to((viewer_id,), encode_frame(frame))

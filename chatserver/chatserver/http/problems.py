@@ -6,6 +6,7 @@ import email.utils
 import functools
 import random
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 import msgspec
@@ -122,8 +123,9 @@ def problem(error: ChatError, request: Request) -> ApiResponse:
     headers: dict[str, str] = {"Cache-Control": "no-store"}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(retry_after(error.status, error.retry_after_seconds, random.random()))  # noqa: S311 - jitter
-    if isinstance(error, Unauthenticated):
+    if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Unauthenticated):
         headers |= clear_cookie(request)
     if isinstance(error, UpgradeRequired):
         headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}

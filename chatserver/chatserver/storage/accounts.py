@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import msgspec
 
-from chatserver.errors import UsernameTaken
+from chatserver.errors import NumberTaken, Unauthenticated, UsernameTaken
 from chatserver.model import Device, Principal, User
 from chatserver.storage.calls import affected
 from chatserver.storage.codes import forget_counted, use_code
@@ -171,6 +171,27 @@ async def update_profile(
     return None if record is None else _user(record)
 
 
+async def change_number(connection: Connection, user_id: int, phone_number: str) -> User:
+    """Give an account, which exists, another number.
+
+    Raises:
+        StatementFailed: see `number_taken`.
+    """
+    record = await connection.fetchrow(
+        f"UPDATE users SET phone_number = $2 WHERE user_id = $1 AND deleted_at IS NULL RETURNING {_USER_COLUMNS}",
+        user_id,
+        phone_number,
+    )
+    if record is None:
+        raise Unauthenticated
+    return _user(record)
+
+
+def number_taken(error: StatementFailed) -> Exception:
+    """Return the error for a failed statement: NumberTaken, or the failure itself if it has another cause."""
+    return NumberTaken() if error.constraint == "users_phone_number_key" else error
+
+
 def username_taken(error: StatementFailed) -> Exception:
     """Return the error for a failed statement: UsernameTaken, or the failure itself if it has another cause."""
     if error.constraint == "users_username_key_key":
@@ -232,6 +253,14 @@ async def signed_in_user(connection: Connection, phone_number: str) -> int | Non
         phone_number,
     )
     return user_id
+
+
+async def has_other_devices(connection: Connection, user_id: int, device_id: int) -> bool:
+    """Return whether another device of a user than this one is signed in."""
+    found: bool = await connection.fetchval(
+        f"SELECT EXISTS (SELECT FROM devices WHERE user_id = $1 AND device_id <> $2 AND {_ALIVE})", user_id, device_id
+    )
+    return found
 
 
 async def devices_by_tokens(database: Database, token_hashes: Sequence[bytes]) -> dict[bytes, Principal]:

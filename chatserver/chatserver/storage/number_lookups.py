@@ -92,14 +92,15 @@ FORGOTTEN_TOGETHER: Final = 10_000
 """Rows that one statement of `forget` deletes: some 50 ms."""
 
 
-async def forget(database: Database, user_id: int) -> None:
-    """Delete whom a user has found by number, and who has found them."""
+async def forget(database: Database, user_id: int, *, is_gone: bool) -> None:
+    """Delete who has found a user by number, and whom the user has found if they are gone."""
     deleted = FORGOTTEN_TOGETHER
     while deleted == FORGOTTEN_TOGETHER:
         tag = await database.execute(
             "DELETE FROM found_numbers WHERE (user_id, found_id) IN (SELECT user_id, found_id FROM found_numbers "
-            "WHERE user_id = $1 OR found_id = $1 LIMIT $2)",
+            "WHERE found_id = $1 OR (user_id = $1 AND $2) LIMIT $3)",
             user_id,
+            is_gone,
             FORGOTTEN_TOGETHER,
         )
         deleted = affected(tag)

@@ -232,6 +232,11 @@ class RestClient:
         body = {"phone_numbers": list(phone_numbers), "usernames": list(usernames), "user_ids": list(user_ids)}
         return await self.call("POST", "/api/users/lookup", body)
 
+    async def change_number(self, phone_number: str, *, code: str, code_id: str | None = None) -> Any:
+        """Give the account another number, with a code that `request_code` had sent to it; returns the profile."""
+        body = {"phone_number": phone_number, "code": code, **({"code_id": code_id} if code_id else {})}
+        return await self.call("PUT", "/api/users/me/phone_number", body)
+
     async def set_chat(self, chat_id: int, **settings: bool | str | None) -> Any:
         """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""
         return await self.call("PATCH", f"/api/chats/{chat_id}", settings)

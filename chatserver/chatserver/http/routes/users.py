@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 from chatserver import bounds
-from chatserver.errors import FieldError, UsernameTaken, UserNotFound
+from chatserver.accounts.number_change import change_number
+from chatserver.errors import FieldError, InvalidCode, NumberTaken, UsernameTaken, UserNotFound
 from chatserver.http.browser_sessions import signed_out
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, client_address, count_change
@@ -33,6 +34,14 @@ class ProfileBody(Body, frozen=True):
     username: bounds.Username | msgspec.UnsetType = msgspec.UNSET
     profile_picture_url: bounds.Url | msgspec.UnsetType | None = msgspec.UNSET
     about: bounds.About | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class NumberBody(Body, frozen=True):
+    """``PUT /api/users/me/phone_number``."""
+
+    phone_number: bounds.PhoneNumber
+    code: bounds.SignInCode
+    code_id: bounds.CodeId | None = None
 
 
 class LookupBody(Body, frozen=True):
@@ -68,6 +77,30 @@ async def patch_me(request: Request) -> HTTPResponse:
     count_change(request, caller, body.username or None, body.profile_picture_url or None, body.about or None)
     change = users.ProfileChange(username=body.username, profile_picture_url=body.profile_picture_url, about=body.about)
     user = await users.update_profile(request.app.ctx.database, caller.user_id, change)
+    return answer(view_user(user, SELF))
+
+
+@CALLS.add(
+    "PUT /api/users/me/phone_number",
+    body=NumberBody,
+    answer=UserView,
+    errors=(InvalidCode, NumberTaken, UserNotFound),
+)
+async def put_number(request: Request) -> HTTPResponse:
+    """Change the caller's phone number, with a code that was sent to the new one."""
+    caller = await authenticate(request)
+    body = read_body(request, NumberBody)
+    count_change(request, caller)
+    context = request.app.ctx
+    user = await change_number(
+        context.database,
+        context.accounts,
+        caller,
+        body.phone_number,
+        body.code,
+        code_id=body.code_id,
+        address=client_address(request),
+    )
     return answer(view_user(user, SELF))
 
 
