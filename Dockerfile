@@ -44,9 +44,16 @@ COPY hatch_build.py README.md LICENSE ./
 COPY operator/ operator/
 RUN /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable && rm -f /opt/chatcluster/.lock
 
+# What browsers keep for ever has a hash in its name, and all of it is compressed once and not for each request.
+FROM python AS build-page
+RUN apt-get update && apt-get install -y --no-install-recommends brotli
+COPY images/build/page.py /src/images/build/
+COPY web/ /src/web/
+RUN python3 /src/images/build/page.py /src/web /opt/web && find /opt/web -type f ! -name '*.gz' -exec brotli --best --keep {} +
+
 FROM python AS chatserver
 COPY --from=build-chatserver /opt/chatcluster /opt/chatcluster
-COPY web/ /opt/web/
+COPY --from=build-page /opt/web/ /opt/web/
 ENV CHAT_WEB_ROOT=/opt/web
 USER 10001:10001
 EXPOSE 8080 9090

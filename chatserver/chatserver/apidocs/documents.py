@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,10 +11,10 @@ from chatserver.apidocs.asyncapi import make_asyncapi
 from chatserver.apidocs.openapi import make_openapi
 from chatserver.apidocs.page import HEADERS, make_docs
 from chatserver.http.call import Calls
-from chatserver.http.routes.page import StaticContent
+from chatserver.http.routes.page import SECURITY_HEADERS, StaticContent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sanic.response import HTTPResponse
 
@@ -52,7 +53,11 @@ def document_calls(described: Iterable[Call]) -> Calls:
         return await page.answer(request)
 
     openapi, asyncapi = make_openapi((*described, *calls)), make_asyncapi()
-    openapi_json = StaticContent(msgspec.json.encode(openapi), "application/json")
-    asyncapi_json = StaticContent(msgspec.json.encode(asyncapi), "application/json")
-    page = StaticContent(make_docs(openapi, asyncapi), "text/html; charset=utf-8", HEADERS)
+    openapi_json = _compressed(msgspec.json.encode(openapi), "application/json")
+    asyncapi_json = _compressed(msgspec.json.encode(asyncapi), "application/json")
+    page = _compressed(make_docs(openapi, asyncapi), "text/html; charset=utf-8", HEADERS)
     return calls
+
+
+def _compressed(content: bytes, content_type: str, headers: Mapping[str, str] = SECURITY_HEADERS) -> StaticContent:
+    return StaticContent(content, content_type, headers, {"gzip": gzip.compress(content, mtime=0)})

@@ -16,6 +16,7 @@ from sanic.config import Config
 from chatserver.errors import BadRequest, Forbidden, Unauthenticated
 from chatserver.http.browser_sessions import cookie_token
 from chatserver.http.call import call_of
+from chatserver.http.compression import Compressor
 from chatserver.limits.rates import stored_bytes
 from chatserver.transport.kept import ARRIVING_BYTES, UNREAD_BYTES, Kept
 
@@ -70,6 +71,7 @@ class Context:
         arriving: large requests that are arriving or being answered.
         coalescer: does in the next turn of the event loop what is due for connections, such as writing.
         push_times: times the frames of rows that it writes.
+        compressor: compresses answers.
         tasks: work that outlives the frame that started it (sends, receipts).
     """
 
@@ -101,6 +103,7 @@ class Context:
     sockets: Sockets
     unread: Kept = field(default_factory=lambda: Kept(UNREAD_BYTES, "answer_not_read"))
     arriving: Kept = field(default_factory=lambda: Kept(ARRIVING_BYTES, "requests_given_up"))
+    compressor: Compressor = field(default_factory=Compressor)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 

@@ -31,11 +31,14 @@ from chatserver.errors import (
 )
 from chatserver.http import cors
 from chatserver.http.browser_sessions import clear_cookie
+from chatserver.http.compression import Compressor
 from chatserver.http.context import client_address, request_id, started_at
 from chatserver.http.sanic_server import ApiResponse, close_after, connection_of, is_head, is_unread
 from chatserver.http.upgrade import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from chatserver.http.context import App, Request
 
 log = structlog.get_logger()
@@ -217,7 +220,19 @@ def http_date(seconds: int) -> str:
     return email.utils.formatdate(seconds, usegmt=True)
 
 
-def _finish(request: Request, response: HTTPResponse) -> None:
+def _finish(request: Request, response: HTTPResponse) -> Awaitable[None] | None:
+    if Compressor.concerns(request, response):
+        return _finish_compressed(request, response)
+    _complete(request, response)
+    return None
+
+
+async def _finish_compressed(request: Request, response: HTTPResponse) -> None:
+    await request.app.ctx.compressor.compress(request.headers.getall("accept-encoding", []), response)
+    _complete(request, response)
+
+
+def _complete(request: Request, response: HTTPResponse) -> None:
     context = request.app.ctx
     response.headers["Date"] = http_date(int(time.time()))
     response.headers["X-Request-Id"] = request_id(request)
