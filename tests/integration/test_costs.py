@@ -170,7 +170,7 @@ class Owner:
                 extremes = [schema["minimum"], schema["maximum"]] if parameter.name != "wait" else [0, 1]
             elif schema.get("type") == "boolean":
                 extremes = ["true"]
-            elif schema.get("type") == "string":
+            elif schema.get("type") == "string" and not extremes:
                 extremes = {
                     "phone_number": [self.device.phone_number],
                     "username": ["p1"],
