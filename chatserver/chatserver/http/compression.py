@@ -33,7 +33,7 @@ LEVEL: Final = 1
 """JSON of rows becomes a quarter, 9 us a KB. Level 6 takes twice as long for a tenth less."""
 
 MOST_PADDING_BYTES: Final = 100
-"""Bytes, a random number of them, that hide how long a compressed answer is (Heal the BREACH, Palacios et al. 2022)."""
+"""Of a random length, so that the length of a compressed answer shows little (Palacios et al., 2022, on BREACH)."""
 
 _NAME_FLAG = 0x08
 _CODING = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?")
