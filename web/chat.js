@@ -257,7 +257,7 @@ export class Chat {
     if (incoming) this.live.send({ type: "delivered", chat_id: row.chat_id, seq: row.seq });
     this.on.draw();
     if (isShown && incoming) this.markRead();
-    if (known && (row.kind === "member" || row.kind === "group")) await this.loadChat(row.chat_id);
+    if (known && ["member", "group", "timer", "expire"].includes(row.kind)) await this.loadChat(row.chat_id);
     // A user who is added again missed the changes in between.
     const rejoined = row.kind === "member" && row.action === "added" && row.user_ids?.includes(this.user.user_id);
     if (rejoined) this.rows.byChat.delete(row.chat_id);

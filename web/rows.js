@@ -28,6 +28,7 @@ export class Rows {
     const shown = row.target_seq ? { chat_id: row.chat_id, seq: row.seq, kind: row.kind } : this.now(row);
     if (shown) this.byChat.get(row.chat_id).set(row.seq, shown);
     if (row.target_seq) this.change(row);
+    if (row.kind === "expire") this.expire(row.chat_id, row.detail ?? row);
   }
 
   // Rows of the kinds `edit`, `delete`, and `hide` and `clear` of the user's own chat.
@@ -43,6 +44,12 @@ export class Rows {
     this.cleared.set(chatId, Math.max(upToSeq, this.cleared.get(chatId) ?? 0));
     const rows = this.byChat.get(chatId);
     for (const seq of rows?.keys() ?? []) if (seq <= upToSeq) rows.delete(seq);
+  }
+
+  // Messages of the range have disappeared for everybody.
+  expire(chatId, { from_seq, up_to_seq }) {
+    const rows = this.byChat.get(chatId);
+    for (const [seq, row] of rows ?? []) if (isMessage(row) && seq >= from_seq && seq <= up_to_seq) rows.delete(seq);
   }
 
   note(chatId, seq, change) {
@@ -68,7 +75,7 @@ export class Rows {
 
   // The rows that a chat shows, oldest first.
   shown(chatId) {
-    return [...(this.byChat.get(chatId)?.values() ?? [])].sort((a, b) => a.seq - b.seq).filter((row) => isMessage(row) || row.kind === "member" || row.kind === "group");
+    return [...(this.byChat.get(chatId)?.values() ?? [])].sort((a, b) => a.seq - b.seq).filter((row) => isMessage(row) || row.kind === "member" || row.kind === "group" || row.kind === "timer");
   }
 
   // Chats that were not shown are fetched again: after a disconnect their deletions are unknown.

@@ -67,8 +67,23 @@ function drawList(model) {
   if (list.length !== drawn.length || list.some((item, place) => item !== drawn[place])) $("#chats").replaceChildren(...list);
 }
 
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+function duration(seconds) {
+  const [unit, length] = UNITS.find(([, size]) => seconds % size === 0);
+  const count = seconds / length;
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+function note(row) {
+  if (row.kind === "member") return "The members changed";
+  if (row.kind !== "timer") return "The chat changed";
+  const { seconds } = row.detail ?? row;
+  return seconds ? `Messages disappear after ${duration(seconds)}` : "Messages stay";
+}
+
 function message(model, chat, row) {
-  if (row.kind && row.kind !== "message") return make("li", row.kind === "member" ? "The members changed" : "The chat changed", { className: "note" });
+  if (row.kind && row.kind !== "message") return make("li", note(row), { className: "note" });
   const own = row.from_id === model.user.user_id;
   const item = make("li", "", { className: own ? "own" : "" });
   const quoted = row.reply_to && !row.deleted_at && model.rows.get(row.chat_id, row.reply_to);

@@ -55,6 +55,12 @@ CURSOR_MAX_CHARS: Final = 6144
 CODE_ID_MAX_CHARS: Final = 64
 """Characters of a code_id; today's have 22."""
 
+TIMER_LEAST_SECONDS: Final = 60
+"""Seconds of a chat's timer: messages go some seconds later than they are due, so that less would mean little."""
+
+TIMER_MOST_SECONDS: Final = 365 * 86_400
+"""A year."""
+
 GROUP_MEMBERS_MAX: Final = 1024
 """Members of a group, the creator included (the API's limit)."""
 
@@ -88,6 +94,7 @@ Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
 # Of answers and pushed frames.
 GivenId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 GivenSeq = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+TimerSeconds = Annotated[int, msgspec.Meta(ge=TIMER_LEAST_SECONDS, le=TIMER_MOST_SECONDS)]
 Timestamp = Annotated[float, msgspec.Meta(ge=0, le=LAST_SECOND)]
 # In JSON the keys of an object are texts.
 ById = msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": _ID_PATTERN}})

@@ -11,7 +11,11 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from chatserver.bounds import GivenId  # noqa: TC001 - msgspec reads the annotations at run time
+from chatserver.bounds import (  # noqa: TC001 - msgspec reads the annotations at run time
+    GivenId,
+    GivenSeq,
+    TimerSeconds,
+)
 from chatserver.group_fields import Who  # noqa: TC001 - msgspec reads the annotations at run time
 from chatserver.model import Role  # noqa: TC001 - msgspec reads the annotations at run time
 from chatserver.visibility import Audience  # noqa: TC001 - msgspec reads the annotations at run time
@@ -96,6 +100,19 @@ class MemberRoleDetail(EventDetail, frozen=True, kw_only=True, tag="member.role"
     action: Literal["role"] = "role"
     user_ids: list[GivenId]
     role: Role
+
+
+class TimerDetail(EventDetail, frozen=True, kw_only=True, tag="timer"):
+    """Messages of the chat that are sent from here on disappear after so many seconds; null: they stay."""
+
+    seconds: TimerSeconds | None
+
+
+class ExpireDetail(EventDetail, frozen=True, kw_only=True, tag="expire"):
+    """The messages of a range of rows have disappeared, and so have the rows about them."""
+
+    from_seq: GivenSeq
+    up_to_seq: GivenSeq
 
 
 class HideDetail(EventDetail, frozen=True, kw_only=True, tag="hide"):
@@ -189,6 +206,8 @@ AnyDetail = (
     | MemberRemovedDetail
     | MemberLeftDetail
     | MemberRoleDetail
+    | TimerDetail
+    | ExpireDetail
     | HideDetail
     | ClearDetail
     | SettingsDetail

@@ -49,6 +49,7 @@ def loops_of(context: Context) -> dict[str, Loop]:
         "sockets": context.sockets.run,
         "codes": context.sender.run,
         "deletions": _once_migrated(context, context.deletions.run),
+        "expiry": _once_migrated(context, context.expiry.run),
         "housekeeping": _once_migrated(
             context,
             lambda: housekeeping.run(context.database, context.devices, context.hub, audit_days=settings.audit_days),

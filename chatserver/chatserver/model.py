@@ -20,7 +20,7 @@ DELETED_NAME: Final[LiteralString] = "deleted user"
 ChatKind = Literal["direct", "group", "self"]
 EventKind = Literal[
     "message", "edit", "delete", "reaction", "member", "group",
-    "hide", "block", "profile", "sign_in", "settings", "clear", "star", "privacy",
+    "hide", "block", "profile", "sign_in", "settings", "clear", "star", "privacy", "timer", "expire",
 ]  # fmt: skip
 MessageType = Literal["text", "image", "video", "audio", "document"]
 Role = Literal["admin", "member"]
@@ -239,6 +239,7 @@ class Chat(msgspec.Struct, frozen=True):
         left: this user is a former member.
         member_count: how many current members there are; 0 for a former member.
         members: current members, in a list of chats perhaps not all of them.
+        disappear_after: seconds after which messages that are sent now go; None: they stay, or the user has left.
     """
 
     chat_id: int
@@ -252,6 +253,7 @@ class Chat(msgspec.Struct, frozen=True):
     member_count: int
     members: tuple[Member, ...]
     settings: ChatSettings = ChatSettings()
+    disappear_after: int | None = None
 
 
 class ChatPage(msgspec.Struct, frozen=True):

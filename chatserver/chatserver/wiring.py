@@ -30,6 +30,7 @@ from chatserver.http.admission import Admission
 from chatserver.http.context import Context
 from chatserver.limits.rates import Limits, local_buckets
 from chatserver.limits.sharing import LimitSharing
+from chatserver.messaging.expiry import Expiry
 from chatserver.messaging.messages import MessageSender
 from chatserver.messaging.pacing import pace_of
 from chatserver.messaging.receipts import Receipts
@@ -123,6 +124,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         accounts=accounts,
         sender=sender,
         deletions=Deletions(database, devices_service),
+        expiry=Expiry(database, metrics.expiry),
         limits=limits,
         limit_sharing=sharing,
         numbers=numbers,

@@ -157,7 +157,7 @@ OPERATION_IDS = """
 requestCode createSession deleteSession listDevices revokeDevice issueTicket getMe patchMe putNumber lookUpUsers
 getPrivacy patchPrivacy deleteMe findUser getUser
 sendMessage pollMessages listChats getChat getHistory getMessageInfo editMessage deleteMessage putReaction
-removeReaction setChat clearHistory putStar removeStar listStars
+removeReaction setChat putTimer clearHistory putStar removeStar listStars
 listBlocks putBlock removeBlock postReceipts createGroup renameGroup addMember removeMember putRole
 livez readyz openWebSocket getOpenapi getAsyncapi getDocs
 """

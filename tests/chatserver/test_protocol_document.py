@@ -61,6 +61,7 @@ BODIES: dict[str, type[Body]] = {
     "PATCH /api/chats/{chat_id}/messages/{seq}": changes.EditBody,
     "PATCH /api/chats/{chat_id}": own_chats.SettingsBody,
     "POST /api/chats/{chat_id}/clear": own_chats.ClearBody,
+    "PUT /api/chats/{chat_id}/timer": chats.TimerBody,
 }
 MEMBER = model.Member(1, "ana", "admin", 0, 0)
 SENT = model.SentMessage(message_id=1, chat_id=1, seq=1, client_id="", created_at_us=0, duplicate=False)

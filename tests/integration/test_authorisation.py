@@ -79,6 +79,8 @@ GET /api/chats/{chat_id}/messages/{seq}/info | the two's           404c     404c
 PATCH /api/chats/{chat_id}                                         404c     200    200    200     200   401     401
 PATCH /api/chats/{chat_id} | the two's                             404c     404c   404c   200     200   401     401
 POST /api/chats/{chat_id}/clear                                    404c     200    200    200     200   401     401
+PUT /api/chats/{chat_id}/timer                                     404c     403a   403m   403a    200   401     401
+PUT /api/chats/{chat_id}/timer | the two's                         404c     404c   404c   403b    403b  401     401
 PUT /api/chats/{chat_id}/messages/{seq}/star                       404c     200    200    200     200   401     401
 DELETE /api/chats/{chat_id}/messages/{seq}/star                    404c     200    200    200     200   401     401
 GET /api/stars                                                     200      200    200    200     200   401     401
@@ -257,6 +259,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
     "PATCH /api/chats/{chat_id}": {"archived": True},
     "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
+    "PUT /api/chats/{chat_id}/timer": {"seconds": 86_400},
+    "PUT /api/chats/{chat_id}/timer | the two's": {"seconds": 86_400},
     "POST /api/receipts": {"chats": {"1": {"read_seq": 1}}},
     "POST /api/groups": {"group_name": "Others", "members": ["outsider"]},
     "POST /api/groups | with who blocks the admin": {"group_name": "Others", "members": ["outsider", "blocker"]},

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from chatserver.accounts.device_limit import DEVICES_OF_A_USER
-from chatserver.bounds import TEXT_MAX_CHARS
+from chatserver.bounds import TEXT_MAX_CHARS, TIMER_MOST_SECONDS
 from chatserver.protocol import MAX_SUBSCRIBED_USERS
 from chatserver.routes import CALLS
 from chatserver.storage.database import single_connection
@@ -113,6 +113,7 @@ BOUNDS: dict[str, Cost] = {
     "GET /api/chats/{chat_id}/messages/{seq}/info": most(120, 5, 2200, 12_000),
     "PATCH /api/chats/{chat_id}": most(1, 9),
     "POST /api/chats/{chat_id}/clear": most(1, 10),
+    "PUT /api/chats/{chat_id}/timer": most(1, 12),
     "PUT /api/chats/{chat_id}/messages/{seq}/star": most(1, 9),
     "DELETE /api/chats/{chat_id}/messages/{seq}/star": most(1, 9),
     "GET /api/stars": most(4800, 5, 300, 2000, 32),
@@ -203,6 +204,7 @@ class Owner:
             ],
             "PATCH /api/chats/{chat_id}/messages/{seq}": [{"text": text}],
             "POST /api/chats/{chat_id}/clear": [{"up_to_seq": 2**62}],
+            "PUT /api/chats/{chat_id}/timer": [{"seconds": TIMER_MOST_SECONDS}, {"seconds": None}],
             "PATCH /api/chats/{chat_id}": [{"muted_until": "9999-12-31T23:59:59Z", "archived": True, "pinned": True}],
             "POST /api/receipts": [
                 {"chats": {str(1_000_000 + n): {"delivered_seq": 1, "read_seq": 1} for n in range(1, 5001)}},

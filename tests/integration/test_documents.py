@@ -12,8 +12,10 @@ from jsonschema import Draft202012Validator
 
 from chatserver.events import EVENTS
 from chatserver.routes import CALLS
+from chatserver.storage.database import single_connection
 from tests.support.cookies import Cookie, sign_in_with_cookie
 from tests.support.devices import sign_in
+from tests.support.passing import let_pass
 from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
@@ -173,6 +175,8 @@ async def test_every_answer_is_as_documented(process: ServerProcess, openapi: di
         await others.ask("GET", "/nowhere", 404, "not_found")
         await walk.ask("PUT", "/api/messages", 405, "method_not_allowed")
 
+        async with single_connection(lambda: process.dsn, "test") as connection:
+            await let_pass(connection, 120)
         assert await walk_events(walk, benny, others, MOVED) == set(EVENTS)
         await walk.ask("DELETE", "/api/devices/999999", 404, "device_not_found")
         await logged_out.ask("DELETE", "/api/auth/session", 204)
@@ -284,6 +288,10 @@ async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
     await ben.ask("DELETE", star, 200)
     await ben.ask("PUT", f"{chat}/messages/999999/star", 404, "message_not_found")
     await ben.ask("POST", f"{chat}/clear", 422, "validation_failed", json={})
+    await ben.ask("PUT", f"{chat}/timer", 422, "validation_failed", json={"seconds": 59})
+    await ben.ask("PUT", f"{chat}/timer", 200, json={"seconds": 60})
+    await ana.ask("POST", "/api/messages", 200, json={"to": "ben", "text": "passing"})
+    await ben.ask("PUT", f"{chat}/timer", 200, json={"seconds": None})
     await ben.ask("POST", f"{chat}/clear", 200, json={"up_to_seq": 1})
 
 
@@ -320,6 +328,8 @@ async def walk_events(walk: Walk, benny: Walk, others: Walk, number: str) -> set
     await others.ask("POST", "/api/auth/session", 401, "invalid_code", json=wrong)
     for reader in (walk, benny):
         await reader.ask("GET", "/api/messages?events=true&limit=1000", 200)
+    while "expire" not in walk.events:
+        await walk.ask("GET", "/api/messages?events=true&limit=1000", 200)
     return walk.events | benny.events
 
 

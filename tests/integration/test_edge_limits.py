@@ -103,6 +103,7 @@ BODIES = {
     "PATCH /api/users/me/privacy": {"about": "nobody"},
     "PATCH /api/chats/{chat_id}": {"archived": True},
     "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
+    "PUT /api/chats/{chat_id}/timer": {"seconds": 86_400},
     "POST /api/groups": {"group_name": "x", "members": []},
     "PATCH /api/groups/{group_id}": {"group_name": "x"},
     "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},

@@ -11,9 +11,10 @@ import httpx
 import pytest
 from playwright.async_api import Route, expect
 
+from chatserver.storage.database import single_connection
 from tests.support.browser import WAIT_MS, Tab, open_tab
 from tests.support.devices import Device, sign_in
-from tests.support.plainhttp import NO_TLS
+from tests.support.passing import let_pass
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -284,13 +285,13 @@ async def test_what_another_device_hides_or_clears_or_another_edits_is_gone_at_o
     tab: Tab, page_server: ServerProcess
 ) -> None:
     server, page, me = page_server, tab.page, named("ana")
-    await tab.enter(me)
+    number = f"+1415{uuid.uuid4().int % 10**7:07d}"
+    await tab.enter(me, number)
     await tab.connected()
-    token = await page.evaluate("JSON.parse(localStorage.getItem('chatcluster.session')).token")
     ben, chat_id = await friend(server, "ben", me, "first words")
-    bearer = {"Authorization": f"Bearer {token}"}
+    other = await sign_in(server, phone_number=number)
     async with (
-        httpx.AsyncClient(base_url=server.url, headers=bearer, verify=NO_TLS, trust_env=False) as mine,
+        other.http(server) as mine,
         ben.http(server) as his,
     ):
         await his.post("/api/messages", json={"chat_id": chat_id, "text": "second words"})
@@ -306,6 +307,13 @@ async def test_what_another_device_hides_or_clears_or_another_edits_is_gone_at_o
         await expect(page.locator("#messages")).to_contain_text("other words")
         assert (await mine.post(f"/api/chats/{chat_id}/clear", json={"up_to_seq": 3})).status_code == 200
         await expect(page.locator("body")).not_to_contain_text("other words")
+        await his.put(f"/api/chats/{chat_id}/timer", json={"seconds": 60})
+        await expect(page.locator("#messages")).to_contain_text("Messages disappear after 1 minute")
+        await his.post("/api/messages", json={"chat_id": chat_id, "text": "passing words"})
+        await page.locator("#messages").get_by_text("passing words").wait_for()
+        async with single_connection(lambda: server.dsn, "test") as connection:
+            await let_pass(connection, 120)
+        await expect(page.locator("body")).not_to_contain_text("passing words")
         group = (await his.post("/api/groups", json={"group_name": "Team", "members": [me]})).json()
         await tab.pick("Team")
         await expect(page.locator("#compose")).to_be_visible()

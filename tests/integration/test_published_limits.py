@@ -145,6 +145,7 @@ def body_of(limit: Limit, person: Person) -> dict[str, Any]:
         "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
         "PATCH /api/chats/{chat_id}": {"archived": True},
         "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
+        "PUT /api/chats/{chat_id}/timer": {"seconds": 86_400},
     }
     if limit.call != "POST /api/messages":
         return bodies.get(limit.call, {})

@@ -216,6 +216,9 @@ async def test_what_is_ones_own_of_a_chat_is_set_read_and_removed(process: Serve
         assert await ben.stars() == {"stars": [], "next_cursor": None}
         assert (await ben.clear_history(chat_id, up_to_seq=seq))["seq"] is not None
         assert await ben.history(chat_id, after_seq=0) == []
+        assert await ben.set_timer(chat_id, 3600) == {"chat_id": chat_id, "seq": seq + 1}
+        assert (await ana.chats())["chats"][0]["disappear_after"] == 3600
+        assert (await ben.set_timer(chat_id, None))["seq"] == seq + 2
         found = await ben.lookup(usernames=["nobody", name.upper()], user_ids=[ben.user_id])
         assert [user["user_id"] for user in found["users"]] == [ben.user_id]
         assert (found["phone_numbers"], found["usernames"], found["errors"]) == ([], [None, ben.user_id], [])

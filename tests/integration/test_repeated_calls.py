@@ -45,6 +45,7 @@ PUT /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}             200    200
 DELETE /api/chats/{chat_id}/messages/{seq}/reactions/{emoji}          200    200    once
 PATCH /api/chats/{chat_id}                                            200    200    once
 POST /api/chats/{chat_id}/clear                                       200    200    once
+PUT /api/chats/{chat_id}/timer                                        200    200    once
 PUT /api/chats/{chat_id}/messages/{seq}/star                          200    200    once
 DELETE /api/chats/{chat_id}/messages/{seq}/star                       200    200    once
 PUT /api/blocks/{user_id}                                             200    200    once
@@ -161,6 +162,7 @@ async def _body(
         "POST /api/messages": {"chat_id": values["chat_id"], "text": "again", **client_id},
         "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "another"},
         "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
+        "PUT /api/chats/{chat_id}/timer": {"seconds": 86_400},
         "PATCH /api/chats/{chat_id}": {"muted_until": "2099-01-01T00:00:00+02:00", "pinned": True},
         "POST /api/receipts": {"chats": {str(values["chat_id"]): {"read_seq": values["seq"]}}},
         "POST /api/groups": {"group_name": "new", "members": [ben.phone_number], **client_id},

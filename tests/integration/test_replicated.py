@@ -11,7 +11,7 @@ import pytest
 
 from chatserver.accounts.devices import Devices
 from chatserver.errors import ServiceUnavailable
-from chatserver.messaging import changes, groups, own_chats, stars
+from chatserver.messaging import changes, groups, own_chats, stars, timers
 from chatserver.messaging.group_edits import GroupChange, change_group
 from chatserver.messaging.own_chats import SettingsChange
 from chatserver.model import ReceiptMark
@@ -82,6 +82,7 @@ CALLS: dict[str, tuple[Callable[[Scene], Awaitable[Any]], Callable[[Scene], Awai
         lambda s: own_chats.change_settings(s.server.database, s.bob, s.chat, SettingsChange(archived=True)),
     ),
     "clear": (nothing, lambda s: own_chats.clear_history(s.server.database, s.bob, s.chat, s.seq)),
+    "timer": (nothing, lambda s: timers.set_timer(s.server.database, s.bob, s.chat, 86_400)),
     "star": (nothing, lambda s: stars.set_star(s.server.database, s.bob, s.chat, s.seq, starred=True)),
     "remove a star": (
         lambda s: stars.set_star(s.server.database, s.bob, s.chat, s.seq, starred=True),

@@ -217,7 +217,7 @@ class Handset:
             page = await chats.read_history(server.database, self.user_id, chat_id, limit=chats.HISTORY_MAX)
             # What is not handed on yet comes in its turn.
             have = self.order.have.get(chat_id, 0)
-            self.replica.refresh([as_client_sees(row) for row in page.rows if row.seq <= have])
+            self.replica.refetch(chat_id, [as_client_sees(row) for row in page.rows], have)
 
     def unread(self, chat_id: int) -> int:
         """Return how many messages of others it shows as unread."""

@@ -38,17 +38,11 @@ class Replica:
         """Take a row; those of a chat in the order of their seq."""
         detail, key = row["detail"] or {}, (row["chat_id"], row["target_seq"])
         target = self.messages.get(key)
+        if self._is_dropping(row, detail):
+            return
         if row["kind"] == "message":
             if self._is_shown(row["chat_id"], row["seq"]):
                 self.messages[row["chat_id"], row["seq"]] = row
-        elif row["kind"] == "hide":
-            # It is in another chat than its target, which may still be waiting behind a hole.
-            self._hidden.add((detail["target_chat_id"], row["target_seq"]))
-            self.messages.pop((detail["target_chat_id"], row["target_seq"]), None)
-        elif row["kind"] == "clear":
-            chat_id, seq = detail["target_chat_id"], row["target_seq"]
-            self._cleared[chat_id] = max(seq, self._cleared.get(chat_id, 0))
-            self.messages = {place: row for place, row in self.messages.items() if self._is_shown(*place)}
         elif row["kind"] in {"member", "group"}:
             self._apply_to_group(row["chat_id"], detail)
         elif target is None:
@@ -74,6 +68,29 @@ class Replica:
         if detail["action"] == "added" and self._user_id in detail["user_ids"]:
             self.stale.add(chat_id)
             self.groups.pop(chat_id, None)
+
+    def _is_dropping(self, row: Row, detail: dict[str, Any]) -> bool:
+        """Drop what a row says is gone, for the user alone or for all; returns whether it is such a row."""
+        if row["kind"] == "hide":
+            # It is in another chat than its target, which may still be waiting behind a hole.
+            self._hidden.add((detail["target_chat_id"], row["target_seq"]))
+            self.messages.pop((detail["target_chat_id"], row["target_seq"]), None)
+        elif row["kind"] == "clear":
+            chat_id, seq = detail["target_chat_id"], row["target_seq"]
+            self._cleared[chat_id] = max(seq, self._cleared.get(chat_id, 0))
+            self.messages = {place: row for place, row in self.messages.items() if self._is_shown(*place)}
+        elif row["kind"] == "expire":
+            for seq in range(detail["from_seq"], detail["up_to_seq"] + 1):
+                self.messages.pop((row["chat_id"], seq), None)
+        else:
+            return False
+        return True
+
+    def refetch(self, chat_id: int, rows: list[Row], up_to_seq: int) -> None:
+        """Replace what there is of a chat up to a row by its history as it is now."""
+        for place in [place for place in self.messages if place[0] == chat_id and place[1] <= up_to_seq]:
+            del self.messages[place]
+        self.refresh([row for row in rows if row["seq"] <= up_to_seq])
 
     def refresh(self, rows: list[Row]) -> None:
         """Take messages of a history as they are now."""

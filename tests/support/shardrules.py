@@ -14,7 +14,12 @@ DIRECTORY = frozenset(
 )  # fmt: skip
 """Tables by user, device, number or server: in one database for all shards."""
 
-SHARD = frozenset({"chat_members", "chats", "groups", "message_versions", "messages", "receipts", "stars"})
+SHARD = frozenset(
+    {
+        "chat_members", "chats", "expired_sends", "expiries", "groups", "message_versions", "messages", "receipts",
+        "stars",
+    }
+)  # fmt: skip
 """Tables by chat_id: in the schema of the chat's shard."""
 
 EVERYWHERE = frozenset({"hint_slots", "meta", "schema_migrations"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.storage import audit, codes, probe
+from chatserver.storage import audit, codes, expiries, probe
 from chatserver.users.usernames import compare_older
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ AUDIT_BATCH: Final = 1000
 """Audit events deleted by one statement: some 10 ms."""
 
 EXPIRED_BATCH: Final = 10_000
-"""Sign-in codes, their counters and tickets deleted by one statement: more than come in a minute."""
+"""Sign-in codes, their counters, tickets and client_ids deleted by one statement: more than come in a minute."""
 
 AUDIT_BATCHES: Final = 10
 """Statements a round: together with the batch 10,000 events a minute and server, more than sign-ins make."""
@@ -63,9 +63,12 @@ async def delete_old_events(database: Database, audit_days: int) -> int:
 
 
 async def delete_expired(database: Database) -> None:
-    """Delete expired sign-in codes, their counters and tickets, a bounded number of each.
+    """Delete expired sign-in codes, their counters and tickets, and client_ids of messages that have long gone.
+
+    A bounded number of each.
 
     Raises:
         ServiceUnavailable: the database is unavailable.
     """
     await codes.sweep(database, EXPIRED_BATCH)
+    await expiries.forget_sends(database, EXPIRED_BATCH)

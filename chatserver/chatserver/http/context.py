@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from chatserver.http.admission import Admission
     from chatserver.limits.rates import Limits
     from chatserver.limits.sharing import LimitSharing
+    from chatserver.messaging.expiry import Expiry
     from chatserver.messaging.messages import MessageSender
     from chatserver.messaging.receipts import Receipts
     from chatserver.messaging.writer import MessageWriter
@@ -82,6 +83,7 @@ class Context:
     accounts: Accounts
     sender: Sender
     deletions: Deletions
+    expiry: Expiry
     limits: Limits
     limit_sharing: LimitSharing | None
     numbers: NumberLookups

@@ -82,6 +82,7 @@ class ChatView(ChatGroupView, SettingsView):
     left: bool
     member_count: int
     members: list[MemberView]
+    disappear_after: int | None
 
 
 class StarView(TypedDict):
@@ -185,5 +186,6 @@ def view_chat(chat: Chat, user_id: int) -> ChatView:
         "left": chat.left,
         "member_count": chat.member_count,
         "members": view_members(chat.members, user_id),
+        "disappear_after": chat.disappear_after,
         **view_settings(chat.settings),
     }

@@ -10,6 +10,7 @@ from chatserver.metrics.codes import CodeMetrics
 from chatserver.metrics.connections import ConnectionMetrics
 from chatserver.metrics.database import DatabaseMetrics
 from chatserver.metrics.delivery import DeliveryMetrics
+from chatserver.metrics.expiry import ExpiryMetrics
 from chatserver.metrics.instruments import Families
 from chatserver.metrics.page import METRICS_PATH, MetricsServer, make_registry
 from chatserver.metrics.process import ProcessMetrics
@@ -35,4 +36,5 @@ class Metrics:
         self.database = DatabaseMetrics(families)
         self.requests = RequestMetrics(families)
         self.codes = CodeMetrics(families)
+        self.expiry = ExpiryMetrics(families)
         self.registry = make_registry(families)

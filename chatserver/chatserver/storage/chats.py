@@ -49,7 +49,7 @@ WITH """
     SELECT c.chat_id, c.kind, c.admins_send, cm.group_seen, cm.joined_seq, cm.absent,
         greatest(cm.read_seq, cm.own_read_seq) AS read_seq, cm.left_seq IS NOT NULL AS gone,
         cm.muted_until, cm.pinned_at, cm.archived, cm.marked_unread,
-        coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at
+        coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at, c.disappear_after
     FROM chat_members cm JOIN chats c USING (chat_id)
     -- For a former member the chat ends with the row of their leaving: later activity is not shown to them.
     LEFT JOIN LATERAL (
@@ -102,7 +102,7 @@ SELECT d.*, mine.chat_id, mine.kind,
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
-    mine.muted_until, mine.pinned_at, mine.archived, mine.marked_unread,
+    CASE WHEN NOT mine.gone THEN mine.disappear_after END, mine.muted_until, mine.pinned_at, mine.archived, mine.marked_unread,
     mine.group_seen, mine.admins_send, """
     + FIELDS
     + """,
@@ -213,7 +213,7 @@ async def has_new_rows(database: Database, user_id: int, since: str) -> bool:
 
 
 def _chat(record: Record, user_id: int) -> Chat:
-    chat_id, kind, name, last_seq, last_at, unread, gone, member_count, _, _, *rest = record[DESCRIBED_COLUMNS:]
+    chat_id, kind, name, last_seq, last_at, unread, gone, member_count, _, _, timer, *rest = record[DESCRIBED_COLUMNS:]
     settings, (seen, admins_send, *fields) = rest[:SETTINGS_COLUMNS], rest[SETTINGS_COLUMNS:]
     group = None
     if kind == "group" and gone:
@@ -232,6 +232,7 @@ def _chat(record: Record, user_id: int) -> Chat:
         member_count=member_count,
         members=members_from(fields[FIELDS_COLUMNS:], user_id),
         settings=settings_from(settings),
+        disappear_after=timer,
     )
 
 

@@ -252,6 +252,10 @@ class RestClient:
         """Delete all rows of a chat up to a seq, for oneself."""
         return await self.call("POST", f"/api/chats/{chat_id}/clear", {"up_to_seq": up_to_seq})
 
+    async def set_timer(self, chat_id: int, seconds: int | None) -> Any:
+        """Have the messages sent to a chat from now on disappear after so many seconds, for all; None: they stay."""
+        return await self.call("PUT", f"/api/chats/{chat_id}/timer", {"seconds": seconds})
+
     async def star(self, chat_id: int, seq: int, *, starred: bool = True) -> Any:
         """Star a message, for oneself, or remove the star."""
         return await self.call("PUT" if starred else "DELETE", f"/api/chats/{chat_id}/messages/{seq}/star")

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from chatserver import bounds
-from chatserver.errors import ChatNotFound, Forbidden, MessageNotFound, NotAMember
+from chatserver.errors import Blocked, ChatNotFound, Forbidden, MessageNotFound, NotAMember, NotAnAdmin
 from chatserver.http.call import Calls
-from chatserver.http.context import Request, authenticate
-from chatserver.http.parsing import answer, path_id
+from chatserver.http.context import Request, authenticate, count_change
+from chatserver.http.parsing import Body, answer, path_id, read_body
 from chatserver.http.query import NumberParameter, OptionalNumberParameter, Query, TextParameter
-from chatserver.messaging import chats, message_info
-from chatserver.messaging.rendering import ChatView, MemberTimesView, view_chat, view_times
+from chatserver.messaging import chats, message_info, timers
+from chatserver.messaging.rendering import (
+    ChangeView,
+    ChatView,
+    MemberTimesView,
+    view_change,
+    view_chat,
+    view_times,
+)
 from chatserver.messaging.row_views import RowView
 from chatserver.messaging.rows import views_of
 
@@ -98,3 +105,24 @@ async def get_message_info(request: Request, chat_id: str, seq: str) -> HTTPResp
     place = path_id(chat_id, "chat_id"), path_id(seq, "seq")
     members = await message_info.read_info(request.app.ctx.database, caller.user_id, *place)
     return answer(InfoAnswer(members=[view_times(member) for member in members]))
+
+
+class TimerBody(Body, frozen=True):
+    """``PUT /api/chats/{chat_id}/timer``; null ends the timer."""
+
+    seconds: bounds.TimerSeconds | None
+
+
+@CALLS.add(
+    "PUT /api/chats/{chat_id}/timer",
+    body=TimerBody,
+    answer=ChangeView,
+    errors=(ChatNotFound, NotAMember, Blocked, NotAnAdmin),
+)
+async def put_timer(request: Request, chat_id: str) -> HTTPResponse:
+    """Have the messages that are sent from now on disappear after so many seconds, for all members."""
+    caller = await authenticate(request)
+    body = read_body(request, TimerBody)
+    place = path_id(chat_id, "chat_id")
+    count_change(request, caller)
+    return answer(view_change(await timers.set_timer(request.app.ctx.database, caller.user_id, place, body.seconds)))
