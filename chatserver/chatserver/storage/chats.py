@@ -102,8 +102,8 @@ SELECT d.*, mine.chat_id, mine.kind,
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
-    CASE WHEN NOT mine.gone THEN mine.disappear_after END, mine.muted_until, mine.pinned_at, mine.archived, mine.marked_unread,
-    mine.group_seen, mine.admins_send, """
+    CASE WHEN NOT mine.gone THEN mine.disappear_after END, mine.muted_until, mine.pinned_at, mine.archived,
+    mine.marked_unread, mine.group_seen, mine.admins_send, """
     + FIELDS
     + """,
     listed.user_ids, listed.usernames, listed.roles, listed.delivered, listed.read, listed.blocks,
