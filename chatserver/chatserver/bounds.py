@@ -74,6 +74,7 @@ LOOKUP_TEXT_MAX_CHARS: Final = 256
 PHONE_NUMBER: Final = re.compile(r"^[^0-9A-Za-z]*(?:[Tt][Ee][Ll]:)?(?:[^0-9A-Za-z]|00)[^A-Za-z\x00]{6,}$")
 UUID: Final = re.compile(r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$")
 CODE: Final = re.compile(r"^[0-9]{6}$")
+PIN: Final = re.compile(r"^[0-9]{6,12}$")
 
 # Each language has other names for "letters of any script", so that the document refuses only ASCII's other characters.
 _NO_WORD: Final = r"\x00-,/:-@\[-^`{-\x7f"
@@ -135,6 +136,7 @@ LookedUpTexts = Annotated[list[LookedUpText], msgspec.Meta(max_length=LOOKUP_MAX
 LookedUpIds = Annotated[list[Id], msgspec.Meta(max_length=LOOKUP_MAX)]
 CodeId = Annotated[str, text(1, CODE_ID_MAX_CHARS, description="From the answer of POST /api/auth/code.")]
 SignInCode = Annotated[str, text(6, 6, CODE.pattern)]
+Pin = Annotated[str, text(6, 12, PIN.pattern, description="Six to twelve digits.")]
 Name = Annotated[str, text(1, NAME_MAX_CHARS, r"^[^\x00]*[^\s\x00][^\x00]*$", description="Trimmed.")]
 Text = Annotated[str, text(0, TEXT_MAX_CHARS, _NO_NUL)]
 About = Annotated[str, text(0, ABOUT_MAX_CHARS, _NO_NUL)]

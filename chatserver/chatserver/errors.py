@@ -80,6 +80,22 @@ class InvalidCode(ChatError):
     default_detail = "The code is wrong, expired or already used. Request a new one with POST /api/auth/code."
 
 
+class PinRequired(ChatError):
+    """The account has a PIN, and none was sent."""
+
+    code = "pin_required"
+    status = 401
+    default_detail = "This account has a PIN. Send it too, as 'pin', or as 'current_pin' to change or remove it."
+
+
+class InvalidPin(ChatError):
+    """The PIN is wrong."""
+
+    code = "invalid_pin"
+    status = 401
+    default_detail = "The PIN is wrong. After several wrong ones, wait before the next try."
+
+
 class Blocked(ChatError):
     """One of the two members of a direct chat has blocked the other, or deleted their account."""
 

@@ -194,6 +194,24 @@ class SignInCodeRefusedDetail(EventDetail, frozen=True, kw_only=True, tag="sign_
     action: Literal["code_refused"] = "code_refused"
 
 
+class SignInPinSetDetail(EventDetail, frozen=True, kw_only=True, tag="sign_in.pin_set"):
+    """The user's sign-ins need a PIN from here on, or another one."""
+
+    action: Literal["pin_set"] = "pin_set"
+
+
+class SignInPinRemovedDetail(EventDetail, frozen=True, kw_only=True, tag="sign_in.pin_removed"):
+    """The user's sign-ins need no PIN from here on."""
+
+    action: Literal["pin_removed"] = "pin_removed"
+
+
+class SignInPinRefusedDetail(EventDetail, frozen=True, kw_only=True, tag="sign_in.pin_refused"):
+    """Somebody who has a code for the user's number, or one of their devices, tried a wrong PIN."""
+
+    action: Literal["pin_refused"] = "pin_refused"
+
+
 AnyDetail = (
     EditDetail
     | DeleteDetail
@@ -219,6 +237,9 @@ AnyDetail = (
     | PrivacyDetail
     | SignInSignedInDetail
     | SignInCodeRefusedDetail
+    | SignInPinSetDetail
+    | SignInPinRemovedDetail
+    | SignInPinRefusedDetail
 )
 
 EVENTS: Final[dict[str, type[EventDetail]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyDetail)}

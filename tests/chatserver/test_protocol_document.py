@@ -57,6 +57,7 @@ BODIES: dict[str, type[Body]] = {
     "PATCH /api/users/me": users.ProfileBody,
     "POST /api/users/lookup": users.LookupBody,
     "PUT /api/users/me/phone_number": users.NumberBody,
+    "PUT /api/users/me/pin": users.PinBody,
     "PATCH /api/users/me/privacy": privacy.PrivacyBody,
     "PATCH /api/chats/{chat_id}/messages/{seq}": changes.EditBody,
     "PATCH /api/chats/{chat_id}": own_chats.SettingsBody,

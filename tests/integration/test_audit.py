@@ -114,7 +114,16 @@ async def test_group_administration_and_deletion_are_kept_and_documented(server:
     )
     actions = {event[0] for event in await trail(server)}
     assert actions <= documented
-    assert documented - actions <= {"action", "code_refused", "signed_out", "device_revoked", "number_changed"}
+    assert documented - actions <= {
+        "action",
+        "code_refused",
+        "signed_out",
+        "device_revoked",
+        "number_changed",
+        "pin_set",
+        "pin_removed",
+        "pin_refused",
+    }
 
 
 async def test_the_documented_queries_run_and_use_their_index(server: Server) -> None:

@@ -46,6 +46,7 @@ POST /api/ws-ticket                                                201      201 
 GET /api/ws                                                        101      101    101    101     101   4001    4001
 GET /api/users/me                                                  200      200    200    200     200   401     401
 PUT /api/users/me/phone_number                                     200      200    200    200     200   401     401
+PUT /api/users/me/pin                                              204      204    204    204     204   401     401
 PATCH /api/users/me                                                200      200    200    200     200   401     401
 GET /api/users/me/privacy                                          200      200    200    200     200   401     401
 PATCH /api/users/me/privacy                                        200      200    200    200     200   401     401
@@ -249,6 +250,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/auth/code": {"phone_number": "{phone_number}"},
     "POST /api/auth/session": {"phone_number": "{phone_number}", "code": "{code}"},
     "PATCH /api/users/me": {"profile_picture_url": None},
+    "PUT /api/users/me/pin": {"pin": None},
     "PUT /api/users/me/phone_number": {"phone_number": "{phone_number}", "code": "{code}"},
     "POST /api/users/lookup": {"usernames": ["outsider"]},
     "PATCH /api/users/me/privacy": {"picture": "everyone"},

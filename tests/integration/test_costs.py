@@ -94,6 +94,8 @@ BOUNDS: dict[str, Cost] = {
     "GET /api/users/me": most(1),
     "PATCH /api/users/me": most(3, 8),
     "PUT /api/users/me/phone_number": most(1, 20),
+    # Each PIN is hashed in 16 MiB.
+    "PUT /api/users/me/pin": most(1, 16, memory_mib=40),
     # The allowances of the user and the address, and whom they have found.
     "POST /api/users/lookup": most(350, 14, 4500, 30_000, 16),
     "GET /api/users/me/privacy": most(1),
@@ -191,6 +193,7 @@ class Owner:
             "POST /api/auth/session": [{"phone_number": "+14155559990", "code": "000000", "code_id": "x" * 64}],
             "PATCH /api/users/me": [{"profile_picture_url": "http://a/" + "b" * 2000}],
             "PUT /api/users/me/phone_number": [{"phone_number": "+14155559991", "code": "000000", "code_id": "x" * 64}],
+            "PUT /api/users/me/pin": [{"pin": "482915"}, {"pin": None, "current_pin": "482915"}],
             "POST /api/users/lookup": [
                 {
                     "phone_numbers": numbers[:500],

@@ -277,6 +277,12 @@ async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
     await ben.ask("PUT", "/api/users/me/phone_number", 401, "invalid_code", json=moved)
     made = (await ben.ask("POST", "/api/auth/code", 202, json={"phone_number": MOVED})).json()
     await ben.ask("PUT", "/api/users/me/phone_number", 200, json={**moved, "code": made["dev_code"]})
+    pin = {"pin": "482915"}
+    await ben.ask("PUT", "/api/users/me/pin", 422, "validation_failed", json={"pin": "12345"})
+    await ben.ask("PUT", "/api/users/me/pin", 204, json=pin)
+    await ben.ask("PUT", "/api/users/me/pin", 401, "pin_required", json={"pin": None})
+    await ben.ask("PUT", "/api/users/me/pin", 401, "invalid_pin", json={"pin": None, "current_pin": "482916"})
+    await ben.ask("PUT", "/api/users/me/pin", 204, json={"pin": None, "current_pin": "482915"})
     book = {"phone_numbers": ["+14155559998", "reception"], "usernames": ["ana", "a b"], "user_ids": [1, 2**60]}
     found = (await ben.ask("POST", "/api/users/lookup", 200, json=book)).json()
     assert [error["path"] for error in found["errors"]] == ["phone_numbers[1]"]

@@ -100,6 +100,7 @@ BODIES = {
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
     "PATCH /api/users/me": {"profile_picture_url": "https://example.com/a.png"},
     "PUT /api/users/me/phone_number": {"phone_number": "+14155550102", "code": "000000"},
+    "PUT /api/users/me/pin": {"pin": "482915"},
     "PATCH /api/users/me/privacy": {"about": "nobody"},
     "PATCH /api/chats/{chat_id}": {"archived": True},
     "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},

@@ -33,6 +33,7 @@ DELETE /api/auth/session                                              204    401
 DELETE /api/devices/{device_id}                                       204    204    same
 POST /api/ws-ticket                                                   201    201    -
 PATCH /api/users/me                                                   200    200    same
+PUT /api/users/me/pin                                                 204    204    same
 PUT /api/users/me/phone_number                                        200    200    same
 POST /api/users/lookup                                                200    200    same
 PATCH /api/users/me/privacy                                           200    200    same
@@ -157,6 +158,7 @@ async def _body(
     bodies: dict[str, dict[str, Any]] = {
         "POST /api/auth/code": {"phone_number": f"+1416{uuid.uuid4().int % 10**7:07d}"},
         "PATCH /api/users/me": {"username": f"ana{ana.user_id}", "profile_picture_url": None},
+        "PUT /api/users/me/pin": {"pin": "482915"},
         "POST /api/users/lookup": {"phone_numbers": [ben.phone_number], "user_ids": [ben.user_id]},
         "PATCH /api/users/me/privacy": {"last_seen": "nobody", "groups": "contacts", "read_receipts": False},
         "POST /api/messages": {"chat_id": values["chat_id"], "text": "again", **client_id},

@@ -8,8 +8,8 @@ from __future__ import annotations
 DIRECTORY = frozenset(
     {
         "account_deletions", "audit_events", "auth_codes", "blocks", "code_counters", "code_requests", "devices",
-        "direct_chats", "found_numbers", "group_requests", "number_budgets", "presence", "privacy", "rate_counters",
-        "self_chats", "servers", "user_id_key", "users", "ws_tickets",
+        "direct_chats", "found_numbers", "group_requests", "number_budgets", "pins", "presence", "privacy",
+        "rate_counters", "self_chats", "servers", "user_id_key", "users", "ws_tickets",
     }
 )  # fmt: skip
 """Tables by user, device, number or server: in one database for all shards."""

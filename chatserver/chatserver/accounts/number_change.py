@@ -30,6 +30,7 @@ async def change_number(
     code: str,
     *,
     code_id: str | None = None,
+    pin: str | None = None,
     address: str = "",
 ) -> User:
     """Give an account another number; the number that it has already changes nothing and needs no code.
@@ -43,11 +44,13 @@ async def change_number(
         phone_number: the new number, as the client wrote it.
         code: six digits that were sent to it.
         code_id: of the request for the code; None: the last request from the same address.
+        pin: the account's PIN, if it has one.
         address: the client's address.
 
     Raises:
         ValidationFailed: not a possible phone number, or its calling code may not sign in here.
-        InvalidCode: wrong, expired, already used or tried five times. RateLimited: too many wrong codes.
+        PinRequired, InvalidPin: the account has a PIN, and none or another one is given.
+        InvalidCode: wrong, expired, already used or tried five times. RateLimited: too many wrong codes or PINs.
         NumberTaken: another account has the number; the code stays valid.
         Unauthenticated: the account was deleted meanwhile. ServiceUnavailable: the database is unavailable.
     """
@@ -55,6 +58,7 @@ async def change_number(
     user = await get_user(database, caller.user_id)
     if user.phone_number == number:
         return user
+    await sign_ins.pins.check(caller.user_id, pin, address=address)
     try:
         tried = await sign_ins.try_code(number, code, code_id, address)
     except InvalidCode:

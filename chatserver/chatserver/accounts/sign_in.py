@@ -24,6 +24,7 @@ from chatserver.accounts.code_limits import (
 )
 from chatserver.accounts.code_senders import CodeMessage, LogSender
 from chatserver.accounts.device_limit import end_surplus_devices
+from chatserver.accounts.pins import Pins, settle
 from chatserver.audit import audited, mask_phone_number
 from chatserver.errors import InvalidCode, RateLimited
 from chatserver.events import SignInCodeRefusedDetail, SignInSignedInDetail
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from chatserver.accounts.code_limits import CodeLimits
     from chatserver.accounts.code_senders import Sender
+    from chatserver.accounts.pins import PassedPin
     from chatserver.model import User
     from chatserver.storage.codes import Count, Counter, TriedCode
     from chatserver.storage.database import Connection, Database
@@ -58,8 +60,8 @@ CODE_ID_BYTES: Final = 16
 """Random bytes of a code_id: 128 bits, valid for minutes."""
 
 
-class _UnnotifiedError(Exception):
-    """A sign-in would leave devices of its user without a notice: it is rolled back and made again."""
+class _ChangedMeanwhileError(Exception):
+    """What a sign-in has found out before is not so any more: it is rolled back and made again."""
 
 
 class Accounts:
@@ -71,7 +73,10 @@ class Accounts:
         limits: how many codes may be requested.
         session_days: days until a token expires.
         sender: sends codes to phone numbers; None: codes are only in the answers.
-        on_refused: called with ``codes`` or ``tries`` at each rejection, for metrics.
+        on_refused: called with ``codes``, ``tries`` or ``pins`` at each rejection, for metrics.
+
+    Attributes:
+        pins: of the accounts.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Accounts:
         self._database = database
         self._secret_key = secret_key
         self._limits = limits
+        self.pins = Pins(database, secret_key=secret_key, on_refused=on_refused)
         self._session_days = session_days
         self._sender: Sender = LogSender() if sender is None else sender
         self._on_refused = on_refused
@@ -192,6 +198,7 @@ class Accounts:
         device_name: str | None = None,
         username: str | None = None,
         code_id: str | None = None,
+        pin: str | None = None,
         address: str = "",
     ) -> SignIn:
         """Exchange a code for a token; the first sign-in of a number creates its account.
@@ -204,11 +211,13 @@ class Accounts:
             device_name: shown in the list of devices.
             username: the account's new username.
             code_id: of the request for the code; None: the last request from the same address.
+            pin: the account's PIN, if it has one.
             address: the client's address.
 
         Raises:
             ValidationFailed: a field is malformed. UsernameTaken: another account has this username.
             InvalidCode: wrong, expired, already used or tried five times.
+            PinRequired, InvalidPin: the account has a PIN, and none or another one is given; the code stays valid.
             RateLimited: too many wrong codes for the number or from the address.
             ServiceUnavailable: the database is unavailable.
         """
@@ -229,18 +238,22 @@ class Accounts:
         )
         while True:
             try:
-                user, device_id = await self._sign_in(sign_in, username, address)
-            except _UnnotifiedError:
+                passed = await self.pins.check_sign_in(number, pin, address)
+                user, device_id = await self._sign_in(sign_in, username, address, passed)
+            except _ChangedMeanwhileError:
                 continue
             except StatementFailed as error:
                 raise accounts.username_taken(error) from error
             return SignIn(token, device_id, user)
 
-    async def _sign_in(self, sign_in: accounts.NewSignIn, username: str | None, address: str) -> tuple[User, int]:
+    async def _sign_in(
+        self, sign_in: accounts.NewSignIn, username: str | None, address: str, passed: PassedPin
+    ) -> tuple[User, int]:
         """Use up the code and add the device; the user's other devices are notified by a row.
 
         Raises:
-            _UnnotifiedError: somebody signed in between the look for other devices and this; nothing was done.
+            _ChangedMeanwhileError: the PIN is another one than was checked, or another device signed in since the
+                look for them; nothing was done.
             ChatError, StatementFailed: as of `create_session`.
         """
         number = sign_in.phone_number
@@ -253,6 +266,8 @@ class Accounts:
             if signed_in is None:
                 raise InvalidCode
             user, device_id = signed_in
+            if not await settle(connection, trail, passed, user.user_id, device_id):
+                raise _ChangedMeanwhileError
             seen = seen_as(number, address)
             await trail.add(AuditEvent(action="signed_in", user_id=user.user_id, device_id=device_id, detail=seen))
             await end_surplus_devices(connection, trail, user.user_id)
@@ -260,7 +275,7 @@ class Accounts:
                 await notices.add(connection, trail.announcement, own_chat, SignInSignedInDetail(device_id=device_id))
             elif await accounts.has_other_devices(connection, user.user_id, device_id):
                 # Their own chat is locked before the user, so that it is too late for that here.
-                raise _UnnotifiedError
+                raise _ChangedMeanwhileError
             return user, device_id
 
     async def try_code(self, number: str, code: str, code_id: str | None, address: str) -> TriedCode:

@@ -35,6 +35,7 @@ async def anonymise(connection: Connection, user_id: int) -> str | None:
         user_id,
     )
     await connection.execute("DELETE FROM privacy WHERE user_id = $1", user_id)
+    await connection.execute("DELETE FROM pins WHERE user_id = $1", user_id)
     await connection.execute("INSERT INTO account_deletions (user_id) VALUES ($1)", user_id)
     await forget_codes(connection, phone_number)
     return phone_number

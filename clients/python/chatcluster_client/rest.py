@@ -58,6 +58,7 @@ class RestClient:
         username: str | None = None,
         code: str | None = None,
         code_id: str | None = None,
+        pin: str | None = None,
         device_name: str | None = None,
         tls: ssl.SSLContext | bool = True,
     ) -> Self:
@@ -70,6 +71,7 @@ class RestClient:
             code: What the user received. None requests a code and uses the answer's `dev_code`, which
                 only a development server gives.
             code_id: What `request_code` returned for this code.
+            pin: The account's PIN, if it has one.
             device_name: What the list of devices shows.
             tls: As for the class.
 
@@ -87,6 +89,7 @@ class RestClient:
                 "phone_number": phone_number,
                 "code": code,
                 "code_id": code_id,
+                "pin": pin,
                 "username": username,
                 "device_name": device_name,
             }
@@ -232,10 +235,16 @@ class RestClient:
         body = {"phone_numbers": list(phone_numbers), "usernames": list(usernames), "user_ids": list(user_ids)}
         return await self.call("POST", "/api/users/lookup", body)
 
-    async def change_number(self, phone_number: str, *, code: str, code_id: str | None = None) -> Any:
+    async def change_number(
+        self, phone_number: str, *, code: str, code_id: str | None = None, pin: str | None = None
+    ) -> Any:
         """Give the account another number, with a code that `request_code` had sent to it; returns the profile."""
-        body = {"phone_number": phone_number, "code": code, **({"code_id": code_id} if code_id else {})}
+        body = {"phone_number": phone_number, "code": code, "code_id": code_id, "pin": pin}
         return await self.call("PUT", "/api/users/me/phone_number", body)
+
+    async def set_pin(self, pin: str | None, *, current_pin: str | None = None) -> None:
+        """Set or change the PIN that sign-ins need beside the code, or remove it: None."""
+        await self.call("PUT", "/api/users/me/pin", {"pin": pin, "current_pin": current_pin})
 
     async def set_chat(self, chat_id: int, **settings: bool | str | None) -> Any:
         """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""

@@ -8,7 +8,7 @@ import structlog
 
 from chatserver import bounds
 from chatserver.audit import mask_phone_number
-from chatserver.errors import DeviceNotFound, Forbidden, InvalidCode, UsernameTaken
+from chatserver.errors import DeviceNotFound, Forbidden, InvalidCode, InvalidPin, PinRequired, UsernameTaken
 from chatserver.http.browser_sessions import check_may_begin, set_cookie, signed_out
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, client_address
@@ -39,6 +39,7 @@ class SessionBody(Body, frozen=True):
     username: bounds.Username | None = None
     code_id: bounds.CodeId | None = None
     cookie: bool = False
+    pin: bounds.Pin | None = None
 
 
 class CodeAnswer(TypedDict):
@@ -77,7 +78,7 @@ async def request_code(request: Request) -> HTTPResponse:
     body=SessionBody,
     status=201,
     answer=SessionAnswer,
-    errors=(InvalidCode, UsernameTaken, Forbidden),
+    errors=(InvalidCode, PinRequired, InvalidPin, UsernameTaken, Forbidden),
     headers=(("Set-Cookie", "The session's cookie, if `cookie` is true."),),
     signed_in=False,
 )
@@ -92,6 +93,7 @@ async def create_session(request: Request) -> HTTPResponse:
         device_name=body.device_name,
         username=body.username,
         code_id=body.code_id,
+        pin=body.pin,
         address=client_address(request),
     )
     fields = SessionAnswer(device_id=session.device_id, user=view_user(session.user, SELF))

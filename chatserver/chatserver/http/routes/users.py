@@ -9,11 +9,11 @@ import msgspec
 
 from chatserver import bounds
 from chatserver.accounts.number_change import change_number
-from chatserver.errors import FieldError, InvalidCode, NumberTaken, UsernameTaken, UserNotFound
+from chatserver.errors import FieldError, InvalidCode, InvalidPin, NumberTaken, PinRequired, UsernameTaken, UserNotFound
 from chatserver.http.browser_sessions import signed_out
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, client_address, count_change
-from chatserver.http.parsing import Body, answer, path_id, read_body
+from chatserver.http.parsing import Body, answer, no_content, path_id, read_body
 from chatserver.http.query import Query, TextParameter
 from chatserver.users import bulk, users
 from chatserver.users.viewers import UserView, view_user
@@ -42,6 +42,14 @@ class NumberBody(Body, frozen=True):
     phone_number: bounds.PhoneNumber
     code: bounds.SignInCode
     code_id: bounds.CodeId | None = None
+    pin: bounds.Pin | None = None
+
+
+class PinBody(Body, frozen=True):
+    """``PUT /api/users/me/pin``; null removes the PIN."""
+
+    pin: bounds.Pin | None
+    current_pin: bounds.Pin | None = None
 
 
 class LookupBody(Body, frozen=True):
@@ -84,7 +92,7 @@ async def patch_me(request: Request) -> HTTPResponse:
     "PUT /api/users/me/phone_number",
     body=NumberBody,
     answer=UserView,
-    errors=(InvalidCode, NumberTaken, UserNotFound),
+    errors=(InvalidCode, PinRequired, InvalidPin, NumberTaken, UserNotFound),
 )
 async def put_number(request: Request) -> HTTPResponse:
     """Change the caller's phone number, with a code that was sent to the new one."""
@@ -99,9 +107,21 @@ async def put_number(request: Request) -> HTTPResponse:
         body.phone_number,
         body.code,
         code_id=body.code_id,
+        pin=body.pin,
         address=client_address(request),
     )
     return answer(view_user(user, SELF))
+
+
+@CALLS.add("PUT /api/users/me/pin", body=PinBody, status=204, errors=(PinRequired, InvalidPin))
+async def put_pin(request: Request) -> HTTPResponse:
+    """Set, change or remove the PIN that the caller's sign-ins need beside the code."""
+    caller = await authenticate(request)
+    body = read_body(request, PinBody)
+    count_change(request, caller)
+    pins = request.app.ctx.accounts.pins
+    await pins.set_pin(caller, body.pin, current_pin=body.current_pin, address=client_address(request))
+    return no_content()
 
 
 @CALLS.add("DELETE /api/users/me", status=204)
