@@ -256,20 +256,6 @@ class Chat(msgspec.Struct, frozen=True):
     disappear_after: int | None = None
 
 
-class ChatPage(msgspec.Struct, frozen=True):
-    """Chats, newest first; `next_cursor` is None on the last page."""
-
-    chats: tuple[Chat, ...]
-    next_cursor: str | None
-
-
-class HistoryPage(msgspec.Struct, frozen=True):
-    """Rows of one chat, oldest first; `more` says whether rows remain in the requested direction."""
-
-    rows: tuple[MessageRow, ...]
-    more: bool
-
-
 class Page(msgspec.Struct, frozen=True):
     """Rows of all chats of a user, oldest first, and the cursor of the next page.
 

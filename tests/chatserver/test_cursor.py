@@ -140,7 +140,7 @@ def test_up_to_twelve_digits_are_unix_seconds(text: str, expected: int) -> None:
 def test_a_walk_through_chats_comes_back_as_it_left(
     last_at_us: int, chat_id: int, began: str | None, since: str | None
 ) -> None:
-    walk = ChatWalk((last_at_us, chat_id), began, since)
+    walk = ChatWalk((last_at_us, chat_id), began, since, "2f8a" if began else "")
     assert decode_chat_walk(encode_chat_walk(walk)) == walk
 
 

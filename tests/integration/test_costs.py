@@ -179,6 +179,7 @@ class Owner:
                     "username": ["p1"],
                     "since": ["0", self.cursor, str(int(time.time()) - 600)],
                     "cursor": [""],
+                    "changed_since": [self.cursor],
                     "ticket": ["x" * 100],
                 }[parameter.name]
             values.append([None, *((parameter.name, value) for value in extremes)])

@@ -70,6 +70,7 @@ NOT_TRIED = {
     "GET /api/users query username minLength": "an empty parameter counts as missing",
     "GET /api/messages query since maxLength": NO_CURSOR,
     "GET /api/chats query cursor maxLength": NO_CURSOR,
+    "GET /api/chats query changed_since maxLength": NO_CURSOR,
     "GET /api/stars query cursor maxLength": NO_CURSOR,
 }
 

@@ -206,7 +206,9 @@ async def test_what_is_ones_own_of_a_chat_is_set_read_and_removed(process: Serve
         changed = await ben.set_chat(chat_id, archived=True, muted_until="2099-01-01T01:00:00+01:00")
         assert changed["seq"] is not None
         assert (await ben.set_chat(chat_id, archived=True))["seq"] is None
-        (chat,) = (await ben.chats())["chats"]
+        page = await ben.chats()
+        (chat,) = page["chats"]
+        assert (await ben.chats(changed_since=page["next_changed_since"]))["chats"] == []
         assert (chat["archived"], chat["pinned_at"], chat["marked_unread"]) == (True, None, False)
         assert chat["muted_until"] == "2099-01-01T00:00:00.000000Z"
         await ben.star(chat_id, seq)

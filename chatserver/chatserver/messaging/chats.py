@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from chatserver import checks
 from chatserver.errors import ChatNotFound, ValidationFailed
-from chatserver.messaging.cursor import ChatWalk, decode_chat_walk, encode_chat_walk
+from chatserver.messaging.cursor import (
+    ChatWalk,
+    FeedCursor,
+    decode_changed_since,
+    decode_chat_walk,
+    encode_chat_walk,
+    encode_feed_cursor,
+)
+from chatserver.messaging.feed import check_epoch
 from chatserver.messaging.rows import fitting
-from chatserver.model import ChatPage, HistoryPage
+from chatserver.model import Chat, MessageRow  # noqa: TC001 - msgspec reads the annotations
 from chatserver.storage import chats, messages
 
 if TYPE_CHECKING:
-    from chatserver.model import Chat
     from chatserver.storage.database import Database
 
 LIST_MAX = 200
@@ -34,17 +43,52 @@ HISTORY_BYTES_MAX = 4 << 20
 the last one. 1,000 large texts are 250 MiB."""
 
 
-async def list_chats(database: Database, user_id: int, *, limit: int = 50, cursor: str | None = None) -> ChatPage:
+class ChatPage(msgspec.Struct, frozen=True):
+    """Chats, newest first.
+
+    Attributes:
+        next_cursor: None on the last page.
+        next_changed_since: on the last page, the position from which changes continue; None on the others.
+    """
+
+    chats: tuple[Chat, ...]
+    next_cursor: str | None
+    next_changed_since: str | None
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """Rows of one chat, oldest first; `more` says whether rows remain in the requested direction."""
+
+    rows: tuple[MessageRow, ...]
+    more: bool
+
+
+async def list_chats(
+    database: Database, user_id: int, *, limit: int = 50, cursor: str | None = None, changed_since: str | None = None
+) -> ChatPage:
     """Return the user's chats, the most recently active first, with up to LIST_MEMBERS_MAX members each: one statement.
 
     A chat that becomes active while a client walks through the pages may move from those to come to those that it has
     had. So behind the last page come those that have had rows since the first page was read, once more.
 
+    Args:
+        database: where to read.
+        user_id: whose chats.
+        limit: 1 to LIST_MAX chats; large last messages make it fewer.
+        cursor: a `ChatPage.next_cursor`; with it, `changed_since` means nothing.
+        changed_since: a `ChatPage.next_changed_since`: only chats that have changed since. None: all.
+
     Raises:
-        ValidationFailed: malformed limit or cursor.
+        ValidationFailed: malformed limit, cursor or changed_since.
+        CursorExpired: what has changed is unknown, because the position is from another history of the database.
+        ServiceUnavailable: the database is unavailable, or it is not known yet which history it has.
     """
     checks.check_limit(limit, LIST_MAX)
-    walk = ChatWalk() if cursor is None else decode_chat_walk(cursor)
+    walk = ChatWalk()
+    if cursor is not None:
+        walk = decode_chat_walk(cursor)
+    elif changed_since is not None:
+        walk = decode_changed_since(changed_since)
     page = await chats.listed(
         database,
         user_id,
@@ -54,14 +98,19 @@ async def list_chats(database: Database, user_id: int, *, limit: int = 50, curso
         most_members=LIST_MEMBERS_MAX,
         most_bytes=LIST_BYTES_MAX,
     )
+    if walk.since is not None and walk.epoch:
+        await check_epoch(database, walk.epoch, page.epoch)
+    began, epoch = walk.began or page.snapshot, (walk.epoch if walk.began else "") or page.epoch
     found = page.chats[: fitting([_texts_of(chat) for chat in page.chats], LIST_BYTES_MAX)]
     onward = None
     if page.more or len(found) < len(page.chats):
         last = found[-1]
-        onward = ChatWalk((last.last_at_us, last.chat_id), walk.began or page.snapshot, walk.since)
+        onward = ChatWalk((last.last_at_us, last.chat_id), began, walk.since, epoch)
     elif walk.began is not None and await chats.has_new_rows(database, user_id, walk.began):
-        onward = ChatWalk(since=walk.began)
-    return ChatPage(found, None if onward is None else encode_chat_walk(onward))
+        onward = ChatWalk(since=began, epoch=epoch)
+    if onward is not None:
+        return ChatPage(found, encode_chat_walk(onward), None)
+    return ChatPage(found, None, encode_feed_cursor(FeedCursor(epoch, lower=began)))
 
 
 def _texts_of(chat: Chat) -> str:

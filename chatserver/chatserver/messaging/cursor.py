@@ -92,12 +92,14 @@ class ChatWalk(msgspec.Struct, frozen=True):
     Attributes:
         below: microseconds of the last activity, and id, of the last chat of the page before; None: from the top.
         began: a pg_snapshot of when the first page was read; None: this is the first.
-        since: only chats with rows that this pg_snapshot does not see; None: all.
+        since: only chats that have changed after this pg_snapshot; None: all.
+        epoch: history of the database that the snapshots belong to; empty: without any, or of the release before.
     """
 
     below: tuple[int, int] | None = None
     began: str | None = None
     since: str | None = None
+    epoch: str = ""
 
 
 class _WalkWire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -106,6 +108,7 @@ class _WalkWire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     chat_id: int
     began: _Snapshot | None = None
     since: _Snapshot | None = None
+    epoch: str = ""
 
 
 def encode_feed_cursor(cursor: FeedCursor) -> str:
@@ -198,7 +201,8 @@ def _parse_snapshot(snapshot: str) -> tuple[int, int, frozenset[int]]:
 def encode_chat_walk(walk: ChatWalk) -> str:
     """Return the cursor of a list of chats as url-safe text."""
     last_at_us, chat_id = walk.below or (LAST_SECOND * 1_000_000, 0)
-    return _encode(_WalkWire(last_at_us, chat_id, _packed_or_none(walk.began), _packed_or_none(walk.since)))
+    snapshots = _packed_or_none(walk.began), _packed_or_none(walk.since)
+    return _encode(_WalkWire(last_at_us, chat_id, *snapshots, walk.epoch))
 
 
 def _check_place(at_us: int, *numbers: int) -> None:
@@ -218,7 +222,22 @@ def decode_chat_walk(text: str) -> ChatWalk:
         began, since = _unpack_snapshot(wire.began), _unpack_snapshot(wire.since)
     except ValueError as error:
         raise ValidationFailed.of("cursor", "must be the next_cursor of an answer") from error
-    return ChatWalk((wire.last_at_us, wire.chat_id), began, since)
+    return ChatWalk((wire.last_at_us, wire.chat_id), began, since, wire.epoch)
+
+
+def decode_changed_since(text: str) -> ChatWalk:
+    """Return the beginning of a walk through the chats that have changed since the position of a feed's cursor.
+
+    Raises:
+        ValidationFailed: no such cursor.
+    """
+    try:
+        cursor = decode_since(text)
+    except ValidationFailed:
+        cursor = 0
+    if isinstance(cursor, int) or cursor.lower is None or cursor.elsewhere:
+        raise ValidationFailed.of("changed_since", "must be the next_changed_since of an answer")
+    return ChatWalk(since=cursor.lower, epoch=cursor.epoch)
 
 
 def encode_star_place(place: StarPlace) -> str:

@@ -81,16 +81,32 @@ async def read_feed(
         most_bytes=PAGE_BYTES_MAX,
         events=events,
     )
-    if start.epoch and start.epoch != found.epoch:
-        # The rows were found by comparing transaction ids of two databases: they mean nothing.
-        if await epochs.read_epoch(database) == start.epoch:
-            # It has been decided since that nothing was lost.
-            raise ServiceUnavailable(retry_after_seconds=1)
-        raise CursorExpired
+    if start.epoch:
+        await check_epoch(database, start.epoch, found.epoch)
     rows = found.rows[: fitting([row.text for row in found.rows], PAGE_BYTES_MAX)]
     more = found.more or len(rows) < len(found.rows)
     cursor = next_cursor(start, rows, more=more, snapshot=found.snapshot, epoch=found.epoch)
     return Page(rows, encode_feed_cursor(cursor), more)
+
+
+async def check_epoch(database: Database, epoch: str, found: str) -> None:
+    """Refuse what was found by comparing transaction ids of two histories of the database: it means nothing.
+
+    Args:
+        database: where it was read.
+        epoch: that of the cursor.
+        found: that of the statement which read.
+
+    Raises:
+        CursorExpired: they differ.
+        ServiceUnavailable: they differ, but it is not known yet, or was not while the statement ran, which one it is.
+    """
+    if epoch == found:
+        return
+    if await epochs.read_epoch(database) == epoch:
+        # It has been decided since that nothing was lost.
+        raise ServiceUnavailable(retry_after_seconds=1)
+    raise CursorExpired
 
 
 async def read_feeds(database: Database, user_id: int, queries: Iterable[FeedQuery]) -> dict[FeedQuery, Page]:

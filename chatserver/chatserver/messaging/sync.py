@@ -122,7 +122,7 @@ async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, di
     For a user that connects, and every 5 s for all connected users while hints are lost: it shows new rows and
     chats alike.
     """
-    return await chats.positions(database, user_ids) if user_ids else {}
+    return await storage.positions(database, user_ids) if user_ids else {}
 
 
 async def joined(database: Database, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
@@ -130,7 +130,7 @@ async def joined(database: Database, places: Collection[tuple[int, int]]) -> dic
 
     Former members are returned too.
     """
-    return await chats.joined(database, places) if places else {}
+    return await storage.joined(database, places) if places else {}
 
 
 async def audience_of(

@@ -13,7 +13,7 @@ from chatserver.storage.own_chats import SETTINGS_COLUMNS, settings_from
 from chatserver.storage.times import micros, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from chatserver.model import ChatKind
     from chatserver.storage.database import Connection, Database, Record
@@ -43,14 +43,16 @@ HIDES_READ: Final[LiteralString] = (
 
 _LISTED = (
     """
-WITH """
+WITH here AS MATERIALIZED (
+    SELECT pg_current_snapshot() AS snapshot, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax
+), """
     + BARRED
     + """, found AS MATERIALIZED (
     SELECT c.chat_id, c.kind, c.admins_send, cm.group_seen, cm.joined_seq, cm.absent,
         greatest(cm.read_seq, cm.own_read_seq) AS read_seq, cm.left_seq IS NOT NULL AS gone,
         cm.muted_until, cm.pinned_at, cm.archived, cm.marked_unread,
         coalesce(cm.left_seq, c.last_seq) AS last_seq, own.last_at, c.disappear_after
-    FROM chat_members cm JOIN chats c USING (chat_id)
+    FROM here CROSS JOIN chat_members cm JOIN chats c USING (chat_id)
     -- For a former member the chat ends with the row of their leaving: later activity is not shown to them.
     LEFT JOIN LATERAL (
         SELECT m.created_at, m.xact FROM messages m
@@ -66,7 +68,10 @@ WITH """
         -- A direct chat is listed once it has a message.
         AND ($2::bigint IS NOT NULL OR c.last_seq > 0)
         AND ($3::timestamptz IS NULL OR (own.last_at, c.chat_id) < ($3, $4::bigint))
-        AND ($8::text IS NULL OR NOT pg_visible_in_snapshot(own.last_xact, $8::text::pg_snapshot))
+        AND ($8::text IS NULL OR NOT pg_visible_in_snapshot(own.last_xact, $8::text::pg_snapshot)
+            -- xmin is the end of the transaction's id that wrote the row last, its lower 32 bits.
+            OR NOT pg_visible_in_snapshot((here.xmax - ((here.xmax - cm.xmin::text::bigint) & 4294967295))::text::xid8,
+                $8::text::pg_snapshot))
     ORDER BY own.last_at DESC, c.chat_id DESC LIMIT $5 + 1
 ), mine AS MATERIALIZED (
     -- As many as the last messages' bytes allow; the chat that passes them is the last one.
@@ -93,7 +98,9 @@ WITH """
 ), """
     + DESCRIBED
     + """
-SELECT d.*, mine.chat_id, mine.kind,
+SELECT shown.*, here.snapshot::text, chat_epoch()
+-- Without any chat there is one record, of NULLs, the snapshot and the epoch.
+FROM here LEFT JOIN (SELECT d.*, mine.chat_id AS listed_id, mine.kind AS listed_kind,
     -- A former member does not see later names.
     CASE WHEN mine.gone AND mine.group_seen IS NULL THEN coalesce((
         SELECT m.detail ->> 'group_name' FROM messages m
@@ -101,7 +108,7 @@ SELECT d.*, mine.chat_id, mine.kind,
             AND m.detail ->> 'group_name' IS NOT NULL ORDER BY m.seq DESC LIMIT 1
     ), g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
-    (SELECT count(*) FROM found) > (SELECT count(*) FROM mine), pg_current_snapshot()::text,
+    (SELECT count(*) FROM found) > (SELECT count(*) FROM mine),
     CASE WHEN NOT mine.gone THEN mine.disappear_after END, mine.muted_until, mine.pinned_at, mine.archived,
     mine.marked_unread, mine.group_seen, mine.admins_send, """
     + FIELDS
@@ -142,7 +149,8 @@ CROSS JOIN LATERAL (
         ORDER BY coalesce(chosen.came_seq, chosen.joined_seq), chosen.joined_at, chosen.user_id
     ) t
 ) listed
-ORDER BY mine.last_at DESC, mine.chat_id DESC
+) shown ON true
+ORDER BY shown.last_at DESC, shown.listed_id DESC
 """
 )
 
@@ -156,12 +164,14 @@ class ListedChats(msgspec.Struct, frozen=True):
 
     Attributes:
         more: further ones were found.
-        snapshot: a pg_snapshot of this very statement, as text; empty when no chat was found.
+        snapshot: a pg_snapshot of this very statement, as text.
+        epoch: names the history of the database that transaction ids belong to.
     """
 
     chats: tuple[Chat, ...]
     more: bool
     snapshot: str
+    epoch: str
 
 
 async def listed(
@@ -178,7 +188,8 @@ async def listed(
     """Return a user's chats, the most recently active first: one, or those below (last_at_us, chat_id).
 
     There are up to `limit` of them, and `most_bytes` of last messages: the chat that passes them is the last one.
-    With `since`, a pg_snapshot, only those with rows that it does not see.
+    With `since`, a pg_snapshot, only those with rows that it does not see, or of which the user's own row has changed:
+    their watermarks, settings, or that they are a member.
 
     One statement for any number of chats, with their last messages and up to `most_members` members of each, the
     user among them; None: all members.
@@ -194,9 +205,9 @@ async def listed(
         most_bytes,
         since,
     )
-    if not records:
-        return ListedChats((), more=False, snapshot="")
-    return ListedChats(tuple(_chat(record, user_id) for record in records), *records[0][_MORE : _MORE + 2])
+    snapshot, epoch = records[0][-2:]
+    found = tuple(_chat(record, user_id) for record in records if record[DESCRIBED_COLUMNS] is not None)
+    return ListedChats(found, bool(records[0][_MORE]), snapshot, epoch)
 
 
 async def has_new_rows(database: Database, user_id: int, since: str) -> bool:
@@ -213,7 +224,7 @@ async def has_new_rows(database: Database, user_id: int, since: str) -> bool:
 
 
 def _chat(record: Record, user_id: int) -> Chat:
-    chat_id, kind, name, last_seq, last_at, unread, gone, member_count, _, _, timer, *rest = record[DESCRIBED_COLUMNS:]
+    chat_id, kind, name, last_seq, last_at, unread, gone, member_count, _, timer, *rest = record[DESCRIBED_COLUMNS:-2]
     settings, (seen, admins_send, *fields) = rest[:SETTINGS_COLUMNS], rest[SETTINGS_COLUMNS:]
     group = None
     if kind == "group" and gone:
@@ -322,29 +333,3 @@ async def access(database: Database, user_id: int, chat_id: int) -> Access | Non
         chat_id,
     )
     return None if record is None else Access(*record)
-
-
-async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, dict[int, int]]:
-    """Return {user_id: {chat_id: the last seq the user may see}}."""
-    records = await database.fetch(
-        "SELECT cm.user_id, cm.chat_id, coalesce(cm.left_seq, c.last_seq) "
-        "FROM chat_members cm JOIN chats c USING (chat_id) WHERE cm.user_id = ANY ($1::bigint[])",
-        list(user_ids),
-    )
-    found: dict[int, dict[int, int]] = {user_id: {} for user_id in user_ids}
-    for user_id, chat_id, last_seq in records:
-        found[user_id][chat_id] = last_seq
-    return found
-
-
-async def joined(database: Database, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
-    """Return {(user_id, chat_id): (joined_seq, the chat's last seq)} of members, current or former."""
-    records = await database.fetch(
-        "SELECT cm.user_id, cm.chat_id, cm.joined_seq, c.last_seq "
-        "FROM unnest($1::bigint[], $2::bigint[]) AS p (user_id, chat_id) "
-        "JOIN chat_members cm ON cm.chat_id = p.chat_id AND cm.user_id = p.user_id "
-        "JOIN chats c ON c.chat_id = p.chat_id",
-        [user_id for user_id, _ in places],
-        [chat_id for _, chat_id in places],
-    )
-    return {(record[0], record[1]): (record[2], record[3]) for record in records}

@@ -12,7 +12,7 @@ from chatserver.storage.chats import BARRED, HIDES_READ, members_from
 from chatserver.storage.described import AS_OF, DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, TARGET_SEEN, message_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from chatserver.storage.database import Connection, Database
 
@@ -184,3 +184,29 @@ async def missed_rows(
         call=CallTimes("sync"),
     )
     return [message_row(record) for record in records], bool(records and records[0][DESCRIBED_COLUMNS])
+
+
+async def positions(database: Database, user_ids: Sequence[int]) -> dict[int, dict[int, int]]:
+    """Return {user_id: {chat_id: the last seq the user may see}}."""
+    records = await database.fetch(
+        "SELECT cm.user_id, cm.chat_id, coalesce(cm.left_seq, c.last_seq) "
+        "FROM chat_members cm JOIN chats c USING (chat_id) WHERE cm.user_id = ANY ($1::bigint[])",
+        list(user_ids),
+    )
+    found: dict[int, dict[int, int]] = {user_id: {} for user_id in user_ids}
+    for user_id, chat_id, last_seq in records:
+        found[user_id][chat_id] = last_seq
+    return found
+
+
+async def joined(database: Database, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return {(user_id, chat_id): (joined_seq, the chat's last seq)} of members, current or former."""
+    records = await database.fetch(
+        "SELECT cm.user_id, cm.chat_id, cm.joined_seq, c.last_seq "
+        "FROM unnest($1::bigint[], $2::bigint[]) AS p (user_id, chat_id) "
+        "JOIN chat_members cm ON cm.chat_id = p.chat_id AND cm.user_id = p.user_id "
+        "JOIN chats c ON c.chat_id = p.chat_id",
+        [user_id for user_id, _ in places],
+        [chat_id for _, chat_id in places],
+    )
+    return {(record[0], record[1]): (record[2], record[3]) for record in records}

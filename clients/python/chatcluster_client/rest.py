@@ -191,9 +191,21 @@ class RestClient:
             raise Problem(502, "bad_answer", "the answer has no X-Next-Since header")
         return _decoded(answer, list[dict[str, Any]]), answer.headers["X-Next-Since"]
 
-    async def chats(self, cursor: str | None = None, *, limit: int = 200) -> Any:
-        """One page of the user's chats, the most recently active first: `{chats, next_cursor}`."""
-        return await self.call("GET", "/api/chats", limit=limit, **({"cursor": cursor} if cursor else {}))
+    async def chats(self, cursor: str | None = None, *, limit: int = 200, changed_since: str | None = None) -> Any:
+        """One page of the user's chats, the most recently active first: `{chats, next_cursor, next_changed_since}`.
+
+        Args:
+            cursor: The last page's `next_cursor`.
+            limit: Chats of one page at most.
+            changed_since: The `next_changed_since` of an earlier last page: only chats that have changed since.
+
+        Raises:
+            Problem: The server refused; 410 when the database was restored since.
+        """
+        given = {"cursor": cursor, "changed_since": changed_since}
+        return await self.call(
+            "GET", "/api/chats", limit=limit, **{name: value for name, value in given.items() if value}
+        )
 
     async def positions(self) -> Positions:
         """Return the current positions of all chats, for a client that begins with new rows.

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from chatserver import bounds
-from chatserver.errors import Blocked, ChatNotFound, Forbidden, MessageNotFound, NotAMember, NotAnAdmin
+from chatserver.errors import (
+    Blocked,
+    ChatNotFound,
+    CursorExpired,
+    Forbidden,
+    MessageNotFound,
+    NotAMember,
+    NotAnAdmin,
+)
 from chatserver.http.call import Calls
 from chatserver.http.context import Request, authenticate, count_change
 from chatserver.http.parsing import Body, answer, path_id, read_body
@@ -31,6 +39,9 @@ DEFAULT_LIMIT = 50
 
 _CHATS_LIMIT = NumberParameter("limit", "Maximum number of chats.", least=1, most=chats.LIST_MAX, default=DEFAULT_LIMIT)
 _CURSOR = TextParameter("cursor", "The last answer's next_cursor.", bounds.Cursor)
+_CHANGED_SINCE = TextParameter(
+    "changed_since", "An earlier answer's next_changed_since: only chats that have changed since.", bounds.Cursor
+)
 _BEFORE = OptionalNumberParameter("before", "The newest rows below this seq.")
 _AFTER = OptionalNumberParameter("after", "The oldest rows above this seq.")
 _ROWS_LIMIT = NumberParameter(
@@ -39,10 +50,11 @@ _ROWS_LIMIT = NumberParameter(
 
 
 class ChatsAnswer(TypedDict):
-    """A page of chats; `next_cursor` is null on the last one."""
+    """A page of chats; `next_cursor` is null on the last one, and `next_changed_since` on the others."""
 
     chats: list[ChatView]
     next_cursor: str | None
+    next_changed_since: str | None
 
 
 class InfoAnswer(TypedDict):
@@ -51,16 +63,24 @@ class InfoAnswer(TypedDict):
     members: list[MemberTimesView]
 
 
-@CALLS.add("GET /api/chats", query=(_CHATS_LIMIT, _CURSOR), answer=ChatsAnswer)
+@CALLS.add("GET /api/chats", query=(_CHATS_LIMIT, _CURSOR, _CHANGED_SINCE), answer=ChatsAnswer, errors=(CursorExpired,))
 async def list_chats(request: Request) -> HTTPResponse:
     """List the caller's chats, the most recently active first."""
     caller = await authenticate(request)
     query = Query(request)
     page = await chats.list_chats(
-        request.app.ctx.database, caller.user_id, limit=query[_CHATS_LIMIT], cursor=query[_CURSOR]
+        request.app.ctx.database,
+        caller.user_id,
+        limit=query[_CHATS_LIMIT],
+        cursor=query[_CURSOR],
+        changed_since=query[_CHANGED_SINCE],
     )
     return answer(
-        ChatsAnswer(chats=[view_chat(chat, caller.user_id) for chat in page.chats], next_cursor=page.next_cursor)
+        ChatsAnswer(
+            chats=[view_chat(chat, caller.user_id) for chat in page.chats],
+            next_cursor=page.next_cursor,
+            next_changed_since=page.next_changed_since,
+        )
     )
 
 
