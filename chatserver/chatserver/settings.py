@@ -68,6 +68,7 @@ class Settings:
         numbers_per_address_per_day: the same for all users of one client address; 0: no limit.
         session_days: days for which the token of a device is valid.
         audit_days: days for which events of the audit log are kept.
+        retention_days: days after which the messages of all chats are deleted; None: they stay.
         max_connections: highest number of WebSockets on this server.
         allowed_origins: origins whose pages may use API and WebSocket, besides one that equals the Host header.
         trusted_proxy_hops: number of proxies in front; so many last entries of X-Forwarded-For are trusted.
@@ -110,6 +111,7 @@ class Settings:
     numbers_per_address_per_day: int = 100_000
     session_days: int = 90
     audit_days: int = 90
+    retention_days: int | None = None
     max_connections: int = 12_500
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxy_hops: int = 1
@@ -209,6 +211,12 @@ def _read_calling_codes(reader: Reader) -> tuple[str, ...]:
     return codes
 
 
+def _read_retention_days(reader: Reader) -> int | None:
+    if reader.optional("RETENTION_DAYS") is None:
+        return None
+    return reader.integer("RETENTION_DAYS", least=1, most=3650)
+
+
 def _read_origins(reader: Reader) -> frozenset[str]:
     origins = frozenset(
         o.strip().rstrip("/") for o in (reader.optional("ALLOWED_ORIGINS") or "").split(",") if o.strip()
@@ -269,6 +277,7 @@ def read_settings(environ: Mapping[str, str], *, needs_secret_key: bool = True) 
         numbers_per_user_per_day=reader.integer("NUMBERS_PER_USER_PER_DAY", least=0, most=10**9),
         numbers_per_address_per_day=reader.integer("NUMBERS_PER_ADDRESS_PER_DAY", least=0, most=10**9),
         session_days=reader.integer("SESSION_DAYS", least=1, most=3650),
+        retention_days=_read_retention_days(reader),
         audit_days=reader.integer("AUDIT_DAYS", least=1, most=3650),
         max_connections=reader.integer("MAX_CONNECTIONS", least=1, most=10**7),
         allowed_origins=_read_origins(reader),

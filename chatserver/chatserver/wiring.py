@@ -124,7 +124,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         accounts=accounts,
         sender=sender,
         deletions=Deletions(database, devices_service),
-        expiry=Expiry(database, metrics.expiry),
+        expiry=Expiry(database, metrics.expiry, retention_days=settings.retention_days),
         limits=limits,
         limit_sharing=sharing,
         numbers=numbers,

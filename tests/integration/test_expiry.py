@@ -23,7 +23,7 @@ from chatserver.messaging.expiry import Expiry
 from chatserver.metrics import Metrics
 from chatserver.model import Change, ReceiptMark
 from chatserver.storage import changes as storage_changes
-from chatserver.storage import expiries
+from chatserver.storage import expiries, retention
 from chatserver.users import blocks
 from tests.support.passing import let_pass
 from tests.support.people import Server, principal_of, running_server, sign_in
@@ -441,6 +441,66 @@ async def test_the_lag_is_how_long_the_oldest_has_been_due(server: Server) -> No
     await let_pass(database, 10 * MINUTE)
     assert 9 * MINUTE <= await expiries.lag_seconds(database) < 20 * MINUTE
     await expiry_of(server).round()
+    assert await expiries.lag_seconds(database) == 0
+
+
+# --- the retention of all chats
+
+
+async def test_the_retention_deletes_what_is_older_in_all_chats(server: Server) -> None:
+    ada, bob, cy = await people(server, "Ada", "Bob", "Cy")
+    database = server.database
+    group = (await groups.create_group(database, ada, "team", ["Bob"])).group_id
+    direct = (await server.send(ada, "old", to="Bob")).chat_id
+    client_id = str(uuid.uuid4())
+    await server.send(ada, "old", chat_id=group, client_id=client_id)
+    await changes.edit_message(database, ada, group, 2, "old and edited")
+    await let_pass(database, 8 * DAY)
+    young = (await server.send(cy, "young", to="Ada")).chat_id
+    await server.send(bob, "new", chat_id=direct)
+    await changes.put_reaction(database, bob, group, 2, "👍")
+    week = Expiry(database, Metrics().expiry, retention_days=7)
+    await Expiry(database, Metrics().expiry, retention_days=9).round()
+    assert await shown(server, ada, direct) == [(1, "old"), (2, "new")]
+    await week.round()
+    assert await shown(server, ada, direct) == [(2, "new"), (3, "expire")]
+    assert await shown(server, ada, group) == [(1, "group"), (5, "expire")]
+    assert await shown(server, ada, young) == [(1, "young")]
+    assert (await rows_of(server, bob, group))[-1].detail == {"from_seq": 1, "up_to_seq": 3}
+    assert (await server.send(ada, "old", chat_id=group, client_id=client_id)).duplicate
+    # The next walk is hours away, and then takes what has become older.
+    await week.round()
+    assert len(await shown(server, ada, direct)) == 2
+    await let_pass(database, 8 * DAY)
+    await database.execute("UPDATE retention_walk SET began_at = '-infinity'")
+    await week.round()
+    assert await shown(server, ada, direct) == [(4, "expire")]
+    assert await shown(server, ada, young) == [(2, "expire")]
+
+
+async def test_a_walk_through_the_chats_takes_steps_that_servers_share(server: Server) -> None:
+    (ada,) = await people(server, "Ada")
+    database = server.database
+    for name in ("Bob", "Cy", "Dee"):
+        await sign_in(database, name)
+        await server.send(ada, "old", to=name)
+    await let_pass(database, 2 * DAY)
+
+    async def step() -> bool:
+        return await retention.step(database, seconds=DAY, most_chats=2, period_seconds=3600)
+
+    assert [await step(), await step(), await step()] == [True, False, False]
+    assert len(await database.fetch("SELECT FROM expiries WHERE from_seq = 1 AND due_at IS NOT NULL")) == 3
+
+
+async def test_a_retention_that_is_switched_off_deletes_nothing_more(server: Server) -> None:
+    ada, _ = await people(server, "Ada", "Bob")
+    database = server.database
+    chat_id = (await server.send(ada, "old", to="Bob")).chat_id
+    await let_pass(database, 2 * DAY)
+    await retention.step(database, seconds=DAY, most_chats=10, period_seconds=3600)
+    await expiry_of(server).round()
+    assert await shown(server, ada, chat_id) == [(1, "old")]
     assert await expiries.lag_seconds(database) == 0
 
 

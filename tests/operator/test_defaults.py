@@ -82,7 +82,9 @@ def test_a_server_by_itself_has_the_defaults_of_one_that_the_operator_makes(tmp_
 BOUNDED = [
     path
     for path, place in PLACES.items()
-    if place.setting is not None and path.startswith(("auth.", "chatserver.drain")) and "maximum" in field_of(path)
+    if place.setting is not None
+    and path.startswith(("auth.", "chatserver.drain", "retention."))
+    and "maximum" in field_of(path)
 ]
 """Whole numbers that servers read as they are in the spec."""
 

@@ -66,7 +66,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 },
                 "limits": {"codesPerNumberPerHour": 3, "requestsPerAddressPerMinute": 6_000},
                 "callingCodes": ["49", "1242"],
-            }
+            },
+            "retention": {"days": 365},
         },
         {},
     ),

@@ -167,9 +167,13 @@ def test_each_variable_is_the_setting_that_is_named(field: str, tmp_path: Path) 
     assert different <= {PLACES[field].setting, "otp_webhook"}
 
 
+OPTIONAL = {"auth": {"callingCodes": ["49"]}, "retention": {"days": 30}}
+"""Fields whose variables are only there when they are set."""
+
+
 def owned() -> set[str]:
     """The variables that the operator sets itself, with whatever a spec has."""
-    spec = merged(merged(body()["spec"], POSTED), {"auth": {"callingCodes": ["49"]}})
+    spec = merged(merged(body()["spec"], POSTED), OPTIONAL)
     return {
         found[1]
         for bus in (VALKEY, EXTERNAL_BUS)
@@ -179,7 +183,7 @@ def owned() -> set[str]:
 
 
 def test_servers_read_each_variable_that_the_operator_sets(tmp_path: Path) -> None:
-    spec = merged(merged(body()["spec"], POSTED), {"auth": {"callingCodes": ["49"]}})
+    spec = merged(merged(body()["spec"], POSTED), OPTIONAL)
     given = Recorded(environment(rendered(merged(spec, VALKEY)), tmp_path))
     read_settings(given)
     assert owned() - given.read == set()

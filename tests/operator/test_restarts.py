@@ -47,6 +47,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "monitoring": {"monitoring": {"probe": {"enabled": True}}},
     "ingress.allowedOrigins": {"ingress": {"allowedOrigins": ["https://www.example.com"]}},
     "auth": {"auth": {"otp": {"sender": "Log", "allowDevelopmentCodes": True}, "sessionDays": 30}},
+    "retention": {"retention": {"days": 30}},
     "ingress.hostnames": {"ingress": {"hostnames": ["chat.example.com"]}},
     "ingress.replicas": {"ingress": {"replicas": 3}},
     "ingress.limits": {"ingress": {"limits": {"connectionsPerIP": 100}}},

@@ -234,6 +234,7 @@ PLACES: dict[str, Place] = {
     "auth.limits.numbersPerAddressPerDay": variable(7, "NUMBERS_PER_ADDRESS_PER_DAY"),
     "auth.callingCodes": variable(["49"], "CALLING_CODES"),
     "auth.sessionDays": variable(7, "SESSION_DAYS"),
+    "retention.days": variable(7, "RETENTION_DAYS"),
     "monitoring.probe.enabled": Place(value=True, manifest="Deployment demo-probe"),
     "monitoring.probe.intervalSeconds": Place(30, f"{PROBE_POD}.spec.containers.probe.args", beside=PROBED),
     "networkPolicies.enabled": Place(value=False, manifest="NetworkPolicy demo-chatserver"),

@@ -22,7 +22,7 @@ SHARD = frozenset(
 )  # fmt: skip
 """Tables by chat_id: in the schema of the chat's shard."""
 
-EVERYWHERE = frozenset({"hint_slots", "meta", "schema_migrations"})
+EVERYWHERE = frozenset({"hint_slots", "meta", "retention_walk", "schema_migrations"})
 """Tables that every database has for itself."""
 
 _NAMES = "names come from the server's cache of the directory"

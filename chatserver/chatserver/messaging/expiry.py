@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from chatserver.errors import ServiceUnavailable
-from chatserver.storage import expiries
+from chatserver.storage import expiries, retention
 from chatserver.storage.announcing import announced
 from chatserver.supervision import isolated
 
@@ -38,6 +38,15 @@ BATCH_BYTES: Final = 4 << 20
 
 RANGE_SECONDS: Final = 20.0
 """Seconds after which what has gone of a range is announced, though more is due. Far below LEASE_SECONDS."""
+
+WALK_CHATS: Final = 1000
+"""Chats whose oldest row is looked at by one statement: some 10 ms."""
+
+WALK_STEPS: Final = 10
+"""Statements a round: 60,000 chats a minute."""
+
+WALK_SECONDS: Final = 6 * 3600.0
+"""Seconds between two searches for messages older than the retention: a busy chat gets four rows `expire` a day."""
 
 SECONDS_A_DAY: Final = 86_400
 
@@ -72,6 +81,8 @@ class Expiry:
         Raises:
             ServiceUnavailable: the database is unavailable; the next round, or another server, continues.
         """
+        if self._retention_seconds is not None:
+            await self._walk(self._retention_seconds)
         more = True
         while more:
             ranges, more = await expiries.claim(
@@ -82,6 +93,13 @@ class Expiry:
                 with isolated("expiry_failed", chat_id=place.chat_id):
                     await self._expire_or_leave(place)
 
+    async def _walk(self, seconds: int) -> None:
+        for _ in range(WALK_STEPS):
+            if not await retention.step(
+                self._database, seconds=seconds, most_chats=WALK_CHATS, period_seconds=WALK_SECONDS
+            ):
+                break
+
     async def _expire_or_leave(self, place: Range) -> None:
         try:
             await self._expire(place)
@@ -91,6 +109,8 @@ class Expiry:
             log.warning("chat_not_expired_yet", chat_id=place.chat_id)
 
     async def _expire(self, place: Range) -> None:
+        if place.from_seq == 1:
+            await retention.remember_sends(self._database, place)
         until = time.monotonic() + RANGE_SECONDS
         more = True
         while more and time.monotonic() < until:

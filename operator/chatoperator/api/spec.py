@@ -14,6 +14,7 @@ from chatoperator.api.database import RESERVED_CONNECTIONS, Database
 from chatoperator.api.fields import DnsName, Fields, ImagePrefix, RuleBroken, Version, check_networks
 from chatoperator.api.ingress import Ingress
 from chatoperator.api.monitoring import Monitoring
+from chatoperator.api.retention import MessageRetention
 
 LISTEN_CONNECTIONS_PER_SERVER = 1
 """Each chatserver holds one connection beside its pool for LISTEN."""
@@ -71,6 +72,7 @@ class Spec(Fields, frozen=True):
     database: Database = Database()
     bus: Bus = Bus()
     auth: Auth = Auth()
+    retention: MessageRetention = MessageRetention()
     network_policies: NetworkPolicies = NetworkPolicies()
     monitoring: Monitoring = Monitoring()
 

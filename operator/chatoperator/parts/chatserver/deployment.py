@@ -244,6 +244,7 @@ def _serve_environment(cluster: ChatCluster, cluster_domain: str) -> list[Manife
         **_sign_in_environment(cluster.auth),
         "CHAT_SESSION_DAYS": cluster.auth.session_days,
         "CHAT_ALLOWED_ORIGINS": ",".join(cluster.ingress.allowed_origins),
+        **({} if cluster.retention.days is None else {"CHAT_RETENTION_DAYS": cluster.retention.days}),
         # HAProxy replaces X-Forwarded-For, so exactly one entry can be trusted.
         "CHAT_TRUSTED_PROXY_HOPS": 1,
     }
