@@ -12,12 +12,14 @@ from aiohttp import web
 
 from tests.support.cookies import sign_in_with_cookie
 from tests.support.devices import sign_in
+from tests.support.front import ROUTE, in_front
 from tests.support.plainhttp import NO_TLS
 from tests.support.ports import free_ports
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from playwright.async_api import BrowserContext
 
@@ -115,6 +117,26 @@ async def test_preflights_count_among_the_requests_of_an_address(postgres: Any, 
     assert statuses[0] == 204
     assert statuses[-1] == 429
     assert answers[-1].headers["Access-Control-Allow-Origin"] == ALLOWED
+
+
+async def test_through_haproxy_an_allowed_page_has_its_headers_and_compressed_answers(
+    one: ServerProcess, tmp_path: Path
+) -> None:
+    ana = await sign_in(one)
+    async with in_front(tmp_path, ROUTE, behind=int(one.url.rsplit(":", 1)[1])) as front:
+        headers = {"Origin": ALLOWED, **ana.headers}
+        async with httpx.AsyncClient(verify=front.trusting(), base_url=front.https, headers=headers) as client:
+            preflight = await client.options("/api/messages", headers=PREFLIGHT)
+            assert preflight.status_code == 204
+            assert cors_headers(preflight).items() >= OF_PREFLIGHTS.items()
+            text = "many words " * 500
+            sent = await client.post("/api/messages", json={"to": ana.phone_number, "text": text})
+            polled = await client.get("/api/messages", headers={"Accept-Encoding": "gzip"})
+    for answer in (preflight, sent, polled):
+        assert answer.headers["Access-Control-Allow-Origin"] == ALLOWED
+    assert polled.headers["Vary"] == "Accept-Encoding, Origin"
+    assert polled.headers["Content-Encoding"] == "gzip"
+    assert [row["text"] for row in polled.json()] == [text]
 
 
 @pytest_asyncio.fixture(loop_scope="module")

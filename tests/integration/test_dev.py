@@ -149,6 +149,11 @@ def test_named_folder_keeps_messages_and_belongs_to_one_server(folder: Path) -> 
         url = server.wait_url()
         with sign_in(url, "+14155550101", "ana") as ana:
             assert ana.post("/api/messages", json={"to": "ana", "text": "kept"}).status_code == httpx.codes.OK
+        with httpx.Client(base_url=url, verify=NO_TLS, trust_env=False) as page:
+            code = page.post("/api/auth/code", json={"phone_number": "+14155550102"}).json()["dev_code"]
+            body = {"phone_number": "+14155550102", "code": code, "cookie": True}
+            session = page.post("/api/auth/session", json=body).headers["Set-Cookie"]
+        assert re.fullmatch("chat-[0-9a-f]{16}=.*; Path=/; HttpOnly; SameSite=Strict", session)
         second = folder / "second"
         second.mkdir(mode=0o755)
         with dev_server(second, "--port", "0", "--data", str(data)) as other:
@@ -161,6 +166,10 @@ def test_named_folder_keeps_messages_and_belongs_to_one_server(folder: Path) -> 
     with dev_server(folder, "--port", "0", "--data", str(data)) as server:
         with sign_in(server.wait_url(), "+14155550101", "ana") as ana:
             assert [row["text"] for row in ana.get("/api/messages").json()] == ["kept"]
+            # Of a page, in a session that has outlived the server.
+            del ana.headers["Authorization"]
+            me = ana.get("/api/users/me", headers={"Cookie": session.partition(";")[0]})
+            assert me.status_code == httpx.codes.OK
         assert server.end(signal.SIGTERM) == 0
     assert (data / "PG_VERSION").exists()
 
