@@ -61,6 +61,16 @@ TIMER_LEAST_SECONDS: Final = 60
 TIMER_MOST_SECONDS: Final = 365 * 86_400
 """A year."""
 
+INVITE_CODE_MAX_CHARS: Final = 64
+"""Characters of an invite's code; today's have 32."""
+
+INVITE_SECONDS_LEAST: Final = 60
+INVITE_SECONDS_MOST: Final = 365 * 86_400
+"""Seconds for which an invite is valid: up to a year."""
+
+INVITE_USES_MAX: Final = 100_000
+"""Uses that an invite can have, a hundred times the members of a group: members may leave again."""
+
 GROUP_MEMBERS_MAX: Final = 1024
 """Members of a group, the creator included (the API's limit)."""
 
@@ -141,6 +151,9 @@ Name = Annotated[str, text(1, NAME_MAX_CHARS, r"^[^\x00]*[^\s\x00][^\x00]*$", de
 Text = Annotated[str, text(0, TEXT_MAX_CHARS, _NO_NUL)]
 About = Annotated[str, text(0, ABOUT_MAX_CHARS, _NO_NUL)]
 Description = Annotated[str, text(0, DESCRIPTION_MAX_CHARS, _NO_NUL)]
+InviteCode = Annotated[str, text(0, INVITE_CODE_MAX_CHARS, _NO_NUL)]
+InviteSeconds = Annotated[int, msgspec.Meta(ge=INVITE_SECONDS_LEAST, le=INVITE_SECONDS_MOST)]
+InviteUses = Annotated[int, msgspec.Meta(ge=1, le=INVITE_USES_MAX)]
 Url = Annotated[
     str,
     text(

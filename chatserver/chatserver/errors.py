@@ -176,6 +176,14 @@ class MessageNotFound(ChatError):
     default_detail = "This chat has no message with this seq that you may see, or it was deleted."
 
 
+class InviteNotFound(ChatError):
+    """No invite has this code: it never existed, has expired, was revoked or is used up, all with the same answer."""
+
+    code = "invite_not_found"
+    status = 404
+    default_detail = "This invite does not exist, or it has expired, was revoked or is used up. Request a new one."
+
+
 class DeviceNotFound(ChatError):
     """The caller has no device with this id."""
 

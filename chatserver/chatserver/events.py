@@ -74,7 +74,7 @@ class GroupChangedDetail(EventDetail, frozen=True, kw_only=True, tag="group.chan
 
 
 class MemberAddedDetail(EventDetail, frozen=True, kw_only=True, tag="member.added"):
-    """An admin has added users to the group."""
+    """A member has added users to the group, or users have joined it."""
 
     action: Literal["added"] = "added"
     user_ids: list[GivenId]

@@ -18,6 +18,7 @@ from chatserver.http.routes import (
     devices,
     groups,
     health,
+    invites,
     messages,
     own_chats,
     page,
@@ -55,6 +56,7 @@ _DESCRIBED: tuple[Call, ...] = (
     *blocks.CALLS,
     *receipts.CALLS,
     *groups.CALLS,
+    *invites.CALLS,
     *health.CALLS,
     *websocket.CALLS,
 )

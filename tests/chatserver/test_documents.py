@@ -159,6 +159,7 @@ getPrivacy patchPrivacy deleteMe findUser getUser
 sendMessage pollMessages listChats getChat getHistory getMessageInfo editMessage deleteMessage putReaction
 removeReaction setChat putTimer clearHistory putStar removeStar listStars
 listBlocks putBlock removeBlock postReceipts createGroup renameGroup addMember removeMember putRole
+createInvite listInvites revokeInvite previewInvite joinGroup
 livez readyz openWebSocket getOpenapi getAsyncapi getDocs
 """
 

@@ -31,6 +31,12 @@ PROVED_BY = {
     "members of a group": (
         "tests/integration/test_full_groups.py::test_a_group_is_full_with_so_many_members_and_no_more"
     ),
+    "valid invites of a group": (
+        "tests/integration/test_invites.py::test_a_group_has_so_many_invites_and_those_that_expired_make_room"
+    ),
+    "codes of invites that one user tries in an hour; users at one address": (
+        "tests/integration/test_invites.py::test_tries_at_codes_are_limited_for_a_user_and_an_address"
+    ),
     "sends and syncs of one connection in flight": (
         "tests/chatserver/test_session.py::test_more_sends_than_may_wait_are_refused_until_one_is_answered"
     ),

@@ -24,6 +24,7 @@ from chatserver.http.routes import (
     chats,
     devices,
     groups,
+    invites,
     messages,
     own_chats,
     privacy,
@@ -34,6 +35,7 @@ from chatserver.limits import rates
 from chatserver.messaging import changes as change_services
 from chatserver.messaging import chats as chat_services
 from chatserver.messaging import feed, group_views, rendering, row_views, sync
+from chatserver.messaging import invites as invites_service
 from chatserver.metrics import Metrics
 from chatserver.routes import MAX_BODY_BYTES, make_app
 from chatserver.settings import read_settings
@@ -54,6 +56,7 @@ BODIES: dict[str, type[Body]] = {
     "POST /api/groups": groups.GroupBody,
     "PATCH /api/groups/{group_id}": groups.RenameBody,
     "PUT /api/groups/{group_id}/members/{user_id}/role": groups.RoleBody,
+    "POST /api/invites/join": invites.InviteCodeBody,
     "PATCH /api/users/me": users.ProfileBody,
     "POST /api/users/lookup": users.LookupBody,
     "PUT /api/users/me/phone_number": users.NumberBody,
@@ -373,6 +376,14 @@ def test_the_close_codes_are_the_constants() -> None:
         ("| what users say about themselves | {} characters |", bounds.ABOUT_MAX_CHARS),
         ("`about`, up to {} characters", bounds.ABOUT_MAX_CHARS),
         ("| members of a group | {} |", bounds.GROUP_MEMBERS_MAX),
+        ("| valid invites of a group | {} |", invites_service.INVITES_MAX),
+        ("A group has at most {} valid invites.", invites_service.INVITES_MAX),
+        ("tries in an hour; users at one address | {};", rates.INVITES_PER_USER),
+        ("users at one address | 60; {} (429) |", rates.INVITES_PER_ADDRESS),
+        ("`expires_in` is in seconds, from {} to", bounds.INVITE_SECONDS_LEAST),
+        ("from 60 to {} (a year;", bounds.INVITE_SECONDS_MOST),
+        ("(a year; default {}, a week)", invites_service.DEFAULT_SECONDS),
+        ("`max_uses` (up to {})", bounds.INVITE_USES_MAX),
         ("| description of a group | {} characters |", bounds.DESCRIPTION_MAX_CHARS),
         ("| sends and syncs of one connection in flight | {} |", protocol.MAX_IN_FLIGHT),
         ("users in one `subscribe` | {};", protocol.MAX_SYNC_CHATS),

@@ -17,6 +17,7 @@ from chatserver.errors import InvalidCode, NotAnAdmin, UsernameTaken, Validation
 from chatserver.fleet import housekeeping
 from chatserver.messaging import groups
 from chatserver.messaging.group_edits import GroupChange, change_group
+from chatserver.messaging.invites import create_invite, join_group, revoke_invite
 from tests.support.devices import sign_in as sign_in_at
 from tests.support.people import Server, make_accounts, new_number, sign_in
 from tests.support.plainhttp import NO_TLS
@@ -91,6 +92,11 @@ async def test_group_administration_and_deletion_are_kept_and_documented(server:
     await change_group(server.database, a, group, GroupChange(description="Secret", who_may_edit="everyone"))
     await groups.add_member(server.database, a, group, e)
     await groups.set_role(server.database, a, group, b, "admin")
+    await groups.remove_member(server.database, e, group, e)
+    made = await create_invite(server.database, a, group)
+    invite_id = made.invite.invite_id
+    await join_group(server.database, e, made.code)
+    await revoke_invite(server.database, b, group, invite_id)
     await groups.remove_member(server.database, b, group, e)
     await groups.remove_member(server.database, b, group, b)
     deleting = Deletions(server.database, Devices(server.database))
@@ -104,6 +110,10 @@ async def test_group_administration_and_deletion_are_kept_and_documented(server:
         ("group_changed", a, None, group, {"fields": ["description", "who_may_edit"]}),
         ("group_member_added", a, None, group, {"member_id": e}),
         ("group_role_set", a, None, group, {"member_id": b, "role": "admin"}),
+        ("group_left", e, None, group, {"member_id": e}),
+        ("group_invite_created", a, None, group, {"invite_id": invite_id}),
+        ("group_joined", e, None, group, {"invite_id": invite_id}),
+        ("group_invite_revoked", b, None, group, {"invite_id": invite_id}),
         ("group_member_removed", b, None, group, {"member_id": e}),
         ("group_left", b, None, group, {"member_id": b}),
         ("account_deleted", a, ada.device_id, None, {"phone_number": masked, "devices": 1}),

@@ -102,6 +102,16 @@ DELETE /api/groups/{group_id}/members/{user_id}                    404c     403a
 DELETE /api/groups/{group_id}/members/{user_id} | themselves       404c     200    200    200     200   401     401
 PUT /api/groups/{group_id}/members/{user_id}/role                  404c     403a   403m   403a    200   401     401
 PUT /api/groups/{group_id}/members/{user_id}/role | you block       404c     403a   403m   403a    403b  401     401
+POST /api/groups/{group_id}/invites                                404c     403a   403m   403a    201   401     401
+POST /api/groups/{group_id}/invites | where everyone may           404c     201    403m   201     201   401     401
+GET /api/groups/{group_id}/invites                                 404c     403a   403m   403a    200   401     401
+GET /api/groups/{group_id}/invites | where everyone may            404c     200    403m   200     200   401     401
+DELETE /api/groups/{group_id}/invites/{invite_id}                  404c     403a   403m   403a    204   401     401
+DELETE /api/groups/{group_id}/invites/{invite_id} | where everyone may  404c  403a   403m   403a    204   401     401
+POST /api/invites/preview                                          200      200    200    200     200   401     401
+POST /api/invites/preview | unknown                                404i     404i   404i   404i    404i  401     401
+POST /api/invites/join                                             200      200    403m   200     200   401     401
+POST /api/invites/join | unknown                                   404i     404i   404i   404i    404i  401     401
 GET /livez                                                         200      200    200    200     200   200     200
 GET /readyz                                                        200      200    200    200     200   200     200
 GET /openapi.json                                                  200      200    200    200     200   200     200
@@ -117,6 +127,7 @@ CODES = {
     "403m": "not_a_member",
     "404c": "chat_not_found",
     "404d": "device_not_found",
+    "404i": "invite_not_found",
 }
 LINES = [re.split(" {2,}", line, maxsplit=1) for line in MATRIX.strip().splitlines()]
 PERSONS = LINES[0][1].split()
@@ -188,6 +199,15 @@ async def make_group(cast: Cast, http: httpx.AsyncClient) -> tuple[int, int]:
     return group_id, sent.json()["seq"]
 
 
+async def invite_to(cast: Cast, http: httpx.AsyncClient, group_id: int) -> dict[str, Any]:
+    """Return the id and the code of an invite of the admin."""
+    admin = cast.people["admin"]
+    assert admin is not None
+    made = await http.post(f"/api/groups/{group_id}/invites", json={}, headers=admin.headers)
+    assert made.status_code == 201
+    return {name: made.json()[name] for name in ("invite_id", "code")}
+
+
 async def ask(cast: Cast, http: httpx.AsyncClient, row: str, person: str) -> str:
     """Make the call of a row and return its cell: the status and, in short, the code."""
     call, _, variant = row.partition(" | ")
@@ -198,12 +218,13 @@ async def ask(cast: Cast, http: httpx.AsyncClient, row: str, person: str) -> str
         device = await sign_in(cast.server, phone_number=None if template == "/api/users/me" else device.phone_number)
     if template == "/api/ws":
         return await open_socket(cast.server, device)
-    group_id, seq = await make_group(cast, http) if re.search("chat_id|group_id|messages", call) else (0, 0)
+    group_id, seq = await make_group(cast, http) if re.search("chat_id|group_id|messages|invites", call) else (0, 0)
     if setting := next((SETTINGS[words] for words in SETTINGS if variant.endswith(words)), None):
         admin = cast.people["admin"]
         assert admin is not None
         changed = await http.patch(f"/api/groups/{group_id}", json=setting, headers=admin.headers)
         assert changed.status_code == 200
+    invite = await invite_to(cast, http, group_id) if "/invites" in call else {}
     places = {
         "chat_id": cast.two if "two's" in variant or "blocked one's" in variant else group_id,
         # The blocked one's first message may be deleted by now.
@@ -212,6 +233,7 @@ async def ask(cast: Cast, http: httpx.AsyncClient, row: str, person: str) -> str
         "emoji": "%F0%9F%91%8D",
         "device_id": cast.outsider.device_id if "another" in variant or device is None else device.device_id,
         "user_id": member_of(cast, call, variant, device),
+        **invite,
     }
     body = BODIES.get(row) or BODIES.get(call)
     answer = await http.request(
@@ -270,6 +292,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/groups/{group_id} | who may send": {"who_may_send": "admins"},
     "PATCH /api/groups/{group_id} | who may send, where all may edit": {"group_name": "x", "who_may_send": "admins"},
     "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
+    "POST /api/groups/{group_id}/invites": {"max_uses": 1},
+    "POST /api/invites/preview": {"code": "{code}"},
+    "POST /api/invites/preview | unknown": {"code": "BAAAAAAAB2RlZmdoaWprbG1ub3BxcnN0"},
+    "POST /api/invites/join": {"code": "{code}"},
+    "POST /api/invites/join | unknown": {"code": "BAAAAAAAB2RlZmdoaWprbG1ub3BxcnN0"},
 }
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from chatserver.accounts.device_limit import DEVICES_OF_A_USER
 from chatserver.bounds import TEXT_MAX_CHARS, TIMER_MOST_SECONDS
+from chatserver.messaging.invite_codes import RANDOM_BYTES, digest_of, make_code
 from chatserver.protocol import MAX_SUBSCRIBED_USERS
 from chatserver.routes import CALLS
 from chatserver.storage.database import single_connection
@@ -64,6 +65,20 @@ WITH people AS (
     RETURNING user_id
 )
 INSERT INTO blocks (blocker_id, blocked_id) SELECT $1, user_id FROM people
+"""
+
+CODE = make_code(5_000_002, b"0" * RANDOM_BYTES)
+_INVITE = """
+WITH made AS (
+    INSERT INTO chats (chat_id, kind) VALUES (5000002, 'group')
+), named AS (
+    INSERT INTO groups (group_id, group_name, created_by) VALUES (5000002, 'other', $2) RETURNING group_id
+), joined AS (
+    INSERT INTO chat_members (chat_id, user_id)
+    SELECT 5000002, user_id FROM chat_members WHERE chat_id = $1 AND user_id <> $2 LIMIT 30
+)
+INSERT INTO group_invites (group_id, code_hash, created_by, expires_at)
+SELECT group_id, $3, $2, now() + interval '1 day' FROM named
 """
 
 KB, NOTHING = 1000, Cost(0, 0, 0, 0, 0, 0.0)
@@ -128,6 +143,11 @@ BOUNDS: dict[str, Cost] = {
     "POST /api/groups/{group_id}/members/{user_id}": most(120, 18, **_OF_A_LARGE_GROUP),
     "DELETE /api/groups/{group_id}/members/{user_id}": most(120, 16, **_OF_A_LARGE_GROUP),
     "PUT /api/groups/{group_id}/members/{user_id}/role": most(120, 15, **_OF_A_LARGE_GROUP),
+    "POST /api/groups/{group_id}/invites": most(1, 10),
+    "GET /api/groups/{group_id}/invites": most(30, 5, 200),
+    "DELETE /api/groups/{group_id}/invites/{invite_id}": most(1, 8),
+    "POST /api/invites/preview": most(3, rows=1100),
+    "POST /api/invites/join": most(1, 20, **_OF_A_LARGE_GROUP),
     "GET /livez": most(1),
     "GET /readyz": most(1),
     "GET /api/ws": most(1),
@@ -158,6 +178,7 @@ class Owner:
                 "emoji": "%F0%9F%91%8D",
                 "user_id": self.people[0],
                 "device_id": device_id,
+                "invite_id": 1,
             }
             for chat_id, seq in chats
         ]
@@ -220,6 +241,9 @@ class Owner:
                 {"description": None, "who_may_send": "everyone"},
             ],
             "PUT /api/groups/{group_id}/members/{user_id}/role": [{"role": "admin"}, {"role": "member"}],
+            "POST /api/groups/{group_id}/invites": [{"max_uses": 1}],
+            "POST /api/invites/preview": [{"code": CODE}, {"code": "x"}],
+            "POST /api/invites/join": [{"code": CODE}, {"code": "x"}],
         }
         return bodies.get(call.route, [None] if call.body is None else [])
 
@@ -316,6 +340,7 @@ async def owner(counted: PostgresCluster) -> AsyncIterator[Owner]:
             )
             await connection.execute("UPDATE chat_members SET role = 'admin' WHERE user_id = $1", eve.user_id)
             await connection.execute(_BLOCKS, eve.user_id, BLOCKS_MAX - 1)
+            await connection.execute(_INVITE, GROUP, eve.user_id, digest_of(CODE))
             await connection.execute("ANALYZE")
             members = await connection.fetch(
                 "SELECT user_id FROM chat_members WHERE chat_id = $1 AND user_id <> $2 ORDER BY user_id LIMIT $3",

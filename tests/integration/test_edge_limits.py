@@ -108,6 +108,8 @@ BODIES = {
     "POST /api/groups": {"group_name": "x", "members": []},
     "PATCH /api/groups/{group_id}": {"group_name": "x"},
     "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
+    "POST /api/groups/{group_id}/invites": {},
+    "POST /api/invites/join": {"code": "x"},
 }
 STORING_NOTHING_THAT_STAYS = {
     "DELETE /api/auth/session": "signs out",
@@ -115,6 +117,7 @@ STORING_NOTHING_THAT_STAYS = {
     "DELETE /api/users/me": "deletes",
     "POST /api/users/lookup": "whom the user has found, within the limit on phone numbers",
     "POST /api/ws-ticket": "a row for 30 s; the device's calls are limited",
+    "POST /api/invites/preview": "reads; tries at codes are limited",
     "POST /api/receipts": "at most a row for each row of the caller's chats; the device's calls are limited",
 }
 CHANGES = [
@@ -138,7 +141,8 @@ async def test_every_call_that_stores_counts(read_dsn: Callable[[], str], settin
             async with ana.http(server) as http:
                 first = await http.post("/api/groups", json={"group_name": "x" * 50, "members": []})
                 assert first.status_code == 201
-                path = call.path.format(chat_id=1, seq=1, emoji="%F0%9F%91%8D", user_id=1, group_id=1, device_id=1)
+                ids = dict.fromkeys(("chat_id", "seq", "user_id", "group_id", "device_id", "invite_id"), 1)
+                path = call.path.format(**ids, emoji="%F0%9F%91%8D")
                 answer = await http.request(call.method, path, json=BODIES.get(call.route))
                 assert (call.route, answer.status_code) == (call.route, 429)
                 assert answer.json()["code"] == "rate_limited"

@@ -98,6 +98,7 @@ async def test_user_ids_end_in_2089_and_not_before(server: Server) -> None:
 
 
 BODIES: dict[str, dict[str, Any]] = {
+    "POST /api/groups/{group_id}/invites": {},
     "PATCH /api/groups/{group_id}": {"group_name": "team"},
     "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "member"},
     "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "new"},
@@ -114,10 +115,11 @@ async def answers(http: httpx.AsyncClient, group_id: int, number: int) -> dict[s
     """Every call that names an id or a seq, with this one in each of the places."""
     found: dict[str, object] = {}
     for call in CALLS:
-        for name in ("chat_id", "user_id", "group_id", "device_id", "seq"):
+        for name in ("chat_id", "user_id", "group_id", "device_id", "invite_id", "seq"):
             if f"{{{name}}}" not in call.path:
                 continue
-            others = {"chat_id": group_id, "group_id": group_id, "user_id": 1, "device_id": 1, "seq": 1, "emoji": "👍"}
+            others = {"chat_id": group_id, "group_id": group_id, "emoji": "👍"}
+            others |= dict.fromkeys(("user_id", "device_id", "invite_id", "seq"), 1)
             path = call.path.format(**(others | {name: number}))
             found[f"{call.route} {name}"] = await said(http, call.method, path, BODIES.get(call.route))
     found["send"] = await said(http, "POST", "/api/messages", {"chat_id": number, "text": "hello"})

@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from chatserver.messaging import changes, chats, feed, groups, own_chats, stars, timers
 from chatserver.messaging.group_edits import GroupChange, change_group
+from chatserver.messaging.invites import create_invite, join_group
 from chatserver.messaging.own_chats import SettingsChange
 from chatserver.storage.database import Database
 from chatserver.storage.messages import open_direct_chat
@@ -101,6 +102,7 @@ class Interleavings(RuleBasedStateMachine):
         self._texts = 0
         self._blocked: set[tuple[int, int]] = set()
         self._group = self._direct = 0
+        self._codes: list[str] = []
         self._by_valkey = self._is_over = False
 
     def _run(self, work: Coroutine[Any, Any, object], pause: float = 0) -> None:
@@ -235,10 +237,12 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(
         user=users, other=users, server=servers, pause=pauses,
-        act=st.sampled_from(["add", "add", "remove", "leave", "role", "block", "describe", "permit"]),
+        act=st.sampled_from(
+            ["add", "add", "remove", "leave", "role", "block", "describe", "permit", "invite", "join", "join"]
+        ),
     )  # fmt: skip
     def change_group(self, user: int, other: int, server: int, act: str, pause: float) -> None:
-        """Add, remove, leave, make an admin; block, or end it; change the group's fields."""
+        """Add, remove, leave, make an admin; block, or end it; change the group's fields; invite, and join."""
         database, user_id, other_id = self._servers[server].database, self._users[user], self._users[other]
         if act == "add":
             self._call(server, groups.add_member(database, user_id, self._group, other_id), pause)
@@ -248,6 +252,11 @@ class Interleavings(RuleBasedStateMachine):
             self._call(server, blocks.set_block(database, user_id, other_id, blocked=blocked), pause)
         elif act == "role":
             self._call(server, groups.set_role(database, user_id, self._group, other_id, "admin"), pause)
+        elif act == "invite":
+            self._call(server, self._invite(database, user_id, 1 + other), pause)
+        elif act == "join":
+            code = self._codes[other % len(self._codes)] if self._codes else ""
+            self._call(server, join_group(database, user_id, code), pause)
         elif act in {"describe", "permit"}:
             self._texts += 1
             picture = None if other % 2 else f"https://example.com/{self._texts}.png"
@@ -269,6 +278,9 @@ class Interleavings(RuleBasedStateMachine):
         # Not the rows' own times, which devices know.
         await self._database.execute("UPDATE expiries SET seconds = 0, due_at = now(), leased_until = NULL")
         self._servers[server].begin(self._servers[server].context.expiry.round())
+
+    async def _invite(self, database: Database, user_id: int, max_uses: int) -> None:
+        self._codes.append((await create_invite(database, user_id, self._group, max_uses=max_uses)).code)
 
     def _call(self, server: int, work: Coroutine[Any, Any, object], pause: float) -> None:
         self._run(_done(lambda: self._servers[server].begin(work)), pause)

@@ -155,6 +155,7 @@ def body_of(limit: Limit, person: Person) -> dict[str, Any]:
         "POST /api/groups": {"group_name": "Group", "members": []},
         "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "admin"},
         "PATCH /api/groups/{group_id}": {"group_name": "Group"},
+        "POST /api/groups/{group_id}/invites": {"max_uses": 1},
         "PATCH /api/chats/{chat_id}/messages/{seq}": {"text": "x"},
         "PATCH /api/chats/{chat_id}": {"archived": True},
         "POST /api/chats/{chat_id}/clear": {"up_to_seq": 1},
@@ -193,7 +194,7 @@ class ByRest:
         method, path = limit.call.split()
         value = value_of(limit, size, script)
         known = {"chat_id": self._person.chat_id, "group_id": self._person.group_id, "seq": 1, "emoji": "👍"}
-        known |= {"user_id": 2**40, "device_id": 2**40}
+        known |= {"user_id": 2**40, "device_id": 2**40, "invite_id": 2**40}
         if path.endswith("/clear"):
             # The message is still needed.
             known["chat_id"] = self._person.group_id

@@ -246,3 +246,21 @@ async def test_a_group_is_described_and_its_members_restricted(process: ServerPr
         assert (cleared["description"], cleared["group_name"]) == (None, "Team")
         with pytest.raises(Problem, match="who_may_edit"):
             await ana.change_group(made["group_id"], who_may_edit="nobody")
+
+
+async def test_users_join_a_group_by_the_code_of_an_invite(process: ServerProcess) -> None:
+    async with (
+        await RestClient.sign_in(process.url, number(), username=named("ana")) as ana,
+        await RestClient.sign_in(process.url, number(), username=named("ben")) as ben,
+    ):
+        group_id = (await ana.call("POST", "/api/groups", {"group_name": "Team", "members": []}))["group_id"]
+        made = await ana.create_invite(group_id, expires_in=3600, max_uses=5)
+        shown = {"group_name": "Team", "picture_url": None, "description": None, "member_count": 1}
+        assert await ben.preview_invite(made["code"]) == shown
+        joined = await ben.join_group(made["code"])
+        assert (joined["chat_id"], (await ben.join_group(made["code"]))["seq"]) == (group_id, None)
+        (listed,) = await ana.invites(group_id)
+        assert listed == {name: value for name, value in made.items() if name != "code"} | {"uses": 1}
+        await ana.revoke_invite(group_id, made["invite_id"])
+        with pytest.raises(Problem, match="invite"):
+            await ben.preview_invite(made["code"])

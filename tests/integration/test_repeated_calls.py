@@ -61,6 +61,10 @@ DELETE /api/groups/{group_id}/members/{user_id}                       200    200
 DELETE /api/groups/{group_id}/members/{user_id} | leaving             200    200    once
 PUT /api/groups/{group_id}/members/{user_id}/role                     200    200    once
 PUT /api/groups/{group_id}/members/{user_id}/role | one's own         200    200    once
+POST /api/groups/{group_id}/invites                                   201    201    -
+DELETE /api/groups/{group_id}/invites/{invite_id}                     204    204    same
+POST /api/invites/preview                                             200    200    same
+POST /api/invites/join                                                200    200    once
 """
 HEAD, *LINES = TABLE.strip().splitlines()
 STARTS = [HEAD.index(name) for name in ("call", "first", "again", "bodies", "at once")]
@@ -127,6 +131,10 @@ async def prepare(server: ServerProcess, row: str) -> Request:
             "user_id": cleo.user_id if method == "POST" or "blocks" in path else ben.user_id,
             "device_id": (await sign_in(server, phone_number=ana.phone_number)).device_id,
         }
+        invite = {}
+        if "/invites" in path:
+            invite = (await http.post(f"/api/groups/{group_id}/invites", json={"max_uses": 1})).json()
+            values["invite_id"] = invite["invite_id"]
         if variant in {"leaving", "one's own"}:
             values["user_id"] = ana.user_id
             await http.put(f"/api/groups/{group_id}/members/{ben.user_id}/role", json={"role": "admin"})
@@ -137,7 +145,11 @@ async def prepare(server: ServerProcess, row: str) -> Request:
         if variant == "of a deleted account":
             await _delete_account(server, cleo)
     body = await _body(server, call, variant, ana, ben, values)
+    if path.startswith("/api/invites"):
+        body = {"code": invite["code"]}
     token = None if path.startswith("/api/auth") and method == "POST" else ana.token
+    if path == "/api/invites/join":
+        token = cleo.token
     return Request(method, path.format(**values) + ("?for=me" if variant == "for me" else ""), token, body)
 
 
@@ -170,6 +182,7 @@ async def _body(
         "POST /api/groups": {"group_name": "new", "members": [ben.phone_number], **client_id},
         "PATCH /api/groups/{group_id}": {"group_name": "another", "description": "ours", "who_may_send": "admins"},
         "PUT /api/groups/{group_id}/members/{user_id}/role": {"role": "member" if variant else "admin"},
+        "POST /api/groups/{group_id}/invites": {"expires_in": 3600},
     }
     return bodies.get(call)
 

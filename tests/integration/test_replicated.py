@@ -13,8 +13,11 @@ from chatserver.accounts.devices import Devices
 from chatserver.errors import ServiceUnavailable
 from chatserver.messaging import changes, groups, own_chats, stars, timers
 from chatserver.messaging.group_edits import GroupChange, change_group
+from chatserver.messaging.invite_codes import RANDOM_BYTES, digest_of, make_code
+from chatserver.messaging.invites import join_group, revoke_invite
 from chatserver.messaging.own_chats import SettingsChange
 from chatserver.model import ReceiptMark
+from chatserver.storage import invites
 from chatserver.storage.migrate import migrate
 from chatserver.storage.replicated import confirm
 from chatserver.users import blocks
@@ -72,6 +75,18 @@ async def nothing(_scene: Scene) -> None:
     """Prepare nothing."""
 
 
+RANDOM = b"0" * RANDOM_BYTES
+
+
+async def insert_invite(scene: Scene) -> None:
+    """Make an invite with a code that is known, by which Bob, who has left, can return."""
+    database = scene.server.database
+    await groups.remove_member(database, scene.bob, scene.group, scene.bob)
+    async with database.transaction() as connection:
+        digest = digest_of(make_code(scene.group, RANDOM))
+        await invites.insert_invite(connection, scene.group, scene.ada, digest, expires_in_seconds=3600, max_uses=None)
+
+
 CALLS: dict[str, tuple[Callable[[Scene], Awaitable[Any]], Callable[[Scene], Awaitable[Any]]]] = {
     "send": (nothing, lambda s: s.server.send(s.ada, "tea", chat_id=s.chat, client_id=s.client_id)),
     "edit": (nothing, lambda s: changes.edit_message(s.server.database, s.ada, s.chat, s.seq, "tea")),
@@ -125,6 +140,14 @@ CALLS: dict[str, tuple[Callable[[Scene], Awaitable[Any]], Callable[[Scene], Awai
     "add a member": (
         lambda s: groups.remove_member(s.server.database, s.ada, s.group, s.bob),
         lambda s: groups.add_member(s.server.database, s.ada, s.group, s.bob),
+    ),
+    "revoke an invite": (
+        insert_invite,
+        lambda s: revoke_invite(s.server.database, s.ada, s.group, 1),
+    ),
+    "join a group": (
+        insert_invite,
+        lambda s: join_group(s.server.database, s.bob, make_code(s.group, RANDOM)),
     ),
     "remove a member": (nothing, lambda s: groups.remove_member(s.server.database, s.ada, s.group, s.bob)),
     "leave a group": (nothing, lambda s: groups.remove_member(s.server.database, s.bob, s.group, s.bob)),

@@ -43,8 +43,11 @@ many = schemathesis.pytest.from_fixture("many_requests")
 # message, oneself, a caption): refusing them may be right although the schema takes them.
 OF_THE_SERVICES = re.compile(
     r"phone_number|username|device_name|group_name|to|members\[\d+\]|media_url|profile_picture_url|picture_url|description|emoji|since|cursor"
-    r"|chats|role|reply_to|user_id|text"
+    r"|chats|role|reply_to|user_id|text|group_id|code"
 )
+BY_CODE = ("previewInvite", "joinGroup")
+"""Calls that take the code of an invite, of which a user has only so many tries."""
+
 SIGNS_OUT = ("deleteSession", "revokeDevice", "deleteMe")
 
 
@@ -78,6 +81,7 @@ class World:
     ana: Device
     ids: dict[str, list[int]]
     answers: dict[str, set[int]]
+    code: str
 
 
 async def make_world(server: ServerProcess) -> World:
@@ -87,13 +91,18 @@ async def make_world(server: ServerProcess) -> World:
             (await http.post("/api/messages", json={"to": NAMES[0], "text": str(number)})).json() for number in range(9)
         ]
         group = (await http.post("/api/groups", json={"group_name": "Team", "members": NAMES})).json()["group_id"]
+        for number in range(9):
+            await http.post("/api/messages", json={"chat_id": group, "text": str(number)})
+        invite = (await http.post(f"/api/groups/{group}/invites", json={})).json()
     ids = {
         "user_id": [person.user_id for person in people],
         "group_id": [group],
         "chat_id": [sent[0]["chat_id"], group],
         "seq": [row["seq"] for row in sent],
+        # The one whose code is used stays.
+        "invite_id": [2**40],
     }
-    return World(server, ana, ids, defaultdict(set))
+    return World(server, ana, ids, defaultdict(set), invite["code"])
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +183,12 @@ def ask(case: schemathesis.Case[Any], world: World) -> None:
         device = asyncio.run(sign_in(world.server))
         ids = {**ids, "device_id": [device.device_id]}
     point(case, ids)
+    if operation in BY_CODE:
+        device = asyncio.run(sign_in(world.server))
+        given = case.body.get("code") if isinstance(case.body, dict) else None
+        is_code = isinstance(given, str) and "\0" not in given and len(given) <= bounds.INVITE_CODE_MAX_CHARS
+        if isinstance(case.body, dict) and is_code:
+            case.body["code"] = world.code
     if operation == "createSession":
         use_real_code(case.body, world.server)
     response = case.call(base_url=world.server.url, headers=device.headers)

@@ -93,12 +93,13 @@ TELLING = {
 SILENT = {
     "action", "after_ms", "archived", "at", "chat_id", "chats", "client_id", "code", "conn_id", "created_at",
     "created_by", "deleted_at", "delivered_at", "delivered_seq", "description", "detail", "disappear_after",
-    "duplicate", "edited_at", "emoji", "epoch", "errors", "from_id", "group_id", "group_name", "id", "kind", "last_at",
-    "last_message", "last_seq", "left", "limits", "marked_unread", "media_url", "member_count", "message", "message_id",
-    "more", "muted_until", "next_changed_since", "next_cursor", "path", "phone_numbers", "picture_url", "ping_seconds",
-    "pinned_at", "reactions", "reply_to", "retry_after_seconds", "role", "seq", "server", "server_time", "starred_at",
-    "stars", "status", "target_seq", "text", "timestamp", "to", "type", "unread", "user_id", "user_ids", "usernames",
-    "users", "who_may_add", "who_may_edit", "who_may_send",
+    "duplicate", "edited_at", "emoji", "epoch", "errors", "expires_at", "from_id", "group_id", "group_name", "id",
+    "invite_id", "invites", "kind", "last_at", "last_message", "last_seq", "left", "limits", "marked_unread",
+    "max_uses", "media_url", "member_count", "message", "message_id", "more", "muted_until", "next_changed_since",
+    "next_cursor", "path", "phone_numbers", "picture_url", "ping_seconds", "pinned_at", "reactions", "reply_to",
+    "retry_after_seconds", "role", "seq", "server", "server_time", "starred_at", "stars", "status", "target_seq",
+    "text", "timestamp", "to", "type", "unread", "user_id", "user_ids", "usernames", "users", "uses", "who_may_add",
+    "who_may_edit", "who_may_send",
 }  # fmt: skip
 # About the caller alone; to current members alone, who see in it what they see in GET /api/chats/{chat_id}.
 OWN = re.compile(

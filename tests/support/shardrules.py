@@ -16,8 +16,8 @@ DIRECTORY = frozenset(
 
 SHARD = frozenset(
     {
-        "chat_members", "chats", "expired_sends", "expiries", "groups", "message_versions", "messages", "receipts",
-        "stars",
+        "chat_members", "chats", "expired_sends", "expiries", "group_invites", "groups", "message_versions", "messages",
+        "receipts", "stars",
     }
 )  # fmt: skip
 """Tables by chat_id: in the schema of the chat's shard."""

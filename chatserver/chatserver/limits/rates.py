@@ -26,6 +26,12 @@ ROW_BYTES: Final = 300
 MEMBERS_A_CHANGE: Final = 8
 """Members of a new group that count as one change: 1,024 of them as 129 messages."""
 
+INVITES_PER_USER: Final = 60
+"""Tries of one user at codes of invites in an hour: nobody looks at more, and who leaves and joins is soon stopped."""
+
+INVITES_PER_ADDRESS: Final = 1200
+"""The same of one address, which many users may share."""
+
 KEYS_MAX: Final = 50_000
 """Keys that one kind of limit keeps: five times the connections of one server, some 8 MB."""
 
@@ -103,7 +109,10 @@ class Limits:
         stored_bytes_per_user_per_hour: bytes that one user may store, counted by `stored_bytes`; 0: no limit.
         requests_per_device_per_minute: REST calls with one device's token; 0: no limit.
         requests_per_address_per_minute: REST calls and WebSocket handshakes from one address; 0: no limit.
-        on_refused: called with ``messages``, ``bytes``, ``device`` or ``address`` at each rejection, for metrics.
+        on_refused: called with ``messages``, ``bytes``, ``device``, ``address`` or ``invites`` at each rejection, for
+            metrics.
+        invites_per_user_per_hour: codes of invites that one user may try; 0: no limit.
+        invites_per_address_per_hour: codes of invites that users at one address may try; 0: no limit.
         make_buckets: makes the buckets of one of these kinds; gets the kind, tokens, and the period in seconds.
     """
 
@@ -115,12 +124,16 @@ class Limits:
         requests_per_device_per_minute: int,
         requests_per_address_per_minute: int,
         on_refused: Callable[[str], None],
+        invites_per_user_per_hour: int = INVITES_PER_USER,
+        invites_per_address_per_hour: int = INVITES_PER_ADDRESS,
         make_buckets: Callable[[str, int, float], TokenBuckets] = local_buckets,
     ) -> None:
         self._messages = make_buckets("messages", messages_per_user_per_minute, MINUTE_SECONDS)
         self._bytes = make_buckets("bytes", stored_bytes_per_user_per_hour, HOUR_SECONDS)
         self._devices = make_buckets("device", requests_per_device_per_minute, MINUTE_SECONDS)
         self._addresses = make_buckets("address", requests_per_address_per_minute, MINUTE_SECONDS)
+        self._invites = make_buckets("invite_user", invites_per_user_per_hour, HOUR_SECONDS)
+        self._invite_addresses = make_buckets("invite_address", invites_per_address_per_hour, HOUR_SECONDS)
         self._on_refused = on_refused
 
     def check_change(self, user_id: int, now: float, stored: int, changes: int = 1) -> None:
@@ -153,6 +166,12 @@ class Limits:
             raise self._refused(
                 "address", wait_seconds, "Your address made too many requests. Wait before you make more."
             )
+
+    def check_invite(self, user_id: int, address: str, now: float) -> None:
+        """Count a try at the code of an invite, valid or not; raises as of `check_change`."""
+        wait_seconds = self._invites.take(user_id, now) or self._invite_addresses.take(address_subject(address), now)
+        if wait_seconds:
+            raise self._refused("invites", wait_seconds, "Too many invites were tried. Wait before you try another.")
 
     def _refused(self, kind: str, wait_seconds: float, detail: str) -> RateLimited:
         self._on_refused(kind)

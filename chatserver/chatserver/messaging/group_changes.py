@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from chatserver import checks
 from chatserver.audit import audited
-from chatserver.errors import ChatNotFound, NotAMember, NotAnAdmin
+from chatserver.bounds import GROUP_MEMBERS_MAX
+from chatserver.errors import Blocked, ChatNotFound, NotAMember, NotAnAdmin, ValidationFailed
+from chatserver.events import MemberAddedDetail
 from chatserver.model import GroupInfo
 from chatserver.storage import chats, groups
 from chatserver.storage.audit import AuditEvent
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from chatserver.model import Role
     from chatserver.storage.database import Connection, Database
     from chatserver.storage.groups import LockedGroup
+
+BLOCKED_ADDING: Final = "This user cannot be added: they or an admin of the group have blocked the other."
 
 Needs = Literal["read", "edit", "add", "administer"]
 """What a call does with a group: see it, or leave it; change its name, picture and description; add members; or what is
@@ -81,6 +85,41 @@ async def append(connection: Connection, trail: Trail, group_id: int, user_id: i
 def act(action: str, user_id: int, group_id: int, **detail: object) -> AuditEvent:
     """Return the event of the audit log for what a user did in a group."""
     return AuditEvent(action=action, user_id=user_id, chat_id=group_id, detail=detail)
+
+
+async def make_member(
+    connection: Connection,
+    group: LockedGroup,
+    trail: Trail,
+    *,
+    by: int,
+    member_id: int,
+    field: str,
+) -> int:
+    """Make a user a member of a group that is locked; returns the seq of the row, the first that the member reads.
+
+    Args:
+        connection: of the transaction.
+        group: the user is no member of it.
+        trail: of the transaction.
+        by: who adds the user, or the user themselves, who joins.
+        member_id: the user.
+        field: of the request, for the error of a full group.
+
+    Raises:
+        ValidationFailed: the group is full.
+        Blocked: a block stands between the user and `by`, or an admin of the group.
+    """
+    group_id = group.group_id
+    if await groups.count_members(connection, group_id) >= GROUP_MEMBERS_MAX:
+        raise ValidationFailed.of(field, f"the group is full: it has {GROUP_MEMBERS_MAX} members")
+    # All admins and not only the one who adds: else one who is blocked has a friend add whom they cannot add.
+    if await groups.blocked_with(connection, member_id, [by, *await groups.admins(connection, group_id)]):
+        raise Blocked(BLOCKED_ADDING)
+    await groups.add_member(connection, group_id, member_id, group.last_seq)
+    seq = await append(connection, trail, group_id, by, MemberAddedDetail(user_ids=[member_id]))
+    trail.announcement.members(group_id, [member_id])
+    return seq
 
 
 async def describe(connection: Connection, group_id: int, seq: int | None) -> GroupInfo:

@@ -11,7 +11,7 @@ from chatserver import checks
 from chatserver.bounds import DESCRIPTION_MAX_CHARS
 from chatserver.events import GroupChangedDetail, GroupRenamedDetail
 from chatserver.messaging.group_changes import act, append, changing, describe
-from chatserver.storage import groups
+from chatserver.storage import groups, invites
 from chatserver.users.names import check_name
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ async def change_group(database: Database, user_id: int, group_id: int, change: 
         changed = [name for name, value in fields.items() if value != before[name]]
         if changed:
             await groups.set_fields(connection, group_id, replace(group.fields, **fields))
+        if "who_may_add" in changed:
+            await invites.forget_of_others(connection, group_id)
         if "group_name" in changed:
             renamed = GroupRenamedDetail(group_name=fields["group_name"])
             seq = await append(connection, trail, group_id, user_id, renamed)

@@ -20,14 +20,13 @@ from chatserver.errors import (
 )
 from chatserver.events import (
     GroupCreatedDetail,
-    MemberAddedDetail,
     MemberLeftDetail,
     MemberRemovedDetail,
     MemberRoleDetail,
 )
-from chatserver.messaging.group_changes import act, append, changing, describe, describe_to
+from chatserver.messaging.group_changes import act, append, changing, describe, describe_to, make_member
 from chatserver.model import Role
-from chatserver.storage import accounts, groups
+from chatserver.storage import accounts, groups, invites
 from chatserver.storage.group_requests import GroupRequest, claim
 from chatserver.storage.messages import append_event
 from chatserver.users.names import check_addressee, check_known_username, check_name, username_key
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 NOT_IN_GROUP: Final = "This user is not a member of this group."
 CONFLICT: Final = "This client_id already belongs to a different group. Use a new UUID per group."
 BLOCKED_MEMBERS: Final = "You cannot make a group with somebody while one of you blocks the other."
-BLOCKED_ADDING: Final = "This user cannot be added: they or an admin of the group have blocked the other."
 BLOCKED_ROLE: Final = "You cannot make somebody an admin while one of you blocks the other."
 
 
@@ -175,17 +173,9 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
         there = await groups.membership(connection, group_id, member_id)
         if there is not None and there.left_seq is None:
             return await describe(connection, group_id, None)
-        if await groups.count_members(connection, group_id) >= GROUP_MEMBERS_MAX:
-            raise ValidationFailed.of("user_id", f"the group is full: it has {GROUP_MEMBERS_MAX} members")
-        # All admins and not only the caller: else one who is blocked has a friend add whom they cannot add.
-        if await groups.blocked_with(connection, member_id, [user_id, *await groups.admins(connection, group_id)]):
-            raise Blocked(BLOCKED_ADDING)
         if await not_addable(connection, user_id, [member_id]):
             raise CannotBeAdded
-        # The event of this change is the first row that the new member reads.
-        await groups.add_member(connection, group_id, member_id, group.last_seq)
-        seq = await append(connection, trail, group_id, user_id, MemberAddedDetail(user_ids=[member_id]))
-        trail.announcement.members(group_id, [member_id])
+        seq = await make_member(connection, group, trail, by=user_id, member_id=member_id, field="user_id")
         await trail.add(act("group_member_added", user_id, group_id, member_id=member_id))
         return await describe(connection, group_id, seq)
 
@@ -217,6 +207,7 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
         seq = await append(connection, trail, group_id, user_id, event(user_ids=[member_id]))
         # The event of this change is the last row that they read.
         await groups.end_membership(connection, group_id, member_id, seq, group.fields)
+        await invites.forget_of_others(connection, group_id)
         trail.announcement.members(group_id, [member_id])
         action = "group_left" if leaves else "group_member_removed"
         await trail.add(act(action, user_id, group_id, member_id=member_id))
@@ -246,6 +237,7 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
             if role == "admin" and await groups.blocked_with(connection, user_id, [member_id]):
                 raise Blocked(BLOCKED_ROLE)
             await groups.set_role(connection, group_id, member_id, role)
+            await invites.forget_of_others(connection, group_id)
             seq = await append(connection, trail, group_id, user_id, MemberRoleDetail(user_ids=[member_id], role=role))
             await trail.add(act("group_role_set", user_id, group_id, member_id=member_id, role=role))
         return await describe(connection, group_id, seq)

@@ -9,7 +9,7 @@ from chatserver.metrics.buckets import REQUEST_SECONDS
 if TYPE_CHECKING:
     from chatserver.metrics.instruments import Families
 
-LIMITS: Final = ("messages", "polls", "bytes", "device", "address", "numbers", "codes", "tries", "pins")
+LIMITS: Final = ("messages", "polls", "bytes", "device", "address", "numbers", "codes", "tries", "pins", "invites")
 """Rate limits that reject requests."""
 
 

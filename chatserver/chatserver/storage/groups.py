@@ -231,3 +231,14 @@ async def admins(connection: Connection, group_id: int) -> list[int]:
         "SELECT user_id FROM chat_members WHERE chat_id = $1 AND left_seq IS NULL AND role = 'admin'", group_id
     )
     return [record[0] for record in records]
+
+
+async def was_removed(connection: Connection, group_id: int, user_id: int) -> bool:
+    """Return whether a former member was removed the last time, and has not left."""
+    action: str | None = await connection.fetchval(
+        "SELECT m.detail ->> 'action' FROM chat_members cm JOIN messages m ON m.chat_id = cm.chat_id "
+        "AND m.seq = cm.left_seq WHERE cm.chat_id = $1 AND cm.user_id = $2",
+        group_id,
+        user_id,
+    )
+    return action == "removed"

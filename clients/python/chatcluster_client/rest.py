@@ -289,6 +289,33 @@ class RestClient:
         """
         return await self.call("PATCH", f"/api/groups/{group_id}", fields)
 
+    async def create_invite(self, group_id: int, **options: int) -> Any:
+        """Make an invite to a group; its `code`, which is secret, is shown only here.
+
+        Args:
+            group_id: The group.
+            options: `expires_in`, in seconds, and `max_uses`.
+        """
+        return await self.call("POST", f"/api/groups/{group_id}/invites", options)
+
+    async def invites(self, group_id: int) -> list[dict[str, Any]]:
+        """The valid invites of a group, the newest first, without their codes."""
+        answer = await self.request("GET", f"/api/groups/{group_id}/invites")
+        invites: _Invites = _decoded(answer, _Invites)
+        return invites.invites
+
+    async def revoke_invite(self, group_id: int, invite_id: int) -> None:
+        """Revoke an invite, at once."""
+        await self.call("DELETE", f"/api/groups/{group_id}/invites/{invite_id}")
+
+    async def preview_invite(self, code: str) -> Any:
+        """What the group of an invite shows: `{group_name, picture_url, description, member_count}`."""
+        return await self.call("POST", "/api/invites/preview", {"code": code})
+
+    async def join_group(self, code: str) -> Any:
+        """Join the group of an invite; returns `{chat_id, seq}`, with `seq` None for a member."""
+        return await self.call("POST", "/api/invites/join", {"code": code})
+
     async def stars(self, cursor: str | None = None, *, limit: int = 50) -> Any:
         """One page of starred messages, the newest star first: `{stars, next_cursor}`."""
         return await self.call("GET", "/api/stars", limit=limit, **({"cursor": cursor} if cursor else {}))
@@ -307,6 +334,10 @@ def _system_authorities() -> ssl.SSLContext:
 
 class _Info(msgspec.Struct, frozen=True):
     members: list[dict[str, Any]]
+
+
+class _Invites(msgspec.Struct, frozen=True):
+    invites: list[dict[str, Any]]
 
 
 class _ProblemBody(msgspec.Struct, frozen=True):
