@@ -290,12 +290,7 @@ class RestClient:
         return await self.call("PATCH", f"/api/groups/{group_id}", fields)
 
     async def create_invite(self, group_id: int, **options: int) -> Any:
-        """Make an invite to a group; its `code`, which is secret, is shown only here.
-
-        Args:
-            group_id: The group.
-            options: `expires_in`, in seconds, and `max_uses`.
-        """
+        """Make an invite to a group (`expires_in`, in seconds; `max_uses`); its secret `code` is shown only here."""
         return await self.call("POST", f"/api/groups/{group_id}/invites", options)
 
     async def invites(self, group_id: int) -> list[dict[str, Any]]:
