@@ -222,9 +222,33 @@ _PROBE = Row(
     ),
 )
 
+_EXPIRY = Row(
+    "Messages that disappear",
+    (
+        Panel(
+            title="Delay of expiries",
+            shows="Time for which messages of the chat that waits longest should have been deleted, by timers or by "
+            "retention.days.",
+            normal="seconds. Hours after a lower retention.days; otherwise look at locks and load of the database.",
+            unit=Unit.SECONDS,
+            queries=(Query(f"max by (namespace, chatcluster) ({of('chatserver_expiry_lag_seconds')})", CHAT),),
+            alerts=("ChatExpiryLate",),
+            width=12,
+        ),
+        Panel(
+            title="Messages deleted by expiries",
+            shows="Messages a second whose time was over.",
+            normal="in bursts after each search for messages older than retention.days.",
+            unit=Unit.MESSAGES_PER_SECOND,
+            queries=(Query(total(rate("chatserver_expired_messages_total"), *BY_CHAT), CHAT),),
+            width=12,
+        ),
+    ),
+)
+
 OVERVIEW = Dashboard(
     "overview",
     "ChatCluster / Overview",
     "Do users of these chats notice anything? Start here in an incident.",
-    (_STATE, _SENDING, _CONNECTIONS, _PROBE),
+    (_STATE, _SENDING, _CONNECTIONS, _PROBE, _EXPIRY),
 )

@@ -242,4 +242,22 @@ _SERVERS = Group(
     ),
 )
 
-GROUPS = (_DELIVERY, _WAITS, _CLIENTS, _SERVERS)
+_EXPIRY = Group(
+    "chatcluster-expiry",
+    "30s",
+    (
+        Alert(
+            "ChatExpiryLate",
+            Severity.TICKET,
+            "max by (namespace, chatcluster) (chatserver_expiry_lag_seconds) > seconds(1h)",
+            "10m",
+            f"Messages of {CHAT} are deleted too late",
+            "Messages whose time is over, by the timer of a chat or by retention.days, have waited "
+            "{{ $value | humanizeDuration }} for their deletion. Users can still read them. After a lower "
+            "retention.days this is normal until the old messages are deleted. Otherwise look for the log events "
+            "expiry_failed and chat_not_expired_yet, and for locks and load of the database.",
+        ),
+    ),
+)
+
+GROUPS = (_DELIVERY, _WAITS, _CLIENTS, _SERVERS, _EXPIRY)

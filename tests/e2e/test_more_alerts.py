@@ -134,6 +134,21 @@ async def test_a_gateway_that_takes_no_codes_is_a_ticket(cluster: Cluster, watch
         await cluster.settled()
 
 
+async def test_messages_that_are_deleted_too_late_are_a_ticket(cluster: Cluster, watched: Monitored) -> None:
+    await quiet(watched)
+    # A server has it that never continues.
+    await cluster.psql(
+        "INSERT INTO expiries (chat_id, from_seq, user_id, done_seq, announced_seq, due_at, leased_until) "
+        "VALUES (0, 1, 0, 0, 0, now() - interval '2 hours', 'infinity')"
+    )
+    try:
+        async with only_pages(watched):
+            await watched.fires("ChatExpiryLate", FIRES_SECONDS, **DEMO)
+    finally:
+        await cluster.psql("DELETE FROM expiries WHERE chat_id = 0")
+    await watched.resolves("ChatExpiryLate", RESOLVES_SECONDS, **DEMO)
+
+
 async def test_a_proxy_near_its_limit_is_a_ticket(cluster: Cluster, watched: Monitored) -> None:
     await cluster.patch({"ingress": {"replicas": 1, "resources": {"limits": {"memory": PROXY_MEMORY}}}})
     try:

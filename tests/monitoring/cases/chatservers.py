@@ -129,6 +129,7 @@ CASES = [
         for result in ("failed", "refused")
     ),
     Case("ChatCodesFail", ("ticket",), {'chatserver_code_oldest_seconds{pod="a"}': gauge(0, 90, 30)}),
+    Case("ChatExpiryLate", ("ticket",), {'chatserver_expiry_lag_seconds{pod="a"}': gauge(0, 7200, 1800)}),
     Case(
         "ChatReconnectStorm",
         ("ticket",),
