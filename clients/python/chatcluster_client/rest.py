@@ -225,16 +225,14 @@ class RestClient:
 
     async def history(self, chat_id: int, *, after_seq: int, limit: int = 200) -> list[dict[str, Any]]:
         """Rows of all kinds of a chat after a seq, oldest first."""
-        rows, _ = await self.history_page(chat_id, after_seq=after_seq, limit=limit)
-        return rows
+        return (await self.history_page(chat_id, after_seq=after_seq, limit=limit))[0]
 
     async def history_page(
         self, chat_id: int, *, after_seq: int, limit: int = 200
     ) -> tuple[list[dict[str, Any]], bool]:
         """As `history`, and whether more rows remain."""
-        answer = await self.request(
-            "GET", f"/api/chats/{chat_id}/messages", params={"after": after_seq, "limit": limit}
-        )
+        path = f"/api/chats/{chat_id}/messages"
+        answer = await self.request("GET", path, params={"after": after_seq, "limit": limit})
         return _decoded(answer, list[dict[str, Any]]), answer.headers.get("X-More") == "true"
 
     async def lookup(
