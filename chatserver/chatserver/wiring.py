@@ -10,6 +10,7 @@ from chatserver.accounts.code_limits import CodeLimits
 from chatserver.accounts.code_senders import LogSender
 from chatserver.accounts.deletion import Deletions
 from chatserver.accounts.devices import Devices
+from chatserver.accounts.export import Exports
 from chatserver.accounts.sign_in import Accounts
 from chatserver.accounts.webhook import WebhookSender
 from chatserver.fanout.bus import PostgresBus
@@ -124,6 +125,7 @@ def make_context(settings: Settings, metrics: Metrics) -> Context:
         accounts=accounts,
         sender=sender,
         deletions=Deletions(database, devices_service),
+        exports=Exports(database, devices_service),
         expiry=Expiry(database, metrics.expiry, retention_days=settings.retention_days),
         limits=limits,
         limit_sharing=sharing,

@@ -155,7 +155,7 @@ def test_every_code_of_the_catalogue_is_in_the_problems_schema_and_some_call_ans
 # Generated clients have functions of these names: they may become more.
 OPERATION_IDS = """
 requestCode createSession deleteSession listDevices revokeDevice issueTicket getMe patchMe putNumber putPin lookUpUsers
-getPrivacy patchPrivacy deleteMe findUser getUser
+getPrivacy patchPrivacy exportMe deleteMe findUser getUser
 sendMessage pollMessages listChats getChat getHistory getMessageInfo editMessage deleteMessage putReaction
 removeReaction setChat putTimer clearHistory putStar removeStar listStars
 listBlocks putBlock removeBlock postReceipts createGroup renameGroup addMember removeMember putRole

@@ -52,6 +52,9 @@ PROVED_BY = {
         "tests/integration/test_polling.py::test_one_poll_too_many_is_refused_and_the_others_wait_on"
     ),
     "users of each kind in one `POST /api/users/lookup`": FIELDS,
+    "exports of one user in a day": (
+        "tests/integration/test_export.py::test_a_user_has_few_exports_a_day_and_one_at_a_time"
+    ),
     "phone numbers looked up in a day: by one user; from one address": (
         "tests/integration/test_number_lookups.py::test_every_call_that_takes_a_number_counts_it"
     ),

@@ -404,6 +404,8 @@ def test_the_close_codes_are_the_constants() -> None:
         ("A user may look up {} numbers a day", SETTINGS.numbers_per_user_per_day),
         ("all users of one address {};", SETTINGS.numbers_per_address_per_day),
         ("| users of each kind in one `POST /api/users/lookup` | {} |", bounds.LOOKUP_MAX),
+        ("and a user has {} a day (429)", rates.EXPORTS_PER_USER_PER_DAY),
+        ("| exports of one user in a day | {} (429)", rates.EXPORTS_PER_USER_PER_DAY),
         ("many-users), up to {} of each kind", bounds.LOOKUP_MAX),
         ("and {} for each row | 20,971,520 (429)", rates.ROW_BYTES),
         ("for each row | {} (429) |", SETTINGS.stored_bytes_per_user_per_hour),

@@ -48,6 +48,7 @@ GET /api/users/me                                                  200      200 
 PUT /api/users/me/phone_number                                     200      200    200    200     200   401     401
 PUT /api/users/me/pin                                              204      204    204    204     204   401     401
 PATCH /api/users/me                                                200      200    200    200     200   401     401
+GET /api/users/me/export                                           200      200    200    200     200   401     401
 GET /api/users/me/privacy                                          200      200    200    200     200   401     401
 PATCH /api/users/me/privacy                                        200      200    200    200     200   401     401
 DELETE /api/users/me                                               204      204    204    204     204   401     401

@@ -109,6 +109,8 @@ BOUNDS: dict[str, Cost] = {
     "GET /api/users/me": most(1),
     "PATCH /api/users/me": most(3, 8),
     "PUT /api/users/me/phone_number": most(1, 20),
+    # Page by page, as fast as the client reads.
+    "GET /api/users/me/export": most(100_000, 160, 30_000, 500_000, 48),
     # Each PIN is hashed in 16 MiB.
     "PUT /api/users/me/pin": most(1, 16, memory_mib=40),
     # The allowances of the user and the address, and whom they have found.

@@ -277,6 +277,7 @@ async def walk_own(ana: Walk, ben: Walk, chat: str, seq: int) -> None:
     await ben.ask("PUT", "/api/users/me/phone_number", 401, "invalid_code", json=moved)
     made = (await ben.ask("POST", "/api/auth/code", 202, json={"phone_number": MOVED})).json()
     await ben.ask("PUT", "/api/users/me/phone_number", 200, json={**moved, "code": made["dev_code"]})
+    await ben.ask("GET", "/api/users/me/export", 200)
     pin = {"pin": "482915"}
     await ben.ask("PUT", "/api/users/me/pin", 422, "validation_failed", json={"pin": "12345"})
     await ben.ask("PUT", "/api/users/me/pin", 204, json=pin)

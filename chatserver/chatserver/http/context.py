@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chatserver.accounts.code_senders import Sender
     from chatserver.accounts.deletion import Deletions
     from chatserver.accounts.devices import Devices
+    from chatserver.accounts.export import Exports
     from chatserver.accounts.sign_in import Accounts
     from chatserver.fanout.bus import Bus
     from chatserver.fanout.delivery import Deliverer
@@ -83,6 +84,7 @@ class Context:
     accounts: Accounts
     sender: Sender
     deletions: Deletions
+    exports: Exports
     expiry: Expiry
     limits: Limits
     limit_sharing: LimitSharing | None

@@ -11,11 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatserver.http.context import answered_to, client_address
-from chatserver.http.sanic_server import HttpConnection
+from chatserver.http.sanic_server import HttpConnection, connection_of
 from chatserver.transport.kept import LARGE_REQUEST_BYTES
 
 if TYPE_CHECKING:
     import asyncio
+
+    from chatserver.http.context import Request
 
 LEAST_BYTES_PER_SECOND = 8 * 1024
 """A request that is still arriving after its time must have come this fast: 64 kbit/s."""
@@ -173,3 +175,10 @@ class LingeringConnection(HttpConnection):
         self.app.ctx.unread.release(self)
         self.app.ctx.arriving.release(self)
         super().connection_lost(exc)  # type: ignore[no-untyped-call] # Sanic's
+
+
+def cut_off(request: Request) -> None:
+    """End the connection of a request at once, in the middle of its answer."""
+    connection = connection_of(request)
+    if isinstance(connection, LingeringConnection):
+        connection.give_up()

@@ -322,6 +322,11 @@ def is_head(request: Request) -> bool:
     return isinstance(request.stream, Http) and bool(request.stream.head_only)
 
 
+async def begin_answer(request: Request, media: str, headers: dict[str, str]) -> HTTPResponse:
+    """Begin an answer whose parts are sent as they are made; its handler returns nothing."""
+    return cast("HTTPResponse", await request.respond(content_type=media, headers=headers))
+
+
 def close_after(request: Request) -> None:
     """Close the connection of a request after its answer."""
     if isinstance(request.stream, Http):
@@ -334,11 +339,7 @@ def is_unread(request: Request) -> bool:
 
 
 def release(request: Request) -> tuple[asyncio.Transport, bytes]:
-    """Take over the connection of a request from Sanic, which then neither reads nor closes it.
-
-    Returns:
-        The transport, and the bytes behind the request that have arrived.
-    """
+    """Take over the connection of a request from Sanic; returns its transport, and what arrived behind the request."""
     connection = connection_of(request)
     if connection is None or connection.transport is None:
         raise SanicException("the connection is no longer HTTP")

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 MINUTE_SECONDS: Final = 60.0
 HOUR_SECONDS: Final = 3600.0
+DAY_SECONDS: Final = 86_400.0
+
+EXPORTS_PER_USER_PER_DAY: Final = 5
+"""Exports of one user's data: one, and some that were cut off."""
 
 ROW_BYTES: Final = 300
 """Bytes of a row beside its texts: a message with its indexes was measured at 296 bytes."""
@@ -134,6 +138,7 @@ class Limits:
         self._addresses = make_buckets("address", requests_per_address_per_minute, MINUTE_SECONDS)
         self._invites = make_buckets("invite_user", invites_per_user_per_hour, HOUR_SECONDS)
         self._invite_addresses = make_buckets("invite_address", invites_per_address_per_hour, HOUR_SECONDS)
+        self._exports = make_buckets("exports", EXPORTS_PER_USER_PER_DAY, DAY_SECONDS)
         self._on_refused = on_refused
 
     def check_change(self, user_id: int, now: float, stored: int, changes: int = 1) -> None:
@@ -159,6 +164,11 @@ class Limits:
             raise self._refused(
                 "device", wait_seconds, "This device made too many requests. Wait before it makes more."
             )
+
+    def check_export(self, user_id: int, now: float) -> None:
+        """Count an export of a user's data; raises as of `check_change`."""
+        if wait_seconds := self._exports.take(user_id, now):
+            raise self._refused("exports", wait_seconds, "You exported your data several times today. Wait.")
 
     def check_address(self, address: str, now: float) -> None:
         """Count a request from an address (IPv6 by its /64); raises as of `check_change`."""

@@ -9,7 +9,9 @@ from chatserver.metrics.buckets import REQUEST_SECONDS
 if TYPE_CHECKING:
     from chatserver.metrics.instruments import Families
 
-LIMITS: Final = ("messages", "polls", "bytes", "device", "address", "numbers", "codes", "tries", "pins", "invites")
+LIMITS: Final = (
+    "messages", "polls", "bytes", "device", "address", "numbers", "exports", "codes", "tries", "pins", "invites",
+)  # fmt: skip
 """Rate limits that reject requests."""
 
 

@@ -120,3 +120,18 @@ def wait_seconds(failure: Exception) -> float:
     """Return the seconds until a call is retried: those that the server named, within bounds."""
     named = failure.retry_after_seconds if isinstance(failure, Problem) else None
     return min(max(named or RETRY_SECONDS, RETRY_MIN_SECONDS), RETRY_MAX_SECONDS)
+
+
+class _ProblemBody(msgspec.Struct, frozen=True):
+    code: str = "unknown"
+    detail: str = ""
+
+
+def problem_of(status: int, content: bytes, reason: str, retry_after: str | None) -> Problem:
+    """Return the problem of an answer, by its body, or by its status and reason where that is none."""
+    try:
+        problem = msgspec.json.decode(content, type=_ProblemBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Most likely from a proxy in between.
+        problem = _ProblemBody()
+    return Problem(status, problem.code, problem.detail or reason, named_seconds(retry_after))

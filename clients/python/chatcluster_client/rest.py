@@ -2,13 +2,13 @@
 
 import functools
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import httpx
 import msgspec
 
-from chatcluster_client.model import Problem, named_seconds
+from chatcluster_client.model import Problem, problem_of
 from chatcluster_client.positions import Positions
 
 TIMEOUT_SECONDS = 15.0
@@ -149,17 +149,7 @@ class RestClient:
             raise Problem(422, "validation_failed", detail) from None
         if answer.status_code < httpx.codes.BAD_REQUEST:
             return answer
-        try:
-            problem = msgspec.json.decode(answer.content, type=_ProblemBody)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # Most likely from a proxy in between.
-            problem = _ProblemBody()
-        raise Problem(
-            answer.status_code,
-            problem.code,
-            problem.detail or answer.reason_phrase,
-            named_seconds(answer.headers.get("Retry-After")),
-        )
+        raise problem_of(answer.status_code, answer.content, answer.reason_phrase, answer.headers.get("Retry-After"))
 
     async def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """Make a call and return its JSON, None for an empty answer.
@@ -256,6 +246,22 @@ class RestClient:
         """Set or change the PIN that sign-ins need beside the code, or remove it: None."""
         await self.call("PUT", "/api/users/me/pin", {"pin": pin, "current_pin": current_pin})
 
+    async def export(self, write: Callable[[bytes], object]) -> None:
+        """Fetch all data of the user: `write` gets the file, lines of JSON, in pieces of any size.
+
+        Raises:
+            Problem: The server refused, or `unreachable`: the file is incomplete.
+        """
+        try:
+            async with self._http.stream("GET", "/api/users/me/export") as answer:
+                if answer.status_code >= httpx.codes.BAD_REQUEST:
+                    retry_after = answer.headers.get("Retry-After")
+                    raise problem_of(answer.status_code, await answer.aread(), answer.reason_phrase, retry_after)
+                async for piece in answer.aiter_bytes():
+                    write(piece)
+        except httpx.HTTPError as error:
+            raise Problem(503, "unreachable", f"{type(error).__name__}: {error}".removesuffix(": ")) from error
+
     async def set_chat(self, chat_id: int, **settings: bool | str | None) -> Any:
         """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""
         return await self.call("PATCH", f"/api/chats/{chat_id}", settings)
@@ -331,11 +337,6 @@ class _Info(msgspec.Struct, frozen=True):
 
 class _Invites(msgspec.Struct, frozen=True):
     invites: list[dict[str, Any]]
-
-
-class _ProblemBody(msgspec.Struct, frozen=True):
-    code: str = "unknown"
-    detail: str = ""
 
 
 def _decoded(answer: httpx.Response, expected: Any) -> Any:
