@@ -23,12 +23,14 @@ from chatserver import bounds
 from chatserver.apidocs.openapi import make_openapi
 from chatserver.routes import CALLS
 from tests.support.devices import Device, sign_in
+from tests.support.people import new_number
 from tests.support.plainhttp import NO_TLS
+from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.support.server import ServerProcess
+    from tests.support.postgres import PostgresCluster
 
 SOAK_EXAMPLES = int(os.environ.get("CHAT_SOAK_EXAMPLES", "200"))
 """Random requests to each operation in a soak, other ones each time: about one second for each of them."""
@@ -42,11 +44,20 @@ many = schemathesis.pytest.from_fixture("many_requests")
 # holds, whether digits are below 2^63), and those whose value depends on what is stored (the last admin, an answered
 # message, oneself, a caption): refusing them may be right although the schema takes them.
 OF_THE_SERVICES = re.compile(
-    r"phone_number|username|device_name|group_name|to|members\[\d+\]|media_url|profile_picture_url|picture_url|description|emoji|since|cursor"
-    r"|chats|role|reply_to|user_id|text|group_id|code"
+    r"phone_number|username|device_name|group_name|to|members\[\d+\]|media_url|profile_picture_url|picture_url"
+    r"|description|emoji|since|changed_since|cursor|chats|role|reply_to|user_id|text|group_id|code"
 )
 BY_CODE = ("previewInvite", "joinGroup")
 """Calls that take the code of an invite, of which a user has only so many tries."""
+
+BY_PROOF = ("createSession", "putNumber")
+"""Calls that take a code which was sent to a number."""
+
+OTHER_PROOF = {"code_id": re.compile(f"[^\0]{{1,{bounds.CODE_ID_MAX_CHARS}}}", re.DOTALL), "pin": bounds.PIN}
+"""What such a call may name beside the code, and nobody can guess."""
+
+MESSAGES = 40
+"""Of each chat, so that those which requests delete are few."""
 
 SIGNS_OUT = ("deleteSession", "revokeDevice", "deleteMe")
 
@@ -88,17 +99,19 @@ async def make_world(server: ServerProcess) -> World:
     ana, *people = [await sign_in(server, name) for name in ("ana", *NAMES)]
     async with ana.http(server) as http:
         sent = [
-            (await http.post("/api/messages", json={"to": NAMES[0], "text": str(number)})).json() for number in range(9)
+            (await http.post("/api/messages", json={"to": NAMES[0], "text": str(number)})).json()
+            for number in range(MESSAGES)
         ]
         group = (await http.post("/api/groups", json={"group_name": "Team", "members": NAMES})).json()["group_id"]
-        for number in range(9):
+        for number in range(MESSAGES):
             await http.post("/api/messages", json={"chat_id": group, "text": str(number)})
         invite = (await http.post(f"/api/groups/{group}/invites", json={})).json()
     ids = {
         "user_id": [person.user_id for person in people],
         "group_id": [group],
         "chat_id": [sent[0]["chat_id"], group],
-        "seq": [row["seq"] for row in sent],
+        # Above the first row of the group, which is no message.
+        "seq": [row["seq"] for row in sent[1:]],
         # The one whose code is used stays.
         "invite_id": [2**40],
     }
@@ -106,9 +119,12 @@ async def make_world(server: ServerProcess) -> World:
 
 
 @pytest.fixture(scope="module")
-def world(process: ServerProcess) -> Iterator[World]:
-    made = asyncio.run(make_world(process))
-    yield made
+def world(postgres: PostgresCluster, migrated_template: str) -> Iterator[World]:
+    codes: dict[str, str | float] = {"CHAT_CODES_PER_ADDRESS_PER_HOUR": 10**6, "CHAT_CODES_PER_HOUR": 10**6}
+    with ServerProcess(postgres.dsn(postgres.create_database(migrated_template)), "one", **codes) as process:
+        process.wait_ready()
+        made = asyncio.run(make_world(process))
+        yield made
     for call in CALLS:
         seen = made.answers.get(f"{call.method} {call.path}", {call.status})
         # Else the requests below prove little of the call; a WebSocket takes more than a request of HTTP.
@@ -141,12 +157,19 @@ def point(case: schemathesis.Case[Any], ids: dict[str, list[int]]) -> None:
 
 
 def use_real_code(body: Any, server: ServerProcess) -> None:
-    """Give a sign-in, mostly, the code that is sent to its number."""
-    if isinstance(body, dict) and re.fullmatch("[0-7][0-9]{5}", str(body.get("code"))):
-        asked = {"phone_number": body.get("phone_number")}
+    """Prove a new number, mostly, by the code that is sent to it, and neither by another code's id nor by a PIN."""
+    right = isinstance(body, dict) and re.fullmatch("[0-7][0-9]{5}", str(body.get("code")))
+    if right and re.fullmatch(r"\+1415[0-9]{7}", str(body.get("phone_number"))):
+        # One that was sent a code before has to wait for the next.
+        body["phone_number"] = new_number()
+        asked = {"phone_number": body["phone_number"]}
         made = httpx.post(f"{server.url}/api/auth/code", json=asked, verify=NO_TLS, trust_env=False)
-        if made.status_code == httpx.codes.ACCEPTED:
-            body["code"] = made.json()["dev_code"]
+        assert made.status_code == httpx.codes.ACCEPTED, made.text
+        body["code"] = made.json()["dev_code"]
+        for name, valid in OTHER_PROOF.items():
+            # What is wrong has to be refused.
+            if isinstance(body.get(name), str) and valid.fullmatch(body[name]):
+                del body[name]
 
 
 def excused(response: schemathesis.Response) -> list[Any]:
@@ -189,7 +212,7 @@ def ask(case: schemathesis.Case[Any], world: World) -> None:
         is_code = isinstance(given, str) and "\0" not in given and len(given) <= bounds.INVITE_CODE_MAX_CHARS
         if isinstance(case.body, dict) and is_code:
             case.body["code"] = world.code
-    if operation == "createSession":
+    if operation in BY_PROOF:
         use_real_code(case.body, world.server)
     response = case.call(base_url=world.server.url, headers=device.headers)
     world.answers[case.operation.label].add(response.status_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatserver.accounts.code_limits import sites_of
+from chatserver.accounts.pins import check_digits
 from chatserver.accounts.sign_in import seen_as
 from chatserver.audit import audited, mask_phone_number
 from chatserver.errors import InvalidCode, Unauthenticated
@@ -48,12 +49,13 @@ async def change_number(
         address: the client's address.
 
     Raises:
-        ValidationFailed: not a possible phone number, or its calling code may not sign in here.
+        ValidationFailed: not a possible phone number or PIN, or its calling code may not sign in here.
         PinRequired, InvalidPin: the account has a PIN, and none or another one is given.
         InvalidCode: wrong, expired, already used or tried five times. RateLimited: too many wrong codes or PINs.
         NumberTaken: another account has the number; the code stays valid.
         Unauthenticated: the account was deleted meanwhile. ServiceUnavailable: the database is unavailable.
     """
+    check_digits("pin", pin)
     _, number = await sign_ins.dialled(phone_number)
     user = await get_user(database, caller.user_id)
     if user.phone_number == number:

@@ -55,6 +55,16 @@ FORGOTTEN_SECONDS: Final = 7 * 86_400
 """After so long without a device in use the code alone signs in: its owner has neither device nor PIN any more."""
 
 
+def check_digits(path: str, pin: str | None) -> None:
+    """Refuse what cannot be a PIN, also where there is none to compare it with.
+
+    Raises:
+        ValidationFailed: not six to twelve digits.
+    """
+    if pin is not None and not bounds.PIN.fullmatch(pin):
+        raise ValidationFailed.of(path, "must be six to twelve digits, such as 482915, or null for none")
+
+
 def wait_seconds(wrong: int) -> int:
     """Return the wait after so many wrong tries in a row.
 
@@ -181,11 +191,11 @@ class Pins:
         """Set, change or remove the caller's PIN; their devices get a row. The same again changes nothing.
 
         Raises:
-            ValidationFailed: not six to twelve digits.
+            ValidationFailed: one of them is not six to twelve digits.
             PinRequired, InvalidPin, RateLimited, ServiceUnavailable: as of `check`, of `current_pin`.
         """
-        if pin is not None and not bounds.PIN.fullmatch(pin):
-            raise ValidationFailed.of("pin", "must be six to twelve digits, such as 482915, or null for none")
+        check_digits("pin", pin)
+        check_digits("current_pin", current_pin)
         while True:
             try:
                 known = await self.check(caller.user_id, current_pin, new_pin=pin, address=address)

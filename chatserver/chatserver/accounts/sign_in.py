@@ -24,7 +24,7 @@ from chatserver.accounts.code_limits import (
 )
 from chatserver.accounts.code_senders import CodeMessage, LogSender
 from chatserver.accounts.device_limit import end_surplus_devices
-from chatserver.accounts.pins import Pins, settle
+from chatserver.accounts.pins import Pins, check_digits, settle
 from chatserver.audit import audited, mask_phone_number
 from chatserver.errors import InvalidCode, RateLimited
 from chatserver.events import SignInCodeRefusedDetail, SignInSignedInDetail
@@ -225,6 +225,7 @@ class Accounts:
         name = None if device_name is None else check_name(device_name, "device_name")
         if username is not None:
             check_known_username(username, "username")
+        check_digits("pin", pin)
         number = await account_number(self._database, dialled)
         tried = await self.try_code(number, code, code_id, address)
         token = secrets.token_urlsafe(TOKEN_BYTES)
