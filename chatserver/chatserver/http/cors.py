@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS: Final = "Authorization, Content-Type, X-Request-Id"
-EXPOSED_HEADERS: Final = "Retry-After, X-Chat-Server, X-More, X-Next-Since, X-Request-Id"
+EXPOSED_HEADERS: Final = "Content-Disposition, Retry-After, X-Chat-Server, X-More, X-Next-Since, X-Request-Id"
 MAX_AGE_SECONDS: Final = 7200
 """For which a browser remembers that a call is allowed: the most that Chromium takes."""
 
