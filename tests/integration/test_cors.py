@@ -33,7 +33,7 @@ OF_PREFLIGHTS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
     "Access-Control-Max-Age": "7200",
 }
-EXPOSED = "Retry-After, X-Chat-Server, X-More, X-Next-Since, X-Request-Id"
+EXPOSED = "Content-Disposition, Retry-After, X-Chat-Server, X-More, X-Next-Since, X-Request-Id"
 
 
 @pytest.fixture(scope="module")
