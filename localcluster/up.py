@@ -19,8 +19,18 @@ if TYPE_CHECKING:
     from localcluster.paths import ClusterPaths
 
 
-TEST_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "coredns", "kubeconform", "kube-score")
-"""What the integration tests start, beside Helm; they build what only single tests need themselves."""
+TEST_PROGRAMS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kubectl",
+    "coredns",
+    "kubeconform",
+    "kube-score",
+    "cert-manager",
+    "gateway-api",
+)
+"""What the integration tests use, beside Helm, and what takes longer to build than a test may. Rare tests build theirs."""
 
 
 def bring_up_cluster(
@@ -100,12 +110,14 @@ def check_nodes(nodes: int | None, made: Made | None = None, paths: ClusterPaths
 
 
 def build_test_tools(paths: ClusterPaths) -> None:
-    """Have the programs that the integration tests start: an API server of their own, Helm, and others' checkers.
+    """Have what the integration tests use: an API server of their own, Helm, others' checkers and kinds.
 
     Raises:
         LocalClusterError: a build failed.
     """
-    with Stage("tools: etcd, kube-apiserver, CoreDNS, Helm, kubeconform and kube-score") as stage:
+    with Stage(
+        "tools: Kubernetes' API server, CoreDNS, Helm, checkers of manifests, and kinds of other projects"
+    ) as stage:
         toolchain.ensure_all(TEST_PROGRAMS, stage, paths.logs / "tools.log")
         programs.helm(stage, paths.logs / "tools.log")
 
