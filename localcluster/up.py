@@ -30,7 +30,7 @@ TEST_PROGRAMS = (
     "cert-manager",
     "gateway-api",
 )
-"""What the integration tests use, beside Helm, and what takes longer to build than a test may. Rare tests build more."""
+"""What the integration tests use, beside Helm: a build can take longer than a test may. Rare tests build the rest."""
 
 
 def bring_up_cluster(
