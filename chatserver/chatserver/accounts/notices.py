@@ -1,4 +1,4 @@
-"""Rows in a user's own chat that notify their devices of sign-ins with their number."""
+"""Rows in a user's own chat that notify their devices of what happens to the account."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ class OwnChat(msgspec.Struct, frozen=True):
     chat_id: int
 
 
-async def lock(connection: Connection, announcement: Announcement, phone_number: str) -> OwnChat | None:
-    """Lock the own chat of a number's account, before any other lock; None: the account has no device to notify."""
+async def lock(connection: Connection, announcement: Announcement, user_id: int) -> OwnChat:
+    """Lock a user's own chat, before any other lock."""
+    return OwnChat(user_id, await lock_self_chat(connection, announcement, user_id))
+
+
+async def lock_by_number(connection: Connection, announcement: Announcement, phone_number: str) -> OwnChat | None:
+    """Lock the own chat of a number's account as `lock` does; None: the account has no device to notify."""
     user_id = await accounts.signed_in_user(connection, phone_number)
-    return None if user_id is None else OwnChat(user_id, await lock_self_chat(connection, announcement, user_id))
+    return None if user_id is None else await lock(connection, announcement, user_id)
 
 
 async def add(connection: Connection, announcement: Announcement, chat: OwnChat, detail: EventDetail) -> None:

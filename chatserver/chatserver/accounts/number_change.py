@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatserver.accounts import notices
 from chatserver.accounts.code_limits import sites_of
 from chatserver.accounts.pins import check_digits
 from chatserver.accounts.sign_in import seen_as
@@ -12,8 +13,6 @@ from chatserver.errors import InvalidCode, Unauthenticated
 from chatserver.events import ProfileDetail
 from chatserver.storage import accounts, codes, number_lookups
 from chatserver.storage.audit import AuditEvent
-from chatserver.storage.blocks import lock_self_chat
-from chatserver.storage.messages import append_event
 from chatserver.storage.outages import StatementFailed
 from chatserver.users.users import get_user
 
@@ -71,7 +70,7 @@ async def change_number(
         raise
     try:
         async with audited(database) as (connection, trail):
-            self_id = await lock_self_chat(connection, trail.announcement, caller.user_id)
+            own_chat = await notices.lock(connection, trail.announcement, caller.user_id)
             before = await accounts.profile_of(connection, caller.user_id)
             if before is None:
                 raise Unauthenticated
@@ -84,13 +83,7 @@ async def change_number(
             seen = {**seen_as(number, address), "former_number": mask_phone_number(before.phone_number or "")}
             event = AuditEvent(action="number_changed", user_id=caller.user_id, device_id=caller.device_id, detail=seen)
             await trail.add(event)
-            await append_event(
-                connection,
-                trail.announcement,
-                chat_id=self_id,
-                sender_id=caller.user_id,
-                detail=ProfileDetail(fields=["phone_number"]),
-            )
+            await notices.add(connection, trail.announcement, own_chat, ProfileDetail(fields=["phone_number"]))
             if user.username is None:
                 # Only of users without a name others see the number, and may learn that it changed.
                 trail.announcement.profile(caller.user_id)

@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from chatserver import bounds
+from chatserver.accounts import notices
 from chatserver.audit import audited
 from chatserver.errors import InvalidPin, PinRequired, RateLimited, ServiceUnavailable, ValidationFailed
 from chatserver.events import SignInPinRefusedDetail, SignInPinRemovedDetail, SignInPinSetDetail
 from chatserver.storage import pins
 from chatserver.storage.audit import AuditEvent
-from chatserver.storage.blocks import lock_self_chat
-from chatserver.storage.messages import append_event
 from chatserver.storage.pins import StoredPin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chatserver.audit import Trail
-    from chatserver.events import EventDetail
     from chatserver.model import Principal
     from chatserver.storage.database import Connection, Database
 
@@ -174,18 +172,14 @@ class Pins:
         return PassedPin(await self.check(account.user_id, pin, address=address))
 
     async def _is_stored(self, pin: str | None, stored: StoredPin) -> bool:
-        return (
-            pin is not None
-            and bounds.PIN.fullmatch(pin) is not None
-            and hmac.compare_digest(await self._hash(pin, stored.salt), stored.pin_hash)
-        )
+        return pin is not None and hmac.compare_digest(await self._hash(pin, stored.salt), stored.pin_hash)
 
     async def _notify_of_wrong_pin(self, user_id: int, address: str) -> None:
         async with audited(self._database, repeatable=False) as (connection, trail):
-            self_id = await lock_self_chat(connection, trail.announcement, user_id)
+            own_chat = await notices.lock(connection, trail.announcement, user_id)
             detail = {"address": address or "unknown"}
             await trail.add(AuditEvent(action="pin_refused", user_id=user_id, detail=detail))
-            await _append(connection, trail, self_id, user_id, SignInPinRefusedDetail())
+            await notices.add(connection, trail.announcement, own_chat, SignInPinRefusedDetail())
 
     async def set_pin(self, caller: Principal, pin: str | None, *, current_pin: str | None, address: str = "") -> None:
         """Set, change or remove the caller's PIN; their devices get a row. The same again changes nothing.
@@ -214,7 +208,7 @@ class Pins:
             salt = secrets.token_bytes(SALT_BYTES)
             new = StoredPin(salt, await self._hash(pin, salt))
         async with audited(self._database) as (connection, trail):
-            self_id = await lock_self_chat(connection, trail.announcement, caller.user_id)
+            own_chat = await notices.lock(connection, trail.announcement, caller.user_id)
             if await pins.pin_hash_of(connection, caller.user_id) != known:
                 return False
             if new is None:
@@ -224,7 +218,7 @@ class Pins:
             action = "pin_removed" if new is None else "pin_set"
             await trail.add(AuditEvent(action=action, user_id=caller.user_id, device_id=caller.device_id))
             detail = SignInPinRemovedDetail() if new is None else SignInPinSetDetail()
-            await _append(connection, trail, self_id, caller.user_id, detail)
+            await notices.add(connection, trail.announcement, own_chat, detail)
             return True
 
     async def _hash(self, pin: str, salt: bytes) -> bytes:
@@ -247,7 +241,3 @@ class Pins:
         return hashlib.scrypt(
             peppered, salt=salt, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, maxmem=SCRYPT_MAX_BYTES, dklen=32
         )
-
-
-async def _append(connection: Connection, trail: Trail, self_id: int, user_id: int, detail: EventDetail) -> None:
-    await append_event(connection, trail.announcement, chat_id=self_id, sender_id=user_id, detail=detail)

@@ -259,7 +259,7 @@ class Accounts:
         """
         number = sign_in.phone_number
         async with audited(self._database, repeatable=False) as (connection, trail):
-            own_chat = await notices.lock(connection, trail.announcement, number)
+            own_chat = await notices.lock_by_number(connection, trail.announcement, number)
             claimed = None
             if username is not None:
                 claimed = await claim(connection, username, "username", phone_number=number)
@@ -320,7 +320,7 @@ class Accounts:
     async def _notify_of_wrong_codes(self, number: str) -> None:
         """Notify the devices of a number's account, once per code; after the try, because this takes earlier locks."""
         async with announced(self._database, repeatable=False) as (connection, announcement):
-            own_chat = await notices.lock(connection, announcement, number)
+            own_chat = await notices.lock_by_number(connection, announcement, number)
             if own_chat is not None:
                 await notices.add(connection, announcement, own_chat, SignInCodeRefusedDetail())
 
