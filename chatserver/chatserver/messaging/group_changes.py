@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chatserver.group_fields import GroupFields
     from chatserver.model import Role
     from chatserver.storage.database import Connection, Database
-    from chatserver.storage.groups import LockedGroup
+    from chatserver.storage.groups import LockedGroup, Membership
 
 BLOCKED_ADDING: Final = "This user cannot be added: they or an admin of the group have blocked the other."
 
@@ -55,8 +55,11 @@ def may(needs: Needs, role: Role, fields: GroupFields) -> bool:
 @asynccontextmanager
 async def changing(
     database: Database, user_id: int, group_id: int, needs: Needs, *, former: bool = False, reads: bool = False
-) -> AsyncIterator[tuple[Connection, LockedGroup, Trail]]:
-    """Open a transaction in which the group cannot change otherwise and the caller may change it, with its audit trail.
+) -> AsyncIterator[tuple[Connection, LockedGroup, Membership, Trail]]:
+    """Open a transaction in which the group cannot change otherwise and the caller may change it.
+
+    Yields:
+        Its connection, the group, the caller's membership, and the audit trail.
 
     Raises:
         ChatNotFound: no such group, or the caller was never a member.
@@ -74,7 +77,7 @@ async def changing(
             raise NotAMember
         if not may(needs, own.role, group.fields):
             raise NotAnAdmin
-        yield connection, group, trail
+        yield connection, group, own, trail
 
 
 async def append(connection: Connection, trail: Trail, group_id: int, user_id: int, detail: EventDetail) -> int:

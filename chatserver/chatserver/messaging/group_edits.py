@@ -68,7 +68,7 @@ async def change_group(database: Database, user_id: int, group_id: int, change: 
     """
     fields = checked(change)
     needs: Needs = "administer" if fields.keys() & FOR_ADMINS else "edit"
-    async with changing(database, user_id, group_id, needs) as (connection, group, trail):
+    async with changing(database, user_id, group_id, needs) as (connection, group, _, trail):
         before, seq = asdict(group.fields), None
         changed = [name for name, value in fields.items() if value != before[name]]
         if changed:

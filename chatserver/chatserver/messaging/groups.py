@@ -155,7 +155,7 @@ async def get_group(database: Database, user_id: int, group_id: int) -> GroupInf
     Raises:
         ChatNotFound, NotAMember.
     """
-    async with changing(database, user_id, group_id, "read", reads=True) as (connection, _, _trail):
+    async with changing(database, user_id, group_id, "read", reads=True) as (connection, *_):
         return await describe(connection, group_id, None)
 
 
@@ -167,7 +167,7 @@ async def add_member(database: Database, user_id: int, group_id: int, member_id:
         Blocked: a block stands between the user and the caller, or an admin of the group.
         CannotBeAdded: the user's settings do not let the caller add them.
     """
-    async with changing(database, user_id, group_id, "add") as (connection, group, trail):
+    async with changing(database, user_id, group_id, "add") as (connection, group, _, trail):
         if not checks.is_id(member_id) or not await groups.user_exists(connection, member_id):
             raise UserNotFound
         there = await groups.membership(connection, group_id, member_id)
@@ -190,7 +190,7 @@ async def remove_member(database: Database, user_id: int, group_id: int, member_
     """
     leaves = member_id == user_id
     needs: Needs = "read" if leaves else "administer"
-    async with changing(database, user_id, group_id, needs, former=leaves) as (connection, group, trail):
+    async with changing(database, user_id, group_id, needs, former=leaves) as (connection, group, _, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None:
             raise UserNotFound(NOT_IN_GROUP)
@@ -226,7 +226,7 @@ async def set_role(database: Database, user_id: int, group_id: int, member_id: i
     # Who has made themselves a member may repeat it, though they are no admin any more.
     repeatable = member_id == user_id and role == "member"
     needs: Needs = "read" if repeatable else "administer"
-    async with changing(database, user_id, group_id, needs) as (connection, _, trail):
+    async with changing(database, user_id, group_id, needs) as (connection, _, _own, trail):
         there = await groups.membership(connection, group_id, member_id) if checks.is_id(member_id) else None
         if there is None or there.left_seq is not None:
             raise UserNotFound(NOT_IN_GROUP)

@@ -49,7 +49,7 @@ async def create_invite(
     Raises:
         ValidationFailed: the group has INVITES_MAX invites. ChatNotFound, NotAMember, NotAnAdmin.
     """
-    async with changing(database, user_id, group_id, "add") as (connection, _, trail):
+    async with changing(database, user_id, group_id, "add") as (connection, _, _own, trail):
         await invites.forget_expired(connection, group_id)
         if await invites.count(connection, group_id) >= INVITES_MAX:
             raise ValidationFailed.of("group_id", f"the group has {INVITES_MAX} invites: revoke one first")
@@ -72,9 +72,8 @@ async def list_invites(database: Database, user_id: int, group_id: int) -> list[
     Raises:
         ChatNotFound, NotAMember, NotAnAdmin.
     """
-    async with changing(database, user_id, group_id, "add", reads=True) as (connection, group, _):
-        own = await groups.membership(connection, group_id, user_id)
-        is_admin = own is not None and may("administer", own.role, group.fields)
+    async with changing(database, user_id, group_id, "add", reads=True) as (connection, group, own, _):
+        is_admin = may("administer", own.role, group.fields)
         return await invites.listed(connection, group_id, None if is_admin else user_id)
 
 
@@ -85,12 +84,11 @@ async def revoke_invite(database: Database, user_id: int, group_id: int, invite_
         NotAnAdmin: the caller may not add members, or is no admin and the invite is another user's.
         ChatNotFound, NotAMember.
     """
-    async with changing(database, user_id, group_id, "add") as (connection, group, trail):
+    async with changing(database, user_id, group_id, "add") as (connection, group, own, trail):
         creator_id = await invites.creator_of(connection, group_id, invite_id) if checks.is_id(invite_id) else None
         if creator_id is None:
             return
-        own = await groups.membership(connection, group_id, user_id)
-        if creator_id != user_id and (own is None or not may("administer", own.role, group.fields)):
+        if creator_id != user_id and not may("administer", own.role, group.fields):
             raise NotAnAdmin
         await invites.delete(connection, group_id, invite_id)
         await trail.add(act("group_invite_revoked", user_id, group_id, invite_id=invite_id))

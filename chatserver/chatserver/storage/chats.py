@@ -8,7 +8,7 @@ import msgspec
 
 from chatserver.model import Chat, Member
 from chatserver.storage.described import DESCRIBED, DESCRIBED_COLUMNS, ROW_BYTES, message_row
-from chatserver.storage.groups import FIELDS, FIELDS_COLUMNS, fields_from, fields_seen
+from chatserver.storage.groups import FIELDS, FIELDS_COLUMNS, NAME_SEEN, fields_from, fields_seen
 from chatserver.storage.own_chats import SETTINGS_COLUMNS, settings_from
 from chatserver.storage.times import micros, moment_of
 
@@ -102,11 +102,9 @@ SELECT shown.*, here.snapshot::text, chat_epoch()
 -- Without any chat there is one record, of NULLs, the snapshot and the epoch.
 FROM here LEFT JOIN (SELECT d.*, mine.chat_id AS listed_id, mine.kind AS listed_kind,
     -- A former member does not see later names.
-    CASE WHEN mine.gone AND mine.group_seen IS NULL THEN coalesce((
-        SELECT m.detail ->> 'group_name' FROM messages m
-        WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq
-            AND m.detail ->> 'group_name' IS NOT NULL ORDER BY m.seq DESC LIMIT 1
-    ), g.group_name) ELSE g.group_name END,
+    CASE WHEN mine.gone AND mine.group_seen IS NULL THEN coalesce("""
+    + NAME_SEEN
+    + """, g.group_name) ELSE g.group_name END,
     mine.last_seq, mine.last_at, unread.number, mine.gone, size.number,
     (SELECT count(*) FROM found) > (SELECT count(*) FROM mine),
     CASE WHEN NOT mine.gone THEN mine.disappear_after END, mine.muted_until, mine.pinned_at, mine.archived,

@@ -23,6 +23,13 @@ REMEMBERED_DAYS: Final = 30
 # A condition of its own would have an index read on to the end of the chat.
 _WITHIN: Final[LiteralString] = "m.seq <= coalesce(e.to_seq, 9223372036854775807)"
 
+# The first row that is left of a range `e`, if there is one.
+_WITH_OLDEST: Final[LiteralString] = (
+    "LEFT JOIN LATERAL (SELECT m.created_at FROM messages m WHERE m.chat_id = e.chat_id AND m.seq > e.done_seq AND "
+    + _WITHIN
+    + " ORDER BY m.seq LIMIT 1) oldest ON true"
+)
+
 # Seconds between two rows `expire` of a range, so that a busy chat gets few of them: a sixtieth of the timer.
 _PAUSE_LEAST_SECONDS: Final = 10
 _PAUSE_MOST_SECONDS: Final = 3600
@@ -99,12 +106,9 @@ WITH held AS MATERIALIZED (
             OR coalesce(oldest.created_at <= now() - make_interval(secs => e.seconds), false)
             OR (e.to_seq IS NOT NULL AND oldest.created_at IS NULL) AS is_due,
         coalesce(oldest.created_at, now()) + make_interval(secs => e.seconds) AS next_at
-    FROM held e LEFT JOIN LATERAL (
-        SELECT m.created_at FROM messages m WHERE m.chat_id = e.chat_id AND m.seq > e.done_seq AND """
-    + _WITHIN
+    FROM held e """
+    + _WITH_OLDEST
     + """
-        ORDER BY m.seq LIMIT 1
-    ) oldest ON true
 )
 UPDATE expiries e SET due_at = CASE WHEN l.is_due THEN e.due_at ELSE l.next_at END,
     leased_until = CASE WHEN l.is_due THEN now() + make_interval(secs => $3) END
@@ -291,12 +295,9 @@ _SETTLE = (
 WITH left_over AS MATERIALIZED (
     SELECT oldest.created_at, e.to_seq IS NOT NULL AND oldest.created_at IS NULL AS is_over,
         e.seconds IS NULL AS is_retention, coalesce(e.seconds, $3::integer) AS seconds
-    FROM expiries e LEFT JOIN LATERAL (
-        SELECT m.created_at FROM messages m WHERE m.chat_id = e.chat_id AND m.seq > e.done_seq AND """
-    + _WITHIN
+    FROM expiries e """
+    + _WITH_OLDEST
     + """
-        ORDER BY m.seq LIMIT 1
-    ) oldest ON true
     WHERE e.chat_id = $1 AND e.from_seq = $2
 ), removed AS (
     DELETE FROM expiries e USING left_over l WHERE e.chat_id = $1 AND e.from_seq = $2 AND l.is_over

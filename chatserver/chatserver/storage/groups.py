@@ -35,6 +35,14 @@ def fields_seen(seen: str | None, group_name: str) -> GroupFields:
     return GroupFields(group_name) if seen is None else msgspec.json.decode(seen, type=GroupFields)
 
 
+NAME_SEEN: Final[LiteralString] = (
+    "(SELECT m.detail ->> 'group_name' FROM messages m "
+    "WHERE m.chat_id = mine.chat_id AND m.kind = 'group' AND m.seq <= mine.last_seq "
+    "AND m.detail ->> 'group_name' IS NOT NULL ORDER BY m.seq DESC LIMIT 1)"
+)
+"""The name that a group had at the last row, `last_seq`, which the member `mine` sees of it."""
+
+
 class LockedGroup(msgspec.Struct, frozen=True):
     """A group whose chat row is locked: its members and numbers do not change until the transaction ends."""
 
@@ -129,11 +137,9 @@ async def set_fields(connection: Connection, group_id: int, fields: GroupFields)
 async def fields_at_leaving(connection: Connection, group_id: int, user_id: int) -> GroupFields:
     """Return a group as a former member sees it: as it was when they left."""
     record = await connection.fetchrow(
-        "SELECT cm.group_seen, CASE WHEN cm.group_seen IS NULL THEN ("
-        "SELECT m.detail ->> 'group_name' FROM messages m "
-        "WHERE m.chat_id = cm.chat_id AND m.kind = 'group' AND m.seq <= cm.left_seq "
-        "AND m.detail ->> 'group_name' IS NOT NULL ORDER BY m.seq DESC LIMIT 1) END "
-        "FROM chat_members cm WHERE cm.chat_id = $1 AND cm.user_id = $2",
+        f"SELECT mine.group_seen, CASE WHEN mine.group_seen IS NULL THEN {NAME_SEEN} END "
+        "FROM (SELECT cm.chat_id, cm.left_seq AS last_seq, cm.group_seen FROM chat_members cm "
+        "WHERE cm.chat_id = $1 AND cm.user_id = $2) mine",
         group_id,
         user_id,
     )
