@@ -6,6 +6,7 @@ import functools
 from datetime import UTC, datetime
 
 MICROSECONDS = 1_000_000
+DAY_SECONDS = 86_400
 
 
 @functools.lru_cache(maxsize=1024)

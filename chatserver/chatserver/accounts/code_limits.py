@@ -13,6 +13,7 @@ from typing import Final
 from chatserver.errors import ValidationFailed
 from chatserver.limits.addresses import UNKNOWN, address_subject, site_subject
 from chatserver.storage.codes import Counter
+from chatserver.times import DAY_SECONDS
 
 CODE_SECONDS: Final = 300
 """Seconds that a code is valid: long enough to read a text message, too short for many tries."""
@@ -24,7 +25,6 @@ RESEND_SECONDS: Final = 30
 """Seconds until another code can be requested while one is unused: most text messages arrive faster."""
 
 HOUR_SECONDS: Final = 3600
-DAY_SECONDS: Final = 86_400
 
 SITE_FACTOR: Final = 4
 """The limit of an IPv6 /48, in addresses: enough for a company or a mobile network, not for 65,536 customers."""

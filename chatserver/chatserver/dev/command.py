@@ -76,13 +76,7 @@ def environment(
     chosen = {"HTTP_PORT": str(port)} if port is not None else {}
     own = {name: value for name, value in environ.items() if name.removeprefix(PREFIX) not in replaced}
     return {
-        **{
-            PREFIX + name: value
-            for name, value in {
-                **_DEFAULTS,
-                **page,
-            }.items()
-        },
+        **{PREFIX + name: value for name, value in {**_DEFAULTS, **page}.items()},
         **own,
         **{PREFIX + name: value for name, value in {**fixed, **chosen}.items()},
     }

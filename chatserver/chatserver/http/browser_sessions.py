@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from chatserver.errors import Forbidden, Unauthenticated
 from chatserver.http.origins import is_of_own_page
 from chatserver.http.parsing import no_content
+from chatserver.times import DAY_SECONDS
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from chatserver.http.context import Request
     from chatserver.settings import Settings
 
-DAY_SECONDS = 86_400
 ID_DIGITS = 16
 """Hexadecimal digits of the chat's id in the cookie's name."""
 

@@ -100,7 +100,7 @@ async def list_chats(
     )
     if walk.since is not None and walk.epoch:
         await check_epoch(database, walk.epoch, page.epoch)
-    began, epoch = walk.began or page.snapshot, (walk.epoch if walk.began else "") or page.epoch
+    began, epoch = walk.began or page.snapshot, walk.epoch or page.epoch
     found = page.chats[: fitting([_texts_of(chat) for chat in page.chats], LIST_BYTES_MAX)]
     onward = None
     if page.more or len(found) < len(page.chats):

@@ -16,6 +16,7 @@ from chatserver.errors import ServiceUnavailable
 from chatserver.storage import expiries, retention
 from chatserver.storage.announcing import announced
 from chatserver.supervision import isolated
+from chatserver.times import DAY_SECONDS
 
 if TYPE_CHECKING:
     from chatserver.metrics.expiry import ExpiryMetrics
@@ -48,8 +49,6 @@ WALK_STEPS: Final = 10
 WALK_SECONDS: Final = 6 * 3600.0
 """Seconds between two searches for messages older than the retention: a busy chat gets four rows `expire` a day."""
 
-SECONDS_A_DAY: Final = 86_400
-
 
 class Expiry:
     """Deletes what is due.
@@ -63,7 +62,7 @@ class Expiry:
     def __init__(self, database: Database, metrics: ExpiryMetrics, *, retention_days: int | None = None) -> None:
         self._database = database
         self._metrics = metrics
-        self._retention_seconds = None if retention_days is None else retention_days * SECONDS_A_DAY
+        self._retention_seconds = None if retention_days is None else retention_days * DAY_SECONDS
 
     async def run(self) -> None:
         """Delete until cancelled."""

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Final
 from chatserver.errors import RateLimited
 from chatserver.limits.addresses import site_subject
 from chatserver.storage import number_lookups
+from chatserver.times import DAY_SECONDS
 from chatserver.users.phone_numbers import PhoneNumber
 
 if TYPE_CHECKING:
     from chatserver.storage.database import Database
-
-DAY_SECONDS: Final = 86_400
 
 TOO_MANY: Final = "You looked up too many phone numbers. Wait before you look up more, or look up fewer at once."
 

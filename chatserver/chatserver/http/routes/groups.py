@@ -91,8 +91,9 @@ async def rename_group(request: Request, group_id: str) -> HTTPResponse:
     caller = await authenticate(request)
     body = read_body(request, RenameBody)
     number = path_id(group_id, "group_id")
-    change = group_edits.GroupChange(**asdict(body))
-    count_change(request, caller, *(text for text in asdict(body).values() if isinstance(text, str)))
+    fields = asdict(body)
+    count_change(request, caller, *(text for text in fields.values() if isinstance(text, str)))
+    change = group_edits.GroupChange(**fields)
     group = await group_edits.change_group(request.app.ctx.database, caller.user_id, number, change)
     return answer(view_group(group, caller.user_id))
 

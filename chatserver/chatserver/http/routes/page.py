@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sanic.response import HTTPResponse
 
 from chatserver.http.compression import preferred_coding
+from chatserver.http.cors import vary_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Mapping
@@ -82,7 +83,9 @@ class StaticContent:
     ) -> None:
         self._content_type = content_type
         self._codings = tuple(encoded or ())
-        varying = {**headers, "Vary": _joined(headers.get("Vary"), "Accept-Encoding")} if encoded else headers
+        varying = dict(headers)
+        if encoded:
+            vary_by(varying, "Accept-Encoding")
         self._bodies: dict[str | None, _Body] = {None: _Body.of(content, varying)}
         for coding, body in (encoded or {}).items():
             self._bodies[coding] = _Body.of(body, {**varying, "Content-Encoding": coding})
@@ -165,7 +168,3 @@ def _content(path: Path, name: str, headers: Mapping[str, str] | None = None) ->
     if name.startswith(HASHED_FOLDER):
         own["Cache-Control"] = FOR_EVER
     return StaticContent(path.read_bytes(), _TYPES.get(path.suffix, "application/octet-stream"), own, encoded)
-
-
-def _joined(known: str | None, name: str) -> str:
-    return name if known is None else f"{known}, {name}"
