@@ -122,6 +122,12 @@ def wait_seconds(failure: Exception) -> float:
     return min(max(named or RETRY_SECONDS, RETRY_MIN_SECONDS), RETRY_MAX_SECONDS)
 
 
+def unreachable(error: Exception) -> Problem:
+    """Return the problem of a call without an answer, by the error of the connection."""
+    # Its text has the cause, such as a certificate that is not trusted; that of a timeout is empty.
+    return Problem(503, "unreachable", f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
 class _ProblemBody(msgspec.Struct, frozen=True):
     code: str = "unknown"
     detail: str = ""

@@ -8,7 +8,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from chatcluster_client.model import Problem, problem_of
+from chatcluster_client.model import Problem, problem_of, unreachable
 from chatcluster_client.positions import Positions
 
 TIMEOUT_SECONDS = 15.0
@@ -140,8 +140,7 @@ class RestClient:
                 method, path, json=body, params=params, timeout=TIMEOUT_SECONDS + wait_seconds
             )
         except httpx.HTTPError as error:
-            # Its text has the cause, such as a certificate that is not trusted; that of a timeout is empty.
-            raise Problem(503, "unreachable", f"{type(error).__name__}: {error}".removesuffix(": ")) from error
+            raise unreachable(error) from error
         except httpx.InvalidURL as error:
             raise Problem(422, "validation_failed", f"path: {error}") from None
         except UnicodeEncodeError as error:
@@ -149,7 +148,7 @@ class RestClient:
             raise Problem(422, "validation_failed", detail) from None
         if answer.status_code < httpx.codes.BAD_REQUEST:
             return answer
-        raise problem_of(answer.status_code, answer.content, answer.reason_phrase, answer.headers.get("Retry-After"))
+        raise _refused(answer)
 
     async def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """Make a call and return its JSON, None for an empty answer.
@@ -255,12 +254,12 @@ class RestClient:
         try:
             async with self._http.stream("GET", "/api/users/me/export") as answer:
                 if answer.status_code >= httpx.codes.BAD_REQUEST:
-                    retry_after = answer.headers.get("Retry-After")
-                    raise problem_of(answer.status_code, await answer.aread(), answer.reason_phrase, retry_after)
+                    await answer.aread()
+                    raise _refused(answer)
                 async for piece in answer.aiter_bytes():
                     write(piece)
         except httpx.HTTPError as error:
-            raise Problem(503, "unreachable", f"{type(error).__name__}: {error}".removesuffix(": ")) from error
+            raise unreachable(error) from error
 
     async def set_chat(self, chat_id: int, **settings: bool | str | None) -> Any:
         """Set `archived`, `pinned`, `marked_unread` or `muted_until` (RFC 3339, or None) of a chat, for oneself."""
@@ -337,6 +336,10 @@ class _Info(msgspec.Struct, frozen=True):
 
 class _Invites(msgspec.Struct, frozen=True):
     invites: list[dict[str, Any]]
+
+
+def _refused(answer: httpx.Response) -> Problem:
+    return problem_of(answer.status_code, answer.content, answer.reason_phrase, answer.headers.get("Retry-After"))
 
 
 def _decoded(answer: httpx.Response, expected: Any) -> Any:
