@@ -210,7 +210,8 @@ _REFUSALS = Row(
         ),
         Panel(
             title="Requests refused by a limit",
-            shows="Refusals a second, by limit: messages, bytes, polls, device, address, codes, tries, invites.",
+            shows="Refusals a second, by limit: messages, bytes, polls, device, address, numbers, exports, codes, "
+            "tries, pins, invites.",
             normal="few. One limit suddenly: a client in a loop, or an attack; many users: the limit is too low.",
             unit=Unit.REQUESTS_PER_SECOND,
             queries=(Query(total(rate("chatserver_rate_limited_total"), "limit"), "{{limit}}"),),
