@@ -15,13 +15,9 @@ from chatserver.model import Change, Principal, SendMessage
 from chatserver.storage.relations import relations
 from chatserver.users import blocks
 from chatserver.visibility import STRANGER, Relation
-from tests.support.people import Server, sign_in
+from tests.support.people import Server, people
 
 pytestmark = pytest.mark.integration
-
-
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
 
 
 async def test_one_own_chat_is_made_however_many_ask_at_once(server: Server) -> None:

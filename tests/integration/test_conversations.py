@@ -22,16 +22,12 @@ from chatserver.messaging.messages import send_message
 from chatserver.messaging.receipts import Receipts
 from chatserver.messaging.row_views import frame_of_row
 from chatserver.model import Change, Reaction, ReceiptMark, SendMessage, SeqRange
-from tests.support.people import Server, sign_in
+from tests.support.people import Server, people
 
 if TYPE_CHECKING:
     from chatserver.model import MessageRow
 
 pytestmark = pytest.mark.integration
-
-
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
 
 
 async def rows_of(server: Server, user_id: int, chat_id: int) -> list[MessageRow]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
 from tests.support.cookies import sign_in_with_cookie
 from tests.support.devices import sign_in
 from tests.support.front import ROUTE, in_front
+from tests.support.otherpages import serving_pages
 from tests.support.plainhttp import NO_TLS
 from tests.support.ports import free_ports
 from tests.support.server import ServerProcess
@@ -142,18 +142,8 @@ async def test_through_haproxy_an_allowed_page_has_its_headers_and_compressed_an
 @pytest_asyncio.fixture(loop_scope="module")
 async def pages() -> AsyncIterator[None]:
     """Pages of two other origins: to browsers, localhost is another site than 127.0.0.1."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text="<!doctype html><title>Page</title>", content_type="text/html")
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    for port in (ALLOWED_PORT, OTHER_PORT):
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield
-    await runner.cleanup()
+    async with serving_pages(ALLOWED_PORT, OTHER_PORT):
+        yield
 
 
 USE = """async ([url, token, credentials]) => {

@@ -26,7 +26,7 @@ from chatserver.storage import changes as storage_changes
 from chatserver.storage import expiries, retention
 from chatserver.users import blocks
 from tests.support.passing import let_pass
-from tests.support.people import Server, principal_of, running_server, sign_in
+from tests.support.people import Server, people, principal_of, running_server, sign_in
 from tests.support.replica import Replica, as_client_sees
 
 if TYPE_CHECKING:
@@ -40,8 +40,12 @@ MINUTE = 60
 DAY = 86_400
 
 
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
+async def timed(server: Server) -> tuple[int, int, int]:
+    """Ada and Bob, and their chat: the message "1", and from row 3 on a timer of a minute."""
+    ada, bob = await people(server, "Ada", "Bob")
+    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
+    await timers.set_timer(server.database, ada, chat_id, MINUTE)
+    return ada, bob, chat_id
 
 
 async def rows_of(server: Server, user_id: int, chat_id: int) -> list[MessageRow]:
@@ -179,10 +183,8 @@ async def test_what_is_about_a_message_goes_with_it_and_what_is_about_another_st
 
 
 async def test_a_reply_stays_when_what_it_answers_goes(server: Server) -> None:
-    ada, _ = await people(server, "Ada", "Bob")
+    ada, _, chat_id = await timed(server)
     database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
     await server.send(ada, "3", chat_id=chat_id)
     await timers.set_timer(database, ada, chat_id, None)
     await server.send(ada, "reply", chat_id=chat_id, reply_to=3)
@@ -207,10 +209,7 @@ async def test_no_earlier_version_outlives_its_message(server: Server) -> None:
 
 
 async def test_the_newest_expire_row_takes_the_place_of_the_one_before(server: Server) -> None:
-    ada, bob = await people(server, "Ada", "Bob")
-    database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
+    ada, bob, chat_id = await timed(server)
     for number in range(3):
         await server.send(bob, str(number), chat_id=chat_id)
         await expire(server)
@@ -233,10 +232,8 @@ async def test_an_expire_row_stays_that_a_former_member_may_still_get(server: Se
 
 
 async def test_watermarks_and_unread_are_right_after_an_expiry(server: Server) -> None:
-    ada, bob = await people(server, "Ada", "Bob")
+    ada, bob, chat_id = await timed(server)
     database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
     await server.send(ada, "3", chat_id=chat_id)
     await server.send(ada, "4", chat_id=chat_id)
     await server.receipts.mark(bob, {chat_id: ReceiptMark(read_seq=3)})
@@ -268,10 +265,8 @@ async def test_a_chat_in_which_all_has_gone_stays_in_the_list_and_goes_on(server
 
 
 async def test_a_retry_of_a_message_that_has_gone_stores_nothing(server: Server) -> None:
-    ada, _ = await people(server, "Ada", "Bob")
+    ada, _, chat_id = await timed(server)
     database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
     client_id = str(uuid.uuid4())
     sent = await server.send(ada, "secret", chat_id=chat_id, client_id=client_id)
     await timers.set_timer(database, ada, chat_id, None)
@@ -282,10 +277,8 @@ async def test_a_retry_of_a_message_that_has_gone_stores_nothing(server: Server)
 
 
 async def test_a_client_id_is_forgotten_after_a_month(server: Server) -> None:
-    ada, _ = await people(server, "Ada", "Bob")
+    ada, _, chat_id = await timed(server)
     database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
     await server.send(ada, "3", chat_id=chat_id)
     await expire(server)
     assert await expiries.forget_sends(database, 10) == 0
@@ -301,10 +294,8 @@ async def test_a_client_id_is_forgotten_after_a_month(server: Server) -> None:
 
 
 async def test_a_server_that_ends_between_deletion_and_announcement_leaves_it_to_another(server: Server) -> None:
-    ada, _ = await people(server, "Ada", "Bob")
+    ada, _, chat_id = await timed(server)
     database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
     await server.send(ada, "3", chat_id=chat_id)
     await server.send(ada, "4", chat_id=chat_id)
     await let_pass(database, 2 * MINUTE)
@@ -344,10 +335,8 @@ async def test_a_change_of_a_message_that_goes_in_the_same_moment_leaves_nothing
 
 
 async def test_sends_go_on_while_messages_are_deleted(server: Server) -> None:
-    ada, _ = await people(server, "Ada", "Bob")
+    ada, _, chat_id = await timed(server)
     database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
     await server.send(ada, "3", chat_id=chat_id)
     await let_pass(database, 2 * MINUTE)
     (place,), _ = await expiries.claim(database, retention_seconds=None, limit=10)
@@ -412,10 +401,8 @@ async def test_two_servers_share_the_work(read_dsn: Callable[[], str]) -> None:
 
 
 async def test_a_large_expiry_goes_in_batches_and_is_announced_once(server: Server) -> None:
-    ada, _ = await people(server, "Ada", "Bob")
+    ada, _, chat_id = await timed(server)
     database = server.database
-    chat_id = (await server.send(ada, "1", to="Bob")).chat_id
-    await timers.set_timer(database, ada, chat_id, MINUTE)
     await server.fill(
         "INSERT INTO messages (chat_id, seq, sender_id, message_text, created_at) "
         "SELECT $1, n, $2, 'x', now() FROM generate_series(3, 2000) AS n",

@@ -15,7 +15,7 @@ from chatserver.messaging import changes, chats, feed, groups
 from chatserver.messaging.group_edits import GroupChange, change_group
 from chatserver.users import blocks
 from tests.support.devices import sign_in as sign_in_device
-from tests.support.people import Server, sign_in
+from tests.support.people import Server, people
 
 if TYPE_CHECKING:
     from tests.support.server import ServerProcess
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 PICTURE = "https://example.com/team.png"
-
-
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
 
 
 async def seen_by(server: Server, user_id: int, group_id: int) -> GroupFields | None:

@@ -9,13 +9,9 @@ import pytest
 from chatserver.errors import IdempotencyConflict, UserNotFound
 from chatserver.messaging import groups
 from chatserver.messaging.group_edits import GroupChange, change_group
-from tests.support.people import Server, sign_in
+from tests.support.people import Server, people
 
 pytestmark = pytest.mark.integration
-
-
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
 
 
 async def test_a_group_is_made_once_under_a_client_id_and_told_as_it_is_now(server: Server) -> None:

@@ -33,17 +33,13 @@ from chatserver.messaging.invites import (
 from chatserver.storage.invites import Preview
 from chatserver.users import blocks
 from tests.support.devices import sign_in as sign_in_device
-from tests.support.people import Server, principal_of, sign_in
+from tests.support.people import Server, people, principal_of, sign_in
 
 if TYPE_CHECKING:
     from chatserver.model import SignIn
     from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.integration
-
-
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
 
 
 async def crowd(server: Server, number: int) -> list[SignIn]:

@@ -14,15 +14,13 @@ from chatserver.messaging import chats
 from chatserver.users.number_lookups import NumberLimits, NumberLookups
 from chatserver.users.phone_numbers import check_phone_number
 from tests.support.devices import sign_in as sign_in_device
-from tests.support.people import Server, make_accounts, new_number, principal_of, sign_in
+from tests.support.people import Server, change_number_to, make_accounts, new_number, principal_of, sign_in
 from tests.support.plainhttp import NO_TLS
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chatserver.accounts.sign_in import Accounts
-    from chatserver.model import CodeRequest, SignIn, User
 
 pytestmark = pytest.mark.integration
 
@@ -34,18 +32,6 @@ async def own_rows(server: Server, user_id: int) -> list[tuple[str, object]]:
     found = await server.database.fetch("SELECT chat_id FROM self_chats WHERE user_id = $1", user_id)
     rows = [(await chats.read_history(server.database, user_id, chat[0], limit=200)).rows for chat in found]
     return [(row.kind, row.detail) for some in rows for row in some]
-
-
-async def changed(server: Server, accounts: Accounts, session: SignIn, code: CodeRequest) -> User:
-    return await change_number(
-        server.database,
-        accounts,
-        principal_of(session),
-        code.phone_number,
-        code.code,
-        code_id=code.code_id,
-        address=ADDRESS,
-    )
 
 
 @pytest.mark.parametrize("name", [None, "mover"])
@@ -98,7 +84,7 @@ async def test_a_taken_number_stays_with_its_account_and_its_code_stays_valid(se
                 server.database, accounts, principal_of(ada), str(number), "000000", address="192.0.2.8"
             )
     with pytest.raises(NumberTaken):
-        await changed(server, accounts, ada, code)
+        await change_number_to(server, accounts, ada, code, ADDRESS)
     assert not await own_rows(server, ada.user.user_id)
     session = await accounts.create_session(code.phone_number, code.code, code_id=code.code_id)
     assert session.user.user_id == bob.user.user_id
@@ -130,7 +116,7 @@ async def test_a_change_is_limited_and_refused_like_a_sign_in(server: Server) ->
     assert results == [InvalidCode] * 11
     code = await accounts.request_code(number, "192.0.2.77")
     with pytest.raises(RateLimited):
-        await changed(server, accounts, ada, code)
+        await change_number_to(server, accounts, ada, code, ADDRESS)
     row = await server.database.fetchrow("SELECT count(*) FROM audit_events WHERE action = 'number_changed'")
     assert row is not None
     assert row[0] == 0
@@ -143,7 +129,7 @@ async def test_a_change_is_audited_and_ends_what_others_found(server: Server) ->
     lookups = NumberLookups(server.database, NumberLimits(1, 0), on_refused=lambda _: None)
     await lookups.find(bob.user.user_id, ADDRESS, [check_phone_number(old, "")])
     code = await accounts.request_code(new_number(), ADDRESS)
-    assert (await changed(server, accounts, ada, code)).phone_number == code.phone_number
+    assert (await change_number_to(server, accounts, ada, code, ADDRESS)).phone_number == code.phone_number
     with pytest.raises(RateLimited):
         await lookups.find(bob.user.user_id, ADDRESS, [check_phone_number(code.phone_number, "")])
     (event,) = await server.database.fetch(
@@ -154,7 +140,7 @@ async def test_a_change_is_audited_and_ends_what_others_found(server: Server) ->
     assert code.phone_number not in event[2]
     # It proved the number once.
     with pytest.raises(InvalidCode):
-        await changed(server, accounts, bob, code)
+        await change_number_to(server, accounts, bob, code, ADDRESS)
 
 
 # --- at once
@@ -172,7 +158,9 @@ async def test_of_two_who_change_to_one_number_at_once_one_gets_it(server: Serve
         ada, bob = await sign_in(server.database), await sign_in(server.database)
         number = new_number()
         codes = [await accounts.request_code(number, f"198.51.{turn}.{host}") for host in (1, 2)]
-        calls = [changed(server, accounts, who, code) for who, code in zip((ada, bob), codes, strict=True)]
+        calls = [
+            change_number_to(server, accounts, who, code, ADDRESS) for who, code in zip((ada, bob), codes, strict=True)
+        ]
         results = await outcomes(*calls)
         assert results.count(NumberTaken) == 1
         row = await server.database.fetchrow("SELECT user_id FROM users WHERE phone_number = $1", number)
@@ -186,7 +174,7 @@ async def test_one_change_that_is_made_twice_at_once_is_made_once(server: Server
     for _ in range(5):
         ada = await sign_in(server.database)
         code = await accounts.request_code(new_number(), ADDRESS)
-        results = await asyncio.gather(*(changed(server, accounts, ada, code) for _ in range(3)))
+        results = await asyncio.gather(*(change_number_to(server, accounts, ada, code, ADDRESS) for _ in range(3)))
         assert {user.phone_number for user in results} == {code.phone_number}
         assert await own_rows(server, ada.user.user_id) == [("profile", {"fields": ["phone_number"]})]
 
@@ -197,7 +185,7 @@ async def test_a_change_and_a_sign_in_with_the_new_number_at_once_make_one_accou
         ada, number = await sign_in(server.database), new_number()
         codes = [await accounts.request_code(number, f"198.51.{turn}.{host}") for host in (1, 2)]
         change, session = await asyncio.gather(
-            changed(server, accounts, ada, codes[0]),
+            change_number_to(server, accounts, ada, codes[0], ADDRESS),
             accounts.create_session(number, codes[1].code, code_id=codes[1].code_id, address=ADDRESS),
             return_exceptions=True,
         )
@@ -223,7 +211,7 @@ async def test_a_change_and_a_sign_in_with_the_old_number_at_once_never_lock_any
         code = await accounts.request_code(new_number(), ADDRESS)
         other = await accounts.request_code(old, f"198.51.100.{turn}")
         change, session = await asyncio.gather(
-            changed(server, accounts, ada, code),
+            change_number_to(server, accounts, ada, code, ADDRESS),
             accounts.create_session(old, other.code, code_id=other.code_id, address=ADDRESS),
         )
         assert change.phone_number == code.phone_number
@@ -244,7 +232,7 @@ async def test_a_deleted_account_changes_no_number(server: Server) -> None:
         "UPDATE users SET phone_number = NULL, deleted_at = now() WHERE user_id = $1", ada.user.user_id
     )
     with pytest.raises((Unauthenticated, ChatError)):
-        await changed(server, accounts, ada, code)
+        await change_number_to(server, accounts, ada, code, ADDRESS)
     assert not await server.database.fetch("SELECT FROM users WHERE phone_number = $1", code.phone_number)
 
 

@@ -16,7 +16,7 @@ from chatserver.model import Change, ChatSettings, ReceiptMark
 from chatserver.storage.message_info import MemberTimes
 from chatserver.storage.relations import relations
 from chatserver.users import blocks
-from tests.support.people import Server, principal_of, running_server, sign_in
+from tests.support.people import Server, people, principal_of, running_server, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 FOR_EVER = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
-
-
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
 
 
 async def own_rows(server: Server, user_id: int, self_id: int) -> list[MessageRow]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from playwright.async_api import expect
 
 from tests.support.browser import WEB, open_tab
 from tests.support.devices import sign_in
+from tests.support.otherpages import serving_pages
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -90,17 +90,8 @@ async def test_a_session_of_an_earlier_page_goes_on_with_its_token(tab: Tab, pag
 @pytest_asyncio.fixture(loop_scope="module")
 async def other_page() -> AsyncIterator[str]:
     """The address of another application on the same host, which to browsers is the same site."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text="<!doctype html><title>Other</title>", content_type="text/html")
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    await runner.cleanup()
+    async with serving_pages(0) as (port,):
+        yield f"http://127.0.0.1:{port}/"
 
 
 async def test_another_page_can_do_nothing_with_the_session(

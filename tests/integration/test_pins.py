@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from chatserver.accounts import pins as pin_services
 from chatserver.accounts.deletion import Deletions
 from chatserver.accounts.devices import Devices
-from chatserver.accounts.number_change import change_number
 from chatserver.errors import (
     ChatError,
     InvalidCode,
@@ -25,7 +24,7 @@ from chatserver.errors import (
 from chatserver.messaging import chats
 from chatserver.storage import pins as stored_pins
 from tests.support.devices import sign_in as sign_in_device
-from tests.support.people import Server, make_accounts, new_number, principal_of, sign_in
+from tests.support.people import Server, change_number_to, make_accounts, new_number, principal_of, sign_in
 from tests.support.plainhttp import NO_TLS
 
 if TYPE_CHECKING:
@@ -217,17 +216,7 @@ async def test_a_change_of_number_needs_the_pin(server: Server) -> None:
     code = await accounts.request_code(new_number(), "192.0.2.5")
 
     async def change(pin: str | None) -> str | None:
-        user = await change_number(
-            server.database,
-            accounts,
-            principal_of(session),
-            code.phone_number,
-            code.code,
-            code_id=code.code_id,
-            pin=pin,
-            address="192.0.2.5",
-        )
-        return user.phone_number
+        return (await change_number_to(server, accounts, session, code, "192.0.2.5", pin=pin)).phone_number
 
     for pin, error in ((None, PinRequired), (WRONG, InvalidPin)):
         with pytest.raises(error):

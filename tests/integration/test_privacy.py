@@ -17,7 +17,7 @@ from chatserver.users.viewers import view_members, view_user
 from chatserver.visibility import Privacy
 from tests.support.devices import Device
 from tests.support.devices import sign_in as sign_in_device
-from tests.support.people import Server, principal_of, sign_in
+from tests.support.people import Server, people, principal_of, sign_in
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 AUDIENCES: tuple[Audience, ...] = ("everyone", "contacts", "nobody")
-
-
-async def people(server: Server, *names: str) -> list[int]:
-    return [(await sign_in(server.database, name)).user.user_id for name in names]
 
 
 async def seen(server: Server, viewer_id: int, user_id: int) -> set[str]:

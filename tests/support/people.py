@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chatserver.accounts.code_limits import CodeLimits
+from chatserver.accounts.number_change import change_number
 from chatserver.accounts.sign_in import Accounts
 from chatserver.messaging.messages import send_message
 from chatserver.messaging.receipts import Receipts
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     import asyncpg
+
+    from chatserver.model import CodeRequest, User
 
 _numbers = itertools.count(1)
 
@@ -85,6 +88,28 @@ class Server(msgspec.Struct, frozen=True):
     ) -> SentMessage:
         message = SendMessage(to=to, chat_id=chat_id, text=text, client_id=client_id, reply_to=reply_to)
         return await send_message(self.database, self.writer, sender_id, message)
+
+
+async def people(server: Server, *names: str) -> list[int]:
+    """Make accounts with these usernames; returns their ids."""
+    return [(await sign_in(server.database, name)).user.user_id for name in names]
+
+
+async def change_number_to(
+    server: Server, accounts: Accounts, session: SignIn, code: CodeRequest, address: str, *, pin: str | None = None
+) -> User:
+    """Give an account the number to which a code was sent."""
+    principal = principal_of(session)
+    return await change_number(
+        server.database,
+        accounts,
+        principal,
+        code.phone_number,
+        code.code,
+        code_id=code.code_id,
+        pin=pin,
+        address=address,
+    )
 
 
 @asynccontextmanager
